@@ -1,0 +1,47 @@
+# Each target builds .venv when it is missing or when pyproject.toml has changed; nothing but Python >= 3.11, pip and
+# make is needed before.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# More threads than cores make tiny models slower, not faster.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: help install demo test test-slow lint format clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY)  ## Build .venv with the package (editable) and everything needed to develop it
+
+demo: $(READY)  ## DyGEN on the data set that comes with the package; writes output/demo
+	$(BIN)/python examples/run_dygen.py --dataset docs --output_dir output/demo
+
+test: $(READY)  ## All tests but the slow ones
+	$(PYTEST)
+
+test-slow: $(READY)  ## The slow tests
+	$(PYTEST) -m slow -o faulthandler_timeout=3600
+
+lint: $(READY)  ## Style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## Rewrite files in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what was built: .venv, caches, output
+	rm -rf $(VENV) build dist output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv resolves and downloads in parallel; pip does the same, slowly, where uv cannot.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed, found $$($(PYTHON) --version 2>&1); name one with: make PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	{ $(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --python $(BIN)/python --editable '.[dev]'; } || \
+		$(BIN)/python -m pip install --editable '.[dev]'
+	touch $@

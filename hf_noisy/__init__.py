@@ -1,0 +1,1 @@
+"""Learning with noisy labels on transformers' `Trainer`."""

@@ -1,0 +1,1 @@
+"""Builders of the datasets that come with the library."""

@@ -1,0 +1,64 @@
+"""Labels that cannot be trained on are refused before any training."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer, Shaped
+
+from hf_noisy.columns import LABEL, LABELS
+
+
+def label_column(dataset: Any) -> str | None:
+    """The label column of a `datasets.Dataset`, `"labels"` or `"label"`, or `None` if it cannot be read cheaply."""
+    names = getattr(dataset, "column_names", None)
+    if not isinstance(names, list):
+        return None
+    return next((name for name in (LABELS, LABEL) if name in names), None)
+
+
+def check_labels(dataset: Any, num_classes: int) -> bool:
+    """Refuse a data set whose given labels are missing, out of range or of fewer than two classes.
+
+    Args:
+        dataset: The training set. Columns of a `datasets.Dataset` are read whole; other data sets are left to a check
+            of each batch.
+        num_classes: Number of classes of the model.
+
+    Returns:
+        Whether the labels were read.
+
+    Raises:
+        ValueError: In one sentence that says which label and what would do.
+    """
+    if num_classes < 2:
+        raise ValueError(f"model has {num_classes} class, but at least 2 are needed; load it with num_labels=2 or more")
+    column = label_column(dataset)
+    if column is None:
+        if isinstance(getattr(dataset, "column_names", None), list):
+            raise ValueError(f"train_dataset has no label column; rename one of {dataset.column_names} to 'label'")
+        return False
+    # `with_format` rather than the dataset's own transform: only the label column is wanted, and as it is stored.
+    labels = np.asarray(dataset.with_format(None)[column][:])
+    check_label_range(labels, num_classes)
+    empty = sorted(set(range(num_classes)) - set(np.unique(labels).tolist()))
+    if empty:
+        warnings.warn(f"no training row has label {', '.join(map(str, empty))}; these classes cannot be learned", stacklevel=2)
+    return True
+
+
+def check_label_range(labels: Shaped[np.ndarray, " rows"], num_classes: int) -> Integer[np.ndarray, " rows"]:
+    """The labels as integers, if all are in `[0, num_classes)`.
+
+    Raises:
+        ValueError: If a label is missing (None, NaN or negative), not an integer, or too large.
+    """
+    if labels.dtype == object or (labels.dtype.kind == "f" and bool(np.isnan(labels).any())):
+        raise ValueError("labels must not be missing: drop the rows without one before training")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels must be one integer a row, got {labels.dtype} of shape {labels.shape}")
+    if labels.size and labels.min() < 0:
+        raise ValueError(f"labels must not be missing or negative, got {labels.min()}; drop the rows without one")
+    if labels.size and labels.max() >= num_classes:
+        raise ValueError(f"labels must be below the {num_classes} classes of the model, got {labels.max()}; set num_labels")
+    return labels

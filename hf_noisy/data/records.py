@@ -1,0 +1,144 @@
+"""What is known of the labels of a dataset: their classes, and a record of their noise that travels with it."""
+
+import json
+from typing import Any
+
+import datasets
+import numpy as np
+from jaxtyping import Float, Integer
+
+from hf_noisy.columns import CLEAN_LABEL, LABEL
+
+_RECORD_KEY = "noise_record"
+
+
+def class_labels(dataset: datasets.Dataset, column: str) -> tuple[Integer[np.ndarray, " rows"], int]:
+    """The classes in a column and their number, refused if any is missing.
+
+    Args:
+        dataset: A dataset.
+        column: A column of `ClassLabel` or of whole numbers from 0.
+
+    Returns:
+        Class ids `[rows]`, int64, and the number of classes.
+
+    Raises:
+        ValueError: If the column is absent, does not hold classes, or lacks values.
+    """
+    if column not in dataset.column_names:
+        raise ValueError(f"label_column must be one of {dataset.column_names}, got '{column}'")
+    feature = dataset.features[column]
+    values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
+    if values.null_count:
+        raise ValueError(f"column '{column}' lacks {values.null_count} labels; drop those rows first")
+    labels = values.to_numpy()
+    if labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"column '{column}' must hold class ids, got {feature}; call dataset.class_encode_column('{column}') first"
+        )
+    if isinstance(feature, datasets.ClassLabel) and feature.num_classes is not None:
+        num_classes = feature.num_classes
+    else:
+        num_classes = int(labels.max(initial=-1)) + 1
+    return check_class_ids(labels, num_classes), num_classes
+
+
+def check_class_ids(labels: Integer[np.ndarray, " rows"], num_classes: int) -> Integer[np.ndarray, " rows"]:
+    """The labels as int64, refused unless they are at least two classes from 0 to `num_classes` - 1."""
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}; noise needs a class to move to")
+    outside = (labels < 0) | (labels >= num_classes)
+    if outside.any():
+        raise ValueError(
+            f"labels must be in 0 to {num_classes - 1}, got {int(labels[outside][0])} in {int(outside.sum())} rows "
+            "or fewer; drop rows without a label first"
+        )
+    return labels.astype(np.int64)
+
+
+def record_noise(
+    dataset: datasets.Dataset,
+    record: dict[str, Any],
+    clean_labels: Integer[np.ndarray, " rows"],
+    labels: Integer[np.ndarray, " rows"],
+    num_classes: int,
+) -> datasets.Dataset:
+    """The dataset with a note of its noise in `info.description`, which `save_to_disk` keeps.
+
+    Args:
+        dataset: Dataset to describe; its info is changed.
+        record: What is known of the noise; `kind` says where it comes from, `rate` the rate asked for.
+        clean_labels: True classes `[rows]`.
+        labels: Given labels `[rows]`.
+        num_classes: Number of classes.
+
+    Returns:
+        The same dataset.
+    """
+    record = {"rate_asked" if key == "rate" else key: value for key, value in record.items()}
+    record["rate_measured"] = float(np.mean(clean_labels != labels)) if len(labels) else 0.0
+    record["transition_matrix"] = measured_transition_matrix(clean_labels, labels, num_classes).tolist()
+    dataset.info.description = "\n".join(filter(None, [dataset.info.description, json.dumps({_RECORD_KEY: record})]))
+    return dataset
+
+
+def noise_record(dataset: datasets.Dataset) -> dict[str, Any] | None:
+    """What is known of the noise in a dataset: kind, rates, seed, measured transition matrix.
+
+    The figures are those of the rows at the time of the record: a later `filter` does not change them.
+
+    Args:
+        dataset: A dataset, loaded or made in memory.
+
+    Returns:
+        The record, or None where none was made.
+
+    Example:
+        >>> noise_record(datasets.Dataset.from_dict({"label": [0]})) is None
+        True
+    """
+    for line in reversed(dataset.info.description.splitlines()):
+        if line.startswith(f'{{"{_RECORD_KEY}"'):
+            record: dict[str, Any] = json.loads(line)[_RECORD_KEY]
+            return record
+    return None
+
+
+def measured_transition_matrix(
+    clean_labels: Integer[np.ndarray, " rows"], labels: Integer[np.ndarray, " rows"], num_classes: int
+) -> Float[np.ndarray, "classes classes"]:
+    """Share of the rows of each true class that were given each label.
+
+    Args:
+        clean_labels: True classes `[rows]`.
+        labels: Given labels `[rows]`.
+        num_classes: Number of classes.
+
+    Returns:
+        Row-stochastic matrix `[classes, classes]`, T[i, j] = P(given = j | true = i); a class without rows gets the
+        row of the identity.
+
+    Example:
+        >>> import numpy as np
+        >>> measured_transition_matrix(np.array([0, 0]), np.array([0, 1]), 2).tolist()
+        [[0.5, 0.5], [0.0, 1.0]]
+    """
+    counts = np.bincount(clean_labels * num_classes + labels, minlength=num_classes**2).astype(np.float64)
+    counts = counts.reshape(num_classes, num_classes)
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.where(totals > 0, counts / np.maximum(totals, 1), np.eye(num_classes))
+
+
+def record_known_noise(dataset: datasets.Dataset, kind: str) -> datasets.Dataset:
+    """The dataset with a note of the noise between its columns `clean_label` and `label`.
+
+    Args:
+        dataset: Dataset with both columns; its info is changed.
+        kind: Where the given labels come from, such as `"rules"`.
+
+    Returns:
+        The same dataset.
+    """
+    clean_labels, num_classes = class_labels(dataset, CLEAN_LABEL)
+    labels, _ = class_labels(dataset, LABEL)
+    return record_noise(dataset, {"kind": kind}, clean_labels, labels, num_classes)

@@ -1,0 +1,332 @@
+"""The Dirichlet VAE of DyGEN: every branch and every noisy label in one product."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import trange
+
+from hf_noisy.dygen.dirichlet import SMALLEST_UNIFORM, dirichlet_mode, gamma_kl, reparameterise
+from hf_noisy.losses.base import at_least_float32
+from hf_noisy.losses.coregularization import coregularization
+from hf_noisy.rng import uniforms as keyed_uniforms
+
+
+class VAELoss(NamedTuple):
+    """Terms of the stage II loss, one number a row, averaged over branches, and their weighted sum."""
+
+    reconstruction: Float[Tensor, " rows"]
+    divergence: Float[Tensor, " rows"]
+    coregularization: Float[Tensor, " rows"]
+    total: Float[Tensor, " rows"]
+
+
+class DirichletVAE(nn.Module):
+    r"""One conditional Dirichlet VAE a branch, with stacked weights.
+
+    The encoder is $\hat\alpha = \mathrm{softplus}(\mathrm{Linear}([w, e_{\tilde y}])) + \delta$, the decoder
+    $\mathrm{Linear}([w, z])$. Both are linear in `w`, so one product serves both, and the $C$ noisy labels share it:
+    each only adds its own column.
+
+    Args:
+        num_branches: M.
+        dim: Length D of a trajectory vector `w`.
+        num_classes: C.
+        delta: Smallest concentration, at least 1; None means `1 + 1 / num_classes` as in the published code.
+        seed: Key of the initial weights; those of a branch do not depend on how many there are.
+
+    Raises:
+        ValueError: If `delta` is below 1, where the mode would not exist.
+
+    Source: DyGEN (Zhuang et al., 2023), section 5.1.3.
+
+    Example:
+        >>> import torch
+        >>> vae = DirichletVAE(num_branches=2, dim=4, num_classes=3)
+        >>> vae.alpha_all(torch.zeros(2, 5, 4)).shape
+        torch.Size([2, 5, 3, 3])
+    """
+
+    def __init__(
+        self, num_branches: int, dim: int, num_classes: int, delta: float | None = None, *, seed: int = 0
+    ) -> None:
+        super().__init__()
+        if delta is not None and not delta >= 1.0:
+            raise ValueError(f"delta must be at least 1, got {delta}; pass None for 1 + 1 / num_classes")
+        self.num_branches, self.dim, self.num_classes = num_branches, dim, num_classes
+        self.delta = 1.0 + 1.0 / num_classes if delta is None else delta
+        encoder, decoder = (
+            _initial_weights(seed, f"dygen/vae/{part}", num_branches, dim, num_classes)
+            for part in ("encoder", "decoder")
+        )
+        parts = (dim, num_classes, 1)
+        (encoder_w, label, encoder_bias), (decoder_w, latent, decoder_bias) = (
+            encoder.split(parts, 2),
+            decoder.split(parts, 2),
+        )
+        # Rows [:C] read w for the encoder, rows [C:] for the decoder.
+        self.trajectory_weight = nn.Parameter(torch.cat([encoder_w, decoder_w], 1))
+        self.bias = nn.Parameter(torch.cat([encoder_bias, decoder_bias], 1).squeeze(2))
+        self.label_weight = nn.Parameter(label.contiguous())
+        self.latent_weight = nn.Parameter(latent.contiguous())
+
+    def alpha(
+        self, w: Float[Tensor, "branch rows dim"], labels: Int[Tensor, " rows"]
+    ) -> Float[Tensor, "branch rows classes"]:
+        """Concentrations given each row's trajectory and noisy label.
+
+        Args:
+            w: `[branch, rows, dim]`, trajectories.
+            labels: `[rows]`, noisy labels.
+
+        Returns:
+            `[branch, rows, classes]`, above `delta`.
+        """
+        return self._activate(self._read(w, slice(0, self.num_classes)), labels)
+
+    def alpha_all(self, w: Float[Tensor, "branch rows dim"]) -> Float[Tensor, "branch rows classes classes"]:
+        """Concentrations for every possible noisy label.
+
+        Args:
+            w: `[branch, rows, dim]`, trajectories.
+
+        Returns:
+            `[branch, rows, noisy label, true label]`.
+        """
+        shared = self._read(w, slice(0, self.num_classes))
+        return F.softplus(shared[:, :, None] + self.label_weight.mT[:, None]) + self.delta
+
+    def reconstruct(
+        self, w: Float[Tensor, "branch rows dim"], z: Float[Tensor, "branch rows classes"]
+    ) -> Float[Tensor, "branch rows classes"]:
+        """Logits of the noisy label given trajectory and latent sample.
+
+        Args:
+            w: `[branch, rows, dim]`, trajectories.
+            z: `[branch, rows, classes]`, latent samples.
+
+        Returns:
+            `[branch, rows, classes]`.
+        """
+        return self._decode(self._read(w, slice(self.num_classes, None)), z)
+
+    def loss(
+        self,
+        w: Float[Tensor, "branch rows dim"],
+        labels: Int[Tensor, " rows"],
+        prior_alpha: Float[Tensor, "*branch rows classes"],
+        uniforms: Float[Tensor, "branch rows classes"],
+        beta: float = 1.0,
+        weight: float = 1.0,
+    ) -> VAELoss:
+        """Negative evidence bound plus disagreement of the branches, one number a row.
+
+        Args:
+            w: `[branch, rows, dim]`, trajectories.
+            labels: `[rows]`, noisy labels, both condition and target.
+            prior_alpha: `[rows, classes]` or `[branch, rows, classes]`, see `prior_alpha()`.
+            uniforms: `[branch, rows, classes]`, the randomness of the latent samples.
+            beta: Weight of the divergence from the prior.
+            weight: Weight of the co-regularisation, the paper's `lambda_2`.
+
+        Returns:
+            `VAELoss(reconstruction, divergence, coregularization, total)`, each `[rows]`.
+
+        Source: DyGEN (Zhuang et al., 2023), Eq. 13, 18 and 20.
+        """
+        encoded, decoded = self._read(w, slice(None)).chunk(2, -1)
+        alpha = self._activate(encoded, labels)
+        logits = self._decode(decoded, reparameterise(alpha, uniforms))
+        target = F.one_hot(labels, self.num_classes).to(logits).expand_as(logits)
+        reconstruction = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(-1).mean(0)
+        divergence = gamma_kl(alpha, prior_alpha).mean(0)
+        agreement = coregularization(dirichlet_mode(alpha))
+        return VAELoss(reconstruction, divergence, agreement, reconstruction + beta * divergence + weight * agreement)
+
+    def posterior(
+        self, w: Float[Tensor, "branch rows dim"], probabilities: Float[Tensor, "branch rows classes"]
+    ) -> Float[Tensor, "rows classes"]:
+        """Distribution of the true label.
+
+        Args:
+            w: `[branch, rows, dim]`, trajectories.
+            probabilities: `[branch, rows, classes]`, what the classifier says of the noisy label.
+
+        Returns:
+            `[rows, classes]`, sums to 1 where `probabilities` do.
+
+        Source: DyGEN (Zhuang et al., 2023), Eq. 15 and 21.
+        """
+        transition = dirichlet_mode(self.alpha_all(w))
+        weights = probabilities.to(transition.dtype)
+        return torch.einsum("mnky,mnk->ny", transition, weights) / self.num_branches
+
+    def _read(self, w: Float[Tensor, "branch rows dim"], outputs: slice) -> Float[Tensor, "branch rows outputs"]:
+        weight, bias = self.trajectory_weight[:, outputs], self.bias[:, outputs, None]
+        # Few outputs, many dimensions: this order of the product is twice as fast as `w @ weight.mT`.
+        return torch.baddbmm(bias, weight, w.to(weight.dtype).mT).mT
+
+    def _activate(
+        self, encoded: Float[Tensor, "branch rows classes"], labels: Int[Tensor, " rows"]
+    ) -> Float[Tensor, "branch rows classes"]:
+        return F.softplus(encoded + self.label_weight.index_select(2, labels).mT) + self.delta
+
+    def _decode(
+        self, decoded: Float[Tensor, "branch rows classes"], z: Float[Tensor, "branch rows classes"]
+    ) -> Float[Tensor, "branch rows classes"]:
+        return torch.baddbmm(decoded, z.to(decoded.dtype), self.latent_weight.mT)
+
+
+def fit_vae(
+    w: Float[Tensor, "branch rows dim"],
+    labels: Int[Tensor, " rows"],
+    prior_alpha: Float[Tensor, "*branch rows classes"],
+    *,
+    iterations: int = 10,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    coregularization_weight: float = 1.0,
+    warmup: float = 0.1,
+    delta: float | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> DirichletVAE:
+    """Train the VAE of stage II.
+
+    Args:
+        w: `[branch, rows, dim]`, trajectories; float64 stays, everything else trains in float32.
+        labels: `[rows]`, noisy labels.
+        prior_alpha: `[rows, classes]` or `[branch, rows, classes]`, see `prior_alpha()`.
+        iterations: Passes over all rows.
+        batch_size: Rows a step. The loss is averaged over them (the published code sums), so that the last, smaller
+            batch steps no shorter; to Adam the scale makes no difference.
+        learning_rate: Of Adam.
+        coregularization_weight: `lambda_2` after the warm-up.
+        warmup: Share of the iterations in which `lambda_2` is 0.
+        delta: Smallest concentration of the encoder, see `DirichletVAE`.
+        seed: Key of initial weights, row order and latent samples; no global generator is touched.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The trained VAE on the device of `w`, in evaluation mode.
+
+    Raises:
+        ValueError: If shapes disagree or a prior concentration is not above 0.
+
+    Source: DyGEN (Zhuang et al., 2023), Algorithm 2, step 3.
+
+    Example:
+        ```python
+        vae = fit_vae(w, labels, prior_alpha(F.one_hot(prior_labels).float()))
+        posterior = vae.posterior(w, probabilities)
+        ```
+    """
+    w, prior_alpha = at_least_float32(w), prior_alpha.to(w.device)
+    num_branches, num_rows, dim = w.shape
+    num_classes = prior_alpha.shape[-1]
+    _check(num_rows, num_classes, labels, prior_alpha)
+    vae = DirichletVAE(num_branches, dim, num_classes, delta, seed=seed).to(w)
+    optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
+    # Classes before rows from here on: the layout in which the products are fastest and every slice is a view.
+    targets = F.one_hot(labels, num_classes).to(w).T
+    prior = prior_alpha.to(w).expand(num_branches, -1, -1).mT
+    for iteration in trange(iterations, desc="Dirichlet VAE", disable=not progress):
+        weight = 0.0 if iteration < warmup * iterations else coregularization_weight
+        order = torch.from_numpy(row_order(num_rows, seed, iteration)).to(w.device)
+        noise = latent_uniforms(num_branches, num_rows, num_classes, seed, iteration).to(w)
+        noise = noise.clamp(min=SMALLEST_UNIFORM).log().mT
+        permuted = (labels[order], targets[:, order], prior[:, :, order], noise[:, :, order])
+        batches = zip(*(part.split(batch_size, -1) for part in permuted), strict=True)
+        for rows, batch in zip(order.split(batch_size), batches, strict=True):
+            _set_gradients(vae, w.index_select(1, rows), *batch, weight=weight)
+            optimizer.step()
+    return vae.eval()
+
+
+@torch.no_grad()
+def _set_gradients(
+    vae: DirichletVAE,
+    w: Float[Tensor, "branch rows dim"],
+    labels: Int[Tensor, " rows"],
+    target: Float[Tensor, "classes rows"],
+    prior: Float[Tensor, "branch classes rows"],
+    noise: Float[Tensor, "branch classes rows"],
+    *,
+    weight: float,
+) -> None:
+    # The gradient of DirichletVAE.loss(...).total.mean(), written out: the arithmetic is tiny, so that the bookkeeping
+    # of autograd would take most of a step. `noise` is the logarithm of the uniform numbers.
+    classes, scale = vae.num_classes, 1.0 / (vae.num_branches * len(labels))
+    product = torch.baddbmm(vae.bias[:, :, None], vae.trajectory_weight, w.mT)
+    encoded = product[:, :classes] + vae.label_weight.index_select(2, labels)
+    alpha = F.softplus(encoded) + vae.delta
+    exponent = (noise + torch.lgamma(alpha + 1.0)) / alpha
+    z = exponent.exp()
+    logits = torch.baddbmm(product[:, classes:], vae.latent_weight, z)
+
+    gradient = torch.empty_like(product)
+    to_logits = torch.sub(logits.sigmoid(), target, out=gradient[:, classes:])
+    to_alpha = torch.bmm(vae.latent_weight.mT, to_logits) * z * (torch.digamma(alpha + 1.0) - exponent) / alpha
+    to_alpha += (alpha - prior) * torch.polygamma(1, alpha)
+    if weight:
+        to_alpha += weight * _coregularization_gradient(alpha)
+    torch.mul(to_alpha, encoded.sigmoid(), out=gradient[:, :classes])
+    gradient *= scale
+    vae.trajectory_weight.grad = torch.bmm(gradient, w)
+    vae.bias.grad = gradient.sum(-1)
+    vae.label_weight.grad = gradient[:, :classes] @ target.mT
+    vae.latent_weight.grad = torch.bmm(to_logits, z.mT)
+
+
+def _coregularization_gradient(alpha: Float[Tensor, "branch classes rows"]) -> Float[Tensor, "branch classes rows"]:
+    # Gradient of num_branches * coregularization(mode of alpha) with respect to alpha.
+    excess = alpha - 1.0
+    total = excess.sum(1, keepdim=True)
+    mode = excess / total
+    consensus = mode.mean(0)
+    shifted, shifted_consensus = mode + 1e-5, consensus + 1e-5
+    shared = shifted_consensus.log() - shifted.log().mean(0) + consensus / shifted_consensus
+    to_mode = shared - consensus / shifted
+    return (to_mode - (to_mode * mode).sum(1, keepdim=True)) / total
+
+
+def row_order(num_rows: int, seed: int, iteration: int) -> Int[np.ndarray, " rows"]:
+    """Order in which an iteration visits the rows, keyed by seed and iteration."""
+    keys = keyed_uniforms(seed, stream="dygen/vae/order", index=np.arange(num_rows), size=1, epoch=iteration)
+    return np.argsort(keys[:, 0], kind="stable")
+
+
+def latent_uniforms(
+    num_branches: int, num_rows: int, num_classes: int, seed: int, iteration: int
+) -> Float[Tensor, "branch rows classes"]:
+    """Uniform numbers of the latent samples, keyed by seed, iteration and row, float64."""
+    numbers = keyed_uniforms(
+        seed, stream="dygen/vae/latent", index=np.arange(num_rows), size=num_branches * num_classes, epoch=iteration
+    )
+    return torch.from_numpy(numbers).view(num_rows, num_branches, num_classes).transpose(0, 1)
+
+
+def _initial_weights(
+    seed: int, stream: str, num_branches: int, dim: int, num_classes: int
+) -> Float[Tensor, "branch classes inputs"]:
+    # Weight and bias of nn.Linear(dim + num_classes, num_classes), as it would draw them: the bias is the last column.
+    fan_in = dim + num_classes
+    numbers = keyed_uniforms(seed, stream=stream, index=np.arange(num_branches), size=num_classes * (fan_in + 1))
+    scaled = (2.0 * torch.from_numpy(numbers) - 1.0) / math.sqrt(fan_in)
+    return scaled.view(num_branches, num_classes, fan_in + 1).to(torch.get_default_dtype())
+
+
+def _check(num_rows: int, num_classes: int, labels: Int[Tensor, " rows"], prior_alpha: Tensor) -> None:
+    if len(labels) != num_rows or prior_alpha.shape[-2] != num_rows:
+        raise ValueError(
+            f"labels and prior_alpha must have the {num_rows} rows of w, got {len(labels)} and "
+            f"{prior_alpha.shape[-2]}; select the same rows for all three"
+        )
+    if num_rows == 0 or labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"labels must be in [0, {num_classes}) and not empty; drop rows without a label")
+    if not bool((prior_alpha > 0).all()):
+        raise ValueError("prior_alpha must be above 0 everywhere; make it with prior_alpha(prior, delta, rho)")

@@ -1,0 +1,1 @@
+"""What training leaves behind: trajectories of embeddings and logits, and scores made of them."""

@@ -1,0 +1,145 @@
+"""Distances to class centroids over the epochs, and the score that ranks suspicious rows."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64, Integer
+
+# A block of float64 rows stays in the cache of the processor.
+_ROWS_A_BLOCK = 256
+
+
+class DynamicsScore(NamedTuple):
+    """Statistics of a row's distance to the centroid of its given label.
+
+    Attributes:
+        mean: `[rows]`, over epochs.
+        deviation: `[rows]`, standard deviation over epochs.
+        score: `[rows]`, `mean + deviation`; the higher, the more suspicious.
+    """
+
+    mean: Float64[np.ndarray, " rows"]
+    deviation: Float64[np.ndarray, " rows"]
+    score: Float64[np.ndarray, " rows"]
+
+
+def centroids(
+    embeddings: Float[np.ndarray, "rows dim"], labels: Integer[np.ndarray, " rows"], num_classes: int
+) -> Float64[np.ndarray, "classes dim"]:
+    """Mean embedding of every given label.
+
+    The paper's Eq. 3 divides by the number of all rows, which would shrink the centroid of a rare class towards the
+    origin; the mean of the class is what its code computes.
+
+    Args:
+        embeddings: `[rows, dim]`, any float type; summed in float64.
+        labels: `[rows]`, given labels in `[0, num_classes)`.
+        num_classes: How many centroids.
+
+    Returns:
+        `[num_classes, dim]`, float64. A class without rows gets the mean of all rows, and a warning.
+
+    Raises:
+        ValueError: If there are no rows, the lengths differ, or a label is out of range.
+
+    Source: DyGEN (Zhuang et al., 2023), Eq. 3, with the class size as the divisor.
+
+    Example:
+        >>> import numpy as np
+        >>> centroids(np.array([[0.0], [2.0], [5.0]]), np.array([0, 0, 1]), 2).tolist()
+        [[1.0], [5.0]]
+    """
+    if len(embeddings) == 0 or len(labels) != len(embeddings):
+        raise ValueError(
+            f"labels must have one entry per embedding and at least one, got {len(labels)} labels and "
+            f"{len(embeddings)} embeddings; pass the rows of one split"
+        )
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(
+            f"labels must be in [0, {num_classes}), got {labels.min()} to {labels.max()}; drop rows without a label"
+        )
+    counts = np.bincount(labels, minlength=num_classes)
+    means = np.empty((num_classes, embeddings.shape[1]))
+    for label in np.flatnonzero(counts):
+        means[label] = embeddings[labels == label].mean(0, dtype=np.float64)
+    empty = np.flatnonzero(counts == 0)
+    if empty.size:
+        warnings.warn(f"no row has the given label {empty.tolist()}; the mean of all rows stands in", stacklevel=2)
+        means[empty] = embeddings.mean(0, dtype=np.float64)
+    return means
+
+
+def centroid_distances(
+    embeddings: Float[np.ndarray, "rows dim"], centroids: Float[np.ndarray, "classes dim"]
+) -> Float64[np.ndarray, "rows classes"]:
+    """Euclidean distance of every row to every centroid.
+
+    Args:
+        embeddings: `[rows, dim]`, any float type; computed in float64, a block of rows at a time.
+        centroids: `[classes, dim]`.
+
+    Returns:
+        `[rows, classes]`, float64.
+
+    Raises:
+        ValueError: If the dimensions differ.
+
+    Source: DyGEN (Zhuang et al., 2023), Eq. 4.
+
+    Example:
+        >>> import numpy as np
+        >>> centroid_distances(np.array([[3.0, 4.0]]), np.zeros((1, 2))).tolist()
+        [[5.0]]
+    """
+    if embeddings.shape[1] != centroids.shape[1]:
+        raise ValueError(
+            f"centroids must have the dimension of the embeddings, {embeddings.shape[1]}, got {centroids.shape[1]}; "
+            "use centroids of the same epoch and branch"
+        )
+    # |h - c|^2 = |h|^2 - 2 h.c + |c|^2 cancels where |h| is far above the distance; a common shift helps with most.
+    origin = centroids.mean(0, dtype=np.float64)
+    centred = centroids.astype(np.float64) - origin
+    squared_norms = (centred**2).sum(1)
+    distances = np.empty((len(embeddings), len(centroids)))
+    for start in range(0, len(embeddings), _ROWS_A_BLOCK):
+        rows = embeddings[start : start + _ROWS_A_BLOCK] - origin
+        scale = np.einsum("rd,rd->r", rows, rows)[:, None]
+        # Not `@`: for few centroids a threaded matrix product gains nothing and on a busy machine waits tenfold.
+        squared = scale + squared_norms - 2.0 * np.einsum("rd,cd->rc", rows, centred)
+        # A row next to its centroid has lost its digits in the subtraction: those few pairs are done again directly.
+        row, column = np.nonzero(squared < 1e-6 * scale)
+        if row.size:
+            squared[row, column] = ((rows[row] - centred[column]) ** 2).sum(1)
+        distances[start : start + len(rows)] = np.sqrt(squared)
+    return distances
+
+
+def dynamics_score(distances: Float[np.ndarray, "epochs rows"], ddof: int = 0) -> DynamicsScore:
+    """Mean and deviation over epochs of each row's distance to the centroid of its given label.
+
+    Args:
+        distances: `[epochs, rows]`, distance to the centroid of the given label.
+        ddof: Divisor of the deviation is `epochs - ddof`: 0 as in the paper, 1 as in its code.
+
+    Returns:
+        `DynamicsScore(mean, deviation, score)`, each `[rows]`.
+
+    Raises:
+        ValueError: If there are not more than `ddof` epochs.
+
+    Source: DyGEN (Zhuang et al., 2023), Eq. 4 and 5.
+
+    Example:
+        >>> import numpy as np
+        >>> dynamics_score(np.array([[1.0], [3.0]])).score.tolist()
+        [3.0]
+    """
+    if len(distances) <= ddof:
+        raise ValueError(
+            f"distances must hold more than {ddof} epochs, got {len(distances)}; record more epochs or pass ddof=0"
+        )
+    values = distances.astype(np.float64, copy=False)
+    mean = values.mean(0)
+    deviation = values.std(0, ddof=ddof)
+    return DynamicsScore(mean, deviation, mean + deviation)

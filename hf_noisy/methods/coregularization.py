@@ -1,0 +1,69 @@
+"""Branches that keep each other from memorising: stage I of DyGEN."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from hf_noisy.losses.base import at_least_float32
+from hf_noisy.losses.coregularization import coregularization
+from hf_noisy.methods.base import Batch, Method, Step
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class CoRegularization(Method):
+    r"""Cross-entropy of every branch plus its divergence from the consensus.
+
+    $$\ell = \frac1M \sum_m \mathrm{CE}(p^{(m)}, \hat y) +
+      \lambda \frac1M \sum_m \mathrm{KL}(r \,\|\, p^{(m)}), \qquad r = \frac1M \sum_m p^{(m)}$$
+
+    Args:
+        weight: `lambda`, the weight of the agreement term, at least 0 (the paper's `lambda_1` is 5).
+        warmup: Share of the optimiser steps in which `lambda` is 0, in `[0, 1]`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the model has fewer than two branches.
+
+    Example:
+        ```python
+        model = BranchedModel.from_model(model, num_branches=2)
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, method=CoRegularization(weight=5.0))
+        ```
+
+    Source: DyGEN (Zhuang et al., 2023), Eq. 16, 17, 19, 20; the agreement term is that of Zhou and Chen (2021).
+    """
+
+    citation: ClassVar[str] = (
+        "Zhuang, Y., Yu, Y., Kong, L., Chen, X., Zhang, C. (2023). DyGen: Learning from Noisy Labels via "
+        "Dynamics-Enhanced Generative Modeling. KDD 2023."
+    )
+
+    def __init__(self, weight: float = 5.0, warmup: float = 0.1) -> None:
+        super().__init__()
+        if not weight >= 0:
+            raise ValueError(f"weight must be at least 0, got {weight}; the paper uses 5")
+        if not 0.0 <= warmup <= 1.0:
+            raise ValueError(f"warmup must be a share of the steps in [0, 1], got {warmup}; the paper uses 0.1")
+        self.weight = weight
+        self.warmup = warmup
+
+    def setup(self, model: nn.Module, accelerator: "Accelerator | None") -> None:
+        if getattr(model, "num_branches", 1) < 2:
+            raise ValueError(
+                f"method 'coregularization' needs a model with at least 2 branches, got {type(model).__name__}; "
+                "use BranchedModel.from_model(model, num_branches=2)"
+            )
+
+    def forward(self, model: nn.Module, batch: Batch) -> Step:
+        outputs = model(**batch.inputs)
+        log_probabilities = at_least_float32(outputs.branch_logits).log_softmax(-1).transpose(0, 1)
+        branches = log_probabilities.shape[0]
+        labels = batch.labels.expand(branches, -1)
+        task = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(0)
+        disagreement = coregularization(log_probabilities.exp())
+        weight = 0.0 if batch.progress < self.warmup else self.weight
+        metrics = {"cross_entropy": task.detach(), "disagreement": disagreement.detach()}
+        return Step(torch.add(task, disagreement, alpha=weight), outputs, metrics)

@@ -1,0 +1,176 @@
+"""Branches that are LoRA adapters on one frozen backbone.
+
+Each branch is a whole copy of the module tree, with an adapter and a head of its own, but the copies hold the *same*
+frozen parameters. No adapter has to be switched on or off in a forward pass, and to DDP, `torch.compile` and the
+optimiser every branch is a plain module.
+"""
+
+import copy
+import enum
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from hf_noisy.models.features import find_heads
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+DEFAULTS: dict[str, Any] = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": "all-linear"}
+"""Used for every key that `lora` does not give; "all-linear" is every linear layer of the backbone."""
+
+# Other values would change the weights that all branches share.
+_ALLOWED: dict[str, tuple[Any, ...]] = {
+    "bias": ("none",),
+    "init_lora_weights": (True, False, "gaussian", "orthogonal"),
+    "layer_replication": (None,),
+    "trainable_token_indices": (None,),
+    "target_parameters": (None,),
+}
+
+
+def lora_to_dict(lora: "LoraConfig | dict[str, Any]") -> dict[str, Any]:
+    """Write LoRA settings as plain JSON values, with the defaults filled in.
+
+    Args:
+        lora: A `peft.LoraConfig`, or its keyword arguments; `{}` takes all defaults.
+
+    Returns:
+        The settings that differ from those of `peft.LoraConfig()`.
+
+    Raises:
+        TypeError: If `lora` is neither, or has an unknown key.
+        ValueError: If a setting would change the backbone that branches share.
+
+    Source: LoRA (Hu et al., 2022).
+
+    Example:
+        >>> lora_to_dict({"r": 4})["r"]
+        4
+    """
+    from peft import LoraConfig
+
+    if isinstance(lora, dict):
+        lora = LoraConfig(**{**DEFAULTS, **lora})
+    if not isinstance(lora, LoraConfig):
+        raise TypeError(
+            f"lora must be a peft.LoraConfig or a dict of its arguments, got {type(lora).__name__}; pass lora={{}} "
+            "for the defaults"
+        )
+    for key, allowed in _ALLOWED.items():
+        if getattr(lora, key) not in allowed:
+            raise ValueError(
+                f"lora {key} must be one of {list(allowed)}, got {getattr(lora, key)!r}; the backbone is shared "
+                "by all branches"
+            )
+    plain = LoraConfig()
+    settings = {field.name: getattr(lora, field.name) for field in fields(LoraConfig) if field.init}
+    if settings["target_modules"] is None:
+        settings["target_modules"] = DEFAULTS["target_modules"]
+    return {key: _json(value) for key, value in settings.items() if value != getattr(plain, key)}
+
+
+def share_backbone(model: PreTrainedModel, lora: dict[str, Any]) -> PreTrainedModel:
+    """Make one branch: a copy of a model with a new adapter and its own head, on the parameters of the backbone.
+
+    Shared and frozen are the parameters of `model.base_model`, except those of modules that
+    `lora["modules_to_save"]` names. The branch's own are its adapter, its head (all that is not backbone), the
+    modules named, and all buffers (BatchNorm statistics). The parameters of `model` that are shared are frozen in
+    place.
+
+    Args:
+        model: The classifier that lends its backbone; it gets no adapter itself.
+        lora: Settings as [`lora_to_dict`] writes them.
+
+    Returns:
+        The branch, an ordinary model whose linear layers carry an adapter.
+
+    Raises:
+        ValueError: If the settings match no layer of the backbone.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    own = set(lora.get("modules_to_save") or [])
+    shared = _backbone_parameters(model, own)
+    branch = copy.deepcopy(model, memo=dict(shared))
+    settings = {key: value for key, value in lora.items() if key != "modules_to_save"}
+    settings["target_modules"], settings["exclude_modules"] = _targets(branch, settings, shared)
+    inject_adapter_in_model(LoraConfig(**settings), branch)
+    # PEFT leaves its settings on the model, where they would only confuse a reader of the branch.
+    del branch.peft_config
+    for module in branch.modules():
+        if _is_adapter(module):
+            # The wrapper's own initialisation must not run over what PEFT has initialised.
+            for part in cast(nn.Module, module).modules():
+                setattr(part, "_is_hf_initialized", True)  # noqa: B010  (a plain flag, not a parameter or a module)
+    for parameter in branch.parameters():
+        parameter.requires_grad_(id(parameter) not in shared and parameter.is_floating_point())
+    return branch
+
+
+def merge_adapter(branch: PreTrainedModel) -> PreTrainedModel:
+    """Add the adapter of a branch to the weights beneath, in place, and leave an ordinary trainable model.
+
+    Args:
+        branch: A model from [`share_backbone`] that shares its parameters with no other any more.
+
+    Returns:
+        The same model without adapter layers.
+    """
+    for name, module in list(branch.named_modules()):
+        if _is_adapter(module):
+            module.merge()
+            branch.set_submodule(name, module.get_base_layer())
+    for parameter in branch.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    return branch
+
+
+def _is_adapter(module: nn.Module) -> "TypeGuard[BaseTunerLayer]":
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return isinstance(module, BaseTunerLayer)
+
+
+def _backbone_parameters(model: PreTrainedModel, own_modules: set[str]) -> dict[int, nn.Parameter]:
+    backbone = {id(parameter): parameter for parameter in model.base_model.parameters()}
+    for name, module in model.named_modules():
+        own = any(name == suffix or name.endswith(f".{suffix}") for suffix in own_modules)
+        if own or module in find_heads(model):
+            for parameter in module.parameters():
+                backbone.pop(id(parameter), None)
+    return backbone
+
+
+def _targets(
+    branch: PreTrainedModel, settings: dict[str, Any], shared: dict[int, nn.Parameter]
+) -> tuple[Any, list[str] | str]:
+    """Layers to adapt and layers to leave: a head that is trained in full needs no adapter."""
+    linears, heads = [], []
+    for name, module in branch.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter) and id(weight) not in shared:
+            heads.append(name)
+        elif isinstance(module, (nn.Linear, Conv1D)) and id(weight) in shared:
+            linears.append(name)
+    targets = settings.get("target_modules")
+    if targets == "all-linear":
+        if not linears:
+            raise ValueError(
+                f"the backbone of {type(branch).__name__} has no linear layer for target_modules='all-linear'; name "
+                "its layers, for instance lora={'target_modules': ['convolution']}"
+            )
+        targets = linears
+    return targets, settings.get("exclude_modules") or heads
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, set):
+        return sorted(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    return value

@@ -1,0 +1,377 @@
+"""Several networks of one architecture as a single `PreTrainedModel`."""
+
+import contextlib
+import copy
+import functools
+import hashlib
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils.generic import ModelOutput
+
+from hf_noisy.models.features import find_heads
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+_AUTO_CLASSES: dict[str, Any] = {
+    "sequence-classification": AutoModelForSequenceClassification,
+    "image-classification": AutoModelForImageClassification,
+}
+_MAPPINGS: dict[str, Any] = {
+    "sequence-classification": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    "image-classification": MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+}
+
+# What transformers reads of a model class for loading and sharding; it looks at direct children only.
+_CLASS_RULES = (
+    "_keep_in_fp32_modules",
+    "_keep_in_fp32_modules_strict",
+    "_no_split_modules",
+    "_skip_keys_device_placement",
+    "_keys_to_ignore_on_load_unexpected",
+    "_keys_to_ignore_on_load_missing",
+)
+
+
+class BranchedConfig(PreTrainedConfig):
+    """Configuration of a [`BranchedModel`].
+
+    Args:
+        branch: Configuration of one branch; labels are read from it.
+        task: `"sequence-classification"` or `"image-classification"`.
+        num_branches: How many branches, 2 or more.
+        lora: Settings of the adapters, or `None` where branches are full copies.
+
+    Raises:
+        ValueError: If `task` or `num_branches` is out of range.
+
+    Example:
+        >>> BranchedConfig(branch=BertConfig(num_labels=3), num_branches=2).num_labels
+        3
+    """
+
+    model_type = "branched"
+    sub_configs: ClassVar[dict[str, Any]] = {"branch": AutoConfig}
+    has_no_defaults_at_init = True
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["branch_logits"]
+
+    def __init__(
+        self,
+        branch: PreTrainedConfig | dict[str, Any] | None = None,
+        task: str = "sequence-classification",
+        num_branches: int = 2,
+        lora: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if task not in _AUTO_CLASSES:
+            raise ValueError(f"task must be one of {sorted(_AUTO_CLASSES)}, got {task!r}")
+        if num_branches < 2:
+            raise ValueError(
+                f"num_branches must be 2 or more, got {num_branches}; for one network use the model itself"
+            )
+        self.branch = AutoConfig.for_model(**branch) if isinstance(branch, dict) else branch
+        self.task = task
+        self.num_branches = num_branches
+        self.lora = lora
+        if self.branch is not None:
+            labels = {"id2label": self.branch.id2label, "label2id": self.branch.label2id}
+            kwargs |= copy.deepcopy(labels)
+            kwargs.pop("num_labels", None)
+        super().__init__(**kwargs)
+
+
+@dataclass
+class BranchedOutput(ModelOutput):
+    """Output of a [`BranchedModel`].
+
+    Args:
+        loss: Mean cross-entropy of the ensemble, where labels were given.
+        logits: `[batch, class]`, log of the mean probability of the branches, float32.
+        branch_logits: `[batch, branch, class]`, logits of each branch.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    branch_logits: Tensor | None = None
+
+
+class BranchedModel(PreTrainedModel):
+    """Several networks of one architecture that are trained, saved and loaded as one model.
+
+    The branches differ in the initialisation of their heads, in what dropout draws for them, and with `lora` in their
+    adapters. The ensemble's `logits` are the log of the mean probability, so that `softmax(logits)` is that mean.
+
+    Args:
+        config: A [`BranchedConfig`].
+        branches: The networks; built from `config`, with random weights, if not given.
+
+    Example:
+        >>> model = BranchedModel.from_model(classifier, num_branches=2, seed=0)
+        >>> model(**inputs).branch_logits.shape  # [batch, branch, class]
+        torch.Size([8, 2, 3])
+        >>> model.unbranch(0).save_pretrained("first-branch")
+    """
+
+    config_class = BranchedConfig
+    base_model_prefix = "branched"
+    # Each branch checks for itself which of these it can run.
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: BranchedConfig, branches: list[PreTrainedModel] | None = None) -> None:
+        super().__init__(config)
+        if config.branch is None:
+            raise ValueError("config.branch is None; pass the configuration of one branch")
+        networks = _build(config) if branches is None else branches
+        self.branches = nn.ModuleList(networks)
+        self.main_input_name = networks[0].main_input_name
+        self.supports_gradient_checkpointing = networks[0].supports_gradient_checkpointing
+        for name in _CLASS_RULES:
+            setattr(self, name, set(getattr(networks[0], name) or ()))
+        self._accepted = set(inspect.signature(networks[0].forward).parameters)
+        self._aliases = _aliases(self.branches)
+        self.post_init()  # type: ignore[no-untyped-call]
+        # By this list aliases stay out of files, and `Trainer` does not miss them when it resumes.
+        self._keys_to_ignore_on_save = set(self._aliases)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: PreTrainedModel,
+        num_branches: int = 2,
+        *,
+        seed: int = 0,
+        lora: "LoraConfig | dict[str, Any] | None" = None,
+    ) -> "BranchedModel":
+        """Make branches of a classifier, which itself is left as it is.
+
+        The final linear layer of every branch is initialised anew, the way the architecture initialises it, from
+        numbers that depend on `(seed, branch)` alone; so are the adapters. Everything else is copied.
+
+        Args:
+            model: A text or image classifier of transformers.
+            num_branches: How many branches, 2 or more.
+            seed: Any integer; the global random state is neither read nor changed.
+            lora: `None` for full copies; a `peft.LoraConfig` or a dict of its arguments (`{}` for the defaults) for
+                adapters on one frozen backbone. Heads are trained in full either way.
+
+        Returns:
+            The branched model, on the device and in the dtype of `model`.
+
+        Raises:
+            TypeError: If `model` is not a plain transformers model, or `lora` is of another kind.
+            ValueError: If `model` is not a single-label classifier, or an argument is out of range.
+
+        Source: the two co-regularised branches of DyGEN (Zhuang et al., 2023), Section 4.4.
+        """
+        task = _task(model)
+        find_heads(model)  # refuses a model without a head
+        settings = None
+        if lora is not None:
+            from hf_noisy.models.adapters import lora_to_dict
+
+            settings = lora_to_dict(lora)
+        branch_config = copy.deepcopy(model.config)
+        branch_config.architectures = [type(model).__name__]
+        config = BranchedConfig(branch=branch_config, task=task, num_branches=num_branches, lora=settings)
+        branched = cls(config, _copies(model, config, seed))
+        branched.train(model.training)
+        return branched
+
+    @property
+    def num_branches(self) -> int:
+        """How many branches the model has."""
+        return len(self.branches)
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "batch length"] | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Int[Tensor, "batch length"] | None = None,
+        pixel_values: Float[Tensor, "batch channel height width"] | None = None,
+        labels: Int[Tensor, " batch"] | None = None,
+    ) -> BranchedOutput:
+        """Run every branch on the same input.
+
+        Args:
+            input_ids: Tokens, for text.
+            attention_mask: 1 for tokens, 0 for padding.
+            token_type_ids: Segments; left out where the branches know none.
+            pixel_values: Images.
+            labels: Classes; with them the output has a loss.
+
+        Returns:
+            A [`BranchedOutput`].
+        """
+        given = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "pixel_values": pixel_values,
+        }
+        inputs = {name: value for name, value in given.items() if value is not None and name in self._accepted}
+        branch_logits = torch.stack([branch(**inputs).logits for branch in self.branches], dim=1)
+        logits = mean_log_probability(branch_logits)
+        loss = None if labels is None else nn.functional.nll_loss(logits, labels)
+        return BranchedOutput(loss=loss, logits=logits, branch_logits=branch_logits)
+
+    def unbranch(self, index: int = 0) -> PreTrainedModel:
+        """Take one branch out, as an ordinary model of its own.
+
+        Args:
+            index: Which branch, from 0.
+
+        Returns:
+            A copy of the branch, with its adapter merged; it shares nothing with this model.
+
+        Raises:
+            ValueError: If there is no such branch.
+        """
+        if not 0 <= index < self.num_branches:
+            raise ValueError(f"index must be in [0, {self.num_branches}), got {index}; the branches count from 0")
+        branch = cast(PreTrainedModel, copy.deepcopy(self.branches[index]))
+        if self.config.lora is not None:
+            from hf_noisy.models.adapters import merge_adapter
+
+            branch = merge_adapter(branch)
+        return branch
+
+    def init_weights(self) -> None:
+        """Tie what is shared; the branches come initialised, and a second time would undo what they hold."""
+        self.tie_weights(recompute_mapping=False)
+
+    def tie_weights(self, missing_keys: set[str] | None = None, recompute_mapping: bool = True) -> None:
+        """Tie the parameters that branches share, and keep them frozen (loading makes new parameters)."""
+        super().tie_weights(missing_keys=missing_keys, recompute_mapping=recompute_mapping)
+        for alias, source in self._aliases.items():
+            if alias.split(".")[1] != source.split(".")[1]:
+                self.get_parameter(source).requires_grad_(False)
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        """Names of shared parameters, `{alias: name that is saved}`, in and between branches."""
+        return dict(self._aliases)
+
+    def _adjust_bias(self, output_embeddings: Any, input_embeddings: Any) -> None:
+        # transformers fits the bias of a tied layer to its vocabulary; here shapes agree, and Conv1D would be misread.
+        return
+
+
+def mean_log_probability(
+    branch_logits: Float[Tensor, "batch branch classes"],
+) -> Float[Tensor, "batch classes"]:
+    """Log of the mean over branches of the class probabilities.
+
+    Args:
+        branch_logits: Logits `[batch, branch, class]`, any floating dtype.
+
+    Returns:
+        Log-probabilities `[batch, class]`, float32 or wider.
+
+    Example:
+        >>> mean_log_probability(torch.zeros(1, 2, 4)).exp()
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
+    wide = branch_logits if branch_logits.dtype == torch.float64 else branch_logits.float()
+    return wide.log_softmax(dim=-1).logsumexp(dim=1) - math.log(wide.shape[1])
+
+
+def _task(model: PreTrainedModel) -> str:
+    if not isinstance(model, PreTrainedModel):
+        raise TypeError(
+            f"model must be a transformers model, got {type(model).__name__}; for adapters pass the plain "
+            "model, and lora= beside it"
+        )
+    if model.config.problem_type in ("regression", "multi_label_classification"):
+        raise ValueError(f"model must classify into one label, got problem_type={model.config.problem_type!r}")
+    for task, mapping in _MAPPINGS.items():
+        classes = mapping.get(type(model.config), ())
+        if type(model) in (classes if isinstance(classes, tuple) else (classes,)):
+            return task
+    raise ValueError(
+        f"{type(model).__name__} is no classifier of text or images that transformers knows; pass a model from "
+        "AutoModelForSequenceClassification or AutoModelForImageClassification"
+    )
+
+
+def _build(config: BranchedConfig) -> list[PreTrainedModel]:
+    """Branches with random weights, in the structure that a file will fill."""
+    auto_class = _AUTO_CLASSES[config.task]
+    if config.lora is None:
+        return [auto_class.from_config(copy.deepcopy(config.branch)) for _ in range(config.num_branches)]
+    from hf_noisy.models.adapters import share_backbone
+
+    model = auto_class.from_config(config.branch)
+    return [share_backbone(model, config.lora) for _ in range(config.num_branches)]
+
+
+def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int) -> list[PreTrainedModel]:
+    """Branches with the weights of a model, each with its own new head (and adapter)."""
+    copy_one: Callable[[], PreTrainedModel] = functools.partial(copy.deepcopy, model)
+    if config.lora is not None:
+        from hf_noisy.models.adapters import share_backbone
+
+        # The caller's model must not be frozen, nor moved with the branches: they share a copy.
+        copy_one = functools.partial(share_backbone, copy.deepcopy(model), config.lora)
+    branches = []
+    for index in range(config.num_branches):
+        with _seeded(seed, index):
+            branch = copy_one()
+            _initialise_head(branch)
+        branches.append(branch)
+    return branches
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, index: int) -> Iterator[None]:
+    # Only the CPU generator is touched: the same seed gives the same heads whatever the device.
+    with torch.random.fork_rng(devices=[]):
+        digest = hashlib.sha256(f"{int(seed)}/branch/{index}".encode()).digest()
+        torch.default_generator.manual_seed(int.from_bytes(digest[:7]))
+        yield
+
+
+def _initialise_head(branch: PreTrainedModel) -> None:
+    (head,) = find_heads(branch)
+    # torch's own initialisation stands where the architecture has no rule for a linear layer.
+    fresh = nn.Linear(head.in_features, head.out_features, bias=head.bias is not None, device="cpu")
+    branch._init_weights(fresh)
+    head.load_state_dict(fresh.state_dict())
+
+
+def _aliases(branches: nn.ModuleList) -> dict[str, str]:
+    """Every further name of a parameter, with the name it is saved by."""
+    aliases: dict[str, str] = {}
+    for index, branch in enumerate(branches):
+        # Declared by the architecture (embeddings), and not yet tied while a file is being loaded.
+        tied = cast(PreTrainedModel, branch).all_tied_weights_keys
+        aliases |= {f"branches.{index}.{alias}": f"branches.{index}.{name}" for alias, name in tied.items()}
+    names: dict[int, str] = {}
+    for name, parameter in branches.named_parameters(prefix="branches", remove_duplicate=False):
+        if (first := names.setdefault(id(parameter), name)) != name:
+            aliases[name] = first
+    return aliases
+
+
+AutoConfig.register("branched", BranchedConfig, exist_ok=True)
+AutoModel.register(BranchedConfig, BranchedModel, exist_ok=True)
+AutoModelForSequenceClassification.register(BranchedConfig, BranchedModel, exist_ok=True)
+AutoModelForImageClassification.register(BranchedConfig, BranchedModel, exist_ok=True)

@@ -1,0 +1,177 @@
+"""What the classification head sees: find it by its shape, and listen to its input."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, cast
+
+import torch
+from accelerate.utils import extract_model_from_parallel
+from jaxtyping import Float
+from torch import Tensor, nn
+
+_BRANCHED = "branched"  # model_type of BranchedModel, compared by name because that module imports this one
+
+
+def num_classes(model: nn.Module) -> int:
+    """Number of classes a model tells apart.
+
+    Args:
+        model: A classifier; wrappers (DDP, `torch.compile`, PEFT) are looked through.
+
+    Returns:
+        `config.num_labels`, or for a module without such a config the outputs of its last linear layer.
+
+    Raises:
+        ValueError: If the module has neither.
+
+    Example:
+        >>> num_classes(nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3)))
+        3
+    """
+    model = _eager(model)
+    count = getattr(getattr(model, "config", None), "num_labels", None)
+    if isinstance(count, int):
+        return count
+    linears = [module for _, module in _linears(model)]
+    if not linears:
+        raise ValueError(
+            f"{type(model).__name__} has no config.num_labels and no linear layer to count the classes by; "
+            "pass a classifier, such as one from AutoModelForSequenceClassification"
+        )
+    return linears[-1].out_features
+
+
+def find_heads(model: nn.Module) -> list[nn.Linear]:
+    """Find the final linear classifier of a model, one for each branch.
+
+    The head is the last linear layer with as many outputs as there are classes, whatever its name. Copies that PEFT
+    keeps of a layer it replaced, and the low-rank factors of its adapters, are passed over.
+
+    Args:
+        model: A classifier; wrappers (DDP, `torch.compile`, PEFT) are looked through.
+
+    Returns:
+        The heads: one, or for a [`BranchedModel`] one for each branch, in order.
+
+    Raises:
+        ValueError: If no linear layer has the right number of outputs.
+
+    Example:
+        >>> find_heads(AutoModelForSequenceClassification.from_pretrained("prajjwal1/bert-tiny", num_labels=3))
+        [Linear(in_features=128, out_features=3, bias=True)]
+    """
+    return [_final_linear(network) for network in _networks(model)]
+
+
+class HeadInputs:
+    """Context manager that keeps what the classification head of each branch was given in the last forward pass.
+
+    Where a head scores every token and the network then picks the scores of one (decoders), the input of that token
+    is kept. Inside the context, modules compiled with `torch.compile` run eagerly: a graph compiled earlier would not
+    call the hooks. Gradients flow through the tensors unless the forward pass ran under `no_grad`.
+
+    Args:
+        model: A classifier, as for [`find_heads`].
+
+    Raises:
+        ValueError: If the model has no head (see [`find_heads`]).
+
+    Example:
+        >>> with torch.no_grad(), HeadInputs(model) as features:
+        ...     model(**inputs)
+        ...     embeddings = features.pop()  # one [batch, dim] tensor a branch
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._networks = _networks(model)
+        self._heads = [_final_linear(network) for network in self._networks]
+        self._seen: dict[int, tuple[Tensor, Tensor]] = {}
+        self._inputs: dict[int, Float[Tensor, "batch dim"]] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "HeadInputs":
+        self._stack.enter_context(torch.compiler.set_stance("force_eager"))
+        for branch, (network, head) in enumerate(zip(self._networks, self._heads, strict=True)):
+            self._stack.callback(head.register_forward_hook(self._head_hook(branch)).remove)
+            self._stack.callback(network.register_forward_hook(self._network_hook(branch)).remove)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        self._seen.clear()
+        self._inputs.clear()
+
+    def pop(self) -> list[Float[Tensor, "batch dim"]]:
+        """Hand over the inputs of the heads in the last forward pass, and forget them.
+
+        Returns:
+            One tensor `[batch, dim]` for each branch.
+
+        Raises:
+            RuntimeError: If a head was not called since the last `pop`.
+        """
+        silent = [branch for branch in range(len(self._heads)) if branch not in self._inputs]
+        if silent:
+            raise RuntimeError(
+                f"the heads of branches {silent} saw no input; call the model once, inside the context, "
+                "before each pop()"
+            )
+        return [self._inputs.pop(branch) for branch in range(len(self._heads))]
+
+    def _head_hook(self, branch: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def keep(module: nn.Module, inputs: tuple[Tensor, ...], scores: Tensor) -> None:
+            self._seen[branch] = (inputs[0], scores)
+
+        return keep
+
+    def _network_hook(self, branch: int) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            if branch in self._seen:
+                logits = getattr(output, "logits", output)
+                self._inputs[branch] = _one_vector_a_row(*self._seen.pop(branch), logits)
+
+        return keep
+
+
+def _one_vector_a_row(inputs: Tensor, scores: Tensor, logits: Any) -> Float[Tensor, "batch dim"]:
+    if inputs.dim() == 3 and isinstance(logits, Tensor) and logits.dim() == 2:
+        # Which token the network picked is told by its scores: no other rule holds for padding on either side.
+        token = (scores - logits[:, None]).abs().sum(dim=-1).argmin(dim=1)
+        return inputs[torch.arange(len(inputs), device=inputs.device), token]
+    return inputs.flatten(start_dim=1)
+
+
+def _networks(model: nn.Module) -> list[nn.Module]:
+    model = _eager(model)
+    for module in model.modules():
+        if getattr(getattr(module, "config", None), "model_type", None) == _BRANCHED and hasattr(module, "branches"):
+            return list(cast(nn.ModuleList, module.branches))
+    return [model]
+
+
+def _eager(model: nn.Module) -> nn.Module:
+    eager: nn.Module = extract_model_from_parallel(model, keep_torch_compile=False)
+    return eager
+
+
+def _linears(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    for name, module in model.named_modules():
+        parts = name.split(".")
+        if "original_module" in parts or any(part.startswith("lora_") for part in parts):
+            continue
+        if isinstance(module, nn.Linear):
+            yield name, module
+
+
+def _final_linear(model: nn.Module) -> nn.Linear:
+    count = num_classes(model)
+    heads = [module for _, module in _linears(model) if module.out_features == count]
+    if not heads:
+        raise ValueError(
+            f"{type(model).__name__} has no linear layer with {count} outputs (one a class); pass a classifier, such "
+            "as one from AutoModelForSequenceClassification or AutoModelForImageClassification"
+        )
+    return heads[-1]

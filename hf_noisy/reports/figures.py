@@ -1,0 +1,226 @@
+"""Figures as files. No window, no global state: matplotlib's pyplot is never touched."""
+
+import os
+from collections.abc import Mapping
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from hf_noisy.metrics.calibration import expected_calibration_error, reliability_bins
+from hf_noisy.rng import uniforms
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008): told apart under every common form of colour blindness.
+_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+_INK, _GRID = "#262626", "#E3E3E3"
+_LINES = (
+    (_BLUE, "o", "-"),
+    (_VERMILION, "s", "--"),
+    (_GREEN, "^", "-."),
+    (_PURPLE, "D", ":"),
+    (_ORANGE, "v", "-"),
+    (_SKY, "P", "--"),
+)
+# Suspected or not: colour, marker, and the area that makes the markers look equally large.
+_ROWS = {False: (_BLUE, "o", 1.0), True: (_VERMILION, "^", 1.25)}
+# More points than this hide each other, and the picture lies about where rows are dense.
+_MAX_DRAWN = 3000
+
+
+def dynamics_map(
+    mean: Float[np.ndarray, " rows"],
+    deviation: Float[np.ndarray, " rows"],
+    suspects: Bool[np.ndarray, " rows"],
+    path: str | os.PathLike[str],
+    *,
+    wrong: Bool[np.ndarray, " rows"] | None = None,
+) -> Path:
+    """Map of the training set: how far a row was from its class, and how much that changed.
+
+    Rows that are far from the centroid of their given label, or that moved a lot, are likely to be mislabelled. Of a
+    large training set a random sample is drawn, the same one each time; the numbers in the legend count all rows.
+
+    Args:
+        mean: Mean over epochs of the distance to the centroid of the given label, `[rows]`.
+        deviation: Standard deviation over epochs of the same distance, `[rows]`.
+        suspects: Rows marked as likely mislabelled, `[rows]`.
+        path: File to write; the suffix chooses the format (`.png`, `.pdf`, `.svg`).
+        wrong: Rows whose given label is known to be wrong, `[rows]`; drawn with a black outline.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: If the arrays differ in length, are empty or hold NaN.
+
+    Source: data maps (Swayamdipta et al., 2020), of the centroid distances of DyGEN (Zhuang et al., 2023), Eq. 3-5.
+
+    Example:
+        >>> import numpy as np, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     mean, deviation, suspects = np.array([1.0, 3.0]), np.array([0.1, 0.6]), np.array([False, True])
+        ...     path = dynamics_map(mean, deviation, suspects, f"{folder}/map.png")
+        ...     path.name
+        'map.png'
+    """
+    known = np.zeros_like(suspects) if wrong is None else wrong
+    _check_rows(mean=mean, deviation=deviation, suspects=suspects, wrong=known)
+    figure = _figure(7.6, 4.6)
+    axes = figure.subplots()
+    drawn = _sample(len(mean))
+    size = float(np.clip(30000 / drawn.sum(), 10, 36))
+    # Known ones last: an outline that is covered says nothing.
+    for outlined in (False, True):
+        for suspected, (color, marker, scale) in _ROWS.items():
+            rows = drawn & (known == outlined) & (suspects == suspected)
+            axes.scatter(
+                deviation[rows],
+                mean[rows],
+                s=size * scale,
+                c=color,
+                marker=marker,
+                alpha=0.75,
+                edgecolors="black" if outlined else "none",
+                linewidths=0.8,
+                rasterized=True,
+            )
+    _name_rows(axes, suspects, wrong)
+    note = "" if drawn.all() else f"\n{_MAX_DRAWN:,} of {len(mean):,} rows drawn, chosen at random"
+    _dress(axes, f"deviation of the centroid distance over epochs{note}", "mean centroid distance over epochs")
+    _legend(figure)
+    return _save(figure, path)
+
+
+def reliability_diagram(
+    predictions: Mapping[str, tuple[Float[np.ndarray, "_ _"], Integer[np.ndarray, " _"]]],
+    path: str | os.PathLike[str],
+    *,
+    num_bins: int = 15,
+) -> Path:
+    """Accuracy against confidence, one line a model, and below it how many rows each confidence has.
+
+    Args:
+        predictions: Name of a model to its probabilities `[rows, classes]` and the labels `[rows]` to compare with.
+        path: File to write; the suffix chooses the format (`.png`, `.pdf`, `.svg`).
+        num_bins: Number of bins of equal width.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: If `predictions` is empty, or as [`~hf_noisy.metrics.reliability_bins`].
+
+    Source: Guo et al. (2017), Figure 1.
+
+    Example:
+        >>> import numpy as np, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = reliability_diagram({"model": (np.array([[0.9, 0.1]]), np.array([0]))}, f"{folder}/bins.png")
+        ...     path.name
+        'bins.png'
+    """
+    if not predictions:
+        raise ValueError("predictions must hold at least one model, got none")
+    figure = _figure(7.6, 5.6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+    upper.plot([0, 1], [0, 1], color="#8C8C8C", linewidth=1, linestyle=(0, (1, 2)), label="perfect calibration")
+    edges = np.arange(num_bins + 1) / num_bins
+    for (name, (probabilities, labels)), (color, marker, line) in zip(
+        predictions.items(), cycle(_LINES), strict=False
+    ):
+        error = expected_calibration_error(probabilities, labels, num_bins)
+        bins = reliability_bins(probabilities, labels, num_bins)
+        filled = bins.count > 0
+        upper.plot(
+            bins.confidence[filled],
+            bins.accuracy[filled],
+            color=color,
+            marker=marker,
+            markersize=5.5,
+            linestyle=line,
+            linewidth=1.6,
+            clip_on=False,
+            label=f"{name} (ECE {error:.1%})",
+        )
+        lower.stairs(100 * bins.count / bins.count.sum(), edges, color=color, linewidth=1.6, linestyle=line)
+    upper.set(xlim=(0, 1), ylim=(0, 1.02))
+    lower.set_ylim(bottom=0)
+    _dress(upper, "", "accuracy")
+    _dress(lower, "confidence", "rows, %")
+    _legend(figure)
+    return _save(figure, path)
+
+
+def _sample(num_rows: int) -> Bool[np.ndarray, " rows"]:
+    if num_rows <= _MAX_DRAWN:
+        return np.ones(num_rows, dtype=bool)
+    order = uniforms(0, stream="dynamics_map", index=np.arange(num_rows), size=1)[:, 0].argsort()
+    drawn = np.zeros(num_rows, dtype=bool)
+    drawn[order[:_MAX_DRAWN]] = True
+    return drawn
+
+
+def _name_rows(axes: "Axes", suspects: Bool[np.ndarray, " rows"], wrong: Bool[np.ndarray, " rows"] | None) -> None:
+    # Entries of their own, opaque and of one size, with the numbers of all rows rather than of those drawn.
+    for suspected, (color, marker, scale) in _ROWS.items():
+        label = f"{'suspect' if suspected else 'not suspected'} ({int((suspects == suspected).sum()):,})"
+        axes.scatter([], [], s=44 * scale, c=color, marker=marker, linewidths=0, label=label)
+    if wrong is not None:
+        found = f", {suspects[wrong].mean():.0%} suspect" if wrong.any() else ""
+        label = f"label known to be wrong\n({int(wrong.sum()):,}{found})"
+        axes.scatter([], [], s=44, c="none", edgecolors="black", linewidths=1.2, label=label)
+
+
+def _check_rows(**columns: np.ndarray) -> None:
+    lengths = {name: column.shape for name, column in columns.items()}
+    if len(set(lengths.values())) > 1 or len(lengths["mean"]) != 1 or not columns["mean"].size:
+        raise ValueError(
+            f"one value a row is needed, at least one row and the same number in each, got shapes {lengths}"
+        )
+    for name, column in columns.items():
+        if not np.isfinite(column).all():
+            raise ValueError(
+                f"{name} must be finite, got NaN or infinity in row {int(np.argmin(np.isfinite(column)))}"
+            )
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=160, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _dress(axes: "Axes", x_label: str, y_label: str) -> None:
+    axes.set_xlabel(x_label, fontsize=11, color=_INK)
+    axes.set_ylabel(y_label, fontsize=11, color=_INK)
+    axes.tick_params(labelsize=10, colors=_INK)
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_INK)
+
+
+def _legend(figure: "Figure") -> None:
+    figure.legend(loc="outside right upper", fontsize=10, frameon=False, labelcolor=_INK)
+
+
+def _save(figure: "Figure", path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A reader never meets half a file: the name appears when the file is whole.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

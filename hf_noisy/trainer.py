@@ -1,0 +1,192 @@
+"""`NoisyTrainer`: transformers' `Trainer` with a method for noisy labels."""
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hf_noisy.columns import INDEX, LABELS
+from hf_noisy.data.checks import check_label_range, check_labels
+from hf_noisy.data.indexed import IndexedDataset
+from hf_noisy.losses.base import Loss, at_least_float32
+from hf_noisy.losses.cross_entropy import CrossEntropy
+from hf_noisy.methods import Batch, LossMethod, Method, as_method
+from hf_noisy.methods.base import class_logits
+from hf_noisy.models.features import find_heads, num_classes
+
+METHOD_FILE = "method.safetensors"
+
+
+class NoisyTrainer(Trainer):
+    """`Trainer` that trains by a method for noisy labels; everything else is `Trainer`.
+
+    Training takes each row's loss from the method and reduces it exactly: the same gradient comes out of any split of
+    a batch over accumulation steps or processes. Evaluation is plain cross-entropy for every method, so that
+    `eval_loss` compares.
+
+    Args:
+        model: A sequence or image classifier of transformers, a `BranchedModel`, or any module with `logits`.
+        args: `TrainingArguments`.
+        *positional: The further arguments of `Trainer`, in its order.
+        method: Name (`"cross_entropy"`, `"coregularization"`), [`Method`] or [`Loss`].
+        **kwargs: Those of `Trainer`.
+
+    Raises:
+        ValueError: If the method is not known or cannot work with the model, if the model has no class logits, if
+            `compute_loss_func` is given too, or (before training) if labels are missing or out of range.
+
+    Example:
+        ```python
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, method="cross_entropy")
+        trainer.train()
+        ```
+    """
+
+    # Ours is: the sum of the row losses over the number of rows in the whole accumulated batch of all processes.
+    loss_is_scaled_for_ga = True
+    _tag_names = ["hf_noisy", "noisy-labels"]
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        args: TrainingArguments | None = None,
+        *positional: Any,
+        method: str | Method | Loss = "cross_entropy",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, args, *positional, **kwargs)
+        if self.compute_loss_func is not None:
+            raise ValueError("compute_loss_func and method both define the loss; give compute_loss_func=None")
+        if self.args.n_gpu > 1:
+            raise ValueError(
+                f"args sees {self.args.n_gpu} GPUs in one process, where losses of rows cannot be reduced exactly; "
+                "start with `accelerate launch` or show one GPU (CUDA_VISIBLE_DEVICES=0)"
+            )
+        self.method = _with_label_smoothing(as_method(method), self.args.label_smoothing_factor)
+        find_heads(self.model)  # refuses a model without class logits
+        self.method.setup(self.model, None)
+        # The rows of the whole accumulated batch are counted only for models said to accept the count.
+        self.model_accepts_loss_kwargs = True
+        self.add_callback(_AfterStep(self.method))
+        self._method_metrics: dict[str, list[Tensor]] = {}
+        self._labels_checked = False
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The training loader, whose batches also carry the row index."""
+        dataset = self.train_dataset
+        if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+            return super().get_train_dataloader()
+        return self._get_dataloader(
+            dataset=IndexedDataset(dataset),
+            description="Training",
+            batch_size=self._train_batch_size,
+            sampler_fn=self._get_train_sampler,
+            is_training=True,
+        )
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if INDEX not in self._signature_columns:
+            self._signature_columns.append(INDEX)
+
+    def _prepare_for_training(self, max_steps: int, train_dataloader: DataLoader, resume_from_checkpoint: str | None):  # type: ignore[no-untyped-def]
+        self._labels_checked = check_labels(self.train_dataset, num_classes(self.model))
+        self.method.to(self.args.device)
+        self.method.setup(self.model, self.accelerator)
+        return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, Any]:
+        """Loss of a batch: the method's in training, plain cross-entropy in evaluation."""
+        inputs = dict(inputs)
+        labels = inputs.pop(LABELS, None)
+        if labels is None:
+            raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
+        index = inputs.pop(INDEX, None)
+        inputs = self._model_inputs(inputs)
+        if not model.training:
+            outputs = model(**inputs)
+            loss = F.cross_entropy(at_least_float32(class_logits(outputs, labels)), labels)
+            return (loss, outputs) if return_outputs else loss
+        if not self._labels_checked:
+            check_label_range(labels.cpu().numpy(), num_classes(self.model))
+        if index is None:
+            index = torch.full_like(labels, -1)
+        progress = min(self.state.global_step / max(self.state.max_steps, 1), 1.0)
+        step = self.method(model, Batch(inputs, labels, index, progress, int(self.state.epoch or 0)))
+        for name, value in step.metrics.items():
+            self._method_metrics.setdefault(name, []).append(value.float().mean())
+        count = labels.shape[0] if num_items_in_batch is None else num_items_in_batch
+        # DDP averages gradients over ranks while the count is the sum over ranks, so the ranks are multiplied back.
+        ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+        loss = step.losses.sum() * (ranks if num_items_in_batch is not None else 1) / count
+        return (loss, step.outputs) if return_outputs else loss
+
+    def _model_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        # Many models swallow unknown names through **kwargs, so only what they name themselves is handed on.
+        model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        parameters = inspect.signature(model.forward).parameters.values()
+        named = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+        return {name: value for name, value in inputs.items() if name in named} if named else inputs
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the averages of the method's metrics to the training logs."""
+        if "loss" in logs and self._method_metrics:
+            for name, values in self._method_metrics.items():
+                logs[name] = self.accelerator.gather(torch.stack(values).mean()).mean().item()
+            self._method_metrics.clear()
+        super().log(logs, start_time)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        state = {name: value.contiguous() for name, value in self.method.state_dict().items()}
+        if state and self.args.should_save:
+            path = Path(output_dir) / METHOD_FILE
+            save_file(state, path.with_suffix(".tmp"))
+            os.replace(path.with_suffix(".tmp"), path)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.method.state_dict():
+            path = Path(checkpoint) / METHOD_FILE
+            if not path.is_file():
+                raise ValueError(
+                    f"resume_from_checkpoint {checkpoint} holds no {METHOD_FILE}, which method "
+                    f"{type(self.method).__name__} needs; resume from a checkpoint of the same method"
+                )
+            self.method.load_state_dict(load_file(path, device=str(self.args.device)))
+
+
+class _AfterStep(TrainerCallback):
+    """Tells the method that the optimiser has moved the model."""
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.method.after_step(kwargs["model"])
+
+
+def _with_label_smoothing(method: Method, smoothing: float) -> Method:
+    if not smoothing:
+        return method
+    if isinstance(method, LossMethod) and type(method.loss) is CrossEntropy and not method.loss.label_smoothing:
+        return LossMethod(CrossEntropy(label_smoothing=smoothing))
+    raise ValueError(
+        f"label_smoothing_factor={smoothing} and the method both define the targets; set label_smoothing_factor=0 "
+        "or use method='cross_entropy'"
+    )

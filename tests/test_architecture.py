@@ -1,0 +1,324 @@
+"""The rules that keep the package readable: who may import whom, and how large things may grow."""
+
+import ast
+import importlib
+import inspect
+import statistics
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "hf_noisy"
+
+BASE = {"columns", "rng"}
+# Room -> what it may import from the package besides itself. A room that is not named here may not exist.
+MAY_IMPORT = {
+    "columns": set(),
+    "rng": set(),
+    "losses": BASE,
+    "models": BASE | {"losses"},
+    "methods": BASE | {"losses", "models"},
+    "data": BASE,
+    "detection": BASE,
+    "metrics": BASE,
+    "reports": BASE | {"metrics"},
+    "dynamics": BASE | {"models.features", "data.checks", "data.indexed"},
+    "dygen": BASE | {"data", "detection", "dynamics", "losses", "models"},
+    "purify": BASE | {"data", "detection", "dynamics", "losses", "models"},
+    "trainer": BASE | {"data", "losses", "methods", "models"},
+}
+# Slow to import, and not needed by every user: imported where used, inside the function that uses them.
+HEAVY = {
+    "evaluate": {"metrics"},
+    "jinja2": {"reports"},
+    "matplotlib": {"reports"},
+    "peft": {"models.adapters"},
+    "scipy": {"data", "detection", "dygen", "metrics"},
+    "sklearn": {"data.load", "data.noise", "detection", "dygen", "metrics"},
+    "torchvision": {"data"},
+}
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 80
+MAX_PUBLIC_NAMES = 25
+
+
+class Import(NamedTuple):
+    module: str  # the module that imports, without the package: "models.adapters"
+    target: str  # the full dotted name of what is imported
+    line: int
+    deferred: bool  # inside a function
+    typing: bool  # under `if TYPE_CHECKING:`
+
+
+def modules(package: Path) -> dict[str, ast.Module]:
+    """Syntax trees by dotted name without the package; the package itself is ""."""
+    trees = {}
+    for file in sorted(package.rglob("*.py")):
+        parts = file.relative_to(package).with_suffix("").parts
+        trees[".".join(part for part in parts if part != "__init__")] = ast.parse(file.read_text(encoding="utf-8"))
+    return trees
+
+
+def imports(module: str, tree: ast.Module, all_modules: set[str]) -> Iterator[Import]:
+    def visit(node: ast.AST, deferred: bool, typing: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, alias.name, node.lineno, deferred, typing)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: import by full name, not relatively"
+            for alias in node.names:
+                # `from hf_noisy.data import noise` imports the module data.noise, not a name out of data.
+                full = f"{node.module}.{alias.name}"
+                is_module = full.removeprefix("hf_noisy.") in all_modules
+                yield Import(module, full if is_module else node.module, node.lineno, deferred, typing)
+        deferred = deferred or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for field, value in ast.iter_fields(node):
+            under_check = isinstance(node, ast.If) and field == "body" and "TYPE_CHECKING" in ast.unparse(node.test)
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    yield from visit(child, deferred, typing or under_check)
+
+    yield from visit(tree, deferred=False, typing=False)
+
+
+def within(module: str, rooms: set[str]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def direction_faults(package: Path) -> list[str]:
+    """Imports inside the package that run the wrong way, and any of what stands outside it."""
+    trees, faults = modules(package), []
+    for module, tree in trees.items():
+        room = module.split(".")[0]
+        if room and room not in MAY_IMPORT:
+            faults.append(f"{module}: room {room!r} has no rule; add it to MAY_IMPORT")
+            continue
+        for found in imports(module, tree, set(trees)):
+            top, _, target = found.target.partition(".")
+            if top in {"benchmarks", "examples", "tests"}:
+                faults.append(f"{module}:{found.line}: imports {found.target}, which is no part of the package")
+            # The package itself gathers the public names of every room, so a room that imports it runs in a circle.
+            elif room and top == "hf_noisy" and not within(target, MAY_IMPORT[room] | {room}):
+                faults.append(f"{module}:{found.line}: {room} may not import {found.target}")
+    return faults
+
+
+def heavy_faults(package: Path) -> list[str]:
+    """Heavy packages imported in a room that should not know them, or before they are needed."""
+    trees, faults = modules(package), []
+    for module, tree in trees.items():
+        for found in imports(module, tree, set(trees)):
+            top = found.target.split(".")[0]
+            if top not in HEAVY or found.typing:
+                continue
+            if not within(module, HEAVY[top]):
+                faults.append(f"{module}:{found.line}: {top} belongs to {', '.join(sorted(HEAVY[top]))}")
+            elif not found.deferred:
+                faults.append(f"{module}:{found.line}: import {top} inside the function that uses it")
+    return faults
+
+
+def size_faults(package: Path) -> list[str]:
+    """Files and functions that grew past what one reads in one go; docstrings are not counted in functions."""
+    faults = []
+    for file in sorted(package.rglob("*.py")):
+        text, name = file.read_text(encoding="utf-8"), file.relative_to(package)
+        if (lines := len(text.splitlines())) > MAX_FILE_LINES:
+            faults.append(f"{name}: {lines} lines, at most {MAX_FILE_LINES}; does it hold one idea?")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[0]
+                documented = ast.get_docstring(node) is not None
+                doc_lines = first.end_lineno - first.lineno + 1 if documented else 0
+                if (lines := node.end_lineno - node.lineno + 1 - doc_lines) > MAX_FUNCTION_LINES:
+                    faults.append(f"{name}:{node.lineno}: {node.name} has {lines} lines, at most {MAX_FUNCTION_LINES}")
+    return faults
+
+
+def dependency_faults(package: Path, declared: set[str]) -> list[str]:
+    """Third-party packages that are imported but not declared, so that they are there by luck only."""
+    trees, faults = modules(package), []
+    for module, tree in trees.items():
+        for found in imports(module, tree, set(trees)):
+            top = found.target.split(".")[0]
+            if top not in declared | sys.stdlib_module_names | {"hf_noisy"}:
+                faults.append(f"{module}:{found.line}: {top} is not among the dependencies in pyproject.toml")
+    return faults
+
+
+def declared_packages() -> set[str]:
+    """The import names of the run-time dependencies."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {requirement.split(">=")[0].strip() for requirement in project["dependencies"]}
+    return {{"scikit-learn": "sklearn"}.get(name, name.replace("-", "_")) for name in names}
+
+
+def test_imports_run_one_way():
+    assert direction_faults(PACKAGE) == []
+
+
+def test_heavy_packages_are_imported_where_they_are_used():
+    assert heavy_faults(PACKAGE) == []
+
+
+def test_files_and_functions_stay_small():
+    assert size_faults(PACKAGE) == []
+
+
+def test_what_is_imported_is_declared():
+    assert dependency_faults(PACKAGE, declared_packages() | {"jinja2"}) == []
+
+
+@pytest.fixture
+def plant(tmp_path):
+    """Write a package of the given modules and their text."""
+
+    def write(files: dict[str, str]) -> Path:
+        for module, text in files.items():
+            file = tmp_path / "hf_noisy" / Path(*module.split(".")).with_suffix(".py")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return tmp_path / "hf_noisy"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("losses.dal", "from hf_noisy.models.ema import EMA"),
+        ("losses.dal", "from hf_noisy import models"),
+        ("losses.dal", "import hf_noisy.trainer"),
+        ("losses.dal", "def loss():\n    from hf_noisy.methods import Method"),
+        ("metrics.calibration", "if True:\n    from hf_noisy.models import BranchedModel"),
+        ("metrics.calibration", "import hf_noisy"),
+        ("data.noise", "from hf_noisy.dynamics.scores import centroids"),
+        ("dynamics.scores", "from hf_noisy.models import BranchedModel"),
+        ("dynamics.scores", "from hf_noisy.models.branches import BranchedModel"),
+        ("dygen.pipeline", "from hf_noisy.trainer import NoisyTrainer"),
+        ("trainer", "from examples.run_dygen import main"),
+        ("helpers.strings", "import os"),
+    ],
+)
+def test_a_wrong_direction_is_caught(plant, module, text):
+    package = plant({module: text, "models.branches": "", "models.ema": "", "models.features": ""})
+    assert len(direction_faults(package)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("models.adapters", "import peft"),
+        ("models.adapters", "try:\n    from peft import LoraConfig\nexcept ImportError:\n    pass"),
+        ("models.branches", "def wrap():\n    from peft import LoraConfig"),
+        ("reports.figures", "import matplotlib.pyplot as plt"),
+        ("dynamics.scores", "def scores():\n    import sklearn.metrics"),
+        ("trainer", "class Trainer:\n    import torchvision"),
+    ],
+)
+def test_a_heavy_import_is_caught(plant, module, text):
+    assert len(heavy_faults(plant({module: text}))) == 1
+
+
+def test_what_is_allowed_passes(plant):
+    package = plant(
+        {
+            "__init__": "from hf_noisy.models.branches import BranchedModel",
+            "models.features": "",
+            "models.branches": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from peft import LoraConfig",
+            "models.adapters": "def adapt():\n    import peft",
+            "dynamics.recorder": "from hf_noisy.models.features import find_heads\nfrom hf_noisy.columns import INDEX",
+            "dygen.vae": "import numpy\nfrom hf_noisy.models import BranchedModel\nfrom hf_noisy.dygen.prior import beta",
+        }
+    )
+    assert direction_faults(package) == heavy_faults(package) == size_faults(package) == []
+    assert dependency_faults(package, {"numpy", "peft"}) == []
+
+
+def test_size_is_caught(plant):
+    body = "    x = 1\n"
+    faults = size_faults(plant({"rng": "\n" * 401, "columns": "def long():\n" + body * 80}))
+    assert [fault.split(":")[0] for fault in faults] == ["columns.py", "rng.py"]
+    assert (
+        size_faults(plant({"rng": "\n" * 400, "columns": 'def f():\n    """' + "\n" * 30 + '"""\n' + body * 79})) == []
+    )
+
+
+def test_an_undeclared_dependency_is_caught(plant):
+    assert len(dependency_faults(plant({"rng": "import os, requests\nimport numpy.linalg"}), {"numpy"})) == 1
+
+
+def public_faults(module: object) -> list[str]:
+    """What is wrong with the public names of a module."""
+    names, faults = list(module.__all__), []
+    if names != sorted(set(names), key=str.casefold):
+        faults.append("__all__ is not sorted, or a name stands in it twice")
+    if len(names) > MAX_PUBLIC_NAMES:
+        faults.append(f"{len(names)} public names, at most {MAX_PUBLIC_NAMES}")
+    for name in names:
+        value = getattr(module, name, None)
+        if value is None:
+            faults.append(f"{name} is exported but does not exist")
+        elif (inspect.isclass(value) or inspect.isroutine(value)) and not _own_docstring(value):
+            faults.append(f"{name} has no docstring")
+    exported = {
+        name for name, value in vars(module).items() if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    if missing := exported - set(names):
+        faults.append(f"imported but not exported: {', '.join(sorted(missing))}")
+    return faults
+
+
+def _own_docstring(value: object) -> bool:
+    # A class inherits the docstring of its base through inspect.getdoc, and a dataclass writes its signature into one.
+    doc = vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
+    return bool(doc) and not doc.startswith(f"{value.__name__}(")
+
+
+def test_public_names_are_sorted_documented_and_complete():
+    assert public_faults(importlib.import_module("hf_noisy")) == []
+
+
+def test_public_faults_are_caught():
+    class Bare(ValueError):
+        pass
+
+    module = type(sys)("planted")
+    module.b, module.A, module.extra = Bare, Bare, Bare
+    module.__all__ = ["b", "A", "gone"]
+    faults = public_faults(module)
+    assert [fault.split(" ")[0] for fault in faults] == ["__all__", "b", "A", "gone", "imported"]
+
+
+def seconds_to_import(statement: str) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", statement], check=True, cwd=ROOT)
+    return time.perf_counter() - started
+
+
+def extra_seconds(statement: str, base: str, runs: int = 5) -> float:
+    """Median over pairs, each pair one after the other, so that what else the machine does cancels out."""
+    for warm_up in (base, statement):
+        seconds_to_import(warm_up)
+    return statistics.median(seconds_to_import(statement) - seconds_to_import(base) for _ in range(runs))
+
+
+# What every user of transformers' Trainer and of data sets has loaded anyway.
+STACK = "from transformers import Trainer, AutoModelForSequenceClassification; import datasets"
+
+
+@pytest.mark.slow
+def test_the_package_is_quick_to_import():
+    assert extra_seconds(f"{STACK}; import hf_noisy", STACK) <= 0.3
+
+
+@pytest.mark.slow
+def test_a_slow_import_is_caught():
+    assert extra_seconds(f"{STACK}; import time; time.sleep(0.6)", STACK) > 0.3

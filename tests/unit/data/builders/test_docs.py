@@ -1,0 +1,100 @@
+import time
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from hf_noisy.data import load_noisy_dataset, majority_vote, noise_record
+from hf_noisy.data.builders import docs, docstrings
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    start = time.process_time()
+    builder = docs.DocsBuilder(cache_dir=str(tmp_path_factory.mktemp("docs")))
+    builder.download_and_prepare()
+    return builder, builder.as_dataset(), time.process_time() - start
+
+
+def test_rows_classes_and_noise(built):
+    _, splits, seconds = built
+    assert seconds < 15
+    assert list(splits) == ["train", "validation", "test"]
+    total = sum(len(split) for split in splits.values())
+    assert 3000 <= total <= 600 * 7
+    for split, share in {"train": 0.7, "validation": 0.1, "test": 0.2}.items():
+        rows = splits[split].with_format("numpy")
+        assert len(rows) / total == pytest.approx(share, abs=0.03)
+        assert np.bincount(rows["clean_label"][:], minlength=7).min() > 0
+        assert 0.25 < (rows["label"][:] != rows["clean_label"][:]).mean() < 0.5
+    texts = [text for split in splits.values() for text in split["text"][:]]
+    assert len({text.casefold() for text in texts}) == len(texts)
+    assert all(5 <= len(text.split()) <= 40 for text in texts)
+
+
+def test_no_text_names_a_package(built):
+    _, splits, _ = built
+    words = {word for split in splits.values() for text in split["text"][:] for word in text.casefold().split()}
+    names = {"numpy", "np", "scipy", "sklearn", "scikit-learn", "pandas", "pd", "torch", "pytorch", "huggingface_hub"}
+    assert not words & names
+
+
+def test_given_labels_are_the_majority_of_the_votes(built):
+    _, splits, _ = built
+    train = splits["train"]
+    votes = np.array(train["votes"][:])
+    assert (votes == docs.vote(train["text"][:])).all()
+    assert (votes >= 0).any(axis=1).all()
+    counts = np.stack([(votes == label).sum(axis=1) for label in range(7)], axis=1)
+    given = np.array(train["label"][:])
+    assert (counts[np.arange(len(given)), given] == counts.max(axis=1)).all()
+    labels, covered = majority_vote(votes, 7)
+    assert covered.all()
+    assert (labels == given).mean() > 0.75
+
+
+def test_true_labels_can_be_learned_and_beat_the_rules(built):
+    _, splits, _ = built
+    vectorizer = TfidfVectorizer(min_df=2, sublinear_tf=True)
+    train, test = vectorizer.fit_transform(splits["train"]["text"][:]), vectorizer.transform(splits["test"]["text"][:])
+    truth = splits["test"]["clean_label"][:]
+    scores = {
+        column: LogisticRegression(C=5.0, max_iter=1000).fit(train, splits["train"][column][:]).score(test, truth)
+        for column in ("clean_label", "label")
+    }
+    assert scores["clean_label"] > 0.7
+    assert 0.45 < scores["label"] < scores["clean_label"] - 0.1
+
+
+def test_a_new_version_of_a_package_is_not_served_old_rows(built, monkeypatch, tmp_path):
+    builder, _, _ = built
+    same = docs.DocsBuilder(cache_dir=builder._cache_dir_root)
+    assert same.cache_dir == builder.cache_dir
+    versions = docstrings.package_versions(docs.CLASSES)
+    assert set(versions) == set(docs.PACKAGES)
+    assert all(f'"{name}": "{version}"' in builder.info.description for name, version in versions.items())
+    monkeypatch.setattr(docstrings, "package_versions", lambda names: {**versions, "numpy": "99"})
+    upgraded = docs.DocsBuilder(cache_dir=builder._cache_dir_root)
+    assert upgraded.cache_dir != builder.cache_dir
+    assert '"numpy": "99"' in upgraded.info.description
+
+
+def test_rows_are_the_same_when_built_again(built, monkeypatch):
+    _, splits, _ = built
+    rows = docs._rows()
+    first = [row["text"] for row in rows if docs._split(row["text"]) == "train"]
+    assert first == splits["train"]["text"][:]
+
+
+def test_loading_records_the_noise_of_each_split(monkeypatch, built):
+    builder, splits, _ = built
+    monkeypatch.setattr(docs, "DocsBuilder", lambda: builder)
+    loaded = load_noisy_dataset("docs")
+    for key, split in loaded.items():
+        rows = splits[key].with_format("numpy")
+        record = noise_record(split)
+        assert record["kind"] == "rules"
+        assert record["rate_measured"] == pytest.approx((rows["label"][:] != rows["clean_label"][:]).mean())
+    with pytest.raises(ValueError, match="dataset 'docs' already has noisy labels"):
+        load_noisy_dataset("docs", noise_type="symmetric", noise_rate=0.2)

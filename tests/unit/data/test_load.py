@@ -1,0 +1,210 @@
+import gzip
+import json
+
+import datasets
+import numpy as np
+import pytest
+
+from hf_noisy.data import inject_noise, list_noisy_datasets, load_noisy_dataset, majority_vote, noise, noise_record
+from hf_noisy.data.folders import load_folder
+
+NAMES = ["ant", "bee", "cat"]
+FILE_ROWS = [{"sentence": f"text {i}", "animal": NAMES[i % 3]} for i in range(60)]
+COLUMNS = {"text_column": "sentence", "label_column": "animal"}
+
+
+@pytest.fixture
+def csv(tmp_path):
+    path = tmp_path / "animals.csv"
+    path.write_text("sentence,animal\n" + "".join(f"{row['sentence']},{row['animal']}\n" for row in FILE_ROWS))
+    return str(path)
+
+
+def write_folder(root, name, splits):
+    (root / name).mkdir()
+    (root / name / "labels.json").write_text(json.dumps({"classes": NAMES}))
+    for split, rows in splits.items():
+        with gzip.open(root / name / f"{split}.jsonl.gz", "wt") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def test_a_csv_file_becomes_text_and_classes(csv):
+    loaded = load_noisy_dataset(csv, **COLUMNS)
+    assert list(loaded) == ["train"]
+    train = loaded["train"]
+    assert train.features["label"].names == NAMES
+    assert sorted(train.column_names) == ["label", "text"]
+    assert train[4] == {"text": "text 4", "label": 1}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".jsonl.gz"])
+def test_json_lines_give_the_same_rows(tmp_path, csv, suffix):
+    path = tmp_path / f"animals{suffix}"
+    content = "".join(json.dumps(row) + "\n" for row in FILE_ROWS).encode()
+    path.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
+    loaded = load_noisy_dataset(str(path), **COLUMNS)["train"]
+    expected = load_noisy_dataset(csv, **COLUMNS)["train"]
+    assert loaded.to_dict() == expected.to_dict()
+    assert loaded.features == expected.features
+
+
+def test_a_folder_of_files_keeps_its_splits(tmp_path):
+    folder = tmp_path / "animals"
+    folder.mkdir()
+    for split, rows in {"train": FILE_ROWS, "test": FILE_ROWS[:3]}.items():
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = load_noisy_dataset(str(folder), **COLUMNS, noise_type="symmetric", noise_rate=0.5)
+    assert {key: len(split) for key, split in loaded.items()} == {"train": 60, "test": 3}
+    assert noise_record(loaded["train"])["rate_measured"] == 0.5
+    assert loaded["test"]["label"][:] == loaded["test"]["clean_label"][:] == [0, 1, 2]
+    assert noise_record(loaded["test"]) is None
+
+
+def test_numbers_become_classes_and_an_own_clean_label_shares_them(tmp_path):
+    path = tmp_path / "stars.jsonl"
+    rows = [{"text": "a", "label": 5, "clean_label": 1}, {"text": "b", "label": 3, "clean_label": 3}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train = load_noisy_dataset(str(path))["train"]
+    assert train.features["label"].names == train.features["clean_label"].names == ["1", "3", "5"]
+    assert train["label"][:] == [2, 1]
+    assert train["clean_label"][:] == [0, 1]
+    with pytest.raises(ValueError, match="already has noisy labels"):
+        load_noisy_dataset(str(path), noise_type="symmetric", noise_rate=0.1)
+
+
+def test_a_saved_dataset_is_loaded_with_its_record(tmp_path, csv):
+    noisy = load_noisy_dataset(csv, **COLUMNS, noise_type="asymmetric", noise_rate=0.25)
+    noisy.save_to_disk(tmp_path / "saved")
+    again = load_noisy_dataset(str(tmp_path / "saved"))
+    assert noise_record(again["train"]) == noise_record(noisy["train"])
+    assert again["train"]["label"][:] == noisy["train"]["label"][:]
+
+
+@pytest.mark.parametrize("noise_type", ["symmetric", "asymmetric", "instance"])
+def test_a_clean_folder_gets_noise_in_train_and_validation(tmp_path, noise_type):
+    rows = [{"text": f"{NAMES[i % 3]} number{i % 11} word{i % 7}", "label": i % 3} for i in range(90)]
+    write_folder(tmp_path, "20news", {"train": rows, "validation": rows, "test": rows[:30]})
+    clean = load_noisy_dataset("20news", data_dir=tmp_path)
+    assert clean["train"]["label"][:] == clean["train"]["clean_label"][:]
+    noisy = load_noisy_dataset("20news", data_dir=tmp_path, noise_type=noise_type, noise_rate=0.4, noise_seed=5)
+    for split in ("train", "validation"):
+        assert noisy[split]["clean_label"][:] == clean[split]["label"][:]
+        assert noise_record(noisy[split])["rate_measured"] == pytest.approx(0.4)
+    # Same rows, same seed, but another stream of random numbers.
+    assert noisy["train"]["label"][:] != noisy["validation"]["label"][:]
+    assert noisy["test"]["label"][:] == noisy["test"]["clean_label"][:]
+    again = load_noisy_dataset("20news", data_dir=tmp_path, noise_type=noise_type, noise_rate=0.4, noise_seed=5)
+    assert again["train"]["label"][:] == noisy["train"]["label"][:]
+
+
+def test_a_folder_with_votes(tmp_path, monkeypatch):
+    rows = [{"text": f"t{i}", "label": 0, "weak_label": i % 2, "weak_votes": [-1, i % 2], "id": i} for i in range(10)]
+    write_folder(tmp_path, "trec", {"train": rows})
+    monkeypatch.setenv("HF_NOISY_DATA_DIR", str(tmp_path))
+    train = load_noisy_dataset("trec")["train"]
+    assert train.column_names == ["text", "label", "clean_label", "votes"]
+    assert train[1] == {"text": "t1", "label": 1, "clean_label": 0, "votes": [-1, 1]}
+    record = noise_record(train)
+    assert (record["kind"], record["rate_measured"]) == ("rules", 0.5)
+    assert record["transition_matrix"] == [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]]
+    with pytest.raises(ValueError, match="dataset 'trec' already has noisy labels"):
+        load_noisy_dataset("trec", noise_type="symmetric", noise_rate=0.1)
+
+
+def test_a_missing_folder_is_named(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"folder '.*trec' with labels.json is missing: HF_NOISY_DATA_DIR"):
+        load_noisy_dataset("trec", data_dir=tmp_path)
+    monkeypatch.delenv("HF_NOISY_DATA_DIR", raising=False)
+    with pytest.raises(FileNotFoundError, match=r"not known: HF_NOISY_DATA_DIR \(or data_dir=\) must point"):
+        load_noisy_dataset("trec")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"label_column": "animal"}, "text_column must be one of"),
+        ({"text_column": "sentence"}, "label_column must be one of"),
+        ({**COLUMNS, "noise_type": "pair", "noise_rate": 0.1}, "noise_type must be None or one of"),
+        ({**COLUMNS, "noise_type": "symmetric"}, "noise_rate must be given"),
+        ({**COLUMNS, "noise_rate": 0.1}, "needs noise_type"),
+        ({**COLUMNS, "noise_type": "symmetric", "noise_rate": 1.0}, r"rate must be in \[0, 1\)"),
+    ],
+)
+def test_unclear_arguments_are_refused(csv, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load_noisy_dataset(csv, **arguments)
+
+
+def test_missing_labels_are_refused(tmp_path):
+    path = tmp_path / "holes.jsonl"
+    path.write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n')
+    with pytest.raises(ValueError, match="lacks 1 labels"):
+        load_noisy_dataset(str(path))
+    path.write_text('{"text": "a", "label": 1}\n{"text": "b", "label": -1}\n')
+    with pytest.raises(ValueError, match="negative values"):
+        load_noisy_dataset(str(path))
+
+
+def test_files_that_are_absent_or_of_another_kind_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="looks like a file but there is none"):
+        load_noisy_dataset(str(tmp_path / "absent.csv"))
+    other = tmp_path / "rows.txt"
+    other.write_text("a\n")
+    with pytest.raises(ValueError, match=r"must end in \.csv, \.json, \.jsonl"):
+        load_noisy_dataset(str(other))
+
+
+def test_columns_of_a_named_dataset_are_fixed():
+    with pytest.raises(ValueError, match="takes no text_column"):
+        load_noisy_dataset("docs", text_column="sentence")
+
+
+def test_a_taken_name_is_refused(tmp_path):
+    path = tmp_path / "both.jsonl"
+    path.write_text('{"text": "a", "label": 0, "weak": 1}\n')
+    with pytest.raises(ValueError, match="label_column='weak' cannot be renamed to 'label'"):
+        load_noisy_dataset(str(path), label_column="weak")
+
+
+# Rows and share of wrong given labels of the real files, as their description states them.
+REAL = {
+    "trec": {"train": (4965, 0.4848), "validation": (500, 0.5020), "test": (500, 0.3900)},
+    "semeval": {"train": (1749, 0.2018), "validation": (178, 0.2247), "test": (600, 0.2383)},
+    "noisyag_news": {"train": (8000, 0.1973), "validation": (2000, 0.1985), "test": (7600, 0.0)},
+    "20news": {"train": (11314, 0.0), "test": (7532, 0.0)},
+}
+RULES = {"trec": 68, "semeval": 164}
+CLASSES = {"trec": 6, "semeval": 9, "noisyag_news": 4, "20news": 20}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_have_the_stated_rows_and_noise(name, data_dir):
+    loaded = load_noisy_dataset(name, data_dir=data_dir)
+    assert list(loaded) == list(REAL[name])
+    for key, (num_rows, rate) in REAL[name].items():
+        split = loaded[key]
+        wrong = np.array(split["label"][:]) != np.array(split["clean_label"][:])
+        assert (len(split), round(float(wrong.mean()), 4)) == (num_rows, pytest.approx(rate, abs=1e-4))
+        assert split.features["label"].num_classes == CLASSES[name]
+        record = noise_record(split)
+        assert (record["rate_measured"] if record else 0.0) == pytest.approx(wrong.mean())
+        assert len(split[0].get("votes", [])) == RULES.get(name, 0)
+
+
+def test_own_votes_agree_with_the_stated_rates_of_trec(data_dir):
+    train = load_folder("trec", data_dir)["train"]
+    labels, covered = majority_vote(np.array(train["votes"][:]), 6)
+    wrong = labels != np.array(train["clean_label"][:])
+    assert covered.mean() == pytest.approx(0.9513, abs=1e-4)
+    # Ties are drawn by other random numbers than those of the files.
+    assert wrong[covered].mean() == pytest.approx(0.4656, abs=0.005)
+
+
+def test_names_are_listed_and_known():
+    assert list_noisy_datasets() == ["docs", *sorted(REAL)]
+
+
+def test_inject_noise_refuses_a_dataset_with_known_noise(tmp_path):
+    rows = datasets.Dataset.from_dict({"label": [0, 1], "clean_label": [1, 1]})
+    with pytest.raises(ValueError, match="already has a column 'clean_label'"):
+        inject_noise(rows, noise.symmetric(0.5))
