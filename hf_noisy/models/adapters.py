@@ -91,6 +91,11 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any]) -> PreTrainedMo
 
     Raises:
         ValueError: If the settings match no layer of the backbone.
+
+    Example:
+        >>> first, second = (share_backbone(classifier, lora_to_dict({})) for _ in range(2))
+        >>> first.get_input_embeddings().weight is second.get_input_embeddings().weight
+        True
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -120,6 +125,9 @@ def merge_adapter(branch: PreTrainedModel) -> PreTrainedModel:
 
     Returns:
         The same model without adapter layers.
+
+    Example:
+        >>> merge_adapter(copy.deepcopy(branch)).save_pretrained("merged")
     """
     for name, module in list(branch.named_modules()):
         if _is_adapter(module):
@@ -138,9 +146,10 @@ def _is_adapter(module: nn.Module) -> "TypeGuard[BaseTunerLayer]":
 
 def _backbone_parameters(model: PreTrainedModel, own_modules: set[str]) -> dict[int, nn.Parameter]:
     backbone = {id(parameter): parameter for parameter in model.base_model.parameters()}
+    heads = find_heads(model)
     for name, module in model.named_modules():
         own = any(name == suffix or name.endswith(f".{suffix}") for suffix in own_modules)
-        if own or module in find_heads(model):
+        if own or module in heads:
             for parameter in module.parameters():
                 backbone.pop(id(parameter), None)
     return backbone
