@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 # More threads than cores make tiny models slower, not faster.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
 .PHONY: help install demo test test-slow lint format clean
 
 help:  ## List the targets

@@ -2,15 +2,16 @@
 
 import inspect
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_noisy.columns import INDEX, LABELS
 from hf_noisy.data.checks import check_label_range, check_labels
@@ -51,7 +52,9 @@ class NoisyTrainer(Trainer):
 
     # Ours is: the sum of the row losses over the number of rows in the whole accumulated batch of all processes.
     loss_is_scaled_for_ga = True
-    _tag_names = ["hf_noisy", "noisy-labels"]
+    model: nn.Module
+    _signature_columns: list[str]  # type: ignore[assignment]
+    _tag_names: ClassVar[list[str]] = ["hf_noisy", "noisy-labels"]
 
     def __init__(
         self,
@@ -69,16 +72,19 @@ class NoisyTrainer(Trainer):
                 f"args sees {self.args.n_gpu} GPUs in one process, where losses of rows cannot be reduced exactly; "
                 "start with `accelerate launch` or show one GPU (CUDA_VISIBLE_DEVICES=0)"
             )
+        if self.args.label_names is None:
+            self.label_names = [LABELS]  # Trainer finds none where forward takes no labels, and ours need not
         self.method = _with_label_smoothing(as_method(method), self.args.label_smoothing_factor)
         find_heads(self.model)  # refuses a model without class logits
         self.method.setup(self.model, None)
         # The rows of the whole accumulated batch are counted only for models said to accept the count.
         self.model_accepts_loss_kwargs = True
         self.add_callback(_AfterStep(self.method))
-        self._method_metrics: dict[str, list[Tensor]] = {}
+        self._method_metrics: dict[str, tuple[Tensor, int]] = {}
         self._labels_checked = False
+        self._names_differ = False
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> DataLoader[Any]:
         """The training loader, whose batches also carry the row index."""
         dataset = self.train_dataset
         if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
@@ -87,7 +93,8 @@ class NoisyTrainer(Trainer):
             dataset=IndexedDataset(dataset),
             description="Training",
             batch_size=self._train_batch_size,
-            sampler_fn=self._get_train_sampler,
+            # The data set itself may have a column of lengths to group by.
+            sampler_fn=lambda _: self._get_train_sampler(dataset),  # type: ignore[arg-type,return-value]
             is_training=True,
         )
 
@@ -96,21 +103,23 @@ class NoisyTrainer(Trainer):
         if INDEX not in self._signature_columns:
             self._signature_columns.append(INDEX)
 
-    def _prepare_for_training(self, max_steps: int, train_dataloader: DataLoader, resume_from_checkpoint: str | None):  # type: ignore[no-untyped-def]
+    def _prepare_for_training(
+        self, max_steps: int, train_dataloader: DataLoader[Any], resume_from_checkpoint: str | None
+    ) -> Any:
         self._labels_checked = check_labels(self.train_dataset, num_classes(self.model))
         self.method.to(self.args.device)
         self.method.setup(self.model, self.accelerator)
-        return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)  # type: ignore[no-untyped-call]
 
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Any],
+        inputs: Mapping[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
         """Loss of a batch: the method's in training, plain cross-entropy in evaluation."""
-        inputs = dict(inputs)
+        inputs = dict(inputs)  # collators of tokenizers hand out a mapping of their own
         labels = inputs.pop(LABELS, None)
         if labels is None:
             raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
@@ -119,7 +128,11 @@ class NoisyTrainer(Trainer):
         if not model.training:
             outputs = model(**inputs)
             loss = F.cross_entropy(at_least_float32(class_logits(outputs, labels)), labels)
-            return (loss, outputs) if return_outputs else loss
+            return (
+                (loss, outputs if isinstance(outputs, dict) else {"logits": outputs.logits})
+                if return_outputs
+                else loss
+            )
         if not self._labels_checked:
             check_label_range(labels.cpu().numpy(), num_classes(self.model))
         if index is None:
@@ -127,7 +140,8 @@ class NoisyTrainer(Trainer):
         progress = min(self.state.global_step / max(self.state.max_steps, 1), 1.0)
         step = self.method(model, Batch(inputs, labels, index, progress, int(self.state.epoch or 0)))
         for name, value in step.metrics.items():
-            self._method_metrics.setdefault(name, []).append(value.float().mean())
+            total, calls = self._method_metrics.get(name, (0.0, 0))
+            self._method_metrics[name] = (total + value.detach().float().mean(), calls + 1)
         count = labels.shape[0] if num_items_in_batch is None else num_items_in_batch
         # DDP averages gradients over ranks while the count is the sum over ranks, so the ranks are multiplied back.
         ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
@@ -136,7 +150,7 @@ class NoisyTrainer(Trainer):
 
     def _model_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         # Many models swallow unknown names through **kwargs, so only what they name themselves is handed on.
-        model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        model: Any = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model  # type: ignore[operator]
         parameters = inspect.signature(model.forward).parameters.values()
         named = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
         return {name: value for name, value in inputs.items() if name in named} if named else inputs
@@ -144,10 +158,31 @@ class NoisyTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the averages of the method's metrics to the training logs."""
         if "loss" in logs and self._method_metrics:
-            for name, values in self._method_metrics.items():
-                logs[name] = self.accelerator.gather(torch.stack(values).mean()).mean().item()
+            for name, (total, calls) in self._method_metrics.items():
+                logs[name] = self.accelerator.gather(total / calls).mean().item()
             self._method_metrics.clear()
         super().log(logs, start_time)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._load_renamed(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        self._load_renamed(str(self.state.best_model_checkpoint))
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        self._names_differ = bool(load_result.unexpected_keys) and isinstance(self.model, PreTrainedModel)
+        if not self._names_differ:
+            super()._issue_warnings_after_load(load_result)
+
+    def _load_renamed(self, checkpoint: str) -> None:
+        # Checkpoints carry the names of the published format, which for some architectures (ViT) are not those of the
+        # module; Trainer would leave such weights as they are, while from_pretrained translates the names.
+        if self._names_differ and isinstance(self.model, PreTrainedModel):
+            loaded = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype)
+            self.model.load_state_dict(loaded.state_dict())
+            self._names_differ = False
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -12,8 +12,8 @@ from hf_noisy.columns import LABEL, LABELS
 def label_column(dataset: Any) -> str | None:
     """The label column of a `datasets.Dataset`, `"labels"` or `"label"`, or `None` if it cannot be read cheaply."""
     names = getattr(dataset, "column_names", None)
-    if not isinstance(names, list):
-        return None
+    if not isinstance(names, list) or not hasattr(dataset, "__len__"):
+        return None  # a stream is read once, and not for this
     return next((name for name in (LABELS, LABEL) if name in names), None)
 
 
@@ -32,22 +32,24 @@ def check_labels(dataset: Any, num_classes: int) -> bool:
         ValueError: In one sentence that says which label and what would do.
     """
     if num_classes < 2:
-        raise ValueError(f"model has {num_classes} class, but at least 2 are needed; load it with num_labels=2 or more")
+        raise ValueError(
+            f"model has {num_classes} class, but at least 2 are needed; load it with num_labels=2 or more"
+        )
     column = label_column(dataset)
-    if column is None:
-        if isinstance(getattr(dataset, "column_names", None), list):
-            raise ValueError(f"train_dataset has no label column; rename one of {dataset.column_names} to 'label'")
+    # What a lazy transform makes of a row is not known before the row is read.
+    if column is None or getattr(dataset, "format", {}).get("type") == "custom":
         return False
     # `with_format` rather than the dataset's own transform: only the label column is wanted, and as it is stored.
     labels = np.asarray(dataset.with_format(None)[column][:])
     check_label_range(labels, num_classes)
     empty = sorted(set(range(num_classes)) - set(np.unique(labels).tolist()))
     if empty:
-        warnings.warn(f"no training row has label {', '.join(map(str, empty))}; these classes cannot be learned", stacklevel=2)
+        missing = ", ".join(map(str, empty))
+        warnings.warn(f"no training row has label {missing}; these classes cannot be learned", stacklevel=2)
     return True
 
 
-def check_label_range(labels: Shaped[np.ndarray, " rows"], num_classes: int) -> Integer[np.ndarray, " rows"]:
+def check_label_range(labels: Shaped[np.ndarray, "..."], num_classes: int) -> Integer[np.ndarray, " rows"]:
     """The labels as integers, if all are in `[0, num_classes)`.
 
     Raises:
@@ -60,5 +62,7 @@ def check_label_range(labels: Shaped[np.ndarray, " rows"], num_classes: int) -> 
     if labels.size and labels.min() < 0:
         raise ValueError(f"labels must not be missing or negative, got {labels.min()}; drop the rows without one")
     if labels.size and labels.max() >= num_classes:
-        raise ValueError(f"labels must be below the {num_classes} classes of the model, got {labels.max()}; set num_labels")
+        raise ValueError(
+            f"labels must be below the {num_classes} classes of the model, got {labels.max()}; set num_labels"
+        )
     return labels

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 MANIFEST = "manifest.json"
 FOLDER = "_trajectories"  # the underscore keeps Trainer.push_to_hub from publishing it
 _FORMAT = 1
+_FEATURES = "features.safetensors"
 _FILE = re.compile(r"epoch-(\d+)-branch-(\d+)\.safetensors")
 
 
@@ -59,7 +60,7 @@ class Trajectories:
         path.mkdir(parents=True, exist_ok=True)
         (path / MANIFEST).unlink(missing_ok=True)
         for old in path.glob("*/*"):
-            if _FILE.fullmatch(old.name):
+            if _FILE.fullmatch(old.name) or old.name == _FEATURES:
                 old.unlink()
         write_atomically(path / MANIFEST, json.dumps({"format": _FORMAT, **manifest}, indent=1).encode())
         return cls(path)
@@ -91,6 +92,11 @@ class Trajectories:
         branches = range(self.num_branches)
         return np.stack([[self._read(split, epoch, branch, "logits") for branch in branches] for epoch in self.epochs])
 
+    def features(self, split: str) -> Float[np.ndarray, "rows width"] | None:
+        """Pooled hidden states of the encoder before the first step, `[rows, width]`; None where there was none."""
+        file = self.path / split / _FEATURES
+        return load_file(file)["features"].astype(np.float32) if file.is_file() else None
+
     def check_labels(self, split: str, labels: Shaped[np.ndarray, " rows"]) -> None:
         """Refuse labels that are not those of the recorded rows.
 
@@ -116,10 +122,12 @@ class Trajectories:
         folder.mkdir(exist_ok=True)
         for branch in range(self.num_branches):
             target = folder / f"epoch-{epoch:03d}-branch-{branch}.safetensors"
-            arrays = {"embeddings": np.ascontiguousarray(embeddings[branch]), "logits": np.ascontiguousarray(logits[branch])}
-            temporary = target.with_suffix(".tmp")
-            save_file(arrays, temporary)
-            os.replace(temporary, target)
+            _save(target, {"embeddings": embeddings[branch], "logits": logits[branch]})
+
+    def write_features(self, split: str, features: Float[np.ndarray, "rows width"]) -> None:
+        """Write what the encoder saw before the first step."""
+        (self.path / split).mkdir(exist_ok=True)
+        _save(self.path / split / _FEATURES, {"features": features})
 
     def _split(self, split: str) -> dict[str, Any]:
         if split not in self.manifest["splits"]:
@@ -140,6 +148,12 @@ class Trajectories:
 def labels_digest(labels: Shaped[np.ndarray, " rows"]) -> str:
     """SHA-256 of the labels in their order."""
     return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64).tobytes()).hexdigest()
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    temporary = path.with_suffix(".tmp")
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+    os.replace(temporary, path)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

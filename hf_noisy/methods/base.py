@@ -93,7 +93,7 @@ class LossMethod(Method):
 
 def class_logits(outputs: Any, labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch classes"]:
     """The `[batch, classes]` logits of a model output, or a sentence that says why there are none."""
-    logits = getattr(outputs, "logits", None)
+    logits = outputs.get("logits") if isinstance(outputs, dict) else getattr(outputs, "logits", None)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != labels.shape[0]:
         found = "no logits" if logits is None else f"logits of shape {tuple(getattr(logits, 'shape', ()))}"
         raise ValueError(

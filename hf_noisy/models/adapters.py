@@ -102,7 +102,7 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any]) -> PreTrainedMo
     own = set(lora.get("modules_to_save") or [])
     shared = _backbone_parameters(model, own)
     branch = copy.deepcopy(model, memo=dict(shared))
-    settings = {key: value for key, value in lora.items() if key != "modules_to_save"}
+    settings = {key: copy.deepcopy(value) for key, value in lora.items() if key != "modules_to_save"}
     settings["target_modules"], settings["exclude_modules"] = _targets(branch, settings, shared)
     inject_adapter_in_model(LoraConfig(**settings), branch)
     # PEFT leaves its settings on the model, where they would only confuse a reader of the branch.

@@ -8,7 +8,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast, no_type_check
 
 import torch
 from jaxtyping import Float, Int
@@ -97,6 +97,7 @@ class BranchedConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
 
+@no_type_check  # accelerate rebuilds an output from one dictionary of its values, in place of the loss
 @dataclass
 class BranchedOutput(ModelOutput):
     """Output of a [`BranchedModel`].

@@ -1,6 +1,7 @@
 """What the classification head sees: find it by its shape, and listen to its input."""
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, cast
@@ -150,6 +151,54 @@ def _networks(model: nn.Module) -> list[nn.Module]:
         if getattr(getattr(module, "config", None), "model_type", None) == _BRANCHED and hasattr(module, "branches"):
             return list(cast(nn.ModuleList, module.branches))
     return [model]
+
+
+def has_pooled_features(model: nn.Module) -> bool:
+    """Whether the model is one of transformers with an encoder below its head."""
+    return _encoder(model) is not None
+
+
+def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor, "batch dim"]:
+    """Mean of the encoder's last hidden states: over the tokens that are not padding, or over the positions of an image.
+
+    Of a [`BranchedModel`] the encoder of the first branch is used; before training they are all the same.
+
+    Args:
+        model: A classifier of transformers; wrappers are looked through.
+        inputs: What its `forward` takes.
+
+    Returns:
+        `[batch, dim]`.
+
+    Raises:
+        ValueError: If the model has no encoder of its own.
+
+    Example:
+        >>> pooled_features(model, {"input_ids": ids, "attention_mask": mask}).shape
+        torch.Size([8, 384])
+    """
+    encoder = _encoder(model)
+    if encoder is None:
+        raise ValueError(f"{type(model).__name__} has no encoder below its head; pass a classifier of transformers")
+    accepted = inspect.signature(encoder.forward).parameters
+    hidden = encoder(**{name: value for name, value in inputs.items() if name in accepted}).last_hidden_state
+    if hidden.ndim == 4:  # a feature map [batch, channel, height, width]
+        return hidden.flatten(2).mean(-1)
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        return hidden.mean(1)
+    weight = mask[..., None].to(hidden.dtype)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def _encoder(model: nn.Module) -> Any:
+    model = _eager(model)
+    if getattr(getattr(model, "config", None), "model_type", None) == _BRANCHED:
+        model = model.branches[0]
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()
+    encoder = getattr(model, "base_model", None)
+    return None if encoder is model else encoder
 
 
 def _eager(model: nn.Module) -> nn.Module:

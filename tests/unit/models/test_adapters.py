@@ -174,14 +174,14 @@ def test_named_modules_are_trained_in_full_in_every_branch(network, inputs, tmp_
     torch.testing.assert_close(loaded(**inputs("bert")).logits, model(**inputs("bert")).logits, rtol=0, atol=0)
 
 
-def test_adapters_run_compiled(branched, inputs):
-    compiled = torch.compile(branched, backend="eager", fullgraph=True)
-    labels = torch.tensor([0, 1, 2, 0])
-    branched(**inputs("bert"), labels=labels).loss.backward()
-    expected = [p.grad.clone() for p in branched.parameters() if p.requires_grad]
-    branched.zero_grad()
-    compiled(**inputs("bert"), labels=labels).loss.backward()
-    torch.testing.assert_close([p.grad for p in branched.parameters() if p.requires_grad], expected)
+def test_adapters_run_compiled_as_one_graph(branched, inputs):
+    branch = branched.branches[1]
+    compiled = torch.compile(branch, backend="eager", fullgraph=True)
+    branch(**inputs("bert")).logits.square().sum().backward()
+    expected = [p.grad.clone() for p in branch.parameters() if p.requires_grad]
+    branch.zero_grad()
+    compiled(**inputs("bert")).logits.square().sum().backward()
+    torch.testing.assert_close([p.grad for p in branch.parameters() if p.requires_grad], expected)
 
 
 def test_settings_are_written_plainly():

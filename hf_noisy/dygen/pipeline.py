@@ -1,0 +1,262 @@
+"""DyGEN from trajectories to a posterior over true labels."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Integer
+from safetensors.torch import load_file, save_file
+
+from hf_noisy.data.checks import check_label_range
+from hf_noisy.dygen.dirichlet import dirichlet_mode, prior_alpha
+from hf_noisy.dygen.prior import Prior, evidence_prior, paper_prior
+from hf_noisy.dygen.vae import DirichletVAE, fit_vae
+from hf_noisy.dygen.vectors import TrajectoryVectors
+from hf_noisy.dynamics.store import Trajectories, write_atomically
+
+CONFIG_FILE = "dygen_config.json"
+WEIGHTS_FILE = "dygen.safetensors"
+
+
+@dataclass
+class DyGenConfig:
+    """How a [`DyGen`] was fitted; saved beside its weights.
+
+    Args:
+        preset: `"evidence"` or `"paper"`.
+        noise_rate: The rate used, and whether it was estimated.
+        noise_rate_estimated: See `noise_rate`.
+        num_branches: Branches of the classifier.
+        num_classes: Classes.
+        dim: Length of the trajectory vector.
+        split: Training split.
+        delta: Concentration of the prior without evidence.
+        rho: Strength of the prior.
+        iterations: Passes of the VAE over the training rows.
+        seed: Of the estimate and the VAE.
+    """
+
+    preset: str
+    noise_rate: float
+    noise_rate_estimated: bool
+    num_branches: int
+    num_classes: int
+    dim: int
+    split: str
+    delta: float
+    rho: float
+    iterations: int
+    seed: int
+
+
+class DyGen:
+    """Calibrates what a classifier trained on noisy labels predicts, by the dynamics of its training.
+
+    Made by [`DyGen.fit`] or [`DyGen.from_pretrained`].
+
+    Args:
+        config: How it was fitted.
+        vae: The trained Dirichlet VAE.
+        vectors: Builder of the trajectory vectors.
+        prior: `[branches or 1, rows, classes]`, prior of the training rows.
+        suspects: `[rows]`, training rows whose given label is probably wrong.
+        trajectories: Where posteriors are computed; may be set later.
+
+    Source: DyGEN (Zhuang et al., 2023).
+    """
+
+    def __init__(
+        self,
+        config: DyGenConfig,
+        vae: DirichletVAE,
+        vectors: TrajectoryVectors,
+        prior: Float[np.ndarray, "_ rows classes"],
+        suspects: Bool[np.ndarray, " rows"],
+        trajectories: Trajectories | None = None,
+    ) -> None:
+        self.config, self.vae, self.vectors = config, vae, vectors
+        self.prior, self.suspects, self.trajectories = prior, suspects, trajectories
+        self.fitted_prior: Prior | None = None
+
+    @property
+    def noise_rate(self) -> float:
+        """Share of wrong labels that the prior was made with."""
+        return self.config.noise_rate
+
+    @classmethod
+    def fit(
+        cls,
+        trajectories: Trajectories,
+        labels: Integer[np.ndarray, " rows"],
+        noise_rate: float | None = None,
+        *,
+        split: str = "train",
+        preset: Literal["evidence", "paper"] = "evidence",
+        iterations: int = 10,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> "DyGen":
+        """Fit prior and VAE on the training rows.
+
+        Args:
+            trajectories: What a `DynamicsRecorder` recorded, the training split among it.
+            labels: `[rows]`, the given labels that training saw, in their order.
+            noise_rate: Share of wrong labels in `[0, 1)`, or None to have it estimated.
+            split: Name under which the training rows were recorded.
+            preset: `"evidence"` for the default, `"paper"` for the published prior, constants and trajectory vector.
+            iterations: Passes of the VAE over the rows.
+            seed: Of everything random.
+            progress: Whether to show progress bars.
+
+        Returns:
+            The fitted model.
+
+        Raises:
+            ValueError: If the noise rate is outside `[0, 1)`, a label is out of range, or the trajectories belong to
+                another dataset.
+
+        Example:
+            ```python
+            dygen = DyGen.fit(Trajectories("output/run"), np.array(train["label"]))
+            predictions = dygen.posterior("test").argmax(1)
+            ```
+
+        Source: DyGEN (Zhuang et al., 2023), Algorithm 2, steps 2 and 3.
+        """
+        if preset not in ("evidence", "paper"):
+            raise ValueError(f"preset must be 'evidence' or 'paper', got {preset!r}")
+        labels = check_label_range(np.asarray(labels), trajectories.num_classes).astype(np.int64)
+        trajectories.check_labels(split, labels)
+        if not trajectories.epochs:
+            raise ValueError(f"trajectories at {trajectories.path} hold no complete epoch; train for at least one")
+        paper = preset == "paper"
+        prior = (paper_prior if paper else evidence_prior)(trajectories, labels, noise_rate, split=split, seed=seed)
+        vectors = TrajectoryVectors.fit(trajectories, split, raw=paper)
+        # The published constants leave every class a floor of probability; a prior that is soft by itself needs none.
+        delta, rho = (1.0 + 1.0 / trajectories.num_classes, 5.0) if paper else (1.0, 10.0)
+        config = DyGenConfig(
+            preset, prior.noise_rate, prior.estimated, trajectories.num_branches, trajectories.num_classes,
+            vectors.dim, split, delta, rho, iterations, seed,
+        )  # fmt: skip
+        vae = fit_vae(
+            vectors(trajectories, split),
+            torch.from_numpy(labels),
+            prior_alpha(torch.from_numpy(prior.probabilities).float(), delta, rho),
+            iterations=iterations,
+            batch_size=32,
+            learning_rate=1e-4 if paper else 1e-3,
+            delta=delta,
+            seed=seed,
+            progress=progress,
+        )
+        fitted = cls(config, vae, vectors, prior.probabilities, prior.suspects, trajectories)
+        fitted.fitted_prior = prior
+        return fitted
+
+    @torch.no_grad()
+    def posterior(
+        self, split: str, labels: Integer[np.ndarray, " rows"] | None = None
+    ) -> Float64[np.ndarray, "rows classes"]:
+        """Distribution of the true label of every row of a recorded split.
+
+        Args:
+            split: Any split recorded with the training.
+            labels: `[rows]`, the noisy labels of the rows where there are any: the posterior is then conditioned on
+                them, not on what the classifier thinks they would be.
+
+        Returns:
+            `[rows, classes]`, sums to 1.
+
+        Raises:
+            ValueError: If no trajectories are at hand, the split was not recorded, or a label is out of range.
+
+        Source: DyGEN (Zhuang et al., 2023), Eq. 14, 15 and 21.
+        """
+        if self.trajectories is None:
+            raise ValueError("trajectories are not set; pass them to from_pretrained")
+        w = self.vectors(self.trajectories, split)
+        if labels is not None:
+            checked = check_label_range(np.asarray(labels), self.config.num_classes).astype(np.int64)
+            posterior = dirichlet_mode(self.vae.alpha(w, torch.from_numpy(checked))).mean(0)
+        else:
+            last = torch.from_numpy(self.trajectories.logits(split)[-1])
+            posterior = self.vae.posterior(w, last.softmax(-1))
+        return posterior.double().numpy()
+
+    def prior_of(self, split: str) -> Float64[np.ndarray, "rows classes"]:
+        """What is believed of a split before the VAE: of the training rows the prior, of others the same evidence
+        without a given label.
+
+        Args:
+            split: Any split recorded with the training.
+
+        Returns:
+            `[rows, classes]`, sums to 1.
+
+        Raises:
+            ValueError: If this object was loaded: the evidence itself is not saved.
+        """
+        if split == self.config.split:
+            return np.asarray(self.prior.mean(0))
+        if self.trajectories is None or self.fitted_prior is None:
+            raise ValueError(f"the prior of {split!r} can be computed only after DyGen.fit, not after from_pretrained")
+        return self.fitted_prior.of(self.trajectories, split)
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Save to a folder: weights as safetensors, the rest as JSON.
+
+        Args:
+            path: Folder; made if missing.
+        """
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        tensors = {f"vae.{name}": value for name, value in self.vae.state_dict().items()}
+        tensors["vectors.means"] = torch.from_numpy(self.vectors.means)
+        tensors["vectors.scales"] = torch.from_numpy(self.vectors.scales)
+        if self.vectors.feature_mean is not None:
+            tensors["vectors.feature_mean"] = torch.from_numpy(self.vectors.feature_mean)
+        tensors["prior"] = torch.from_numpy(self.prior)
+        tensors["suspects"] = torch.from_numpy(self.suspects)
+        temporary = path / (WEIGHTS_FILE + ".tmp")
+        save_file({name: value.contiguous() for name, value in tensors.items()}, temporary)
+        os.replace(temporary, path / WEIGHTS_FILE)
+        saved: dict[str, Any] = asdict(self.config)
+        saved |= {"epochs": self.vectors.epochs, "feature_scale": float(self.vectors.feature_scale)}
+        write_atomically(path / CONFIG_FILE, json.dumps(saved, indent=2).encode())
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, trajectories: Trajectories | None = None) -> "DyGen":
+        """Load from a folder written by `save_pretrained`.
+
+        Args:
+            path: The folder.
+            trajectories: Where posteriors are to be computed.
+
+        Returns:
+            The model, which gives the same posteriors as the one saved.
+
+        Raises:
+            FileNotFoundError: If the folder holds no DyGEN.
+        """
+        path = Path(path)
+        if not (path / CONFIG_FILE).is_file():
+            raise FileNotFoundError(f"path {path} holds no {CONFIG_FILE}; save one with DyGen.save_pretrained")
+        saved = json.loads((path / CONFIG_FILE).read_text())
+        epochs, feature_scale = saved.pop("epochs"), saved.pop("feature_scale")
+        config = DyGenConfig(**saved)
+        tensors = load_file(path / WEIGHTS_FILE)
+        vae = DirichletVAE(config.num_branches, config.dim, config.num_classes, config.delta, seed=config.seed)
+        vae.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("vae.")})
+        mean = tensors.get("vectors.feature_mean")
+        vectors = TrajectoryVectors(
+            epochs,
+            tensors["vectors.means"].numpy(),
+            tensors["vectors.scales"].numpy(),
+            None if mean is None else mean.numpy(),
+            feature_scale,
+        )
+        return cls(config, vae.eval(), vectors, tensors["prior"].numpy(), tensors["suspects"].numpy(), trajectories)

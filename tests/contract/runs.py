@@ -1,0 +1,191 @@
+"""Tiny runs that every contract test is made of. A new method is one entry of `METHODS`."""
+
+import gc
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedModel,
+    ResNetConfig,
+    ResNetForImageClassification,
+    TrainingArguments,
+    ViTConfig,
+    ViTForImageClassification,
+)
+
+from hf_noisy.losses import CrossEntropy
+from hf_noisy.losses.base import Loss
+from hf_noisy.methods import CoRegularization, Method
+from hf_noisy.models import BranchedModel
+from hf_noisy.trainer import NoisyTrainer
+
+# Trainer collects garbage whenever it begins: otherwise four fifths of a tiny run walk through what was imported.
+gc.freeze()
+
+CLASSES = 3
+WORDS = 30
+STEPS_AN_EPOCH = 3  # of 21 rows in batches of 8: the last one is incomplete
+
+# How to make each method, and the kinds of model it trains. The warm-up ends after the first of a few steps, so that
+# every part of the loss takes part.
+METHODS: dict[str, tuple[Callable[[], Method | Loss], tuple[str, ...]]] = {
+    "cross_entropy": (CrossEntropy, ("plain", "branches", "peft", "vit")),
+    "coregularization": (lambda: CoRegularization(weight=5.0, warmup=0.1), ("branches", "lora", "vit-branches")),
+}
+CASES = [(method, model) for method, (_, models) in METHODS.items() for model in models]
+# One kind of model for each method, for what depends on the method alone or takes long.
+SHORT_CASES = [("cross_entropy", "plain"), ("coregularization", "branches"), ("coregularization", "lora")]
+
+
+def make_method(name: str) -> Method | Loss:
+    return METHODS[name][0]()
+
+
+def bert(dropout: float = 0.0) -> PreTrainedModel:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = BertConfig(
+        vocab_size=WORDS,
+        max_position_embeddings=16,
+        num_labels=CLASSES,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        initializer_range=0.3,  # large enough for gradients that a few steps can show
+        **sizes,
+    )
+    return BertForSequenceClassification(config)
+
+
+def vit() -> PreTrainedModel:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    return ViTForImageClassification(
+        ViTConfig(image_size=8, patch_size=4, num_labels=CLASSES, initializer_range=0.3, **sizes)
+    )
+
+
+def resnet() -> PreTrainedModel:
+    torch.manual_seed(0)
+    sizes = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
+    return ResNetForImageClassification(ResNetConfig(num_labels=CLASSES, **sizes))
+
+
+def peft() -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    model = bert()
+    torch.manual_seed(1)
+    config = LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=8, lora_dropout=0.0, target_modules=["query", "value"])
+    with peft_warnings_ignored():
+        return get_peft_model(model, config)
+
+
+@contextmanager
+def peft_warnings_ignored() -> Iterator[None]:
+    """PEFT still reads a name that transformers has deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        yield
+
+
+def make_model(kind: str, dropout: float = 0.0) -> nn.Module:
+    if kind == "plain":
+        return bert(dropout)
+    if kind == "branches":
+        return BranchedModel.from_model(bert(dropout), num_branches=2)
+    if kind == "lora":
+        lora = {"r": 2, "lora_alpha": 8, "lora_dropout": dropout}
+        return BranchedModel.from_model(bert(dropout), num_branches=2, lora=lora)
+    if kind == "vit-branches":
+        return BranchedModel.from_model(vit(), num_branches=2)
+    return {"peft": peft, "vit": vit, "resnet": resnet}[kind]()
+
+
+def is_image(kind: str) -> bool:
+    return kind.startswith(("vit", "resnet"))
+
+
+def make_rows(kind: str = "plain", count: int = 21, seed: int = 0) -> Dataset:
+    """Rows of text, or of images for the kinds of model that take these."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, CLASSES, (count,), generator=generator).tolist()
+    labels[:CLASSES] = range(min(CLASSES, count))
+    if is_image(kind):
+        size = 32 if kind == "resnet" else 8
+        pixels = torch.randn(count, 3, size, size, generator=generator)
+        return Dataset.from_dict({"pixel_values": pixels.numpy(), "label": labels}).with_format("torch")
+    ids = torch.randint(3, WORDS, (count, 6), generator=generator).tolist()
+    return Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * 6] * count, "label": labels})
+
+
+def make_args(folder: Path | str, **changes: Any) -> TrainingArguments:
+    settings: dict[str, Any] = {
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 8,
+        "per_device_eval_batch_size": 5,
+        "optim": "sgd",
+        "learning_rate": 0.1,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "dataloader_pin_memory": False,
+    }
+    return TrainingArguments(str(folder), **(settings | changes))
+
+
+def make_trainer(
+    folder: Path | str,
+    method: str | Method | Loss = "cross_entropy",
+    model: nn.Module | str = "plain",
+    *,
+    rows: Any = None,
+    trainer_class: type[NoisyTrainer] = NoisyTrainer,
+    trainer: dict[str, Any] | None = None,
+    **changes: Any,
+) -> NoisyTrainer:
+    """A trainer of a method (a name of `METHODS`, or an object) and a kind of model; `changes` go to its arguments."""
+    kind = model if isinstance(model, str) else "plain"
+    return trainer_class(
+        make_model(model) if isinstance(model, str) else model,
+        make_args(folder, **changes),
+        train_dataset=make_rows(kind) if rows is None else rows,
+        method=make_method(method) if isinstance(method, str) else method,
+        **(trainer or {}),
+    )
+
+
+def run(folder: Path | str, *given: Any, resume: str | None = None, **changes: Any) -> NoisyTrainer:
+    trainer = make_trainer(folder, *given, **changes)
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+def parameters(module: nn.Module | NoisyTrainer) -> dict[str, Tensor]:
+    model = module.model if isinstance(module, NoisyTrainer) else module
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def distance(one: Any, other: Any) -> float:
+    """Largest absolute difference of any parameter of two trainers, models or state dicts."""
+    first, second = (value if isinstance(value, dict) else parameters(value) for value in (one, other))
+    assert first.keys() == second.keys()
+    return max(float((first[name].float() - second[name].float()).abs().max()) for name in first)
+
+
+def losses(trainer: NoisyTrainer) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def file_contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder by their relative name."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

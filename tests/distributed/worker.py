@@ -1,0 +1,99 @@
+"""Runs on every rank: the runs that `test_two_processes` compares with one process, and their results as files."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from safetensors.torch import save_file
+
+from hf_noisy.dynamics.recorder import DynamicsRecorder
+from hf_noisy.trainer import NoisyTrainer
+from tests.contract import faults
+from tests.contract.runs import CLASSES, SHORT_CASES, make_rows, run
+
+ROWS = 24  # three batches of 8 rows an epoch: no row has to be repeated to fill the ranks
+
+
+class NoRankFactor(NoisyTrainer):
+    """Forgets that DDP averages gradients over ranks while the rows of all ranks are counted."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().compute_loss(*args, **kwargs)
+        return loss / self.accelerator.num_processes if self.model.training else loss
+
+
+def train(name: str, folder: Path, ranks: int) -> NoisyTrainer:
+    """One of the named runs, with 8 rows a step however many ranks there are."""
+    settings: dict[str, Any] = {"rows": make_rows("plain", ROWS), "per_device_train_batch_size": 8 // ranks}
+    if name.endswith("-accumulated"):
+        settings |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4 // ranks}
+    if name.startswith("no-rank-factor"):
+        return run(folder, "cross_entropy", "plain", trainer_class=NoRankFactor, **settings)
+    if name == "own-network":
+        return run(folder, faults.OwnNetwork(CLASSES), "plain", **settings)
+    method, model = name.removesuffix("-accumulated").split("/")
+    return run(folder, method, model, **settings)
+
+
+def names() -> list[str]:
+    cases = ["/".join(case) for case in SHORT_CASES]
+    return [*cases, f"{cases[1]}-accumulated", "no-rank-factor", "own-network"]
+
+
+def record(folder: Path, ranks: int) -> DynamicsRecorder:
+    """Without learning, what is recorded is the same to the last bit, whoever records it."""
+    datasets = {
+        "train": make_rows("branches", 21),
+        "odd": make_rows("branches", 7, seed=3),
+        "one": make_rows("branches", 1),
+    }
+    recorder = DynamicsRecorder(datasets, batch_size=3)
+    settings = {"learning_rate": 0.0, "per_device_train_batch_size": 8 // ranks, "num_train_epochs": 2}
+    run(folder, "coregularization", "branches", trainer={"callbacks": [recorder]}, **settings)
+    return recorder
+
+
+def resume(folder: Path) -> dict[str, torch.Tensor]:
+    """Largest difference between an uninterrupted and a resumed run on the same ranks."""
+    settings = {
+        "rows": make_rows("plain", ROWS),
+        "per_device_train_batch_size": 4,
+        "save_strategy": "steps",
+        "save_steps": 2,
+    }
+    whole = run(folder, "coregularization", "branches", **settings)
+    state = {name: value.clone() for name, value in whole.model.state_dict().items()}
+    again = run(folder / "again", "coregularization", "branches", resume=str(folder / "checkpoint-4"), **settings)
+    return {name: (value - state[name]).abs().max() for name, value in again.model.state_dict().items()}
+
+
+def logged(trainer: NoisyTrainer) -> dict[str, torch.Tensor]:
+    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    keys = [key for key in ("loss", "cross_entropy", "disagreement") if key in entries[0]]
+    found = {f"log.{key}": torch.tensor([entry[key] for entry in entries]) for key in keys}
+    metrics = trainer.evaluate(make_rows("plain", 20, seed=5))
+    return found | {"log.eval_loss": torch.tensor(metrics["eval_loss"])}
+
+
+def results(name: str, folder: Path, ranks: int) -> dict[str, torch.Tensor]:
+    trainer = train(name, folder, ranks)
+    model = {f"model.{key}": value.clone() for key, value in trainer.model.state_dict().items()}
+    method = {f"method.{key}": value.clone() for key, value in trainer.method.state_dict().items()}
+    return model | method | logged(trainer)
+
+
+def main(folder: Path) -> None:
+    state = PartialState(cpu=True)
+    rank, ranks = state.process_index, state.num_processes
+    for name in names():
+        save_file(results(name, folder / "run", ranks), folder / f"{name.replace('/', '-')}-{rank}.safetensors")
+    recorder = record(folder / "recorded", ranks)
+    save_file({"epochs": torch.tensor(recorder.trajectories.epochs)}, folder / f"epochs-{rank}.safetensors")
+    save_file(resume(folder / "resumed"), folder / f"resumed-{rank}.safetensors")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,66 @@
+"""Canaries on the private parts of `transformers.Trainer` that `NoisyTrainer` builds on."""
+
+import inspect
+
+import pytest
+from transformers import Trainer
+
+from hf_noisy.trainer import NoisyTrainer
+from tests.contract.faults import DividedTwice
+from tests.contract.runs import bert, make_args, run
+
+OVERRIDDEN = {
+    "_issue_warnings_after_load": ["load_result"],
+    "_load_best_model": [],
+    "_load_from_checkpoint": ["resume_from_checkpoint", "model"],
+    "_load_optimizer_and_scheduler": ["checkpoint"],
+    "_prepare_for_training": ["max_steps", "train_dataloader", "resume_from_checkpoint"],
+    "_save_optimizer_and_scheduler": ["output_dir"],
+    "_set_signature_columns_if_needed": [],
+    "compute_loss": ["model", "inputs", "return_outputs", "num_items_in_batch"],
+    "get_train_dataloader": [],
+    "log": ["logs", "start_time"],
+}
+CALLED = {
+    "_get_dataloader": ["dataset", "description", "batch_size", "sampler_fn", "is_training", "dataloader_key"],
+    "_get_train_sampler": ["train_dataset"],
+}
+
+
+@pytest.mark.parametrize(("name", "parameters"), [*OVERRIDDEN.items(), *CALLED.items()], ids=str)
+def test_signature_is_the_one_built_on(name, parameters):
+    assert list(inspect.signature(getattr(Trainer, name)).parameters) == ["self", *parameters]
+
+
+def test_every_override_is_pinned_here():
+    own = {name for name, value in vars(NoisyTrainer).items() if inspect.isfunction(value)}
+    assert {name for name in own if hasattr(Trainer, name)} - {"__init__"} == OVERRIDDEN.keys()
+
+
+@pytest.mark.parametrize("name", list(OVERRIDDEN))
+def test_trainer_still_calls_what_is_overridden(name):
+    callers = inspect.getsource(inspect.getmodule(Trainer))
+    assert callers.count(f"self.{name}(") >= 1
+
+
+def test_attributes_are_the_ones_built_on(tmp_path):
+    trainer = Trainer(bert(), make_args(tmp_path))
+    assert Trainer.loss_is_scaled_for_ga is None
+    assert trainer._signature_columns is None
+    assert trainer.model_accepts_loss_kwargs is True
+    assert trainer._train_batch_size == 8
+    assert trainer.label_names == ["labels"]
+    trainer._set_signature_columns_if_needed()
+    assert "input_ids" in trainer._signature_columns
+
+
+def first_gradient(folder, trainer_class, **settings) -> float:
+    trainer = run(folder, "cross_entropy", bert(), trainer_class=trainer_class, max_steps=1, **settings)
+    return trainer.state.log_history[0]["grad_norm"]
+
+
+@pytest.mark.parametrize(("trainer_class", "ratio"), [(NoisyTrainer, 1.0), (DividedTwice, 0.25)])
+def test_gradient_does_not_depend_on_accumulation(trainer_class, ratio, tmp_path):
+    whole = first_gradient(tmp_path, trainer_class)
+    parts = first_gradient(tmp_path, trainer_class, per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    assert parts / whole == pytest.approx(ratio, abs=1e-5)

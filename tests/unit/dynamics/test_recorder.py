@@ -1,0 +1,220 @@
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import Trainer, TrainerCallback
+
+from hf_noisy.dynamics.extract import random_state_kept
+from hf_noisy.dynamics.recorder import DynamicsRecorder
+from hf_noisy.dynamics.store import FOLDER, Trajectories
+from hf_noisy.models import HeadInputs
+from hf_noisy.trainer import NoisyTrainer
+from tests.contract.runs import (
+    distance,
+    file_contents,
+    is_image,
+    make_args,
+    make_method,
+    make_model,
+    make_rows,
+    make_trainer,
+    run,
+)
+
+MODELS = ["plain", "branches", "lora", "peft", "vit", "vit-branches"]
+
+
+class Snapshots(TrainerCallback):
+    """A plain forward pass over all rows in their order, after each epoch."""
+
+    def __init__(self, rows: Any, names: tuple[str, ...]) -> None:
+        self.inputs = {name: torch.as_tensor(np.array(rows.with_format(None)[name])) for name in names}
+        self.seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    @torch.no_grad()
+    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+        model.eval()
+        inputs = {k: v.float() if k == "pixel_values" else v for k, v in self.inputs.items()}
+        with HeadInputs(model) as heads:
+            output = model(**inputs)
+            embeddings = torch.stack(heads.pop())
+        logits = getattr(output, "branch_logits", None)
+        logits = output.logits[None] if logits is None else logits.transpose(0, 1)
+        self.seen.append((embeddings.numpy(), logits.numpy()))
+
+
+@pytest.mark.parametrize("trainer_class", [Trainer, NoisyTrainer])
+@pytest.mark.parametrize("model", MODELS)
+def test_values_are_those_of_a_plain_forward_pass(trainer_class, model, tmp_path):
+    rows = make_rows(model)
+    recorder = DynamicsRecorder({"train": rows}, dtype="float32", batch_size=4)
+    snapshots = Snapshots(rows, ("pixel_values",) if is_image(model) else ("input_ids", "attention_mask"))
+    trainer = trainer_class(
+        make_model(model), make_args(tmp_path), train_dataset=rows, callbacks=[recorder, snapshots]
+    )
+    trainer.train()
+    found = recorder.trajectories
+    assert found.epochs == [1, 2]
+    assert found.num_branches == (2 if model in ("branches", "lora", "vit-branches") else 1)
+    for epoch, (embeddings, logits) in enumerate(snapshots.seen, start=1):
+        np.testing.assert_allclose(found.logits("train")[epoch - 1], logits, atol=1e-5)
+        for branch in range(found.num_branches):
+            np.testing.assert_allclose(found.embeddings("train", epoch, branch), embeddings[branch], atol=1e-5)
+    found.check_labels("train", np.array(rows["label"]))
+
+
+@pytest.mark.parametrize("changes", [{"train_sampling_strategy": "sequential"}, {"data_seed": 7}, {"batch_size": 21}])
+def test_rows_stand_by_index_whatever_the_order(changes, tmp_path):
+    # Without learning nothing but the order of the rows can differ.
+    rows = make_rows()
+    found = []
+    for name, given in (("a", {}), ("b", changes)):
+        arguments = {"learning_rate": 0.0, **{k: v for k, v in given.items() if k != "batch_size"}}
+        recorder = DynamicsRecorder({"train": rows}, dtype="float32", batch_size=given.get("batch_size", 2))
+        run(tmp_path / name, trainer={"callbacks": [recorder]}, **arguments)
+        found.append(recorder.trajectories.embeddings("train", 1, 0))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+
+
+class Augmented(torch.utils.data.Dataset):
+    """Draws from global generators as it is read (not from `random`, which the type checks of the tests draw from)."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self.rows[index]
+        shift = torch.rand(()) + np.random.rand()  # noqa: NPY002
+        return {"pixel_values": row["pixel_values"] + 0.1 * shift, "label": int(row["label"])}
+
+
+def transformed(rows: Any) -> Any:
+    def transform(batch: dict[str, Any]) -> dict[str, Any]:
+        shift = torch.rand(()) + np.random.rand()  # noqa: NPY002
+        pixels = [torch.as_tensor(pixels) + 0.1 * shift for pixels in batch["pixel_values"]]
+        return {"pixel_values": [value.float() for value in pixels], "label": batch["label"]}
+
+    return rows.with_format(None).with_transform(transform)
+
+
+@pytest.mark.parametrize("augmented", [Augmented, transformed])
+def test_recording_does_not_change_training(augmented, tmp_path):
+    data = augmented(make_rows("vit"))
+    plain = run(tmp_path / "plain", "cross_entropy", "vit", rows=data)
+    recorder = DynamicsRecorder({"train": data, "again": data})
+    watched = run(tmp_path / "watched", "cross_entropy", "vit", rows=data, trainer={"callbacks": [recorder]})
+    assert recorder.trajectories.epochs == [1, 2]
+    assert distance(plain, watched) == 0.0
+
+
+@pytest.mark.parametrize("augmented", [Augmented, transformed])
+def test_data_that_draw_are_recognised_at_a_resume(augmented, tmp_path):
+    data = augmented(make_rows("vit"))
+    settings = {"rows": data, "save_strategy": "steps", "save_steps": 3}
+    for resume in (None, str(tmp_path / "checkpoint-3")):
+        recorder = DynamicsRecorder({"train": data})
+        run(tmp_path, "cross_entropy", "vit", resume=resume, trainer={"callbacks": [recorder]}, **settings)
+    assert recorder.trajectories.epochs == [1, 2]
+
+
+def test_every_generator_is_kept():
+    def draw() -> tuple[float, float, float]:
+        return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    expected = draw()
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    torch.set_rng_state(states[2])
+    with random_state_kept():
+        assert draw() == expected
+    assert draw() == expected
+
+
+def test_recorder_added_at_a_resume_records_from_there(tmp_path):
+    run(tmp_path, save_strategy="steps", save_steps=3, num_train_epochs=3)
+    for checkpoint, epochs in ((3, [1, 2, 3]), (6, [2, 3])):
+        recorder = DynamicsRecorder({"train": make_rows()}, tmp_path / str(checkpoint))
+        resume = str(tmp_path / f"checkpoint-{checkpoint}")
+        run(tmp_path, resume=resume, num_train_epochs=3, trainer={"callbacks": [recorder]})
+        assert recorder.trajectories.epochs == epochs
+
+
+def test_dropout_is_off_while_recording_and_on_again(tmp_path):
+    rows = make_rows()
+    recorder = DynamicsRecorder({"train": rows, "again": rows}, dtype="float32")
+    trainer = run(tmp_path, "cross_entropy", make_model("plain", dropout=0.5), trainer={"callbacks": [recorder]})
+    found = recorder.trajectories
+    np.testing.assert_array_equal(found.embeddings("train", 2, 0), found.embeddings("again", 2, 0))
+    assert trainer.model.training
+
+
+def test_data_without_a_length_are_refused():
+    with pytest.raises(TypeError, match="dataset 'train' is a IterableDataset without a length"):
+        DynamicsRecorder({"train": make_rows().to_iterable_dataset()})
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="datasets is empty"):
+        DynamicsRecorder({})
+    with pytest.raises(ValueError, match="dtype must be 'float16' or 'float32', got 'int8'"):
+        DynamicsRecorder({"train": make_rows()}, dtype="int8")
+    with pytest.raises(ValueError, match="nothing was recorded yet; train first"):
+        _ = DynamicsRecorder({"train": make_rows()}).trajectories
+
+
+def resume_with(folder, rows, model="plain"):
+    recorder = DynamicsRecorder({"train": rows})
+    method = make_method("cross_entropy")
+    trainer = make_trainer(folder, method, model, rows=rows, trainer={"callbacks": [recorder]})
+    trainer.train(resume_from_checkpoint=str(folder / "checkpoint-3"))
+
+
+def test_resume_with_other_data_is_refused(tmp_path):
+    rows = make_rows()
+    recorder = DynamicsRecorder({"train": rows})
+    run(tmp_path, save_strategy="steps", save_steps=3, trainer={"callbacks": [recorder]})
+    before = file_contents(tmp_path / FOLDER)
+    flipped = rows.map(lambda row: {"label": (row["label"] + 1) % 3})
+    for other in (make_rows(seed=8), make_rows(count=22), flipped):
+        with pytest.raises(
+            ValueError, match="belong to another dataset or model: splits differ; resume with the data"
+        ):
+            resume_with(tmp_path, other)
+    assert file_contents(tmp_path / FOLDER) == before
+    resume_with(tmp_path, rows)
+
+
+def test_fresh_run_replaces_an_older_one(tmp_path):
+    run(tmp_path, num_train_epochs=3, trainer={"callbacks": [DynamicsRecorder({"train": make_rows()})]})
+    run(tmp_path, num_train_epochs=1, trainer={"callbacks": [DynamicsRecorder({"train": make_rows(seed=5)})]})
+    assert Trajectories(tmp_path).epochs == [1]
+
+
+def test_epoch_cut_short_counts_as_one(tmp_path):
+    recorder = DynamicsRecorder({"train": make_rows()})
+    run(tmp_path, max_steps=5, trainer={"callbacks": [recorder]})
+    assert recorder.trajectories.epochs == [1, 2]
+
+
+def test_unlabelled_and_unmapped_splits_are_recorded(tmp_path):
+    rows = make_rows()
+    named = rows.remove_columns("label").add_column("label", ["a"] * len(rows))
+    recorder = DynamicsRecorder({"none": rows.remove_columns("label"), "named": named}, tmp_path / "elsewhere")
+    run(tmp_path, trainer={"callbacks": [recorder]}, bf16=True)
+    found = Trajectories(tmp_path / "elsewhere")
+    assert found.manifest["splits"]["named"]["labels"] is None
+    assert np.isfinite(found.logits("none")).all()
+
+
+def test_half_precision_is_what_is_stored(tmp_path):
+    rows = make_rows()
+    recorders = [DynamicsRecorder({"train": rows}, tmp_path / dtype, dtype=dtype) for dtype in ("float16", "float32")]
+    run(tmp_path, trainer={"callbacks": recorders})
+    half, full = (recorder.trajectories.embeddings("train", 2, 0) for recorder in recorders)
+    np.testing.assert_array_equal(half, full.astype(np.float16).astype(np.float32))

@@ -1,0 +1,128 @@
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from hf_noisy.dynamics import store
+from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories, labels_digest
+
+LABELS = np.array([0, 1, 1, 0])
+SPLITS = {"train": {"rows": 4, "labels": labels_digest(LABELS)}, "test": {"rows": 4, "labels": None}}
+SIZES = {"num_branches": 2, "num_classes": 3, "dim": 5, "dtype": "float16"}
+
+
+def create(path) -> Trajectories:
+    return Trajectories.create(path, {**SIZES, "splits": SPLITS})
+
+
+def write(
+    trajectories: Trajectories, epoch: int, splits=("train", "test")
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    written = {}
+    for number, split in enumerate(splits):
+        numbers = np.random.default_rng([epoch, number])
+        arrays = [numbers.normal(size=(2, 4, width)).astype(np.float16) for width in (5, 3)]
+        trajectories.write(split, epoch, *arrays)
+        written[split] = (arrays[0], arrays[1])
+    return written
+
+
+def test_what_was_written_is_read(tmp_path):
+    trajectories = create(tmp_path / FOLDER)
+    written = [write(trajectories, epoch) for epoch in (1, 2)]
+    read = Trajectories(tmp_path)
+    assert (read.splits, read.num_branches, read.num_classes, read.dim) == (["train", "test"], 2, 3, 5)
+    assert read.epochs == [1, 2]
+    assert read.num_epochs == 2
+    assert read.num_rows("train") == 4
+    for split in read.splits:
+        assert read.logits(split).shape == (2, 2, 4, 3)
+        for epoch in (1, 2):
+            embeddings, logits = written[epoch - 1][split]
+            assert read.embeddings(split, epoch, 1).dtype == np.float32
+            np.testing.assert_array_equal(read.embeddings(split, epoch, 1), embeddings[1])
+            np.testing.assert_array_equal(read.logits(split)[epoch - 1], logits)
+
+
+def test_features_are_there_or_not(tmp_path):
+    trajectories = create(tmp_path)
+    assert trajectories.features("train") is None
+    features = np.arange(12, dtype=np.float32).reshape(4, 3)
+    trajectories.write_features("train", features)
+    np.testing.assert_array_equal(Trajectories(tmp_path).features("train"), features)
+
+
+def test_half_written_epochs_are_not_read(tmp_path):
+    trajectories = create(tmp_path)
+    write(trajectories, 1)
+    write(trajectories, 2, splits=("train",))
+    (tmp_path / "train" / "epoch-003-branch-0.tmp").write_bytes(b"half")
+    (tmp_path / "train" / "epoch-003-branch-0.safetensors.part").write_bytes(b"half")
+    assert Trajectories(tmp_path).epochs == [1]
+    (tmp_path / "test" / "epoch-001-branch-1.safetensors").unlink()
+    assert Trajectories(tmp_path).epochs == []
+
+
+def test_interrupted_writing_leaves_no_file_under_the_final_name(tmp_path, monkeypatch):
+    trajectories = create(tmp_path)
+    monkeypatch.setattr(store.os, "replace", lambda *names: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write(trajectories, 1)
+    assert list(tmp_path.rglob("epoch-*.safetensors")) == []
+
+
+def test_reading_is_lazy(tmp_path, monkeypatch):
+    write(create(tmp_path), 1)
+    opened = []
+
+    def spy(file, framework):
+        opened.append(file.name)
+        return safe_open(file, framework=framework)
+
+    monkeypatch.setattr(store, "safe_open", spy)
+    trajectories = Trajectories(tmp_path)
+    assert trajectories.epochs == [1]
+    assert opened == []
+    trajectories.embeddings("test", 1, 0)
+    assert opened == ["epoch-001-branch-0.safetensors"]
+
+
+def test_fresh_run_discards_old_files_and_no_others(tmp_path):
+    old = create(tmp_path)
+    write(old, 1)
+    old.write_features("train", np.zeros((4, 2), np.float32))
+    (tmp_path / "train" / "notes.txt").write_text("keep")
+    fresh = create(tmp_path)
+    assert fresh.epochs == []
+    assert fresh.features("train") is None
+    assert (tmp_path / "train" / "notes.txt").read_text() == "keep"
+
+
+def test_other_labels_are_refused(tmp_path):
+    trajectories = create(tmp_path)
+    trajectories.check_labels("train", LABELS)
+    trajectories.check_labels("train", LABELS.astype(np.int8))
+    trajectories.check_labels("test", LABELS[::-1])
+    for labels in (LABELS[::-1] ^ 1 ^ np.array([0, 0, 0, 1]), LABELS[:3]):
+        with pytest.raises(ValueError, match="belong to another dataset: split 'train' has 4 rows"):
+            trajectories.check_labels("train", labels)
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    trajectories = create(tmp_path)
+    write(trajectories, 1)
+    with pytest.raises(ValueError, match="epoch 2 of branch 0 was not recorded"):
+        trajectories.embeddings("train", 2, 0)
+    with pytest.raises(ValueError, match="split 'dev' was not recorded; choose one of train, test"):
+        trajectories.embeddings("dev", 1, 0)
+    with pytest.raises(FileNotFoundError, match="holds no trajectories; train with a DynamicsRecorder first"):
+        Trajectories(tmp_path / "elsewhere")
+
+
+def test_another_format_is_refused(tmp_path):
+    create(tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    (tmp_path / MANIFEST).write_text(json.dumps({**manifest, "format": 99}))
+    with pytest.raises(ValueError, match="trajectories of format 99"):
+        Trajectories(tmp_path)
