@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
@@ -57,7 +58,7 @@ def run(name: str, seed: int, arguments: Arguments) -> dict:
                    "--output_dir", str(folder), "--num_train_epochs", str(arguments.num_train_epochs),
                    "--learning_rate", str(arguments.learning_rate), "--max_length", str(arguments.max_length),
                    "--max_test_samples", str(arguments.max_test_samples), "--bf16", str(arguments.bf16),
-                   "--disable_tqdm", "true"]  # fmt: skip
+                   "--use_cpu", str(not torch.cuda.is_available()), "--disable_tqdm", "true"]  # fmt: skip
         with open(folder / "log.txt", "w") as log:
             subprocess.run(command, check=True, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return json.loads(finished.read_text())

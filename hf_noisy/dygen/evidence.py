@@ -1,9 +1,9 @@
 """What training recorded says about the true label of a row, whichever kind of noise there is.
 
-Two witnesses, multiplied. The classifier, averaged over branches and epochs, is right early about random noise but learns
-the rules behind systematic noise. The pretrained encoder has seen no noisy label: the distances of its features to the
-class centroids are coarse, but a rule cannot bend them. Both count every class alike, so that a class which swallowed
-the others' rows does not win by its size.
+Two witnesses, multiplied. The classifier, averaged over branches and epochs, is right early about random noise but
+learns the rules behind systematic noise. The pretrained encoder has seen no noisy label: the distances of its features
+to the class centroids are coarse, but a rule cannot bend them. Both count every class alike, so that a class which
+swallowed the others' rows does not win by its size.
 """
 
 from dataclasses import dataclass

@@ -187,4 +187,3 @@ def _branch_scores(
 
 def _mean_over_branches(scores: list[DynamicsScore]) -> DynamicsScore:
     return DynamicsScore(*(np.mean(values, axis=0) for values in zip(*scores, strict=True)))
-

@@ -65,8 +65,8 @@ class TrajectoryVectors:
         width = self.means.shape[2]
         if (trajectories.num_branches, trajectories.dim) != (self.means.shape[1], width):
             raise ValueError(
-                f"trajectories have {trajectories.num_branches} branches of {trajectories.dim} dimensions, but the fit "
-                f"had {self.means.shape[1]} of {width}; use those of the same training"
+                f"trajectories have {trajectories.num_branches} branches of {trajectories.dim} dimensions, but the "
+                f"fit had {self.means.shape[1]} of {width}; use those of the same training"
             )
         w = torch.empty(trajectories.num_branches, trajectories.num_rows(split), self.dim)
         for position, epoch in enumerate(self.epochs):

@@ -90,7 +90,7 @@ class DynamicsRecorder(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        folder = Path(self.output_dir or args.output_dir) / FOLDER
+        folder = Path(self.output_dir or str(args.output_dir)) / FOLDER
         model = kwargs["model"]
         splits = {name: describe(dataset) for name, dataset in self.datasets.items()}
         expected = {"num_classes": num_classes(model), "num_branches": len(find_heads(model)), "splits": splits}
@@ -186,9 +186,9 @@ class _Collate:
     """Batches of what the model accepts, and the rows they are."""
 
     def __init__(self, collator: Callable[[list[Any]], Any], model: nn.Module) -> None:
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
         self.collator = collator
-        self.accepted = set(inspect.signature(base.forward).parameters) - {LABELS, LABEL}  # type: ignore[arg-type]
+        self.accepted = set(inspect.signature(base.forward).parameters) - {LABELS, LABEL}
 
     def __call__(self, rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:
         index = [int(row[INDEX]) for row in rows]

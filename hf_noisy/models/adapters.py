@@ -93,9 +93,10 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any]) -> PreTrainedMo
         ValueError: If the settings match no layer of the backbone.
 
     Example:
-        >>> first, second = (share_backbone(classifier, lora_to_dict({})) for _ in range(2))
-        >>> first.get_input_embeddings().weight is second.get_input_embeddings().weight
-        True
+        ```python
+        first, second = (share_backbone(classifier, lora_to_dict({})) for _ in range(2))
+        first.get_input_embeddings().weight is second.get_input_embeddings().weight  # True
+        ```
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -127,7 +128,9 @@ def merge_adapter(branch: PreTrainedModel) -> PreTrainedModel:
         The same model without adapter layers.
 
     Example:
-        >>> merge_adapter(copy.deepcopy(branch)).save_pretrained("merged")
+        ```python
+        merge_adapter(copy.deepcopy(branch)).save_pretrained("merged")
+        ```
     """
     for name, module in list(branch.named_modules()):
         if _is_adapter(module):

@@ -63,6 +63,7 @@ class BranchedConfig(PreTrainedConfig):
         ValueError: If `task` or `num_branches` is out of range.
 
     Example:
+        >>> from transformers import BertConfig
         >>> BranchedConfig(branch=BertConfig(num_labels=3), num_branches=2).num_labels
         3
     """
@@ -124,10 +125,11 @@ class BranchedModel(PreTrainedModel):
         branches: The networks; built from `config`, with random weights, if not given.
 
     Example:
-        >>> model = BranchedModel.from_model(classifier, num_branches=2, seed=0)
-        >>> model(**inputs).branch_logits.shape  # [batch, branch, class]
-        torch.Size([8, 2, 3])
-        >>> model.unbranch(0).save_pretrained("first-branch")
+        ```python
+        model = BranchedModel.from_model(classifier, num_branches=2, seed=0)
+        model(**inputs).branch_logits.shape  # [batch, branch, class]
+        model.unbranch(0).save_pretrained("first-branch")
+        ```
     """
 
     config_class = BranchedConfig

@@ -59,8 +59,10 @@ def find_heads(model: nn.Module) -> list[nn.Linear]:
         ValueError: If no linear layer has the right number of outputs.
 
     Example:
-        >>> find_heads(AutoModelForSequenceClassification.from_pretrained("prajjwal1/bert-tiny", num_labels=3))
-        [Linear(in_features=128, out_features=3, bias=True)]
+        ```python
+        find_heads(AutoModelForSequenceClassification.from_pretrained("bert-base-uncased", num_labels=3))
+        # [Linear(in_features=768, out_features=3, bias=True)]
+        ```
     """
     return [_final_linear(network) for network in _networks(model)]
 
@@ -79,9 +81,11 @@ class HeadInputs:
         ValueError: If the model has no head (see [`find_heads`]).
 
     Example:
-        >>> with torch.no_grad(), HeadInputs(model) as features:
-        ...     model(**inputs)
-        ...     embeddings = features.pop()  # one [batch, dim] tensor a branch
+        ```python
+        with torch.no_grad(), HeadInputs(model) as features:
+            model(**inputs)
+            embeddings = features.pop()  # one [batch, dim] tensor a branch
+        ```
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -159,7 +163,7 @@ def has_pooled_features(model: nn.Module) -> bool:
 
 
 def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor, "batch dim"]:
-    """Mean of the encoder's last hidden states: over the tokens that are not padding, or over the positions of an image.
+    """Mean of the encoder's last hidden states, over the tokens that are not padding or the positions of an image.
 
     Of a [`BranchedModel`] the encoder of the first branch is used; before training they are all the same.
 
@@ -174,8 +178,9 @@ def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor
         ValueError: If the model has no encoder of its own.
 
     Example:
-        >>> pooled_features(model, {"input_ids": ids, "attention_mask": mask}).shape
-        torch.Size([8, 384])
+        ```python
+        pooled_features(model, {"input_ids": ids, "attention_mask": mask}).shape  # [batch, width of the encoder]
+        ```
     """
     encoder = _encoder(model)
     if encoder is None:
