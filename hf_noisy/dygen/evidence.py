@@ -16,7 +16,7 @@ from scipy.special import log_softmax, softmax
 from hf_noisy.dynamics.scores import centroid_distances, centroids
 from hf_noisy.dynamics.store import Trajectories
 
-_NEVER = -30.0  # log-evidence of a class without training rows: finite, but beaten by every other
+_NEVER = -30.0  # log-odds of a class without training rows against the best other: finite, but never chosen
 
 
 @dataclass
@@ -80,7 +80,8 @@ class Evidence:
         if self.centroids is not None and features is not None:
             squared = self._squared_distances(features, labels)
             evidence = evidence + np.maximum(log_softmax(-self.sharpness * squared, axis=-1), -20.0)
-        evidence[:, self.counts == 0] = _NEVER
+        empty = self.counts == 0
+        evidence[:, empty] = evidence[:, ~empty].max(1, keepdims=True) + _NEVER
         return np.asarray(log_softmax(evidence, axis=-1))
 
     def _normalise(self, features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows width"]:
@@ -94,8 +95,12 @@ class Evidence:
         if labels is not None:
             # Distance to the mean of the other n - 1 rows is n / (n - 1) times the distance to the mean of all n.
             size = self.counts[labels].astype(np.float64)
-            own = squared[np.arange(len(labels)), labels] * (size / np.maximum(size - 1.0, 1.0)) ** 2
-            squared[np.arange(len(labels)), labels] = np.where(size > 1, own, squared.mean(1))
+            rows = np.arange(len(labels))
+            own = squared[rows, labels] * (size / np.maximum(size - 1.0, 1.0)) ** 2
+            # The only row of a class has no other to be near to: neither for nor against.
+            others = (squared[:, self.counts > 0].sum(1) - squared[rows, labels]) / max((self.counts > 0).sum() - 1, 1)
+            squared[rows, labels] = np.where(size > 1, own, others)
+        squared[:, self.counts == 0] = np.inf
         return squared
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float64, Integer
 from safetensors.torch import load_file, save_file
 
 from hf_noisy.data.checks import check_label_range
+from hf_noisy.detection.noise_rate import check_noise_rate
 from hf_noisy.dygen.dirichlet import dirichlet_mode, prior_alpha
 from hf_noisy.dygen.prior import Prior, evidence_prior, paper_prior
 from hf_noisy.dygen.vae import DirichletVAE, fit_vae
@@ -129,6 +130,7 @@ class DyGen:
         """
         if preset not in ("evidence", "paper"):
             raise ValueError(f"preset must be 'evidence' or 'paper', got {preset!r}")
+        check_noise_rate(noise_rate)
         labels = check_label_range(np.asarray(labels), trajectories.num_classes).astype(np.int64)
         trajectories.check_labels(split, labels)
         if not trajectories.epochs:
@@ -172,15 +174,23 @@ class DyGen:
             `[rows, classes]`, sums to 1.
 
         Raises:
-            ValueError: If no trajectories are at hand, the split was not recorded, or a label is out of range.
+            ValueError: If no trajectories are at hand, the split was not recorded, or labels are not one a row or out
+                of range.
 
         Source: DyGEN (Zhuang et al., 2023), Eq. 14, 15 and 21.
         """
         if self.trajectories is None:
             raise ValueError("trajectories are not set; pass them to from_pretrained")
+        if self.trajectories.num_classes != self.config.num_classes:
+            raise ValueError(
+                f"trajectories have {self.trajectories.num_classes} classes, but the fit had "
+                f"{self.config.num_classes}; use those of the same training"
+            )
         w = self.vectors(self.trajectories, split)
         if labels is not None:
             checked = check_label_range(np.asarray(labels), self.config.num_classes).astype(np.int64)
+            if len(checked) != w.shape[1]:
+                raise ValueError(f"labels must be one a row of {split!r}, {w.shape[1]}, got {len(checked)}")
             posterior = dirichlet_mode(self.vae.alpha(w, torch.from_numpy(checked))).mean(0)
         else:
             last = torch.from_numpy(self.trajectories.logits(split)[-1])

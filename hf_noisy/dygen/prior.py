@@ -23,6 +23,7 @@ class Prior:
         of: From trajectories and the name of another split to the prior of its rows, which have no given label.
         probabilities: `[branches or 1, rows, classes]`.
         suspects: `[rows]`, rows whose given label is more likely wrong than right.
+        suspicion: `[rows]`, the higher, the more suspicious the given label.
         dynamics: Mean, deviation and score of the centroid distance, averaged over branches (Eq. 4, 5).
         noise_rate: The rate used.
         estimated: Whether it was estimated.
@@ -31,6 +32,7 @@ class Prior:
     of: Callable[[Trajectories, str], Float64[np.ndarray, "_ _"]]
     probabilities: Float[np.ndarray, "_ rows classes"]
     suspects: Bool[np.ndarray, " rows"]
+    suspicion: Float64[np.ndarray, " rows"]
     dynamics: DynamicsScore
     noise_rate: float
     estimated: bool
@@ -74,9 +76,10 @@ def evidence_prior(
     dynamics = _mean_over_branches(_branch_scores(trajectories, labels, split, ddof=0))
 
     def of(others: Trajectories, name: str) -> Float64[np.ndarray, "_ _"]:
-        return np.exp(evidence.log_probabilities(others, name))
+        return np.asarray(np.exp(evidence.log_probabilities(others, name)))
 
-    return Prior(of, probabilities[None], suspects, dynamics, rate, noise_rate is None)
+    against = suspicion(log_evidence, labels)
+    return Prior(of, probabilities[None], suspects, against, dynamics, rate, noise_rate is None)
 
 
 def paper_prior(
@@ -126,6 +129,7 @@ def paper_prior(
         lambda others, name: np.mean([neighbours(others, name, branch) for branch in branches], axis=0),
         np.eye(trajectories.num_classes)[np.stack(corrected)],
         suspects.mean(0) > 0.5,
+        dynamics.score,
         dynamics,
         rate,
         noise_rate is None,

@@ -48,7 +48,8 @@ class TrajectoryVectors:
         features = trajectories.features(split)
         if features is None:
             return cls(epochs, means, scales)
-        return cls(epochs, means, scales, *_moments(_unit(features)))
+        feature_mean, feature_scale = _moments(_unit(features))
+        return cls(epochs, means, scales, feature_mean, float(feature_scale))
 
     @property
     def dim(self) -> int:
@@ -78,6 +79,11 @@ class TrajectoryVectors:
             features = trajectories.features(split)
             if features is None:
                 raise ValueError(f"trajectories hold no features of split {split!r}; record it from the first step on")
+            if features.shape[1] != len(self.feature_mean):
+                raise ValueError(
+                    f"trajectories have features of width {features.shape[1]}, but the fit had "
+                    f"{len(self.feature_mean)}; use those of the same training"
+                )
             weight = np.sqrt(len(self.epochs) * width / len(self.feature_mean)) / self.feature_scale
             w[:, :, len(self.epochs) * width :] = torch.from_numpy((_unit(features) - self.feature_mean) * weight)
         return w

@@ -186,7 +186,7 @@ def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor
     if encoder is None:
         raise ValueError(f"{type(model).__name__} has no encoder below its head; pass a classifier of transformers")
     accepted = inspect.signature(encoder.forward).parameters
-    hidden = encoder(**{name: value for name, value in inputs.items() if name in accepted}).last_hidden_state
+    hidden: Tensor = encoder(**{name: value for name, value in inputs.items() if name in accepted}).last_hidden_state
     if hidden.ndim == 4:  # a feature map [batch, channel, height, width]
         return hidden.flatten(2).mean(-1)
     mask = inputs.get("attention_mask")
@@ -197,13 +197,11 @@ def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor
 
 
 def _encoder(model: nn.Module) -> Any:
-    model = _eager(model)
-    if getattr(getattr(model, "config", None), "model_type", None) == _BRANCHED:
-        model = model.branches[0]
-    if hasattr(model, "get_base_model"):
-        model = model.get_base_model()
-    encoder = getattr(model, "base_model", None)
-    return None if encoder is model else encoder
+    network: Any = _networks(model)[0]
+    if hasattr(network, "get_base_model"):
+        network = network.get_base_model()
+    encoder = getattr(network, "base_model", None)
+    return None if encoder is network else encoder
 
 
 def _eager(model: nn.Module) -> nn.Module:

@@ -1,5 +1,6 @@
-"""What was found, as figures."""
+"""What was found, as figures and tables."""
 
 from hf_noisy.reports.figures import dynamics_map, reliability_diagram
+from hf_noisy.reports.stages import score_stages, stage_table
 
-__all__ = ["dynamics_map", "reliability_diagram"]
+__all__ = ["dynamics_map", "reliability_diagram", "score_stages", "stage_table"]

@@ -1,0 +1,114 @@
+"""Puts the figures of benchmarks/results into README.md, docs/dygen.md and model_cards/: python benchmarks/write_tables.py"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def load(name: str) -> dict:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] + ["--:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def accuracy(data: dict) -> str:
+    columns = ["test_accuracy_ce", "test_accuracy_stage1", "test_accuracy_prior", "test_accuracy"]
+    rows = [
+        [name, percent(row["mean"]["noise_rate_true"])]
+        + [f"{percent(row['mean'][c])} ± {percent(row['deviation'][c])}" for c in columns]
+        for name, row in data["rows"].items()
+    ]
+    rows.append(["**average**", "", *(f"**{percent(data['average'][column])}**" for column in columns)])
+    return table(["test accuracy, %", "wrong labels, %", "cross-entropy", "stage I", "prior", "DyGEN"], rows)
+
+
+def details(data: dict) -> str:
+    columns = ["noise_rate_true", "noise_rate_estimated", "train_label_accuracy_before", "train_label_accuracy_after"]
+    errors = ["test_ece_ce", "test_ece_stage1", "test_ece"]
+    rows = [[name, *(percent(row["mean"][c]) for c in columns + errors)] for name, row in data["rows"].items()]
+    names = ["noise", "estimated", "labels right before", "after", "ECE cross-entropy", "ECE stage I", "ECE DyGEN"]
+    return table(["mean of seeds, %", *names], rows)
+
+
+def published(data: dict) -> str:
+    keys = [("paper", "prior_label_accuracy"), ("evidence", "prior_label_accuracy"), ("paper", "test_accuracy"),
+            ("evidence", "test_accuracy")]  # fmt: skip
+    rows = []
+    for name, row in data["rows"].items():
+        cells = row["seeds"]
+        given = np.mean([cell["label_accuracy_given"] for cell in cells])
+        empty = np.mean([cell["paper"]["classes_with_under_10_percent_of_their_rows"] for cell in cells])
+        means = [percent(np.mean([cell[a][b] for cell in cells])) for a, b in keys]
+        rows.append([name, percent(given), *means[:2], f"{empty:.1f}", *means[2:]])
+    return table(
+        ["", "given labels right, %", "published prior right, %", "evidence prior right, %",
+         "classes lost by the published prior", "test, published, %", "test, evidence, %"], rows)  # fmt: skip
+
+
+def auroc(data: dict) -> str:
+    names = {"1-p": "1 - probability", "mean": "mean distance", "deviation": "deviation", "both": "mean + deviation",
+             "evidence": "evidence"}  # fmt: skip
+    rows = [
+        [name, *(f"{np.mean([cell['auroc_of_wrong'][key] for cell in row['seeds']]):.2f}" for key in names)]
+        for name, row in data["rows"].items()
+    ]
+    return table(["", *names.values()], rows)
+
+
+def demo(data: dict) -> str:
+    stages = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
+    lines = [f"{data['dataset']}, {data['num_train']} training rows, scores on {data['num_test']} test rows",
+             f"{'':16}{'accuracy':>8}{'ece':>8}"]  # fmt: skip
+    lines += [f"{name:16}{data[f'test_accuracy{k}']:8.3f}{data[f'test_ece{k}']:8.3f}" for name, k in stages.items()]
+    shown = ["noise_rate_true", "noise_rate_estimated", "train_label_accuracy_before", "train_label_accuracy_after"]
+    lines += ["", *(f"{name:30}{data[name]:.3f}" for name in shown)]
+    return "```\n" + "\n".join(lines) + "\n```"
+
+
+def speed(stage2: dict, recorder: dict) -> str:
+    loops = next(result["wall"] for result in stage2["results"] if result["batch_size"] == 32)
+    totals = [(when, loops[f"total, posterior after {when}"]["ratio"]) for when in ("every iteration", "last iteration")]
+    rows = [[f"stage II with loops over branches and labels / ours, posterior after {when}", f"{ratio:.1f}"]
+            for when, ratio in [*totals]]  # fmt: skip
+    rows += [["its posterior alone", f"{loops['posterior']['ratio']:.1f}"]]
+    rows += [[f"recording an epoch / {name}", f"{ratio:.2f}"] for name, ratio in recorder["ratios"].items()]
+    return table(["ratio, each measured in one run", ""], rows)
+
+
+def fill(path: Path, blocks: dict[str, str]) -> str:
+    text = path.read_text()
+    for name, content in blocks.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if pattern.search(text):
+            text = pattern.sub(lambda match, c=content: f"{match[1]}\n{c}\n\n{match[2]}", text)
+    return text
+
+
+def documents() -> dict[Path, str]:
+    """What each document should hold."""
+    text = load("dygen_text")
+    blocks = {"results": accuracy(text), "dygen_text": accuracy(text) + "\n\n" + details(text), "demo": demo(load("demo"))}
+    blocks |= {"published": published(load("published_prior")), "auroc": auroc(load("published_prior"))}
+    blocks |= {"speed": speed(load("stage2_speed"), load("recorder_cost"))}
+    blocks |= {"command": f"`{text['command']}`, {text['protocol']}; versions: "
+               + ", ".join(f"{name} {version}" for name, version in text["versions"].items())}  # fmt: skip
+    paths = [ROOT / "README.md", ROOT / "docs" / "dygen.md", ROOT / "model_cards" / "dygen-minilm.md"]
+    return {path: fill(path, blocks) for path in paths}
+
+
+if __name__ == "__main__":
+    for path, content in documents().items():
+        path.write_text(content)
+        print(f"wrote {path.relative_to(ROOT)}")

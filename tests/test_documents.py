@@ -1,0 +1,32 @@
+"""The figures in README, docs and cards are those of the result files."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def write_tables():
+    spec = importlib.util.spec_from_file_location("write_tables", ROOT / "benchmarks" / "write_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_documents_hold_what_the_result_files_say(write_tables):
+    for path, content in write_tables.documents().items():
+        assert path.read_text() == content, f"{path.name} is stale: python benchmarks/write_tables.py"
+
+
+def test_a_changed_figure_is_noticed(write_tables, tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text("<!-- demo -->\n\nold\n\n<!-- /demo -->\n")
+    assert write_tables.fill(document, {"demo": "new"}) != document.read_text()
+
+
+def test_every_marker_has_a_table(write_tables):
+    for path, content in write_tables.documents().items():
+        assert "<!-- " in content and "-->\n<!-- /" not in content, f"an empty table in {path.name}"

@@ -1,0 +1,74 @@
+import warnings
+
+import numpy as np
+import pytest
+
+from hf_noisy.detection.noise_rate import check_noise_rate, estimate_noise_rate
+
+
+def mixture(share, rows=4000, distance=6.0, deviations=(1.0, 1.0), seed=0):
+    rng = np.random.default_rng(seed)
+    wrong = round(rows * share)
+    scores = [rng.normal(0, deviations[0], rows - wrong), rng.normal(distance, deviations[1], wrong)]
+    return rng.permutation(np.concatenate(scores))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.45, 0.7])
+@pytest.mark.parametrize("deviations", [(1.0, 1.0), (0.5, 1.5)])
+def test_share_of_a_known_mixture(share, deviations):
+    assert estimate_noise_rate(mixture(share, deviations=deviations)) == pytest.approx(share, abs=0.02)
+
+
+def test_overlap_is_shared_out():
+    assert estimate_noise_rate(mixture(0.3, distance=3.0)) == pytest.approx(0.3, abs=0.05)
+
+
+def test_scale_shift_and_order_do_not_matter():
+    scores = mixture(0.2)
+    expected = estimate_noise_rate(scores)
+    assert estimate_noise_rate(1e3 * scores - 50) == pytest.approx(expected, abs=1e-3)
+    assert estimate_noise_rate(np.sort(scores)) == pytest.approx(expected, abs=1e-3)
+    assert estimate_noise_rate(scores.astype(np.float32)) == pytest.approx(expected, abs=1e-3)
+    assert estimate_noise_rate(-scores) == pytest.approx(1 - expected, abs=1e-3)
+
+
+def test_same_seed_gives_the_same_number_and_leaves_the_global_generator():
+    scores = mixture(0.2, distance=2.0)
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    assert estimate_noise_rate(scores, seed=3) == estimate_noise_rate(scores, seed=3)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+def test_constant_scores_show_no_noise():
+    assert estimate_noise_rate(np.full(10, 2.5)) == 0.0
+
+
+@pytest.mark.parametrize("scores", [[0, 0, 0, 1], [0, 0, 0, 0, 0, 9, 9, 9, 9, 9], [0, 0, 0, 1e-12]])
+def test_few_distinct_scores_warn_of_nothing(scores):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert 0.0 <= estimate_noise_rate(np.array(scores, float)) < 1.0
+
+
+def test_two_values_give_their_shares():
+    assert estimate_noise_rate(np.array([0.0] * 15 + [4.0] * 5)) == pytest.approx(0.25, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "scores", [[], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0, np.nan], [1.0, 2.0, 3.0, np.inf]], ids=["0", "3", "nan", "inf"]
+)
+def test_scores_that_tell_nothing_are_refused(scores):
+    expected = f"scores must be at least 4 finite numbers, got {len(scores)}; pass noise_rate yourself"
+    with pytest.raises(ValueError, match=expected):
+        estimate_noise_rate(np.array(scores))
+
+
+@pytest.mark.parametrize("rate", [None, 0.0, 0.5, 0.999])
+def test_rates_in_range_pass(rate):
+    assert check_noise_rate(rate) is None
+
+
+@pytest.mark.parametrize("rate", [1.0, -0.01, 40.0, float("nan")])
+def test_rates_outside_are_refused(rate):
+    with pytest.raises(ValueError, match=rf"noise_rate must be in \[0, 1\), got {rate}; pass None to have it est"):
+        check_noise_rate(rate)

@@ -1,0 +1,219 @@
+import inspect
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from hf_noisy.dygen import pipeline
+from hf_noisy.dygen.pipeline import CONFIG_FILE, WEIGHTS_FILE, DyGen
+from hf_noisy.dynamics.store import Trajectories
+from tests.unit.dygen.synthetic import default_class, make, make_store, symmetric
+
+PRESETS = pytest.mark.parametrize("preset", ["evidence", "paper"])
+# The published learning rate is meant for many more rows: ten passes over 300 leave the VAE as it was drawn.
+ENOUGH = {"evidence": 10, "paper": 300}
+
+
+def fit(made, noise_rate=0.3, **options) -> DyGen:
+    return DyGen.fit(made.trajectories, made.given, noise_rate, progress=False, **options)
+
+
+def posteriors(dygen, made):
+    return [dygen.posterior("train"), dygen.posterior("train", made.given), dygen.posterior("test")]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("made"), symmetric(0.3, 3))
+
+
+@pytest.fixture(scope="module")
+def fitted(made):
+    return fit(made)
+
+
+@PRESETS
+def test_labels_come_out_better_than_they_were_given(preset, made):
+    dygen = fit(made, preset=preset, iterations=ENOUGH[preset])
+    before = (made.given == made.true).mean()
+    corrected = dygen.posterior("train", made.given).argmax(1)
+    assert (corrected == made.true).mean() > before + 0.15
+    # Rows that were never trained on, without a given label.
+    assert (dygen.posterior("test").argmax(1) == made.test_true).mean() > 0.9
+    for posterior in posteriors(dygen, made):
+        assert posterior.dtype == np.float64
+        assert (posterior >= 0).all()
+        np.testing.assert_allclose(posterior.sum(1), 1, atol=1e-5)
+
+
+def test_systematic_noise_is_seen_through_too(tmp_path):
+    made = make(tmp_path, default_class(0.35, 3))
+    rate = float((made.given != made.true).mean())
+    corrected = fit(made, rate).posterior("train", made.given).argmax(1)
+    assert (corrected == made.true).mean() > 1 - rate / 2
+
+
+def test_given_labels_count(fitted, made):
+    # The same trajectories under another label are another row.
+    as_given, shifted = (fitted.posterior("train", labels) for labels in (made.given, (made.given + 1) % 3))
+    rows = np.arange(300)
+    assert as_given[rows, made.given].mean() > shifted[rows, made.given].mean() + 0.01
+
+
+@PRESETS
+def test_seed_decides_everything(preset, made):
+    torch.manual_seed(1)
+    one = fit(made, preset=preset, noise_rate=None, iterations=2, seed=3)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    two = fit(made, preset=preset, noise_rate=None, iterations=2, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    for first, second in zip(posteriors(one, made), posteriors(two, made), strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert (fit(made, preset=preset, iterations=2, seed=4).posterior("test") != one.posterior("test")).any()
+
+
+@PRESETS
+@pytest.mark.parametrize("features", [True, False])
+def test_what_was_saved_gives_the_same_posteriors(preset, features, tmp_path):
+    made = make(tmp_path / "run", symmetric(0.3, 3), features=features)
+    dygen = fit(made, preset=preset, iterations=2)
+    dygen.save_pretrained(tmp_path / "saved" / "dygen")
+    assert {file.name for file in (tmp_path / "saved" / "dygen").iterdir()} == {WEIGHTS_FILE, CONFIG_FILE}
+    loaded = DyGen.from_pretrained(tmp_path / "saved" / "dygen", Trajectories(tmp_path / "run"))
+    for before, after in zip(posteriors(dygen, made), posteriors(loaded, made), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert loaded.config == dygen.config
+    assert loaded.noise_rate == 0.3
+    np.testing.assert_array_equal(loaded.suspects, dygen.suspects)
+    np.testing.assert_array_equal(loaded.prior_of("train"), dygen.prior_of("train"))
+    with pytest.raises(ValueError, match="the prior of 'test' can be computed only after"):
+        loaded.prior_of("test")
+
+
+def test_saving_again_replaces_and_saving_twice_is_the_same(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    DyGen.from_pretrained(tmp_path).save_pretrained(tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert json.loads(before[CONFIG_FILE])["preset"] == "evidence"
+
+
+def test_interrupted_saving_leaves_no_half_file(fitted, tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline.os, "replace", fail)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.save_pretrained(tmp_path)
+    monkeypatch.undo()
+    assert not (tmp_path / WEIGHTS_FILE).exists()
+    with pytest.raises(FileNotFoundError, match=f"holds no {CONFIG_FILE}; save one with DyGen.save_pretrained"):
+        DyGen.from_pretrained(tmp_path)
+
+
+def test_posterior_needs_trajectories(fitted, made, tmp_path):
+    fitted.save_pretrained(tmp_path)
+    loaded = DyGen.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="trajectories are not set; pass them to from_pretrained"):
+        loaded.posterior("train")
+    loaded.trajectories = made.trajectories
+    np.testing.assert_array_equal(loaded.posterior("train"), fitted.posterior("train"))
+
+
+@pytest.mark.parametrize("rate", [1.0, -0.1, 20.0, float("nan")])
+@PRESETS
+def test_rate_outside_its_range_is_refused_first(preset, rate, made, monkeypatch):
+    # Before a file is read: these labels would be refused next.
+    monkeypatch.setattr(Trajectories, "check_labels", lambda *_: pytest.fail("looked at the labels"))
+    with pytest.raises(ValueError, match=r"noise_rate must be in \[0, 1\), got"):
+        fit(made, rate, preset=preset)
+
+
+def test_unknown_preset_is_refused(made):
+    # Users have no type checks: the function below those of the tests is theirs.
+    fit = inspect.unwrap(DyGen.fit.__func__)
+    with pytest.raises(ValueError, match="preset must be 'evidence' or 'paper', got 'best'"):
+        fit(DyGen, made.trajectories, made.given, 0.3, preset="best")
+
+
+def test_labels_of_another_dataset_are_refused(made):
+    swapped = made.given.copy()
+    swapped[0] = (swapped[0] + 1) % 3
+    for labels in (swapped, made.given[:-1]):
+        with pytest.raises(ValueError, match="belong to another dataset: split 'train' has 300 rows"):
+            DyGen.fit(made.trajectories, labels, progress=False)
+    with pytest.raises(ValueError, match="labels must be below the 3 classes of the model, got 3"):
+        DyGen.fit(made.trajectories, made.given + 1, progress=False)
+
+
+def test_labels_of_the_posterior_are_checked(fitted, made):
+    with pytest.raises(ValueError, match="labels must be one a row of 'train', 300, got 1"):
+        fitted.posterior("train", made.given[:1])
+    with pytest.raises(ValueError, match="labels must be below the 3 classes"):
+        fitted.posterior("train", made.given + 1)
+
+
+def test_trajectories_of_other_classes_are_refused(fitted, made, tmp_path):
+    fitted.save_pretrained(tmp_path / "saved")
+    other = make(tmp_path / "other", symmetric(0.3, 4))
+    with pytest.raises(ValueError, match="trajectories have 4 classes, but the fit had 3"):
+        DyGen.from_pretrained(tmp_path / "saved", other.trajectories).posterior("train")
+
+
+def test_training_without_a_complete_epoch_is_refused(tmp_path):
+    epoch = (np.zeros((2, 4, 3)), np.zeros((2, 4, 2)))
+    trajectories = make_store(tmp_path, {"train": [epoch]}, {"train": np.array([0, 1, 0, 1])})
+    (tmp_path / "train" / "epoch-001-branch-1.safetensors").unlink()
+    with pytest.raises(ValueError, match="hold no complete epoch; train for at least one"):
+        DyGen.fit(trajectories, np.array([0, 1, 0, 1]), 0.1)
+
+
+@PRESETS
+def test_class_without_rows_works(preset, tmp_path):
+    made = make(tmp_path, symmetric(0.3, 4), absent=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dygen = fit(made, preset=preset, iterations=ENOUGH[preset])
+    assert sum("no row has the given label" in str(warning.message) for warning in caught) <= 1
+    assert not [warning for warning in caught if issubclass(warning.category, RuntimeWarning)]
+    for posterior in posteriors(dygen, made):
+        assert np.isfinite(posterior).all()
+        assert 2 not in posterior.argmax(1)
+    assert (dygen.posterior("train", made.given).argmax(1) == made.true).mean() > (made.given == made.true).mean()
+
+
+@PRESETS
+@pytest.mark.parametrize(("epochs", "branches"), [(1, 2), (3, 1), (1, 1)])
+def test_one_epoch_and_one_branch_are_enough(preset, epochs, branches, tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3), epochs=epochs, branches=branches)
+    dygen = fit(made, preset=preset, iterations=ENOUGH[preset])
+    assert dygen.vae.num_branches == branches
+    corrected = dygen.posterior("train", made.given).argmax(1)
+    assert (corrected == made.true).mean() > (made.given == made.true).mean() + 0.1
+
+
+@PRESETS
+def test_rate_is_estimated_or_taken(preset, made):
+    estimated, taken = fit(made, None, preset=preset, iterations=1), fit(made, 0.25, preset=preset, iterations=1)
+    assert estimated.config.noise_rate_estimated
+    assert 0.2 < estimated.noise_rate < 0.4
+    assert (taken.noise_rate, taken.config.noise_rate_estimated) == (0.25, False)
+
+
+def test_published_constants(made):
+    dygen = fit(made, preset="paper", iterations=1)
+    assert dygen.config.delta == pytest.approx(1 + 1 / 3)
+    assert dygen.config.rho == 5.0
+    assert dygen.config.dim == 3 * 6  # the embeddings of all epochs and nothing else
+    assert dygen.prior.shape == (2, 300, 3)
+    assert set(np.unique(dygen.prior)) == {0.0, 1.0}
+
+
+def test_prior_of_any_split(fitted, made):
+    np.testing.assert_array_equal(fitted.prior_of("train"), fitted.prior[0])
+    prior = fitted.prior_of("test")
+    np.testing.assert_allclose(prior.sum(1), 1)
+    assert (prior.argmax(1) == made.test_true).mean() > 0.9

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+
+from hf_noisy.dygen.evidence import Evidence
+from hf_noisy.dygen.prior import evidence_prior, neighbour_probabilities, paper_prior
+from hf_noisy.dynamics.scores import dynamics_score
+from tests.unit.dygen.synthetic import default_class, make, make_store, symmetric
+
+BOTH = pytest.mark.parametrize("prior", [evidence_prior, paper_prior])
+
+
+def slow_dynamics(made, ddof):
+    """Mean, deviation and score a row, the distances written out."""
+    trajectories, rows = made.trajectories, len(made.given)
+    branches = []
+    for branch in range(trajectories.num_branches):
+        distances = np.zeros((trajectories.num_epochs, rows))
+        for position, epoch in enumerate(trajectories.epochs):
+            embeddings = trajectories.embeddings("train", epoch, branch).astype(np.float64)
+            for row, label in enumerate(made.given):
+                distances[position, row] = np.linalg.norm(embeddings[row] - embeddings[made.given == label].mean(0))
+        branches.append(np.stack(dynamics_score(distances, ddof=ddof)))
+    return np.array(branches)
+
+
+@pytest.mark.parametrize(("prior", "ddof"), [(evidence_prior, 0), (paper_prior, 1)])
+def test_dynamics_are_those_of_the_given_labels(prior, ddof, tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3), rows=40)
+    expected = slow_dynamics(made, ddof)
+    np.testing.assert_allclose(np.stack(prior(made.trajectories, made.given, 0.3).dynamics), expected.mean(0))
+
+
+@BOTH
+@pytest.mark.parametrize("transition", [symmetric(0.3, 3), default_class(0.4, 3)], ids=["symmetric", "default class"])
+def test_prior_is_nearer_the_truth_than_the_labels(prior, transition, tmp_path):
+    made = make(tmp_path, transition)
+    rate = float((made.given != made.true).mean())
+    found = prior(made.trajectories, made.given, rate)
+    np.testing.assert_allclose(found.probabilities.sum(-1), 1)
+    assert (found.noise_rate, found.estimated) == (rate, False)
+    corrected = found.probabilities.mean(0).argmax(1)
+    assert (corrected == made.true).mean() > 1 - rate / 2
+    wrong = made.given != made.true
+    assert wrong[found.suspects].mean() > 2 * wrong.mean()
+    of_test = found.of(made.trajectories, "test")
+    np.testing.assert_allclose(of_test.sum(1), 1)
+    assert (of_test.argmax(1) == made.test_true).mean() > 0.9
+
+
+@BOTH
+def test_rate_is_estimated_where_none_is_given(prior, tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3))
+    found, again = (prior(made.trajectories, made.given) for _ in range(2))
+    assert found.estimated
+    assert 0.2 < found.noise_rate < 0.4
+    assert found.noise_rate == again.noise_rate
+    np.testing.assert_array_equal(found.probabilities, again.probabilities)
+
+
+@BOTH
+def test_rate_outside_its_range_is_refused(prior, tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3), rows=30)
+    for rate in (1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match=r"noise_rate must be in \[0, 1\), got"):
+            prior(made.trajectories, made.given, rate)
+
+
+def test_evidence_prior_of_other_rows_knows_no_label(tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3))
+    found = evidence_prior(made.trajectories, made.given, 0.3)
+    expected = np.exp(Evidence.fit(made.trajectories, made.given).log_probabilities(made.trajectories, "test"))
+    np.testing.assert_array_equal(found.of(made.trajectories, "test"), expected)
+    assert found.probabilities.shape == (1, 300, 3)
+
+
+def test_evidence_suspects_are_rows_with_less_than_half_left_for_their_label(tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3))
+    found = evidence_prior(made.trajectories, made.given, 0.3)
+    own = found.probabilities[0, np.arange(300), made.given]
+    np.testing.assert_array_equal(found.suspects, own < 0.5)
+    assert 0.2 < found.suspects.mean() < 0.4
+
+
+def test_published_suspects_are_the_highest_scores_of_each_branch(tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3), rows=50)
+    found = paper_prior(made.trajectories, made.given, 0.3)
+    for branch, score in enumerate(slow_dynamics(made, 1)[:, 2]):
+        trusted = np.argsort(-score)[15:]
+        np.testing.assert_array_equal(found.probabilities[branch, trusted].argmax(1), made.given[trusted])
+    both = [np.argsort(-score)[:15] for score in slow_dynamics(made, 1)[:, 2]]
+    assert set(np.flatnonzero(found.suspects)) == set(both[0]) & set(both[1])
+
+
+def test_published_prior_with_rate_zero_keeps_every_label(tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3), rows=50)
+    found = paper_prior(made.trajectories, made.given, 0.0)
+    assert not found.suspects.any()
+    np.testing.assert_array_equal(found.probabilities, np.eye(3)[np.stack([made.given, made.given])])
+
+
+def test_published_prior_of_duplicates_keeps_the_labels_of_trusted_rows(tmp_path):
+    # Ten times the same point with two labels: neighbours cannot tell the rows apart.
+    labels = np.array([0] * 7 + [1] * 3)
+    trajectories = make_store(tmp_path, {"train": [(np.ones((1, 10, 2)), np.zeros((1, 10, 2)))]})
+    np.testing.assert_array_equal(paper_prior(trajectories, labels, 0.0).probabilities[0].argmax(1), labels)
+
+
+@BOTH
+def test_one_epoch_and_one_branch_are_enough(prior, tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3), epochs=1, branches=1)
+    found = prior(made.trajectories, made.given)
+    np.testing.assert_array_equal(found.dynamics.deviation, 0)
+    assert (found.probabilities[0].argmax(1) == made.true).mean() > (made.given == made.true).mean()
+
+
+@BOTH
+def test_class_without_rows_gets_no_row(prior, tmp_path, recwarn):
+    made = make(tmp_path, symmetric(0.2, 4), absent=1)
+    found = prior(made.trajectories, made.given, 0.2)
+    assert 1 not in found.probabilities.argmax(-1)
+    assert 1 not in found.of(made.trajectories, "test").argmax(1)
+    assert len(recwarn) <= 1
+
+
+def test_fewer_reference_rows_than_neighbours():
+    found = neighbour_probabilities(np.array([[0.0], [3.0]]), np.array([0, 1]), np.array([[1.0]]), 2)
+    np.testing.assert_allclose(found, [[2 / 3, 1 / 3]])
+
+
+def test_no_reference_row_is_refused():
+    with pytest.raises(ValueError, match="no reference row is left: every row is suspected; pass a lower noise_rate"):
+        neighbour_probabilities(np.zeros((0, 2)), np.zeros(0, int), np.zeros((1, 2)), 2)

@@ -1,0 +1,113 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from hf_noisy.dynamics.extract import describe, extract_rows, random_state_kept
+from hf_noisy.dynamics.store import labels_digest
+
+VALUES = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+ROWS = Dataset.from_dict({"x": VALUES.tolist(), "label": [0, 1, 2, 0, 1, 2, 0]})
+
+
+def collate(rows):
+    return [row["index"] for row in rows], {"x": torch.tensor([row["x"] for row in rows])}
+
+
+def extract(batches, dataset=ROWS, forward=lambda inputs: [torch.stack([inputs["x"], 2 * inputs["x"]])], **options):
+    settings = {"collate": collate, "device": torch.device("cpu"), "dtype": "float32", **options}
+    return extract_rows(dataset, forward, batches=batches, **settings)
+
+
+@pytest.mark.parametrize(
+    "batches", [[[0, 1, 2, 3, 4, 5, 6]], [[6, 0], [3, 5, 1], [4, 2]], [[6], [5], [4], [3], [2], [1], [0]]]
+)
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_rows_come_back_in_their_order(batches, num_workers):
+    if num_workers and len(batches) != 3:
+        pytest.skip("one case with workers will do")
+    (found,) = extract(batches, num_workers=num_workers)
+    np.testing.assert_array_equal(found, np.stack([VALUES, 2 * VALUES]))
+
+
+def test_several_arrays_of_the_wanted_type():
+    def forward(inputs):
+        assert not torch.is_grad_enabled()
+        return [inputs["x"][None].bfloat16(), inputs["x"][None, :, :1]]
+
+    first, second = extract([[1, 0, 2], [3, 4, 5, 6]], forward=forward, dtype="float16")
+    assert (first.dtype, first.shape, second.shape) == (np.float16, (1, 7, 3), (1, 7, 1))
+    np.testing.assert_array_equal(second[0], VALUES[:, :1].astype(np.float16))
+    np.testing.assert_array_equal(first[0], torch.tensor(VALUES).bfloat16().float().numpy().astype(np.float16))
+
+
+def test_a_row_in_two_batches_is_written_once():
+    (found,) = extract([[0, 1, 2, 3], [4, 5, 6], [0, 1]])
+    np.testing.assert_array_equal(found[0], VALUES)
+
+
+def test_missing_rows_are_not_left_uninitialised():
+    with pytest.raises(RuntimeError, match="only 5 of 7 rows came back from the processes"):
+        extract([[0, 1, 2], [4, 5]])
+
+
+def test_description_tells_datasets_apart():
+    described = describe(ROWS)
+    assert described["rows"] == 7
+    assert described["labels"] == labels_digest(np.array(ROWS["label"]))
+    assert describe(ROWS.with_format("torch")) == described
+    assert describe(ROWS.select(range(7))) == described
+    one_value = ROWS.map(lambda row, i: {"x": [*row["x"][:2], 9.0] if i == 3 else row["x"]}, with_indices=True)
+    one_label = ROWS.map(lambda row, i: {"label": 2 if i == 3 else row["label"]}, with_indices=True)
+    order = ROWS.select([1, 0, *range(2, 7)])
+    found = [describe(other) for other in (one_value, one_label, order, ROWS.select(range(6)))]
+    assert all(other["fingerprint"] != described["fingerprint"] for other in found)
+    assert [other["labels"] == described["labels"] for other in found] == [True, False, False, False]
+
+
+def test_labels_that_are_not_numbers_have_no_digest():
+    assert describe(ROWS.remove_columns("label"))["labels"] is None
+    names = ROWS.remove_columns("label").add_column("label", list("abcabca"))
+    assert describe(names)["labels"] is None
+
+
+def test_description_of_plain_rows_does_not_hang_on_addresses():
+    class Thing:
+        pass
+
+    rows = [{"x": Thing(), "label": 0}, {"x": Thing(), "label": 1}]
+    again = [{"x": Thing(), "label": 0}, {"x": Thing(), "label": 1}]
+    assert describe(rows) == describe(again)
+    assert describe(rows)["labels"] is None  # would have to read every row
+
+
+def test_large_data_sets_are_described_by_some_rows():
+    read = []
+
+    class Counting(list):
+        def __getitem__(self, position):
+            read.append(position)
+            return super().__getitem__(position)
+
+    describe(Counting({"x": i} for i in range(10_000)))
+    assert len(read) == 256
+    assert (min(read), max(read)) == (0, 9_999)
+
+
+def test_random_state_is_kept_when_an_error_passes_through():
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
+
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    expected = draw()
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    with pytest.raises(KeyError), random_state_kept():
+        draw()
+        raise KeyError
+    assert draw() == expected
