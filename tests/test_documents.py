@@ -29,4 +29,5 @@ def test_a_changed_figure_is_noticed(write_tables, tmp_path):
 
 def test_every_marker_has_a_table(write_tables):
     for path, content in write_tables.documents().items():
-        assert "<!-- " in content and "-->\n<!-- /" not in content, f"an empty table in {path.name}"
+        assert "<!-- " in content
+        assert "-->\n<!-- /" not in content, f"an empty table in {path.name}"

@@ -8,6 +8,8 @@ from hf_noisy.losses.base import at_least_float32
 
 # A uniform number of 0 would give the sample a gradient of NaN.
 SMALLEST_UNIFORM = 1e-6
+# Float32 loses what softplus adds to 1 far below 0; with nothing left in any class the mode would be 0 / 0.
+SMALLEST_EXCESS = 1e-6
 
 
 def gamma_kl(
@@ -65,7 +67,7 @@ def dirichlet_mode(alpha: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*ba
     """Most probable class probabilities under Dirichlet(alpha).
 
     Args:
-        alpha: `[..., classes]`, every entry at least 1 and one above 1; computed in float32 at least.
+        alpha: `[..., classes]`, every entry at least 1; computed in float32 at least.
 
     Returns:
         `[..., classes]`, sums to 1.
@@ -77,7 +79,7 @@ def dirichlet_mode(alpha: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*ba
         >>> dirichlet_mode(torch.tensor([2.0, 4.0])).tolist()
         [0.25, 0.75]
     """
-    excess = at_least_float32(alpha) - 1.0
+    excess = (at_least_float32(alpha) - 1.0).clamp(min=SMALLEST_EXCESS)
     return excess / excess.sum(-1, keepdim=True)
 
 

@@ -55,7 +55,7 @@ class DyGenConfig:
 
 
 class DyGen:
-    """Calibrates what a classifier trained on noisy labels predicts, by the dynamics of its training.
+    """Corrects what a classifier trained on noisy labels predicts, by the dynamics of its training.
 
     Made by [`DyGen.fit`] or [`DyGen.from_pretrained`].
 
@@ -188,6 +188,8 @@ class DyGen:
             )
         w = self.vectors(self.trajectories, split)
         if labels is not None:
+            if split == self.config.split:
+                self.trajectories.check_labels(split, labels)
             checked = check_label_range(np.asarray(labels), self.config.num_classes).astype(np.int64)
             if len(checked) != w.shape[1]:
                 raise ValueError(f"labels must be one a row of {split!r}, {w.shape[1]}, got {len(checked)}")

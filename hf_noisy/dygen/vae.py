@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import trange
 
-from hf_noisy.dygen.dirichlet import SMALLEST_UNIFORM, dirichlet_mode, gamma_kl, reparameterise
+from hf_noisy.dygen.dirichlet import SMALLEST_EXCESS, SMALLEST_UNIFORM, dirichlet_mode, gamma_kl, reparameterise
 from hf_noisy.losses.base import at_least_float32
 from hf_noisy.losses.coregularization import coregularization
 from hf_noisy.rng import uniforms as keyed_uniforms
@@ -225,7 +225,7 @@ def fit_vae(
         posterior = vae.posterior(w, probabilities)
         ```
     """
-    w, prior_alpha = at_least_float32(w), prior_alpha.to(w.device)
+    w, labels, prior_alpha = at_least_float32(w), labels.to(w.device), prior_alpha.to(w.device)
     num_branches, num_rows, dim = w.shape
     num_classes = prior_alpha.shape[-1]
     _check(num_rows, num_classes, labels, prior_alpha)
@@ -284,7 +284,7 @@ def _set_gradients(
 
 def _coregularization_gradient(alpha: Float[Tensor, "branch classes rows"]) -> Float[Tensor, "branch classes rows"]:
     # Gradient of num_branches * coregularization(mode of alpha) with respect to alpha.
-    excess = alpha - 1.0
+    excess = (alpha - 1.0).clamp(min=SMALLEST_EXCESS)
     total = excess.sum(1, keepdim=True)
     mode = excess / total
     consensus = mode.mean(0)

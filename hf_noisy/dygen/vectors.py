@@ -91,7 +91,8 @@ class TrajectoryVectors:
 
 def _moments(rows: Float32[np.ndarray, "rows width"]) -> tuple[Float32[np.ndarray, " width"], np.float32]:
     mean = rows.mean(0)
-    return mean, np.float32(max(np.sqrt(((rows - mean) ** 2).mean()), 1e-12))
+    scale = np.sqrt(((rows - mean) ** 2).mean())
+    return mean, np.float32(scale if scale > 0 else 1.0)
 
 
 def _unit(rows: Float32[np.ndarray, "rows width"]) -> Float32[np.ndarray, "rows width"]:

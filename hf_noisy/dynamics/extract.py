@@ -65,7 +65,12 @@ def extract_rows(
         loader, desc=progress, leave=False, disable=progress is None or not process.is_main_process
     ):
         tensors = forward({key: value.to(device) for key, value in inputs.items()})
-        parts.append((index, [value.float().cpu().numpy().astype(dtype) for value in tensors]))
+        arrays = [value.float().cpu().numpy().astype(dtype) for value in tensors]
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise ValueError(
+                f"a recorded value is not finite in {dtype}; train without overflow or pass dtype='float32'"
+            )
+        parts.append((index, arrays))
     return _by_row(gather_object(parts), len(dataset))
 
 

@@ -1,6 +1,5 @@
 """A callback that records how every row moves through the embedding space while training goes on."""
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
@@ -18,11 +17,20 @@ from transformers import (
     TrainingArguments,
     default_data_collator,
 )
+from transformers.utils import logging
 
 from hf_noisy.columns import INDEX, LABEL, LABELS
 from hf_noisy.dynamics.extract import describe, extract_rows, random_state_kept
 from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
-from hf_noisy.models.features import HeadInputs, find_heads, has_pooled_features, num_classes, pooled_features
+from hf_noisy.models.features import (
+    HeadInputs,
+    find_heads,
+    has_pooled_features,
+    num_classes,
+    pooled_features,
+)
+
+logger = logging.get_logger(__name__)
 
 
 class DynamicsRecorder(TrainerCallback):
@@ -30,8 +38,8 @@ class DynamicsRecorder(TrainerCallback):
 
     For each row: the embedding that the classification head saw and the logits, per branch, as float16 files in
     `output_dir/_trajectories`, and once, before the first step, the mean of the pretrained encoder's last hidden
-    states, which no noisy label has touched. Rows are stored by index whatever the sampler, the batch size or the
-    number of processes; training itself is not changed by a single random number.
+    states, which no noisy label of this training has touched. Rows are stored by index whatever the sampler, the batch
+    size or the number of processes; training itself is not changed by a single random number.
 
     Args:
         datasets: Data sets by name, for example `{"train": train, "test": test}`, as given to the trainer.
@@ -72,6 +80,8 @@ class DynamicsRecorder(TrainerCallback):
                     f"dataset {name!r} is a {type(dataset).__name__} without a length, so its rows cannot be "
                     "recorded by index; load it without streaming"
                 )
+            if not len(dataset):
+                raise ValueError(f"dataset {name!r} has no rows; leave it out")
         self.datasets = datasets
         self.output_dir = output_dir
         self.data_collator = data_collator
@@ -103,6 +113,10 @@ class DynamicsRecorder(TrainerCallback):
                         "data and the model of the first run"
                     )
         else:
+            if state.global_step:
+                logger.warning_once(
+                    f"no trajectories at {folder}: those of the steps before the checkpoint are missing from here on"
+                )
             dim = find_heads(model)[0].in_features
             if PartialState().is_main_process:
                 Trajectories.create(folder, {**expected, "dim": dim, "dtype": self.dtype})
@@ -186,14 +200,16 @@ class _Collate:
     """Batches of what the model accepts, and the rows they are."""
 
     def __init__(self, collator: Callable[[list[Any]], Any], model: nn.Module) -> None:
-        base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
         self.collator = collator
-        self.accepted = set(inspect.signature(base.forward).parameters) - {LABELS, LABEL}
+        self.accepted = accepted_inputs(model)
 
     def __call__(self, rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:
         index = [int(row[INDEX]) for row in rows]
-        batch = self.collator([{key: value for key, value in row.items() if key in self.accepted} for row in rows])
+        batch = self.collator([{key: value for key, value in row.items() if self._keeps(key)} for row in rows])
         return index, dict(batch)
+
+    def _keeps(self, key: str) -> bool:
+        return key not in (INDEX, LABELS, LABEL) and (self.accepted is None or key in self.accepted)
 
 
 def _default_collator(processing_class: Any) -> Callable[[list[Any]], Any]:

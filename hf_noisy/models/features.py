@@ -157,6 +157,18 @@ def _networks(model: nn.Module) -> list[nn.Module]:
     return [model]
 
 
+def accepted_inputs(model: nn.Module) -> set[str] | None:
+    """Names that the model's `forward` takes; None where it takes anything.
+
+    Many models swallow unknown names through `**kwargs` as well, so only what they name themselves counts.
+    """
+    model = _eager(model)
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    parameters = inspect.signature(base.forward).parameters.values()
+    named = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+    return named or None
+
+
 def has_pooled_features(model: nn.Module) -> bool:
     """Whether the model is one of transformers with an encoder below its head."""
     return _encoder(model) is not None
