@@ -87,10 +87,11 @@ def main() -> None:
         means = {column: round(float(np.mean(values)), 4) for column, values in columns.items()}
         deviations = {column: round(float(np.std(values, ddof=1)), 4) for column, values in columns.items()}
         rows[name] = {"mean": means, "deviation": deviations, "seeds": columns,
-                      "epochs": of_name[0]["epochs"], "learning_rate": of_name[0]["lr"],
+                      "epochs": of_name[0]["epochs"], "learning_rate": of_name[0]["learning_rate"],
                       "num_train": of_name[0]["num_train"], "num_test": of_name[0]["num_test"]}  # fmt: skip
     average = {column: round(float(np.mean([row["mean"][column] for row in rows.values()])), 4) for column in COLUMNS}
-    result = {"command": " ".join(["python benchmarks/dygen_text.py", *sys.argv[1:]]), "arguments": vars(arguments),
+    settings = {name: value for name, value in vars(arguments).items() if name != "output"}
+    result = {"command": " ".join(["python benchmarks/dygen_text.py", *sys.argv[1:]]), "arguments": settings,
               "protocol": done[0]["selected_by"],
               "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
               "versions": done[0]["versions"], "average": average, "rows": rows}  # fmt: skip

@@ -103,7 +103,11 @@ def main() -> None:
         results |= {f"test_accuracy{key}": scores[name]["accuracy"], f"test_ece{key}": scores[name]["ece"]}
     results |= {"train_label_accuracy_before": before, "train_label_accuracy_after": after}
     results |= {"selected_by": "last epoch: nothing was selected, no true label was used", "seed": training.seed}
-    results |= {"epochs": training.num_train_epochs, "lr": training.learning_rate, "arguments": vars(arguments)}
+    results |= {
+        "epochs": training.num_train_epochs,
+        "learning_rate": training.learning_rate,
+        "arguments": vars(arguments),
+    }
     results |= {"seconds": {end: clock[end] - clock[begin] for begin, end in itertools.pairwise(clock)}}
     results |= {"versions": {name: version(name) for name in ("hf-noisy", "torch", "transformers", "datasets")}}
     Path(output_dir, "dygen_results.json").write_text(json.dumps(results, indent=2))

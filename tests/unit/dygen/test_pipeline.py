@@ -55,8 +55,9 @@ def test_systematic_noise_is_seen_through_too(tmp_path):
     assert (corrected == made.true).mean() > 1 - rate / 2
 
 
-def test_given_labels_count(fitted, made):
-    # The same trajectories under another label are another row.
+def test_given_labels_count(fitted, made, monkeypatch):
+    # The same trajectories under another label are another row; of the training rows other labels are refused.
+    monkeypatch.setattr(Trajectories, "check_labels", lambda *_: None)
     as_given, shifted = (fitted.posterior("train", labels) for labels in (made.given, (made.given + 1) % 3))
     rows = np.arange(300)
     assert as_given[rows, made.given].mean() > shifted[rows, made.given].mean() + 0.01
@@ -150,10 +151,12 @@ def test_labels_of_another_dataset_are_refused(made):
 
 
 def test_labels_of_the_posterior_are_checked(fitted, made):
-    with pytest.raises(ValueError, match="labels must be one a row of 'train', 300, got 1"):
-        fitted.posterior("train", made.given[:1])
+    with pytest.raises(ValueError, match="belong to another dataset: split 'train' has 300 rows"):
+        fitted.posterior("train", (made.given + 1) % 3)
+    with pytest.raises(ValueError, match="labels must be one a row of 'test', 100, got 1"):
+        fitted.posterior("test", made.given[:1])
     with pytest.raises(ValueError, match="labels must be below the 3 classes"):
-        fitted.posterior("train", made.given + 1)
+        fitted.posterior("test", made.test_true + 1)
 
 
 def test_trajectories_of_other_classes_are_refused(fitted, made, tmp_path):
