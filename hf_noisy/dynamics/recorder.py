@@ -24,6 +24,7 @@ from hf_noisy.dynamics.extract import describe, extract_rows, random_state_kept
 from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
 from hf_noisy.models.features import (
     HeadInputs,
+    accepted_inputs,
     find_heads,
     has_pooled_features,
     num_classes,
