@@ -118,7 +118,7 @@ def main() -> None:
         reliability_diagram(pairs, f"{output_dir}/reliability.png")
     print(f"\n{arguments.dataset}: {len(train)} training rows, scores on {len(test)} test rows")
     print(stage_table(scores), "", sep="\n")
-    for name in (key for key in results if "_rate" in key or "train_" in key):
+    for name in (key for key in results if key.startswith(("noise_rate", "train_label"))):
         print(f"{name:30}{results[name]}")
 
 
