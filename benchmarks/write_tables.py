@@ -81,7 +81,7 @@ def reach(data: dict) -> str:
 
 def demo(data: dict) -> str:
     stages = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
-    lines = [f"{data['dataset']}: {data['num_train']} training rows, scores on {data['num_test']} test rows",
+    lines = [f"{data['dataset']}: {data['num_train']} training rows, {data['num_test']} test rows",
              f"{'':16}{'accuracy':>8}{'ece':>8}"]  # fmt: skip
     lines += [f"{name:16}{data[f'test_accuracy{k}']:8.3f}{data[f'test_ece{k}']:8.3f}" for name, k in stages.items()]
     shown = ["noise_rate_true", "noise_rate_estimated", "train_label_accuracy_before", "train_label_accuracy_after"]
