@@ -15,6 +15,7 @@ from scipy.special import softmax
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
 from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
 
+PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "peft")
 SOURCE = ("noise_type", "noise_rate", "noise_seed", "text_column", "label_column")
 STAGES = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
 SUSPECTS = ["row", "text", "label", "proposed_label", "probability"]
@@ -101,18 +102,17 @@ def main() -> None:
     for name, key in STAGES.items():
         results |= {f"test_accuracy{key}": scores[name]["accuracy"], f"test_ece{key}": scores[name]["ece"]}
     results |= {"train_label_accuracy_before": before, "train_label_accuracy_after": after}
-    results |= {"selected_by": "last epoch, no true label", "seed": training.seed, "arguments": vars(arguments)}
+    results |= {"selected_by": "last epoch; no true label was used", "seed": training.seed}
     results |= {"epochs": training.num_train_epochs, "learning_rate": training.learning_rate}
     results |= {"seconds": {end: clock[end] - clock[begin] for begin, end in itertools.pairwise(clock)}}
-    results |= {"versions": {name: version(name) for name in ("hf-noisy", "torch", "transformers", "datasets")}}
+    results |= {"versions": {name: version(name) for name in PACKAGES}, "arguments": vars(arguments)}
     (output_dir / "dygen_results.json").write_text(json.dumps(results, indent=2))
     dynamics, wrong = dygen.fitted_prior.dynamics, None if truth is None else given != truth
     dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, f"{output_dir}/dynamics_map.png", wrong=wrong)
     if test_truth is not None:
         reliability_diagram({n: (p, test_truth) for n, p in predictions.items()}, output_dir / "reliability.png")
     print(f"\n{arguments.dataset}: {len(train)} training rows, {len(test)} test rows\n{stage_table(scores)}\n")
-    for name in (key for key in results if key.startswith(("noise_rate", "train_label"))):
-        print(f"{name:30}{results[name]}")
+    print(*(f"{k:30}{v}" for k, v in results.items() if k.startswith(("noise_rate", "train_label"))), sep="\n")
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def test_injected_noise_is_known(encoder, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [("--branches", "lora"), ("--preset", "paper"), ("--num_branches", "3")])
+@pytest.mark.parametrize("options", [("--branches", "lora"), ("--num_branches", "3")])
 def test_other_branches_and_priors(options, encoder, tmp_path):
     data = write_rows(tmp_path / "rows.csv", wrong=0.25)
     result = run(data, encoder, tmp_path / "output", *options)
