@@ -13,6 +13,7 @@ from jaxtyping import Float, Float64, Integer
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from hf_noisy.dygen.vectors import unit_rows
 from hf_noisy.dynamics.scores import centroid_distances, centroids
 from hf_noisy.dynamics.store import Trajectories
 
@@ -56,7 +57,7 @@ class Evidence:
         evidence = cls(mean_probability, None, None, 0.0, counts)
         features = trajectories.features(split)
         if features is not None:
-            evidence.centre = _unit(features.astype(np.float64)).mean(0)
+            evidence.centre = unit_rows(features.astype(np.float64)).mean(0)
             normalised = evidence._normalise(features)
             evidence.centroids = centroids(normalised, labels, trajectories.num_classes)
             evidence.sharpness = _fit_sharpness(evidence._squared_distances(features, labels), labels, counts)
@@ -65,7 +66,7 @@ class Evidence:
     def log_probabilities(
         self, trajectories: Trajectories, split: str, labels: Integer[np.ndarray, " rows"] | None = None
     ) -> Float64[np.ndarray, "rows classes"]:
-        """Log-probabilities of the true label, not yet told the row's own given label.
+        """Log-probabilities of the true label, before the row's own given label is added.
 
         Args:
             trajectories: Those of the fit.
@@ -85,7 +86,7 @@ class Evidence:
         return np.asarray(log_softmax(evidence, axis=-1))
 
     def _normalise(self, features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows width"]:
-        return _unit(_unit(features.astype(np.float64)) - self.centre)
+        return unit_rows(unit_rows(features.astype(np.float64)) - self.centre)
 
     def _squared_distances(
         self, features: Float[np.ndarray, "rows width"], labels: Integer[np.ndarray, " rows"] | None
@@ -118,8 +119,9 @@ def posterior_given_label(
 ) -> tuple[Float64[np.ndarray, "rows classes"], Float64[np.ndarray, "classes classes"]]:
     """Add what a row's own given label says, through a transition matrix fitted on the evidence.
 
-    Expectation-maximisation of `p(y) T[y, given]`: each round trusts the given labels more. It stops as soon as the
-    expected share of wrong labels has come down to `noise_rate`.
+    Expectation-maximisation of `p(y) T[y, given]`. Where the given labels carry something, each round trusts them
+    more; it stops as soon as the expected share of wrong labels is down to `noise_rate`, before the first round if
+    the evidence alone says so, and otherwise after `max_iterations`.
 
     Args:
         log_evidence: `[rows, classes]`.
@@ -181,7 +183,3 @@ def _fit_sharpness(
         return float(-(weight * log_softmax(-np.exp(log_sharpness) * squared, axis=-1)[rows, labels]).sum())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 6.0), method="bounded").x))
-
-
-def _unit(rows: Float64[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows width"]:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))

@@ -195,8 +195,10 @@ class DyGen:
                 raise ValueError(f"labels must be one a row of {split!r}, {w.shape[1]}, got {len(checked)}")
             posterior = dirichlet_mode(self.vae.alpha(w, torch.from_numpy(checked))).mean(0)
         else:
-            last = torch.from_numpy(self.trajectories.logits(split)[-1])
-            posterior = self.vae.posterior(w, last.softmax(-1))
+            # The last epoch of the fit, whatever was recorded since.
+            last = self.trajectories.epochs.index(self.vectors.epochs[-1])
+            logits = torch.from_numpy(self.trajectories.logits(split)[last])
+            posterior = self.vae.posterior(w, logits.softmax(-1))
         return posterior.double().numpy()
 
     def prior_of(self, split: str) -> Float64[np.ndarray, "rows classes"]:

@@ -48,7 +48,7 @@ class TrajectoryVectors:
         features = trajectories.features(split)
         if features is None:
             return cls(epochs, means, scales)
-        feature_mean, feature_scale = _moments(_unit(features))
+        feature_mean, feature_scale = _moments(unit_rows(features))
         return cls(epochs, means, scales, feature_mean, float(feature_scale))
 
     @property
@@ -85,7 +85,7 @@ class TrajectoryVectors:
                     f"{len(self.feature_mean)}; use those of the same training"
                 )
             weight = np.sqrt(len(self.epochs) * width / len(self.feature_mean)) / self.feature_scale
-            w[:, :, len(self.epochs) * width :] = torch.from_numpy((_unit(features) - self.feature_mean) * weight)
+            w[:, :, len(self.epochs) * width :] = torch.from_numpy((unit_rows(features) - self.feature_mean) * weight)
         return w
 
 
@@ -95,5 +95,6 @@ def _moments(rows: Float32[np.ndarray, "rows width"]) -> tuple[Float32[np.ndarra
     return mean, np.float32(scale if scale > 0 else 1.0)
 
 
-def _unit(rows: Float32[np.ndarray, "rows width"]) -> Float32[np.ndarray, "rows width"]:
+def unit_rows(rows: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, "rows width"]:
+    """Rows divided by their length; a row of zeros stays."""
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
