@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput
 
-from hf_noisy.columns import INDEX, LABELS
-from hf_noisy.data.checks import check_label_range, check_labels
+from hf_noisy.columns import INDEX, LABELS, SECOND_VIEW
+from hf_noisy.data.checks import check_labels, check_values
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.losses.base import Loss, at_least_float32
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.methods import Batch, LossMethod, Method, as_method
 from hf_noisy.methods.base import class_logits
 from hf_noisy.models.features import accepted_inputs, find_heads, num_classes
+from hf_noisy.models.with_branches import with_branches
 
 METHOD_FILE = "method.safetensors"
 
@@ -32,10 +34,11 @@ class NoisyTrainer(Trainer):
     `eval_loss` compares.
 
     Args:
-        model: A sequence or image classifier of transformers, a `BranchedModel`, or any module with `logits`.
+        model: A sequence or image classifier of transformers, a `BranchedModel`, or any module with `logits`. For a
+            method of several networks, branches are made of a classifier of transformers: `trainer.model` has them.
         args: `TrainingArguments`.
         *positional: The further arguments of `Trainer`, in its order.
-        method: Name (`"cross_entropy"`, `"coregularization"`), [`Method`] or [`Loss`].
+        method: Name (one of `hf_noisy.methods.METHODS`), [`Method`] or [`Loss`].
         **kwargs: Those of `Trainer`.
 
     Raises:
@@ -63,7 +66,13 @@ class NoisyTrainer(Trainer):
         method: str | Method | Loss = "cross_entropy",
         **kwargs: Any,
     ) -> None:
-        super().__init__(model, args, *positional, **kwargs)
+        self.method = as_method(method)
+        super().__init__(self._branched(model, args), args, *positional, **kwargs)
+        if self.model is not model and self.optimizer is not None:
+            raise ValueError(
+                f"optimizers holds the weights of {type(model).__name__}, of which branches were made; hand over "
+                "BranchedModel.from_model(model) and an optimizer of that"
+            )
         if self.compute_loss_func is not None:
             raise ValueError("compute_loss_func and method both define the loss; give compute_loss_func=None")
         if self.args.n_gpu > 1:
@@ -73,41 +82,67 @@ class NoisyTrainer(Trainer):
             )
         if self.args.label_names is None:
             self.label_names = [LABELS]  # Trainer finds none where forward takes no labels, and ours need not
-        self.method = _with_label_smoothing(as_method(method), self.args.label_smoothing_factor)
+        self.method = _with_label_smoothing(self.method, self.args.label_smoothing_factor)
         find_heads(self.model)  # refuses a model without class logits
         self.method.setup(self.model, None)
         # The rows of the whole accumulated batch are counted only for models said to accept the count.
         self.model_accepts_loss_kwargs = True
-        self.add_callback(_AfterStep(self.method))
+        self.add_callback(_Beats(self))
+        self._views: list[Any] = []  # what makes another view of a row in every epoch
         self._method_metrics: dict[str, tuple[Tensor, int]] = {}
         self._labels_checked = False
         self._names_differ = False
 
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """The model that `model_init` makes, with the branches that the method needs."""
+        return self._branched(super().call_model_init(trial), self.args)  # type: ignore[no-untyped-call,return-value]
+
+    def _branched(self, model: nn.Module | None, args: TrainingArguments | None) -> nn.Module | None:
+        return with_branches(model, self.method.num_branches, type(self.method).__name__, args.seed if args else 42)
+
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """The training loader, whose batches also carry the row index."""
+        """The training loader, whose batches also carry the row index and the second view of a method."""
         dataset = self.train_dataset
-        if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        if not _is_sized(dataset):
             return super().get_train_dataloader()
-        return self._get_dataloader(
-            dataset=IndexedDataset(dataset),
-            description="Training",
-            batch_size=self._train_batch_size,
-            # The data set itself may have a column of lengths to group by.
-            sampler_fn=lambda _: self._get_train_sampler(dataset),  # type: ignore[arg-type,return-value]
-            is_training=True,
-        )
+        collator, self._views = self.data_collator, [dataset]
+        if (view := self.method.second_view) is not None:
+            from hf_noisy.data.views import TwoViews, default_view
+
+            view = default_view(dataset[0], self.processing_class) if view == "auto" else view
+            self.data_collator = TwoViews(collator, view, seed=self.args.seed)
+            self._views.append(self.data_collator)
+        try:
+            return self._get_dataloader(
+                dataset=IndexedDataset(dataset),
+                description="Training",
+                batch_size=self._train_batch_size,
+                # The data set itself may have a column of lengths to group by.
+                sampler_fn=lambda _: self._get_train_sampler(dataset),  # type: ignore[arg-type,return-value]
+                is_training=True,
+            )
+        finally:
+            self.data_collator = collator
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         if INDEX not in self._signature_columns:
-            self._signature_columns.append(INDEX)
+            views = [SECOND_VIEW + name for name in self._signature_columns]
+            self._signature_columns += [INDEX, *views]
 
     def _prepare_for_training(
         self, max_steps: int, train_dataloader: DataLoader[Any], resume_from_checkpoint: str | None
     ) -> Any:
-        self._labels_checked = check_labels(self.train_dataset, num_classes(self.model))
+        num_rows = len(self.train_dataset) if _is_sized(self.train_dataset) else None  # type: ignore[arg-type]
+        if self.method.needs_rows and num_rows is None:
+            raise ValueError(
+                f"train_dataset must have a length and access by position for method {type(self.method).__name__}, "
+                f"which knows each row by its number, got {type(self.train_dataset).__name__}; load it without "
+                "streaming"
+            )
+        self._labels_checked = check_labels(self.train_dataset, num_classes(self.model), self.method.soft_labels)
+        self.method.setup(self.model, self.accelerator, num_rows)
         self.method.to(self.args.device)
-        self.method.setup(self.model, self.accelerator)
         return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)  # type: ignore[no-untyped-call]
 
     def compute_loss(
@@ -124,7 +159,11 @@ class NoisyTrainer(Trainer):
             raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
         index = inputs.pop(INDEX, None)
         accepted = accepted_inputs(self.model)
-        inputs = {name: value for name, value in inputs.items() if accepted is None or name in accepted}
+        second = {name.removeprefix(SECOND_VIEW): inputs.pop(name) for name in [*inputs] if SECOND_VIEW in name}
+        inputs, second = (
+            {name: value for name, value in view.items() if accepted is None or name in accepted}
+            for view in (inputs, second)
+        )
         if not model.training:
             outputs = model(**inputs)
             loss = F.cross_entropy(at_least_float32(class_logits(outputs, labels)), labels)
@@ -134,24 +173,50 @@ class NoisyTrainer(Trainer):
                 else loss
             )
         if not self._labels_checked:
-            check_label_range(labels.cpu().numpy(), num_classes(self.model))
+            check_values(labels.cpu().numpy(), num_classes(self.model), self.method.soft_labels)
         if index is None:
-            index = torch.full_like(labels, -1)
+            index = torch.full(labels.shape[:1], -1, device=labels.device)
         progress = min(self.state.global_step / max(self.state.max_steps, 1), 1.0)
-        step = self.method(model, Batch(inputs, labels, index, progress, int(self.state.epoch or 0)))
-        if step.losses.shape != labels.shape:
+        epochs = {"epoch": int(self.state.epoch or 0), "num_epochs": max(self.state.num_train_epochs, 1)}
+        batch = Batch(inputs, labels, index, progress, **epochs, seed=self.args.seed, second_view=second or None)
+        step = self.method(model, batch)
+        if step.losses.shape != labels.shape[:1]:
             raise ValueError(
-                f"method must return one loss a row, {tuple(labels.shape)}, got {tuple(step.losses.shape)}; leave the "
+                f"method must return one loss a row, {tuple(labels.shape[:1])}, got {tuple(step.losses.shape)}; leave the "
                 "mean to the trainer"
             )
         for name, value in step.metrics.items():
             total, calls = self._method_metrics.get(name, (0.0, 0))
             self._method_metrics[name] = (total + value.detach().float().mean(), calls + 1)
         count = labels.shape[0] if num_items_in_batch is None else num_items_in_batch
+        if num_items_in_batch is not None and labels.ndim == 2:
+            count = num_items_in_batch / labels.shape[1]  # Trainer counts the entries of soft labels
         # DDP averages gradients over ranks while the count is the sum over ranks, so the ranks are multiplied back.
         ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
         loss = step.losses.sum() * (ranks if num_items_in_batch is not None else 1) / count
         return (loss, step.outputs) if return_outputs else loss
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """`Trainer`'s loop, for the model and for the further networks of the method (such as a teacher)."""
+        loop = super().evaluation_loop
+        model, networks = self.model, self.method.evaluated(self.model)
+        try:
+            self.model = networks.pop("", model)
+            result = loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+            for name, network in networks.items():
+                self.model = network
+                other = loop(dataloader, description, prediction_loss_only, ignore_keys, f"{metric_key_prefix}_{name}")
+                result.metrics.update(other.metrics or {})  # type: ignore[union-attr]
+        finally:
+            self.model = model
+        return result
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the averages of the method's metrics to the training logs."""
@@ -184,10 +249,9 @@ class NoisyTrainer(Trainer):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        state = {name: value.contiguous() for name, value in self.method.state_dict().items()}
-        if state and self.args.should_save:
+        if self.method.state_dict() and self.args.should_save:
             path = Path(output_dir) / METHOD_FILE
-            save_file(state, path.with_suffix(".tmp"))
+            save_model(self.method, str(path.with_suffix(".tmp")))
             os.replace(path.with_suffix(".tmp"), path)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -199,19 +263,31 @@ class NoisyTrainer(Trainer):
                     f"resume_from_checkpoint {checkpoint} holds no {METHOD_FILE}, which method "
                     f"{type(self.method).__name__} needs; resume from a checkpoint of the same method"
                 )
-            self.method.load_state_dict(load_file(path, device=str(self.args.device)))
+            load_model(self.method, path, device=str(self.args.device))
 
 
-class _AfterStep(TrainerCallback):
-    """Tells the method that the optimiser has moved the model."""
+class _Beats(TrainerCallback):
+    """Tells views that an epoch begins, and the method that the optimiser has moved the model."""
 
-    def __init__(self, method: Method) -> None:
-        self.method = method
+    def __init__(self, trainer: NoisyTrainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # Before the loader of the epoch is asked for its first batch, which accelerate's own call would not always be.
+        for views in self.trainer._views:
+            if hasattr(views, "set_epoch"):
+                views.set_epoch(int(state.epoch or 0))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.method.after_step(kwargs["model"])
+        self.trainer.method.after_step(kwargs["model"])
+
+
+def _is_sized(dataset: Any) -> bool:
+    return dataset is not None and not isinstance(dataset, IterableDataset) and hasattr(dataset, "__len__")
 
 
 def _with_label_smoothing(method: Method, smoothing: float) -> Method:

@@ -8,6 +8,8 @@ from jaxtyping import Integer, Shaped
 
 from hf_noisy.columns import LABEL, LABELS
 
+_SUM_TOLERANCE = 1e-3  # distributions that were stored in half precision
+
 
 def label_column(dataset: Any) -> str | None:
     """The label column of a `datasets.Dataset`, `"labels"` or `"label"`, or `None` if it cannot be read cheaply."""
@@ -17,13 +19,14 @@ def label_column(dataset: Any) -> str | None:
     return next((name for name in (LABELS, LABEL) if name in names), None)
 
 
-def check_labels(dataset: Any, num_classes: int) -> bool:
+def check_labels(dataset: Any, num_classes: int, soft_labels: bool = False) -> bool:
     """Refuse a data set whose given labels are missing, out of range or of fewer than two classes.
 
     Args:
         dataset: The training set. Columns of a `datasets.Dataset` are read whole; other data sets are left to a check
             of each batch.
         num_classes: Number of classes of the model.
+        soft_labels: Whether labels may be distributions over the classes.
 
     Returns:
         Whether the labels were read.
@@ -41,12 +44,35 @@ def check_labels(dataset: Any, num_classes: int) -> bool:
         return False
     # `with_format` rather than the dataset's own transform: only the label column is wanted, and as it is stored.
     labels = np.asarray(dataset.with_format(None)[column][:])
-    check_label_range(labels, num_classes)
-    empty = sorted(set(range(num_classes)) - set(np.unique(labels).tolist()))
+    check_values(labels, num_classes, soft_labels)
+    present = np.unique(labels) if labels.ndim == 1 else np.flatnonzero(labels.sum(0))
+    empty = sorted(set(range(num_classes)) - set(present.tolist()))
     if empty:
         missing = ", ".join(map(str, empty))
         warnings.warn(f"no training row has label {missing}; these classes cannot be learned", stacklevel=2)
     return True
+
+
+def check_values(labels: Shaped[np.ndarray, "..."], num_classes: int, soft_labels: bool = False) -> None:
+    """Refuse labels that are not classes, nor distributions over them where these are taken.
+
+    Raises:
+        ValueError: If they are something else, or soft where the method needs hard ones.
+    """
+    if labels.ndim != 2 or labels.dtype.kind != "f":
+        check_label_range(labels, num_classes)
+        return
+    if not soft_labels:
+        raise ValueError(
+            f"labels must be one class a row for this method, got soft labels of shape {labels.shape}; use "
+            "method='cross_entropy', or the most probable class of each row"
+        )
+    if labels.shape[1] != num_classes:
+        raise ValueError(
+            f"soft labels must have a column for each of the {num_classes} classes, got {labels.shape[1]}"
+        )
+    if not (labels >= 0).all() or np.abs(labels.sum(1) - 1).max(initial=0) > _SUM_TOLERANCE:
+        raise ValueError("soft labels must be at least 0 and sum to 1 in each row; normalise them")
 
 
 def check_label_range(labels: Shaped[np.ndarray, "..."], num_classes: int) -> Integer[np.ndarray, " rows"]:

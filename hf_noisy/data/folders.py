@@ -1,4 +1,4 @@
-"""Named datasets kept as folders of gzip JSON lines, found through `HF_NOISY_DATA_DIR`.
+"""Named datasets of texts kept as folders of gzip JSON lines, found through `HF_NOISY_DATA_DIR`.
 
 A folder holds `labels.json` (`classes`: names in the order of the ids) and `<split>.jsonl.gz` with a row a line:
 `text`, `label` (the true class) and, where labels are noisy, `weak_label` (the given class) and `weak_votes` (one
@@ -16,7 +16,7 @@ from hf_noisy.data.records import record_known_noise
 
 _VARIABLE = "HF_NOISY_DATA_DIR"
 _SPLITS = ("train", "validation", "test")
-# Folder -> where the noise of its given labels comes from; None where labels are clean.
+# Folder of texts -> where the noise of its given labels comes from; None where labels are clean.
 FOLDERS: dict[str, str | None] = {"20news": None, "noisyag_news": "annotators", "semeval": "rules", "trec": "rules"}
 
 
@@ -34,7 +34,7 @@ def load_folder(name: str, data_dir: str | Path | None = None) -> DatasetDict:
     Raises:
         FileNotFoundError: If the folder is not there.
     """
-    folder = _folder(name, data_dir)
+    folder = find_folder(name, data_dir)
     names = json.loads((folder / "labels.json").read_text("utf-8"))["classes"]
     splits = {
         split: _load_split(folder / f"{split}.jsonl.gz", ClassLabel(names=names), FOLDERS[name])
@@ -44,7 +44,8 @@ def load_folder(name: str, data_dir: str | Path | None = None) -> DatasetDict:
     return DatasetDict(splits)
 
 
-def _folder(name: str, data_dir: str | Path | None) -> Path:
+def find_folder(name: str, data_dir: str | Path | None = None) -> Path:
+    """The folder of a named dataset, refused where it is not known or holds no `labels.json`."""
     root = data_dir or os.environ.get(_VARIABLE)
     if not root:
         raise FileNotFoundError(

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Value, load_dataset, load_from_disk
-from jaxtyping import Float
 
 from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
+from hf_noisy.data import cifar10
+from hf_noisy.data.class_map import MapNoise
+from hf_noisy.data.features import row_features
 from hf_noisy.data.folders import FOLDERS, load_folder
-from hf_noisy.data.noise import InstanceDependentNoise, Noise, PairNoise, SymmetricNoise, inject_noise, text_features
+from hf_noisy.data.noise import InstanceDependentNoise, Noise, PairNoise, SymmetricNoise, inject_noise
 
-_DOCS = "docs"
 _NOISE_TYPES: dict[str, type[SymmetricNoise] | type[PairNoise] | type[InstanceDependentNoise]] = {
     "symmetric": SymmetricNoise,
     "asymmetric": PairNoise,
@@ -24,13 +25,13 @@ _NOISY_SPLITS = ("train", "validation")
 def list_noisy_datasets() -> list[str]:
     """Names that `load_noisy_dataset` knows, besides files and datasets of the Hub.
 
-    `docs` is made on the spot from installed packages; the others are folders of `HF_NOISY_DATA_DIR`.
+    `docs` and `digits` are made on the spot from installed packages; the others are folders of `HF_NOISY_DATA_DIR`.
 
     Example:
         >>> list_noisy_datasets()
-        ['docs', '20news', 'noisyag_news', 'semeval', 'trec']
+        ['docs', 'digits', '20news', 'cifar10', 'noisyag_news', 'semeval', 'trec']
     """
-    return [_DOCS, *sorted(FOLDERS)]
+    return [*_EMBEDDED, *sorted([*FOLDERS, cifar10.NAME])]
 
 
 def load_noisy_dataset(
@@ -44,7 +45,7 @@ def load_noisy_dataset(
     label_column: str | None = None,
     **kwargs: Any,
 ) -> DatasetDict:
-    """Load a dataset as columns `text`, `label` (the given label), `clean_label` and `votes` where they are known.
+    """Load a dataset as columns `text` or `image`, `label` (the given one), `clean_label` and `votes` where known.
 
     The splits are those of the source: no test split is cut from a source that has none, since cleaning a dataset
     needs all of its rows; `dataset["train"].train_test_split(...)` makes one. Noise goes into `train` and `validation`
@@ -53,9 +54,11 @@ def load_noisy_dataset(
     Args:
         name: A name of [`list_noisy_datasets`]; or a file or a folder of `.csv`, `.json` or `.jsonl` (also `.gz`); or
             a folder written by `save_to_disk`; or a dataset of the Hub.
-        noise_type: `"symmetric"`, `"asymmetric"` (to the next class) or `"instance"`, put into a clean source. `None`
-            leaves the labels as they are.
-        noise_rate: Share of wrong labels, in [0, 1); needed with `noise_type`.
+        noise_type: `"symmetric"`, `"asymmetric"` (to the next class; for `cifar10` to the look-alike of five of its
+            classes) or `"instance"`, put into a clean source; for `cifar10` also the human labels `"aggre"`,
+            `"random1"`, `"random2"`, `"random3"` and `"worse"`. `None` leaves the labels as they are.
+        noise_rate: Share of wrong labels, in [0, 1); needed with `noise_type`, but for human labels. With
+            `"asymmetric"` on `cifar10` it is the share in each of the five classes, and half of it over all rows.
         noise_seed: Seed of the noise.
         data_dir: Folder with one folder a named dataset; by default the environment variable `HF_NOISY_DATA_DIR`.
         text_column: Column of the texts in a file or Hub dataset, renamed to `text`.
@@ -74,27 +77,35 @@ def load_noisy_dataset(
         >>> dataset["train"].column_names  # doctest: +SKIP
         ['text', 'label', 'clean_label', 'votes']
     """
-    noise = _noise(noise_type, noise_rate)
-    if name == _DOCS or name in FOLDERS:
+    noise = _noise(name, noise_type, noise_rate)
+    if name in list_noisy_datasets():
         if text_column or label_column or kwargs:
             given = [key for key, value in (("text_column", text_column), ("label_column", label_column)) if value]
             raise ValueError(f"dataset '{name}' has fixed columns and takes no {', '.join([*given, *kwargs])}")
-        dataset = _load_docs() if name == _DOCS else load_folder(name, data_dir)
+        dataset = _load_named(name, data_dir, noise_type)
     else:
         dataset = _standard_columns(_load_source(name, data_dir, kwargs), text_column or TEXT, label_column or LABEL)
     return dataset if noise is None else _inject(dataset, noise, noise_seed, name)
 
 
-def _noise(noise_type: str | None, noise_rate: float | None) -> Noise | None:
-    if noise_type is None:
-        if noise_rate is not None:
-            raise ValueError(f"noise_rate={noise_rate} needs noise_type, one of {', '.join(_NOISE_TYPES)}")
+def _noise(name: str, kind: str | None, rate: float | None) -> Noise | None:
+    human = cifar10.HUMAN_LABELS if name == cifar10.NAME else {}
+    known = ", ".join([*_NOISE_TYPES, *human])
+    if kind is None:
+        if rate is not None:
+            raise ValueError(f"noise_rate={rate} needs noise_type, one of {known}")
         return None
-    if noise_type not in _NOISE_TYPES:
-        raise ValueError(f"noise_type must be None or one of {', '.join(_NOISE_TYPES)}, got '{noise_type}'")
-    if noise_rate is None:
-        raise ValueError(f"noise_rate must be given with noise_type='{noise_type}', for example noise_rate=0.4")
-    return _NOISE_TYPES[noise_type](noise_rate)
+    if kind in human:
+        if rate is not None:
+            raise ValueError(f"noise_rate must be None with the human labels noise_type='{kind}', got {rate}")
+        return None
+    if kind not in _NOISE_TYPES:
+        raise ValueError(f"noise_type must be None or one of {known}, got '{kind}'")
+    if rate is None:
+        raise ValueError(f"noise_rate must be given with noise_type='{kind}', for example noise_rate=0.4")
+    if kind == "asymmetric" and name == cifar10.NAME:
+        return MapNoise(rate, cifar10.CLASS_MAP)
+    return _NOISE_TYPES[kind](rate)
 
 
 def _inject(dataset: DatasetDict, noise: Noise, seed: int, name: str) -> DatasetDict:
@@ -109,7 +120,10 @@ def _inject(dataset: DatasetDict, noise: Noise, seed: int, name: str) -> Dataset
         for key, split in dataset.items()
     }
     noisy = [key for key in _NOISY_SPLITS if key in clean]
-    features = _shared_features(clean, noisy) if isinstance(noise, InstanceDependentNoise) else {}
+    features = {}
+    if noisy and isinstance(noise, InstanceDependentNoise):
+        # One fit for all splits: the same row must run the same risk in each of them.
+        features = dict(zip(noisy, row_features(*(clean[key] for key in noisy)), strict=True))
     for key, split in clean.items():
         if key in noisy:
             clean[key] = inject_noise(split, noise, seed=seed, features=features.get(key), stream=key)
@@ -118,16 +132,10 @@ def _inject(dataset: DatasetDict, noise: Noise, seed: int, name: str) -> Dataset
     return DatasetDict(clean)
 
 
-def _shared_features(dataset: dict[str, Dataset], splits: list[str]) -> dict[str, Float[np.ndarray, "rows features"]]:
-    # One fit for all splits: the same text must run the same risk in each of them.
-    for key in splits:
-        if TEXT not in dataset[key].column_names:
-            raise ValueError(
-                f"noise_type='instance' needs a column '{TEXT}'; for other data call inject_noise with features="
-            )
-    return (
-        dict(zip(splits, text_features(*(list(dataset[key][TEXT]) for key in splits)), strict=True)) if splits else {}
-    )
+def _load_named(name: str, data_dir: str | Path | None, noise_type: str | None) -> DatasetDict:
+    if name == cifar10.NAME:
+        return cifar10.load_cifar10(data_dir, noise_type if noise_type in cifar10.HUMAN_LABELS else None)
+    return _EMBEDDED[name]() if name in _EMBEDDED else load_folder(name, data_dir)
 
 
 def _load_docs() -> DatasetDict:
@@ -138,6 +146,14 @@ def _load_docs() -> DatasetDict:
     builder.download_and_prepare()
     splits = builder.as_dataset()
     return DatasetDict({key: record_known_noise(split, "rules") for key, split in splits.items()})
+
+
+def _load_digits() -> DatasetDict:
+    from hf_noisy.data.builders.digits import DigitsBuilder
+
+    builder = DigitsBuilder()
+    builder.download_and_prepare()
+    return builder.as_dataset()
 
 
 def _load_source(name: str, data_dir: str | Path | None, kwargs: dict[str, Any]) -> DatasetDict:
@@ -226,3 +242,6 @@ def _stored(dataset: Dataset, column: str) -> np.ndarray:
     array = values.to_numpy()
     stored: np.ndarray = array.astype(str) if array.dtype == object else array
     return stored
+
+
+_EMBEDDED = {"docs": _load_docs, "digits": _load_digits}

@@ -11,12 +11,13 @@ import datasets
 import numpy as np
 from jaxtyping import Float, Integer
 
-from hf_noisy.columns import CLEAN_LABEL, LABEL, TEXT
+from hf_noisy.columns import CLEAN_LABEL, LABEL
+from hf_noisy.data.class_map import MapNoise
+from hf_noisy.data.draws import check_rate, choose, noise_draws
+from hf_noisy.data.features import row_features
 from hf_noisy.data.records import check_class_ids, class_labels, record_noise
 from hf_noisy.rng import uniforms
 
-_TEXT_TERMS = 1000
-_TEXT_FEATURES = 64
 _CHUNK = 4096
 
 
@@ -67,7 +68,7 @@ class SymmetricNoise:
     kind: str = field(default="symmetric", init=False)
 
     def __post_init__(self) -> None:
-        _check_rate(self.rate)
+        check_rate(self.rate)
 
     def apply(
         self,
@@ -90,8 +91,8 @@ class SymmetricNoise:
             Given labels `[rows]`, int64.
         """
         labels = check_class_ids(labels, num_classes)
-        draws = _draws(seed, stream, len(labels))
-        flips = _choose(self.rate - draws[:, 0], self.rate, self.exact)
+        draws = noise_draws(seed, stream, len(labels))
+        flips = choose(self.rate - draws[:, 0], self.rate, self.exact)
         if self.include_self:
             targets = (draws[:, 1] * num_classes).astype(np.int64)
         else:
@@ -129,7 +130,7 @@ class PairNoise:
     kind: str = field(default="pair", init=False)
 
     def __post_init__(self) -> None:
-        _check_rate(self.rate)
+        check_rate(self.rate)
 
     def apply(
         self,
@@ -141,7 +142,7 @@ class PairNoise:
     ) -> Integer[np.ndarray, " rows"]:
         """Noisy copies of the labels; arguments as in [`SymmetricNoise.apply`]."""
         labels = check_class_ids(labels, num_classes)
-        flips = _choose(self.rate - _draws(seed, stream, len(labels))[:, 0], self.rate, self.exact)
+        flips = choose(self.rate - noise_draws(seed, stream, len(labels))[:, 0], self.rate, self.exact)
         return np.where(flips, (labels + 1) % num_classes, labels)
 
     def transition_matrix(self, num_classes: int) -> Float[np.ndarray, "classes classes"]:
@@ -183,7 +184,7 @@ class InstanceDependentNoise:
     kind: str = field(default="instance_dependent", init=False)
 
     def __post_init__(self) -> None:
-        _check_rate(self.rate)
+        check_rate(self.rate)
         if not self.std >= 0:
             raise ValueError(f"std must be at least 0, got {self.std}")
 
@@ -204,9 +205,9 @@ class InstanceDependentNoise:
             )
         if not np.isfinite(features).all():
             raise ValueError("features must be finite, got NaN or infinity; fill them in before")
-        draws = _draws(seed, stream, len(labels))
+        draws = noise_draws(seed, stream, len(labels))
         flip_rates = _truncated_normal(draws[:, 2], self.rate, self.std)
-        flips = _choose(flip_rates - draws[:, 0], self.rate, self.exact)
+        flips = choose(flip_rates - draws[:, 0], self.rate, self.exact)
         weight = _normal_weight(seed, num_classes, features.shape[1])
         given = labels.copy()
         features = _standardise(features)
@@ -223,6 +224,7 @@ class InstanceDependentNoise:
 
 symmetric = SymmetricNoise
 pair = PairNoise
+asymmetric = MapNoise
 instance_dependent = InstanceDependentNoise
 
 
@@ -262,30 +264,6 @@ def flip_probabilities(
     return probabilities
 
 
-def text_features(texts: list[str], *others: list[str]) -> list[Float[np.ndarray, "rows features"]]:
-    """Row vectors of texts for instance-dependent noise: TF-IDF of frequent terms, reduced by a truncated SVD.
-
-    Args:
-        texts: Texts that the vocabulary and the reduction are fitted on.
-        others: Further splits, mapped with the same fit.
-
-    Returns:
-        One array `[rows, features]` a split, at most 64 features wide.
-
-    Example:
-        >>> [array.shape for array in text_features(["a red cat", "a blue dog"], ["red dog"])]
-        [(2, 2), (1, 2)]
-    """
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectorizer = TfidfVectorizer(max_features=_TEXT_TERMS, sublinear_tf=True, token_pattern=r"\w+")
-    terms = vectorizer.fit_transform(texts)
-    size = min(_TEXT_FEATURES, terms.shape[1], len(texts))
-    reduction = TruncatedSVD(size, algorithm="randomized", random_state=0).fit(terms)
-    return [np.asarray(reduction.transform(part)) for part in (terms, *map(vectorizer.transform, others))]
-
-
 def inject_noise(
     dataset: datasets.Dataset,
     noise: Noise,
@@ -301,10 +279,11 @@ def inject_noise(
 
     Args:
         dataset: Dataset with true labels, a `ClassLabel` (or whole numbers from 0).
-        noise: `symmetric(rate)`, `pair(rate)` or `instance_dependent(rate)`.
+        noise: `symmetric(rate)`, `pair(rate)`, `asymmetric(rate, mapping)` or `instance_dependent(rate)`.
         label_column: Column of the true labels; it holds the given labels afterwards.
         seed: Seed of the noise.
-        features: Row vectors `[rows, features]` for instance-dependent noise; by default made from the column `text`.
+        features: Row vectors `[rows, features]` for instance-dependent noise; by default made from the column `text`
+            or `image`.
         stream: Name of the split; use another one for each split of a dataset.
 
     Returns:
@@ -326,7 +305,7 @@ def inject_noise(
         )
     labels, num_classes = class_labels(dataset, label_column)
     if features is None and noise.kind == "instance_dependent":
-        features = _default_features(dataset)
+        (features,) = row_features(dataset)
     given = noise.apply(labels, num_classes, seed, features, stream)
     feature = dataset.features[label_column]
     # Stored rows, not formatted ones: copying selected rows would run a lazy transform and keep its result.
@@ -336,40 +315,10 @@ def inject_noise(
     return record_noise(noisy, record, labels, given, num_classes)
 
 
-def _default_features(dataset: datasets.Dataset) -> Float[np.ndarray, "rows features"]:
-    if TEXT not in dataset.column_names:
-        raise ValueError(
-            f"instance-dependent noise needs features; the dataset has no column '{TEXT}' to make them from, "
-            "so pass features= an array of shape (rows, features)"
-        )
-    return text_features(list(dataset.with_format(None)[TEXT]))[0]
-
-
 def _with_format_of(dataset: datasets.Dataset, noisy: datasets.Dataset) -> datasets.Dataset:
     form = dataset.format
     columns = None if set(form["columns"]) == set(dataset.column_names) else form["columns"]
     return noisy.with_format(form["type"], columns, form["output_all_columns"], **form["format_kwargs"])
-
-
-def _check_rate(rate: float) -> None:
-    if not 0 <= rate < 1:
-        raise ValueError(f"rate must be in [0, 1), got {rate}")
-
-
-def _draws(seed: int, stream: str, num_rows: int) -> Float[np.ndarray, "rows draws"]:
-    # Columns: whether the row flips, where to, how likely it was to flip.
-    return uniforms(seed, stream=f"label_noise/{stream}", index=np.arange(num_rows), size=3)
-
-
-def _choose(margins: Float[np.ndarray, " rows"], rate: float, exact: bool) -> np.ndarray:
-    """Rows that flip: those with the largest margin, or, if not exact, those with a positive one."""
-    if not exact:
-        return margins > 0
-    flips = np.zeros(len(margins), dtype=bool)
-    count = round(rate * len(margins))
-    if count:
-        flips[np.argpartition(-margins, count - 1)[:count]] = True
-    return flips
 
 
 def _truncated_normal(draws: Float[np.ndarray, " rows"], mean: float, std: float) -> Float[np.ndarray, " rows"]:

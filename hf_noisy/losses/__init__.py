@@ -1,7 +1,31 @@
 """Pure losses: `(logits, labels, progress) -> one loss a row`."""
 
+from hf_noisy.losses.apl import NCEandAGCE, NCEandRCE
 from hf_noisy.losses.base import Loss
+from hf_noisy.losses.bootstrap import Bootstrap
 from hf_noisy.losses.coregularization import coregularization
-from hf_noisy.losses.cross_entropy import CrossEntropy
+from hf_noisy.losses.cross_entropy import CrossEntropy, LabelSmoothing
+from hf_noisy.losses.dal import DAL
+from hf_noisy.losses.for_trainer import for_trainer
+from hf_noisy.losses.gce import GCE
+from hf_noisy.losses.jensen_shannon import JS
+from hf_noisy.losses.mae import MAE
+from hf_noisy.losses.sce import SCE
+from hf_noisy.losses.taylor import TCE
 
-__all__ = ["CrossEntropy", "Loss", "coregularization"]
+__all__ = [
+    "DAL",
+    "GCE",
+    "JS",
+    "MAE",
+    "SCE",
+    "TCE",
+    "Bootstrap",
+    "CrossEntropy",
+    "LabelSmoothing",
+    "Loss",
+    "NCEandAGCE",
+    "NCEandRCE",
+    "coregularization",
+    "for_trainer",
+]

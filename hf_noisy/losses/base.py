@@ -1,11 +1,13 @@
 """What every loss of the package is."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Loss(nn.Module, ABC):
@@ -16,6 +18,8 @@ class Loss(nn.Module, ABC):
     """
 
     citation: ClassVar[str] = ""
+    scheduled: ClassVar[bool] = False  # whether `progress` changes the loss
+    soft_labels: ClassVar[bool] = False  # whether labels may also be probabilities, `[batch, classes]`
 
     @abstractmethod
     def forward(
@@ -26,7 +30,8 @@ class Loss(nn.Module, ABC):
         Args:
             logits: `[batch, classes]`, any float type; computed in float32 at least.
             labels: `[batch]`, given labels in `[0, classes)`.
-            progress: Optimiser steps done over all steps, in `[0, 1)`.
+            progress: Share of the training that is done, in `[0, 1)`; `NoisyTrainer` rounds it down to whole epochs,
+                as the schedules of the papers do.
 
         Returns:
             `[batch]`.
@@ -36,3 +41,22 @@ class Loss(nn.Module, ABC):
 def at_least_float32(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Half precision becomes float32; float32 and float64 stay as they are."""
     return values if values.dtype == torch.float64 else values.float()
+
+
+def label_log_probability(
+    logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """`ln p_y`, the log probability of the given label, in float32 at least.
+
+    Losses start from it rather than from `p_y`, which underflows where the model is sure of another class.
+    """
+    return -F.cross_entropy(at_least_float32(logits), labels, reduction="none")
+
+
+def check_weights(**weights: float) -> None:
+    """Refuse weights of the terms of a loss that are negative, not finite or all 0."""
+    for name, weight in weights.items():
+        if not 0.0 <= weight < math.inf:
+            raise ValueError(f"{name} must be a weight of at least 0, got {weight}; 1 is a usual choice")
+    if not any(weights.values()):
+        raise ValueError(f"{' and '.join(weights)} are all 0, which leaves no loss; 1 is a usual choice")

@@ -1,16 +1,89 @@
 """Methods by name, object or loss."""
 
 from collections.abc import Callable
+from inspect import signature
+from typing import Any
 
-from hf_noisy.losses.base import Loss
-from hf_noisy.losses.cross_entropy import CrossEntropy
+from hf_noisy.losses import (
+    DAL,
+    GCE,
+    JS,
+    MAE,
+    SCE,
+    TCE,
+    Bootstrap,
+    CrossEntropy,
+    LabelSmoothing,
+    Loss,
+    NCEandAGCE,
+    NCEandRCE,
+)
 from hf_noisy.methods.base import Batch, LossMethod, Method, Step
+from hf_noisy.methods.co_teaching import CoTeaching
 from hf_noisy.methods.coregularization import CoRegularization
+from hf_noisy.methods.elr import ELR
+from hf_noisy.methods.gjs import GJS
+from hf_noisy.methods.jocor import JoCoR
+from hf_noisy.methods.nct import NCT
+from hf_noisy.methods.nrd import NRD
 
-METHODS: dict[str, Callable[[], Method | Loss]] = {
+METHODS: dict[str, Callable[..., Method | Loss]] = {
+    "bootstrap": Bootstrap,
+    "co_teaching": CoTeaching,
     "coregularization": CoRegularization,
     "cross_entropy": CrossEntropy,
+    "dal": DAL,
+    "elr": ELR,
+    "gce": GCE,
+    "gjs": GJS,
+    "jocor": JoCoR,
+    "js": JS,
+    "label_smoothing": LabelSmoothing,
+    "mae": MAE,
+    "nce_agce": NCEandAGCE,
+    "nce_rce": NCEandRCE,
+    "nct": NCT,
+    "nrd": NRD,
+    "sce": SCE,
+    "tce": TCE,
 }
+
+
+def list_methods() -> dict[str, str]:
+    """Every method by name, with the paper it comes from.
+
+    Returns:
+        `{name: citation}`, sorted by name.
+
+    Example:
+        >>> list_methods()["dal"].startswith("Li, ")
+        True
+    """
+    return {name: method.citation for name, method in METHODS.items()}  # type: ignore[attr-defined]
+
+
+def make_method(name: str, **arguments: Any) -> Method:
+    """A method by its name, with the defaults of its paper where no argument is given.
+
+    Args:
+        name: One of [`list_methods`].
+        **arguments: Those of the method's class.
+
+    Raises:
+        ValueError: If the name or an argument is not known, or an argument is out of range.
+
+    Example:
+        >>> make_method("gce", q=0.5).loss.q
+        0.5
+    """
+    if name not in METHODS:
+        raise ValueError(f"method {name!r} is not known; choose one of {', '.join(sorted(METHODS))}")
+    accepted = signature(METHODS[name]).parameters
+    if unknown := sorted(arguments.keys() - accepted.keys()):
+        raise ValueError(
+            f"method {name!r} has no argument {', '.join(unknown)}; it takes {', '.join(accepted) or 'none'}"
+        )
+    return as_method(METHODS[name](**arguments))
 
 
 def as_method(method: str | Method | Loss) -> Method:
@@ -28,9 +101,7 @@ def as_method(method: str | Method | Loss) -> Method:
         'LossMethod'
     """
     if isinstance(method, str):
-        if method not in METHODS:
-            raise ValueError(f"method {method!r} is not known; choose one of {', '.join(sorted(METHODS))}")
-        method = METHODS[method]()
+        return make_method(method)
     if isinstance(method, Loss):
         return LossMethod(method)
     if not isinstance(method, Method):
@@ -38,4 +109,20 @@ def as_method(method: str | Method | Loss) -> Method:
     return method
 
 
-__all__ = ["METHODS", "Batch", "CoRegularization", "LossMethod", "Method", "Step", "as_method"]
+__all__ = [
+    "ELR",
+    "GJS",
+    "METHODS",
+    "NCT",
+    "NRD",
+    "Batch",
+    "CoRegularization",
+    "CoTeaching",
+    "JoCoR",
+    "LossMethod",
+    "Method",
+    "Step",
+    "as_method",
+    "list_methods",
+    "make_method",
+]

@@ -1,6 +1,6 @@
 """Branches that keep each other from memorising: stage I of DyGEN."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -9,9 +9,6 @@ from torch.nn import functional as F
 from hf_noisy.losses.base import at_least_float32
 from hf_noisy.losses.coregularization import coregularization
 from hf_noisy.methods.base import Batch, Method, Step
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 
 class CoRegularization(Method):
@@ -25,7 +22,7 @@ class CoRegularization(Method):
         warmup: Share of the optimiser steps in which `lambda` is 0, in `[0, 1]`.
 
     Raises:
-        ValueError: If an argument is out of range, or the model has fewer than two branches.
+        ValueError: If an argument is out of range.
 
     Example:
         ```python
@@ -41,6 +38,8 @@ class CoRegularization(Method):
         "Dynamics-Enhanced Generative Modeling. KDD 2023."
     )
 
+    num_branches: ClassVar[int] = 2
+
     def __init__(self, weight: float = 5.0, warmup: float = 0.1) -> None:
         super().__init__()
         if not weight >= 0:
@@ -49,13 +48,6 @@ class CoRegularization(Method):
             raise ValueError(f"warmup must be a share of the steps in [0, 1], got {warmup}; the paper uses 0.1")
         self.weight = weight
         self.warmup = warmup
-
-    def setup(self, model: nn.Module, accelerator: "Accelerator | None") -> None:
-        if getattr(model, "num_branches", 1) < 2:
-            raise ValueError(
-                f"method 'coregularization' needs a model with at least 2 branches, got {type(model).__name__}; "
-                "use BranchedModel.from_model(model, num_branches=2)"
-            )
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)

@@ -8,7 +8,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast, no_type_check
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, no_type_check
 
 import torch
 from jaxtyping import Float, Int
@@ -163,17 +163,21 @@ class BranchedModel(PreTrainedModel):
         num_branches: int = 2,
         *,
         seed: int = 0,
+        initialize: Literal["head", "all"] = "head",
         lora: "LoraConfig | dict[str, Any] | None" = None,
     ) -> "BranchedModel":
         """Make branches of a classifier, which itself is left as it is.
 
         The final linear layer of every branch is initialised anew, the way the architecture initialises it, from
-        numbers that depend on `(seed, branch)` alone; so are the adapters. Everything else is copied.
+        numbers that depend on `(seed, branch)` alone; so are the adapters. Everything else is copied, unless all
+        weights are to be new.
 
         Args:
             model: A text or image classifier of transformers.
             num_branches: How many branches, 2 or more.
             seed: Any integer; the global random state is neither read nor changed.
+            initialize: `"head"` keeps the weights of a pretrained model; `"all"` draws every weight of every branch
+                anew, for networks that are trained from scratch and must differ in more than their heads.
             lora: `None` for full copies; a `peft.LoraConfig` or a dict of its arguments (`{}` for the defaults) for
                 adapters on one frozen backbone. Heads are trained in full either way.
 
@@ -188,6 +192,10 @@ class BranchedModel(PreTrainedModel):
         """
         task = _task(model)
         find_heads(model)  # refuses a model without a head
+        if initialize not in ("head", "all") or (initialize == "all" and lora is not None):
+            raise ValueError(
+                f"initialize must be 'head', or 'all' where lora is None, got {initialize!r} with lora={lora!r}"
+            )
         settings = None
         if lora is not None:
             from hf_noisy.models.adapters import lora_to_dict
@@ -196,7 +204,7 @@ class BranchedModel(PreTrainedModel):
         branch_config = copy.deepcopy(model.config)
         branch_config.architectures = [type(model).__name__]
         config = BranchedConfig(branch=branch_config, task=task, num_branches=num_branches, lora=settings)
-        branched = cls(config, _copies(model, config, seed))
+        branched = cls(config, _copies(model, config, seed, initialize))
         branched.train(model.training)
         return branched
 
@@ -326,8 +334,8 @@ def _build(config: BranchedConfig) -> list[PreTrainedModel]:
     return [share_backbone(model, config.lora) for _ in range(config.num_branches)]
 
 
-def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int) -> list[PreTrainedModel]:
-    """Branches with the weights of a model, each with its own new head (and adapter)."""
+def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int, initialize: str) -> list[PreTrainedModel]:
+    """Branches with the weights of a model, each with its own new head (and adapter), or all new."""
     copy_one: Callable[[], PreTrainedModel] = functools.partial(copy.deepcopy, model)
     if config.lora is not None:
         from hf_noisy.models.adapters import share_backbone
@@ -338,7 +346,11 @@ def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int) -> list[P
     for index in range(config.num_branches):
         with _seeded(seed, index):
             branch = copy_one()
-            _initialise_head(branch)
+            if initialize == "all":
+                fresh = _AUTO_CLASSES[config.task].from_config(copy.deepcopy(config.branch))
+                branch.load_state_dict(fresh.state_dict())
+            else:
+                _initialise_head(branch)
         branches.append(branch)
     return branches
 

@@ -21,9 +21,9 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from hf_noisy.losses import CrossEntropy
-from hf_noisy.losses.base import Loss
-from hf_noisy.methods import CoRegularization, Method
+from hf_noisy import losses, methods
+from hf_noisy.losses import Loss
+from hf_noisy.methods import Method
 from hf_noisy.models import BranchedModel
 from hf_noisy.trainer import NoisyTrainer
 
@@ -34,15 +34,35 @@ CLASSES = 3
 WORDS = 30
 STEPS_AN_EPOCH = 3  # of 21 rows in batches of 8: the last one is incomplete
 
-# How to make each method, and the kinds of model it trains. The warm-up ends after the first of a few steps, so that
-# every part of the loss takes part.
+# How to make each method, and the kinds of model it trains. Schedules are set so that every part of the loss takes part
+# within a few epochs: warm-ups end after the first step, selection and varied labels begin in the second epoch.
+_ONE = ("plain", "vit")
+_TWO = ("branches", "lora", "vit-branches")
 METHODS: dict[str, tuple[Callable[[], Method | Loss], tuple[str, ...]]] = {
-    "cross_entropy": (CrossEntropy, ("plain", "branches", "peft", "vit")),
-    "coregularization": (lambda: CoRegularization(weight=5.0, warmup=0.1), ("branches", "lora", "vit-branches")),
+    "bootstrap": (losses.Bootstrap, _ONE),
+    "co_teaching": (lambda: methods.CoTeaching(forget_rate=0.4, ramp_epochs=1), _TWO),
+    "coregularization": (lambda: methods.CoRegularization(weight=5.0, warmup=0.1), _TWO),
+    "cross_entropy": (losses.CrossEntropy, (*_ONE, "branches", "peft")),
+    "dal": (lambda: losses.DAL(q_start=0.6, q_end=1.8), _ONE),
+    "elr": (methods.ELR, (*_ONE, "peft")),
+    "gce": (losses.GCE, _ONE),
+    "gjs": (methods.GJS, (*_ONE, "branches")),
+    "jocor": (lambda: methods.JoCoR(forget_rate=0.4, ramp_epochs=1), _TWO),
+    "js": (losses.JS, _ONE),
+    "label_smoothing": (losses.LabelSmoothing, _ONE),
+    "mae": (losses.MAE, _ONE),
+    "nce_agce": (losses.NCEandAGCE, _ONE),
+    "nce_rce": (losses.NCEandRCE, _ONE),
+    "nct": (lambda: methods.NCT(r_min=0.3, r_max=0.5, warmup=0), _TWO),
+    "nrd": (lambda: methods.NRD(decay=0.9, scale=True), (*_ONE, "branches", "lora", "peft")),
+    "sce": (losses.SCE, _ONE),
+    "tce": (losses.TCE, _ONE),
 }
 CASES = [(method, model) for method, (_, models) in METHODS.items() for model in models]
 # One kind of model for each method, for what depends on the method alone or takes long.
-SHORT_CASES = [("cross_entropy", "plain"), ("coregularization", "branches"), ("coregularization", "lora")]
+SHORT_CASES = [(method, models[0]) for method, (_, models) in METHODS.items()] + [("coregularization", "lora")]
+# Methods that are more than a loss of the logits.
+LONG_CASES = [case for case in SHORT_CASES if issubclass(methods.METHODS[case[0]], Method)]
 
 
 def make_method(name: str) -> Method | Loss:
@@ -182,7 +202,7 @@ def distance(one: Any, other: Any) -> float:
     return max(float((first[name].float() - second[name].float()).abs().max()) for name in first)
 
 
-def losses(trainer: NoisyTrainer) -> list[float]:
+def logged_losses(trainer: NoisyTrainer) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 

@@ -28,7 +28,7 @@ from tests.contract.runs import (
     WORDS,
     bert,
     distance,
-    losses,
+    logged_losses,
     make_args,
     make_model,
     make_rows,
@@ -178,7 +178,7 @@ def test_label_smoothing_belongs_to_cross_entropy_alone(tmp_path):
     whole = run(
         tmp_path, "cross_entropy", bert(), label_smoothing_factor=0.1, per_device_train_batch_size=21, max_steps=1
     )
-    assert losses(whole)[0] == pytest.approx(expected(logits, torch.tensor(rows["label"])).item(), abs=1e-4)
+    assert logged_losses(whole)[0] == pytest.approx(expected(logits, torch.tensor(rows["label"])).item(), abs=1e-4)
 
 
 def test_a_class_without_rows_warns_and_works(tmp_path):

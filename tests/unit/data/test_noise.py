@@ -184,13 +184,6 @@ def test_whole_numbers_serve_as_classes():
     assert sum(a != b for a, b in zip(noisy["y"], noisy["clean_label"], strict=True)) == 2
 
 
-def test_text_features_of_a_second_split_use_the_first_fit():
-    first, second = noise.text_features(["a red cat", "a blue dog", "red dog"], ["blue dog", "red dog"])
-    assert first.shape == (3, 3)
-    assert second.shape == (2, 3)
-    np.testing.assert_allclose(second[1], first[2], atol=1e-12)
-
-
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.2, float("nan")])
 @pytest.mark.parametrize("kind", [noise.symmetric, noise.pair, noise.instance_dependent])
 def test_a_rate_outside_is_refused(kind, rate):

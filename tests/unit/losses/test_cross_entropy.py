@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_noisy.losses import CrossEntropy
+from hf_noisy.losses.cross_entropy import CrossEntropy, LabelSmoothing
 
 
 def by_hand(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -25,14 +25,6 @@ def test_loss_of_each_row_is_the_formula(rows, classes, smoothing, seed):
     torch.testing.assert_close(CrossEntropy(smoothing)(logits, labels), by_hand(logits, labels, smoothing))
 
 
-@pytest.mark.parametrize(("given_type", "computed"), [("bfloat16", "float32"), ("float64", "float64")])
-def test_half_precision_is_widened_and_double_kept(given_type, computed):
-    logits = torch.tensor([[1.0, -2.0, 0.5]], dtype=getattr(torch, given_type))
-    losses = CrossEntropy()(logits, torch.tensor([1]))
-    assert losses.dtype == getattr(torch, computed)
-    torch.testing.assert_close(losses.double(), by_hand(logits, torch.tensor([1]), 0.0), rtol=1e-6, atol=0)
-
-
 def test_extreme_logits_stay_finite():
     losses = CrossEntropy()(torch.tensor([[1e4, -1e4], [-1e4, 1e4]]), torch.tensor([0, 0]))
     torch.testing.assert_close(losses, torch.tensor([0.0, 2e4]))
@@ -44,6 +36,42 @@ def test_smoothing_out_of_range_is_refused(smoothing):
         CrossEntropy(smoothing)
 
 
-def test_progress_changes_nothing():
-    logits, labels = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2])
-    assert torch.equal(CrossEntropy()(logits, labels, 0.0), CrossEntropy()(logits, labels, 0.99))
+def make_rows(rows: int = 4, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(rows, classes, generator=generator), torch.randint(0, classes, (rows,), generator=generator)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_soft_labels_of_one_class_are_the_labels(smoothing):
+    logits, labels = make_rows()
+    one_hot = torch.nn.functional.one_hot(labels, 3).float()
+    loss = CrossEntropy(smoothing)
+    torch.testing.assert_close(loss(logits, one_hot), loss(logits, labels))
+
+
+@pytest.mark.parametrize("logits_type", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("labels_type", [torch.float16, torch.float32, torch.float64])
+def test_soft_labels_of_any_type_weigh_the_classes(logits_type, labels_type):
+    logits, _ = make_rows(rows=2)
+    target = torch.tensor([[0.5, 0.25, 0.25], [0.0, 0.125, 0.875]], dtype=labels_type)
+    logits = logits.to(logits_type)
+    expected = -(target.double() * logits.double().log_softmax(-1)).sum(-1)
+    losses = CrossEntropy()(logits, target)
+    assert losses.shape == (2,)
+    torch.testing.assert_close(losses.double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_label_smoothing_is_cross_entropy_to_a_smoothed_target():
+    logits, labels = make_rows()
+    assert torch.equal(LabelSmoothing()(logits, labels), CrossEntropy(0.1)(logits, labels))
+    assert not torch.allclose(LabelSmoothing()(logits, labels), CrossEntropy()(logits, labels))
+
+
+def test_only_cross_entropy_itself_says_that_it_takes_soft_labels():
+    assert CrossEntropy.soft_labels
+    assert not LabelSmoothing.soft_labels
+
+
+def test_smoothing_of_label_smoothing_out_of_range_is_refused():
+    with pytest.raises(ValueError, match=r"^smoothing must be in \[0, 1\), got 1.5; 0.1 is the usual choice"):
+        LabelSmoothing(1.5)

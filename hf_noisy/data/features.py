@@ -1,0 +1,87 @@
+"""Row vectors that instance-dependent noise is made from: of texts, or of images."""
+
+from typing import Any
+
+import datasets
+import numpy as np
+from jaxtyping import Float
+
+from hf_noisy.columns import IMAGE, TEXT
+
+_TEXT_TERMS = 1000
+_NUM_FEATURES = 64
+_IMAGE_SIZE = 16
+
+
+def row_features(*splits: datasets.Dataset) -> list[Float[np.ndarray, "rows features"]]:
+    """Row vectors from the column `text` or `image`, by one fit for all splits.
+
+    The same text must run the same risk in every split, so the fit is that of the first one.
+
+    Args:
+        *splits: Datasets with a column `text` or `image`.
+
+    Returns:
+        One array `[rows, features]` a split, at most 64 features wide.
+
+    Raises:
+        ValueError: If a split has neither column.
+    """
+    for column, features in ((TEXT, text_features), (IMAGE, image_features)):
+        if all(column in split.column_names for split in splits):
+            return features(*(list(split.with_format(None)[column]) for split in splits))
+    raise ValueError(
+        f"instance-dependent noise needs features; the dataset has no column '{TEXT}' or '{IMAGE}' to make them from, "
+        "so call inject_noise and pass features= an array of shape (rows, features)"
+    )
+
+
+def text_features(texts: list[str], *others: list[str]) -> list[Float[np.ndarray, "rows features"]]:
+    """Row vectors of texts: TF-IDF of frequent terms, reduced by a truncated SVD.
+
+    Args:
+        texts: Texts that the vocabulary and the reduction are fitted on.
+        others: Further splits, mapped with the same fit.
+
+    Returns:
+        One array `[rows, features]` a split, at most 64 features wide.
+
+    Example:
+        >>> [array.shape for array in text_features(["a red cat", "a blue dog"], ["red dog"])]
+        [(2, 2), (1, 2)]
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(max_features=_TEXT_TERMS, sublinear_tf=True, token_pattern=r"\w+")
+    terms = vectorizer.fit_transform(texts)
+    size = min(_NUM_FEATURES, terms.shape[1], len(texts))
+    reduction = TruncatedSVD(size, algorithm="randomized", random_state=0).fit(terms)
+    return [np.asarray(reduction.transform(part)) for part in (terms, *map(vectorizer.transform, others))]
+
+
+def image_features(images: list[Any], *others: list[Any]) -> list[Float[np.ndarray, "rows features"]]:
+    """Row vectors of images: colours of 16 x 16 pixels, reduced by a PCA.
+
+    Args:
+        images: PIL images, of any sizes and modes, that the reduction is fitted on.
+        others: Further splits, mapped with the same fit.
+
+    Returns:
+        One array `[rows, features]` a split, at most 64 features wide.
+
+    Example:
+        >>> from PIL import Image
+        >>> [array.shape for array in image_features([Image.new("L", (8, 8), grey) for grey in (0, 80, 255)])]
+        [(3, 3)]
+    """
+    from sklearn.decomposition import PCA
+
+    parts = [np.stack([_pixels(image) for image in split]) for split in (images, *others)]
+    reduction = PCA(min(_NUM_FEATURES, len(images)), svd_solver="covariance_eigh").fit(parts[0])
+    return [np.asarray(reduction.transform(part)) for part in parts]
+
+
+def _pixels(image: Any) -> Float[np.ndarray, " pixels"]:
+    small = image.convert("RGB").resize((_IMAGE_SIZE, _IMAGE_SIZE))
+    return np.asarray(small, dtype=np.float32).ravel() / 255

@@ -1,0 +1,287 @@
+"""Augmented views of images, drawn anew in every epoch, and the same ones in any batch, worker or process."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from hf_noisy.columns import IMAGE, LABEL, SECOND_VIEW
+from hf_noisy.data.checks import label_column
+from hf_noisy.rng import uniforms
+
+_PIXELS = "pixel_values"
+_CACHE_BYTES = 2**29
+_DECODED_AT_ONCE = 256
+
+Transform = Callable[[Any], Any]
+
+
+class ImageViews(Dataset[dict[str, Any]]):
+    """Rows of an image dataset as tensors: one view of the image, or two, and the label.
+
+    A transform of torchvision draws from torch's CPU generator, which is seeded by (seed, epoch, row, view) for each
+    image and left as it was: the same view comes out of any batch size, number of workers or processes, and resume.
+    Transforms that draw from other generators are not covered. Small data is decoded once and kept.
+
+    Args:
+        dataset: A `datasets.Dataset` with a column of images and, unless it is there to predict on, `label` or
+            `labels`. A transform or format of its own is passed over.
+        transform: Makes `pixel_values` of an image, uint8 `[3, height, width]`; by default all that is done is a
+            scaling to [0, 1]. See [`standard_transform`], [`nrd_student`], [`augmix`], [`eval_transform`].
+        second_view: Makes `second_view_pixel_values`, where a method wants two views.
+        image_column: Column of the images.
+        seed: Any integer.
+        cache: Whether to keep all decoded images in memory; `None` keeps them if they are of one size and take no
+            more than 512 MiB.
+
+    Attributes:
+        labels: The label column, `[rows]` (or `[rows, classes]`); `None` where there is none.
+
+    Raises:
+        TypeError: If `dataset` is not a `datasets.Dataset`.
+        ValueError: If the column holds no images, or `cache=True` and images differ in size.
+
+    Example:
+        >>> from PIL import Image
+        >>> images = datasets.Dataset.from_dict({"image": [Image.new("L", (8, 8))], "label": [3]})
+        >>> images = images.cast_column("image", datasets.Image())
+        >>> row = ImageViews(images, standard_transform(8, (0.5,) * 3, (0.5,) * 3))[0]
+        >>> row["pixel_values"].shape, row["label"]
+        (torch.Size([3, 8, 8]), 3)
+    """
+
+    def __init__(
+        self,
+        dataset: datasets.Dataset,
+        transform: Transform | None = None,
+        second_view: Transform | None = None,
+        *,
+        image_column: str = IMAGE,
+        seed: int = 0,
+        cache: bool | None = None,
+    ) -> None:
+        _check_images(dataset, image_column)
+        stored = dataset.with_format(None)
+        name = label_column(stored)
+        self.labels = None if name is None else np.asarray(stored[name][:])
+        self.seed = seed
+        first = _scale if transform is None else transform
+        self._transforms = {_PIXELS: first} | ({SECOND_VIEW + _PIXELS: second_view} if second_view else {})
+        self._column = image_column
+        self._images = stored.select_columns([image_column])
+        self._pixels = None if cache is False else _decode_all(self._images, image_column, required=bool(cache))
+        # Workers that live longer than an epoch see what is written here afterwards.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the views of this epoch from now on, in worker processes too."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        rows = np.array([range(len(self))[int(index)] for index in indices], dtype=np.int64)
+        draws = uniforms(self.seed, stream="image_views", index=rows, size=2, epoch=int(self._epoch))
+        with torch.random.fork_rng(devices=[]):
+            return [self._row(row, numbers) for row, numbers in zip(rows.tolist(), draws.tolist(), strict=True)]
+
+    def _row(self, row: int, numbers: list[float]) -> dict[str, Any]:
+        image = _pixels(self._images[row][self._column]) if self._pixels is None else self._pixels[row]
+        views: dict[str, Any] = {}
+        for (name, transform), number in zip(self._transforms.items(), numbers, strict=False):
+            # Not torch.manual_seed, which would seed the accelerator too.
+            torch.default_generator.manual_seed(int(number * 2**52))
+            views[name] = transform(image)
+        return views if self.labels is None else {**views, LABEL: self.labels[row].tolist()}
+
+
+class Cutout(nn.Module):
+    """Transform that sets a square to zero: the mean colour, if the image is normalised.
+
+    Its centre is any pixel, so that part of the square may lie outside.
+
+    Args:
+        length: Side of the square in pixels, at least 1.
+
+    Source: DeVries and Taylor (2017), Section 3.
+
+    Example:
+        >>> int((Cutout(1)(torch.ones(3, 4, 4)) == 0).sum())
+        3
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        if length < 1:
+            raise ValueError(f"length must be at least 1 pixel, got {length}; 5 suits images of 32 pixels")
+        self.length = length
+
+    def forward(self, image: Float[Tensor, "*channels height width"]) -> Float[Tensor, "*channels height width"]:
+        """The image with its square."""
+        top, left = (int(torch.randint(size, ())) - self.length // 2 for size in image.shape[-2:])
+        image = image.clone()
+        image[..., max(top, 0) : top + self.length, max(left, 0) : left + self.length] = 0
+        return image
+
+
+def standard_transform(
+    size: int, mean: Sequence[float], std: Sequence[float], padding: int = 4, flip: float = 0.5
+) -> Transform:
+    """Random crop and mirror image, the usual augmentation of CIFAR.
+
+    Args:
+        size: Height and width in pixels; other images are resized first.
+        mean: Mean of red, green and blue, of pixels in [0, 1].
+        std: Standard deviation of red, green and blue.
+        padding: How many pixels a crop may be off, at least 0.
+        flip: Probability of a mirror image; 0 where left and right have a meaning (digits).
+
+    Returns:
+        A transform for [`ImageViews`].
+
+    Source: Section 4.2 of He et al. (2016), Deep Residual Learning.
+
+    Example:
+        >>> standard_transform(8, (0.5,) * 3, (0.25,) * 3)(torch.zeros(3, 8, 8, dtype=torch.uint8)).unique()
+        tensor([-2.])
+    """
+    from torchvision.transforms import v2
+
+    crop = [v2.RandomCrop(size, padding=padding), v2.RandomHorizontalFlip(flip)]
+    return _compose(size, crop, mean, std)
+
+
+def nrd_student(
+    size: int, mean: Sequence[float], std: Sequence[float], padding: int = 4, flip: float = 0.5, cutout: int = 5
+) -> Transform:
+    """What the student of NRD sees: RandAugment (one operation of magnitude 3 of 30), random crop, mirror, Cutout.
+
+    Args:
+        size: Height and width in pixels; other images are resized first.
+        mean: Mean of red, green and blue, of pixels in [0, 1].
+        std: Standard deviation of red, green and blue.
+        padding: How many pixels a crop may be off, at least 0.
+        flip: Probability of a mirror image; 0 where left and right have a meaning (digits).
+        cutout: Side of the square in pixels, at least 1.
+
+    Returns:
+        A transform for [`ImageViews`].
+
+    Source: Shon et al. (2024), Appendix A; RandAugment of Cubuk et al. (2020).
+
+    Example:
+        >>> nrd_student(32, (0.5,) * 3, (0.25,) * 3)(torch.zeros(3, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([3, 32, 32])
+    """
+    from torchvision.transforms import v2
+
+    augment = [v2.RandAugment(num_ops=1, magnitude=3, num_magnitude_bins=31)]
+    crop = [v2.RandomCrop(size, padding=padding), v2.RandomHorizontalFlip(flip)]
+    return _compose(size, [*augment, *crop], mean, std, Cutout(cutout))
+
+
+def augmix(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
+    """AugMix: the image mixed with chains of small changes of itself. What the teacher of NRD sees.
+
+    The settings are those of the paper: severity 3, three chains of one to three operations, alpha 1.
+
+    Args:
+        size: Height and width in pixels; other images are resized first.
+        mean: Mean of red, green and blue, of pixels in [0, 1].
+        std: Standard deviation of red, green and blue.
+
+    Returns:
+        A transform for [`ImageViews`].
+
+    Source: Hendrycks et al. (2020).
+
+    Example:
+        >>> augmix(8, (0.5,) * 3, (0.25,) * 3)(torch.zeros(3, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([3, 8, 8])
+    """
+    from torchvision.transforms import v2
+
+    return _compose(size, [v2.AugMix(severity=3, mixture_width=3, chain_depth=-1, alpha=1.0)], mean, std)
+
+
+def eval_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
+    """The image as it is, for evaluation.
+
+    Args:
+        size: Height and width in pixels; other images are resized.
+        mean: Mean of red, green and blue, of pixels in [0, 1].
+        std: Standard deviation of red, green and blue.
+
+    Returns:
+        A transform for [`ImageViews`].
+
+    Example:
+        >>> eval_transform(8, (0.0,) * 3, (1.0,) * 3)(torch.full((3, 4, 4), 255, dtype=torch.uint8)).unique()
+        tensor([1.])
+    """
+    return _compose(size, [], mean, std)
+
+
+def _compose(
+    size: int, changes: list[nn.Module], mean: Sequence[float], std: Sequence[float], *last: nn.Module
+) -> Transform:
+    from torchvision.transforms import v2
+
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, got {size}")
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != 3:
+            raise ValueError(f"{name} must be three numbers, for red, green and blue, got {values}")
+    scale = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+    composed: Transform = v2.Compose([v2.Resize((size, size)), *changes, *scale, *last])
+    return composed
+
+
+def _check_images(dataset: datasets.Dataset, column: str) -> None:
+    if not isinstance(dataset, datasets.Dataset):
+        raise TypeError(f"dataset must be a datasets.Dataset, got {type(dataset).__name__}; load one split, whole")
+    if not isinstance(dataset.features.get(column), datasets.Image):
+        images = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
+        raise ValueError(f"image_column must be one of the columns with images, {images}, got '{column}'")
+
+
+def _decode_all(images: datasets.Dataset, column: str, required: bool) -> UInt8[Tensor, "rows 3 height width"] | None:
+    if not len(images):
+        return None
+    first = _pixels(images[0][column])
+    if first.numel() * len(images) > _CACHE_BYTES and not required:
+        return None
+    pixels = torch.empty((len(images), *first.shape), dtype=torch.uint8)
+    row = 0
+    for batch in images.iter(_DECODED_AT_ONCE):
+        for image in map(_pixels, batch[column]):
+            if image.shape != first.shape:
+                if required:
+                    raise ValueError(
+                        f"cache=True needs images of one size, got {tuple(first.shape[1:])} and "
+                        f"{tuple(image.shape[1:])} in row {row}; leave cache out"
+                    )
+                return None
+            pixels[row] = image
+            row += 1
+    return pixels
+
+
+def _pixels(image: Any) -> UInt8[Tensor, "3 height width"]:
+    from torchvision.transforms.v2.functional import pil_to_tensor
+
+    pixels: Tensor = pil_to_tensor(image.convert("RGB"))
+    return pixels
+
+
+def _scale(image: UInt8[Tensor, "3 height width"]) -> Float[Tensor, "3 height width"]:
+    return image / 255

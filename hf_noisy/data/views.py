@@ -1,0 +1,271 @@
+"""A second view of each row: the same example, seen a little differently in every epoch."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int, Integer
+from torch import Tensor
+
+from hf_noisy.columns import INDEX, LABEL, LABELS, SECOND_VIEW
+from hf_noisy.rng import uniforms
+
+STREAM = "second_view"
+Row = Mapping[str, Any]
+
+
+@runtime_checkable
+class View(Protocol):
+    """Another view of a row, drawn by numbers that it is given.
+
+    A view keeps nothing and draws nothing itself, so that the view of a row depends on seed, epoch and row alone.
+
+    Attributes:
+        columns: What a row must have.
+    """
+
+    columns: tuple[str, ...]
+
+    def size(self, row: Row) -> int:
+        """How many uniform numbers the view of this row takes."""
+
+    def __call__(self, row: Row, numbers: Float64[np.ndarray, " size"]) -> dict[str, Any]:
+        """The columns of the row that the view changes, of the same types and lengths.
+
+        Args:
+            row: One example, before it is collated.
+            numbers: `[size]`, in the open interval (0, 1).
+        """
+
+
+class TokenDropout:
+    """View of a text in which some tokens cannot be seen.
+
+    Special tokens and padding are left alone, and of the others at least one is kept. In mode `"drop"` a token is
+    hidden from attention; the others keep their places, and the row its length. In mode `"mask"` the mask token
+    stands in its place, as in the pre-training of masked language models.
+
+    Args:
+        rate: Probability that a token is hidden, in `(0, 1)`.
+        mode: `"drop"` or `"mask"`.
+        special_ids: Ids that are never hidden (`tokenizer.all_special_ids`). A column `special_tokens_mask` goes
+            before; with neither the first and last token of a row are left alone.
+        mask_token_id: Id of the mask token, for mode `"mask"`.
+
+    Raises:
+        ValueError: If an argument is out of range, or mode `"mask"` is without a mask token.
+
+    Example:
+        >>> view = TokenDropout(rate=0.5)
+        >>> row = {"input_ids": [101, 7, 8, 9, 102], "attention_mask": [1, 1, 1, 1, 1]}
+        >>> view(row, np.array([0.1, 0.9, 0.2, 0.7, 0.1]))
+        {'attention_mask': [1, 1, 0, 1, 1]}
+    """
+
+    def __init__(
+        self,
+        rate: float = 0.1,
+        mode: Literal["drop", "mask"] = "drop",
+        special_ids: Iterable[int] = (),
+        mask_token_id: int | None = None,
+    ) -> None:
+        if not 0.0 < rate < 1.0:
+            raise ValueError(f"rate must be in (0, 1), got {rate}; 0.1 hides every tenth token")
+        if mode not in ("drop", "mask"):
+            raise ValueError(f"mode must be 'drop' or 'mask', got {mode!r}")
+        if (mode == "mask") != (mask_token_id is not None):
+            raise ValueError(
+                f"mask_token_id must be given for mode 'mask' and only there, got {mask_token_id} for mode {mode!r}; "
+                "it is tokenizer.mask_token_id"
+            )
+        self.columns: tuple[str, ...] = ("input_ids", "attention_mask") if mode == "drop" else ("input_ids",)
+        self.rate = rate
+        self.mask_token_id = mask_token_id
+        self.special_ids = np.array(sorted(special_ids), dtype=np.int64)
+
+    def size(self, row: Row) -> int:
+        return len(row["input_ids"])
+
+    def __call__(self, row: Row, numbers: Float64[np.ndarray, " size"]) -> dict[str, Any]:
+        ids = np.asarray(row["input_ids"])
+        if ids.ndim != 1:
+            raise ValueError(f"input_ids of a row must be one sequence, got shape {ids.shape}; use a view of your own")
+        seen = np.asarray(row["attention_mask"]) != 0 if "attention_mask" in row else np.ones(len(ids), bool)
+        candidates = seen & ~self._special(row, ids, seen)
+        hidden = candidates & (numbers < self.rate)
+        if candidates.any() and (hidden == candidates).all():
+            hidden[np.where(candidates, numbers, -1.0).argmax()] = False
+        if self.mask_token_id is not None:
+            return {"input_ids": _like(row["input_ids"], np.where(hidden, self.mask_token_id, ids))}
+        mask = np.asarray(row["attention_mask"])
+        return {"attention_mask": _like(row["attention_mask"], np.where(hidden, 0, mask))}
+
+    def _special(
+        self, row: Row, ids: Integer[np.ndarray, " size"], seen: Bool[np.ndarray, " size"]
+    ) -> Bool[np.ndarray, " size"]:
+        if "special_tokens_mask" in row:
+            return np.asarray(row["special_tokens_mask"]).astype(bool)
+        if self.special_ids.size:
+            return np.isin(ids, self.special_ids)
+        special = np.zeros(len(ids), bool)
+        special[np.flatnonzero(seen)[:1]] = special[np.flatnonzero(seen)[-1:]] = True
+        return special
+
+
+class ShiftAndFlip:
+    """View of an image that is moved a little, the rim filled by reflection, and mirrored half of the time.
+
+    Pixels only change places, so images may be scaled and normalised in any way.
+
+    Args:
+        shift: Largest shift as a share of the height and of the width, in `[0, 1)`.
+        flip: Probability of a mirror image, in `[0, 1]`; 0 where left and right have a meaning (digits).
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> view = ShiftAndFlip(shift=0.25, flip=0.5)
+        >>> row = {"pixel_values": torch.arange(4.0).expand(1, 4, 4)}
+        >>> view(row, np.array([0.5, 0.9, 0.9]))["pixel_values"][0, 0]  # one to the left
+        tensor([1., 2., 3., 2.])
+    """
+
+    columns: tuple[str, ...] = ("pixel_values",)
+
+    def __init__(self, shift: float = 0.125, flip: float = 0.5) -> None:
+        if not 0.0 <= shift < 1.0:
+            raise ValueError(f"shift must be a share of the image in [0, 1), got {shift}; 0.125 is an eighth")
+        if not 0.0 <= flip <= 1.0:
+            raise ValueError(f"flip must be a probability in [0, 1], got {flip}")
+        self.shift = shift
+        self.flip = flip
+
+    def size(self, row: Row) -> int:
+        return 3
+
+    def __call__(self, row: Row, numbers: Float64[np.ndarray, " size"]) -> dict[str, Any]:
+        given = row["pixel_values"]
+        pixels = given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
+        if pixels.ndim != 3:
+            raise ValueError(
+                f"pixel_values of a row must be [channels, height, width], got shape {tuple(pixels.shape)}; use a "
+                "view of your own"
+            )
+        down, right = (
+            self._places(size, number) for size, number in zip(pixels.shape[1:], numbers[:2].tolist(), strict=True)
+        )
+        if numbers[2] < self.flip:
+            right = right.flip(0)
+        return {"pixel_values": _like(given, pixels[:, down[:, None], right])}
+
+    def _places(self, size: int, number: float) -> Int[Tensor, " size"]:
+        """Where each pixel of one axis comes from."""
+        most = int(size * self.shift)
+        places = torch.arange(size).add(int(number * (2 * most + 1)) - most).abs()
+        return torch.minimum(places, 2 * (size - 1) - places)
+
+
+class TwoViews:
+    """Data collator whose batches hold a second view of each row beside the first.
+
+    The inputs of the second view carry the prefix `second_view_`. Rows and views are collated together, so that both
+    are padded to one length. A view is drawn anew in each epoch by (seed, epoch, row): the same one comes out of any
+    batch, worker or process. Rows that bring a second view of their own (`second_view_...` columns) are left to the
+    collator as they are.
+
+    Args:
+        collator: The collator of single views, of rows with a column `index`.
+        view: Makes the second view; `None` where every row brings its own.
+        seed: Any integer.
+
+    Example:
+        >>> from transformers import default_data_collator
+        >>> collate = TwoViews(default_data_collator, ShiftAndFlip())
+        >>> rows = [{"pixel_values": torch.zeros(3, 8, 8), "label": 1, "index": 5}]
+        >>> sorted(collate(rows))
+        ['index', 'labels', 'pixel_values', 'second_view_pixel_values']
+    """
+
+    def __init__(self, collator: Callable[[list[Any]], Any], view: View | None, seed: int = 0) -> None:
+        self.collator = collator
+        self.view = view
+        self.seed = seed
+        # Workers that live longer than an epoch see what is written here afterwards.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the views of this epoch from now on, in worker processes too."""
+        self._epoch.fill_(epoch)
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        if any(name.startswith(SECOND_VIEW) for name in rows[0]):
+            return dict(self.collator(list(rows)))
+        batch = dict(self.collator([*rows, *self._views(rows)]))
+        count = len(rows)
+        result = {}
+        for name, value in batch.items():
+            if not isinstance(value, (Tensor, list)) or len(value) != 2 * count:
+                raise ValueError(
+                    f"the data collator must give {name} one entry a row, so that a second view can be told from the "
+                    f"first; got {type(value).__name__} for {2 * count} rows"
+                )
+            result[name] = value[:count]
+            if name not in (LABEL, LABELS, INDEX):
+                result[SECOND_VIEW + name] = value[count:]
+        return result
+
+    def _views(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        view = self.view
+        needed = (INDEX,) if view is None else (INDEX, *view.columns)
+        missing = [name for name in needed if name not in rows[0]]
+        if view is None or missing:
+            raise ValueError(
+                f"rows have no {' and no '.join(missing) or 'second view of their own'}, only {sorted(rows[0])}; keep "
+                "these columns or choose another view"
+            )
+        sizes = [view.size(row) for row in rows]
+        index = np.array([int(row[INDEX]) for row in rows])
+        numbers = uniforms(self.seed, stream=STREAM, index=index, size=max(sizes), epoch=int(self._epoch))
+        return [{**row, **view(row, own[:size])} for row, own, size in zip(rows, numbers, sizes, strict=True)]
+
+
+def default_view(row: Row, processing_class: Any = None) -> View | None:
+    """The view that fits a row, or a sentence that says why none does.
+
+    Args:
+        row: A row of the training set, as the collator gets it.
+        processing_class: The tokenizer or processor, which knows the special tokens of a text.
+
+    Returns:
+        [`ShiftAndFlip`] for pixels, [`TokenDropout`] for tokens, `None` where the row brings a second view.
+
+    Raises:
+        ValueError: If the row has neither.
+
+    Example:
+        >>> type(default_view({"pixel_values": torch.zeros(3, 8, 8)})).__name__
+        'ShiftAndFlip'
+    """
+    if any(name.startswith(SECOND_VIEW) for name in row):
+        return None
+    if "pixel_values" in row and np.ndim(row["pixel_values"]) == 3:
+        return ShiftAndFlip()
+    if {"input_ids", "attention_mask"} <= row.keys():
+        tokenizer = getattr(processing_class, "tokenizer", processing_class)
+        return TokenDropout(special_ids=getattr(tokenizer, "all_special_ids", None) or ())
+    raise ValueError(
+        "no second view is known for rows with "
+        f"{', '.join(sorted(row)) or 'no columns'}; give rows of one image (pixel_values) or of one text (input_ids "
+        "and attention_mask), a View of your own, or columns that begin with second_view_"
+    )
+
+
+def _like(given: Any, values: Any) -> Any:
+    """Values as the kind of thing that was given."""
+    if isinstance(given, Tensor):
+        return torch.as_tensor(values, dtype=given.dtype)
+    if isinstance(given, np.ndarray):
+        return np.asarray(values, dtype=given.dtype)
+    return values.tolist()

@@ -1,0 +1,66 @@
+"""The losses of the package for a stock `Trainer`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_noisy.losses.base import Loss
+
+
+def for_trainer(loss: Loss) -> Callable[..., Tensor]:
+    """A loss as the `compute_loss_func` of a stock `Trainer`.
+
+    The losses of the rows are summed and divided by the number of rows in the whole accumulated batch of all
+    processes, so that the gradient is exact under accumulation and with ragged last batches. `Trainer` then ignores
+    `label_smoothing_factor`, and its `eval_loss` is this loss too.
+
+    Args:
+        loss: A [`Loss`] that needs no schedule.
+
+    Returns:
+        `(outputs, labels, num_items_in_batch=None) -> scalar`.
+
+    Raises:
+        ValueError: If the loss follows the progress of training; and when called, if there are no labels, soft labels,
+            no `[batch, classes]` logits, or several GPUs in one process.
+
+    Example:
+        ```python
+        trainer = Trainer(model, args, train_dataset=dataset, compute_loss_func=for_trainer(GCE(q=0.7)))
+        ```
+    """
+    if loss.scheduled:
+        raise ValueError(
+            f"{type(loss).__name__} follows the progress of training, which a stock Trainer does not tell its loss; "
+            f"use NoisyTrainer(..., method={type(loss).__name__}())"
+        )
+
+    def compute_loss(outputs: Any, labels: Tensor | None, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        if labels is None:
+            raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
+        if labels.ndim != 1:
+            raise ValueError(
+                f"labels must be one class a row, got shape {tuple(labels.shape)}, whose rows a stock Trainer "
+                "miscounts; use NoisyTrainer for soft labels"
+            )
+        if isinstance(num_items_in_batch, Tensor) and num_items_in_batch.ndim:
+            raise ValueError(
+                "Trainer sees several GPUs in one process, where losses of rows cannot be reduced exactly; start with "
+                "`accelerate launch` or show one GPU (CUDA_VISIBLE_DEVICES=0)"
+            )
+        losses: Tensor = loss(_logits(outputs, labels.shape[0]), labels)
+        return losses.sum() / (labels.shape[0] if num_items_in_batch is None else num_items_in_batch)
+
+    return compute_loss
+
+
+def _logits(outputs: Any, rows: int) -> Tensor:
+    logits = outputs.get("logits") if isinstance(outputs, dict) else getattr(outputs, "logits", None)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != rows:
+        raise ValueError(
+            f"model must return logits of shape [{rows}, classes], got {tuple(getattr(logits, 'shape', ()))}; use a "
+            "sequence or image classification model"
+        )
+    return logits

@@ -1,0 +1,136 @@
+"""Jensen-Shannon divergence between a given label and one or several predictions."""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hf_noisy.losses.base import Loss, at_least_float32
+
+_SUM_TOLERANCE = 1e-6
+
+
+def jensen_shannon(
+    logits: Float[Tensor, "predictions batch classes"],
+    labels: Int[Tensor, " batch"],
+    weights: Sequence[float],
+    epsilon: float = 1e-7,
+) -> Float[Tensor, " batch"]:
+    r"""Weighted divergence of the label and the predictions from their mixture, one number a row.
+
+    $$\ell = \pi_1 \mathrm{KL}(e_y \,\|\, m) + \sum_{k \ge 2} \pi_k \mathrm{KL}(p_k \,\|\, m), \qquad
+      m = \pi_1 e_y + \sum_{k \ge 2} \pi_k p_k$$
+
+    It is at least 0 and at most the entropy of the weights, so no row can dominate a batch. The gradient flows into
+    every prediction; detach the logits of those that only teach.
+
+    Args:
+        logits: `[predictions, batch, classes]`, any float type; computed in float32 at least.
+        labels: `[batch]`, given labels in `[0, classes)`.
+        weights: `pi`, at least 0 and with the sum 1: of the label first, then of each prediction.
+        epsilon: Smallest probability inside a logarithm.
+
+    Returns:
+        `[batch]`.
+
+    Raises:
+        ValueError: If the weights do not fit the predictions, or are no distribution.
+
+    Source: Englesson and Azizpour (2021); with a teacher as the second prediction Shon et al. (2024), Eq. 19.
+
+    Example:
+        >>> apart = torch.tensor([[[-50.0, 50.0]]])
+        >>> losses = jensen_shannon(apart, torch.tensor([0]), weights=(0.5, 0.5))
+        >>> bool(torch.isclose(losses, torch.tensor(2.0).log(), atol=1e-4))
+        True
+    """
+    check_weights(weights, len(logits) + 1)
+    log_probabilities = at_least_float32(logits).log_softmax(-1)
+    probabilities = log_probabilities.exp()
+    label_weight, *others = weights
+    prediction_weights = log_probabilities.new_tensor(others)[:, None, None]
+    label = labels[:, None]
+    # The one-hot label is added where it is 1: its zeros never meet a logarithm.
+    mixture = (prediction_weights * probabilities).sum(0)
+    mixture = mixture.scatter_add(-1, label, torch.full_like(label, 1, dtype=mixture.dtype) * label_weight)
+    log_mixture = mixture.clamp(min=epsilon).log()
+    ratio = log_probabilities.clamp(min=math.log(epsilon)) - log_mixture
+    divergences = (prediction_weights * probabilities * ratio).sum((0, -1))
+    return divergences - label_weight * log_mixture.gather(-1, label).squeeze(-1)
+
+
+def check_weights(weights: Sequence[float], count: int) -> None:
+    """Refuse weights that are no distribution over the label and the predictions.
+
+    Raises:
+        ValueError: If there are too few or too many, or one is negative, or their sum is not 1.
+    """
+    if len(weights) != count:
+        raise ValueError(f"weights must be {count} numbers, the label's first, got {len(weights)}: {tuple(weights)}")
+    if not all(weight >= 0 for weight in weights) or not math.isclose(sum(weights), 1.0, abs_tol=_SUM_TOLERANCE):
+        raise ValueError(f"weights must be at least 0 and sum to 1, got {tuple(weights)} with the sum {sum(weights)}")
+
+
+def jensen_shannon_scale(weight: float) -> float:
+    r"""The constant that divides a scaled divergence, $Z = -(1 - \pi_1) \ln(1 - \pi_1)$.
+
+    With it the loss behaves like cross-entropy for a small weight of the label, and like the mean absolute error for
+    a large one.
+
+    Args:
+        weight: `pi_1`, the weight of the label, in `(0, 1)`.
+
+    Raises:
+        ValueError: If `weight` is outside `(0, 1)`, where `Z` is 0.
+
+    Source: Englesson and Azizpour (2021).
+
+    Example:
+        >>> round(1 / jensen_shannon_scale(0.2), 2)
+        5.6
+    """
+    if not 0.0 < weight < 1.0:
+        raise ValueError(f"weight of the label must be in (0, 1), got {weight}; 0.5 treats label and prediction alike")
+    return -(1 - weight) * math.log1p(-weight)
+
+
+class JS(Loss):
+    r"""Jensen-Shannon divergence of label and prediction.
+
+    $$L = \frac{\pi_1 \mathrm{KL}(e_y \,\|\, m) + (1 - \pi_1) \mathrm{KL}(p \,\|\, m)}{Z}, \qquad
+      m = \pi_1 e_y + (1 - \pi_1) p, \quad Z = -(1 - \pi_1) \ln(1 - \pi_1)$$
+
+    Args:
+        weight: `pi_1`, the weight of the given label, in `(0, 1)`: near 0 the loss is cross-entropy, near 1 the mean
+            absolute error, which learns more slowly and trusts the labels less.
+        scale: Whether to divide by `Z`.
+
+    Raises:
+        ValueError: If `weight` is outside `(0, 1)`.
+
+    Example:
+        >>> losses = JS(weight=0.5)(torch.zeros(2, 4), torch.tensor([0, 3]))
+        >>> tuple(losses.shape)
+        (2,)
+
+    Source: Englesson and Azizpour (2021), the scaled loss L_JS.
+    """
+
+    citation: ClassVar[str] = (
+        "Englesson, E., Azizpour, H. (2021). Generalized Jensen-Shannon Divergence Loss for Learning with Noisy "
+        "Labels. NeurIPS 2021."
+    )
+
+    def __init__(self, weight: float = 0.5, scale: bool = True) -> None:
+        super().__init__()
+        constant = jensen_shannon_scale(weight)
+        self.weight = weight
+        self.divisor = constant if scale else 1.0
+
+    def forward(
+        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
+    ) -> Float[Tensor, " batch"]:
+        return jensen_shannon(logits[None], labels, (self.weight, 1 - self.weight)) / self.divisor

@@ -1,0 +1,78 @@
+"""Generalised Jensen-Shannon divergence: a label and two views of its row that must agree."""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from hf_noisy.data.views import View
+from hf_noisy.losses.jensen_shannon import JS, jensen_shannon, jensen_shannon_scale
+from hf_noisy.methods.base import Batch, Method, Step, class_logits
+
+
+class GJS(Method):
+    r"""Jensen-Shannon divergence of the label and the predictions for two views of the row.
+
+    $$L = \frac1Z \Big( \pi_1 \mathrm{KL}(e_y \,\|\, m) +
+      \frac{1 - \pi_1}{2} \sum_{v=1}^2 \mathrm{KL}(p_v \,\|\, m) \Big), \qquad
+      m = \pi_1 e_y + \frac{1 - \pi_1}{2} (p_1 + p_2)$$
+
+    with $Z = -(1 - \pi_1) \ln(1 - \pi_1)$. It is [`JS`] with the mean prediction, plus the disagreement of the two
+    views. Both go through the network in one pass, and the gradient flows through both.
+
+    Args:
+        weight: `pi_1`, the weight of the given label, in `(0, 1)`; 0.3 is the paper's for CIFAR-10 with 20 % of
+            symmetric or asymmetric noise.
+        scale: Whether to divide by `Z`.
+        second_view: A [`View`], or `"auto"` for the one that fits the data (or the one that the rows bring with them).
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        ```python
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, processing_class=tokenizer, method=GJS(weight=0.5))
+        ```
+
+    Source: Englesson and Azizpour (2021), the scaled loss L_GJS; weights for CIFAR in Shon et al. (2024), Table 5.
+    """
+
+    citation: ClassVar[str] = JS.citation
+    needs_rows: ClassVar[bool] = True  # a view is drawn for the row
+
+    def __init__(self, weight: float = 0.3, scale: bool = True, second_view: View | Literal["auto"] = "auto") -> None:
+        super().__init__()
+        if second_view is None:
+            raise ValueError("second_view must be a view or 'auto', got None; with one view use method='js'")
+        constant = jensen_shannon_scale(weight)
+        self.weights = (weight, (1 - weight) / 2, (1 - weight) / 2)
+        self.divisor = constant if scale else 1.0
+        self.second_view = second_view
+
+    def forward(self, model: nn.Module, batch: Batch) -> Step:
+        labels = batch.labels
+        outputs = model(**_side_by_side(batch))
+        logits = class_logits(outputs, torch.cat([labels, labels])).unflatten(0, (2, len(labels)))
+        losses = jensen_shannon(logits, labels, self.weights) / self.divisor
+        first, second = logits.detach().argmax(-1)
+        return Step(losses, SequenceClassifierOutput(logits=logits[0]), {"views_agree": (first == second).float()})
+
+
+def _side_by_side(batch: Batch) -> dict[str, Any]:
+    """The inputs of both views as one batch of twice the rows."""
+    first, second = batch.inputs, batch.second_view
+    if second is None:
+        raise ValueError("the batch has no second view; train with NoisyTrainer, or use method='js' for one view")
+    for name in sorted(first.keys() | second.keys()):
+        one, two = first.get(name), second.get(name)
+        if not isinstance(one, Tensor) or not isinstance(two, Tensor) or one.shape != two.shape:
+            raise ValueError(
+                f"method 'gjs' needs {name} of both views as tensors of one shape, got {_shape(one)} and "
+                f"{_shape(two)}; pad the views together, as TwoViews does"
+            )
+    return {name: torch.cat([first[name], second[name]]) for name in first}
+
+
+def _shape(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__

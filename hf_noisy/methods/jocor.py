@@ -1,0 +1,94 @@
+"""JoCoR: two networks that are told to agree learn from the rows in which they do."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hf_noisy.methods.base import Batch, Step
+from hf_noisy.methods.small_loss import SmallLoss
+from hf_noisy.methods.two_networks import TwoNetworks, network_logits
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class JoCoR(TwoNetworks):
+    r"""One joint loss of both networks, on the rows in which it is small.
+
+    $$\ell = \frac{1}{R} [j \le q]\, j, \qquad
+      j = (1 - \lambda) (\mathrm{CE}(p_1, \hat y) + \mathrm{CE}(p_2, \hat y)) +
+      \lambda (\mathrm{KL}(p_1 \| p_2) + \mathrm{KL}(p_2 \| p_1))$$
+
+    `q` is the `R`-quantile of the last joint losses of all training rows and $R(e) = 1 - \tau \min(e / E_k, 1)$, see
+    [`SmallLoss`]. Divided by `R`, the mean over all rows is the paper's mean over the rows that are kept.
+
+    Args:
+        forget_rate: `tau` in `[0, 1)`, the share of wrong labels; `None` to have it estimated while the ramp rises.
+        weight: `lambda` in `[0, 1)`: 0.9 for CIFAR-10, 0.85 for CIFAR-100; less where noise is strong.
+        ramp_epochs: `E_k`, at least 1; `None` for 10, or a third of the epochs where these are fewer than 30.
+
+    Raises:
+        ValueError: If an argument is out of range, or the model has other than two branches.
+
+    Example:
+        ```python
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, method=JoCoR(forget_rate=0.2))
+        ```
+
+    Source: Wei et al. (2020), Section 3 and Algorithm 1.
+    """
+
+    citation: ClassVar[str] = (
+        "Wei, H., Feng, L., Chen, X., An, B. (2020). Combating Noisy Labels by Agreement: A Joint Training Method "
+        "with Co-Regularization. CVPR 2020."
+    )
+
+    def __init__(self, forget_rate: float | None = None, weight: float = 0.9, ramp_epochs: int | None = None) -> None:
+        super().__init__()
+        if not 0.0 <= weight < 1.0:
+            raise ValueError(f"weight must be in [0, 1), got {weight}; the paper uses 0.9 for CIFAR-10")
+        self.weight = weight
+        self.selection = SmallLoss(forget_rate, ramp_epochs)
+
+    def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
+        super().setup(model, accelerator, num_rows)
+        if accelerator is not None:
+            self.selection.setup(1, num_rows, accelerator)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Step:
+        outputs = model(**batch.inputs)
+        logits = network_logits(outputs)
+        labels = batch.labels[:, None].expand(-1, 2)
+        task = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+        apart = symmetric_kl(logits)
+        joint = torch.lerp(task.sum(1), apart, self.weight)
+        mean = task.detach().mean(1)
+        kept, share, forget_rate = self.selection(joint.detach()[:, None], mean, batch, logits.shape[-1])
+        metrics = {
+            "cross_entropy": mean,
+            "disagreement": apart.detach(),
+            "kept": kept[:, 0].float(),
+            "forget_rate": forget_rate,
+        }
+        return Step(torch.where(kept[:, 0], joint, 0.0) / share, outputs, metrics)
+
+    def after_step(self, model: nn.Module) -> None:
+        self.selection.after_step()
+
+
+def symmetric_kl(logits: Float[Tensor, "batch 2 classes"]) -> Float[Tensor, " batch"]:
+    r"""$\mathrm{KL}(p_1 \| p_2) + \mathrm{KL}(p_2 \| p_1)$, with a gradient for both networks.
+
+    Args:
+        logits: `[batch, network, classes]`.
+
+    Returns:
+        `[batch]`.
+
+    Source: Wei et al. (2020), Section 3.
+    """
+    first, second = logits.log_softmax(-1).unbind(1)
+    return ((first.exp() - second.exp()) * (first - second)).sum(-1)

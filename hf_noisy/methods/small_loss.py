@@ -1,0 +1,129 @@
+"""Whose labels to believe: rows with a small loss among all rows, whatever batch they come in."""
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from hf_noisy.methods.base import Batch
+from hf_noisy.methods.row_memory import RowMemory
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_RAMP_EPOCHS = 10  # of the 200 epochs of the papers
+
+
+class Selection(NamedTuple):
+    """Rows that are kept.
+
+    Args:
+        kept: `[batch, rankings]`.
+        share: Scalar, the share of the rows that is meant to be kept.
+        forget_rate: Scalar, the rate at the end of the ramp, given or as far as it is estimated.
+    """
+
+    kept: Bool[Tensor, "batch rankings"]
+    share: Float[Tensor, ""]
+    forget_rate: Float[Tensor, ""]
+
+
+class SmallLoss(nn.Module):
+    r"""Keeps the rows whose loss is at most a quantile of the last losses of all rows.
+
+    In epoch $e = 0, 1, \dots$ the share that is kept is $1 - \tau \min(e / E_k, 1)$ with the forget rate $\tau$.
+    Ranking the rows of a batch, as the papers do, would keep other rows in batches of another size. Here the last loss
+    of each row is remembered, and a row is kept if its loss now is at most that quantile, which is found once an
+    optimiser step. In the first epoch all rows are kept.
+
+    Without a given rate, the share of the rows whose label is held less likely than chance, $p_y < 1 / C$, is taken at
+    the start of each epoch until the ramp has ended: before wrong labels are learned, few right ones are below it.
+
+    Args:
+        forget_rate: `tau` in `[0, 1)`, the share of wrong labels; `None` to have it estimated.
+        ramp_epochs: `E_k`, at least 1; `None` for 10, or a third of the epochs where these are fewer than 30.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    memory: RowMemory
+    estimate: Tensor
+    estimated_in: Tensor
+
+    def __init__(self, forget_rate: float | None, ramp_epochs: int | None) -> None:
+        super().__init__()
+        if forget_rate is not None and not 0.0 <= forget_rate < 1.0:
+            raise ValueError(f"forget_rate must be in [0, 1), got {forget_rate}; pass None to have it estimated")
+        if ramp_epochs is not None and not (isinstance(ramp_epochs, int) and ramp_epochs >= 1):
+            raise ValueError(f"ramp_epochs must be a whole number from 1 on, got {ramp_epochs}; the paper uses 10")
+        self.forget_rate, self.ramp_epochs = forget_rate, ramp_epochs
+
+    def setup(self, rankings: int, num_rows: int | None, accelerator: "Accelerator") -> None:
+        """Make room for the losses of all rows.
+
+        Args:
+            rankings: How many losses of a row are ranked, each on its own.
+            num_rows: Rows of the training set.
+            accelerator: The trainer's.
+        """
+        # The last entry is the mean cross-entropy of the networks, of which the forget rate is estimated.
+        self.memory = RowMemory(num_rows, (rankings + 1,), accelerator, fill=math.nan)
+        self.register_buffer("estimate", torch.zeros((), device=accelerator.device))
+        self.register_buffer("estimated_in", torch.zeros((), dtype=torch.int64, device=accelerator.device))
+        self._last_epoch = 0
+        self._threshold: Tensor | None = None
+
+    @torch.no_grad()
+    def forward(
+        self,
+        losses: Float[Tensor, "batch rankings"],
+        cross_entropy: Float[Tensor, " batch"],
+        batch: Batch,
+        num_classes: int,
+    ) -> Selection:
+        """Choose among the rows of a batch and remember their losses.
+
+        Args:
+            losses: `[batch, rankings]`, what rows are ranked by.
+            cross_entropy: `[batch]`, mean over the networks.
+            batch: The batch.
+            num_classes: How many classes there are.
+        """
+        ramp = min(batch.epoch / self._ramp(batch.num_epochs), 1.0)
+        if self.forget_rate is None and batch.epoch != self._last_epoch:
+            self._update_estimate(batch, num_classes)
+        rate = self.estimate if self.forget_rate is None else torch.full_like(self.estimate, self.forget_rate)
+        share = 1.0 - rate * ramp
+        if self._threshold is None:
+            self._threshold = self._quantile(share)
+        kept = losses <= self._threshold
+        self.memory.write(batch.index, torch.cat([losses, cross_entropy[:, None]], 1))
+        return Selection(kept, share, rate)
+
+    def after_step(self) -> None:
+        """The next micro-batch is the first of a step."""
+        self._threshold = None
+
+    def _ramp(self, num_epochs: int) -> int:
+        return self.ramp_epochs or min(_RAMP_EPOCHS, math.ceil(num_epochs / 3))
+
+    def _quantile(self, share: Float[Tensor, ""]) -> Float[Tensor, " rankings"]:
+        ranked = self.memory.values[:, :-1]
+        # One of the losses itself: between two of them rounding would decide.
+        quantile = torch.nanquantile(ranked, share, dim=0, interpolation="lower")
+        # All rows are kept while none is forgotten or none has a loss; on the device, which nothing has to wait for.
+        return quantile.masked_fill((share >= 1.0) | quantile.isnan(), math.inf)
+
+    def _update_estimate(self, batch: Batch, num_classes: int) -> None:
+        # What a resumed run finds estimated in this epoch was estimated from the losses of its start.
+        self._last_epoch = batch.epoch
+        if int(self.estimated_in) >= batch.epoch or batch.epoch > self._ramp(batch.num_epochs):
+            return
+        recorded = self.memory.values[:, -1]
+        below_chance = (recorded > math.log(num_classes)).sum() / (~recorded.isnan()).sum().clamp(min=1)
+        # With more wrong labels than that, labels would tell less than nothing.
+        self.estimate.copy_(below_chance.clamp(max=1.0 - 1.0 / num_classes))
+        self.estimated_in.fill_(batch.epoch)

@@ -1,0 +1,36 @@
+"""What the methods share that train two networks against each other."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hf_noisy.losses.base import at_least_float32
+from hf_noisy.methods.base import Method
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class TwoNetworks(Method):
+    """A method of exactly two networks, the two branches of a `BranchedModel`.
+
+    The loss of a row is the sum, not the mean, over the networks: each network gets the gradient of its own loss, and
+    the learning rate of a paper that steps two separate networks carries over.
+    """
+
+    num_branches: ClassVar[int] = 2
+    needs_rows: ClassVar[bool] = True
+
+    def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
+        branches = getattr(model, "num_branches", 1)
+        if branches != 2:
+            raise ValueError(
+                f"method {type(self).__name__} trains exactly 2 networks, got {type(model).__name__} with {branches}; "
+                "use BranchedModel.from_model(model, num_branches=2)"
+            )
+
+
+def network_logits(outputs: Any) -> Float[Tensor, "batch 2 classes"]:
+    """Logits of both networks, `[batch, network, class]`, in float32 at least."""
+    return at_least_float32(outputs.branch_logits)

@@ -1,0 +1,140 @@
+"""A network whose weights are the moving average of another's."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class EMA(nn.Module):
+    r"""Exponential moving average of a network: the teacher of a student in training.
+
+    $$\bar\theta \leftarrow \beta \bar\theta + (1 - \beta) \theta$$
+
+    The teacher begins as a copy of the student. Its floating-point buffers (BatchNorm statistics) are averaged like
+    its weights, whole numbers are copied. Weights that are frozen in the student when the teacher is made are one and
+    the same tensors in both, so the teacher of a LoRA model costs an adapter; they stay out of `state_dict()`. The
+    teacher is always in evaluation mode, takes no gradient, and has none of the hooks that users hung on the student.
+
+    Args:
+        model: The student, unwrapped; it is left as it is.
+        decay: `beta`, in `[0, 1)`.
+
+    Attributes:
+        model: The teacher, a network of the student's kind with all its methods (`save_pretrained`).
+
+    Raises:
+        ValueError: If `decay` is out of range, or the student trains weights of half precision.
+
+    Example:
+        >>> student = nn.Linear(2, 1)
+        >>> teacher = EMA(student, decay=0.9)
+        >>> student.weight.data += 1.0
+        >>> teacher.update(student)
+        >>> bool(torch.allclose(student.weight - teacher.model.weight, torch.tensor(0.9)))
+        True
+
+    Source: mean teacher (Tarvainen and Valpola, 2017), Eq. 3, without bias correction.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.99) -> None:
+        super().__init__()
+        check_decay(decay)
+        check_can_be_averaged(model)
+        self.decay = decay
+        self.model = _copy_for_teaching(model)
+        self._average = get_ema_multi_avg_fn(decay)
+        own = {name for name, weight in model.named_parameters() if weight.requires_grad}
+        # A tied weight has several names, of which `named_parameters` tells the first.
+        everything = self.model.state_dict(keep_vars=True).items()
+        self._left_out = [name for name, value in everything if isinstance(value, nn.Parameter) and name not in own]
+        self._own = own
+        self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_put_back)  # type: ignore[no-untyped-call]
+
+    def train(self, mode: bool = True) -> "EMA":
+        """Stay in evaluation mode, whatever `mode` is."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, **inputs: Any) -> Any:
+        """The teacher's output, without gradient."""
+        return self.model(**inputs)
+
+    @torch.no_grad()
+    def update(self, student: nn.Module) -> None:
+        """Move towards the student by one step.
+
+        Args:
+            student: The unwrapped network that the teacher was made of, after its optimiser step.
+        """
+        values = dict(self._state(student))
+        averaged: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for name, value in self._state(self.model):
+            if value.is_floating_point():
+                averaged[0].append(value)
+                averaged[1].append(values[name])
+            else:
+                value.copy_(values[name])
+        self._average(*averaged, 0)
+
+    def _state(self, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """What the teacher has of its own: weights that are trained, and all buffers."""
+        yield from ((name, weight) for name, weight in model.named_parameters() if name in self._own)
+        yield from model.named_buffers()
+
+
+def check_decay(decay: float) -> None:
+    """Refuse a decay with which the teacher would not move, or grow.
+
+    Raises:
+        ValueError: If `decay` is outside `[0, 1)`.
+    """
+    if not 0.0 <= decay < 1.0:
+        raise ValueError(f"decay must be in [0, 1), got {decay}; 0.99 is the usual choice, 0 copies the student")
+
+
+def check_can_be_averaged(model: nn.Module) -> None:
+    """Refuse a network whose trained weights are too coarse for an average to move.
+
+    Raises:
+        ValueError: If a weight that is trained is of half precision.
+    """
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and weight.is_floating_point() and torch.finfo(weight.dtype).bits < 32:
+            raise ValueError(
+                f"model trains {name} in {weight.dtype}, in which a moving average stands still; load it with "
+                "dtype=torch.float32 and set bf16=True for mixed precision"
+            )
+
+
+def _copy_for_teaching(model: nn.Module) -> nn.Module:
+    memo: dict[int, Any] = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
+    # What a hook belongs to (a recorder with all it recorded) must not be copied along.
+    hooks = [hook for module in model.modules() for name in _HOOKS for hook in getattr(module, name).values()]
+    memo |= {id(hook): hook for hook in hooks}
+    teacher = copy.deepcopy(model, memo)
+    for module in teacher.modules():
+        for name in _HOOKS:
+            kept = getattr(module, name)
+            for key, hook in list(kept.items()):
+                # By their own hooks transformers and peft collect hidden states and pick adapters.
+                if not getattr(hook, "__module__", "").startswith(("transformers.", "peft.")):
+                    del kept[key]
+    return teacher.requires_grad_(False).eval()
+
+
+def _leave_out(ema: EMA, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:
+    for name in ema._left_out:
+        del state_dict[f"{prefix}model.{name}"]
+
+
+def _put_back(ema: EMA, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    present = ema.model.state_dict()
+    for name in ema._left_out:
+        state_dict.setdefault(f"{prefix}model.{name}", present[name])

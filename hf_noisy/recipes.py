@@ -1,0 +1,99 @@
+"""Recipes: the arguments of a script as a YAML file, with the command line on top."""
+
+import ast
+import dataclasses
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from transformers import HfArgumentParser
+
+
+def parse_with_recipe(parser: HfArgumentParser, words: Sequence[str] | None = None) -> tuple[Any, ...]:
+    """Parse a command line whose first word may be a recipe: a YAML file of arguments by name.
+
+    What the recipe says is put before the other words, so that a word of the command line wins. A mapping in a recipe
+    stands for `key=value` pairs. Where the command line names another method, the `method_args` of the recipe are
+    left out.
+
+    Args:
+        parser: Of the script.
+        words: The command line without the script; by default that of the process.
+
+    Returns:
+        The dataclasses of the parser, filled in.
+
+    Raises:
+        FileNotFoundError: If the first word is no option and no file.
+        ValueError: If the recipe is no mapping, or has a key that the script does not know.
+
+    Example:
+        ```python
+        # python train.py recipes/nct_cifar10.yaml --seed 1
+        arguments, training = parse_with_recipe(HfArgumentParser((Arguments, TrainingArguments)))
+        ```
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    if words and not words[0].startswith("-"):
+        recipe = _read(Path(words.pop(0)), parser)
+        if any(word.split("=")[0] == "--method" for word in words):
+            recipe.pop("method_args", None)
+        words = [word for name, value in recipe.items() for word in _words(name, value)] + words
+    return tuple(parser.parse_args_into_dataclasses(args=words))
+
+
+def keyword_arguments(pairs: Sequence[str]) -> dict[str, Any]:
+    """Keyword arguments out of `key=value` pairs.
+
+    Args:
+        pairs: Such as `["q=0.7", "weights=(0.2, 0.6, 0.2)"]`. A value that is no Python literal is a string; `true`,
+            `false` and `none` may be written in any case.
+
+    Returns:
+        Values by key.
+
+    Raises:
+        ValueError: If a pair has no `=`, or no name before it.
+
+    Example:
+        >>> keyword_arguments(["q=0.7", "view=auto", "scale=true"])
+        {'q': 0.7, 'view': 'auto', 'scale': True}
+    """
+    found = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"method_args must be key=value pairs, got {pair!r}; write, for example, temperature=4")
+        try:
+            found[key] = ast.literal_eval(text.title() if text.lower() in ("true", "false", "none") else text)
+        except (SyntaxError, ValueError):
+            found[key] = text
+    return found
+
+
+def _read(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"recipe {path} is not there; the first word is a YAML file or begins with --")
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(recipe, dict):
+        raise ValueError(f"recipe {path} must hold lines of the form `argument: value`, got {type(recipe).__name__}")
+    known = [field.name for kind in parser.dataclass_types for field in dataclasses.fields(kind)]
+    for name in recipe:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, 1) or ["--help"]
+            raise ValueError(
+                f"recipe {path} has the argument {name!r}, which the script does not know; see {close[0]}"
+            )
+    return recipe
+
+
+def _words(name: str, value: Any) -> list[str]:
+    """The words that say on a command line what a line of a recipe says."""
+    if value is None:
+        return []
+    if isinstance(value, dict):
+        value = [f"{key}={item}" for key, item in value.items()]
+    return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]

@@ -1,0 +1,47 @@
+"""What a run reached on the test set, epoch by epoch."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from hf_noisy.metrics.calibration import expected_calibration_error
+
+
+def score_epochs(
+    probabilities: Float[np.ndarray, "epochs branches rows classes"], labels: Integer[np.ndarray, " _"] | None
+) -> dict[str, Any]:
+    """Accuracy after every epoch, and calibration after the last.
+
+    The best epoch is known only to those who know the true labels of the test set. Papers report it, so it is here to
+    be compared with them; it may not choose a model.
+
+    Args:
+        probabilities: Predictions after each epoch, `[epochs, branches, rows, classes]`; a network without branches
+            has one. The prediction of branches is their mean.
+        labels: `[rows]`, true labels; None where they are not known, which makes every score None.
+
+    Returns:
+        `test_accuracy_last`, `test_accuracy_best`, `test_ece_last` in `[0, 1]`, `test_accuracy_by_epoch` as a list,
+        and `test_accuracy_of_branches` as a list for the last epoch.
+
+    Raises:
+        ValueError: As [`~hf_noisy.metrics.expected_calibration_error`].
+
+    Example:
+        >>> early, late = [[0.9, 0.1], [0.2, 0.8]], [[0.75, 0.25], [0.75, 0.25]]
+        >>> scores = score_epochs(np.array([[early], [late]]), np.array([0, 1]))
+        >>> scores["test_accuracy_last"], scores["test_accuracy_best"], scores["test_ece_last"]
+        (0.5, 1.0, 0.25)
+    """
+    names = ("last", "best", "by_epoch", "of_branches")
+    if labels is None:
+        return {**{f"test_accuracy_{name}": None for name in names}, "test_ece_last": None}
+    ensemble = probabilities.mean(axis=1)
+    by_epoch = (ensemble.argmax(-1) == labels).mean(-1).tolist()
+    of_branches = (probabilities[-1].argmax(-1) == labels).mean(-1).tolist()
+    scores = zip(names, (by_epoch[-1], max(by_epoch), by_epoch, of_branches), strict=True)
+    return {
+        **{f"test_accuracy_{name}": value for name, value in scores},
+        "test_ece_last": expected_calibration_error(ensemble[-1], labels),
+    }
