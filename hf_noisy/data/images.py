@@ -57,7 +57,7 @@ class ImageViews(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        dataset: datasets.Dataset,
+        dataset: Any,
         transform: Transform | None = None,
         second_view: Transform | None = None,
         *,
@@ -246,7 +246,7 @@ def _compose(
     return composed
 
 
-def _check_images(dataset: datasets.Dataset, column: str) -> None:
+def _check_images(dataset: Any, column: str) -> None:
     if not isinstance(dataset, datasets.Dataset):
         raise TypeError(f"dataset must be a datasets.Dataset, got {type(dataset).__name__}; load one split, whole")
     if not isinstance(dataset.features.get(column), datasets.Image):

@@ -88,7 +88,7 @@ class TokenDropout:
         return len(row["input_ids"])
 
     def __call__(self, row: Row, numbers: Float64[np.ndarray, " size"]) -> dict[str, Any]:
-        ids = np.asarray(row["input_ids"])
+        ids = np.asarray(row["input_ids"], dtype=np.int64)
         if ids.ndim != 1:
             raise ValueError(f"input_ids of a row must be one sequence, got shape {ids.shape}; use a view of your own")
         seen = np.asarray(row["attention_mask"]) != 0 if "attention_mask" in row else np.ones(len(ids), bool)

@@ -4,7 +4,7 @@ torchvision has none, and the ResNets of transformers are of the later kind (act
 for large images; neither can be set to this one.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -94,7 +94,6 @@ class PreActResNetPreTrainedModel(PreTrainedModel):
     base_model_prefix = "preact_resnet"
     main_input_name = "pixel_values"
     input_modalities = "image"
-    _no_split_modules: ClassVar[list[str]] = ["PreActResNetBlock"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -162,7 +161,7 @@ class PreActResNetForImageClassification(PreActResNetPreTrainedModel):
     def __init__(self, config: PreActResNetConfig) -> None:
         super().__init__(config)
         self.preact_resnet = PreActResNetModel(config)
-        self.classifier = nn.Linear(config.hidden_sizes[-1], len(config.id2label or {}))
+        self.classifier = nn.Linear(config.hidden_sizes[-1], config.num_labels)  # type: ignore[arg-type]
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(

@@ -4,6 +4,7 @@ import json
 import datasets
 import numpy as np
 import pytest
+from PIL import Image
 
 from hf_noisy.data import inject_noise, list_noisy_datasets, load_noisy_dataset, majority_vote, noise, noise_record
 from hf_noisy.data.folders import load_folder
@@ -200,8 +201,28 @@ def test_own_votes_agree_with_the_stated_rates_of_trec(data_dir):
     assert wrong[covered].mean() == pytest.approx(0.4656, abs=0.005)
 
 
+def test_a_folder_of_images_gets_noise_of_every_kind(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 6, 6, 3), dtype=np.uint8)
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)})
+    rows = {"image": [Image.fromarray(image) for image in pixels], "label": [row % 3 for row in range(12)]}
+    clean = datasets.Dataset.from_dict(rows, features=features)
+    datasets.DatasetDict({"train": clean, "test": clean.select([0, 1])}).save_to_disk(tmp_path / "saved")
+    for noise_type in ("symmetric", "asymmetric", "instance"):
+        noisy = load_noisy_dataset(str(tmp_path / "saved"), noise_type=noise_type, noise_rate=0.5)
+        assert noise_record(noisy["train"])["rate_measured"] == 0.5
+        assert noisy["test"]["label"][:] == noisy["test"]["clean_label"][:] == [0, 1]
+        assert (np.asarray(noisy["train"][5]["image"]) == pixels[5]).all()
+
+
+def test_a_source_without_training_rows_stays_as_it_is(tmp_path):
+    rows = datasets.DatasetDict({"test": datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]})})
+    rows.save_to_disk(tmp_path / "saved")
+    loaded = load_noisy_dataset(str(tmp_path / "saved"), noise_type="instance", noise_rate=0.5)
+    assert loaded["test"]["label"][:] == loaded["test"]["clean_label"][:] == [0, 1]
+
+
 def test_names_are_listed_and_known():
-    assert list_noisy_datasets() == ["docs", *sorted(REAL)]
+    assert list_noisy_datasets() == ["docs", "digits", *sorted([*REAL, "cifar10"])]
 
 
 def test_inject_noise_refuses_a_dataset_with_known_noise(tmp_path):

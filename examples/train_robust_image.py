@@ -1,0 +1,173 @@
+"""An image classifier trained on noisy labels by any method. See docs/quickstart.md.
+
+python examples/train_robust_image.py --dataset digits --noise_type symmetric --noise_rate 0.4 --method nrd
+python examples/train_robust_image.py examples/recipes/nrd_cifar10_symmetric_40.yaml --seed 1
+"""
+
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from scipy.special import softmax
+
+from hf_noisy import DynamicsRecorder, NoisyTrainer, load_noisy_dataset
+from hf_noisy.data import cifar10, images
+from hf_noisy.data.builders import digits
+from hf_noisy.data.views import ShiftAndFlip
+from hf_noisy.dynamics.memorisation import memorisation
+from hf_noisy.dynamics.store import write_atomically
+from hf_noisy.methods import list_methods, make_method
+from hf_noisy.models.preact_resnet import PreActResNetConfig
+from hf_noisy.recipes import keyword_arguments, parse_with_recipe
+from hf_noisy.reports import memorisation_curve, score_epochs
+
+PACKAGES = ("hf-noisy", "torch", "torchvision", "transformers", "datasets", "accelerate")
+SOURCE = ("noise_type", "noise_rate", "noise_seed", "label_column")
+SCALES = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+AUGMENTATIONS = {"none": lambda flip, **scale: images.eval_transform(**scale),
+                 "standard": images.standard_transform, "nrd_student": images.nrd_student}  # fmt: skip
+
+
+@dataclass
+class Arguments:
+    dataset: str = field(default="digits", metadata={"help": "digits, cifar10, folder of save_to_disk, or Hub"})
+    method: str = field(default="cross_entropy", metadata={"help": ", ".join(list_methods())})
+    method_args: list[str] = field(default_factory=list, metadata={"help": "of the method, such as decay=0.99"})
+    model_name_or_path: str | None = field(default=None, metadata={"help": "pretrained; default: --architecture"})
+    architecture: str = field(default="resnet", metadata={"help": "from scratch: resnet or vit (both small), "
+        "preact_resnet18, preact_resnet34, or a model of which only the configuration is taken"})  # fmt: skip
+    image_size: int = field(default=32, metadata={"help": "height and width in pixels"})
+    augmentation: str = field(default="standard", metadata={"help": "of training", "choices": [*AUGMENTATIONS]})
+    second_view: str = field(default="augmix", metadata={"help": "for methods that want one; auto: shifted images",
+                                                         "choices": ["augmix", "auto"]})  # fmt: skip
+    momentum: float | None = field(default=None, metadata={"help": "SGD, all weights decay; default: see --optim"})
+    nesterov: bool = field(default=False, metadata={"help": "with momentum"})
+    lr_gamma: float | None = field(default=None, metadata={"help": "with momentum: factor at each milestone"})
+    lr_milestones: list[int] | None = field(default=None, metadata={"help": "epochs done; default: every one"})
+    label_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
+    noise_type: str | None = field(default=None, metadata={"help": "symmetric, asymmetric or instance, or of cifar10"})
+    noise_rate: float | None = field(default=None, metadata={"help": "share of labels to flip, with noise_type"})
+    noise_seed: int = field(default=0, metadata={"help": "seed of the flips"})
+    max_train_samples: int | None = field(default=None, metadata={"help": "random training rows, by --seed"})
+    max_test_samples: int | None = field(default=None, metadata={"help": "random test rows, by --seed"})
+    max_watched_samples: int = field(default=5000, metadata={"help": "training rows predicted each epoch, or 0"})
+
+
+def accuracy(prediction):
+    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+
+
+def build_model(arguments, classes):
+    auto, name, size = transformers.AutoModelForImageClassification, arguments.architecture, arguments.image_size
+    if pretrained := arguments.model_name_or_path:
+        return auto.from_pretrained(pretrained, num_labels=classes, ignore_mismatched_sizes=True)
+    small = {
+        "resnet": transformers.ResNetConfig(layer_type="basic", embedding_size=32, hidden_sizes=[32, 64, 128],
+                                            depths=[1, 1, 1]),
+        "vit": transformers.ViTConfig(image_size=size, patch_size=max(size // 8, 1), hidden_size=64,
+                                      num_hidden_layers=4, num_attention_heads=4, intermediate_size=128),
+        "preact_resnet18": PreActResNetConfig(),
+        "preact_resnet34": PreActResNetConfig(depths=[3, 4, 6, 3]),
+    }  # fmt: skip
+    config = small.get(name) or transformers.AutoConfig.from_pretrained(name)
+    config.num_labels = classes
+    return auto.from_config(config)
+
+
+def published_optimizer(trainer, arguments):
+    """SGD and the schedule of the papers: every weight decays, the learning rate falls after whole epochs."""
+    args = trainer.args
+    optimizer = torch.optim.SGD(trainer.model.parameters(), args.learning_rate, arguments.momentum,
+                                weight_decay=args.weight_decay, nesterov=arguments.nesterov)  # fmt: skip
+    if arguments.lr_gamma is None:
+        return optimizer, None  # the schedule is that of --lr_scheduler_type
+    epoch = math.ceil(len(trainer.get_train_dataloader()) / args.gradient_accumulation_steps)
+    milestones = [epoch * done for done in arguments.lr_milestones or range(1, math.ceil(args.num_train_epochs))]
+    return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, arguments.lr_gamma)
+
+
+def main() -> None:
+    parser = transformers.HfArgumentParser((Arguments, transformers.TrainingArguments))
+    parser.set_defaults(output_dir="output/robust_image", num_train_epochs=20, learning_rate=1e-3, save_strategy="no")
+    parser.set_defaults(per_device_train_batch_size=64, per_device_eval_batch_size=256, logging_strategy="epoch")
+    arguments, training = parse_with_recipe(parser)
+    method_args = keyword_arguments(arguments.method_args)
+    method = make_method(arguments.method, **method_args)
+
+    def choose(dataset, limit):
+        return dataset.select(np.sort(np.random.default_rng(training.seed).permutation(len(dataset))[:limit]))
+
+    with training.main_process_first(desc="data"):
+        data = load_noisy_dataset(arguments.dataset, **{name: getattr(arguments, name) for name in SOURCE})
+        data = data if "test" in data else data["train"].train_test_split(0.2, seed=training.seed)
+        train = choose(data["train"], arguments.max_train_samples)
+        test = choose(data["test"], arguments.max_test_samples)
+    splits = {"train": train, "test": test, "watched": choose(train, arguments.max_watched_samples)}
+
+    mean, std = SCALES.get(arguments.dataset, IMAGENET)
+    if arguments.model_name_or_path:
+        processor = transformers.AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
+        mean, std = processor.image_mean, processor.image_std
+    scale = {"size": arguments.image_size, "mean": mean, "std": std}
+    flip = 0.0 if arguments.dataset == "digits" else 0.5  # a mirrored 3 is no 3
+    augmented = AUGMENTATIONS[arguments.augmentation](**scale, flip=flip)
+    second_view = None
+    if method.second_view == "auto" and arguments.second_view == "augmix":
+        second_view = images.augmix(**scale)
+    elif method.second_view == "auto":
+        method.second_view = ShiftAndFlip(flip=flip)
+
+    def as_it_is(rows):
+        return images.ImageViews(rows, images.eval_transform(**scale))
+
+    # After each epoch the recorder keeps what the model says of the test rows and of the watched training rows.
+    transformers.set_seed(training.seed)
+    classes = train.features["label"].num_classes
+    views = images.ImageViews(train, augmented, second_view, seed=training.seed)
+    recorder = DynamicsRecorder({name: as_it_is(splits[name]) for name in ("test", "watched") if len(splits[name])})
+    trainer = NoisyTrainer(build_model(arguments, classes), training, train_dataset=views, method=method,
+                           callbacks=[recorder], compute_metrics=accuracy)  # fmt: skip
+    if arguments.momentum is not None:
+        trainer.optimizer, trainer.lr_scheduler = published_optimizer(trainer, arguments)
+    start, resume = time.perf_counter(), training.resume_from_checkpoint
+    trainer.train(resume_from_checkpoint=str(resume).lower() == "true" or resume)
+    seconds, output_dir = time.perf_counter() - start, Path(training.output_dir)
+
+    # Only here are true labels read, where there are any.
+    true = {name: np.array(rows["clean_label"]) for name, rows in splits.items() if "clean_label" in rows.features}
+    truthful = test.remove_columns("label").rename_column("clean_label", "label") if "test" in true else None
+    metrics = trainer.evaluate(as_it_is(truthful)) if truthful else {}
+    if not trainer.is_world_process_zero():
+        return
+    said = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}
+    results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes}
+    results |= {"method": arguments.method, "method_args": method_args, "citation": method.citation}
+    results |= score_epochs(said["test"], true.get("test"))  # the best epoch is told, it chooses nothing
+    # What else the method trains, such as a teacher: `eval_teacher_accuracy` of the trainer.
+    others = {name[5:-9]: value for name, value in metrics.items() if name.endswith("_accuracy") and name[5:-9]}
+    results |= {"test_accuracy_of_others": others, "selected_by": "last epoch; no true label was used"}
+    rate = float((np.array(train["label"]) != true["train"]).mean()) if "train" in true else None
+    results |= {"noise_type": arguments.noise_type, "noise_rate_asked": arguments.noise_rate, "noise_rate": rate}
+    if "train" in true and "watched" in said:
+        curves = memorisation(said["watched"].mean(1), np.array(splits["watched"]["label"]), true["watched"])
+        by_epoch, tested = curves.as_lists(), results["test_accuracy_by_epoch"]
+        results["watched"] = {"rows": len(splits["watched"]), **by_epoch}
+        results |= {f"{name}_last": values[-1] for name, values in by_epoch.items()}
+        memorisation_curve(curves.memorised, curves.corrected, curves.learned, output_dir / "memorisation.png",
+                           test_accuracy=tested and np.array(tested))  # fmt: skip
+    results |= {"epochs": trainer.state.epoch, "learning_rate": training.learning_rate, "seconds": seconds}
+    results |= {"seed": training.seed, "noise_seed": arguments.noise_seed, "device": str(training.device)}
+    results |= {"versions": {name: version(name) for name in PACKAGES}, "arguments": vars(arguments)}
+    write_atomically(output_dir / "results.json", json.dumps(results, indent=2).encode())
+    print(*(f"{name:24}{value:.4f}" for name, value in results.items() if isinstance(value, float)), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
