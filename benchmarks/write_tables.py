@@ -1,4 +1,4 @@
-"""Puts the figures of benchmarks/results into README.md, docs/dygen.md and model_cards/.
+"""Puts the figures of benchmarks/results into README.md, docs/ and model_cards/.
 
 python benchmarks/write_tables.py
 """
@@ -101,6 +101,54 @@ def speed(stage2: dict, recorder: dict) -> str:
     return table(["ratio, each measured in one run", ""], rows)
 
 
+def robust(data: dict) -> str:
+    settings = list(data["rows"])
+    methods = list(dict.fromkeys(name for columns in data["rows"].values() for name in columns))
+
+    def cell(setting: str, method: str) -> str:
+        if method not in data["rows"][setting]:
+            return ""
+        values = data["rows"][setting][method]["seeds"]["test_accuracy_last"]
+        spread = f" ± {percent(np.std(values, ddof=1))}" if len(values) > 1 else f" ({len(values)} seed)"
+        return percent(np.mean(values)) + spread
+
+    rows = [[method, *(cell(setting, method) for setting in settings)] for method in methods]
+    noise = [percent(np.mean(data["rows"][setting]["cross_entropy"]["noise_rate"])) for setting in settings]
+    header = ["test accuracy, %", *(f"{name}, {rate} % wrong" for name, rate in zip(settings, noise, strict=True))]
+    arguments = [f"`{name}` with `{' '.join(words)}`" for name, words in data["method_args"].items()]
+    told = f"`{data['command']}`; {data['protocol']}; {', '.join(arguments)}."
+    return table(header, rows) + "\n\n" + told
+
+
+def best_robust(data: dict) -> str:
+    """Cross-entropy and the three methods that every setting was asked of."""
+    names = {"cross_entropy": "cross-entropy", "dal": "DAL", "nrd": "NRD", "nct": "NCT"}
+    rows = [
+        [setting, *(percent(np.mean(columns[name]["seeds"]["test_accuracy_last"])) for name in names)]
+        for setting, columns in data["rows"].items()
+    ]
+    return table(["test accuracy, %, last epoch", *names.values()], rows)
+
+
+def step_cost(data: dict) -> str:
+    kinds = list(next(iter(data["methods"].values())))
+    rows = [
+        [method] + [f"{cells[kind][key]:.2f}" for kind in kinds for key in ("ratio", "peak_ratio")]
+        for method, cells in data["methods"].items()
+    ]
+    header = ["ratio", *(f"{kind}: {what}" for kind in kinds for what in ("time", "peak memory"))]
+    return table(header, rows) + f"\n\n`{data['command']}` on {data['device']}, {data['threads']} thread(s)."
+
+
+def text_views(data: dict) -> str:
+    names = list(next(iter(data["rows"].values())))
+    rows = [
+        [setting, *(f"{percent(np.mean(columns[name]))} ± {percent(np.std(columns[name], ddof=1))}" for name in names)]
+        for setting, columns in data["rows"].items()
+    ]
+    return table(["test accuracy, %", *names], rows) + f"\n\n`{data['command']}`; {data['protocol']}."
+
+
 def fill(path: Path, blocks: dict[str, str]) -> str:
     text = path.read_text()
     for name, content in blocks.items():
@@ -122,9 +170,15 @@ def documents() -> dict[Path, str]:
         "auroc": auroc(priors),
         "reach": reach(priors),
         "speed": speed(load("stage2_speed"), load("recorder_cost")),
+        "robust_cifar10": robust(load("robust_cifar10")),
+        "robust_digits": robust(load("robust_digits")),
+        "robust": best_robust(load("robust_cifar10")),
+        "step_cost": step_cost(load("step_cost")),
+        "text_views": text_views(load("text_views")),
         "command": f"`{text['command']}`; {text['protocol']}; {versions}",
     }
-    paths = [ROOT / "README.md", ROOT / "docs" / "dygen.md", ROOT / "model_cards" / "dygen-minilm.md"]
+    paths = [ROOT / "README.md", ROOT / "model_cards" / "dygen-minilm.md"]
+    paths += [ROOT / "docs" / name for name in ("dygen.md", "benchmarks.md", "methods/nrd.md")]
     return {path: fill(path, blocks) for path in paths}
 
 

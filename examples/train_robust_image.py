@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 from scipy.special import softmax
+from torchvision.transforms import v2
 
 from hf_noisy import DynamicsRecorder, NoisyTrainer, load_noisy_dataset
 from hf_noisy.data import cifar10, images
@@ -29,10 +30,11 @@ from hf_noisy.reports import memorisation_curve, score_epochs
 
 PACKAGES = ("hf-noisy", "torch", "torchvision", "transformers", "datasets", "accelerate")
 SOURCE = ("noise_type", "noise_rate", "noise_seed", "label_column")
+TRAINING = ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "weight_decay", "lr_scheduler_type",
+            "warmup_steps", "max_grad_norm", "bf16", "fp16")  # fmt: skip
 SCALES = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
+VIEWS = ["none", "standard", "nrd_student", "augmix", "resized_crop", "augmix_crop"]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-AUGMENTATIONS = {"none": lambda flip, **scale: images.eval_transform(**scale),
-                 "standard": images.standard_transform, "nrd_student": images.nrd_student}  # fmt: skip
 
 
 @dataclass
@@ -44,9 +46,8 @@ class Arguments:
     architecture: str = field(default="resnet", metadata={"help": "from scratch: resnet or vit (both small), "
         "preact_resnet18, preact_resnet34, or a model of which only the configuration is taken"})  # fmt: skip
     image_size: int = field(default=32, metadata={"help": "height and width in pixels"})
-    augmentation: str = field(default="standard", metadata={"help": "of training", "choices": [*AUGMENTATIONS]})
-    second_view: str = field(default="augmix", metadata={"help": "for methods that want one; auto: shifted images",
-                                                         "choices": ["augmix", "auto"]})  # fmt: skip
+    augmentation: str = field(default="standard", metadata={"help": "of training", "choices": VIEWS})
+    second_view: str = field(default="augmix", metadata={"help": "if the method has one", "choices": [*VIEWS, "auto"]})
     momentum: float | None = field(default=None, metadata={"help": "SGD, all weights decay; default: see --optim"})
     nesterov: bool = field(default=False, metadata={"help": "with momentum"})
     lr_gamma: float | None = field(default=None, metadata={"help": "with momentum: factor at each milestone"})
@@ -79,6 +80,19 @@ def build_model(arguments, classes):
     config = small.get(name) or transformers.AutoConfig.from_pretrained(name)
     config.num_labels = classes
     return auto.from_config(config)
+
+
+def make_view(name, size, mean, std, flip):
+    crop = [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(flip)]
+    scale = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+    return {
+        "none": images.eval_transform(size, mean, std),
+        "standard": images.standard_transform(size, mean, std, flip=flip),
+        "nrd_student": images.nrd_student(size, mean, std, flip=flip),
+        "augmix": images.augmix(size, mean, std),
+        "resized_crop": v2.Compose([*crop, v2.ColorJitter(0.4, 0.4, 0.4, 0.2), *scale]),
+        "augmix_crop": v2.Compose([v2.AugMix(), *crop, *scale]),
+    }[name]
 
 
 def published_optimizer(trainer, arguments):
@@ -115,22 +129,20 @@ def main() -> None:
     if arguments.model_name_or_path:
         processor = transformers.AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
         mean, std = processor.image_mean, processor.image_std
-    scale = {"size": arguments.image_size, "mean": mean, "std": std}
     flip = 0.0 if arguments.dataset == "digits" else 0.5  # a mirrored 3 is no 3
-    augmented = AUGMENTATIONS[arguments.augmentation](**scale, flip=flip)
-    second_view = None
-    if method.second_view == "auto" and arguments.second_view == "augmix":
-        second_view = images.augmix(**scale)
-    elif method.second_view == "auto":
+    look, second = {"size": arguments.image_size, "mean": mean, "std": std, "flip": flip}, None
+    if method.second_view and arguments.second_view == "auto":
         method.second_view = ShiftAndFlip(flip=flip)
+    elif method.second_view:
+        second = make_view(arguments.second_view, **look)
 
     def as_it_is(rows):
-        return images.ImageViews(rows, images.eval_transform(**scale))
+        return images.ImageViews(rows, make_view("none", **look))
 
     # After each epoch the recorder keeps what the model says of the test rows and of the watched training rows.
     transformers.set_seed(training.seed)
     classes = train.features["label"].num_classes
-    views = images.ImageViews(train, augmented, second_view, seed=training.seed)
+    views = images.ImageViews(train, make_view(arguments.augmentation, **look), second, seed=training.seed)
     recorder = DynamicsRecorder({name: as_it_is(splits[name]) for name in ("test", "watched") if len(splits[name])})
     trainer = NoisyTrainer(build_model(arguments, classes), training, train_dataset=views, method=method,
                            callbacks=[recorder], compute_metrics=accuracy)  # fmt: skip
@@ -140,30 +152,32 @@ def main() -> None:
     trainer.train(resume_from_checkpoint=str(resume).lower() == "true" or resume)
     seconds, output_dir = time.perf_counter() - start, Path(training.output_dir)
 
-    # Only here are true labels read, where there are any.
-    true = {name: np.array(rows["clean_label"]) for name, rows in splits.items() if "clean_label" in rows.features}
-    truthful = test.remove_columns("label").rename_column("clean_label", "label") if "test" in true else None
-    metrics = trainer.evaluate(as_it_is(truthful)) if truthful else {}
+    # Only here are true labels read, where there are any. The best epoch is told, it chooses nothing.
+    known = {name: "clean_label" in rows.features for name, rows in splits.items()}
+    labelled = test.remove_columns("label").rename_column("clean_label", "label") if known["test"] else test
+    metrics = trainer.evaluate(as_it_is(labelled))
     if not trainer.is_world_process_zero():
         return
     said = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}
     results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes}
     results |= {"method": arguments.method, "method_args": method_args, "citation": method.citation}
-    results |= score_epochs(said["test"], true.get("test"))  # the best epoch is told, it chooses nothing
+    results |= score_epochs(said["test"], np.array(labelled["label"]))
     # What else the method trains, such as a teacher: `eval_teacher_accuracy` of the trainer.
     others = {name[5:-9]: value for name, value in metrics.items() if name.endswith("_accuracy") and name[5:-9]}
-    results |= {"test_accuracy_of_others": others, "selected_by": "last epoch; no true label was used"}
-    rate = float((np.array(train["label"]) != true["train"]).mean()) if "train" in true else None
-    results |= {"noise_type": arguments.noise_type, "noise_rate_asked": arguments.noise_rate, "noise_rate": rate}
-    if "train" in true and "watched" in said:
-        curves = memorisation(said["watched"].mean(1), np.array(splits["watched"]["label"]), true["watched"])
-        by_epoch, tested = curves.as_lists(), results["test_accuracy_by_epoch"]
-        results["watched"] = {"rows": len(splits["watched"]), **by_epoch}
-        results |= {f"{name}_last": values[-1] for name, values in by_epoch.items()}
+    results |= {"test_accuracy_of_others": others, "test_labels": "true" if known["test"] else "given"}
+    results |= {"selected_by": "last epoch; no true label was used", "noise_type": arguments.noise_type}
+    rate = float((np.array(train["label"]) != np.array(train["clean_label"])).mean()) if known["train"] else None
+    results |= {"noise_rate_asked": arguments.noise_rate, "noise_rate": rate}
+    if known["train"] and "watched" in said:
+        given, true = (np.array(splits["watched"][column]) for column in ("label", "clean_label"))
+        curves = memorisation(said["watched"].mean(1), given, true)
+        results["watched"] = {"rows": len(given), **curves.as_lists()}
+        results |= {f"{name}_last": values[-1] for name, values in curves.as_lists().items()}
         memorisation_curve(curves.memorised, curves.corrected, curves.learned, output_dir / "memorisation.png",
-                           test_accuracy=tested and np.array(tested))  # fmt: skip
+                           test_accuracy=np.array(results["test_accuracy_by_epoch"]))  # fmt: skip
     results |= {"epochs": trainer.state.epoch, "learning_rate": training.learning_rate, "seconds": seconds}
     results |= {"seed": training.seed, "noise_seed": arguments.noise_seed, "device": str(training.device)}
+    results |= {"training": {name: value for name, value in training.to_sanitized_dict().items() if name in TRAINING}}
     results |= {"versions": {name: version(name) for name in PACKAGES}, "arguments": vars(arguments)}
     write_atomically(output_dir / "results.json", json.dumps(results, indent=2).encode())
     print(*(f"{name:24}{value:.4f}" for name, value in results.items() if isinstance(value, float)), sep="\n")

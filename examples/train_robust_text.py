@@ -24,6 +24,8 @@ from hf_noisy.reports import memorisation_curve, score_epochs
 
 PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate")
 SOURCE = ("noise_type", "noise_rate", "noise_seed", "text_column", "label_column")
+TRAINING = ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "weight_decay", "lr_scheduler_type",
+            "warmup_steps", "max_grad_norm", "bf16", "fp16")  # fmt: skip
 
 
 @dataclass
@@ -81,30 +83,32 @@ def main() -> None:
     trainer.train(resume_from_checkpoint=str(resume).lower() == "true" or resume)
     seconds, output_dir = time.perf_counter() - start, Path(training.output_dir)
 
-    # Only here are true labels read, where there are any.
-    true = {name: np.array(rows["clean_label"]) for name, rows in splits.items() if "clean_label" in rows.features}
-    truthful = test.remove_columns("label").rename_column("clean_label", "label") if "test" in true else None
-    metrics = trainer.evaluate(truthful) if truthful else {}
+    # Only here are true labels read, where there are any. The best epoch is told, it chooses nothing.
+    known = {name: "clean_label" in rows.features for name, rows in splits.items()}
+    labelled = test.remove_columns("label").rename_column("clean_label", "label") if known["test"] else test
+    metrics = trainer.evaluate(labelled)
     if not trainer.is_world_process_zero():
         return
     said = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}
     results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes}
     results |= {"method": arguments.method, "method_args": method_args, "citation": method.citation}
-    results |= score_epochs(said["test"], true.get("test"))  # the best epoch is told, it chooses nothing
+    results |= score_epochs(said["test"], np.array(labelled["label"]))
     # What else the method trains, such as a teacher: `eval_teacher_accuracy` of the trainer.
     others = {name[5:-9]: value for name, value in metrics.items() if name.endswith("_accuracy") and name[5:-9]}
-    results |= {"test_accuracy_of_others": others, "selected_by": "last epoch; no true label was used"}
-    rate = float((np.array(train["label"]) != true["train"]).mean()) if "train" in true else None
-    results |= {"noise_type": arguments.noise_type, "noise_rate_asked": arguments.noise_rate, "noise_rate": rate}
-    if "train" in true and "watched" in said:
-        curves = memorisation(said["watched"].mean(1), np.array(splits["watched"]["label"]), true["watched"])
-        by_epoch, tested = curves.as_lists(), results["test_accuracy_by_epoch"]
-        results["watched"] = {"rows": len(splits["watched"]), **by_epoch}
-        results |= {f"{name}_last": values[-1] for name, values in by_epoch.items()}
+    results |= {"test_accuracy_of_others": others, "test_labels": "true" if known["test"] else "given"}
+    results |= {"selected_by": "last epoch; no true label was used", "noise_type": arguments.noise_type}
+    rate = float((np.array(train["label"]) != np.array(train["clean_label"])).mean()) if known["train"] else None
+    results |= {"noise_rate_asked": arguments.noise_rate, "noise_rate": rate}
+    if known["train"] and "watched" in said:
+        given, true = (np.array(splits["watched"][column]) for column in ("label", "clean_label"))
+        curves = memorisation(said["watched"].mean(1), given, true)
+        results["watched"] = {"rows": len(given), **curves.as_lists()}
+        results |= {f"{name}_last": values[-1] for name, values in curves.as_lists().items()}
         memorisation_curve(curves.memorised, curves.corrected, curves.learned, output_dir / "memorisation.png",
-                           test_accuracy=tested and np.array(tested))  # fmt: skip
+                           test_accuracy=np.array(results["test_accuracy_by_epoch"]))  # fmt: skip
     results |= {"epochs": trainer.state.epoch, "learning_rate": training.learning_rate, "seconds": seconds}
     results |= {"seed": training.seed, "noise_seed": arguments.noise_seed, "device": str(training.device)}
+    results |= {"training": {name: value for name, value in training.to_sanitized_dict().items() if name in TRAINING}}
     results |= {"versions": {name: version(name) for name in PACKAGES}, "arguments": vars(arguments)}
     write_atomically(output_dir / "results.json", json.dumps(results, indent=2).encode())
     print(*(f"{name:24}{value:.4f}" for name, value in results.items() if isinstance(value, float)), sep="\n")

@@ -136,8 +136,8 @@ def test_real_files_have_the_published_rows_and_noise(data_dir):
 
 
 def test_the_stated_mean_and_deviation_are_those_of_the_images(data_dir):
-    rows = load_cifar10(data_dir)["train"].select(range(3000))
+    rows = load_cifar10(data_dir)["train"].select(range(1000))
     views = ImageViews(rows, eval_transform(32, MEAN, STD))
-    pixels = np.stack([row["pixel_values"].numpy() for row in views.__getitems__(range(3000))])
-    np.testing.assert_allclose(pixels.mean((0, 2, 3)), 0, atol=0.03)
-    np.testing.assert_allclose(pixels.std((0, 2, 3)), 1, atol=0.03)
+    pixels = np.stack([row["pixel_values"].numpy() for row in views.__getitems__(range(1000))])
+    np.testing.assert_allclose(pixels.mean((0, 2, 3)), 0, atol=0.05)
+    np.testing.assert_allclose(pixels.std((0, 2, 3)), 1, atol=0.05)
