@@ -143,7 +143,8 @@ def print_peak(kind: str, method: str | None, arguments: Arguments) -> None:
 
 
 def peak(kind: str, method: str | None, arguments: Arguments) -> int:
-    command = [sys.executable, __file__, "--memory", f"{kind}:{method or ''}", "--batch_size", str(arguments.batch_size)]
+    options = ["--memory", f"{kind}:{method or ''}", "--batch_size", str(arguments.batch_size)]
+    command = [sys.executable, __file__, *options]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 

@@ -16,6 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from hf_noisy.columns import INDEX, LABELS, SECOND_VIEW
 from hf_noisy.data.checks import check_labels, check_values
 from hf_noisy.data.indexed import IndexedDataset
+from hf_noisy.data.views import TwoViews, default_view
 from hf_noisy.losses.base import Loss, at_least_float32
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.methods import Batch, LossMethod, Method, as_method
@@ -95,7 +96,7 @@ class NoisyTrainer(Trainer):
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """The model that `model_init` makes, with the branches that the method needs."""
-        return self._branched(super().call_model_init(trial), self.args)  # type: ignore[no-untyped-call,return-value]
+        return self._branched(super().call_model_init(trial), self.args)  # type: ignore[return-value]
 
     def _branched(self, model: nn.Module | None, args: TrainingArguments | None) -> nn.Module | None:
         return with_branches(model, self.method.num_branches, type(self.method).__name__, args.seed if args else 42)
@@ -107,9 +108,8 @@ class NoisyTrainer(Trainer):
             return super().get_train_dataloader()
         collator, self._views = self.data_collator, [dataset]
         if (view := self.method.second_view) is not None:
-            from hf_noisy.data.views import TwoViews, default_view
-
-            view = default_view(dataset[0], self.processing_class) if view == "auto" else view
+            row = dataset[0]  # type: ignore[index]
+            view = default_view(row, self.processing_class) if view == "auto" else view
             self.data_collator = TwoViews(collator, view, seed=self.args.seed)
             self._views.append(self.data_collator)
         try:
@@ -182,8 +182,8 @@ class NoisyTrainer(Trainer):
         step = self.method(model, batch)
         if step.losses.shape != labels.shape[:1]:
             raise ValueError(
-                f"method must return one loss a row, {tuple(labels.shape[:1])}, got {tuple(step.losses.shape)}; leave the "
-                "mean to the trainer"
+                f"method must return one loss a row, {tuple(labels.shape[:1])}, got {tuple(step.losses.shape)}; leave "
+                "the mean to the trainer"
             )
         for name, value in step.metrics.items():
             total, calls = self._method_metrics.get(name, (0.0, 0))

@@ -91,11 +91,12 @@ class ImageViews(Dataset[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         rows = np.array([range(len(self))[int(index)] for index in indices], dtype=np.int64)
         draws = uniforms(self.seed, stream="image_views", index=rows, size=2, epoch=int(self._epoch))
+        # Read at once, which is far cheaper for Arrow tables; and a copy, which a transform may change.
+        images = map(_pixels, self._images[rows][self._column]) if self._pixels is None else self._pixels[rows]
         with torch.random.fork_rng(devices=[]):
-            return [self._row(row, numbers) for row, numbers in zip(rows.tolist(), draws.tolist(), strict=True)]
+            return [self._row(*parts) for parts in zip(rows.tolist(), images, draws.tolist(), strict=True)]
 
-    def _row(self, row: int, numbers: list[float]) -> dict[str, Any]:
-        image = _pixels(self._images[row][self._column]) if self._pixels is None else self._pixels[row]
+    def _row(self, row: int, image: UInt8[Tensor, "3 height width"], numbers: list[float]) -> dict[str, Any]:
         views: dict[str, Any] = {}
         for (name, transform), number in zip(self._transforms.items(), numbers, strict=False):
             # Not torch.manual_seed, which would seed the accelerator too.

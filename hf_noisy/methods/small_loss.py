@@ -95,7 +95,7 @@ class SmallLoss(nn.Module):
         ramp = min(batch.epoch / self._ramp(batch.num_epochs), 1.0)
         if self.forget_rate is None and batch.epoch != self._last_epoch:
             self._update_estimate(batch, num_classes)
-        rate = self.estimate if self.forget_rate is None else torch.full_like(self.estimate, self.forget_rate)
+        rate = self.estimate.clone() if self.forget_rate is None else torch.full_like(self.estimate, self.forget_rate)
         share = 1.0 - rate * ramp
         if self._threshold is None:
             self._threshold = self._quantile(share)

@@ -34,8 +34,8 @@ CLASSES = 3
 WORDS = 30
 STEPS_AN_EPOCH = 3  # of 21 rows in batches of 8: the last one is incomplete
 
-# How to make each method, and the kinds of model it trains. Schedules are set so that every part of the loss takes part
-# within a few epochs: warm-ups end after the first step, selection and varied labels begin in the second epoch.
+# How to make each method, and the kinds of model it trains. Schedules are set so that every part of the loss takes
+# part within a few epochs: warm-ups end after the first step, selection and varied labels begin in the second epoch.
 _ONE = ("plain", "vit")
 _TWO = ("branches", "lora", "vit-branches")
 METHODS: dict[str, tuple[Callable[[], Method | Loss], tuple[str, ...]]] = {

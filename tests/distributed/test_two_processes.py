@@ -53,7 +53,7 @@ def test_parameters_and_logs_are_those_of_one_process(name, launched, tmp_path):
     alone = worker.results(name, tmp_path, 1)
     assert gap(alone, first, "model.") < TOLERANCE
     assert gap(alone, first, "log.") < 1e-5
-    assert ("log.disagreement" in alone) == name.startswith("coregularization")
+    assert ("log.disagreement" in alone) == name.startswith(("coregularization", "jocor"))
 
 
 def test_a_wrong_scale_is_caught(launched, tmp_path):

@@ -73,11 +73,11 @@ class Spy(Method):
     def __init__(self) -> None:
         super().__init__()
         self.batches: list[Batch] = []
-        self.setups: list[bool] = []
+        self.setups: list[tuple[bool, int | None]] = []
         self.steps = 0
 
-    def setup(self, model: nn.Module, accelerator: Any) -> None:
-        self.setups.append(accelerator is not None)
+    def setup(self, model: nn.Module, accelerator: Any, num_rows: int | None = None) -> None:
+        self.setups.append((accelerator is not None, num_rows))
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         self.batches.append(batch)
@@ -160,11 +160,6 @@ def test_second_loss_is_refused(tmp_path):
         make_trainer(tmp_path, trainer={"compute_loss_func": lambda *given, **more: None})
 
 
-def test_method_of_branches_on_an_unbranched_model_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="needs a model with at least 2 branches"):
-        make_trainer(tmp_path, "coregularization", "plain")
-
-
 def test_label_smoothing_belongs_to_cross_entropy_alone(tmp_path):
     with pytest.raises(ValueError, match=r"label_smoothing_factor=0\.1 and the method both define the targets"):
         make_trainer(tmp_path, "coregularization", "branches", label_smoothing_factor=0.1)
@@ -195,7 +190,7 @@ def test_batches_carry_rows_progress_and_epoch(tmp_path):
     spy = Spy()
     trainer = run(tmp_path, spy, rows=rows, per_device_train_batch_size=4, gradient_accumulation_steps=2)
     assert spy.steps == trainer.state.global_step == 6
-    assert spy.setups == [False, True]
+    assert spy.setups == [(False, None), (True, 21)]
     assert all(set(batch.inputs) == {"input_ids", "attention_mask"} for batch in spy.batches)
     for batch in spy.batches:
         chosen = rows.select(batch.index.tolist())

@@ -117,6 +117,14 @@ def test_a_cache_changes_nothing(preset, monkeypatch):
     assert ImageViews(rows(), cache=True)._pixels is not None
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_transform_may_write_into_its_image(cache):
+    views = ImageViews(rows(), lambda image: image.zero_(), cache=cache)
+    assert (views[3]["pixel_values"] == 0).all()
+    views._transforms["pixel_values"] = torch.clone
+    assert (views[3]["pixel_values"].permute(1, 2, 0).numpy() == PIXELS[3]).all()
+
+
 def test_images_of_two_sizes_are_read_when_needed():
     images = [Image.new("RGB", (8, 6)), Image.new("RGB", (6, 8))]
     views = ImageViews(rows(images), eval_transform(4, MEAN, STD))

@@ -64,7 +64,9 @@ def test_targets_are_a_running_average_that_sums_to_one_in_the_end():
     targets, logits = torch.zeros(5, 3).double(), random_logits()
     for count in range(1, 40):
         targets = elr_targets(targets, logits, 0.7)
-        torch.testing.assert_close(targets.sum(-1), torch.full((5,), 1 - 0.7**count, dtype=torch.float64), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            targets.sum(-1), torch.full((5,), 1 - 0.7**count, dtype=torch.float64), rtol=0, atol=1e-12
+        )
     torch.testing.assert_close(targets, logits.softmax(-1), rtol=0, atol=1e-5)
 
 

@@ -62,7 +62,13 @@ def order(epoch: int) -> Tensor:
 
 
 def train(
-    method: Method, model: nn.Module, epochs: range, num_epochs: int = 4, batch: int = 6, parts: int = 1, lr: float = 0.5
+    method: Method,
+    model: nn.Module,
+    epochs: range,
+    num_epochs: int = 4,
+    batch: int = 6,
+    parts: int = 1,
+    lr: float = 0.5,
 ) -> list[Tensor]:
     """Steps of gradient descent on the mean of the row losses, each batch in `parts`; the losses of every step."""
     labels, optimizer, found = given_labels(), torch.optim.SGD(model.parameters(), lr=lr), []

@@ -5,7 +5,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_noisy.losses import CrossEntropy
 from hf_noisy.losses.base import Loss, at_least_float32
-from hf_noisy.methods import METHODS, Batch, CoRegularization, LossMethod, Method, as_method
+from hf_noisy.methods import METHODS, Batch, CoRegularization, LossMethod, Method, as_method, list_methods, make_method
 from hf_noisy.methods.base import class_logits
 
 LABELS = torch.tensor([0, 2])
@@ -23,7 +23,7 @@ class Fixed(nn.Module):
 
 
 def batch(progress: float = 0.5) -> Batch:
-    return Batch({}, LABELS, torch.arange(2), progress, 0)
+    return Batch({}, LABELS, torch.arange(2), progress, epoch=1, num_epochs=4)
 
 
 def test_every_name_makes_a_method():
@@ -41,9 +41,21 @@ def test_a_method_is_kept_and_a_loss_is_lifted():
 
 def test_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(
-        ValueError, match="method 'dyngen' is not known; choose one of coregularization, cross_entropy"
+        ValueError, match="method 'dyngen' is not known; choose one of bootstrap, co_teaching, coregularization"
     ):
         as_method("dyngen")
+
+
+def test_arguments_of_a_named_method_are_checked():
+    assert make_method("nrd", weights=(0.1, 0.8, 0.1)).weights == (0.1, 0.8, 0.1)
+    with pytest.raises(ValueError, match="method 'gce' has no argument p; it takes q"):
+        make_method("gce", p=0.7)
+    with pytest.raises(ValueError, match="q must be"):
+        make_method("gce", q=0.0)
+
+
+def test_every_method_but_the_baseline_is_cited():
+    assert sorted(name for name, citation in list_methods().items() if not citation) == ["cross_entropy"]
 
 
 @pytest.mark.parametrize("value", [None, 3, nn.Linear(2, 2), nn.CrossEntropyLoss()])
@@ -61,8 +73,8 @@ def test_lifted_loss_gets_logits_labels_and_progress():
 
     logits = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     method = as_method(Progress())
-    step = method(Fixed(logits), batch(0.25))
-    assert step.losses.tolist() == [1.25, 6.25]
+    step = method(Fixed(logits), batch(0.4))
+    assert step.losses.tolist() == [1.25, 6.25]  # the second of four epochs, whatever step of it
     assert step.outputs.logits is logits
     assert step.metrics == {}
     assert method.citation == "A paper."

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from hf_noisy.methods import Batch, CoRegularization
-from tests.contract.runs import bert, make_model
+from tests.contract.runs import make_model
 
 PROBABILITIES = [[[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], [[0.5, 0.25, 0.25], [0.3, 0.3, 0.4]]]  # [branch, row, class]
 LABELS = [0, 2]
@@ -73,9 +73,3 @@ def test_metrics_are_the_two_terms_detached():
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         CoRegularization(**settings)
-
-
-def test_a_model_without_branches_is_refused():
-    with pytest.raises(ValueError, match="needs a model with at least 2 branches, got BertForSequenceClassification"):
-        CoRegularization().setup(bert(), None)
-    CoRegularization().setup(make_model("lora"), None)

@@ -222,6 +222,8 @@ def test_bad_settings_are_refused(settings, message):
 
 
 def test_a_model_without_two_networks_is_refused():
-    with pytest.raises(ValueError, match="method NCT trains exactly 2 networks, got BertForSequenceClassification with 1"):
+    with pytest.raises(
+        ValueError, match="method NCT trains exactly 2 networks, got BertForSequenceClassification with 1"
+    ):
         NCT().setup(bert(), None)
     NCT().setup(make_model("lora"), None)
