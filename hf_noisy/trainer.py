@@ -174,6 +174,11 @@ class NoisyTrainer(Trainer):
             )
         if not self._labels_checked:
             check_values(labels.cpu().numpy(), num_classes(self.model), self.method.soft_labels)
+        if index is None and self.method.needs_rows:
+            raise ValueError(
+                f"data_collator must keep the column '{INDEX}' for method {type(self.method).__name__}, which knows "
+                f"each row by its number, got a batch with {', '.join(sorted(inputs))}; pass numbers on as they are"
+            )
         if index is None:
             index = torch.full(labels.shape[:1], -1, device=labels.device)
         progress = min(self.state.global_step / max(self.state.max_steps, 1), 1.0)

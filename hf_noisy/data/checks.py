@@ -38,12 +38,9 @@ def check_labels(dataset: Any, num_classes: int, soft_labels: bool = False) -> b
         raise ValueError(
             f"model has {num_classes} class, but at least 2 are needed; load it with num_labels=2 or more"
         )
-    column = label_column(dataset)
-    # What a lazy transform makes of a row is not known before the row is read.
-    if column is None or getattr(dataset, "format", {}).get("type") == "custom":
+    labels = _stored_labels(dataset)
+    if labels is None:
         return False
-    # `with_format` rather than the dataset's own transform: only the label column is wanted, and as it is stored.
-    labels = np.asarray(dataset.with_format(None)[column][:])
     check_values(labels, num_classes, soft_labels)
     present = np.unique(labels) if labels.ndim == 1 else np.flatnonzero(labels.sum(0))
     empty = sorted(set(range(num_classes)) - set(present.tolist()))
@@ -51,6 +48,18 @@ def check_labels(dataset: Any, num_classes: int, soft_labels: bool = False) -> b
         missing = ", ".join(map(str, empty))
         warnings.warn(f"no training row has label {missing}; these classes cannot be learned", stacklevel=2)
     return True
+
+
+def _stored_labels(dataset: Any) -> Shaped[np.ndarray, "..."] | None:
+    if isinstance(getattr(dataset, "labels", None), np.ndarray):  # views of images know theirs
+        labels: np.ndarray = dataset.labels
+        return labels
+    column = label_column(dataset)
+    # What a lazy transform makes of a row is not known before the row is read.
+    if column is None or getattr(dataset, "format", {}).get("type") == "custom":
+        return None
+    # `with_format` rather than the dataset's own transform: only the label column is wanted, and as it is stored.
+    return np.asarray(dataset.with_format(None)[column][:])
 
 
 def check_values(labels: Shaped[np.ndarray, "..."], num_classes: int, soft_labels: bool = False) -> None:

@@ -2,12 +2,15 @@
 
 from hf_noisy.models.branches import BranchedConfig, BranchedModel, BranchedOutput, mean_log_probability
 from hf_noisy.models.features import HeadInputs, find_heads, num_classes
+from hf_noisy.models.preact_resnet import PreActResNetConfig, PreActResNetForImageClassification
 
 __all__ = [
     "BranchedConfig",
     "BranchedModel",
     "BranchedOutput",
     "HeadInputs",
+    "PreActResNetConfig",
+    "PreActResNetForImageClassification",
     "find_heads",
     "mean_log_probability",
     "num_classes",
