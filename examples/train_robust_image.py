@@ -79,7 +79,8 @@ def build_model(arguments, classes):
     }  # fmt: skip
     config = small.get(name) or transformers.AutoConfig.from_pretrained(name)
     config.num_labels = classes
-    return auto.from_config(config)
+    # The order of memory in which convolutions are fastest.
+    return auto.from_config(config).to(memory_format=torch.channels_last)
 
 
 def make_view(name, size, mean, std, flip):

@@ -32,7 +32,7 @@ class NCT(TwoNetworks):
         steepness: `s`, at least 0 (the paper's `-beta`); the mimicry begins with `alpha_max * exp(-s)`.
         ramp: Share of the epochs after which `alpha_max` is reached, in `[0, 1]`.
         r_max: Largest rate of varied labels, in `[0, 1]`. The paper tunes it: 0.1 for clean labels, 0.3 for 20 % and
-            0.5 for 50 % symmetric noise on CIFAR-10. Where the noise is not known, 0.3 loses least.
+            0.5 for 50 % symmetric noise on CIFAR-10; 0.3 is the middle of these.
         r_min: Smallest rate, in `[0, r_max]`.
         warmup: `e_w`, epochs before the rate begins to grow.
         redraw_self: Whether the random class may be the given label again, as in the published code; the paper's
