@@ -34,7 +34,7 @@ REQUIRED = ("dal", "nrd", "nct")
 DATASETS = {
     "digits": {
         "arguments": ["--num_train_epochs", "20", "--learning_rate", "0.1", "--image_size", "16",
-                      "--per_device_train_batch_size", "64", "--second_view", "standard"],
+                      "--per_device_train_batch_size", "64"],
         "settings": {
             "clean": [],
             "symmetric 20 %": ["--noise_type", "symmetric", "--noise_rate", "0.2"],
@@ -44,7 +44,7 @@ DATASETS = {
     },
     "cifar10": {
         "arguments": ["--num_train_epochs", "25", "--learning_rate", "0.2", "--max_train_samples", "10000",
-                      "--max_test_samples", "4000", "--per_device_train_batch_size", "256", "--second_view", "auto"],
+                      "--max_test_samples", "4000", "--per_device_train_batch_size", "256"],
         "settings": {
             "clean": [],
             "symmetric 40 %": ["--noise_type", "symmetric", "--noise_rate", "0.4"],
@@ -54,7 +54,7 @@ DATASETS = {
     },
 }  # fmt: skip
 SHARED = ["--weight_decay", "5e-4", "--lr_scheduler_type", "cosine", "--save_strategy", "no",
-          "--augmentation", "none", "--momentum", "0.9", "--nesterov", "true",
+          "--augmentation", "none", "--second_view", "auto", "--momentum", "0.9", "--nesterov", "true",
           "--per_device_eval_batch_size", "500", "--max_watched_samples", "0", "--disable_tqdm", "true"]  # fmt: skip
 # Table 5 of NRD copies its learning rates from GJS, whose loss is scaled: with few epochs that matters.
 METHOD_ARGS = {"nrd": ["scale=true"]}
@@ -77,22 +77,27 @@ def cell_folder(arguments: Arguments, setting: str, method: str, seed: int) -> P
     return Path(arguments.work_dir) / arguments.dataset / name / method / str(seed)
 
 
-def run(cell: tuple[str, str, int], arguments: Arguments) -> dict:
-    setting, method, seed = cell
-    folder = cell_folder(arguments, setting, method, seed)
-    finished = folder / "results.json"
-    if not finished.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        shared = DATASETS[arguments.dataset]
-        words = ["--dataset", arguments.dataset, "--method", method, "--output_dir", str(folder), "--seed", str(seed),
-                 "--noise_seed", str(seed), "--bf16", str(arguments.bf16), "--use_cpu",
-                 str(not torch.cuda.is_available()), *SHARED, *shared["arguments"],
-                 *shared["settings"][setting]]  # fmt: skip
-        words += ["--method_args", *METHOD_ARGS[method]] if method in METHOD_ARGS else []
-        sys.argv = [str(EXAMPLE), *words]
-        with open(folder / "log.txt", "w") as log, redirect_stdout(log), redirect_stderr(log):
-            runpy.run_path(str(EXAMPLE), run_name="__main__")
-    return json.loads(finished.read_text())
+def words_of(setting: str, method: str, seed: int, arguments: Arguments) -> list[str]:
+    """The command line of a cell, but for its folder."""
+    shared = DATASETS[arguments.dataset]
+    words = ["--dataset", arguments.dataset, "--method", method, "--seed", str(seed), "--noise_seed", str(seed),
+             "--bf16", str(arguments.bf16), "--use_cpu", str(not torch.cuda.is_available()), *SHARED,
+             *shared["arguments"], *shared["settings"][setting]]  # fmt: skip
+    return words + (["--method_args", *METHOD_ARGS[method]] if method in METHOD_ARGS else [])
+
+
+def run(cell: tuple[str, str, int], arguments: Arguments) -> None:
+    folder, words = cell_folder(arguments, *cell), words_of(*cell, arguments)
+    told = folder / "words.json"
+    if (folder / "results.json").is_file():
+        if json.loads(told.read_text()) != words:
+            raise SystemExit(f"{folder} holds a run with other arguments; name another --work_dir")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    told.write_text(json.dumps(words))
+    sys.argv = [str(EXAMPLE), "--output_dir", str(folder), *words]
+    with open(folder / "log.txt", "w") as log, redirect_stdout(log), redirect_stderr(log):
+        runpy.run_path(str(EXAMPLE), run_name="__main__")
 
 
 def finished_cells(arguments: Arguments, setting: str, method: str) -> list[dict]:

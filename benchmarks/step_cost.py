@@ -48,7 +48,10 @@ clock = time.perf_counter if torch.cuda.is_available() else time.thread_time
 class Arguments:
     methods: list[str] = field(default_factory=lambda: list(METHODS), metadata={"help": "names"})
     models: list[str] = field(default_factory=lambda: ["resnet", "bert"], metadata={"help": "resnet, bert"})
-    pairs: int = field(default=40, metadata={"help": "steps of each trainer that count"})
+    rounds: int = field(
+        default=5, metadata={"help": "each with two new trainers: where memory lies makes a difference"}
+    )
+    pairs: int = field(default=10, metadata={"help": "steps of each trainer that count, in a round"})
     batch_size: int = field(default=64, metadata={"help": "rows a step"})
     memory: str | None = field(default=None, metadata={"help": "internal: print the peak memory of one method"})
     output: str = field(default=str(RESULTS / "step_cost.json"), metadata={"help": "result file"})
@@ -105,7 +108,7 @@ class Turns(TrainerCallback):
 def make_trainer(
     kind: str, method: str | None, steps: int, batch_size: int, folder: str, rows: Dataset | None = None
 ) -> Trainer:
-    # Epochs enough for every part of a schedule to take part, and none of the bookkeeping in a step.
+    # All in the first epoch, before schedules move: what begins later is a few operations on the logits of a batch.
     settings = {"max_steps": steps, "per_device_train_batch_size": batch_size, "learning_rate": 1e-3,
                 "logging_strategy": "no", "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
                 "dataloader_pin_memory": False,
@@ -117,11 +120,20 @@ def make_trainer(
 
 
 def ratios(kind: str, method: str, arguments: Arguments) -> dict:
+    rounds = [one_round(kind, method, arguments, number % 2 == 1) for number in range(arguments.rounds)]
+    plain, ours = (np.concatenate(side) for side in zip(*rounds, strict=True))
+    medians = [float(np.median(second / first)) for first, second in rounds]
+    return {"ratio": float(np.median(ours / plain)), "rounds": medians, "baseline_seconds": float(np.median(plain))}
+
+
+def one_round(kind: str, method: str, arguments: Arguments, ours_first: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of each step of the plain trainer and of ours, which take turns."""
     first, second = threading.Semaphore(1), threading.Semaphore(0)
     turns = [Turns(first, second), Turns(second, first)]
-    steps = arguments.pairs + WARM_UP
     with tempfile.TemporaryDirectory() as folder:
-        trainers = [make_trainer(kind, name, steps, arguments.batch_size, folder) for name in (None, method)]
+        names = (method, None) if ours_first else (None, method)
+        steps = arguments.pairs + WARM_UP
+        trainers = [make_trainer(kind, name, steps, arguments.batch_size, folder) for name in names]
         for trainer, callback in zip(trainers, turns, strict=True):
             trainer.add_callback(callback)
         threads = [threading.Thread(target=trainer.train, daemon=True) for trainer in trainers]
@@ -129,10 +141,9 @@ def ratios(kind: str, method: str, arguments: Arguments) -> dict:
             thread.start()
         for thread in threads:
             thread.join()
-    plain, ours = (np.array(callback.seconds[WARM_UP:]) for callback in turns)
-    quartiles = np.percentile(ours / plain, [25, 50, 75])
-    return {"ratio": float(quartiles[1]), "quartiles": [float(quartiles[0]), float(quartiles[2])],
-            "baseline_seconds": float(np.median(plain))}  # fmt: skip
+    seconds = [np.array(callback.seconds[WARM_UP:]) for callback in turns]
+    plain, ours = reversed(seconds) if ours_first else seconds
+    return plain, ours
 
 
 def print_peak(kind: str, method: str | None, arguments: Arguments) -> None:
@@ -175,7 +186,7 @@ def main() -> None:
                   + (f"  (limit {limit})" if limit else ""), flush=True)  # fmt: skip
     settings = {name: value for name, value in vars(arguments).items() if name not in ("memory", "output")}
     packages = ("torch", "transformers", "accelerate")
-    result = {"command": " ".join(["python benchmarks/step_cost.py", *sys.argv[1:]]), "arguments": settings,
+    result = {"command": " ".join(["python benchmarks/step_cost.py", *sys.argv[1:]]).split(" --output")[0], "arguments": settings,
               "baseline": "transformers.Trainer, cross-entropy of the model, one network", "device": device,
               "threads": torch.get_num_threads(), "cores": os.cpu_count(),
               "versions": {name: version(name) for name in packages}, "methods": table}  # fmt: skip

@@ -107,7 +107,7 @@ def main() -> None:
             for setting in SETTINGS}  # fmt: skip
     rates = {name: [done[name, VIEWS[0], seed]["noise_rate"] for seed in arguments.seeds] for name in SETTINGS}
     packages = ("torch", "transformers", "datasets", "accelerate")
-    result = {"command": " ".join(["python benchmarks/text_views.py", *sys.argv[1:]]),
+    result = {"command": " ".join(["python benchmarks/text_views.py", *sys.argv[1:]]).split(" --output")[0],
               "arguments": {name: value for name, value in vars(arguments).items() if name != "output"},
               "protocol": "last epoch; no true label was used", "noise_rate": rates,
               "machine": {"processor": platform.machine(), "cores": os.cpu_count()},

@@ -78,7 +78,7 @@ def build_model(arguments, classes):
         "preact_resnet34": PreActResNetConfig(depths=[3, 4, 6, 3]),
     }  # fmt: skip
     config = small.get(name) or transformers.AutoConfig.from_pretrained(name)
-    config.num_labels = classes
+    config.num_labels, config.name_or_path = classes, ""  # nothing is loaded but the configuration
     # The order of memory in which convolutions are fastest.
     return auto.from_config(config).to(memory_format=torch.channels_last)
 

@@ -39,7 +39,7 @@ def parse_with_recipe(parser: HfArgumentParser, words: Sequence[str] | None = No
     words = list(sys.argv[1:] if words is None else words)
     if words and not words[0].startswith("-"):
         recipe = _read(Path(words.pop(0)), parser)
-        if any(word.split("=")[0] == "--method" for word in words):
+        if _method_of(words) not in (None, recipe.get("method")):
             recipe.pop("method_args", None)
         words = [word for name, value in recipe.items() for word in _words(name, value)] + words
     return tuple(parser.parse_args_into_dataclasses(args=words))
@@ -72,6 +72,12 @@ def keyword_arguments(pairs: Sequence[str]) -> dict[str, Any]:
         except (SyntaxError, ValueError):
             found[key] = text
     return found
+
+
+def _method_of(words: Sequence[str]) -> str | None:
+    """The method that a command line names."""
+    flat = [part for word in words for part in word.split("=", 1)]
+    return flat[flat.index("--method") + 1] if "--method" in flat[:-1] else None
 
 
 def _read(path: Path, parser: HfArgumentParser) -> dict[str, Any]:

@@ -128,7 +128,9 @@ class NoisyTrainer(Trainer):
         super()._set_signature_columns_if_needed()
         if INDEX not in self._signature_columns:
             views = [SECOND_VIEW + name for name in self._signature_columns]
-            self._signature_columns += [INDEX, *views]
+            view = self.method.second_view
+            needed = () if view is None else (*getattr(view, "columns", ()), "special_tokens_mask")
+            self._signature_columns += [INDEX, *views, *needed]
 
     def _prepare_for_training(
         self, max_steps: int, train_dataloader: DataLoader[Any], resume_from_checkpoint: str | None
@@ -159,7 +161,9 @@ class NoisyTrainer(Trainer):
             raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
         index = inputs.pop(INDEX, None)
         accepted = accepted_inputs(self.model)
-        second = {name.removeprefix(SECOND_VIEW): inputs.pop(name) for name in [*inputs] if SECOND_VIEW in name}
+        second = {
+            name.removeprefix(SECOND_VIEW): inputs.pop(name) for name in [*inputs] if name.startswith(SECOND_VIEW)
+        }
         inputs, second = (
             {name: value for name, value in view.items() if accepted is None or name in accepted}
             for view in (inputs, second)
@@ -182,7 +186,12 @@ class NoisyTrainer(Trainer):
         if index is None:
             index = torch.full(labels.shape[:1], -1, device=labels.device)
         progress = min(self.state.global_step / max(self.state.max_steps, 1), 1.0)
-        epochs = {"epoch": int(self.state.epoch or 0), "num_epochs": max(self.state.num_train_epochs, 1)}
+        # Of a stream nobody knows how many epochs there will be.
+        known = _is_sized(self.train_dataset)
+        epochs = {
+            "epoch": int(self.state.epoch or 0),
+            "num_epochs": max(self.state.num_train_epochs, 1) if known else 0,
+        }
         batch = Batch(inputs, labels, index, progress, **epochs, seed=self.args.seed, second_view=second or None)
         step = self.method(model, batch)
         if step.losses.shape != labels.shape[:1]:
@@ -191,8 +200,9 @@ class NoisyTrainer(Trainer):
                 "the mean to the trainer"
             )
         for name, value in step.metrics.items():
-            total, calls = self._method_metrics.get(name, (0.0, 0))
-            self._method_metrics[name] = (total + value.detach().float().mean(), calls + 1)
+            total, rows = self._method_metrics.get(name, (0.0, 0))
+            mean = value.detach().float().mean()
+            self._method_metrics[name] = (total + mean * len(labels), rows + len(labels))
         count = labels.shape[0] if num_items_in_batch is None else num_items_in_batch
         if num_items_in_batch is not None and labels.ndim == 2:
             count = num_items_in_batch / labels.shape[1]  # Trainer counts the entries of soft labels
@@ -226,8 +236,8 @@ class NoisyTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the averages of the method's metrics to the training logs."""
         if "loss" in logs and self._method_metrics:
-            for name, (total, calls) in self._method_metrics.items():
-                logs[name] = self.accelerator.gather(total / calls).mean().item()
+            for name, (total, rows) in self._method_metrics.items():
+                logs[name] = self.accelerator.gather(total / rows).mean().item()
             self._method_metrics.clear()
         super().log(logs, start_time)
 
@@ -237,7 +247,10 @@ class NoisyTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
-        self._load_renamed(str(self.state.best_model_checkpoint))
+        checkpoint = str(self.state.best_model_checkpoint)
+        self._load_renamed(checkpoint)
+        if (Path(checkpoint) / METHOD_FILE).is_file():  # a teacher belongs to its student
+            load_model(self.method, Path(checkpoint) / METHOD_FILE, device=str(self.args.device))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         self._names_differ = bool(load_result.unexpected_keys) and isinstance(self.model, PreTrainedModel)

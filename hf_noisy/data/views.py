@@ -39,6 +39,16 @@ class View(Protocol):
         """
 
 
+def check_view(argument: str, view: Any) -> None:
+    """Refuse what is no view, before any row is seen.
+
+    Raises:
+        TypeError: If `view` is neither a [`View`], nor `"auto"`, nor `None`.
+    """
+    if not (view is None or (isinstance(view, str) and view == "auto") or isinstance(view, View)):
+        raise TypeError(f"{argument} must be 'auto', None or a View such as TokenDropout(), got {view!r}")
+
+
 class TokenDropout:
     """View of a text in which some tokens cannot be seen.
 

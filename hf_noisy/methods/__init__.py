@@ -104,6 +104,8 @@ def as_method(method: str | Method | Loss) -> Method:
         return make_method(method)
     if isinstance(method, Loss):
         return LossMethod(method)
+    if isinstance(method, type):
+        raise TypeError(f"method must be an object, got the class {method.__name__}; write {method.__name__}()")
     if not isinstance(method, Method):
         raise TypeError(f"method must be a name, a Method or a Loss, got {type(method).__name__}")
     return method

@@ -24,7 +24,7 @@ class Batch:
         index: `[batch]`, row of each example in the training set; -1 for a stream without rows.
         progress: Optimiser steps done over all steps, in `[0, 1)`.
         epoch: Full epochs done.
-        num_epochs: Epochs of the whole run, rounded up.
+        num_epochs: Epochs of the whole run, rounded up; 0 where that is not known, of a stream.
         seed: Seed of the run; with `index` and `epoch` the key of every random number of a method.
         second_view: Inputs of a second view of the same rows, for methods that ask for one.
     """
@@ -111,8 +111,9 @@ class LossMethod(Method):
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
         logits = class_logits(outputs, batch.labels)
-        # The papers change their constants between epochs, not between steps.
-        return Step(self.loss(logits, batch.labels, batch.epoch / batch.num_epochs), outputs)
+        # The papers change their constants between epochs, not between steps; a stream has no epochs.
+        progress = batch.epoch / batch.num_epochs if batch.num_epochs else batch.progress
+        return Step(self.loss(logits, batch.labels, progress), outputs)
 
 
 def class_logits(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_noisy.data.views import View
+from hf_noisy.data.views import View, check_view
 from hf_noisy.losses.jensen_shannon import JS, jensen_shannon, jensen_shannon_scale
 from hf_noisy.methods.base import Batch, Method, Step, class_logits
 
@@ -45,6 +45,7 @@ class GJS(Method):
         super().__init__()
         if second_view is None:
             raise ValueError("second_view must be a view or 'auto', got None; with one view use method='js'")
+        check_view("second_view", second_view)
         constant = jensen_shannon_scale(weight)
         self.weights = (weight, (1 - weight) / 2, (1 - weight) / 2)
         self.divisor = constant if scale else 1.0

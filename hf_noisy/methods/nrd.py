@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from hf_noisy.data.views import View
+from hf_noisy.data.views import View, check_view
 from hf_noisy.losses.base import at_least_float32
 from hf_noisy.losses.jensen_shannon import check_weights, jensen_shannon, jensen_shannon_scale
 from hf_noisy.methods.base import Batch, Method, Step, class_logits
@@ -74,6 +74,7 @@ class NRD(Method):
         if not 0.0 < weights[1] < 1.0:
             raise ValueError(f"weights must give the student more than 0 and less than 1 to learn, got {weights[1]}")
         check_decay(decay)
+        check_view("teacher_view", teacher_view)
         if evaluate not in ("student", "teacher"):
             raise ValueError(f"evaluate must be 'student' or 'teacher', got {evaluate!r}")
         self.weights = tuple(weights)

@@ -1,11 +1,14 @@
 """Branches for a method that needs them, made of the model that was given."""
 
+import logging
 from typing import Literal, cast
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from hf_noisy.models.branches import BranchedModel
+
+logger = logging.getLogger(__name__)
 
 
 def with_branches(model: nn.Module | None, num_branches: int, method: str, seed: int = 0) -> nn.Module | None:
@@ -27,6 +30,12 @@ def with_branches(model: nn.Module | None, num_branches: int, method: str, seed:
         return model
     try:
         initialize: Literal["head", "all"] = "head" if getattr(model, "name_or_path", "") else "all"
+        logger.warning(
+            "method %s trains %d branches, %s; BranchedModel.from_model(model, initialize=...) makes others",
+            method,
+            num_branches,
+            "copies with new heads" if initialize == "head" else "all their weights are drawn anew",
+        )
         return BranchedModel.from_model(cast(PreTrainedModel, model), num_branches, seed=seed, initialize=initialize)
     except (TypeError, ValueError) as error:
         raise ValueError(

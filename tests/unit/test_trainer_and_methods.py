@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from transformers import BertForSequenceClassification
 
-from hf_noisy.data.views import TokenDropout
+from hf_noisy.data.views import TokenDropout, check_view
+from hf_noisy.losses import DAL
 from hf_noisy.methods import NRD
 from hf_noisy.models import BranchedModel
 from hf_noisy.trainer import NoisyTrainer
@@ -120,3 +121,45 @@ def test_collator_that_drops_the_numbers_of_rows_is_refused(tmp_path):
     trainer = make_trainer(tmp_path, "elr", trainer={"data_collator": collate})
     with pytest.raises(ValueError, match="data_collator must keep the column 'index' for method ELR"):
         trainer.train()
+
+
+def test_schedule_of_a_loss_moves_on_a_stream_too(tmp_path):
+    seen = []
+
+    class Watched(DAL):
+        def forward(self, logits, labels, progress=0.0):
+            seen.append(progress)
+            return super().forward(logits, labels, progress)
+
+    run(tmp_path, Watched(), rows=make_rows("plain", 24).to_iterable_dataset(), max_steps=6)
+    assert seen == pytest.approx([step / 6 for step in range(6)])
+    seen.clear()
+    run(tmp_path, Watched(), rows=make_rows("plain", 24))
+    assert seen == [0.0] * 3 + [0.5] * 3
+
+
+def test_best_model_comes_with_its_teacher(tmp_path):
+    rows = make_rows("plain", 10, seed=4)
+    settings = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 1, "save_steps": 1}
+    settings |= {"load_best_model_at_end": True, "metric_for_best_model": "loss", "learning_rate": 2.0}
+    trainer = run(tmp_path, NRD(decay=0.5, evaluate="teacher"), trainer={"eval_dataset": rows}, **settings)
+    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert min(losses) < losses[-1] - 1e-3
+    assert trainer.evaluate(rows)["eval_loss"] == pytest.approx(min(losses), abs=1e-6)
+
+
+def test_views_get_the_columns_that_they_need(tmp_path):
+    rows = make_rows("plain", 8)
+    rows = rows.add_column("special_tokens_mask", [[1, 1, 1, 1, 1, 0]] * 8)
+    spy = Spy()
+    spy.second_view = TokenDropout(rate=0.5)
+    run(tmp_path, spy, rows=rows)
+    assert all((batch.second_view["attention_mask"] == 1).all() for batch in spy.batches)
+    assert all("special_tokens_mask" not in batch.inputs for batch in spy.batches)
+
+
+def test_what_is_no_view_or_method_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="teacher_view must be 'auto', None or a View such as"):
+        check_view("teacher_view", "augmix")
+    with pytest.raises(TypeError, match=r"got the class NRD; write NRD\(\)"):
+        make_trainer(tmp_path, NRD)
