@@ -186,7 +186,8 @@ def main() -> None:
                   + (f"  (limit {limit})" if limit else ""), flush=True)  # fmt: skip
     settings = {name: value for name, value in vars(arguments).items() if name not in ("memory", "output")}
     packages = ("torch", "transformers", "accelerate")
-    result = {"command": " ".join(["python benchmarks/step_cost.py", *sys.argv[1:]]).split(" --output")[0], "arguments": settings,
+    command = " ".join(["python benchmarks/step_cost.py", *sys.argv[1:]]).split(" --output")[0]
+    result = {"command": command, "arguments": settings,
               "baseline": "transformers.Trainer, cross-entropy of the model, one network", "device": device,
               "threads": torch.get_num_threads(), "cores": os.cpu_count(),
               "versions": {name: version(name) for name in packages}, "methods": table}  # fmt: skip
