@@ -1,6 +1,7 @@
 """Canaries on the private parts of `transformers.Trainer` that `NoisyTrainer` builds on."""
 
 import inspect
+import re
 
 import pytest
 from transformers import Trainer
@@ -17,7 +18,15 @@ OVERRIDDEN = {
     "_prepare_for_training": ["max_steps", "train_dataloader", "resume_from_checkpoint"],
     "_save_optimizer_and_scheduler": ["output_dir"],
     "_set_signature_columns_if_needed": [],
+    "call_model_init": ["trial"],
     "compute_loss": ["model", "inputs", "return_outputs", "num_items_in_batch"],
+    "evaluation_loop": [
+        "dataloader",
+        "description",
+        "prediction_loss_only",
+        "ignore_keys",
+        "metric_key_prefix",
+    ],
     "get_train_dataloader": [],
     "log": ["logs", "start_time"],
 }
@@ -40,7 +49,8 @@ def test_every_override_is_pinned_here():
 @pytest.mark.parametrize("name", list(OVERRIDDEN))
 def test_trainer_still_calls_what_is_overridden(name):
     callers = inspect.getsource(inspect.getmodule(Trainer))
-    assert callers.count(f"self.{name}(") >= 1
+    # One of them is first given a shorter name.
+    assert re.search(rf"self\.{name}(\(|\n)", callers)
 
 
 def test_attributes_are_the_ones_built_on(tmp_path):
