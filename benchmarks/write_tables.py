@@ -133,7 +133,8 @@ def best_robust(data: dict) -> str:
 def step_cost(data: dict) -> str:
     kinds = list(next(iter(data["methods"].values())))
     rows = [
-        [method] + [f"{cells[kind][key]:.2f}" for kind in kinds for key in ("ratio", "peak_ratio")]
+        [method]
+        + [f"{cells[kind][key]:.2f}" if kind in cells else "" for kind in kinds for key in ("ratio", "peak_ratio")]
         for method, cells in data["methods"].items()
     ]
     header = ["ratio", *(f"{kind}: {what}" for kind in kinds for what in ("time", "peak memory"))]
