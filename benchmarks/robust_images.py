@@ -4,17 +4,20 @@
     HF_NOISY_DATA_DIR=... python benchmarks/robust_images.py --dataset cifar10 --bf16 true --workers 2
 
 Every cell is one run of examples/train_robust_image.py with the same rows, epochs, learning rate and network for all
-methods, and the arguments of METHOD_ARGS where a method does not run with its defaults. Finished cells are kept, and
-the result file holds all of them: a second call goes on where the first one stopped, or adds methods, settings, seeds.
+methods, and the arguments of METHOD_ARGS where a method does not run with its defaults. Cells that stand in the result
+file are not run again: a second call goes on where the first one stopped, or adds methods, settings, seeds. The file
+is written after every cell.
 """
 
+import itertools
 import json
 import multiprocessing
 import os
 import platform
 import runpy
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +32,7 @@ from hf_noisy.methods import list_methods
 EXAMPLE = Path(__file__).parent.parent / "examples" / "train_robust_image.py"
 RESULTS = Path(__file__).parent / "results"
 FIGURES = ("test_accuracy_last", "test_accuracy_best", "test_ece_last")
+DETAILS = ("seed", "noise_rate", "test_accuracy_of_others", "selected_by", "versions")
 REQUIRED = ("dal", "nrd", "nct")
 # What the cells of a data set share, and its settings of noise. Clean labels: what robustness costs.
 DATASETS = {
@@ -86,23 +90,52 @@ def words_of(setting: str, method: str, seed: int, arguments: Arguments) -> list
     return words + (["--method_args", *METHOD_ARGS[method]] if method in METHOD_ARGS else [])
 
 
-def run(cell: tuple[str, str, int], arguments: Arguments) -> None:
+def run(cell: tuple[str, str, int], arguments: Arguments) -> dict:
     folder, words = cell_folder(arguments, *cell), words_of(*cell, arguments)
     told = folder / "words.json"
-    if (folder / "results.json").is_file():
-        if json.loads(told.read_text()) != words:
-            raise SystemExit(f"{folder} holds a run with other arguments; name another --work_dir")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    told.write_text(json.dumps(words))
-    sys.argv = [str(EXAMPLE), "--output_dir", str(folder), *words]
-    with open(folder / "log.txt", "w") as log, redirect_stdout(log), redirect_stderr(log):
-        runpy.run_path(str(EXAMPLE), run_name="__main__")
+    if (folder / "results.json").is_file() and json.loads(told.read_text()) != words:
+        raise SystemExit(f"{folder} holds a run with other arguments; name another --work_dir")
+    if not (folder / "results.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        told.write_text(json.dumps(words))
+        sys.argv = [str(EXAMPLE), "--output_dir", str(folder), *words]
+        with open(folder / "log.txt", "w") as log, redirect_stdout(log), redirect_stderr(log):
+            runpy.run_path(str(EXAMPLE), run_name="__main__")
+    result = json.loads((folder / "results.json").read_text())
+    return {name: result[name] for name in (*FIGURES, *DETAILS)}
 
 
-def finished_cells(arguments: Arguments, setting: str, method: str) -> list[dict]:
-    folders = cell_folder(arguments, setting, method, 0).parent.glob("*/results.json")
-    return [json.loads(path.read_text()) for path in sorted(folders, key=lambda path: int(path.parent.name))]
+def known_cells(output: Path, header: dict) -> dict[tuple[str, str, int], dict]:
+    """Cells of the result file, by setting, method and seed; refused if they were run with other arguments."""
+    if not output.is_file():
+        return {}
+    earlier = json.loads(output.read_text())
+    for name in ("cell_arguments", "method_args"):
+        if earlier[name] != header[name]:
+            raise SystemExit(f"{output} holds cells with other {name}; name another --output")
+    cells = {}
+    for setting, methods in earlier["rows"].items():
+        for method, column in methods.items():
+            for place, seed in enumerate(column["seed"]):
+                others = {network: values[place] for network, values in column["networks"].items()}
+                cells[setting, method, seed] = {
+                    **{name: column["seeds"][name][place] for name in FIGURES},
+                    "seed": seed, "noise_rate": column["noise_rate"][place], "test_accuracy_of_others": others,
+                    "selected_by": earlier["protocol"], "versions": earlier["versions"],
+                }  # fmt: skip
+    return cells
+
+
+def write(output: Path, header: dict, cells: dict[tuple[str, str, int], dict], settings: Iterable[str]) -> None:
+    rows: dict[str, dict] = {}
+    for setting in settings:
+        for method in dict.fromkeys(["cross_entropy", *REQUIRED, *list_methods()]):
+            if done := [cells[cell] for cell in sorted(cells) if cell[:2] == (setting, method)]:
+                rows.setdefault(setting, {})[method] = summary(done)
+    first = next(iter(cells.values()))
+    result = {**header, "protocol": first["selected_by"], "versions": first["versions"], "rows": rows}
+    output.with_suffix(".tmp").write_text(json.dumps(result, indent=1))
+    output.with_suffix(".tmp").replace(output)
 
 
 def start_worker() -> None:
@@ -126,27 +159,23 @@ def main() -> None:
     known = DATASETS[arguments.dataset]["settings"]
     methods = ["cross_entropy", *(name for name in arguments.methods if name != "cross_entropy")]
     # Required methods first, so that an interrupted benchmark has what matters most.
+    # Required methods first, so that an interrupted benchmark has what matters most.
     methods.sort(key=lambda name: name not in ("cross_entropy", *REQUIRED))
-    cells = [(setting, method, seed) for seed in arguments.seeds for setting in arguments.settings or known
-             for method in methods]  # fmt: skip
+    output = Path(arguments.output or RESULTS / f"robust_{arguments.dataset}.json")
+    header = {"command": f"python benchmarks/robust_images.py --dataset {arguments.dataset} --bf16 {arguments.bf16}",
+              "cell_arguments": SHARED + DATASETS[arguments.dataset]["arguments"], "method_args": METHOD_ARGS,
+              "machine": {"processor": platform.machine(), "cores": os.cpu_count()}}  # fmt: skip
+    cells = known_cells(output, header)
+    todo = [cell for cell in itertools.product(arguments.settings or known, methods, arguments.seeds)
+            if cell not in cells]  # fmt: skip
+    todo.sort(key=lambda cell: arguments.seeds.index(cell[2]))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.workers, mp_context=context, initializer=start_worker) as pool:
-        futures = [pool.submit(run, cell, arguments) for cell in cells]
-        for future in tqdm(futures, desc="cells"):
-            future.result()
-    done = {setting: {method: cells for method in ["cross_entropy", *REQUIRED, *list_methods()]
-                      if (cells := finished_cells(arguments, setting, method))} for setting in known}  # fmt: skip
-    rows = {setting: {method: summary(cells) for method, cells in of_setting.items()}
-            for setting, of_setting in done.items() if of_setting}  # fmt: skip
-    first = next(iter(done.values()))["cross_entropy"][0]
-    result = {"command": f"python benchmarks/robust_images.py --dataset {arguments.dataset} --bf16 {arguments.bf16}",
-              "cell_arguments": SHARED + DATASETS[arguments.dataset]["arguments"], "method_args": METHOD_ARGS,
-              "protocol": first["selected_by"], "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-              "versions": first["versions"], "rows": rows}  # fmt: skip
-    output = Path(arguments.output or RESULTS / f"robust_{arguments.dataset}.json")
-    output.with_suffix(".tmp").write_text(json.dumps(result, indent=1))
-    output.with_suffix(".tmp").replace(output)
-    for setting, columns in rows.items():
+        futures = {pool.submit(run, cell, arguments): cell for cell in todo}
+        for future in tqdm(as_completed(futures), total=len(todo), desc="cells"):
+            cells[futures[future]] = future.result()
+            write(output, header, cells, known)
+    for setting, columns in json.loads(output.read_text())["rows"].items():
         print(f"\n{setting}: test accuracy after the last epoch, mean of seeds")
         for method, column in columns.items():
             print(f"{method:20}{column['mean']['test_accuracy_last']:.4f}  {column['seeds']['test_accuracy_last']}")

@@ -7,4 +7,13 @@ CLEAN_LABEL = "clean_label"
 VOTES = "votes"
 TEXT = "text"
 IMAGE = "image"
+FEATURES = "features"  # frozen vectors of an encoder
 SECOND_VIEW = "second_view_"  # begins the names of the inputs of a second view of the same rows
+
+# What purification adds to a row.
+LABEL_GIVEN = "label_given"
+LABEL_POSTERIOR = "label_posterior"
+LABEL_CONFIDENCE = "label_confidence"
+LABEL_CHANGED = "label_changed"
+LABEL_WEIGHT = "label_weight"
+PURIFIER = "purifier"
