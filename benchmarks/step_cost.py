@@ -2,6 +2,7 @@
 
     python benchmarks/step_cost.py                 # CPU, or the GPU where there is one
     python benchmarks/step_cost.py --methods nrd nct
+    Cells that stand in the result file, measured in the same way, are not measured again.
 
 Two trainers with equal models run in one process and take turns, one optimiser step each, so that whatever else the
 machine does falls on both. A step begins when the batch is asked for and ends when the optimiser has moved: views are
@@ -173,27 +174,34 @@ def main() -> None:
         kind, _, method = arguments.memory.partition(":")
         return print_peak(kind, method or None, arguments)
     torch.set_num_threads(1)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    table: dict[str, dict] = {}
+    settings = {name: getattr(arguments, name) for name in ("rounds", "pairs", "batch_size")}
+    packages = ("torch", "transformers", "accelerate")
+    header = {"command": "python benchmarks/step_cost.py", "arguments": settings,
+              "baseline": "transformers.Trainer, cross-entropy of the model, one network",
+              "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+              "threads": torch.get_num_threads(), "cores": os.cpu_count(),
+              "versions": {name: version(name) for name in packages}}  # fmt: skip
+    table = measured(Path(arguments.output), header)
     for kind in arguments.models:
-        baseline = peak(kind, None, arguments)
-        for method in arguments.methods:
+        missing = [method for method in arguments.methods if kind not in table.get(method, {})]
+        baseline = peak(kind, None, arguments) if missing else 0
+        for method in missing:
             memory = peak(kind, method, arguments)
             cell = ratios(kind, method, arguments) | {"peak_bytes": memory, "peak_ratio": memory / baseline}
             table.setdefault(method, {})[kind] = cell
             limit = LIMITS.get(method)
             print(f"{method:18}{kind:8}step {cell['ratio']:.3f}  peak {cell['peak_ratio']:.2f}"
                   + (f"  (limit {limit})" if limit else ""), flush=True)  # fmt: skip
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("memory", "output")}
-    packages = ("torch", "transformers", "accelerate")
-    command = " ".join(["python benchmarks/step_cost.py", *sys.argv[1:]]).split(" --output")[0]
-    result = {"command": command, "arguments": settings,
-              "baseline": "transformers.Trainer, cross-entropy of the model, one network", "device": device,
-              "threads": torch.get_num_threads(), "cores": os.cpu_count(),
-              "versions": {name: version(name) for name in packages}, "methods": table}  # fmt: skip
-    temporary = Path(arguments.output).with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=1))
-    temporary.replace(arguments.output)
+            temporary = Path(arguments.output).with_suffix(".tmp")
+            temporary.write_text(json.dumps({**header, "methods": table}, indent=1))
+            temporary.replace(arguments.output)
+
+
+def measured(output: Path, header: dict) -> dict[str, dict]:
+    """Cells that were measured in the same way before; the file is written after every cell."""
+    earlier = json.loads(output.read_text()) if output.is_file() else {}
+    same = {name: value for name, value in earlier.items() if name != "methods"} == header
+    return earlier["methods"] if same else {}
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from scipy.special import softmax
 from torchvision.transforms import v2
 
 from hf_noisy import DynamicsRecorder, NoisyTrainer, load_noisy_dataset
-from hf_noisy.data import cifar10, images
-from hf_noisy.data.builders import digits
+from hf_noisy.data import images
+from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.dynamics.memorisation import memorisation
 from hf_noisy.dynamics.store import write_atomically

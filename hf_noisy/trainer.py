@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from hf_noisy.columns import INDEX, LABELS, SECOND_VIEW
-from hf_noisy.data.checks import check_labels, check_values
+from hf_noisy.columns import INDEX, LABEL_WEIGHT, LABELS, SECOND_VIEW
+from hf_noisy.data.checks import check_labels, check_values, check_weights
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.data.views import TwoViews, default_view
 from hf_noisy.losses.base import Loss, at_least_float32
@@ -31,8 +31,9 @@ class NoisyTrainer(Trainer):
     """`Trainer` that trains by a method for noisy labels; everything else is `Trainer`.
 
     Training takes each row's loss from the method and reduces it exactly: the same gradient comes out of any split of
-    a batch over accumulation steps or processes. Evaluation is plain cross-entropy for every method, so that
-    `eval_loss` compares.
+    a batch over accumulation steps or processes. Where the training set has a column `label_weight`, the loss of a
+    row is multiplied by it; the sum is divided by the number of rows as before, so a weight of 1 changes nothing.
+    Evaluation is plain cross-entropy for every method, so that `eval_loss` compares.
 
     Args:
         model: A sequence or image classifier of transformers, a `BranchedModel`, or any module with `logits`. For a
@@ -92,6 +93,7 @@ class NoisyTrainer(Trainer):
         self._views: list[Any] = []  # what makes another view of a row in every epoch
         self._method_metrics: dict[str, tuple[Tensor, int]] = {}
         self._labels_checked = False
+        self._weighted = False  # whether the training set has weights
         self._names_differ = False
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
@@ -130,7 +132,7 @@ class NoisyTrainer(Trainer):
             views = [SECOND_VIEW + name for name in self._signature_columns]
             view = self.method.second_view
             needed = () if view is None else (*getattr(view, "columns", ()), "special_tokens_mask")
-            self._signature_columns += [INDEX, *views, *needed]
+            self._signature_columns += [INDEX, LABEL_WEIGHT, *views, *needed]
 
     def _prepare_for_training(
         self, max_steps: int, train_dataloader: DataLoader[Any], resume_from_checkpoint: str | None
@@ -143,6 +145,7 @@ class NoisyTrainer(Trainer):
                 "streaming"
             )
         self._labels_checked = check_labels(self.train_dataset, num_classes(self.model), self.method.soft_labels)
+        self._weighted = check_weights(self.train_dataset)
         self.method.setup(self.model, self.accelerator, num_rows)
         self.method.to(self.args.device)
         return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)  # type: ignore[no-untyped-call]
@@ -159,7 +162,7 @@ class NoisyTrainer(Trainer):
         labels = inputs.pop(LABELS, None)
         if labels is None:
             raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
-        index = inputs.pop(INDEX, None)
+        index, weights = inputs.pop(INDEX, None), inputs.pop(LABEL_WEIGHT, None)
         accepted = accepted_inputs(self.model)
         second = {
             name.removeprefix(SECOND_VIEW): inputs.pop(name) for name in [*inputs] if name.startswith(SECOND_VIEW)
@@ -178,6 +181,11 @@ class NoisyTrainer(Trainer):
             )
         if not self._labels_checked:
             check_values(labels.cpu().numpy(), num_classes(self.model), self.method.soft_labels)
+        if weights is None and self._weighted:
+            raise ValueError(
+                f"data_collator must keep the column '{LABEL_WEIGHT}' of train_dataset, got a batch with "
+                f"{', '.join(sorted(inputs))}; pass numbers on as they are, or remove the column"
+            )
         if index is None and self.method.needs_rows:
             raise ValueError(
                 f"data_collator must keep the column '{INDEX}' for method {type(self.method).__name__}, which knows "
@@ -208,7 +216,8 @@ class NoisyTrainer(Trainer):
             count = num_items_in_batch / labels.shape[1]  # Trainer counts the entries of soft labels
         # DDP averages gradients over ranks while the count is the sum over ranks, so the ranks are multiplied back.
         ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-        loss = step.losses.sum() * (ranks if num_items_in_batch is not None else 1) / count
+        losses = step.losses if weights is None else step.losses * weights.to(step.losses.dtype)
+        loss = losses.sum() * (ranks if num_items_in_batch is not None else 1) / count
         return (loss, step.outputs) if return_outputs else loss
 
     def evaluation_loop(

@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "reports": BASE | {"metrics"},
     "dynamics": BASE | {"models.features", "data.checks", "data.indexed"},
     "dygen": BASE | {"data", "detection", "dynamics", "losses", "models"},
-    "purify": BASE | {"data", "detection", "dynamics", "losses", "models"},
+    "purify": BASE | {"data", "detection", "dygen", "dynamics", "losses", "metrics", "models"},
+    "cli": BASE | {"data", "detection", "purify", "reports"},
     "trainer": BASE | {"data", "losses", "methods", "models"},
 }
 # Slow to import, and not needed by every user: imported where used, inside the function that uses them.
@@ -41,7 +42,9 @@ HEAVY = {
     "jinja2": {"reports"},
     "matplotlib": {"reports"},
     "peft": {"models.adapters"},
-    "sklearn": {"data.builders.digits", "data.features", "detection", "dygen", "metrics"},
+    "lightly": {"purify"},
+    "sklearn": {"data.builders.digits", "data.builders.newsgroups", "data.features", "detection", "dygen", "metrics"}
+    | {"purify"},
     "torchvision": {"data"},
 }
 MAX_FILE_LINES = 400
@@ -158,7 +161,7 @@ def declared_packages() -> set[str]:
     """The import names of the run-time dependencies."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {requirement.split(">=")[0].strip() for requirement in project["dependencies"]}
-    imported = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
+    imported = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
     return {imported.get(name, name.replace("-", "_")) for name in names}
 
 

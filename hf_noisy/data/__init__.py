@@ -1,20 +1,27 @@
 """Datasets with noisy labels: loaded, made from votes, or made by injection."""
 
 from hf_noisy.data import noise
+from hf_noisy.data.card import dataset_card
 from hf_noisy.data.images import ImageViews
 from hf_noisy.data.indexed import IndexedDataset
-from hf_noisy.data.load import list_noisy_datasets, load_noisy_dataset
+from hf_noisy.data.load import dataset_builder, list_noisy_datasets, load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
-from hf_noisy.data.weak import majority_vote
+from hf_noisy.data.weak import dawid_skene, majority_vote, rule_table, weighted_vote
 
 __all__ = [
     "ImageViews",
     "IndexedDataset",
+    "dataset_builder",
+    "dataset_card",
+    "dawid_skene",
     "inject_noise",
     "list_noisy_datasets",
     "load_noisy_dataset",
     "majority_vote",
+    "make_noise",
     "noise",
     "noise_record",
+    "rule_table",
+    "weighted_vote",
 ]

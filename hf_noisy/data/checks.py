@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, Shaped
 
-from hf_noisy.columns import LABEL, LABELS
+from hf_noisy.columns import LABEL, LABEL_WEIGHT, LABELS
 
 _SUM_TOLERANCE = 1e-3  # distributions that were stored in half precision
 
@@ -47,6 +47,34 @@ def check_labels(dataset: Any, num_classes: int, soft_labels: bool = False) -> b
     if empty:
         missing = ", ".join(map(str, empty))
         warnings.warn(f"no training row has label {missing}; these classes cannot be learned", stacklevel=2)
+    return True
+
+
+def check_weights(dataset: Any) -> bool:
+    """Refuse row weights that no loss can be multiplied by.
+
+    Args:
+        dataset: The training set. The column `label_weight` of a `datasets.Dataset` is read whole.
+
+    Returns:
+        Whether there is such a column.
+
+    Raises:
+        ValueError: If a weight is missing, negative or not finite, or all are 0.
+    """
+    names = getattr(dataset, "column_names", None)
+    if not isinstance(names, list) or LABEL_WEIGHT not in names:
+        return False
+    if hasattr(dataset, "__len__"):  # a stream is read once, and not for this
+        weights = np.asarray(dataset.with_format(None)[LABEL_WEIGHT][:])
+        if weights.ndim != 1 or weights.dtype.kind not in "fiu" or not np.isfinite(weights).all():
+            raise ValueError(
+                f"column '{LABEL_WEIGHT}' must hold one finite number a row; fill in those that are missing"
+            )
+        if weights.min(initial=0) < 0 or not weights.any():
+            raise ValueError(
+                f"column '{LABEL_WEIGHT}' must be at least 0, and above 0 in some row; 1 is a full weight"
+            )
     return True
 
 

@@ -1,38 +1,40 @@
-"""Row vectors that instance-dependent noise is made from: of texts, or of images."""
+"""Row vectors that instance-dependent noise is made from: of an encoder, of texts, or of images."""
 
 from typing import Any
 
 import datasets
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
-from hf_noisy.columns import IMAGE, TEXT
+from hf_noisy.columns import FEATURES, IMAGE, TEXT
 
 _TEXT_TERMS = 1000
 _NUM_FEATURES = 64
 _IMAGE_SIZE = 16
 
 
-def row_features(*splits: datasets.Dataset) -> list[Float[np.ndarray, "rows features"]]:
-    """Row vectors from the column `text` or `image`, by one fit for all splits.
+def row_features(*splits: datasets.Dataset) -> list[Num[np.ndarray, "rows features"]]:
+    """Row vectors from the column `features`, `text` or `image`, by one fit for all splits.
 
     The same text must run the same risk in every split, so the fit is that of the first one.
 
     Args:
-        *splits: Datasets with a column `text` or `image`.
+        *splits: Datasets with a column `features` (vectors of an encoder, taken as they are), `text` or `image`.
 
     Returns:
-        One array `[rows, features]` a split, at most 64 features wide.
+        One array `[rows, features]` a split; of texts and images at most 64 features wide.
 
     Raises:
-        ValueError: If a split has neither column.
+        ValueError: If a split has none of these columns.
     """
+    if all(FEATURES in split.column_names for split in splits):
+        return [np.asarray(split.with_format("numpy", columns=[FEATURES])[:][FEATURES]) for split in splits]
     for column, features in ((TEXT, text_features), (IMAGE, image_features)):
         if all(column in split.column_names for split in splits):
             return features(*(list(split.with_format(None)[column]) for split in splits))
     raise ValueError(
         f"instance-dependent noise needs features; the dataset has no column '{TEXT}' or '{IMAGE}' to make them from, "
-        "so call inject_noise and pass features= an array of shape (rows, features)"
+        f"nor '{FEATURES}', so call inject_noise and pass features= an array of shape (rows, features)"
     )
 
 

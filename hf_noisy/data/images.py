@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from hf_noisy.columns import IMAGE, LABEL, SECOND_VIEW
+from hf_noisy.columns import IMAGE, LABEL, LABEL_WEIGHT, SECOND_VIEW
 from hf_noisy.data.checks import label_column
 from hf_noisy.rng import uniforms
 
@@ -69,6 +69,8 @@ class ImageViews(Dataset[dict[str, Any]]):
         stored = dataset.with_format(None)
         name = label_column(stored)
         self.labels = None if name is None else np.asarray(stored[name][:])
+        # Of each row in the loss, where a purification put it there.
+        self._weights = np.asarray(stored[LABEL_WEIGHT][:], np.float32) if LABEL_WEIGHT in stored.features else None
         self.seed = seed
         first = _scale if transform is None else transform
         self._transforms = {_PIXELS: first} | ({SECOND_VIEW + _PIXELS: second_view} if second_view else {})
@@ -102,7 +104,11 @@ class ImageViews(Dataset[dict[str, Any]]):
             # Not torch.manual_seed, which would seed the accelerator too.
             torch.default_generator.manual_seed(int(number * 2**52))
             views[name] = transform(image)
-        return views if self.labels is None else {**views, LABEL: self.labels[row].tolist()}
+        if self.labels is not None:
+            views[LABEL] = self.labels[row].tolist()
+        if self._weights is not None:
+            views[LABEL_WEIGHT] = float(self._weights[row])
+        return views
 
 
 class Cutout(nn.Module):

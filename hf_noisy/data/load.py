@@ -1,5 +1,6 @@
 """Datasets with noisy labels under one form, whatever they come from."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,34 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Value, load_dataset, load_from_disk
 
 from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
-from hf_noisy.data import cifar10
-from hf_noisy.data.class_map import MapNoise
+from hf_noisy.data import noise as noises
+from hf_noisy.data.builders.base import NoisyDatasetBuilder
 from hf_noisy.data.features import row_features
-from hf_noisy.data.folders import FOLDERS, load_folder
-from hf_noisy.data.noise import InstanceDependentNoise, Noise, PairNoise, SymmetricNoise, inject_noise
+from hf_noisy.data.noise.feature_noise import FeatureNoise
 
-_NOISE_TYPES: dict[str, type[SymmetricNoise] | type[PairNoise] | type[InstanceDependentNoise]] = {
-    "symmetric": SymmetricNoise,
-    "asymmetric": PairNoise,
-    "instance": InstanceDependentNoise,
+# Name -> module of `hf_noisy.data.builders` and class, imported when asked for.
+_BUILDERS = {
+    "docs": "docs:DocsBuilder",
+    "digits": "digits:DigitsBuilder",
+    "20news": "newsgroups:NewsgroupsBuilder",
+    "agnews": "agnews:AgNewsBuilder",
+    "chemprot": "chemprot:ChemProtBuilder",
+    "cifar10": "cifar10:Cifar10Builder",
+    "cifar100": "cifar100:Cifar100Builder",
+    "clothing1m": "clothing1m:Clothing1MBuilder",
+    "noisyag_news": "noisyag_news:NoisyAgNewsBuilder",
+    "semeval": "semeval:SemEvalBuilder",
+    "tiny_imagenet": "tiny_imagenet:TinyImageNetBuilder",
+    "trec": "trec:TrecBuilder",
+    "webvision": "webvision:WebVisionBuilder",
+    "wos": "web_of_science:WebOfScienceBuilder",
+    "wrench": "wrench:WrenchBuilder",
+}
+_NOISE_TYPES = {
+    "symmetric": noises.symmetric,
+    "pair": noises.pair,
+    "asymmetric": noises.pair,  # where no map of look-alikes is known
+    "instance": noises.instance_dependent,
 }
 _FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json"}
 _NOISY_SPLITS = ("train", "validation")
@@ -25,17 +44,41 @@ _NOISY_SPLITS = ("train", "validation")
 def list_noisy_datasets() -> list[str]:
     """Names that `load_noisy_dataset` knows, besides files and datasets of the Hub.
 
-    `docs` and `digits` are made on the spot from installed packages; the others are folders of `HF_NOISY_DATA_DIR`.
+    `docs` and `digits` are made on the spot from installed packages; the others are read from a folder, or fetched
+    where their builder says so.
 
     Example:
-        >>> list_noisy_datasets()
-        ['docs', 'digits', '20news', 'cifar10', 'noisyag_news', 'semeval', 'trec']
+        >>> list_noisy_datasets()[:4]
+        ['docs', 'digits', '20news', 'agnews']
     """
-    return [*_EMBEDDED, *sorted([*FOLDERS, cifar10.NAME])]
+    return list(_BUILDERS)
+
+
+def dataset_builder(name: str) -> type[NoisyDatasetBuilder]:
+    """The builder class of a named dataset: its configurations, source, licence and citation.
+
+    Args:
+        name: A name of [`list_noisy_datasets`].
+
+    Raises:
+        ValueError: If the name is not known.
+
+    Example:
+        >>> [config.name for config in dataset_builder("noisyag_news").BUILDER_CONFIGS]
+        ['best', 'mid', 'worst', 'clean']
+    """
+    if name not in _BUILDERS:
+        raise ValueError(f"name must be one of {', '.join(_BUILDERS)}, got '{name}'")
+    module, class_name = _BUILDERS[name].split(":")
+    builder: type[NoisyDatasetBuilder] = getattr(
+        importlib.import_module(f"hf_noisy.data.builders.{module}"), class_name
+    )
+    return builder
 
 
 def load_noisy_dataset(
     name: str,
+    config: str | None = None,
     *,
     noise_type: str | None = None,
     noise_rate: float | None = None,
@@ -54,16 +97,19 @@ def load_noisy_dataset(
     Args:
         name: A name of [`list_noisy_datasets`]; or a file or a folder of `.csv`, `.json` or `.jsonl` (also `.gz`); or
             a folder written by `save_to_disk`; or a dataset of the Hub.
-        noise_type: `"symmetric"`, `"asymmetric"` (to the next class; for `cifar10` to the look-alike of five of its
-            classes) or `"instance"`, put into a clean source; for `cifar10` also the human labels `"aggre"`,
-            `"random1"`, `"random2"`, `"random3"` and `"worse"`. `None` leaves the labels as they are.
-        noise_rate: Share of wrong labels, in [0, 1); needed with `noise_type`, but for human labels. With
+        config: Where the given labels of a named dataset come from, one of its builder's configurations, such as
+            `"worse"` for `cifar10`; of a Hub dataset its configuration.
+        noise_type: `"symmetric"`, `"pair"` (to the next class), `"asymmetric"` (for `cifar10` to the look-alike of
+            five of its classes, else as `"pair"`) or `"instance"`, put into a clean source. The name of a noisy
+            configuration is understood as `config`. `None` leaves the labels as they are.
+        noise_rate: Share of wrong labels, in [0, 1); needed with `noise_type`, but for configurations. With
             `"asymmetric"` on `cifar10` it is the share in each of the five classes, and half of it over all rows.
         noise_seed: Seed of the noise.
-        data_dir: Folder with one folder a named dataset; by default the environment variable `HF_NOISY_DATA_DIR`.
+        data_dir: The folder of a named dataset, or the folder that holds it under its name; by default the
+            environment variable `HF_NOISY_DATA_DIR`.
         text_column: Column of the texts in a file or Hub dataset, renamed to `text`.
         label_column: Column of the labels in a file or Hub dataset, renamed to `label`; strings become classes.
-        **kwargs: Passed on to `datasets.load_dataset` for files and Hub datasets.
+        **kwargs: Passed on to `datasets.load_dataset` for files and Hub datasets; named ones take `cache_dir`.
 
     Returns:
         `DatasetDict` with `train`, and `validation` and `test` where the source has them.
@@ -77,43 +123,87 @@ def load_noisy_dataset(
         >>> dataset["train"].column_names  # doctest: +SKIP
         ['text', 'label', 'clean_label', 'votes']
     """
+    builder = dataset_builder(name) if name in _BUILDERS else None
     noise = _noise(name, noise_type, noise_rate)
-    if name in list_noisy_datasets():
-        if text_column or label_column or kwargs:
-            given = [key for key, value in (("text_column", text_column), ("label_column", label_column)) if value]
-            raise ValueError(f"dataset '{name}' has fixed columns and takes no {', '.join([*given, *kwargs])}")
-        dataset = _load_named(name, data_dir, noise_type)
-    else:
+    if builder is None:
+        kwargs = kwargs if config is None else {"name": config, **kwargs}
         dataset = _standard_columns(_load_source(name, data_dir, kwargs), text_column or TEXT, label_column or LABEL)
+    else:
+        given = {"text_column": text_column, "label_column": label_column, **kwargs}
+        taken = [key for key, value in given.items() if value is not None and key != "cache_dir"]
+        if taken:
+            raise ValueError(f"dataset '{name}' has fixed columns and takes no {', '.join(taken)}")
+        dataset = builder(_config(builder, config, noise_type), data_dir=data_dir, **kwargs).build()
     return dataset if noise is None else _inject(dataset, noise, noise_seed, name)
 
 
-def _noise(name: str, kind: str | None, rate: float | None) -> Noise | None:
-    human = cifar10.HUMAN_LABELS if name == cifar10.NAME else {}
-    known = ", ".join([*_NOISE_TYPES, *human])
-    if kind is None:
-        if rate is not None:
-            raise ValueError(f"noise_rate={rate} needs noise_type, one of {known}")
-        return None
-    if kind in human:
-        if rate is not None:
-            raise ValueError(f"noise_rate must be None with the human labels noise_type='{kind}', got {rate}")
-        return None
-    if kind not in _NOISE_TYPES:
-        raise ValueError(f"noise_type must be None or one of {known}, got '{kind}'")
-    if rate is None:
-        raise ValueError(f"noise_rate must be given with noise_type='{kind}', for example noise_rate=0.4")
-    if kind == "asymmetric" and name == cifar10.NAME:
-        return MapNoise(rate, cifar10.CLASS_MAP)
-    return _NOISE_TYPES[kind](rate)
+def _config(builder: type[NoisyDatasetBuilder], config: str | None, noise_type: str | None) -> str:
+    known = [form.name for form in builder.BUILDER_CONFIGS]
+    if noise_type in known:
+        if config not in (None, noise_type):
+            raise ValueError(
+                f"noise_type='{noise_type}' is a configuration too, and config='{config}'; pass one of them"
+            )
+        config = noise_type
+    config = config or builder.DEFAULT_CONFIG_NAME
+    if config not in known:
+        raise ValueError(f"config must be one of {', '.join(known)} for dataset '{builder.NAME}', got '{config}'")
+    return config
 
 
-def _inject(dataset: DatasetDict, noise: Noise, seed: int, name: str) -> DatasetDict:
+def make_noise(noise_type: str, noise_rate: float | None, name: str | None = None) -> noises.Noise:
+    """The noise that `noise_type` and `noise_rate` stand for in [`load_noisy_dataset`].
+
+    Args:
+        noise_type: `"symmetric"`, `"pair"`, `"asymmetric"` or `"instance"`.
+        noise_rate: Share of wrong labels, in [0, 1).
+        name: Dataset that it is for: a named one may know the look-alikes of its classes.
+
+    Raises:
+        ValueError: If the type is not known or the rate is missing or out of range.
+
+    Example:
+        >>> make_noise("asymmetric", 0.4, "cifar10").kind
+        'asymmetric'
+    """
+    if noise_type not in _NOISE_TYPES:
+        known = ", ".join([*_NOISE_TYPES, *_noisy_configs(name)])
+        raise ValueError(f"noise_type must be None or one of {known}, got '{noise_type}'")
+    if noise_rate is None:
+        raise ValueError(f"noise_rate must be given with noise_type='{noise_type}', for example noise_rate=0.4")
+    if noise_type == "asymmetric" and (look_alikes := _look_alikes(name)):
+        return noises.asymmetric(noise_rate, look_alikes)
+    noise: noises.Noise = _NOISE_TYPES[noise_type](noise_rate)
+    return noise
+
+
+def _noise(name: str, noise_type: str | None, noise_rate: float | None) -> noises.Noise | None:
+    configs = _noisy_configs(name)
+    if noise_type is None and noise_rate is not None:
+        raise ValueError(f"noise_rate={noise_rate} needs noise_type, one of {', '.join([*_NOISE_TYPES, *configs])}")
+    if noise_type in configs and noise_rate is not None:
+        raise ValueError(f"noise_rate must be None with the labels of noise_type='{noise_type}', got {noise_rate}")
+    return None if noise_type is None or noise_type in configs else make_noise(noise_type, noise_rate, name)
+
+
+def _noisy_configs(name: str | None) -> list[str]:
+    configs = dataset_builder(name).BUILDER_CONFIGS if name in _BUILDERS else []
+    return [config.name for config in configs if config.noise]
+
+
+def _look_alikes(name: str | None) -> dict[int, int] | None:
+    """Class -> the class that it is taken for, where the module of the builder says so."""
+    if name not in _BUILDERS:
+        return None
+    return getattr(importlib.import_module(dataset_builder(name).__module__), "CLASS_MAP", None)
+
+
+def _inject(dataset: DatasetDict, noise: noises.Noise, seed: int, name: str) -> DatasetDict:
     for split in dataset.values():
         if CLEAN_LABEL in split.column_names and not _equal_labels(split):
             raise ValueError(
                 f"dataset '{name}' already has noisy labels, so noise_type would lose them; pass noise_type=None, "
-                f"or make the noise with inject_noise from '{CLEAN_LABEL}'"
+                f"or config='clean' for a named dataset, or make the noise with inject_noise from '{CLEAN_LABEL}'"
             )
     clean = {
         key: split.remove_columns([column for column in (CLEAN_LABEL, VOTES) if column in split.column_names])
@@ -121,39 +211,23 @@ def _inject(dataset: DatasetDict, noise: Noise, seed: int, name: str) -> Dataset
     }
     noisy = [key for key in _NOISY_SPLITS if key in clean]
     features = {}
-    if noisy and isinstance(noise, InstanceDependentNoise):
+    if noisy and isinstance(noise, FeatureNoise):
         # One fit for all splits: the same row must run the same risk in each of them.
         features = dict(zip(noisy, row_features(*(clean[key] for key in noisy)), strict=True))
     for key, split in clean.items():
         if key in noisy:
-            clean[key] = inject_noise(split, noise, seed=seed, features=features.get(key), stream=key)
+            # The validation rows of a source may lack a class; a training set that does is a mistake.
+            clean[key] = noises.inject_noise(
+                split,
+                noise,
+                seed=seed,
+                features=features.get(key),
+                stream=key,
+                allow_empty_classes=key != "train",
+            )
         else:
             clean[key] = split.add_column(CLEAN_LABEL, _stored(split, LABEL), feature=split.features[LABEL])
     return DatasetDict(clean)
-
-
-def _load_named(name: str, data_dir: str | Path | None, noise_type: str | None) -> DatasetDict:
-    if name == cifar10.NAME:
-        return cifar10.load_cifar10(data_dir, noise_type if noise_type in cifar10.HUMAN_LABELS else None)
-    return _EMBEDDED[name]() if name in _EMBEDDED else load_folder(name, data_dir)
-
-
-def _load_docs() -> DatasetDict:
-    from hf_noisy.data.builders.docs import DocsBuilder
-    from hf_noisy.data.records import record_known_noise
-
-    builder = DocsBuilder()
-    builder.download_and_prepare()
-    splits = builder.as_dataset()
-    return DatasetDict({key: record_known_noise(split, "rules") for key, split in splits.items()})
-
-
-def _load_digits() -> DatasetDict:
-    from hf_noisy.data.builders.digits import DigitsBuilder
-
-    builder = DigitsBuilder()
-    builder.download_and_prepare()
-    return builder.as_dataset()
 
 
 def _load_source(name: str, data_dir: str | Path | None, kwargs: dict[str, Any]) -> DatasetDict:
@@ -242,6 +316,3 @@ def _stored(dataset: Dataset, column: str) -> np.ndarray:
     array = values.to_numpy()
     stored: np.ndarray = array.astype(str) if array.dtype == object else array
     return stored
-
-
-_EMBEDDED = {"docs": _load_docs, "digits": _load_digits}

@@ -33,9 +33,13 @@ def class_labels(dataset: datasets.Dataset, column: str) -> tuple[Integer[np.nda
         raise ValueError(f"column '{column}' lacks {values.null_count} labels; drop those rows first")
     labels = values.to_numpy()
     if labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"column '{column}' must hold class ids, got {feature}; call dataset.class_encode_column('{column}') first"
-        )
+        if labels.dtype.kind == "f":
+            remedy = f"cast whole numbers with dataset.cast_column('{column}', datasets.Value('int64'))"
+        elif isinstance(feature, datasets.Value):
+            remedy = f"call dataset.class_encode_column('{column}')"
+        else:
+            remedy = "reduce it to one whole number a row"
+        raise ValueError(f"column '{column}' must hold class ids, got {feature}; {remedy} first")
     if isinstance(feature, datasets.ClassLabel) and feature.num_classes is not None:
         num_classes = feature.num_classes
     else:
@@ -47,11 +51,11 @@ def check_class_ids(labels: Integer[np.ndarray, " rows"], num_classes: int) -> I
     """The labels as int64, refused unless they are at least two classes from 0 to `num_classes` - 1."""
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}; noise needs a class to move to")
-    outside = (labels < 0) | (labels >= num_classes)
-    if outside.any():
+    outside = labels[(labels < 0) | (labels >= num_classes)]
+    if len(outside):
         raise ValueError(
-            f"labels must be in 0 to {num_classes - 1}, got {int(labels[outside][0])} in {int(outside.sum())} rows "
-            "or fewer; drop rows without a label first"
+            f"labels must be in 0 to {num_classes - 1}, got {outside[0]} (rows outside: {len(outside)}); drop rows "
+            "without a label first"
         )
     return labels.astype(np.int64)
 

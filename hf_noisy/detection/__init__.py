@@ -1,5 +1,48 @@
 """Which rows are wrong, and how many."""
 
-from hf_noisy.detection.noise_rate import estimate_noise_rate
+from hf_noisy.detection.anchor_free import anchor_free_transition_matrix
+from hf_noisy.detection.find import LabelIssues, find_wrong_labels
+from hf_noisy.detection.label_quality import (
+    confidence_weighted_entropy,
+    confident_classes,
+    confident_learning,
+    normalized_margin,
+    self_confidence,
+    suggested_labels,
+)
+from hf_noisy.detection.loss_mixture import small_loss
+from hf_noisy.detection.noise_rate import NoiseRate, estimate_noise_rate, mixture_noise_rate
+from hf_noisy.detection.training_dynamics import DataMap, aum, data_map
+from hf_noisy.detection.transition_matrix import (
+    calibrated_joint,
+    check_transition_matrix,
+    confident_joint,
+    confident_transition_matrix,
+    dual_t_transition_matrix,
+    transition_matrix_from_joint,
+)
 
-__all__ = ["estimate_noise_rate"]
+__all__ = [
+    "DataMap",
+    "LabelIssues",
+    "NoiseRate",
+    "anchor_free_transition_matrix",
+    "aum",
+    "calibrated_joint",
+    "check_transition_matrix",
+    "confidence_weighted_entropy",
+    "confident_classes",
+    "confident_joint",
+    "confident_learning",
+    "confident_transition_matrix",
+    "data_map",
+    "dual_t_transition_matrix",
+    "estimate_noise_rate",
+    "find_wrong_labels",
+    "mixture_noise_rate",
+    "normalized_margin",
+    "self_confidence",
+    "small_loss",
+    "suggested_labels",
+    "transition_matrix_from_joint",
+]

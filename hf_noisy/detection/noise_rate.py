@@ -1,12 +1,118 @@
 """How many given labels are wrong, estimated without a true one."""
 
 import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Integer
+
+from hf_noisy.detection.label_model import Verdict, fit_label_model, mean_probabilities
+from hf_noisy.detection.training_dynamics import aum
+
+# More scores are represented by so many quantiles, which bounds the time of the mixture.
+_MAX_FITTED = 20_000
+_NORMAL_95 = 1.96
 
 
-def estimate_noise_rate(scores: Float[np.ndarray, " rows"], seed: int = 0) -> float:
+class NoiseRate(NamedTuple):
+    """A share of wrong labels.
+
+    Attributes:
+        rate: The estimate, in [0, 1).
+        low: Lower end of the interval, in [0, rate].
+        high: Upper end, in [rate, 1].
+    """
+
+    rate: float
+    low: float
+    high: float
+
+
+def estimate_noise_rate(
+    labels: Integer[np.ndarray, " rows"],
+    probabilities: Float[np.ndarray, "rows classes"] | None = None,
+    dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"] | None = None,
+) -> NoiseRate:
+    """Share of wrong labels, with an interval.
+
+    From probabilities it is the mean probability of a wrong label over all rows, see
+    [`hf_noisy.detection.label_model`][]. The interval adds to the sampling error the distance between the two accounts
+    of noise, by class and by row, which the probabilities alone cannot tell apart for certain.
+
+    From dynamics it is the mean of two figures: the same model on the mean probabilities over the epochs, too low
+    where the network has learned wrong labels by heart, and a mixture over the margins, too high where hard rows are
+    taken for wrong ones. The interval runs from one to the other at least. Probabilities, where given, decide alone.
+
+    Args:
+        labels: `[rows]`, given labels, every class among them.
+        probabilities: `[rows, classes]` of models that did not train on the row; may be memory-mapped.
+        dynamics: Logits `[rows, classes]` of each epoch of an ordinary training, as an array or a list.
+
+    Returns:
+        A [`NoiseRate`].
+
+    Raises:
+        ValueError: If neither is given, or one does not fit the labels.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = np.tile([[0.9, 0.1], [0.1, 0.9]], (50, 1))
+        >>> estimate_noise_rate(np.array([0] * 20 + [0, 1] * 40), rows).rate < 0.2
+        True
+    """
+    if probabilities is not None:
+        model = fit_label_model(probabilities, labels)
+        return rate_of_verdict(model.judge(probabilities, labels), model.ambiguous)
+    if dynamics is None:
+        raise ValueError("probabilities or dynamics are needed, got neither; pass one of them")
+    mean = mean_probabilities(dynamics, labels)
+    model = fit_label_model(mean, labels)
+    return rate_of_dynamics(model.judge(mean, labels), model.ambiguous, aum(dynamics, labels))
+
+
+def rate_of_verdict(verdict: Verdict, ambiguous: float) -> NoiseRate:
+    """The rate that follows from what is believed of each row.
+
+    Args:
+        verdict: Of all rows, from probabilities out of sample.
+        ambiguous: Share of the rows whose noise goes by row. Of these, each disagreement is a wrong label.
+
+    Returns:
+        A [`NoiseRate`].
+    """
+    by_class = float(verdict.wrong_by_class.mean(dtype=np.float64))
+    by_row = float(verdict.disagrees.mean())
+    rate = (1 - ambiguous) * by_class + ambiguous * by_row
+    sampling = _NORMAL_95 * float(np.sqrt(rate * (1 - rate) / len(verdict.wrong)))
+    return _interval(rate, abs(by_class - by_row) + sampling)
+
+
+def rate_of_dynamics(verdict: Verdict, ambiguous: float, margins: Float64[np.ndarray, " rows"]) -> NoiseRate:
+    """The rate from one training: between what the network has not learned by heart and what was hard to learn.
+
+    Args:
+        verdict: Of all rows, from their mean probabilities over the epochs.
+        ambiguous: As in [`rate_of_verdict`].
+        margins: `[rows]`, area under the margin.
+
+    Returns:
+        A [`NoiseRate`].
+    """
+    lower = rate_of_verdict(verdict, ambiguous)
+    fitted = np.sort(margins)
+    if len(fitted) > _MAX_FITTED:
+        fitted = fitted[((np.arange(_MAX_FITTED) + 0.5) / _MAX_FITTED * len(fitted)).astype(np.int64)]
+    # A mixture needs 4 rows; fewer are no reason to fail.
+    upper = mixture_noise_rate(-fitted) if len(fitted) >= 4 else lower.rate
+    return _interval((lower.rate + upper) / 2, abs(upper - lower.rate) / 2 + (lower.high - lower.rate))
+
+
+def _interval(rate: float, half: float) -> NoiseRate:
+    return NoiseRate(rate, max(rate - half, 0.0), min(rate + half, 1.0))
+
+
+def mixture_noise_rate(scores: Float[np.ndarray, " rows"], seed: int = 0) -> float:
     """Share of the rows in the upper component of a mixture of two Gaussians.
 
     Args:
@@ -22,7 +128,7 @@ def estimate_noise_rate(scores: Float[np.ndarray, " rows"], seed: int = 0) -> fl
     Example:
         >>> import numpy as np
         >>> normal = np.random.default_rng(0).normal
-        >>> round(estimate_noise_rate(np.concatenate([normal(0, 1, 800), normal(8, 1, 200)])), 2)
+        >>> round(mixture_noise_rate(np.concatenate([normal(0, 1, 800), normal(8, 1, 200)])), 2)
         0.2
     """
     from sklearn.exceptions import ConvergenceWarning

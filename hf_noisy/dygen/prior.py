@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Integer
 
-from hf_noisy.detection.noise_rate import check_noise_rate, estimate_noise_rate
+from hf_noisy.detection.noise_rate import check_noise_rate, mixture_noise_rate
 from hf_noisy.dygen.evidence import Evidence, mean_prediction, posterior_given_label, suspicion
 from hf_noisy.dynamics.scores import DynamicsScore, centroid_distances, centroids, dynamics_score
 from hf_noisy.dynamics.store import Trajectories
@@ -70,7 +70,7 @@ def evidence_prior(
     rate = noise_rate
     if rate is None:
         classifier = np.log(mean_prediction(trajectories, split) + 1e-6)
-        rate = float(np.mean([estimate_noise_rate(suspicion(e, labels), seed) for e in (classifier, log_evidence)]))
+        rate = float(np.mean([mixture_noise_rate(suspicion(e, labels), seed) for e in (classifier, log_evidence)]))
     probabilities, _ = posterior_given_label(log_evidence, labels, rate)
     suspects = probabilities[np.arange(len(labels)), labels] < 0.5
     dynamics = _mean_over_branches(_branch_scores(trajectories, labels, split, ddof=0))
@@ -110,7 +110,7 @@ def paper_prior(
     check_noise_rate(noise_rate)
     scores = _branch_scores(trajectories, labels, split, ddof=1)
     dynamics = _mean_over_branches(scores)
-    rate = estimate_noise_rate(dynamics.score, seed) if noise_rate is None else noise_rate
+    rate = mixture_noise_rate(dynamics.score, seed) if noise_rate is None else noise_rate
     first = trajectories.epochs[0]
     suspects = np.zeros((trajectories.num_branches, len(labels)), dtype=bool)
     for branch, score in enumerate(scores):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,10 @@ class Trajectories:
         """Logits of all recorded epochs, `[epochs, branches, rows, classes]`, float32."""
         branches = range(self.num_branches)
         return np.stack([[self._read(split, epoch, branch, "logits") for branch in branches] for epoch in self.epochs])
+
+    def epoch_logits(self, split: str, branch: int = 0) -> Iterator[Float[np.ndarray, "rows classes"]]:
+        """Logits of one branch `[rows, classes]`, an epoch at a time: what the scores of `detection` read."""
+        return (self._read(split, epoch, branch, "logits") for epoch in self.epochs)
 
     def features(self, split: str) -> Float[np.ndarray, "rows width"] | None:
         """Pooled hidden states of the encoder before the first step, `[rows, width]`; None where there was none."""

@@ -1,5 +1,31 @@
-"""How good a classifier's predictions are, as functions of arrays."""
+"""How good a classifier's predictions are, as functions of arrays, as `evaluate` modules, and as `compute_metrics`."""
 
-from hf_noisy.metrics.calibration import ReliabilityBins, expected_calibration_error, reliability_bins
+from hf_noisy.metrics.calibration import (
+    ReliabilityBins,
+    brier_score,
+    calibration_scores,
+    expected_calibration_error,
+    maximum_calibration_error,
+    reliability_bins,
+)
+from hf_noisy.metrics.detection import detection_scores, precision_at_k
+from hf_noisy.metrics.for_trainer import compute_metrics
+from hf_noisy.metrics.label_quality import relabelling_scores
+from hf_noisy.metrics.modules import SCRIPT, load
+from hf_noisy.metrics.noisy_accuracy import accuracy_by_noise
 
-__all__ = ["ReliabilityBins", "expected_calibration_error", "reliability_bins"]
+__all__ = [
+    "SCRIPT",
+    "ReliabilityBins",
+    "accuracy_by_noise",
+    "brier_score",
+    "calibration_scores",
+    "compute_metrics",
+    "detection_scores",
+    "expected_calibration_error",
+    "load",
+    "maximum_calibration_error",
+    "precision_at_k",
+    "relabelling_scores",
+    "reliability_bins",
+]

@@ -1,9 +1,12 @@
 """Whether a classifier that says 80% is right in 80% of the cases."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer
+
+Binning = Literal["width", "mass"]
 
 # Wide enough for rows normalised in float16, narrow enough to catch logits and unnormalised scores.
 _ROW_SUM_TOLERANCE = 5e-3
@@ -17,33 +20,42 @@ class ReliabilityBins:
         confidence: Mean probability of the predicted class, `[bins]`, in [0, 1]; NaN in an empty bin.
         accuracy: Share of rows whose predicted class is their label, `[bins]`, in [0, 1]; NaN in an empty bin.
         count: Number of rows, `[bins]`.
+        edges: Confidence at which the bins begin and the last one ends, `[bins + 1]`.
     """
 
     confidence: Float64[np.ndarray, " bins"]
     accuracy: Float64[np.ndarray, " bins"]
     count: Int64[np.ndarray, " bins"]
+    edges: Float64[np.ndarray, " bins+1"]
 
 
 def reliability_bins(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"], num_bins: int = 15
+    probabilities: Float[np.ndarray, "rows classes"],
+    labels: Integer[np.ndarray, " rows"],
+    num_bins: int = 15,
+    binning: Binning = "width",
 ) -> ReliabilityBins:
-    """Confidence and accuracy in bins of equal width.
+    """Confidence and accuracy in bins of equal width or of equal numbers of rows.
 
-    Bin `m` of `M` holds the rows whose confidence, the highest probability of the row, lies in `((m - 1)/M, m/M]`. Of
+    Bin `m` of `M` holds the rows whose confidence, the highest probability of the row, lies in `((m - 1)/M, m/M]`, or,
+    with `binning="mass"`, above the quantile `(m - 1)/M` of all confidences and up to the quantile `m/M`. Rows of the
+    same confidence share a bin, so that bins of equal mass may differ by more than a row, and some may be empty. Of
     classes that share the highest probability, the first is the predicted one.
 
     Args:
         probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         labels: Class ids to compare with, `[rows]`: true labels, as a rule.
-        num_bins: Number of bins over [0, 1].
+        num_bins: Number of bins.
+        binning: `"width"` or `"mass"`.
 
     Returns:
         A [`ReliabilityBins`].
 
     Raises:
-        ValueError: If `probabilities` are not distributions, `labels` are not classes, or the shapes do not agree.
+        ValueError: If `probabilities` are not distributions, `labels` are not classes, the shapes do not agree, or
+            `binning` is not known.
 
-    Source: Guo et al. (2017), Section 2, Eq. 2.
+    Source: Guo et al. (2017), Section 2, Eq. 2; bins of equal mass: Nguyen and O'Connor (2015), Section 4.
 
     Example:
         >>> import numpy as np
@@ -53,21 +65,31 @@ def reliability_bins(
     """
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+    if binning not in ("width", "mass"):
+        raise ValueError(f"binning must be width or mass, got {binning!r}")
     _check(probabilities, labels)
     confidences = probabilities.max(axis=1).astype(np.float64)
     hits = probabilities.argmax(axis=1) == labels
     # The quotients k/M are the closest floats to the edges; multiples of 1/M are not, and 0.7 would leave (0.6, 0.7].
-    inner_edges = np.arange(1, num_bins) / num_bins
-    bin_of_row = np.searchsorted(inner_edges, confidences, side="left")
+    edges = np.arange(num_bins + 1) / num_bins
+    if binning == "mass":
+        # Values that occur, at positions in integers: interpolated ones may miss a row by rounding.
+        last = -(-len(labels) * np.arange(1, num_bins + 1) // num_bins) - 1
+        ordered = np.sort(confidences)
+        edges = np.concatenate([ordered[:1], ordered[last]])
+    bin_of_row = np.searchsorted(edges[1:-1], confidences, side="left")
     count = np.bincount(bin_of_row, minlength=num_bins).astype(np.int64)
     with np.errstate(invalid="ignore"):
         confidence = np.bincount(bin_of_row, weights=confidences, minlength=num_bins) / count
         accuracy = np.bincount(bin_of_row, weights=hits, minlength=num_bins) / count
-    return ReliabilityBins(confidence, accuracy, count)
+    return ReliabilityBins(confidence, accuracy, count, edges)
 
 
 def expected_calibration_error(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"], num_bins: int = 15
+    probabilities: Float[np.ndarray, "rows classes"],
+    labels: Integer[np.ndarray, " rows"],
+    num_bins: int = 15,
+    binning: Binning = "width",
 ) -> float:
     r"""Mean distance between confidence and accuracy, a row's distance being that of its bin.
 
@@ -76,7 +98,8 @@ def expected_calibration_error(
     Args:
         probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         labels: Class ids to compare with, `[rows]`: true labels, as a rule.
-        num_bins: Number of bins of equal width. The value depends on it: compare only at the same number.
+        num_bins: Number of bins. The value depends on it: compare only at the same number.
+        binning: Bins of equal `"width"`, or of equal `"mass"`, which no bin of a handful of rows can sway.
 
     Returns:
         The error, in [0, 1]; 0 is perfect.
@@ -91,10 +114,107 @@ def expected_calibration_error(
         >>> round(expected_calibration_error(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0])), 3)
         0.45
     """
-    bins = reliability_bins(probabilities, labels, num_bins)
+    bins = reliability_bins(probabilities, labels, num_bins, binning)
     filled = bins.count > 0
     gap = np.abs(bins.accuracy[filled] - bins.confidence[filled])
     return float(np.average(gap, weights=bins.count[filled]))
+
+
+def maximum_calibration_error(
+    probabilities: Float[np.ndarray, "rows classes"],
+    labels: Integer[np.ndarray, " rows"],
+    num_bins: int = 15,
+    binning: Binning = "width",
+) -> float:
+    r"""Largest distance between confidence and accuracy of a bin.
+
+    $$\mathrm{MCE} = \max_m \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|$$
+
+    A bin of equal width may hold a single row, and then decides alone; `binning="mass"` is steadier.
+
+    Args:
+        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
+        labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        num_bins: Number of bins.
+        binning: Bins of equal `"width"` or equal `"mass"`.
+
+    Returns:
+        The error, in [0, 1]; 0 is perfect.
+
+    Raises:
+        ValueError: As [`reliability_bins`].
+
+    Source: Naeini et al. (2015); Guo et al. (2017), Eq. 5.
+
+    Example:
+        >>> import numpy as np
+        >>> round(maximum_calibration_error(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0])), 3)
+        0.8
+    """
+    bins = reliability_bins(probabilities, labels, num_bins, binning)
+    return float(np.nanmax(np.abs(bins.accuracy - bins.confidence)))
+
+
+def brier_score(probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]) -> float:
+    r"""Mean squared distance between the probabilities and the label as a one-hot vector.
+
+    $$\mathrm{BS} = \frac{1}{n} \sum_{i=1}^{n} \sum_{c=1}^{C} (p_{ic} - [y_i = c])^2$$
+
+    Args:
+        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
+        labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+
+    Returns:
+        The score, in [0, 2], summed over classes as Brier did; 0 is perfect. For two classes it is twice the score of
+        the positive class alone.
+
+    Raises:
+        ValueError: If `probabilities` are not distributions, `labels` are not classes, or the shapes do not agree.
+
+    Source: Brier (1950), Eq. 2.
+
+    Example:
+        >>> import numpy as np
+        >>> round(brier_score(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0])), 3)
+        0.65
+    """
+    _check(probabilities, labels)
+    distance = probabilities.astype(np.float64)
+    distance[np.arange(len(labels)), labels] -= 1
+    return float(np.square(distance).sum(axis=1).mean())
+
+
+def calibration_scores(
+    probabilities: Float[np.ndarray, "rows classes"],
+    labels: Integer[np.ndarray, " rows"],
+    num_bins: int = 15,
+    binning: Binning = "width",
+) -> dict[str, float]:
+    """The three errors at once: `ece`, `mce` and `brier`.
+
+    Args:
+        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
+        labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        num_bins: Number of bins of the first two.
+        binning: Bins of equal `"width"` or equal `"mass"`.
+
+    Returns:
+        [`expected_calibration_error`], [`maximum_calibration_error`] and [`brier_score`] by name.
+
+    Raises:
+        ValueError: As [`reliability_bins`].
+
+    Example:
+        >>> import numpy as np
+        >>> scores = calibration_scores(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]))
+        >>> {name: round(score, 3) for name, score in scores.items()}
+        {'ece': 0.45, 'mce': 0.8, 'brier': 0.65}
+    """
+    return {
+        "ece": expected_calibration_error(probabilities, labels, num_bins, binning),
+        "mce": maximum_calibration_error(probabilities, labels, num_bins, binning),
+        "brier": brier_score(probabilities, labels),
+    }
 
 
 def _check(probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " other"]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from hf_noisy.metrics.calibration import expected_calibration_error, reliability_bins
+from hf_noisy.metrics.calibration import Binning, expected_calibration_error, reliability_bins
 from hf_noisy.rng import uniforms
 
 if TYPE_CHECKING:
@@ -102,13 +102,18 @@ def reliability_diagram(
     path: str | os.PathLike[str],
     *,
     num_bins: int = 15,
+    binning: Binning = "width",
 ) -> Path:
     """Accuracy against confidence, one line a model, and below it how many rows each confidence has.
+
+    Bins of equal width show every confidence, and some rest on a handful of rows; bins of equal mass each rest on as
+    many rows, and leave out what is rare. The lower part always has bins of equal width.
 
     Args:
         predictions: Name of a model to its probabilities `[rows, classes]` and the labels `[rows]` to compare with.
         path: File to write; the suffix chooses the format (`.png`, `.pdf`, `.svg`).
-        num_bins: Number of bins of equal width.
+        num_bins: Number of bins.
+        binning: Bins of equal `"width"` or of equal `"mass"`, for the line and for the error in the legend.
 
     Returns:
         The path written.
@@ -130,12 +135,13 @@ def reliability_diagram(
     figure = _figure(7.6, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     upper.plot([0, 1], [0, 1], color="#8C8C8C", linewidth=1, linestyle=(0, (1, 2)), label="perfect calibration")
-    edges = np.arange(num_bins + 1) / num_bins
     for (name, (probabilities, labels)), (color, marker, line) in zip(
         predictions.items(), cycle(_LINES), strict=False
     ):
-        error = expected_calibration_error(probabilities, labels, num_bins)
-        bins = reliability_bins(probabilities, labels, num_bins)
+        error = expected_calibration_error(probabilities, labels, num_bins, binning)
+        bins = reliability_bins(probabilities, labels, num_bins, binning)
+        # Bins of equal mass would all be of one height.
+        density = reliability_bins(probabilities, labels, num_bins)
         filled = bins.count > 0
         upper.plot(
             bins.confidence[filled],
@@ -148,11 +154,13 @@ def reliability_diagram(
             clip_on=False,
             label=f"{name} (ECE {error:.1%})",
         )
-        lower.stairs(100 * bins.count / bins.count.sum(), edges, color=color, linewidth=1.6, linestyle=line)
+        lower.stairs(
+            100 * density.count / density.count.sum(), density.edges, color=color, linewidth=1.6, linestyle=line
+        )
     upper.set(xlim=(0, 1), ylim=(0, 1.02))
     lower.set_ylim(bottom=0)
     _dress(upper, "", "accuracy")
-    _dress(lower, "confidence", "rows, %")
+    _dress(lower, "confidence" if binning == "width" else "confidence (line: bins of equal mass)", "rows, %")
     _legend(figure)
     return _save(figure, path)
 

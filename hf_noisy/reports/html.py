@@ -1,7 +1,7 @@
 """One HTML page that shows what is wrong with a data set and lets a person decide row by row.
 
-The page is one file: no server, nothing loaded from elsewhere. Text of the data set reaches the page as JSON, which the
-page's script shows as text, so that nothing in a row is ever taken for markup.
+The page is one file: no server, nothing loaded from elsewhere. Text of the data set reaches the page as JSON, which
+the page's script shows as text, so that nothing in a row is ever taken for markup.
 """
 
 import base64

@@ -109,7 +109,8 @@ def test_decisions_are_downloaded(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_readable_on_a_phone_in_light_and_dark(page, scheme):
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    preference = {"name": "prefers-color-scheme", "value": scheme}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [preference]})
     metrics = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:

@@ -3,16 +3,15 @@
 They come with scikit-learn, are labelled right, and are there to put noise into.
 """
 
-import hashlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 import numpy as np
 from jaxtyping import Bool, Integer
 
 from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL
+from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
 from hf_noisy.rng import uniforms
 
 # Mean and standard deviation over the training images, of pixels in [0, 1], the same for red, green and blue.
@@ -22,7 +21,7 @@ _TEST_SHARE = 0.25
 _WHITE = 16  # of the scans as they are stored
 
 
-class DigitsBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
+class DigitsBuilder(NoisyDatasetBuilder):
     """Builder of `digits`; `load_noisy_dataset("digits")` is the usual way to it.
 
     A quarter of the rows of each class, the same ones always, is the test split.
@@ -34,20 +33,21 @@ class DigitsBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         10
     """
 
-    VERSION = datasets.Version("1.0.0")
+    NAME = "digits"
+    DESCRIPTION = "Scanned handwritten digits of 8 x 8 grey pixels."
+    HOMEPAGE = "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits"
+    LICENSE = "CC BY 4.0"
+    CITATION = """@misc{alpaydin1998optical,
+  title={Optical Recognition of Handwritten Digits},
+  author={Alpaydin, E. and Kaynak, C.},
+  howpublished={UCI Machine Learning Repository},
+  year={1998}
+}"""
+    BUILDER_CONFIGS: ClassVar = [NoisyConfig(name="clean", description="The given label is the true one.")]
+    DEFAULT_CONFIG_NAME = "clean"
 
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("dataset_name", "hf_noisy_digits")
-        # The code counts: another split must not be served old rows.
-        kwargs.setdefault("hash", hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16])
-        super().__init__(**kwargs)
-
-    def _info(self) -> datasets.DatasetInfo:
-        labels = datasets.ClassLabel(names=_CLASSES)
-        return datasets.DatasetInfo(
-            description="Scanned handwritten digits of 8 x 8 grey pixels.",
-            features=datasets.Features({IMAGE: datasets.Image(), LABEL: labels, CLEAN_LABEL: labels}),
-        )
+    def _features(self) -> datasets.Features:
+        return noisy_features(IMAGE, datasets.Image(), _CLASSES)
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         from sklearn.datasets import load_digits

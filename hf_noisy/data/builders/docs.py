@@ -5,12 +5,10 @@ The true label is the package. The given label is the majority vote of keyword r
 are dropped, as is usual for weak supervision. About 40 % of the given labels are wrong.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 import numpy as np
@@ -18,7 +16,8 @@ from jaxtyping import Integer
 
 from hf_noisy.columns import CLEAN_LABEL, LABEL, TEXT, VOTES
 from hf_noisy.data.builders import docstrings
-from hf_noisy.data.weak import majority_vote
+from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.data.weak import vote as voting
 
 # Name of the class and of the distribution -> name to import.
 PACKAGES = {
@@ -95,7 +94,7 @@ _ROWS_PER_CLASS = 600
 _SENTENCES_PER_CLASS = 1100
 
 
-class DocsBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
+class DocsBuilder(NoisyDatasetBuilder):
     """Builder of `docs`; `load_noisy_dataset("docs")` is the usual way to it.
 
     The rows depend on the versions of the packages alone, and so does the folder of the cache.
@@ -106,28 +105,33 @@ class DocsBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         7
     """
 
-    VERSION = datasets.Version("1.0.0")
+    NAME = "docs"
+    DESCRIPTION = "First sentences of docstrings, labelled with their package by keyword rules."
+    LICENSE = (
+        "sentences BSD-3-Clause (numpy, scipy, scikit-learn, pandas, torch), Apache-2.0 (the others); rules Apache-2.0"
+    )
+    CITATION = "Cite the packages whose docstrings they are: " + ", ".join(PACKAGES)
+    CODE = (docstrings, voting)
+    BUILDER_CONFIGS: ClassVar = [
+        NoisyConfig(name="rules", description="The given label is the majority vote of the rules.", noise="rules"),
+        NoisyConfig(name="clean", description="The given label is the true one."),
+    ]
+    DEFAULT_CONFIG_NAME = "rules"
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, config_name: str | None = None, **kwargs: Any) -> None:
         self._versions = docstrings.package_versions(CLASSES)
-        kwargs.setdefault("dataset_name", "hf_noisy_docs")
-        kwargs.setdefault("hash", _fingerprint(self._versions))
-        super().__init__(**kwargs)
+        super().__init__(config_name, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
-        labels = datasets.ClassLabel(names=CLASSES)
-        about = "First sentences of docstrings, labelled with their package by keyword rules."
-        return datasets.DatasetInfo(
-            description=f"{about}\n{json.dumps({'packages': self._versions})}",
-            features=datasets.Features(
-                {
-                    TEXT: datasets.Value("string"),
-                    LABEL: labels,
-                    CLEAN_LABEL: labels,
-                    VOTES: datasets.List(datasets.Value("int16")),
-                }
-            ),
-        )
+        info = super()._info()
+        info.description += f"\n{json.dumps({'packages': self._versions})}"
+        return info
+
+    def _features(self) -> datasets.Features:
+        return noisy_features(TEXT, datasets.Value("string"), CLASSES, votes=True)
+
+    def _fingerprint_parts(self) -> list[str]:
+        return [*super()._fingerprint_parts(), json.dumps(self._versions)]
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         rows = _rows()
@@ -137,7 +141,8 @@ class DocsBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         ]
 
     def _generate_examples(self, rows: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
-        yield from enumerate(rows)
+        for index, row in enumerate(rows):
+            yield index, row if self.config.noise else {**row, LABEL: row[CLEAN_LABEL]}
 
 
 def vote(texts: list[str]) -> Integer[np.ndarray, "rows rules"]:
@@ -165,7 +170,7 @@ def _rows() -> list[dict[str, Any]]:
         texts += covered[:_ROWS_PER_CLASS]
         clean += [label] * len(covered[:_ROWS_PER_CLASS])
     votes = vote(texts)
-    given, _ = majority_vote(votes, len(CLASSES), seed=0, abstain=_ABSTAIN)
+    given, _ = voting.majority_vote(votes, len(CLASSES), seed=0, abstain=_ABSTAIN)
     rows = [
         {TEXT: text, LABEL: int(label), CLEAN_LABEL: true, VOTES: row}
         for text, label, true, row in zip(texts, given, clean, votes.tolist(), strict=True)
@@ -177,9 +182,3 @@ def _split(text: str) -> datasets.NamedSplit:
     # Another salt than the order of selection: the two must not be related.
     share = docstrings.stable_hash("split/" + text) % 10
     return datasets.Split.TRAIN if share < 7 else datasets.Split.VALIDATION if share < 8 else datasets.Split.TEST
-
-
-def _fingerprint(versions: dict[str, str]) -> str:
-    # The code counts too: new rules must not be served old rows.
-    parts = [json.dumps(versions), Path(__file__).read_text("utf-8"), Path(docstrings.__file__).read_text("utf-8")]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

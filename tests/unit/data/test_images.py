@@ -247,3 +247,10 @@ def test_augmix_mixes_the_image_with_changes_of_itself():
 def test_what_cannot_be_viewed_is_refused(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+def test_the_weights_of_a_purification_come_along():
+    weights = np.linspace(0, 1, len(rows()), dtype=np.float32)
+    weighted = rows().add_column("label_weight", weights)
+    assert [row["label_weight"] for row in ImageViews(weighted)] == weights.tolist()
+    assert "label_weight" not in ImageViews(rows())[0]

@@ -7,11 +7,19 @@ import pytest
 from PIL import Image
 
 from hf_noisy.data import inject_noise, list_noisy_datasets, load_noisy_dataset, majority_vote, noise, noise_record
-from hf_noisy.data.folders import load_folder
+from hf_noisy.data.load import dataset_builder, make_noise
 
 NAMES = ["ant", "bee", "cat"]
 FILE_ROWS = [{"sentence": f"text {i}", "animal": NAMES[i % 3]} for i in range(60)]
 COLUMNS = {"text_column": "sentence", "label_column": "animal"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
+    yield
+    patch.undo()
 
 
 @pytest.fixture
@@ -81,7 +89,7 @@ def test_a_saved_dataset_is_loaded_with_its_record(tmp_path, csv):
     assert again["train"]["label"][:] == noisy["train"]["label"][:]
 
 
-@pytest.mark.parametrize("noise_type", ["symmetric", "asymmetric", "instance"])
+@pytest.mark.parametrize("noise_type", ["symmetric", "pair", "asymmetric", "instance"])
 def test_a_clean_folder_gets_noise_in_train_and_validation(tmp_path, noise_type):
     rows = [{"text": f"{NAMES[i % 3]} number{i % 11} word{i % 7}", "label": i % 3} for i in range(90)]
     write_folder(tmp_path, "20news", {"train": rows, "validation": rows, "test": rows[:30]})
@@ -113,7 +121,9 @@ def test_a_folder_with_votes(tmp_path, monkeypatch):
 
 
 def test_a_missing_folder_is_named(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"folder '.*trec' with labels.json is missing: HF_NOISY_DATA_DIR"):
+    with pytest.raises(
+        FileNotFoundError, match=r"folder '.*trec' with label.json or labels.json is missing: HF_NOISY_DATA_DIR"
+    ):
         load_noisy_dataset("trec", data_dir=tmp_path)
     monkeypatch.delenv("HF_NOISY_DATA_DIR", raising=False)
     with pytest.raises(FileNotFoundError, match=r"not known: HF_NOISY_DATA_DIR \(or data_dir=\) must point"):
@@ -125,7 +135,7 @@ def test_a_missing_folder_is_named(tmp_path, monkeypatch):
     [
         ({"label_column": "animal"}, "text_column must be one of"),
         ({"text_column": "sentence"}, "label_column must be one of"),
-        ({**COLUMNS, "noise_type": "pair", "noise_rate": 0.1}, "noise_type must be None or one of"),
+        ({**COLUMNS, "noise_type": "worse", "noise_rate": 0.1}, "noise_type must be None or one of symmetric, pair,"),
         ({**COLUMNS, "noise_type": "symmetric"}, "noise_rate must be given"),
         ({**COLUMNS, "noise_rate": 0.1}, "needs noise_type"),
         ({**COLUMNS, "noise_type": "symmetric", "noise_rate": 1.0}, r"rate must be in \[0, 1\)"),
@@ -174,6 +184,27 @@ REAL = {
     "noisyag_news": {"train": (8000, 0.1973), "validation": (2000, 0.1985), "test": (7600, 0.0)},
     "20news": {"train": (11314, 0.0), "test": (7532, 0.0)},
 }
+BALANCE = {
+    ("trec", "train"): [1043, 1152, 1113, 79, 752, 826],
+    ("trec", "validation"): [126, 100, 114, 9, 86, 65],
+    ("trec", "test"): [138, 94, 65, 9, 81, 113],
+    ("semeval", "train"): [276, 319, 224, 158, 81, 60, 510, 59, 62],
+    ("semeval", "validation"): [28, 38, 21, 14, 6, 5, 62, 2, 2],
+    ("semeval", "test"): [98, 120, 76, 57, 22, 14, 191, 14, 8],
+    ("noisyag_news", "train"): [2043, 1979, 2019, 1959],
+    ("noisyag_news", "validation"): [471, 525, 500, 504],
+    ("noisyag_news", "test"): [1900] * 4,
+    ("20news", "train"): [480, 584, 591, 590, 578, 593, 585, 594, 598, 597,
+                          600, 595, 591, 594, 593, 599, 546, 564, 465, 377],
+    ("20news", "test"): [319, 389, 394, 392, 385, 395, 390, 396, 398, 397,
+                         399, 396, 393, 396, 394, 398, 364, 376, 310, 251],
+}  # fmt: skip
+# Rows of each true class by given label, of the training rows.
+CONFUSION = {
+    "trec": [[913, 31, 23, 16, 39, 21], [910, 172, 31, 3, 19, 17], [372, 155, 541, 11, 15, 19], [69, 2, 0, 8, 0, 0],
+             [389, 36, 6, 1, 313, 7], [187, 9, 8, 4, 7, 611]],
+    "noisyag_news": [[1842, 86, 80, 35], [90, 1858, 24, 7], [387, 8, 1497, 127], [374, 14, 346, 1225]],
+}  # fmt: skip
 RULES = {"trec": 68, "semeval": 164}
 CLASSES = {"trec": 6, "semeval": 9, "noisyag_news": 4, "20news": 20}
 
@@ -187,13 +218,22 @@ def test_real_files_have_the_stated_rows_and_noise(name, data_dir):
         wrong = np.array(split["label"][:]) != np.array(split["clean_label"][:])
         assert (len(split), round(float(wrong.mean()), 4)) == (num_rows, pytest.approx(rate, abs=1e-4))
         assert split.features["label"].num_classes == CLASSES[name]
+        assert np.bincount(split["clean_label"][:]).tolist() == BALANCE[name, key]
         record = noise_record(split)
         assert (record["rate_measured"] if record else 0.0) == pytest.approx(wrong.mean())
         assert len(split[0].get("votes", [])) == RULES.get(name, 0)
 
 
+@pytest.mark.parametrize("name", CONFUSION)
+def test_real_files_have_the_stated_confusion(name, data_dir):
+    train = load_noisy_dataset(name, data_dir=data_dir)["train"].with_format("numpy")
+    counts = np.zeros((CLASSES[name], CLASSES[name]), dtype=int)
+    np.add.at(counts, (train["clean_label"][:], train["label"][:]), 1)
+    assert counts.tolist() == CONFUSION[name]
+
+
 def test_own_votes_agree_with_the_stated_rates_of_trec(data_dir):
-    train = load_folder("trec", data_dir)["train"]
+    train = load_noisy_dataset("trec", data_dir=data_dir)["train"]
     labels, covered = majority_vote(np.array(train["votes"][:]), 6)
     wrong = labels != np.array(train["clean_label"][:])
     assert covered.mean() == pytest.approx(0.9513, abs=1e-4)
@@ -207,7 +247,7 @@ def test_a_folder_of_images_gets_noise_of_every_kind(tmp_path):
     rows = {"image": [Image.fromarray(image) for image in pixels], "label": [row % 3 for row in range(12)]}
     clean = datasets.Dataset.from_dict(rows, features=features)
     datasets.DatasetDict({"train": clean, "test": clean.select([0, 1])}).save_to_disk(tmp_path / "saved")
-    for noise_type in ("symmetric", "asymmetric", "instance"):
+    for noise_type in ("symmetric", "pair", "asymmetric", "instance"):
         noisy = load_noisy_dataset(str(tmp_path / "saved"), noise_type=noise_type, noise_rate=0.5)
         assert noise_record(noisy["train"])["rate_measured"] == 0.5
         assert noisy["test"]["label"][:] == noisy["test"]["clean_label"][:] == [0, 1]
@@ -222,7 +262,75 @@ def test_a_source_without_training_rows_stays_as_it_is(tmp_path):
 
 
 def test_names_are_listed_and_known():
-    assert list_noisy_datasets() == ["docs", "digits", *sorted([*REAL, "cifar10"])]
+    names = list_noisy_datasets()
+    assert names[:2] == ["docs", "digits"]
+    assert names[2:] == sorted(names[2:])
+    assert {*REAL, "cifar10", "wrench", "chemprot", "agnews", "wos", "tiny_imagenet"} < set(names)
+    with pytest.raises(ValueError, match=r"name must be one of docs, digits, .*, got 'rotten'"):
+        dataset_builder("rotten")
+
+
+@pytest.fixture
+def trec(tmp_path):
+    rows = [{"text": f"t{i}", "label": i % 3, "weak_label": i % 2, "weak_votes": [-1, i % 2]} for i in range(12)]
+    write_folder(tmp_path, "trec", {"train": rows})
+    return tmp_path
+
+
+def test_a_configuration_says_where_the_given_labels_come_from(trec):
+    default = load_noisy_dataset("trec", data_dir=trec)["train"]
+    for arguments in ({"config": "rules"}, {"noise_type": "rules"}, {"config": "rules", "noise_type": "rules"}):
+        assert load_noisy_dataset("trec", **arguments, data_dir=trec)["train"].to_dict() == default.to_dict()
+    clean = load_noisy_dataset("trec", "clean", data_dir=trec)["train"]
+    assert clean["label"][:] == clean["clean_label"][:] == default["clean_label"][:]
+    noisy = load_noisy_dataset("trec", "clean", data_dir=trec, noise_type="symmetric", noise_rate=0.25)["train"]
+    assert noise_record(noisy)["kind"] == "symmetric"
+    assert noisy.column_names == ["text", "clean_label", "label"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"config": "worse"}, "config must be one of rules, clean for dataset 'trec', got 'worse'"),
+        ({"config": "clean", "noise_type": "rules"}, "noise_type='rules' is a configuration too, and config='clean'"),
+        ({"noise_type": "rules", "noise_rate": 0.5}, "noise_rate must be None with the labels of noise_type='rules'"),
+        (
+            {"noise_type": "worse", "noise_rate": 0.5},
+            "one of symmetric, pair, asymmetric, instance, rules, got 'worse'",
+        ),
+        ({"noise_type": "pair", "noise_rate": 0.1}, "pass noise_type=None, or config='clean' for a named dataset"),
+        ({"revision": "main"}, "dataset 'trec' has fixed columns and takes no revision"),
+    ],
+)
+def test_unclear_configurations_are_refused(trec, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load_noisy_dataset("trec", data_dir=trec, **arguments)
+
+
+def test_noise_by_its_name():
+    kinds = {name: make_noise(name, 0.3).kind for name in ("symmetric", "pair", "asymmetric", "instance")}
+    assert kinds == {"symmetric": "symmetric", "pair": "pair", "asymmetric": "pair", "instance": "instance_dependent"}
+    assert make_noise("asymmetric", 0.3, "cifar10").mapping[9] == 1
+    with pytest.raises(ValueError, match="one of symmetric, pair, asymmetric, instance, got 'loud'"):
+        make_noise("loud", 0.3)
+    with pytest.raises(ValueError, match="noise_rate must be given with noise_type='pair'"):
+        make_noise("pair", None)
+
+
+def test_a_folder_of_the_hub_has_configurations_too(tmp_path):
+    for config, labels in {"one": [0, 1], "two": [1, 1]}.items():
+        datasets.Dataset.from_dict({"text": ["a", "b"], "label": labels}).to_parquet(
+            tmp_path / config / "rows.parquet"
+        )
+    card = "".join(f"  - config_name: {config}\n    data_files: {config}/*.parquet\n" for config in ("one", "two"))
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{card}---\n")
+    assert load_noisy_dataset(str(tmp_path), "two")["train"]["label"][:] == [0, 0]
+    assert load_noisy_dataset(str(tmp_path), "one")["train"]["label"][:] == [0, 1]
+
+
+def test_a_cache_of_ones_own(trec, tmp_path):
+    load_noisy_dataset("trec", data_dir=trec, cache_dir=str(tmp_path / "cache"))
+    assert list((tmp_path / "cache" / "hf_noisy_trec").rglob("*.arrow"))
 
 
 def test_inject_noise_refuses_a_dataset_with_known_noise(tmp_path):

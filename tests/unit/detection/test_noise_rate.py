@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
-from hf_noisy.detection.noise_rate import check_noise_rate, estimate_noise_rate
+from hf_noisy.detection.noise_rate import check_noise_rate, estimate_noise_rate, mixture_noise_rate
 
 
 def mixture(share, rows=4000, distance=6.0, deviations=(1.0, 1.0), seed=0):
@@ -16,42 +16,42 @@ def mixture(share, rows=4000, distance=6.0, deviations=(1.0, 1.0), seed=0):
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.45, 0.7])
 @pytest.mark.parametrize("deviations", [(1.0, 1.0), (0.5, 1.5)])
 def test_share_of_a_known_mixture(share, deviations):
-    assert estimate_noise_rate(mixture(share, deviations=deviations)) == pytest.approx(share, abs=0.02)
+    assert mixture_noise_rate(mixture(share, deviations=deviations)) == pytest.approx(share, abs=0.02)
 
 
 def test_overlap_is_shared_out():
-    assert estimate_noise_rate(mixture(0.3, distance=3.0)) == pytest.approx(0.3, abs=0.05)
+    assert mixture_noise_rate(mixture(0.3, distance=3.0)) == pytest.approx(0.3, abs=0.05)
 
 
 def test_scale_shift_and_order_do_not_matter():
     scores = mixture(0.2)
-    expected = estimate_noise_rate(scores)
-    assert estimate_noise_rate(1e3 * scores - 50) == pytest.approx(expected, abs=1e-3)
-    assert estimate_noise_rate(np.sort(scores)) == pytest.approx(expected, abs=1e-3)
-    assert estimate_noise_rate(scores.astype(np.float32)) == pytest.approx(expected, abs=1e-3)
-    assert estimate_noise_rate(-scores) == pytest.approx(1 - expected, abs=1e-3)
+    expected = mixture_noise_rate(scores)
+    assert mixture_noise_rate(1e3 * scores - 50) == pytest.approx(expected, abs=1e-3)
+    assert mixture_noise_rate(np.sort(scores)) == pytest.approx(expected, abs=1e-3)
+    assert mixture_noise_rate(scores.astype(np.float32)) == pytest.approx(expected, abs=1e-3)
+    assert mixture_noise_rate(-scores) == pytest.approx(1 - expected, abs=1e-3)
 
 
 def test_same_seed_gives_the_same_number_and_leaves_the_global_generator():
     scores = mixture(0.2, distance=2.0)
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    assert estimate_noise_rate(scores, seed=3) == estimate_noise_rate(scores, seed=3)
+    assert mixture_noise_rate(scores, seed=3) == mixture_noise_rate(scores, seed=3)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
 def test_constant_scores_show_no_noise():
-    assert estimate_noise_rate(np.full(10, 2.5)) == 0.0
+    assert mixture_noise_rate(np.full(10, 2.5)) == 0.0
 
 
 @pytest.mark.parametrize("scores", [[0, 0, 0, 1], [0, 0, 0, 0, 0, 9, 9, 9, 9, 9], [0, 0, 0, 1e-12]])
 def test_few_distinct_scores_warn_of_nothing(scores):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert 0.0 <= estimate_noise_rate(np.array(scores, float)) < 1.0
+        assert 0.0 <= mixture_noise_rate(np.array(scores, float)) < 1.0
 
 
 def test_two_values_give_their_shares():
-    assert estimate_noise_rate(np.array([0.0] * 15 + [4.0] * 5)) == pytest.approx(0.25, abs=1e-3)
+    assert mixture_noise_rate(np.array([0.0] * 15 + [4.0] * 5)) == pytest.approx(0.25, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_two_values_give_their_shares():
 def test_scores_that_tell_nothing_are_refused(scores):
     expected = f"scores must be at least 4 finite numbers, got {len(scores)}; pass noise_rate yourself"
     with pytest.raises(ValueError, match=expected):
-        estimate_noise_rate(np.array(scores))
+        mixture_noise_rate(np.array(scores))
 
 
 @pytest.mark.parametrize("rate", [None, 0.0, 0.5, 0.999])
@@ -72,3 +72,50 @@ def test_rates_in_range_pass(rate):
 def test_rates_outside_are_refused(rate):
     with pytest.raises(ValueError, match=rf"noise_rate must be in \[0, 1\), got {rate}; pass None to have it est"):
         check_noise_rate(rate)
+
+
+def labelled(rate, sure, rows=5000, classes=5):
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, classes, rows)
+    logits = rng.normal(size=(rows, classes))
+    logits[np.arange(rows), true] += sure
+    powers = np.exp(logits)
+    wrong = rng.random(rows) < rate
+    given = np.where(wrong, (true + rng.integers(1, classes, rows)) % classes, true)
+    return given, powers / powers.sum(axis=1, keepdims=True), logits
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.3, 0.5])
+@pytest.mark.parametrize("sure", [3.0, 6.0])
+def test_rate_from_probabilities_leaves_out_the_errors_of_the_classifier(rate, sure):
+    given, probabilities, _ = labelled(rate, sure)
+    estimated = estimate_noise_rate(given, probabilities)
+    differs = (probabilities.argmax(axis=1) != given).mean()
+    assert abs(estimated.rate - rate) < max(abs(differs - rate), 0.02)
+    assert 0 <= estimated.low <= estimated.rate <= estimated.high <= 1
+    assert estimated.low <= rate <= estimated.high
+
+
+def test_more_rows_narrow_the_interval():
+    narrow = estimate_noise_rate(*labelled(0.2, 6.0, rows=20_000)[:2])
+    wide = estimate_noise_rate(*labelled(0.2, 6.0, rows=300)[:2])
+    assert narrow.high - narrow.low < wide.high - wide.low
+
+
+def test_rate_from_dynamics_lies_between_its_two_figures():
+    given, _, logits = labelled(0.2, 6.0)
+    epochs = np.stack([logits, logits])
+    estimated = estimate_noise_rate(given, dynamics=epochs)
+    assert estimated.rate == pytest.approx(0.2, abs=0.03)
+    assert estimated.low < 0.2 < estimated.high
+    assert estimate_noise_rate(given, dynamics=[logits]).rate == pytest.approx(estimated.rate, abs=1e-6)
+
+
+def test_probabilities_decide_where_both_are_given():
+    given, probabilities, logits = labelled(0.2, 3.0)
+    assert estimate_noise_rate(given, probabilities, [logits]) == estimate_noise_rate(given, probabilities)
+
+
+def test_nothing_to_go_by_is_refused():
+    with pytest.raises(ValueError, match="probabilities or dynamics are needed, got neither; pass one of them"):
+        estimate_noise_rate(np.array([0, 1]))

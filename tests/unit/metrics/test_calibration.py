@@ -1,10 +1,20 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
 
-from hf_noisy.metrics import ReliabilityBins, expected_calibration_error, reliability_bins
+from hf_noisy.metrics import (
+    ReliabilityBins,
+    brier_score,
+    calibration_scores,
+    expected_calibration_error,
+    maximum_calibration_error,
+    reliability_bins,
+)
 
 
 def binary(confidences):
@@ -55,6 +65,7 @@ def test_one_bin_is_the_gap_of_the_means():
     assert_allclose(expected_calibration_error(probabilities, labels, num_bins=1), gap, rtol=1e-12)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(2, 6), st.integers(1, 20))
 def test_matches_loop_and_keeps_every_row(seed, num_rows, num_classes, num_bins):
     rng = np.random.default_rng(seed)
@@ -95,3 +106,101 @@ def test_bad_input_is_refused(probabilities, labels, num_bins, message):
     for function in (reliability_bins, expected_calibration_error):
         with pytest.raises(ValueError, match=message):
             function(probabilities, labels, num_bins)
+
+
+# Bins of equal mass, and the other errors
+
+
+def confidences(seed, num_rows):
+    """Two classes; the first is predicted, and right as often as its confidence, about."""
+    rng = np.random.default_rng(seed)
+    confidence = 0.5 + 0.5 * rng.beta(4, 1, num_rows)
+    return binary(confidence), (rng.random(num_rows) > confidence).astype(np.int64)
+
+
+def test_bins_of_equal_mass_by_hand():
+    bins = reliability_bins(binary([0.55, 0.6, 0.75, 0.9, 0.95, 1.0]), np.array([0, 1, 0, 0, 0, 1]), 3, "mass")
+    assert_array_equal(bins.count, [2, 2, 2])
+    assert_allclose(bins.confidence, [0.575, 0.825, 0.975])
+    assert_allclose(bins.accuracy, [0.5, 1.0, 0.5])
+    assert_allclose(bins.edges, [0.55, 0.6, 0.9, 1.0])
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(1, 20))
+def test_bins_of_equal_mass_hold_as_many_rows(seed, num_rows, num_bins):
+    probabilities, labels = confidences(seed, num_rows)
+    bins = reliability_bins(probabilities, labels, num_bins, "mass")
+    assert bins.count.sum() == num_rows
+    assert (np.abs(bins.count - num_rows / num_bins) < 1).all()
+    order = np.random.default_rng(seed).permutation(num_rows)
+    mixed = reliability_bins(probabilities[order], labels[order], num_bins, "mass")
+    assert_array_equal(mixed.count, bins.count)
+    assert_allclose(mixed.accuracy, bins.accuracy, atol=1e-12)
+
+
+def test_rows_of_the_same_confidence_share_a_bin():
+    bins = reliability_bins(binary([0.8] * 9 + [0.9]), np.zeros(10, dtype=np.int64), 5, "mass")
+    assert sorted(bins.count[bins.count > 0].tolist()) == [1, 9]
+
+
+@pytest.mark.parametrize(("binning", "strategy"), [("width", "uniform"), ("mass", "quantile")])
+@pytest.mark.parametrize("num_bins", [4, 15])
+def test_bins_are_those_of_sklearn(binning, strategy, num_bins):
+    probabilities, labels = confidences(3, 420)
+    bins = reliability_bins(probabilities, labels, num_bins, binning)
+    # The event that the confidence is the probability of: the prediction is right.
+    accuracy, confidence = calibration_curve(labels == 0, probabilities[:, 0], n_bins=num_bins, strategy=strategy)
+    filled = bins.count > 0
+    assert_allclose(bins.accuracy[filled], accuracy)
+    assert_allclose(bins.confidence[filled], confidence)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 20), st.sampled_from(["width", "mass"]))
+def test_the_mean_gap_is_below_the_largest(seed, num_rows, num_bins, binning):
+    rng = np.random.default_rng(seed)
+    probabilities, labels = rng.dirichlet(np.ones(4), num_rows), rng.integers(0, 4, num_rows)
+    mean = expected_calibration_error(probabilities, labels, num_bins, binning)
+    largest = maximum_calibration_error(probabilities, labels, num_bins, binning)
+    assert 0 <= mean <= largest + 1e-12 <= 1 + 2e-12
+    assert maximum_calibration_error(probabilities, labels, 1) == pytest.approx(
+        expected_calibration_error(probabilities, labels, 1)
+    )
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(2, 6))
+def test_brier_score_is_that_of_sklearn(seed, num_rows, num_classes):
+    rng = np.random.default_rng(seed)
+    probabilities, labels = rng.dirichlet(np.ones(num_classes), num_rows), rng.integers(0, num_classes, num_rows)
+    score = brier_score(probabilities, labels)
+    expected = np.mean([((probabilities[i] - np.eye(num_classes)[labels[i]]) ** 2).sum() for i in range(num_rows)])
+    assert score == pytest.approx(expected)
+    assert 0 <= score <= 2
+    positive = brier_score_loss(labels == 0, probabilities[:, 0], labels=[False, True])
+    two = np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)
+    assert brier_score(two, (labels != 0).astype(np.int64)) == pytest.approx(2 * positive)
+
+
+def test_perfect_and_worst_of_the_others():
+    certain = np.eye(3)[[0, 1, 2, 1]]
+    right, wrong = np.array([0, 1, 2, 1]), np.array([1, 2, 0, 0])
+    assert calibration_scores(certain, right) == {"ece": 0, "mce": 0, "brier": 0}
+    assert calibration_scores(certain, wrong, binning="mass") == {"ece": 1, "mce": 1, "brier": 2}
+
+
+def test_scores_leave_the_probabilities_alone():
+    before = GOOD.copy()
+    calibration_scores(GOOD, np.array([0, 1]))
+    assert_array_equal(GOOD, before)
+
+
+def test_an_unknown_binning_is_refused():
+    with pytest.raises((ValueError, TypeCheckError), match="binning"):
+        reliability_bins(GOOD, np.array([0, 1]), 5, "quantile")
+
+
+def test_bad_labels_are_refused_by_the_brier_score():
+    with pytest.raises(ValueError, match="labels must be classes 0 to 1, got 2"):
+        brier_score(GOOD, np.array([0, 2]))

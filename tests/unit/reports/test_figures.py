@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hf_noisy.metrics import expected_calibration_error
 from hf_noisy.reports import dynamics_map, figures, reliability_diagram
 
 
@@ -114,6 +115,17 @@ def test_reliability_diagram_tells_the_error(tmp_path, texts):
     assert num_colours(path) > 20
     assert "sure and wrong (ECE 75.0%)" in texts
     assert any(text.startswith("drawn (ECE ") for text in texts)
+
+
+def test_reliability_diagram_of_bins_of_equal_mass(tmp_path, texts):
+    models = {"drawn": predictions()}
+    by_mass = reliability_diagram(models, tmp_path / "mass.png", num_bins=5, binning="mass")
+    error = expected_calibration_error(*models["drawn"], 5, "mass")
+    assert f"drawn (ECE {error:.1%})" in texts
+    assert "confidence (line: bins of equal mass)" in texts
+    by_width = reliability_diagram(models, tmp_path / "width.png", num_bins=5)
+    assert by_mass.read_bytes() != by_width.read_bytes()
+    assert "confidence" in texts
 
 
 def test_more_models_than_colours(tmp_path, texts):

@@ -9,23 +9,14 @@ from hf_noisy.data.builders import digits
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory):
-    builder = digits.DigitsBuilder(cache_dir=str(tmp_path_factory.mktemp("digits")))
-    builder.download_and_prepare()
-    return builder.as_dataset()
+    return digits.DigitsBuilder(cache_dir=str(tmp_path_factory.mktemp("digits"))).build()
 
 
 @pytest.fixture
 def named(splits, monkeypatch):
     """The dataset by its name, without a builder of its own for each test."""
 
-    class Built:
-        def download_and_prepare(self):
-            pass
-
-        def as_dataset(self):
-            return splits
-
-    monkeypatch.setattr(digits, "DigitsBuilder", Built)
+    monkeypatch.setattr(digits.DigitsBuilder, "build", lambda self: splits)
 
 
 def pixels(split) -> np.ndarray:
@@ -73,7 +64,7 @@ def test_the_test_split_can_be_classified(splits):
 
 
 @pytest.mark.usefixtures("named")
-@pytest.mark.parametrize("noise_type", ["symmetric", "asymmetric", "instance"])
+@pytest.mark.parametrize("noise_type", ["symmetric", "pair", "asymmetric", "instance"])
 def test_noise_goes_into_the_training_rows(noise_type):
     noisy = load_noisy_dataset("digits", noise_type=noise_type, noise_rate=0.4, noise_seed=1)
     record = noise_record(noisy["train"])
@@ -90,5 +81,7 @@ def test_without_noise_labels_are_true():
     assert clean["train"]["label"][:] == clean["train"]["clean_label"][:]
     with pytest.raises(ValueError, match="dataset 'digits' has fixed columns and takes no text_column"):
         load_noisy_dataset("digits", text_column="image")
-    with pytest.raises(ValueError, match="noise_type must be None or one of symmetric, asymmetric, instance, got"):
+    with pytest.raises(
+        ValueError, match="noise_type must be None or one of symmetric, pair, asymmetric, instance, got"
+    ):
         load_noisy_dataset("digits", noise_type="worse")

@@ -1,5 +1,6 @@
 import time
 
+import datasets
 import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -87,9 +88,17 @@ def test_rows_are_the_same_when_built_again(built, monkeypatch):
     assert first == splits["train"]["text"][:]
 
 
+def test_true_labels_can_be_had(built, monkeypatch):
+    builder, splits, _ = built
+    rows = list(splits["train"].select(range(5)))
+    monkeypatch.setattr(docs, "_rows", lambda: rows)
+    clean = docs.DocsBuilder("clean", cache_dir=builder._cache_dir_root)
+    assert [row["label"] for _, row in clean._generate_examples(rows)] == [row["clean_label"] for row in rows]
+
+
 def test_loading_records_the_noise_of_each_split(monkeypatch, built):
     builder, splits, _ = built
-    monkeypatch.setattr(docs, "DocsBuilder", lambda: builder)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", builder._cache_dir_root)
     loaded = load_noisy_dataset("docs")
     for key, split in loaded.items():
         rows = splits[key].with_format("numpy")

@@ -1,0 +1,158 @@
+"""Words of others in a card, and a section of ours in a card of others."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import RepoCard
+
+BEGIN = "<!-- hf-noisy: begin; a later push replaces what stands up to the end -->"
+END = "<!-- hf-noisy: end -->"
+REPOSITORY = "<repository>"  # in the code of a card, until it is known where the card goes
+TAGS = ["hf_noisy", "label-noise", "noisy-labels"]
+
+# What Markdown, HTML or a formula may begin with; an underscore within a word begins nothing.
+_SPECIAL = re.compile(r"[\\`*{}\[\]<>|~$#&]|(?<!\w)_|_(?!\w)")
+_PATH = re.compile(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
+
+
+def escape(text: object) -> str:
+    r"""Words of others, such as names of classes, on one line and as they are, whatever stands in them.
+
+    Args:
+        text: Anything with a `str`.
+
+    Returns:
+        Text for a paragraph, a heading or the cell of a table.
+
+    Example:
+        >>> escape("a|b\n---\n<b>bold</b> snake_case")
+        'a&#124;b --- &#60;b&#62;bold&#60;/b&#62; snake_case'
+    """
+    flat = "".join(sign if sign.isprintable() else " " for sign in str(text))
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(flat.split()))
+
+
+def code(text: object) -> str:
+    """A name as code, or escaped where it is no plain word.
+
+    Example:
+        >>> code("label_given"), code("a`b")
+        ('`label_given`', 'a&#96;b')
+    """
+    return f"`{text}`" if re.fullmatch(r"[\w.-]+", str(text), re.ASCII) else escape(text)
+
+
+def public_name(name: str) -> str:
+    """The name of a dataset or a model, without the folders of a machine.
+
+    Args:
+        name: A name, an id on the Hub, or a path.
+
+    Returns:
+        The last part of a path, anything else as it is.
+
+    Example:
+        >>> public_name("/data/private/rows.csv"), public_name("owner/rows")
+        ('rows.csv', 'owner/rows')
+    """
+    if is_path(name):
+        return re.split(r"[/\\]", name.rstrip("/\\"))[-1] or "data"
+    return name
+
+
+def is_path(name: str) -> bool:
+    """Whether a name means something on this machine, rather than on the Hub."""
+    return _PATH.match(name) is not None or name.count("/") > 1 or Path(name).exists()
+
+
+def merged(existing: str, card: RepoCard) -> str:
+    """A card that is there already, with a card of ours in it.
+
+    Its text stays; the section between our marks is replaced, or stands at the end. Its metadata stays; keys and tags
+    are added, and figures of the same metric on the same data are renewed.
+
+    Args:
+        existing: Content of the card that is there.
+        card: Card to put in; without marks, all of its text is taken.
+
+    Returns:
+        Content of the card of both.
+
+    Raises:
+        ValueError: If the metadata of the existing card cannot be read.
+
+    Example:
+        >>> print(merged("---\\nlicense: mit\\n---\\nMine.\\n", RepoCard("---\\ntags: [noisy]\\n---\\nOurs.")))
+        ---
+        license: mit
+        tags:
+        - noisy
+        ---
+        Mine.
+        <BLANKLINE>
+        <!-- hf-noisy: begin; a later push replaces what stands up to the end -->
+        Ours.
+        <!-- hf-noisy: end -->
+        <BLANKLINE>
+    """
+    try:
+        result = RepoCard(existing if existing.lstrip().startswith("---") else f"---\n---\n{existing}")
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the card that is there has metadata that cannot be read ({reason}); mend it") from None
+    for key, value in card.data.to_dict().items():
+        present = result.data.get(key)
+        if present is None:
+            result.data[key] = value
+        elif key == "tags":
+            present = [present] if isinstance(present, str) else list(present)
+            result.data[key] = present + [tag for tag in value if tag not in present]
+        elif key == "model-index" and isinstance(present, list):
+            result.data[key] = _merged_index(present, value)
+    result.text = _with_section(result.text, card.text)
+    return str(result.content)
+
+
+def _with_section(existing: str, text: str) -> str:
+    if not existing.strip():
+        return text
+    before, mark, rest = text.partition(BEGIN)
+    section = f"{BEGIN}{rest.partition(END)[0]}{END}" if mark else f"{BEGIN}\n{before.strip()}\n{END}"
+    if "\r\n" in existing:
+        section = section.replace("\n", "\r\n")
+    start = existing.find(BEGIN)
+    stop = existing.find(END, start)
+    if start < 0 or stop < 0:  # half a section is not ours any more
+        line = "\r\n" if "\r\n" in existing else "\n"
+        return f"{existing.rstrip()}{line}{line}{section}{line}"
+    return existing[:start] + section + existing[stop + len(END) :]
+
+
+def _merged_index(present: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Figures of both, ours where both have the same metric of the same model, task and data."""
+
+    def figures(index: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**r, "name": m.get("name"), "metrics": [f]} for m in index for r in m["results"] for f in r["metrics"]]
+
+    def key(figure: dict[str, Any]) -> str:
+        metric = figure["metrics"][0]
+        return repr([figure["name"], figure.get("task"), figure.get("dataset"), metric.get("type")])
+
+    new = {key(figure) for figure in figures(ours)}
+    kept = []
+    for model in present:
+        results = []
+        for result in model["results"]:
+            one = {**result, "name": model.get("name")}
+            metrics = [f for f in result["metrics"] if key({**one, "metrics": [f]}) not in new]
+            results += [{**result, "metrics": metrics}] if metrics else []
+        kept += [{**model, "results": results}] if results else []
+    for model in ours:
+        twin = next((other for other in kept if other.get("name") == model["name"]), None)
+        if twin is None:
+            kept.append(model)
+        else:
+            twin["results"] = [*twin["results"], *model["results"]]
+    return kept

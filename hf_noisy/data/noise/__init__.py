@@ -1,0 +1,47 @@
+"""Noise put into the labels of a clean dataset, by the protocols of the literature.
+
+Noise is drawn once and stored with the dataset, never anew each epoch. By default it is exact: `round(rate * rows)`
+labels change, so that a rate in a report is a rate in the data. Every draw is keyed by seed and row.
+"""
+
+from hf_noisy.data.noise.base import ClassNoise, Noise
+from hf_noisy.data.noise.class_map import MapNoise, cifar10_map, cifar100_map, superclass_map
+from hf_noisy.data.noise.inject import inject_noise
+from hf_noisy.data.noise.instance import InstanceDependentNoise, flip_probabilities
+from hf_noisy.data.noise.matrix import TransitionNoise
+from hf_noisy.data.noise.pair_flip import PairNoise
+from hf_noisy.data.noise.part import PartDependentNoise
+from hf_noisy.data.noise.published import ReplayNoise
+from hf_noisy.data.noise.symmetric_flip import SymmetricNoise
+
+symmetric = SymmetricNoise
+pair = PairNoise
+asymmetric = MapNoise
+transition = TransitionNoise
+instance_dependent = InstanceDependentNoise
+part_dependent = PartDependentNoise
+replay = ReplayNoise
+
+__all__ = [
+    "ClassNoise",
+    "InstanceDependentNoise",
+    "MapNoise",
+    "Noise",
+    "PairNoise",
+    "PartDependentNoise",
+    "ReplayNoise",
+    "SymmetricNoise",
+    "TransitionNoise",
+    "asymmetric",
+    "cifar10_map",
+    "cifar100_map",
+    "flip_probabilities",
+    "inject_noise",
+    "instance_dependent",
+    "pair",
+    "part_dependent",
+    "replay",
+    "superclass_map",
+    "symmetric",
+    "transition",
+]

@@ -1,0 +1,65 @@
+"""What every noise is: its settings, and a function from true labels to given ones."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Integer, Num
+
+from hf_noisy.data.records import check_class_ids
+
+
+class Noise(ABC):
+    """Base of all noises: a frozen dataclass with a `kind`, a `rate` (None where none was asked for) and `apply`."""
+
+    kind: str
+    rate: float | None
+
+    def apply(
+        self,
+        labels: Integer[np.ndarray, " rows"],
+        num_classes: int,
+        seed: int = 0,
+        features: Num[np.ndarray, "rows features"] | None = None,
+        stream: str = "train",
+    ) -> Integer[np.ndarray, " rows"]:
+        """Noisy copies of the labels.
+
+        Args:
+            labels: True classes `[rows]`.
+            num_classes: Number of classes.
+            seed: Seed of the draws.
+            features: Row vectors `[rows, features]`, for the noises that depend on the row.
+            stream: Name of the split, so that row 0 of two splits has two draws.
+
+        Returns:
+            Given labels `[rows]`, int64.
+
+        Raises:
+            ValueError: If labels are out of range, or of fewer than 2 classes, or do not fit the noise.
+        """
+        return self._given(check_class_ids(labels, num_classes), num_classes, seed, features, stream)
+
+    @abstractmethod
+    def _given(
+        self,
+        labels: Integer[np.ndarray, " rows"],
+        num_classes: int,
+        seed: int,
+        features: Num[np.ndarray, "rows features"] | None,
+        stream: str,
+    ) -> Integer[np.ndarray, " rows"]:
+        """Given labels for true ones that have been checked."""
+
+    def settings(self) -> dict[str, Any]:
+        """What the record of a dataset says of this noise, in values that JSON knows."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]  # every noise is a dataclass
+
+
+class ClassNoise(Noise):
+    """A noise that looks at nothing but the true label, so that one matrix says all of it."""
+
+    @abstractmethod
+    def transition_matrix(self, num_classes: int) -> Float[np.ndarray, "classes classes"]:
+        """Expected P(given = column | true = row), row-stochastic `[classes, classes]`."""

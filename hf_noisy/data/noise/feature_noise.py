@@ -1,0 +1,107 @@
+"""What the noises that depend on the row share: scaled features, and draws from the probabilities of each row."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Integer, Num
+
+from hf_noisy.data.noise.base import Noise
+from hf_noisy.data.noise.draws import check_rate, choose, noise_draws
+from hf_noisy.rng import uniforms
+
+_CHUNK = 4096
+
+Targets = Callable[[np.ndarray], np.ndarray]  # row indices [some] -> P(given | row, it flips) [some, classes]
+
+
+class FeatureNoise(Noise):
+    """A noise that depends on features of the row; `inject_noise` makes them where they are not given."""
+
+    rate: float
+    std: float
+    exact: bool
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate)
+        if not self.std >= 0:
+            raise ValueError(f"std must be at least 0, got {self.std}")
+
+    def _given(
+        self,
+        labels: Integer[np.ndarray, " rows"],
+        num_classes: int,
+        seed: int,
+        features: Num[np.ndarray, "rows features"] | None,
+        stream: str,
+    ) -> Integer[np.ndarray, " rows"]:
+        scaled = standardise(check_features(features, len(labels)))
+        draws = noise_draws(seed, stream, len(labels), size=3)
+        flip_rates, targets = self._process(labels, num_classes, seed, scaled, draws[:, 2])
+        flips = choose(flip_rates - draws[:, 0], self.rate, self.exact)
+        given = labels.copy()
+        for start in range(0, len(labels), _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, len(labels)))
+            rows = rows[flips[rows]]
+            given[rows] = (targets(rows).cumsum(axis=1) < draws[rows, 1:2]).sum(axis=1)
+        # The last sum of probabilities may fall short of 1 by rounding; then the last other class is meant.
+        missed = given >= num_classes
+        given[missed] = np.where(labels[missed] == num_classes - 1, num_classes - 2, num_classes - 1)
+        return given
+
+    @abstractmethod
+    def _process(
+        self,
+        labels: Integer[np.ndarray, " rows"],
+        num_classes: int,
+        seed: int,
+        features: Float[np.ndarray, "rows features"],
+        draws: Float[np.ndarray, " rows"],
+    ) -> tuple[Float[np.ndarray, " rows"], Targets]:
+        """How likely each row is to flip, `[rows]`, and where to; `draws` is one uniform number a row."""
+
+
+def check_features(features: np.ndarray | None, num_rows: int) -> Float[np.ndarray, "rows features"]:
+    """The features as float64, refused unless they are finite real numbers, one vector a row."""
+    if features is None or features.ndim != 2 or len(features) != num_rows:
+        got = "None" if features is None else f"shape {features.shape}"
+        raise ValueError(f"features must be an array of shape ({num_rows}, features), one row a label, got {got}")
+    if features.dtype.kind != "f":
+        raise ValueError(
+            f"features must be real numbers, got {features.dtype}; pass embeddings, TF-IDF or pixels as floats, "
+            "never token ids"
+        )
+    if not np.isfinite(features).all():
+        raise ValueError("features must be finite, got NaN or infinity; fill them in before")
+    return features.astype(np.float64, copy=False)
+
+
+def standardise(features: Float[np.ndarray, "rows features"]) -> Float[np.ndarray, "rows features"]:
+    """Each feature with mean 0 and deviation 1 over the rows, divided by the root of their number."""
+    if len(features) == 0:
+        return features
+    centred = features - features.mean(axis=0)
+    deviation = centred.std(axis=0)
+    scaled: np.ndarray = centred / np.where(deviation > 0, deviation, 1) / np.sqrt(features.shape[1])
+    return scaled
+
+
+def truncated_normal(draws: Float[np.ndarray, "*shape"], mean: float, std: float) -> Float[np.ndarray, "*shape"]:
+    """Numbers of a normal distribution cut to [0, 1], from uniform ones."""
+    from scipy.special import ndtr, ndtri
+
+    if std == 0:
+        return np.full(draws.shape, mean)
+    low, high = ndtr(-mean / std), ndtr((1 - mean) / std)
+    values: Float[np.ndarray, "*shape"] = np.clip(mean + std * ndtri(low + draws * (high - low)), 0, 1)
+    return values
+
+
+def normal_weight(seed: int, num_matrices: int, num_rows: int, num_columns: int) -> Float[np.ndarray, "_ _ _"]:
+    """Standard normal matrices `[matrices, rows, columns]`, the same for every split."""
+    from scipy.special import ndtri
+
+    cells = np.arange(num_matrices * num_rows)
+    draws = uniforms(seed, stream="label_noise/weight", index=cells, size=num_columns)
+    weight: Float[np.ndarray, "_ _ _"] = ndtri(draws).reshape(num_matrices, num_rows, num_columns)
+    return weight

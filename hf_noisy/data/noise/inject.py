@@ -1,0 +1,109 @@
+"""Noise put into a dataset: given labels, true labels and a record, side by side."""
+
+from typing import Any
+
+import datasets
+import numpy as np
+from jaxtyping import Integer, Num
+
+from hf_noisy.columns import CLEAN_LABEL, LABEL
+from hf_noisy.data.features import row_features
+from hf_noisy.data.noise.base import ClassNoise, Noise
+from hf_noisy.data.noise.feature_noise import FeatureNoise
+from hf_noisy.data.noise.published import ReplayNoise
+from hf_noisy.data.records import class_labels, record_noise
+
+
+def inject_noise(
+    dataset: datasets.Dataset,
+    noise: Noise,
+    *,
+    label_column: str = LABEL,
+    seed: int = 0,
+    features: Num[np.ndarray, "rows features"] | None = None,
+    stream: str = "train",
+    allow_empty_classes: bool = False,
+) -> datasets.Dataset:
+    """A copy of the dataset with noisy given labels; the true ones move to `clean_label`.
+
+    What was done is kept in the dataset's info and read back by [`~hf_noisy.data.noise_record`]. The labels are drawn
+    at once and stored, so no batch size and no number of processes can change them.
+
+    Args:
+        dataset: Dataset with true labels, a `ClassLabel` (or whole numbers from 0).
+        noise: One of `hf_noisy.noise`, such as `noise.symmetric(0.4)`.
+        label_column: Column of the true labels; it holds the given labels afterwards.
+        seed: Seed of the noise.
+        features: Row vectors `[rows, features]`, real numbers, for noise that depends on the row; by default the
+            column `features`, or made from the column `text` or `image`.
+        stream: Name of the split; use another one for each split of a dataset.
+        allow_empty_classes: Accept classes without rows, whose noise cannot be measured: for a small split.
+
+    Returns:
+        The dataset with `label_column` noisy and `clean_label` added, of the same feature.
+
+    Raises:
+        ValueError: If labels are missing, out of range, of fewer than 2 classes or lack a class, if they do not fit
+            the noise, or if `clean_label` exists already.
+
+    Example:
+        >>> from hf_noisy.data import inject_noise, noise, noise_record
+        >>> clean = datasets.Dataset.from_dict({"label": [0, 1, 2, 0, 1]})
+        >>> noise_record(inject_noise(clean, noise.symmetric(0.4)))["rate_measured"]
+        0.4
+    """
+    _check_dataset(dataset, label_column)
+    labels, num_classes = class_labels(dataset, label_column)
+    if not allow_empty_classes:
+        _check_no_class_is_empty(labels, num_classes, dataset.features[label_column])
+    if features is None and isinstance(noise, FeatureNoise):
+        (features,) = row_features(dataset)
+    given = noise.apply(labels, num_classes, seed, features, stream)
+    feature = dataset.features[label_column]
+    # Stored rows, not formatted ones: copying selected rows would run a lazy transform and keep its result.
+    noisy = dataset.with_format(None).rename_column(label_column, CLEAN_LABEL)
+    noisy = _with_format_of(dataset, noisy.add_column(label_column, given, feature=feature))
+    return record_noise(noisy, _record(noise, labels, num_classes, seed, stream), labels, given, num_classes)
+
+
+def _record(
+    noise: Noise, labels: Integer[np.ndarray, " rows"], num_classes: int, seed: int, stream: str
+) -> dict[str, Any]:
+    record = noise.settings()
+    if noise.rate is None and isinstance(noise, ClassNoise):
+        # A matrix asks for a rate that depends on how frequent the classes are.
+        flips = 1 - noise.transition_matrix(num_classes).diagonal()
+        record["rate"] = float(flips[labels].mean()) if len(labels) else 0.0
+    return record if isinstance(noise, ReplayNoise) else {**record, "seed": seed, "stream": stream}
+
+
+def _check_dataset(dataset: object, label_column: str) -> None:
+    if not isinstance(dataset, datasets.Dataset):
+        remedy = "noise goes into one split at a time" if isinstance(dataset, dict) else "load it without streaming"
+        raise ValueError(f"dataset must be a datasets.Dataset, got {type(dataset).__name__}; {remedy}")
+    if CLEAN_LABEL in dataset.column_names:
+        raise ValueError(
+            f"dataset already has a column '{CLEAN_LABEL}', which noise would overwrite; "
+            f"remove it, or inject noise into the dataset that has true labels in '{label_column}'"
+        )
+
+
+def _check_no_class_is_empty(labels: Integer[np.ndarray, " rows"], num_classes: int, feature: Any) -> None:
+    empty = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
+    if len(empty):
+        names = ", ".join(_class_name(feature, label) for label in empty[:5].tolist())
+        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        raise ValueError(
+            f"dataset has no rows of class {names}{more}; number the classes that it has from 0, or pass "
+            "allow_empty_classes=True"
+        )
+
+
+def _class_name(feature: Any, label: int) -> str:
+    return f"{label} ('{feature.int2str(label)}')" if isinstance(feature, datasets.ClassLabel) else str(label)
+
+
+def _with_format_of(dataset: datasets.Dataset, noisy: datasets.Dataset) -> datasets.Dataset:
+    form = dataset.format
+    columns = None if set(form["columns"]) == set(dataset.column_names) else form["columns"]
+    return noisy.with_format(form["type"], columns, form["output_all_columns"], **form["format_kwargs"])

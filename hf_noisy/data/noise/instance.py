@@ -1,0 +1,104 @@
+"""Instance-dependent noise: where a label moves to depends on the row."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from hf_noisy.data.noise.feature_noise import FeatureNoise, Targets, normal_weight, truncated_normal
+
+
+@dataclass(frozen=True)
+class InstanceDependentNoise(FeatureNoise):
+    """Labels move with a probability of their own, to a class that depends on the row.
+
+    Row i flips with probability q_i, drawn from a normal distribution around `rate` cut to [0, 1], to a class drawn
+    from softmax(sharpness x_i W[y_i]) without y_i, where W holds one random normal matrix a true class. Features are
+    standardised and divided by the square root of their number S; otherwise the softmax would be one-hot.
+
+    With `exact`, the `round(rate * rows)` rows with the largest q_i - u_i flip, u_i uniform: the rows that an
+    independent draw would flip, plus or minus those nearest to their threshold. W depends on the seed alone, so that
+    two splits share one noise process.
+
+    Args:
+        rate: Mean probability of a flip, in [0, 1).
+        std: Standard deviation of q_i before the cut, at least 0.
+        exact: Flip exactly `round(rate * rows)` rows. False draws each row independently; the cut then shifts the rate
+            a little.
+        sharpness: Factor of the logits, above 0. At 1 their deviation is about 1 and a row has several likely targets;
+            sqrt(S) is the formula as printed, with standardised features, and more gives each row one target, as the
+            published codes do with raw pixels and token ids.
+        shared_weight: One matrix W for all true classes: look-alikes are then those of the row alone.
+
+    Source: Algorithm 3 of DyGEN (Zhuang et al., 2023), which is Algorithm 2 in the appendix of Part-dependent Label
+    Noise (Xia et al., 2020) step by step; both draw each row independently. A shared matrix: CORES (Cheng et al.,
+    2021).
+
+    Example:
+        >>> import numpy as np
+        >>> labels, features = np.arange(10) % 2, np.random.default_rng(0).normal(size=(10, 3))
+        >>> int((InstanceDependentNoise(0.3).apply(labels, 2, seed=0, features=features) != labels).sum())
+        3
+    """
+
+    rate: float
+    std: float = 0.1
+    exact: bool = True
+    sharpness: float = 1.0
+    shared_weight: bool = False
+    kind: str = field(default="instance_dependent", init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.sharpness < np.inf:
+            raise ValueError(f"sharpness must be above 0 and finite, got {self.sharpness}")
+
+    def _process(
+        self,
+        labels: Integer[np.ndarray, " rows"],
+        num_classes: int,
+        seed: int,
+        features: Float[np.ndarray, "rows features"],
+        draws: Float[np.ndarray, " rows"],
+    ) -> tuple[Float[np.ndarray, " rows"], Targets]:
+        size = features.shape[1]
+        weight = normal_weight(seed, 1 if self.shared_weight else num_classes, size, num_classes) * self.sharpness
+        weight = np.broadcast_to(weight, (num_classes, size, num_classes))
+        flip_rates = truncated_normal(draws, self.rate, self.std)
+        return flip_rates, lambda rows: flip_probabilities(features[rows], labels[rows], weight, np.ones(len(rows)))
+
+
+def flip_probabilities(
+    features: Float[np.ndarray, "rows features"],
+    labels: Integer[np.ndarray, " rows"],
+    weight: Float[np.ndarray, "classes features classes"],
+    flip_rates: Float[np.ndarray, " rows"],
+) -> Float[np.ndarray, "rows classes"]:
+    """P(given | row) of instance-dependent noise: q softmax(x W[y]) off the true class, 1 - q on it.
+
+    Args:
+        features: Row vectors `[rows, features]`, already scaled.
+        labels: True classes `[rows]`.
+        weight: One matrix a true class, `[classes, features, classes]`.
+        flip_rates: Probability of a flip of each row, `[rows]`.
+
+    Returns:
+        Probabilities `[rows, classes]`; each row sums to 1.
+
+    Source: Part-dependent Label Noise (Xia et al., 2020); DyGEN (Zhuang et al., 2023), Algorithm 3.
+
+    Example:
+        >>> import numpy as np
+        >>> flip_probabilities(np.ones((1, 1)), np.array([0]), np.zeros((3, 1, 3)), np.array([0.4])).tolist()
+        [[0.6, 0.2, 0.2]]
+    """
+    logits = np.empty((len(labels), weight.shape[2]))
+    # One product a class: gathering weight[labels] would copy a whole matrix for every row.
+    for label in np.unique(labels):
+        logits[labels == label] = features[labels == label] @ weight[label]
+    rows = np.arange(len(labels))
+    logits[rows, labels] = -np.inf
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: np.ndarray = flip_rates[:, None] * exponentials / exponentials.sum(axis=1, keepdims=True)
+    probabilities[rows, labels] = 1 - flip_rates
+    return probabilities

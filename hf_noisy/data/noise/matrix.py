@@ -1,0 +1,102 @@
+"""Noise of a given transition matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Integer, Num
+
+from hf_noisy.data.noise.base import ClassNoise
+from hf_noisy.data.noise.draws import noise_draws, rows_by_class
+
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class TransitionNoise(ClassNoise):
+    """Labels of class i become class j with probability T[i, j].
+
+    Args:
+        matrix: Row-stochastic `[classes, classes]`, T[i, j] = P(given = j | true = i). A noise matrix of cleanlab has
+            columns that sum to one: pass its transpose.
+        exact: Give the `rows` rows of class i label j in `rows * T[i, j]` cases, rounded by largest remainder, a tie
+            to the lower class. False draws each row independently.
+
+    Raises:
+        ValueError: If the matrix is not square, or its rows are not distributions.
+
+    Source: class-dependent noise as in Patrini et al. (2017).
+
+    Example:
+        >>> import numpy as np
+        >>> given = TransitionNoise([[0.7, 0.3], [0.0, 1.0]]).apply(np.zeros(10, dtype=np.int64), num_classes=2)
+        >>> np.bincount(given).tolist()
+        [7, 3]
+    """
+
+    matrix: Sequence[Sequence[float | int]] | Float[np.ndarray, "classes classes"]
+    exact: bool = True
+    rate: float | None = field(default=None, init=False)
+    kind: str = field(default="transition", init=False)
+
+    def __post_init__(self) -> None:
+        # Tuples rather than an array, so that two noises compare and the record is plain JSON.
+        object.__setattr__(self, "matrix", tuple(map(tuple, _row_stochastic(self.matrix).tolist())))
+
+    def _given(
+        self,
+        labels: Integer[np.ndarray, " rows"],
+        num_classes: int,
+        seed: int,
+        features: Num[np.ndarray, "rows features"] | None,
+        stream: str,
+    ) -> Integer[np.ndarray, " rows"]:
+        matrix = self.transition_matrix(num_classes)
+        draws = noise_draws(seed, stream, len(labels), size=1)[:, 0]
+        given = np.empty_like(labels)
+        for row, rows in zip(matrix, rows_by_class(labels, num_classes), strict=True):
+            if self.exact:
+                # Rows in the order of their draws, cut at the counts: what independent draws would give, but for
+                # the rows next to a cut.
+                given[rows[np.argsort(draws[rows])]] = np.repeat(np.arange(num_classes), _counts(row, len(rows)))
+            else:
+                # The last sum may fall short of 1 by rounding; then the last class that can be given is meant.
+                found = np.searchsorted(row.cumsum(), draws[rows], side="right")
+                given[rows] = np.minimum(found, np.flatnonzero(row)[-1])
+        return given
+
+    def transition_matrix(self, num_classes: int) -> Float[np.ndarray, "classes classes"]:
+        """Expected P(given = column | true = row), row-stochastic `[classes, classes]`."""
+        if len(self.matrix) != num_classes:
+            raise ValueError(f"matrix is for {len(self.matrix)} classes, but the labels have {num_classes}")
+        return np.array(self.matrix)
+
+
+def _row_stochastic(values: Sequence[Sequence[float | int]] | np.ndarray) -> Float[np.ndarray, "classes classes"]:
+    try:
+        matrix = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("matrix must be rows of numbers, all of one length") from None
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
+        raise ValueError(f"matrix must be square, with a row for each of at least 2 classes, got shape {matrix.shape}")
+    if not (matrix >= 0).all():
+        i, j = np.argwhere(~(matrix >= 0))[0].tolist()
+        raise ValueError(f"matrix must hold probabilities of at least 0, got {matrix[i, j]} in row {i}, column {j}")
+    sums = matrix.sum(axis=1)
+    wrong = np.flatnonzero(~(np.abs(sums - 1) <= _TOLERANCE))
+    if len(wrong):
+        columns = np.abs(matrix.sum(axis=0) - 1).max() <= _TOLERANCE
+        remedy = "its columns do, so pass matrix.T" if columns else "divide each row by its sum"
+        raise ValueError(f"matrix must have rows that sum to 1, got {sums[wrong[0]]:.6g} in row {wrong[0]}; {remedy}")
+    normalised: np.ndarray = matrix / sums[:, None]
+    return normalised
+
+
+def _counts(shares: Float[np.ndarray, " classes"], num_rows: int) -> Integer[np.ndarray, " classes"]:
+    """Whole numbers that sum to `num_rows`, nearest to its shares: largest remainder, a tie to the lower class."""
+    # Rounded, since 0.29 * 100 is 28.999999999999996 and would take part in the ties with a remainder that is none.
+    quotas = np.round(shares * num_rows, 9)
+    counts = np.floor(quotas).astype(np.int64)
+    rest = num_rows - int(counts.sum())
+    counts[np.argsort(counts - quotas, kind="stable")[:rest]] += 1
+    return counts

@@ -1,0 +1,53 @@
+"""Pair flip: each class is taken for the next one."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Integer, Num
+
+from hf_noisy.data.noise.base import ClassNoise
+from hf_noisy.data.noise.draws import check_rate, choose, noise_draws
+
+
+@dataclass(frozen=True)
+class PairNoise(ClassNoise):
+    """Labels move to the next class, the last one to the first (asymmetric noise).
+
+    The order of the class ids decides which classes are confused.
+
+    Args:
+        rate: Share of the rows that move, in [0, 1).
+        exact: Move exactly `round(rate * rows)` rows. False moves each row independently.
+
+    Source: pair flipping of Co-teaching (Han et al., 2018).
+
+    Example:
+        >>> import numpy as np
+        >>> sorted(PairNoise(0.5).apply(np.array([2, 2]), num_classes=3, seed=0).tolist())
+        [0, 2]
+    """
+
+    rate: float
+    exact: bool = True
+    kind: str = field(default="pair", init=False)
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate)
+
+    def _given(
+        self,
+        labels: Integer[np.ndarray, " rows"],
+        num_classes: int,
+        seed: int,
+        features: Num[np.ndarray, "rows features"] | None,
+        stream: str,
+    ) -> Integer[np.ndarray, " rows"]:
+        flips = choose(self.rate - noise_draws(seed, stream, len(labels), size=1)[:, 0], self.rate, self.exact)
+        given: np.ndarray = labels + flips
+        given[given == num_classes] = 0
+        return given
+
+    def transition_matrix(self, num_classes: int) -> Float[np.ndarray, "classes classes"]:
+        """Expected P(given = column | true = row), row-stochastic `[classes, classes]`."""
+        identity = np.eye(num_classes)
+        return (1 - self.rate) * identity + self.rate * np.roll(identity, 1, axis=1)

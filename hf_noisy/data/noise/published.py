@@ -1,0 +1,86 @@
+"""Replay: given labels that somebody else drew or collected."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer, Num, Shaped
+
+from hf_noisy.data.noise.base import Noise
+from hf_noisy.data.noise.label_file import read_label_file, whole_numbers
+
+
+@dataclass(frozen=True, eq=False)
+class ReplayNoise(Noise):
+    """Labels become those of a published file, row by row; nothing is drawn.
+
+    Args:
+        labels: Given labels `[rows]`, or a file of them, see
+            [`~hf_noisy.data.noise.label_file.read_label_file`]. The order must be that of the dataset.
+        key: Which labels, where the file holds several by name.
+        clean_key: The true labels in the same file: compared with those of the dataset, so that rows in another
+            order are noticed.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it does not hold labels; when applied, if their number or range does not fit the dataset.
+
+    Example:
+        >>> import numpy as np
+        >>> ReplayNoise([1, 1, 0]).apply(np.array([0, 1, 0]), num_classes=2).tolist()
+        [1, 1, 0]
+    """
+
+    labels: str | Path | Sequence[int] | Shaped[np.ndarray, "..."]
+    key: str | None = None
+    clean_key: str | None = None
+    rate: float | None = field(default=None, init=False)
+    kind: str = field(default="replay", init=False)
+
+    def __post_init__(self) -> None:
+        file, clean = None, None
+        if isinstance(self.labels, str | Path):
+            file = Path(self.labels).name
+            given = read_label_file(self.labels, self.key)
+            clean = None if self.clean_key is None else read_label_file(self.labels, self.clean_key)
+        elif self.key is not None or self.clean_key is not None:
+            raise ValueError("key and clean_key are for files; pass the labels themselves, or the path of a file")
+        else:
+            given = whole_numbers(self.labels, "labels of noise.replay")
+        # Read once, here: a file that changes later must not change what is recorded.
+        for name, value in (("_file", file), ("_labels", given), ("_clean", clean)):
+            object.__setattr__(self, name, value)
+
+    def _given(
+        self,
+        labels: Integer[np.ndarray, " rows"],
+        num_classes: int,
+        seed: int,
+        features: Num[np.ndarray, "rows features"] | None,
+        stream: str,
+    ) -> Integer[np.ndarray, " rows"]:
+        given, clean, name = self._stored
+        if len(given) != len(labels):
+            raise ValueError(f"{name} has {len(given)} labels, but the dataset has {len(labels)} rows")
+        outside = given[(given < 0) | (given >= num_classes)]
+        if len(outside):
+            raise ValueError(f"{name} must hold classes from 0 to {num_classes - 1}, got {outside[0]}")
+        if clean is not None and not np.array_equal(clean, labels):
+            raise ValueError(
+                f"{name} has other true labels under '{self.clean_key}' than the dataset; put the rows of both into "
+                "one order"
+            )
+        return given.copy()
+
+    def settings(self) -> dict[str, Any]:
+        given, _, _ = self._stored
+        digest = hashlib.sha256(given.astype("<i8").tobytes()).hexdigest()
+        return {"kind": self.kind, "rate": None, "file": vars(self)["_file"], "key": self.key, "sha256": digest}
+
+    @property
+    def _stored(self) -> tuple[np.ndarray, np.ndarray | None, str]:
+        file, given, clean = (vars(self)[name] for name in ("_file", "_labels", "_clean"))
+        return given, clean, "labels of noise.replay" if file is None else f"label file '{file}'"

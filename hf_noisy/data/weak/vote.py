@@ -1,0 +1,150 @@
+"""The class that most rules, or the most trusted ones, voted for."""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from hf_noisy.data.weak.checks import check_votes, count_votes
+from hf_noisy.rng import uniforms
+
+Ties = Literal["random", "lowest", "highest", "abstain"]
+Uncovered = Literal["random", "abstain"] | int
+_TIES = ("random", "lowest", "highest", "abstain")
+# Sums of the same weights in another order differ by rounding, and are still a tie.
+_TIE_TOLERANCE = 1e-9
+
+
+def majority_vote(
+    votes: Integer[np.ndarray, "rows rules"],
+    num_classes: int,
+    seed: int = 0,
+    abstain: int = -1,
+    *,
+    ties: Ties = "random",
+    uncovered: Uncovered = "random",
+) -> tuple[Integer[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
+    """The class with the most votes in each row.
+
+    By default a tie is broken uniformly among the tied classes, and a row on which no rule voted gets a uniform class.
+    Both draws are keyed by seed and row, so a row keeps its label when rows are appended. No row is left out: those
+    that end with the label `abstain` are for the caller to drop.
+
+    Args:
+        votes: Class id voted by each rule, `[rows, rules]`; `abstain` where a rule is silent.
+        num_classes: Number of classes.
+        seed: Seed of ties and of rows without a vote.
+        abstain: The value that stands for silence.
+        ties: Which of several classes with the most votes is taken: `"random"`, the `"lowest"` or `"highest"` class
+            id, or none (`"abstain"`).
+        uncovered: Label of rows without a vote: a `"random"` class, `"abstain"`, or a class id.
+
+    Returns:
+        The labels `[rows]`, int64, and whether any rule voted `[rows]`, bool.
+
+    Raises:
+        ValueError: If `num_classes` is below 2, a vote is neither a class nor `abstain`, or a policy is not known.
+
+    Source: majority vote of the WRENCH benchmark (Zhang et al., 2021).
+
+    Example:
+        >>> import numpy as np
+        >>> labels, covered = majority_vote(np.array([[1, 1, 0], [-1, -1, -1]]), num_classes=2)
+        >>> int(labels[0]), covered.tolist()
+        (1, [True, False])
+        >>> votes = np.array([[2, 1, -1], [-1, -1, -1], [0, 0, 1]])
+        >>> majority_vote(votes, num_classes=3, ties="lowest", uncovered="abstain")[0].tolist()
+        [1, -1, 0]
+    """
+    cast = check_votes(votes, num_classes, abstain)
+    _check_policies(ties, uncovered, num_classes)
+    counts = count_votes(votes, cast, num_classes)
+    tied = counts == counts.max(axis=1, keepdims=True)
+    covered: Bool[np.ndarray, " rows"] = counts.sum(axis=1) > 0
+    return _choose(tied, covered, seed, "majority_vote", abstain, ties, uncovered), covered
+
+
+def weighted_vote(
+    votes: Integer[np.ndarray, "rows rules"],
+    weights: Float[np.ndarray, " weights"],
+    num_classes: int,
+    seed: int = 0,
+    abstain: int = -1,
+    *,
+    ties: Ties = "random",
+    uncovered: Uncovered = "random",
+) -> tuple[Integer[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
+    """The class with the largest sum of weights in each row.
+
+    Weights may be the accuracy of each rule on some checked rows, or its log-odds; a rule of weight 0 counts as
+    silent, and one of negative weight speaks against the class it votes for.
+
+    Args:
+        votes: Class id voted by each rule, `[rows, rules]`; `abstain` where a rule is silent.
+        weights: Weight of each rule, `[rules]`, finite.
+        num_classes: Number of classes.
+        seed: Seed of ties and of rows without a vote.
+        abstain: The value that stands for silence.
+        ties: As in [`majority_vote`]; sums that differ by rounding only are tied.
+        uncovered: As in [`majority_vote`].
+
+    Returns:
+        The labels `[rows]`, int64, and whether any rule of a weight other than 0 voted `[rows]`, bool.
+
+    Raises:
+        ValueError: As [`majority_vote`], or if `weights` is not one finite number a rule.
+
+    Example:
+        >>> import numpy as np
+        >>> votes = np.array([[0, 1, 1], [0, 1, -1]])
+        >>> weighted_vote(votes, np.array([0.9, 0.3, 0.4]), num_classes=2)[0].tolist()
+        [0, 0]
+    """
+    cast = check_votes(votes, num_classes, abstain)
+    _check_policies(ties, uncovered, num_classes)
+    if weights.shape != (votes.shape[1],) or not np.isfinite(weights).all():
+        raise ValueError(
+            f"weights must be one finite number for each of the {votes.shape[1]} rules, got shape {weights.shape}"
+            + (f" and {weights[~np.isfinite(weights)][0]}" if not np.isfinite(weights).all() else "")
+        )
+    counted = cast & (weights != 0)
+    rows, rules = np.nonzero(counted)
+    cells = rows * num_classes + votes[rows, rules].astype(np.int64)
+    sums = np.bincount(cells, weights=weights[rules], minlength=len(votes) * num_classes).reshape(-1, num_classes)
+    scale = np.where(counted, np.abs(weights), 0.0).sum(axis=1, keepdims=True)
+    tied = sums >= sums.max(axis=1, keepdims=True) - _TIE_TOLERANCE * scale
+    covered: Bool[np.ndarray, " rows"] = scale[:, 0] > 0
+    return _choose(tied, covered, seed, "weighted_vote", abstain, ties, uncovered), covered
+
+
+def _check_policies(ties: str, uncovered: str | int, num_classes: int) -> None:
+    if ties not in _TIES:
+        raise ValueError(f"ties must be one of {', '.join(_TIES)}, got {ties!r}")
+    known = uncovered in ("random", "abstain") if isinstance(uncovered, str) else 0 <= uncovered < num_classes
+    if not known:
+        raise ValueError(f"uncovered must be random, abstain or a class 0 to {num_classes - 1}, got {uncovered!r}")
+
+
+def _choose(
+    tied: Bool[np.ndarray, "rows classes"],
+    covered: Bool[np.ndarray, " rows"],
+    seed: int,
+    stream: str,
+    abstain: int,
+    ties: Ties,
+    uncovered: Uncovered,
+) -> Integer[np.ndarray, " rows"]:
+    num_rows, num_classes = tied.shape
+    # One draw serves both: in a row without a vote every class is tied.
+    draws = uniforms(seed, stream=stream, index=np.arange(num_rows), size=num_classes)
+    drawn = np.where(tied, draws, 0.0).argmax(axis=1)
+    if ties == "random":
+        labels = drawn
+    elif ties == "highest":
+        labels = num_classes - 1 - tied[:, ::-1].argmax(axis=1)
+    else:
+        labels = tied.argmax(axis=1)
+    if ties == "abstain":
+        labels = np.where(tied.sum(axis=1) > 1, abstain, labels)
+    others = drawn if uncovered == "random" else np.full(num_rows, abstain if uncovered == "abstain" else uncovered)
+    return np.where(covered, labels, others)

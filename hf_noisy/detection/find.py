@@ -1,0 +1,146 @@
+"""The default detector: which labels are wrong, how sure that is, and what they should be."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64, Integer
+
+from hf_noisy.detection.label_model import Verdict, fit_label_model, mean_probabilities
+from hf_noisy.detection.noise_rate import NoiseRate, rate_of_dynamics, rate_of_verdict
+from hf_noisy.detection.training_dynamics import aum
+
+
+class LabelIssues(NamedTuple):
+    """What [`find_wrong_labels`] found.
+
+    Attributes:
+        is_wrong: `[rows]`, the given label is taken to be wrong.
+        quality: `[rows]`, in [0, 1]; the higher, the better the given label.
+        suggested: `[rows]`, another class where the label is taken to be wrong, else the given one.
+        noise_rate: The share of wrong labels. The rows found need not be as many: they are those that F1 gains from.
+    """
+
+    is_wrong: Bool[np.ndarray, " rows"]
+    quality: Float64[np.ndarray, " rows"]
+    suggested: Int64[np.ndarray, " rows"]
+    noise_rate: NoiseRate
+
+
+def find_wrong_labels(
+    labels: Integer[np.ndarray, " rows"],
+    probabilities: Float[np.ndarray, "rows classes"] | None = None,
+    dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"] | None = None,
+    evidence: Sequence[Float[np.ndarray, " rows"]] = (),
+) -> LabelIssues:
+    """Find wrong labels from probabilities out of sample, or from what one ordinary training recorded.
+
+    The quality is the probability that the given label is right, see [`hf_noisy.detection.label_model`][]. From
+    probabilities, rows are found up to the point where the expected F1 is highest, among those where the classifier
+    disagrees. With dynamics or further evidence the quality is the mean of the ranks of all scores: of that
+    probability, of the area under the margin, and of each further score; as many rows are found as by the
+    probabilities, or, without these, as the noise rate says. Dynamics need no cross-validation: their mean over the
+    epochs stands in for probabilities out of sample.
+
+    Args:
+        labels: `[rows]`, given labels, every class among them.
+        probabilities: `[rows, classes]` of models that did not train on the row; may be memory-mapped.
+        dynamics: Logits `[rows, classes]` of each epoch of an ordinary training, as an array or a list.
+        evidence: Further scores `[rows]`, the higher, the better the label: minus the score of the centroid
+            distances, for one.
+
+    Returns:
+        [`LabelIssues`].
+
+    Raises:
+        ValueError: If neither probabilities nor dynamics are given, or something does not fit the labels.
+
+    Source: Ranks averaged as by Borda; the threshold of the highest expected F1 Lipton et al. (2014).
+
+    Example:
+        >>> import numpy as np
+        >>> rows = np.tile([[0.9, 0.1], [0.1, 0.9]], (50, 1))
+        >>> issues = find_wrong_labels(np.array([1, 1, 0, 0] + [0, 1] * 48), rows)
+        >>> np.flatnonzero(issues.is_wrong).tolist(), issues.suggested[:4].tolist()
+        ([0, 3], [0, 1, 0, 1])
+    """
+    believed = probabilities
+    if believed is None:
+        if dynamics is None:
+            raise ValueError("probabilities or dynamics are needed, got neither; pass one of them")
+        believed = mean_probabilities(dynamics, labels)
+    model = fit_label_model(believed, labels)
+    verdict = model.judge(believed, labels)
+    scores = [1 - verdict.wrong.astype(np.float64)]
+    noise_rate, found = rate_of_verdict(verdict, model.ambiguous), most_expected_f1(verdict)
+    count = int(found.sum())
+    if dynamics is not None:
+        margins = aum(dynamics, labels)
+        scores.append(margins)
+        if probabilities is None:
+            noise_rate = rate_of_dynamics(verdict, model.ambiguous, margins)
+            count = round(noise_rate.rate * len(labels))
+    scores.extend(evidence)
+    quality = scores[0]
+    if len(scores) > 1:
+        quality = mean_rank(scores)
+        found = np.zeros(len(labels), dtype=bool)
+        found[np.argsort(quality, kind="stable")[:count]] = True
+    suggested = np.where(found, verdict.suggested, labels).astype(np.int64)
+    return LabelIssues(found, quality, suggested, noise_rate)
+
+
+def most_expected_f1(verdict: Verdict) -> Bool[np.ndarray, " rows"]:
+    """The rows to flag for the highest expected F1, among those where the classifier disagrees with the label.
+
+    With k rows flagged, F1 is expected to be twice their sum of probabilities over k plus the sum over all rows.
+
+    Args:
+        verdict: Of all rows.
+
+    Returns:
+        `[rows]`. None if no label is likely wrong at all.
+
+    Source: Lipton et al. (2014), Theorem 1.
+
+    Example:
+        >>> import numpy as np
+        >>> wrong = np.array([0.9, 0.5, 0.1], np.float32)
+        >>> most_expected_f1(Verdict(wrong, wrong, np.zeros(3, np.int32), np.ones(3, bool))).tolist()
+        [True, True, False]
+    """
+    total = float(verdict.wrong.sum(dtype=np.float64))
+    candidates = -np.sort(-verdict.wrong[verdict.disagrees])
+    if candidates.size == 0 or total == 0:
+        return np.zeros(len(verdict.wrong), dtype=bool)
+    expected = np.cumsum(candidates, dtype=np.float64) / (np.arange(1, candidates.size + 1) + total)
+    flagged: np.ndarray = verdict.disagrees & (verdict.wrong >= candidates[np.argmax(expected)])
+    return flagged
+
+
+def mean_rank(scores: Sequence[Float[np.ndarray, " rows"]]) -> Float64[np.ndarray, " rows"]:
+    """Mean over several scores of a row's rank, from 0 for the lowest to 1 for the highest; equal scores share a rank.
+
+    Args:
+        scores: Each `[rows]`, the higher, the better the label.
+
+    Returns:
+        `[rows]`, in [0, 1].
+
+    Raises:
+        ValueError: If a score has another number of rows or is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> mean_rank([np.array([1.0, 2.0, 2.0]), np.array([3.0, 9.0, 5.0])]).tolist()
+        [0.0, 0.875, 0.625]
+    """
+    from scipy.stats import rankdata
+
+    rows = len(scores[0])
+    total = np.zeros(rows)
+    for number, score in enumerate(scores):
+        if score.shape != (rows,) or not np.isfinite(score).all():
+            raise ValueError(f"evidence must be {rows} finite scores each, got another in score {number}; mend it")
+        total += rankdata(score) - 1
+    return total / (len(scores) * max(rows - 1, 1))

@@ -1,0 +1,265 @@
+"""What the given label says about the true one, with the classifier's own errors told from wrong labels.
+
+A row on which classifier and label disagree has a wrong label, or a wrong prediction. Two accounts of a data set:
+
+* noise by class: labels were changed by a transition matrix, whatever the row shows. Where the probabilities are
+  spread over several classes, the classifier does not know, and the label may well be right;
+* noise by row: labels were confused where the row itself is ambiguous. The probabilities are spread because the
+  labels are, and the most probable class is the true one.
+
+Neither can be told from the other in one row. Over all rows each gives the labels a likelihood, and the share of the
+rows that each accounts for best is estimated from it. No constant is fitted to data with true labels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Integer
+
+from hf_noisy.detection.checks import check_shapes, checked_blocks, class_counts, row_blocks
+from hf_noisy.detection.transition_matrix import calibrated_joint, confident_joint
+
+# More rows are represented by so many, evenly spaced, which bounds time and memory of the fit.
+_MAX_FITTED = 1 << 15
+_SMALLEST = 1e-6  # a probability of exactly 0 has no logarithm
+_SMALLEST_BIAS = -40.0  # keeps powers above the smallest float32
+_SLIPS = 0.01  # share of labels that are any class, in the account by row; else one slip would rule it out
+_TEMPERATURES = (1 / 16, 5.0)
+_ROUNDS = 4
+_EM_STEPS = 100
+
+
+class Verdict(NamedTuple):
+    """What is believed of some rows.
+
+    Attributes:
+        wrong: `[rows]`, probability that the given label is wrong, both accounts weighed, in [0, 1].
+        wrong_by_class: `[rows]`, the same if noise goes by class.
+        suggested: `[rows]`, the most probable class other than the given one.
+        disagrees: `[rows]`, the classifier finds another class more probable than the given one.
+    """
+
+    wrong: Float[np.ndarray, " rows"]
+    wrong_by_class: Float[np.ndarray, " rows"]
+    suggested: Integer[np.ndarray, " rows"]
+    disagrees: Bool[np.ndarray, " rows"]
+
+
+@dataclass(frozen=True)
+class LabelModel:
+    """A fitted model of how the given labels came about.
+
+    Attributes:
+        transition: `[true, given]`, row-stochastic, of the account by class.
+        temperature: Of the probabilities of the true class, in the account by class.
+        bias: `[classes]`, added to their logarithms: the classifier favours classes that noise has made frequent.
+        row_temperature: Of the probabilities in the account by row.
+        ambiguous: Share of the rows that the account by row explains, in [0, 1].
+    """
+
+    transition: Float64[np.ndarray, "classes classes"]
+    temperature: float
+    bias: Float64[np.ndarray, " classes"]
+    row_temperature: float
+    ambiguous: float
+
+    def judge(self, probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]) -> Verdict:
+        """What is believed of each row; reads once, a block of rows at a time.
+
+        Args:
+            probabilities: `[rows, classes]`, of the classes that the model was fitted on; may be memory-mapped.
+            labels: `[rows]`, given labels.
+
+        Returns:
+            A [`Verdict`], float32.
+
+        Raises:
+            ValueError: If `probabilities` are not distributions, `labels` are not classes, or the classes are others.
+        """
+        if probabilities.ndim == 2 and probabilities.shape[1] != len(self.bias):
+            raise ValueError(f"probabilities must have {len(self.bias)} classes, got {probabilities.shape[1]}")
+        blocks = checked_blocks(probabilities, labels)
+        wrong, wrong_by_class = np.empty(len(labels), np.float32), np.empty(len(labels), np.float32)
+        suggested, disagrees = np.empty(len(labels), np.int32), np.empty(len(labels), bool)
+        given_to_true = self.transition.T.astype(np.float32)
+        bias, share = self.bias.astype(np.float32), np.float32(self.ambiguous)
+        for block in blocks:
+            own = np.arange(len(block.labels)), block.labels
+            logs = _relative_logs(block.values)
+            disagrees[block.rows] = logs[own] < 0
+            by_class = _powers(logs, self.temperature, bias)
+            by_class *= given_to_true[block.labels]
+            by_class /= _row_sums(by_class)[:, None]
+            wrong_by_class[block.rows] = 1 - by_class[own]
+            both = _powers(logs, self.row_temperature)
+            both *= (share / _row_sums(both))[:, None]
+            both += by_class * (1 - share)
+            wrong[block.rows] = 1 - both[own]
+            both[own] = -1
+            suggested[block.rows] = both.argmax(axis=1)
+        return Verdict(wrong.clip(0, 1), wrong_by_class.clip(0, 1), suggested, disagrees)
+
+
+def fit_label_model(
+    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
+) -> LabelModel:
+    """Fit by the likelihood of the given labels.
+
+    The transition matrix is that of confident learning. Temperatures make up for a classifier that is too sure or not
+    sure enough, biases for one that has learned the frequencies of the noisy classes.
+
+    Args:
+        probabilities: `[rows, classes]` out of sample, each row sums to 1; may be memory-mapped, is read twice.
+        labels: `[rows]`, given labels, every class among them.
+
+    Returns:
+        A [`LabelModel`]; the same one for the same arrays.
+
+    Raises:
+        ValueError: If `probabilities` are not distributions, `labels` are not classes, or a class has no row.
+
+    Source: The transition matrix Northcutt et al. (2021), Eq. 1 to 3; labels as a mixture over true classes
+        Goldberger and Ben-Reuven (2017), Section 3.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = np.tile([[0.9, 0.1], [0.1, 0.9]], (50, 1))
+        >>> fit_label_model(rows, np.tile([0, 1], 50)).transition.round(2).tolist()
+        [[0.99, 0.01], [0.01, 0.99]]
+    """
+    joint = confident_joint(probabilities, labels)
+    counts = calibrated_joint(joint, class_counts(labels, len(joint)))
+    # One more row of each true class, of any label: a transition that was never counted is rare, not impossible.
+    counts = counts + 1 / len(counts)
+    transition = counts / counts.sum(axis=1, keepdims=True)
+    rows = np.arange(len(labels))
+    if len(rows) > _MAX_FITTED:
+        rows = ((np.arange(_MAX_FITTED) + 0.5) / _MAX_FITTED * len(labels)).astype(np.int64)
+    given = labels[rows]
+    logs = _relative_logs(np.asarray(probabilities[rows], dtype=np.float32))
+    own = logs[np.arange(len(given)), given]
+
+    def row_likelihood(temperature: float) -> Float64[np.ndarray, " fitted"]:
+        likely = np.exp(own / np.float32(temperature)) / _row_sums(_powers(logs, temperature))
+        return likely.astype(np.float64) * (1 - _SLIPS) + _SLIPS / len(joint)
+
+    weights = transition.T.astype(np.float32)[given]
+    temperature, bias, class_likelihood = _fit_by_class(logs, weights)
+    row_temperature = _best_temperature(row_likelihood)
+    share = _share(class_likelihood, row_likelihood(row_temperature))
+    return LabelModel(transition, temperature, bias, row_temperature, share)
+
+
+def mean_probabilities(
+    dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"], labels: Integer[np.ndarray, " rows"]
+) -> Float32[np.ndarray, "rows classes"]:
+    """Mean over the epochs of the probabilities of each row; one epoch is read at a time.
+
+    A network learns wrong labels later than right ones, so that the mean stands in for probabilities out of sample.
+
+    Args:
+        dynamics: Logits `[rows, classes]` of each epoch, as an array or a list; may be memory-mapped.
+        labels: `[rows]`, given labels.
+
+    Returns:
+        `[rows, classes]`, float32.
+
+    Raises:
+        ValueError: If there is no epoch, the epochs differ in shape, or a logit is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> mean_probabilities(np.zeros((3, 1, 2)), np.array([0])).tolist()
+        [[0.5, 0.5]]
+    """
+    if isinstance(dynamics, Iterator):
+        raise ValueError("dynamics is read more than once, got an iterator; pass an array or a list of epochs")
+    total: np.ndarray | None = None
+    for number, logits in enumerate(dynamics):
+        check_shapes(logits, labels, name=f"dynamics of epoch {number}")
+        total = np.zeros(logits.shape, np.float32) if total is None else total
+        if logits.shape != total.shape:
+            raise ValueError(f"dynamics must have one shape in all epochs, got {logits.shape} in epoch {number}")
+        for block in row_blocks(logits, labels):
+            relative = block.values.astype(np.float32) - _row_maxima(block.values)[:, None].astype(np.float32)
+            powers = _powers(relative, 1.0)
+            total[block.rows] += powers / _row_sums(powers)[:, None]
+    if total is None:
+        raise ValueError("dynamics must hold at least one epoch, got none; record training first")
+    for block in row_blocks(total, labels):
+        block.values[:] /= _row_sums(block.values)[:, None]
+    return total
+
+
+def _fit_by_class(
+    logs: Float[np.ndarray, "fitted classes"], weights: Float[np.ndarray, "fitted classes"]
+) -> tuple[float, Float64[np.ndarray, " classes"], Float64[np.ndarray, " fitted"]]:
+    """Temperature, class biases and likelihood; `weights` is P(given label of the row | true class)."""
+    bias = np.zeros(logs.shape[1])
+    temperature = 1.0
+
+    def likelihood(temperature: float) -> Float64[np.ndarray, " fitted"]:
+        prior = _powers(logs, temperature, bias)
+        likely: np.ndarray = np.einsum("rc,rc->r", prior, weights) / _row_sums(prior)
+        return likely.astype(np.float64)
+
+    for _ in range(_ROUNDS):
+        temperature = _best_temperature(likelihood)
+        prior = _powers(logs, temperature, bias)
+        prior /= _row_sums(prior)[:, None]
+        posterior = prior * weights
+        posterior /= _row_sums(posterior)[:, None]
+        # A step of EM for the class frequencies: what the labels say of them over what the classifier says.
+        bias = bias + np.log((posterior.mean(0, dtype=np.float64) + 1e-9) / (prior.mean(0, dtype=np.float64) + 1e-9))
+        bias = np.maximum(bias - bias.max(), _SMALLEST_BIAS)
+    return temperature, bias, likelihood(temperature)
+
+
+def _best_temperature(likelihood: Callable[[float], Float64[np.ndarray, " fitted"]]) -> float:
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        return float(-np.log(likelihood(float(np.exp(log_temperature))) + 1e-12).mean())
+
+    bounds = tuple(np.log(_TEMPERATURES))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.02}).x))
+
+
+def _share(by_class: Float64[np.ndarray, " fitted"], by_row: Float64[np.ndarray, " fitted"]) -> float:
+    """Weight of the second of two densities, at the greatest likelihood of their mixture."""
+    share = 0.5
+    for _ in range(_EM_STEPS):
+        second = share * by_row
+        share = float(np.mean(second / (second + (1 - share) * by_class)))
+    return share
+
+
+def _relative_logs(values: Float[np.ndarray, "rows classes"]) -> Float32[np.ndarray, "rows classes"]:
+    """Logarithms of probabilities over the highest one of the row, float32."""
+    relative = np.maximum(values, values.dtype.type(_SMALLEST))
+    relative /= _row_maxima(relative)[:, None]
+    logs: np.ndarray = np.log(relative, out=relative).astype(np.float32, copy=False)
+    return logs
+
+
+def _powers(
+    logs: Float32[np.ndarray, "rows classes"], temperature: float, bias: Float[np.ndarray, " classes"] | None = None
+) -> Float32[np.ndarray, "rows classes"]:
+    """Exponentials of logarithms over the temperature plus a bias."""
+    powers: np.ndarray = logs / np.float32(temperature)
+    if bias is not None:
+        powers += bias.astype(np.float32)
+    return np.exp(powers, out=powers)
+
+
+# Along short rows numpy's own sum and maximum cost several times as much.
+def _row_sums(values: Float[np.ndarray, "rows classes"]) -> Float[np.ndarray, " rows"]:
+    sums: np.ndarray = np.einsum("rc->r", values)
+    return sums
+
+
+def _row_maxima(values: Float[np.ndarray, "rows classes"]) -> Float[np.ndarray, " rows"]:
+    maxima: np.ndarray = np.array(values.T, order="C").max(axis=0)
+    return maxima

@@ -1,0 +1,100 @@
+"""How well scores find the rows whose given label is wrong."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64
+
+
+def detection_scores(
+    scores: Float[np.ndarray, " rows"],
+    wrong: Bool[np.ndarray, " labels"],
+    *,
+    k: int | None = None,
+    threshold: float | None = None,
+) -> dict[str, float]:
+    """AUROC, AUPRC, precision at k and F1 of a score for wrong given labels.
+
+    Args:
+        scores: `[rows]`, the higher, the more suspicious the given label.
+        wrong: Whether the given label is wrong, `[rows]`.
+        k: How many of the most suspicious rows are looked at; as many as are wrong by default.
+        threshold: Rows above it are called wrong in F1; by default the `k` most suspicious rows are.
+
+    Returns:
+        `auroc` (a tie counts half), `auprc` (average precision), `precision_at_k`, `f1`, all in [0, 1], and `k`.
+        Without a wrong row or without a right one there is nothing to tell apart: AUROC and AUPRC are NaN.
+
+    Raises:
+        ValueError: If the columns differ in length or are empty, a score is not a number, or `k` is out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> detection_scores(np.array([0.9, 0.2, 0.6, 0.1]), np.array([True, False, False, True]))["auroc"]
+        0.5
+    """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    _check(scores, wrong, k)
+    num_wrong = int(wrong.sum())
+    chosen = num_wrong if k is None else k
+    tellable = 0 < num_wrong < len(wrong)
+    called = _weights_of_top(scores, chosen) if threshold is None else (scores > threshold).astype(np.float64)
+    return {
+        "auroc": float(roc_auc_score(wrong, scores)) if tellable else float("nan"),
+        "auprc": float(average_precision_score(wrong, scores)) if tellable else float("nan"),
+        "precision_at_k": precision_at_k(scores, wrong, chosen) if chosen else float("nan"),
+        "f1": _f1(called, wrong),
+        "k": chosen,
+    }
+
+
+def precision_at_k(scores: Float[np.ndarray, " rows"], wrong: Bool[np.ndarray, " labels"], k: int) -> float:
+    """Share of wrong labels among the `k` most suspicious rows.
+
+    Where rows of the same score straddle the cut, each counts in part: the value is the mean over all orders of the
+    tied rows, and does not depend on how the data set is sorted.
+
+    Args:
+        scores: `[rows]`, the higher, the more suspicious the given label.
+        wrong: Whether the given label is wrong, `[rows]`.
+        k: Number of rows looked at, at least 1.
+
+    Returns:
+        The share, in [0, 1].
+
+    Raises:
+        ValueError: As [`detection_scores`].
+
+    Example:
+        >>> import numpy as np
+        >>> precision_at_k(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False]), k=2)
+        0.75
+    """
+    _check(scores, wrong, k)
+    return float(_weights_of_top(scores, k)[wrong].sum() / k)
+
+
+def _weights_of_top(scores: Float[np.ndarray, " rows"], k: int) -> Float64[np.ndarray, " rows"]:
+    """1 for rows among the top `k`, 0 for others, and an equal part for those tied at the cut."""
+    if k == 0:
+        return np.zeros(len(scores))
+    cut = np.partition(scores, len(scores) - k)[len(scores) - k]
+    above, at = scores > cut, scores == cut
+    weights: Float64[np.ndarray, " rows"] = above + at * ((k - above.sum()) / at.sum())
+    return weights
+
+
+def _f1(called: Float64[np.ndarray, " rows"], wrong: Bool[np.ndarray, " rows"]) -> float:
+    total = called.sum() + wrong.sum()
+    # Nothing is wrong and nothing was called wrong: there was nothing to find, which F1 has no word for.
+    return float(2 * called[wrong].sum() / total) if total else float("nan")
+
+
+def _check(scores: Float[np.ndarray, " rows"], wrong: Bool[np.ndarray, " other"], k: int | None) -> None:
+    if not len(scores) or scores.shape != wrong.shape:
+        raise ValueError(
+            f"scores and wrong must be of the same rows, at least one, got {len(scores)} and {len(wrong)}"
+        )
+    if np.isnan(scores).any():
+        raise ValueError(f"scores must be numbers, got NaN in row {int(np.argmax(np.isnan(scores)))}")
+    if k is not None and not 1 <= k <= len(scores):
+        raise ValueError(f"k must be in 1 to {len(scores)}, the number of rows, got {k}")

@@ -1,0 +1,132 @@
+"""The metrics as the `compute_metrics` of a `Trainer`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Integer
+
+from hf_noisy.metrics.calibration import calibration_scores
+from hf_noisy.metrics.detection import detection_scores
+from hf_noisy.metrics.label_quality import relabelling_scores
+from hf_noisy.metrics.modules import SETTINGS
+from hf_noisy.metrics.noisy_accuracy import accuracy_by_noise
+
+_SETTINGS = {"accuracy": (), **SETTINGS}
+_NEED_BOTH = ("accuracy_by_noise", "detection", "label_quality")
+_Labels = Sequence[int] | Integer[np.ndarray, " rows"]
+
+
+def compute_metrics(
+    *names: str,
+    given_labels: _Labels | None = None,
+    clean_labels: _Labels | None = None,
+    **settings: Any,
+) -> Callable[[Any], dict[str, float]]:
+    """Metrics of a classifier as the `compute_metrics` of a `Trainer` or `NoisyTrainer`.
+
+    Predictions are compared with the labels of the evaluation set. Where these are noisy and the true ones are known,
+    pass both columns: predictions are then compared with the true labels, and the three metrics that need both can be
+    asked for. `detection` takes one minus the probability of the given label as the score of a row, `label_quality`
+    the predicted class as its new label.
+
+    Args:
+        names: `"accuracy"`, `"calibration"`, and, with both columns, `"accuracy_by_noise"`, `"detection"` and
+            `"label_quality"`.
+        given_labels: Given labels of the evaluation set, in its order.
+        clean_labels: Its true labels. Whatever is chosen by the scores, a checkpoint for one, has then seen them.
+        settings: `num_bins` and `binning` of calibration, `k` and `threshold` of detection.
+
+    Returns:
+        What `Trainer` takes as `compute_metrics`: a function of an `EvalPrediction` to scores by name.
+
+    Raises:
+        ValueError: If a name or setting is not known, or one of the two columns is missing; and when called, if the
+            predictions are not one score a class, or the labels of the evaluation set are neither of the two columns
+            in the same order.
+
+    Example:
+        >>> import numpy as np
+        >>> from transformers import EvalPrediction
+        >>> given, clean = np.array([0, 0, 1]), np.array([0, 1, 1])
+        >>> score = compute_metrics("accuracy", "accuracy_by_noise", given_labels=given, clean_labels=clean)
+        >>> logits = np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+        >>> score(EvalPrediction(predictions=logits, label_ids=given))["memorised"]
+        1.0
+    """
+    _check_names(names, settings, given_labels is None or clean_labels is None)
+    if (given_labels is None) != (clean_labels is None):
+        raise ValueError("given_labels and clean_labels go together, got only one; pass both columns or neither")
+    given = None if given_labels is None else np.asarray(given_labels)
+    clean = None if clean_labels is None else np.asarray(clean_labels)
+
+    def compute(predicted: Any, compute_result: bool | None = None) -> dict[str, float]:
+        if compute_result is not None:
+            raise ValueError("these metrics need all rows at once; set batch_eval_metrics=False")
+        probabilities, labels = _read(predicted)
+        if given is not None and clean is not None:
+            _check_order(labels, given, clean)
+            labels = clean
+        scores: dict[str, float] = {}
+        for name in names:
+            chosen = {key: settings[key] for key in _SETTINGS[name] if key in settings}
+            scores |= _score(name, probabilities, labels, given, chosen)
+        return scores
+
+    return compute
+
+
+def _score(
+    name: str,
+    probabilities: Float64[np.ndarray, "rows classes"],
+    labels: Integer[np.ndarray, " rows"],
+    given: Integer[np.ndarray, " rows"] | None,
+    settings: dict[str, Any],
+) -> dict[str, float]:
+    predicted = probabilities.argmax(axis=1)
+    if name == "accuracy":
+        return {"accuracy": float(np.mean(predicted == labels))}
+    if name == "calibration":
+        return calibration_scores(probabilities, labels, **settings)
+    assert given is not None  # refused before
+    if name == "accuracy_by_noise":
+        return accuracy_by_noise(predicted, given, labels)
+    if name == "label_quality":
+        return relabelling_scores(predicted, given, labels)
+    return detection_scores(1 - probabilities[np.arange(len(given)), given], given != labels, **settings)
+
+
+def _read(predicted: Any) -> tuple[Float64[np.ndarray, "rows classes"], Integer[np.ndarray, " rows"]]:
+    from scipy.special import softmax
+
+    # A model that returns more than logits, such as hidden states, has them first.
+    logits = predicted.predictions[0] if isinstance(predicted.predictions, tuple) else predicted.predictions
+    labels = predicted.label_ids
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1:
+        raise ValueError(f"labels must be one class id a row, got {getattr(labels, 'shape', type(labels).__name__)}")
+    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or len(logits) != len(labels):
+        shape = getattr(logits, "shape", type(logits).__name__)
+        raise ValueError(f"predictions must be logits [rows, classes] of the {len(labels)} rows, got {shape}")
+    return softmax(logits.astype(np.float64), axis=1), labels
+
+
+def _check_names(names: tuple[str, ...], settings: dict[str, Any], one_missing: bool) -> None:
+    unknown = [name for name in names if name not in _SETTINGS]
+    if unknown or not names:
+        raise ValueError(f"metrics must be some of {', '.join(_SETTINGS)}, got {unknown[0] if unknown else 'none'}")
+    known = [key for name in names for key in _SETTINGS[name]]
+    if wrong := [key for key in settings if key not in known]:
+        raise ValueError(f"settings of {', '.join(names)} are {', '.join(known) or 'none'}, got {wrong[0]}")
+    if one_missing and (needy := [name for name in names if name in _NEED_BOTH]):
+        raise ValueError(f"{needy[0]} compares given with true labels; pass given_labels and clean_labels")
+
+
+def _check_order(
+    labels: Integer[np.ndarray, " rows"], given: Integer[np.ndarray, " given"], clean: Integer[np.ndarray, " clean"]
+) -> None:
+    # `group_by_length` sorts evaluation sets too, and columns in another order would give scores that mean nothing.
+    if not np.array_equal(labels, given) and not np.array_equal(labels, clean):
+        raise ValueError(
+            f"the {len(labels)} labels of the evaluation set are neither the {len(given)} given_labels nor the "
+            f"{len(clean)} clean_labels; pass the columns of that set, and evaluate without group_by_length"
+        )

@@ -1,0 +1,134 @@
+"""What a person decided row by row, read from a file and applied like any purification."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from hf_noisy.columns import LABEL, LABEL_POSTERIOR
+from hf_noisy.data.records import class_labels
+from hf_noisy.purify.base import given_classes
+from hf_noisy.purify.policies import DROPPED, ROW_GIVEN, purify
+
+_COLUMNS = ["row", "label_given", "label", "decision"]
+_DECISIONS = ("relabel", "drop", "keep")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to become of a row.
+
+    Attributes:
+        row: Its number in the data set, from 0.
+        label_given: Id of the label it has, so that a file for other rows is noticed.
+        label: Id of the label it is to have.
+        decision: `"relabel"`, `"drop"` or `"keep"`.
+    """
+
+    row: int
+    label_given: int
+    label: int
+    decision: str
+
+
+class Decisions:
+    """The decisions as a purifier: certain of what was decided, and of the given label everywhere else.
+
+    Args:
+        decisions: At most one a row.
+        num_classes: Number of classes.
+    """
+
+    citation = ""
+
+    def __init__(self, decisions: list[Decision], num_classes: int) -> None:
+        self.name, self.columns = "decisions", (LABEL,)
+        self.decisions, self.num_classes = decisions, num_classes
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        labels, classes = given_classes(batch, self.num_classes)
+        for decision in self.decisions:
+            if decision.decision == "relabel":
+                labels[decision.row] = decision.label
+        return {LABEL_POSTERIOR: np.eye(classes, dtype=np.float32)[labels]}
+
+
+def read_decisions(path: str | Path) -> list[Decision]:
+    """The decisions that the report's page downloads.
+
+    Args:
+        path: CSV with the columns `row`, `label_given`, `label`, `decision`; labels are class ids.
+
+    Returns:
+        One entry a line.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If a column is missing, a value is no whole number, or a row is decided twice.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"file of decisions '{path}' is missing; download it from the report")
+    with open(path, newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        if list(reader.fieldnames or []) != _COLUMNS:
+            raise ValueError(f"'{path}' must have the columns {', '.join(_COLUMNS)}, got {reader.fieldnames}")
+        decisions = [_decision(line, number) for number, line in enumerate(reader, start=2)]
+    rows = [decision.row for decision in decisions]
+    if twice := [row for row in rows if rows.count(row) > 1]:
+        raise ValueError(f"'{path}' decides row {twice[0]} more than once; leave one line of it")
+    return decisions
+
+
+def apply_decisions(dataset: datasets.Dataset, decisions: list[Decision]) -> datasets.Dataset | datasets.DatasetDict:
+    """The dataset with rows relabelled or dropped as decided; [`restore_labels`] undoes it.
+
+    Args:
+        dataset: The rows that the report was made of, in their order.
+        decisions: Of [`read_decisions`].
+
+    Returns:
+        As `purify(..., policy="relabel")`; where rows are dropped a `DatasetDict` with the split `dropped`.
+
+    Raises:
+        ValueError: If a decision names a row or a class that is not there, or another given label.
+
+    Example:
+        >>> rows = datasets.Dataset.from_dict({"label": [0, 1, 1]})
+        >>> list(apply_decisions(rows, [Decision(2, 1, 0, "relabel")])["label"])
+        [0, 1, 0]
+    """
+    labels, num_classes = class_labels(dataset, LABEL)
+    for decision in decisions:
+        if not 0 <= decision.row < len(labels):
+            raise ValueError(f"decisions name row {decision.row}, but the data has rows 0 to {len(labels) - 1}")
+        if labels[decision.row] != decision.label_given:
+            raise ValueError(
+                f"decisions say that row {decision.row} was given class {decision.label_given}, but the data says "
+                f"{labels[decision.row]}; pass the data that the report was made of"
+            )
+        if not 0 <= decision.label < num_classes:
+            raise ValueError(f"decisions name class {decision.label}, but the classes are 0 to {num_classes - 1}")
+    purified = purify(dataset, Decisions(decisions, num_classes), "relabel")
+    dropped = sorted(decision.row for decision in decisions if decision.decision == "drop")
+    if not dropped:
+        return purified
+    kept = np.setdiff1d(np.arange(len(labels)), dropped)
+    numbered = purified.add_column(ROW_GIVEN, np.arange(len(labels)), feature=datasets.Value("int64"))
+    split = str(dataset.split or "train")
+    return datasets.DatasetDict({split: numbered.select(kept), DROPPED: numbered.select(dropped)})
+
+
+def _decision(line: dict[str, str], number: int) -> Decision:
+    try:
+        row, given, label = (int(line[name]) for name in _COLUMNS[:3])
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"line {number} of the decisions must hold whole numbers, got {list(line.values())}"
+        ) from None
+    if line["decision"] not in _DECISIONS:
+        raise ValueError(f"line {number} of the decisions must say {', '.join(_DECISIONS)}, got '{line['decision']}'")
+    return Decision(row, given, label, line["decision"])

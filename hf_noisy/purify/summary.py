@@ -1,0 +1,201 @@
+"""What a purification did, as numbers and as a small table."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, DatasetDict  # both: checks of types read the one out of the other
+from jaxtyping import Float, Shaped
+
+from hf_noisy.columns import (
+    CLEAN_LABEL,
+    LABEL,
+    LABEL_CHANGED,
+    LABEL_CONFIDENCE,
+    LABEL_GIVEN,
+    LABEL_POSTERIOR,
+    LABEL_WEIGHT,
+    PURIFIER,
+)
+from hf_noisy.purify.policies import DROPPED, ROW_GIVEN
+
+_PAIRS_SHOWN = 10
+
+
+@dataclass
+class PurificationSummary:
+    """What a purification did; made by [`summarise`].
+
+    Estimates take the posterior at its word. True figures are None where there is no column `clean_label`.
+
+    Args:
+        purifier: Its name.
+        rows: Rows before, those that were dropped among them.
+        changed: Rows whose label the posterior overrules.
+        dropped: Of these the rows that were dropped.
+        pairs: `[given, new, rows]` for the given label and the most probable class of the rows in `changed`, the
+            largest number first.
+        class_names: Names of the classes, or their numbers.
+        estimated_precision: Mean posterior of the new label over the rows in `changed`; None if there are none.
+        estimated_noise_before: Expected share of wrong labels among the given ones.
+        estimated_noise_after: The same of the labels that are there to train on; of soft labels the expected share of
+            wrong probability, and rows count by their weight. None if all weights are 0.
+        true_precision: Share of the rows in `changed` whose most probable class is the clean label.
+        true_noise_before: Share of given labels that are not the clean one.
+        true_noise_after: As `estimated_noise_after`, against the clean label.
+    """
+
+    purifier: str
+    rows: int
+    changed: int
+    dropped: int
+    pairs: list[list[int]]
+    class_names: list[str]
+    estimated_precision: float | None
+    estimated_noise_before: float
+    estimated_noise_after: float | None
+    true_precision: float | None = None
+    true_noise_before: float | None = None
+    true_noise_after: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as what JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "PurificationSummary":
+        """The summary that `to_dict` was called on."""
+        return cls(**values)
+
+    def __str__(self) -> str:
+        share = 100 * self.changed / max(self.rows, 1)
+        lines = [
+            f"{self.purifier}: {self.rows} rows, {self.changed} labels overruled ({share:.1f} %), "
+            f"{self.dropped} rows dropped",
+            "",
+            f"{'':24}{'estimated':>10}{'true':>10}",
+        ]
+        for title, name in (
+            ("precision of changes", "precision"),
+            ("noise before", "noise_before"),
+            ("noise after", "noise_after"),
+        ):
+            shown = [getattr(self, f"{kind}_{name}") for kind in ("estimated", "true")]
+            lines.append(f"{title:24}" + "".join(f"{'-' if v is None else f'{v:.3f}':>10}" for v in shown))
+        if self.pairs:
+            names = [(self.class_names[given], self.class_names[new]) for given, new, _ in self.pairs[:_PAIRS_SHOWN]]
+            wide = [max(map(len, column)) for column in zip(("given", "new"), *names, strict=True)]
+            lines += ["", f"{'given':{wide[0]}}  {'new':{wide[1]}}{'rows':>8}"]
+            for (given, new), (_, _, count) in zip(names, self.pairs, strict=False):
+                lines.append(f"{given:{wide[0]}}  {new:{wide[1]}}{count:>8}")
+        if (more := self.pairs[_PAIRS_SHOWN:]) != []:
+            lines.append(f"and {len(more)} more pairs with {sum(count for _, _, count in more)} rows")
+        return "\n".join(lines)
+
+
+def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
+    """Figures of a purified dataset, from its columns alone.
+
+    Args:
+        dataset: What `purify` returned; of a `DatasetDict` the split that was purified, with the dropped rows.
+
+    Returns:
+        The summary.
+
+    Raises:
+        ValueError: If the dataset, or not exactly one split of it, is purified, or dropped rows are missing.
+
+    Example:
+        >>> from hf_noisy.purify.knn import KNNPurifier
+        >>> from hf_noisy.purify.policies import purify
+        >>> rows = {"features": [[0.0, 1], [0, 2], [0, 3], [1, 0], [2, 0], [3, 0]], "label": [0, 0, 1, 1, 1, 1]}
+        >>> print(summarise(purify(Dataset.from_dict(rows), KNNPurifier(k=2), min_confidence=0.9)))
+        knn: 6 rows, 1 labels overruled (16.7 %), 0 rows dropped
+        <BLANKLINE>
+                                 estimated      true
+        precision of changes         1.000         -
+        noise before                 0.333         -
+        noise after                  0.167         -
+        <BLANKLINE>
+        given  new    rows
+        1      0         1
+    """
+    kept, dropped = _parts(dataset)
+    columns = _read(kept)
+    everything = (
+        columns
+        if dropped is None
+        else {name: np.concatenate([columns[name], values]) for name, values in _read(dropped).items()}
+    )
+    posterior, given, changed = (everything[name] for name in (LABEL_POSTERIOR, LABEL_GIVEN, LABEL_CHANGED))
+    num_classes, best = posterior.shape[1], posterior.argmax(1)
+    counts = np.bincount(given[changed] * num_classes + best[changed], minlength=num_classes**2)
+    found = np.flatnonzero(counts)
+    order = found[np.argsort(-counts[found], kind="stable")]
+    targets, weights = _targets(columns, num_classes), columns.get(LABEL_WEIGHT)
+    summary = PurificationSummary(
+        purifier=str(kept.select_columns([PURIFIER])[0][PURIFIER]),
+        rows=len(given),
+        changed=int(changed.sum()),
+        dropped=0 if dropped is None else len(dropped),
+        pairs=[[int(pair) // num_classes, int(pair) % num_classes, int(counts[pair])] for pair in order],
+        class_names=_class_names(kept, num_classes),
+        estimated_precision=_mean(everything[LABEL_CONFIDENCE][changed]),
+        estimated_noise_before=float(1 - posterior[np.arange(len(given)), given].mean()),
+        estimated_noise_after=_wrong((targets * columns[LABEL_POSTERIOR]).sum(1), weights),
+    )
+    if CLEAN_LABEL in columns:
+        clean = everything[CLEAN_LABEL]
+        summary.true_precision = _mean(best[changed] == clean[changed])
+        summary.true_noise_before = float((given != clean).mean())
+        summary.true_noise_after = _wrong(targets[np.arange(len(targets)), columns[CLEAN_LABEL]], weights)
+    return summary
+
+
+def _parts(dataset: Dataset | DatasetDict) -> tuple[Dataset, Dataset | None]:
+    """The rows to train on and those that were dropped."""
+    dropped = None
+    if isinstance(dataset, DatasetDict):
+        names = [name for name, part in dataset.items() if LABEL_GIVEN in part.column_names and name != DROPPED]
+        if len(names) != 1:
+            raise ValueError(f"dataset must have one purified split, got {', '.join(names) or 'none'}; pass a split")
+        dropped = dataset.get(DROPPED) if ROW_GIVEN in dataset[names[0]].column_names else None
+        dataset = dataset[names[0]]
+    if LABEL_GIVEN not in dataset.column_names:
+        raise ValueError(f"dataset has no column '{LABEL_GIVEN}', so it was not purified; call purify first")
+    if ROW_GIVEN in dataset.column_names and dropped is None:
+        raise ValueError(f"dataset lacks the rows that were dropped; pass the DatasetDict with its split '{DROPPED}'")
+    if len(dataset) == 0 or (dropped is not None and len(dropped) == 0):
+        raise ValueError("dataset has a split without rows, which purify does not leave; pass what it returned")
+    return dataset.with_format(None), None if dropped is None else dropped.with_format(None)
+
+
+def _read(dataset: Dataset) -> dict[str, Shaped[np.ndarray, "rows ..."]]:
+    names = [LABEL, LABEL_GIVEN, LABEL_POSTERIOR, LABEL_CONFIDENCE, LABEL_CHANGED, LABEL_WEIGHT, CLEAN_LABEL]
+    names = [name for name in names if name in dataset.column_names]
+    read: dict[str, np.ndarray] = dict(dataset.select_columns(names).with_format("numpy")[:])
+    return read | {LABEL_POSTERIOR: read[LABEL_POSTERIOR].astype(np.float64)}
+
+
+def _targets(
+    columns: dict[str, Shaped[np.ndarray, "rows ..."]], num_classes: int
+) -> Float[np.ndarray, "rows {num_classes}"]:
+    labels = columns[LABEL]
+    if labels.ndim == 2:
+        return labels.astype(np.float64)
+    return np.eye(num_classes)[labels.astype(np.int64)]
+
+
+def _wrong(right: Float[np.ndarray, " rows"], weights: Float[np.ndarray, " rows"] | None) -> float | None:
+    total = len(right) if weights is None else weights.sum(dtype=np.float64)
+    return float(1 - (right if weights is None else right * weights).sum() / total) if total else None
+
+
+def _mean(values: Shaped[np.ndarray, " rows"]) -> float | None:
+    return float(values.mean(dtype=np.float64)) if len(values) else None
+
+
+def _class_names(dataset: Dataset, num_classes: int) -> list[str]:
+    names: list[str] | None = getattr(dataset.features[LABEL_GIVEN], "names", None)
+    return [str(number) for number in range(num_classes)] if names is None else list(names)

@@ -1,0 +1,379 @@
+import inspect
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hf_noisy.data import inject_noise, noise, noise_record
+from hf_noisy.purify.policies import DROPPED, Policy, purification_record, purify, restore_labels
+
+# Users have no type checks: the function below those of the tests is theirs.
+plain_purify = inspect.unwrap(purify)
+POLICIES = list(Policy.__args__)
+ADDED = ["label_given", "label_posterior", "label_confidence", "label_changed", "purifier"]
+GIVEN = [0, 1, 2, 0, 1]
+POSTERIOR = np.array(
+    [[0.9, 0.1, 0.0], [0.75, 0.25, 0.0], [0.0, 0.5, 0.5], [0.3, 0.45, 0.25], [0.0, 0.0, 1.0]], dtype=np.float32
+)
+every_policy = pytest.mark.parametrize("policy", POLICIES)
+
+
+class Fixed:
+    """Says what it was told to."""
+
+    citation = "Nobody (2000)."
+    calls = 0
+
+    def __init__(self, posterior: Any, columns: tuple[str, ...] = ("label",), name: str = "fixed") -> None:
+        self.posterior, self.columns, self.name = np.asarray(posterior), columns, name
+
+    def __call__(self, batch: Any) -> dict[str, Any]:
+        Fixed.calls += 1
+        assert set(batch) == set(self.columns)
+        return {"label_posterior": self.posterior}
+
+
+def rows(labels: Any = GIVEN, classes: Any = ("a", "b", "c"), **columns: Any) -> datasets.Dataset:
+    kind = datasets.Value("int16") if classes is None else datasets.ClassLabel(names=list(classes))
+    texts = [f"row {number}" for number in range(len(labels))]
+    features = {"text": datasets.Value("string"), "label": kind, "length": datasets.Value("int32")}
+    made = {"text": texts, "label": labels, "length": [len(text) for text in texts]}
+    for name, (values, feature) in columns.items():
+        made[name], features[name] = values, feature
+    return datasets.Dataset.from_dict(made, features=datasets.Features(features))
+
+
+def assert_same(one: datasets.Dataset, other: datasets.Dataset) -> None:
+    assert one.column_names == other.column_names
+    assert one.features == other.features
+    assert one.format == other.format
+    assert one.info == other.info
+    assert one.split == other.split
+    assert one.with_format("arrow")[:].to_pydict() == other.with_format("arrow")[:].to_pydict()
+
+
+def purified_rows(policy: str, min_confidence: float = 0.0, **changes: Any) -> Any:
+    return purify(rows(**changes), Fixed(POSTERIOR), policy, min_confidence=min_confidence)
+
+
+# What the policies do
+
+
+def test_relabel_takes_the_most_probable_class_of_sure_rows():
+    purified = purified_rows("relabel", 0.5)
+    assert purified.column_names == ["text", "label", "length", *ADDED]
+    assert list(purified["label"]) == [0, 0, 1, 0, 2]
+    assert list(purified["label_given"]) == GIVEN
+    assert list(purified["label_changed"]) == [False, True, True, False, True]
+    assert set(purified["purifier"]) == {"fixed"}
+    np.testing.assert_array_equal(np.array(purified["label_posterior"], dtype=np.float32), POSTERIOR)
+    np.testing.assert_array_equal(np.array(purified["label_confidence"], dtype=np.float32), POSTERIOR.max(1))
+    assert purified.features["label"] == purified.features["label_given"] == rows().features["label"]
+    assert purified.features["label_posterior"] == datasets.List(datasets.Value("float32"), length=3)
+    assert list(purified_rows("relabel")["label"]) == POSTERIOR.argmax(1).tolist()
+    assert list(purified_rows("relabel", 1.0)["label"]) == [0, 1, 2, 0, 2]
+
+
+def test_drop_moves_overruled_rows_to_a_split():
+    purified = purified_rows("drop", 0.5)
+    assert list(purified) == ["train", DROPPED]
+    assert list(purified["train"]["text"]) == ["row 0", "row 3"]
+    assert list(purified["train"]["label"]) == [0, 0]
+    assert list(purified[DROPPED]["text"]) == ["row 1", "row 2", "row 4"]
+    assert list(purified[DROPPED]["label"]) == [1, 2, 1]
+    assert set(purified[DROPPED]["label_changed"]) == {True}
+
+
+def test_soft_labels_are_the_posterior_of_sure_rows():
+    purified = purified_rows("soft", 0.5)
+    expected = POSTERIOR.copy()
+    expected[3] = [1, 0, 0]
+    np.testing.assert_array_equal(np.array(purified["label"], dtype=np.float32), expected)
+    assert purified.features["label"] == datasets.List(datasets.Value("float32"), length=3)
+    assert purified.column_names[1] == "label"
+
+
+def test_weights_are_the_posterior_of_the_given_label():
+    purified = purified_rows("weight", 0.5)
+    np.testing.assert_array_equal(
+        np.array(purified["label_weight"], dtype=np.float32), np.float32([0.9, 0.25, 0.5, 1, 0])
+    )
+    assert list(purified["label"]) == GIVEN
+    seen = purify(rows().with_format("torch", columns=["label"]), Fixed(POSTERIOR), "weight")
+    assert set(seen[0]) == {"label", "label_weight"}
+
+
+def test_flag_changes_no_label():
+    purified = purified_rows("flag", 0.5)
+    assert list(purified["label"]) == GIVEN
+    assert list(purified["label_changed"]) == [False, True, True, False, True]
+
+
+def test_whole_numbers_are_labels_too():
+    purified = purified_rows("relabel", labels=[0, 1, 1, 0, 1], classes=None)
+    assert list(purified["label"]) == POSTERIOR.argmax(1).tolist()  # a class that no row was given
+    assert purified.features["label"] == datasets.Value("int16")
+
+
+def test_classes_that_a_purifier_has_not_seen_have_probability_zero():
+    purified = purify(rows([0, 1, 0, 1, 1]), Fixed(np.full((5, 2), 0.5, np.float32)), "flag")
+    assert np.array(purified["label_posterior"]).tolist() == [[0.5, 0.5, 0.0]] * 5
+
+
+@every_policy
+def test_record_format_and_description_are_kept(policy):
+    noisy = inject_noise(rows(), noise.symmetric(0.4)).with_format("numpy", columns=["label"])
+    noisy.info.license, noisy.info.citation = "mine", "Me."
+    whole = purify(noisy, Fixed(POSTERIOR), policy, min_confidence=0.25)
+    purified = whole["train"] if policy == "drop" else whole
+    assert noise_record(purified) == noise_record(noisy)
+    assert purified.format["type"] == "numpy"
+    assert (purified.info.license, purified.info.citation) == ("mine", "Me.")
+    record = purification_record(purified)
+    assert (record["policy"], record["min_confidence"], record["rows"]) == (policy, 0.25, 5)
+    assert (record["purifier"], record["citation"]) == ("fixed", "Nobody (2000).")
+    assert purification_record(noisy) is purification_record(restore_labels(whole)) is None
+    assert_same(restore_labels(whole), noisy)
+    assert purification_record(purified) == record  # restoring changed nothing in place
+
+
+# Restoring
+
+
+def image(number: int) -> Image.Image:
+    return Image.fromarray(np.full((2, 3, 3), number, dtype=np.uint8))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    labels=st.lists(st.integers(0, 2), min_size=2, max_size=7).filter(lambda drawn: max(drawn) > 0),
+    policy=st.sampled_from(POLICIES),
+    classes=st.sampled_from([("a", "b", "c"), None]),
+    kind=st.sampled_from(["text", "image"]),
+    form=st.sampled_from([{}, {"type": "numpy"}, {"type": "torch", "columns": ["label", "length"]}]),
+    order=st.sampled_from(["as made", "shuffled", "selected"]),
+    min_confidence=st.sampled_from([0.0, 0.6, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_restoring_gives_the_dataset_that_was(labels, policy, classes, kind, form, order, min_confidence, seed):
+    columns = {}
+    if kind == "image":
+        columns["image"] = ([image(number) for number in range(len(labels))], datasets.Image())
+    dataset = rows(labels, classes, **columns)
+    if order == "shuffled":
+        dataset = dataset.shuffle(seed=seed)
+    if order == "selected":
+        dataset = dataset.select([*range(len(labels)), 0])
+    dataset = dataset.with_format(**form)
+    posterior = np.random.default_rng(seed).dirichlet(np.full(3, 0.3), len(dataset)).astype(np.float32)
+    posterior[0] = np.eye(3)[int(dataset.with_format(None)[0]["label"])]  # one row that is not dropped
+    purified = purify(dataset, Fixed(posterior), policy, min_confidence=min_confidence)
+    assert_same(restore_labels(purified), dataset)
+
+
+@every_policy
+def test_restoring_works_after_saving(policy, tmp_path):
+    dataset = rows()
+    purified = purify(dataset, Fixed(POSTERIOR), policy)
+    purified.save_to_disk(tmp_path / "saved")
+    restored = restore_labels(datasets.load_from_disk(tmp_path / "saved"))
+    assert isinstance(restored, datasets.Dataset)
+    assert restored.features == dataset.features
+    assert restored.to_dict() == dataset.to_dict()
+
+
+@every_policy
+def test_restoring_needs_the_columns_alone(policy, tmp_path):
+    # Parquet files are what the Hub holds; the description is lost there.
+    splits = purify(datasets.DatasetDict({"train": rows(), "test": rows()}), Fixed(POSTERIOR), policy)
+    restored = {}
+    for name, part in splits.items():
+        part.to_parquet(tmp_path / f"{name}.parquet")
+        restored[name] = datasets.Dataset.from_parquet(str(tmp_path / f"{name}.parquet"), cache_dir=str(tmp_path))
+        assert restored[name].features == part.features
+    restored = restore_labels(datasets.DatasetDict(restored))
+    assert list(restored) == ["train", "test"]
+    for part in restored.values():
+        assert part.features == rows().features
+        assert part.to_dict() == rows().to_dict()
+
+
+def test_nothing_dropped_makes_no_split_of_nothing(tmp_path):
+    purified = purify(rows(), Fixed(np.eye(3, dtype=np.float32)[GIVEN]), "drop")
+    assert list(purified) == ["train"]  # datasets cannot load a split without rows
+    purified.save_to_disk(tmp_path / "saved")
+    assert_same(restore_labels(purified), rows())
+    assert restore_labels(datasets.load_from_disk(tmp_path / "saved")).to_dict() == rows().to_dict()
+
+
+def test_rows_removed_by_hand_stay_removed():
+    purified = purified_rows("drop", 0.5)
+    purified["train"] = purified["train"].filter(lambda row: row["text"] != "row 0")
+    assert list(restore_labels(purified)["text"]) == ["row 1", "row 2", "row 3", "row 4"]
+    assert list(restore_labels(purified_rows("relabel").select([4, 1]))["label"]) == [1, 1]
+
+
+def test_lazy_transform_is_kept_and_not_run():
+    def forbidden(batch: Any) -> Any:
+        raise AssertionError("the transform was run")
+
+    dataset = rows().with_transform(forbidden)
+    for policy in POLICIES:
+        purified = purify(dataset, Fixed(POSTERIOR), policy)
+        restored = restore_labels(purified)
+        assert restored.format == dataset.format
+        assert restored.with_format(None).to_dict() == rows().to_dict()
+
+
+# Several splits
+
+
+@every_policy
+def test_one_split_is_purified_and_the_others_stay(policy):
+    splits = datasets.DatasetDict({"train": rows(), "validation": rows(), "test": rows()})
+    purified = purify(splits, Fixed(POSTERIOR), policy)
+    assert list(purified) == ["train", "validation", "test"] + ([DROPPED] if policy == "drop" else [])
+    assert_same(purified["test"], rows())
+    restored = restore_labels(purified)
+    assert isinstance(restored, datasets.DatasetDict)
+    assert list(restored) == list(splits)
+    for name, part in restored.items():
+        assert_same(part, splits[name])
+    other = purify(splits, Fixed(POSTERIOR), policy, split="test")
+    assert "label_given" in other["test"].column_names
+    assert_same(other["train"], rows())
+
+
+def test_a_single_split_stays_a_dictionary():
+    restored = restore_labels(purify(datasets.DatasetDict({"train": rows()}), Fixed(POSTERIOR), "drop"))
+    assert list(restored) == ["train"]
+
+
+# The cache
+
+
+def test_second_call_is_a_cache_hit(tmp_path):
+    rows().save_to_disk(tmp_path / "saved")
+    results = []
+    Fixed.calls = 0
+    for posterior in (POSTERIOR, POSTERIOR.copy(), POSTERIOR[::-1]):
+        results.append(purify(datasets.load_from_disk(tmp_path / "saved"), Fixed(posterior)))
+    assert Fixed.calls == 2
+    assert results[0].to_dict() == results[1].to_dict() != results[2].to_dict()
+    assert results[0]._fingerprint == results[1]._fingerprint != results[2]._fingerprint
+    # A change of what the purifier does not read costs no new run.
+    purify(
+        datasets.load_from_disk(tmp_path / "saved").remove_columns("text").add_column("x", [0] * 5), Fixed(POSTERIOR)
+    )
+    assert Fixed.calls <= 3
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.remove_columns("label"), "dataset has no column 'label', only text, length; name yours so"),
+        (lambda d: d.rename_column("text", "label_weight"), "already has a column 'label_weight', which purify adds"),
+        (lambda d: d.select([]), "dataset has no rows, so there is nothing to purify"),
+        (
+            lambda d: purify(d, Fixed(POSTERIOR)),
+            "column 'label_given', so it was purified before; call restore_labels",
+        ),
+    ],
+    ids=["no label", "taken", "empty", "twice"],
+)
+@pytest.mark.parametrize("splits", [False, True])
+def test_unfit_datasets_are_refused(change, message, splits):
+    dataset = change(rows())
+    with pytest.raises(ValueError, match=message):
+        purify(datasets.DatasetDict({"train": dataset}) if splits else dataset, Fixed(POSTERIOR))
+
+
+@pytest.mark.parametrize(
+    ("labels", "feature", "message"),
+    [
+        ([0, 1, None, 0, 1], datasets.Value("int64"), "column 'label' lacks 1 labels; drop those rows first"),
+        ([0, 1, -1, 0, 1], datasets.Value("int64"), "labels must be in 0 to 1, got -1"),
+        (list("ababa"), datasets.Value("string"), "column 'label' must hold class ids"),
+        ([0.5] * 5, datasets.Value("float32"), "column 'label' must hold class ids"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(labels, feature, message):
+    dataset = rows().remove_columns("label").add_column("label", labels, feature=feature)
+    with pytest.raises(ValueError, match=message):
+        purify(dataset, Fixed(POSTERIOR))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"policy": "mend"}, "policy must be one of relabel, drop, soft, weight, flag, got 'mend'"),
+        ({"min_confidence": 1.5}, r"min_confidence must be in \[0, 1\], got 1.5"),
+        ({"min_confidence": float("nan")}, r"min_confidence must be in \[0, 1\], got nan"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        plain_purify(rows(), Fixed(POSTERIOR), **arguments)
+
+
+@pytest.mark.parametrize("purifier", ["knn", Fixed, lambda batch: batch])
+def test_what_is_no_purifier_is_refused(purifier):
+    with pytest.raises(TypeError, match="purifier must be an object with name, citation and columns"):
+        plain_purify(rows(), purifier)
+
+
+def test_stream_is_refused():
+    with pytest.raises(TypeError, match=r"must be a datasets\.Dataset or DatasetDict, got IterableDataset; load it"):
+        plain_purify(rows().to_iterable_dataset(), Fixed(POSTERIOR))
+
+
+def test_splits_are_checked():
+    splits = datasets.DatasetDict({"train": rows(), DROPPED: rows()})
+    with pytest.raises(ValueError, match="split must be one of train, dropped, got 'dev'"):
+        purify(splits, Fixed(POSTERIOR), split="dev")
+    with pytest.raises(ValueError, match="already has a split 'dropped', which policy 'drop' makes"):
+        purify(splits, Fixed(POSTERIOR), "drop")
+    assert_same(purify(splits, Fixed(POSTERIOR))[DROPPED], rows())
+
+
+@pytest.mark.parametrize(
+    ("posterior", "message"),
+    [
+        (POSTERIOR[:, 0], r"must return a posterior of shape \(5, classes\), got float32 of shape \(5,\)"),
+        (POSTERIOR * 2, "must return rows of at least 0 that sum to 1; normalise them"),
+        (np.where(POSTERIOR == 1.0, np.float32(np.nan), POSTERIOR), "must return rows of at least 0 that sum to 1"),
+        (np.full((5, 4), 0.25, np.float32), "knows 4 classes, but column 'label' has 3"),
+    ],
+)
+def test_posteriors_that_are_none_are_refused(posterior, message):
+    with pytest.raises(ValueError, match=f"purifier 'fixed' {message}"):
+        purify(rows(), Fixed(posterior))
+
+
+def test_a_dataset_of_which_nothing_would_be_left_is_refused():
+    posterior = np.eye(3, dtype=np.float32)[[1, 2, 0, 1, 2]]
+    with pytest.raises(ValueError, match="overrules the label of every row, so policy 'drop' would leave none"):
+        purify(rows(), Fixed(posterior), "drop")
+
+
+def test_missing_column_of_the_purifier_is_named():
+    with pytest.raises(ValueError, match="purifier 'fixed' needs a column 'features', but dataset has only text"):
+        purify(rows(), Fixed(POSTERIOR, ("features", "label")))
+
+
+def test_what_cannot_be_restored_is_refused():
+    with pytest.raises(ValueError, match="dataset has no column 'label_given', so it was not purified"):
+        restore_labels(rows())
+    with pytest.raises(ValueError, match="no split of the dataset has a column 'label_given'"):
+        restore_labels(datasets.DatasetDict({"train": rows()}))
+    purified = purified_rows("drop")
+    for part in (purified["train"], datasets.DatasetDict({"train": purified["train"]})):
+        with pytest.raises(ValueError, match="dataset lacks the rows that were dropped; pass the DatasetDict"):
+            restore_labels(part)
