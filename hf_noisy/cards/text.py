@@ -1,7 +1,7 @@
 """Words of others in a card, and a section of ours in a card of others."""
 
+import os
 import re
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -64,11 +64,11 @@ def public_name(name: str) -> str:
 
 def is_path(name: str) -> bool:
     """Whether a name means something on this machine, rather than on the Hub."""
-    return _PATH.match(name) is not None or name.count("/") > 1 or Path(name).exists()
+    return _PATH.match(name) is not None or name.count("/") > 1 or os.path.exists(name)
 
 
 def merged(existing: str, card: RepoCard) -> str:
-    """A card that is there already, with a card of ours in it.
+    r"""A card that is there already, with a card of ours in it.
 
     Its text stays; the section between our marks is replaced, or stands at the end. Its metadata stays; keys and tags
     are added, and figures of the same metric on the same data are renewed.
@@ -84,7 +84,7 @@ def merged(existing: str, card: RepoCard) -> str:
         ValueError: If the metadata of the existing card cannot be read.
 
     Example:
-        >>> print(merged("---\\nlicense: mit\\n---\\nMine.\\n", RepoCard("---\\ntags: [noisy]\\n---\\nOurs.")))
+        >>> print(merged("---\nlicense: mit\n---\nMine.\n", RepoCard("---\ntags: [noisy]\n---\nOurs.")))
         ---
         license: mit
         tags:
@@ -98,7 +98,7 @@ def merged(existing: str, card: RepoCard) -> str:
         <BLANKLINE>
     """
     try:
-        result = RepoCard(existing if existing.lstrip().startswith("---") else f"---\n---\n{existing}")
+        result = RepoCard(existing if existing.lstrip().startswith("---") else f"---\n\n---\n{existing}")
     except (TypeError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"the card that is there has metadata that cannot be read ({reason}); mend it") from None
@@ -133,26 +133,18 @@ def _with_section(existing: str, text: str) -> str:
 def _merged_index(present: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Figures of both, ours where both have the same metric of the same model, task and data."""
 
-    def figures(index: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{**r, "name": m.get("name"), "metrics": [f]} for m in index for r in m["results"] for f in r["metrics"]]
+    def key(model: dict[str, Any], result: dict[str, Any], metric: dict[str, Any]) -> str:
+        which = [model.get("name"), result.get("task"), result.get("dataset"), metric.get("type"), metric.get("name")]
+        return repr(which)
 
-    def key(figure: dict[str, Any]) -> str:
-        metric = figure["metrics"][0]
-        return repr([figure["name"], figure.get("task"), figure.get("dataset"), metric.get("type")])
-
-    new = {key(figure) for figure in figures(ours)}
-    kept = []
+    new = {key(model, result, metric) for model in ours for result in model["results"] for metric in result["metrics"]}
+    models = []
     for model in present:
-        results = []
-        for result in model["results"]:
-            one = {**result, "name": model.get("name")}
-            metrics = [f for f in result["metrics"] if key({**one, "metrics": [f]}) not in new]
-            results += [{**result, "metrics": metrics}] if metrics else []
-        kept += [{**model, "results": results}] if results else []
-    for model in ours:
-        twin = next((other for other in kept if other.get("name") == model["name"]), None)
-        if twin is None:
-            kept.append(model)
-        else:
-            twin["results"] = [*twin["results"], *model["results"]]
-    return kept
+        kept = []
+        for result in model.get("results", []):
+            metrics = [metric for metric in result.get("metrics", []) if key(model, result, metric) not in new]
+            kept += [{**result, "metrics": metrics}] if metrics else []
+        added = [result for other in ours if other["name"] == model.get("name") for result in other["results"]]
+        models.append({**model, "results": kept + added})
+    names = [model.get("name") for model in present]
+    return models + [model for model in ours if model["name"] not in names]

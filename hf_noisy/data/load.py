@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Value, load_dataset, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, Image, Value, load_dataset, load_from_disk
 
 from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
 from hf_noisy.data import noise as noises
@@ -37,7 +37,7 @@ _NOISE_TYPES = {
     "asymmetric": noises.pair,  # where no map of look-alikes is known
     "instance": noises.instance_dependent,
 }
-_FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json"}
+_FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 _NOISY_SPLITS = ("train", "validation")
 
 
@@ -86,6 +86,7 @@ def load_noisy_dataset(
     data_dir: str | Path | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    image_column: str | None = None,
     **kwargs: Any,
 ) -> DatasetDict:
     """Load a dataset as columns `text` or `image`, `label` (the given one), `clean_label` and `votes` where known.
@@ -95,8 +96,8 @@ def load_noisy_dataset(
     only; then `label` equals `clean_label` in `test`.
 
     Args:
-        name: A name of [`list_noisy_datasets`]; or a file or a folder of `.csv`, `.json` or `.jsonl` (also `.gz`); or
-            a folder written by `save_to_disk`; or a dataset of the Hub.
+        name: A name of [`list_noisy_datasets`]; or a file or a folder of `.csv`, `.json` or `.jsonl` (also `.gz`) or
+            `.parquet`; or a folder written by `save_to_disk`; or a dataset of the Hub.
         config: Where the given labels of a named dataset come from, one of its builder's configurations, such as
             `"worse"` for `cifar10`; of a Hub dataset its configuration.
         noise_type: `"symmetric"`, `"pair"` (to the next class), `"asymmetric"` (for `cifar10` to the look-alike of
@@ -109,6 +110,7 @@ def load_noisy_dataset(
             environment variable `HF_NOISY_DATA_DIR`.
         text_column: Column of the texts in a file or Hub dataset, renamed to `text`.
         label_column: Column of the labels in a file or Hub dataset, renamed to `label`; strings become classes.
+        image_column: Column of the images in a file or Hub dataset, or of their paths, renamed to `image`.
         **kwargs: Passed on to `datasets.load_dataset` for files and Hub datasets; named ones take `cache_dir`.
 
     Returns:
@@ -127,9 +129,10 @@ def load_noisy_dataset(
     noise = _noise(name, noise_type, noise_rate)
     if builder is None:
         kwargs = kwargs if config is None else {"name": config, **kwargs}
-        dataset = _standard_columns(_load_source(name, data_dir, kwargs), text_column or TEXT, label_column or LABEL)
+        names = {"label_column": label_column or LABEL, "text_column": text_column, "image_column": image_column}
+        dataset = _standard_columns(_load_source(name, data_dir, kwargs), names)
     else:
-        given = {"text_column": text_column, "label_column": label_column, **kwargs}
+        given = {"text_column": text_column, "label_column": label_column, "image_column": image_column, **kwargs}
         taken = [key for key, value in given.items() if value is not None and key != "cache_dir"]
         if taken:
             raise ValueError(f"dataset '{name}' has fixed columns and takes no {', '.join(taken)}")
@@ -259,15 +262,16 @@ def _format(path: Path) -> str:
     return _FORMATS[_suffix(path)]
 
 
-def _standard_columns(dataset: DatasetDict, text_column: str, label_column: str) -> DatasetDict:
-    """Columns renamed to `text` and `label`, labels as `ClassLabel`; other columns stay."""
+def _standard_columns(dataset: DatasetDict, names: dict[str, str | None]) -> DatasetDict:
+    """Columns renamed to `text`, `image` and `label`, labels as `ClassLabel`; other columns stay."""
     columns = next(iter(dataset.values())).column_names
-    for argument, old, new in (("text_column", text_column, TEXT), ("label_column", label_column, LABEL)):
-        if old not in columns:
-            if old == TEXT and IMAGE in columns:
-                continue
+    if names["text_column"] is None and names["image_column"] is None and IMAGE not in columns:
+        names["text_column"] = TEXT
+    for argument, old in names.items():
+        new = {"text_column": TEXT, "image_column": IMAGE}.get(argument, LABEL)
+        if old is not None and old not in columns:
             raise ValueError(f"{argument} must be one of {columns}, got '{old}'")
-        if old == new:
+        if old is None or old == new:
             continue
         if new in columns:
             raise ValueError(
@@ -275,8 +279,11 @@ def _standard_columns(dataset: DatasetDict, text_column: str, label_column: str)
             )
         dataset = dataset.rename_column(old, new)
     # The CSV reader gives another string type; splits and datasets of two sources should fit together.
-    if TEXT in next(iter(dataset.values())).column_names:
+    first = next(iter(dataset.values()))
+    if TEXT in first.column_names:
         dataset = dataset.cast_column(TEXT, Value("string"))
+    if names["image_column"] is not None and not isinstance(first.features[IMAGE], Image):
+        dataset = dataset.cast_column(IMAGE, Image())
     return _class_labels(dataset)
 
 

@@ -142,8 +142,9 @@ def fit_label_model(
     own = logs[np.arange(len(given)), given]
 
     def row_likelihood(temperature: float) -> Float64[np.ndarray, " fitted"]:
-        likely = np.exp(own / np.float32(temperature)) / _row_sums(_powers(logs, temperature))
-        return likely.astype(np.float64) * (1 - _SLIPS) + _SLIPS / len(joint)
+        likely: np.ndarray = np.exp(own / np.float32(temperature)) / _row_sums(_powers(logs, temperature))
+        mixed: np.ndarray = likely.astype(np.float64) * (1 - _SLIPS) + _SLIPS / len(joint)
+        return mixed
 
     weights = transition.T.astype(np.float32)[given]
     temperature, bias, class_likelihood = _fit_by_class(logs, weights)
@@ -251,7 +252,8 @@ def _powers(
     powers: np.ndarray = logs / np.float32(temperature)
     if bias is not None:
         powers += bias.astype(np.float32)
-    return np.exp(powers, out=powers)
+    np.exp(powers, out=powers)
+    return powers
 
 
 # Along short rows numpy's own sum and maximum cost several times as much.

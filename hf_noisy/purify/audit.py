@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import datasets
 import numpy as np
+from datasets import Dataset
 from jaxtyping import Float64, Int64
 
 from hf_noisy.columns import FEATURES, LABEL
@@ -37,9 +38,7 @@ class Audit:
     dynamics: DataMap
 
 
-def audit(
-    dataset: datasets.Dataset, *, features: str = FEATURES, folds: int = 5, epochs: int = 10, seed: int = 0
-) -> Audit:
+def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs: int = 10, seed: int = 0) -> Audit:
     """Find the rows whose given label is likely wrong, and estimate how many there are.
 
     A logistic regression on frozen features is cross-validated for the predictions, and a linear layer is trained for
@@ -61,8 +60,8 @@ def audit(
 
     Example:
         >>> vectors = np.repeat(np.eye(2, dtype=np.float32), 20, axis=0)
-        >>> rows = datasets.Dataset.from_dict({"features": vectors, "label": [0] * 19 + [1] + [1] * 20})
-        >>> audit(rows, epochs=1).issues.suggested[19]
+        >>> rows = Dataset.from_dict({"features": vectors, "label": [0] * 19 + [1] + [1] * 20})
+        >>> int(audit(rows, epochs=1).issues.suggested[19])
         0
     """
     labels, num_classes = class_labels(dataset, LABEL)

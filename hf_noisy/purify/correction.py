@@ -1,5 +1,6 @@
 """The loop of DMLP: IPC and EAC by turns, over chunks of rows."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -145,7 +146,7 @@ def _folds(labels: Integer[np.ndarray, " clean"], count: int) -> Integer[np.ndar
 
 
 def _mean_probability(log_p: Float[Tensor, "rows branches classes"]) -> Float[Tensor, "rows classes"]:
-    return torch.logsumexp(log_p, 1) - np.log(log_p.shape[1])
+    return torch.logsumexp(log_p, 1) - math.log(log_p.shape[1])
 
 
 def _mean_of_others(

@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+from datasets import Dataset, DatasetDict
 
 from hf_noisy.columns import LABEL, LABEL_POSTERIOR
 from hf_noisy.data.records import class_labels
@@ -83,7 +84,7 @@ def read_decisions(path: str | Path) -> list[Decision]:
     return decisions
 
 
-def apply_decisions(dataset: datasets.Dataset, decisions: list[Decision]) -> datasets.Dataset | datasets.DatasetDict:
+def apply_decisions(dataset: Dataset, decisions: list[Decision]) -> Dataset | DatasetDict:
     """The dataset with rows relabelled or dropped as decided; [`restore_labels`] undoes it.
 
     Args:
@@ -97,7 +98,7 @@ def apply_decisions(dataset: datasets.Dataset, decisions: list[Decision]) -> dat
         ValueError: If a decision names a row or a class that is not there, or another given label.
 
     Example:
-        >>> rows = datasets.Dataset.from_dict({"label": [0, 1, 1]})
+        >>> rows = Dataset.from_dict({"label": [0, 1, 1]})
         >>> list(apply_decisions(rows, [Decision(2, 1, 0, "relabel")])["label"])
         [0, 1, 0]
     """
@@ -119,7 +120,7 @@ def apply_decisions(dataset: datasets.Dataset, decisions: list[Decision]) -> dat
     kept = np.setdiff1d(np.arange(len(labels)), dropped)
     numbered = purified.add_column(ROW_GIVEN, np.arange(len(labels)), feature=datasets.Value("int64"))
     split = str(dataset.split or "train")
-    return datasets.DatasetDict({split: numbered.select(kept), DROPPED: numbered.select(dropped)})
+    return DatasetDict({split: numbered.select(kept), DROPPED: numbered.select(dropped)})
 
 
 def _decision(line: dict[str, str], number: int) -> Decision:

@@ -38,8 +38,8 @@ class DMLP:
     Args:
         clean_features: `[clean, width]`, features of rows whose true label is known; not among the rows to purify.
         clean_labels: `[clean]`, their true labels.
-        clean_given: `[clean]`, the noisy labels that these rows had been given, if they are known. They tell how far to
-            believe a given label, which is less where the features are wrong about the same rows.
+        clean_given: `[clean]`, the noisy labels that these rows had been given, if they are known. They tell how far
+            to believe a given label, which is less where the features are wrong about the same rows.
         clean: `"given"` for the arguments above; `"trusted"` for people without clean labels: rows that the
             features and the given label agree about, balanced over the classes, serve instead. `name` then says so.
         num_classes: Number of classes; by default what given and clean labels show.
@@ -117,7 +117,7 @@ class DMLP:
         """
         features, given, clean, classes, fitted = self._rows(batch)
         _warn_of_duplicates(features)
-        ridge = Ridge.fit(*clean, classes)
+        ridge = Ridge.fit(clean[0], clean[1], classes)
         correction = Correction(
             classes,
             branches=1 if self.paper_exact else 2,
@@ -171,7 +171,7 @@ class DMLP:
             `{"label_posterior": [rows, classes]}`, float32.
         """
         features, _, clean, classes, _ = self._rows(batch)
-        return {LABEL_POSTERIOR: softmax(Ridge.fit(*clean, classes)(features), axis=1).astype(np.float32)}
+        return {LABEL_POSTERIOR: softmax(Ridge.fit(clean[0], clean[1], classes)(features), axis=1).astype(np.float32)}
 
     def _rows(self, batch: Mapping[str, Any]) -> tuple[Any, ...]:
         """Features, given labels, clean features and labels, number of classes, and the rows to fit on."""

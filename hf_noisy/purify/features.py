@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,7 +93,8 @@ def embed(
         )
         return mapped
 
-    state = PartialState()
+    # Without saying so, processes on a machine without an accelerator do not find each other.
+    state = PartialState(cpu=not torch.accelerator.is_available())
     mine = range(state.process_index, len(starts), state.num_processes)
     with embedder.ready(state.device), _quiet_maps():
         for number in tqdm(mine, desc="embedding", disable=not state.is_main_process):
@@ -147,7 +148,7 @@ class _Embedder:
         finally:
             self.encoder.to(before).train(training)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         values = list(batch[self.column])
         order = np.arange(len(values))
         if self.is_text:  # rows of one length share a pass, so that little is padded

@@ -26,6 +26,7 @@ Policy = Literal["relabel", "drop", "soft", "weight", "flag"]
 DROPPED = "dropped"  # the split of the rows that were dropped
 ROW_GIVEN = "row_given"  # where a row stood before some were dropped
 _ADDED = (LABEL_GIVEN, LABEL_POSTERIOR, LABEL_CONFIDENCE, LABEL_CHANGED, PURIFIER, LABEL_WEIGHT, ROW_GIVEN)
+_OTHER = "label_before_it_is_renamed"
 _RECORD_KEY = "purification_record"
 
 
@@ -285,7 +286,9 @@ def _stored_labels(dataset: Dataset) -> Shaped[np.ndarray, " rows"]:
 def _with_column(dataset: Dataset, name: str, values: Any, feature: Any) -> Dataset:
     """The dataset with other values in a column, which stays in its place."""
     order = dataset.column_names
-    return dataset.remove_columns([name]).add_column(name, values, feature=feature).select_columns(order)
+    # Added before the old one goes: a dataset without columns has no rows.
+    other = dataset.add_column(_OTHER, values, feature=feature).remove_columns([name])
+    return other.rename_column(_OTHER, name).select_columns(order)
 
 
 def _with_format_of(original: Dataset, dataset: Dataset) -> Dataset:

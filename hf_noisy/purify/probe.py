@@ -13,7 +13,7 @@ def probe_logits(
     num_classes: int,
     *,
     epochs: int = 10,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 1e-2,
     batch_size: int = 64,
     seed: int = 0,
 ) -> Iterator[Float32[np.ndarray, "rows classes"]]:

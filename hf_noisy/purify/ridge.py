@@ -1,6 +1,7 @@
 """Ridge regression on class labels in closed form, and the baseline that every purifier with clean rows must beat."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 _PENALTIES = np.logspace(-3, 2, 16)
+_PART = 4096
 _LEAST_LOG_TEMPERATURE, _MOST_LOG_TEMPERATURE = -1.0, 6.0
 
 
@@ -34,7 +36,8 @@ class Scaling:
     @classmethod
     def fit(cls, features: Float[np.ndarray, "rows width"]) -> "Scaling":
         """Measure the columns of finite features; constant ones are told in a warning."""
-        mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
+        mean = features.mean(0, dtype=np.float64)
+        deviation = np.sqrt(sum(((part - mean) ** 2).sum(0) for part in _parts(features)) / len(features))
         varies = deviation > 1e-6 * np.maximum(np.abs(mean), deviation.max(initial=0.0))
         if not varies.any():
             raise ValueError("features are the same in every row, so they say nothing of a label; pass other features")
@@ -118,7 +121,15 @@ class Ridge:
 
     def __call__(self, features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows classes"]:
         """Log-probabilities of the classes."""
-        return np.asarray(log_softmax(self.temperature * (self.scaling(features) @ self.weight), axis=1))
+        weight = self.weight.astype(np.float32)
+        scores = np.concatenate([self.scaling(part) @ weight for part in _parts(features)]).astype(np.float64)
+        return np.asarray(log_softmax(self.temperature * scores, axis=1))
+
+
+def _parts(features: Float[np.ndarray, "rows width"]) -> Iterator[Float[np.ndarray, "_ width"]]:
+    # Nothing of the size of all features is made.
+    for start in range(0, len(features), _PART):
+        yield features[start : start + _PART]
 
 
 def _leave_one_out(

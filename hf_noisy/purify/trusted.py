@@ -44,7 +44,5 @@ def trusted_rows(
         chosen.append(rows[np.argsort(-own[rows], kind="stable")[:quota]])
     trusted = np.sort(np.concatenate(chosen))
     if len(trusted) < 2:
-        raise ValueError(
-            "clean='trusted' found no rows whose given label the features predict; pass clean_features"
-        )
+        raise ValueError("clean='trusted' found no rows whose given label the features predict; pass clean_features")
     return trusted

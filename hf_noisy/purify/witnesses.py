@@ -8,14 +8,16 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 _ROUNDS = 50
+_PRIOR_PRECISION = 4.0
 
 
 def fit_weights(
     witnesses: Sequence[Float[np.ndarray, "clean classes"]], labels: Integer[np.ndarray, " clean"]
 ) -> Float64[np.ndarray, " witnesses"]:
-    """Weights, at least 0, of log-probabilities whose sum gives clean labels the highest likelihood.
+    """Weights, at least 0, of log-probabilities whose sum makes clean labels likely.
 
-    Every witness must have been made without the row that it speaks of.
+    The most probable weights, with a normal prior around the first witness alone (a standard deviation of 0.5): few
+    clean rows do not say much about weights. Every witness must have been made without the row that it speaks of.
 
     Args:
         witnesses: `[clean, classes]` each, log-probabilities.
@@ -23,19 +25,20 @@ def fit_weights(
 
     Example:
         >>> good = np.log(np.array([[0.9, 0.1], [0.1, 0.9]]))
-        >>> fit_weights([good, good[::-1]], np.array([0, 1])).round(1)[1]
-        np.float64(0.0)
+        >>> fit_weights([good, good[::-1]], np.array([0, 1])).round(0).tolist()
+        [1.0, 0.0]
     """
     stacked, rows = np.stack([np.asarray(witness, np.float64) for witness in witnesses]), np.arange(len(labels))
 
     def loss(weights: Float64[np.ndarray, " witnesses"]) -> tuple[float, Float64[np.ndarray, " witnesses"]]:
         log_p = log_softmax(np.tensordot(weights, stacked, 1), axis=1)
-        expected = (np.exp(log_p) * stacked).sum(2).mean(1)
-        return float(-log_p[rows, labels].mean()), expected - stacked[:, rows, labels].mean(1)
+        expected = (np.exp(log_p) * stacked).sum(2).sum(1)
+        away = weights - first
+        value = -log_p[rows, labels].sum() + _PRIOR_PRECISION / 2 * (away**2).sum()
+        return float(value), expected - stacked[:, rows, labels].sum(1) + _PRIOR_PRECISION * away
 
-    start = np.full(len(stacked), 1.0 / len(stacked))
-    # Few clean rows that are all right would ask for infinite weights.
-    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 10.0)] * len(stacked)).x)
+    first = np.eye(len(stacked))[0]
+    return np.asarray(minimize(loss, first, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(stacked)).x)
 
 
 def join(

@@ -1,9 +1,11 @@
 """A Hub on 127.0.0.1: as much of the HTTP API as the real clients speak when they push and load."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -58,6 +60,7 @@ class LocalHub:
         blobs: Bytes by hash, of git and of LFS.
         requests: `"METHOD path"` of every request, in order.
         created: Body of every request that creates a repository.
+        meanwhile: What happens before the next commits, one each.
     """
 
     def __init__(self) -> None:
@@ -65,7 +68,8 @@ class LocalHub:
         self.blobs: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.created: list[dict[str, Any]] = []
-        self.faults: list[tuple[str, int]] = []
+        self.faults: list[tuple[str, int | None]] = []
+        self.meanwhile: list[Callable[[], None]] = []
         self.lock = threading.RLock()
         hub = self
 
@@ -80,6 +84,11 @@ class LocalHub:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_port}"
 
+    @property
+    def storage(self) -> str:
+        """Where large files lie: another host for the clients, which send no token there."""
+        return f"http://localhost:{self.server.server_port}"
+
     def __enter__(self) -> "LocalHub":
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return self
@@ -92,17 +101,25 @@ class LocalHub:
         """Drop the connection of the next uploads of large files after so many bytes."""
         self.faults += [("upload", after)] * times
 
-    def break_commit(self, *, done: bool = False) -> None:
-        """Drop the connection of the next commit, before it is made or before it is answered."""
-        self.faults.append(("answer" if done else "commit", 0))
+    def break_commit(self, *, skip: int = 0, done: bool = False) -> None:
+        """Drop the connection of a commit to come, before it is made or before it is answered."""
+        kind = "answer" if done else "commit"
+        self.faults += [(kind, None)] * skip + [(kind, 0)]
 
     def fault(self, kind: str) -> int | None:
+        """After how many bytes to drop the connection, or None to let it be."""
         with self.lock:
-            for position, (name, after) in enumerate(self.faults):
-                if name == kind:
-                    del self.faults[position]
-                    return after
-        return None
+            found = next((fault for fault in self.faults if fault[0] == kind), None)
+            if found is None:
+                return None
+            self.faults.remove(found)
+            return found[1]
+
+    def edit(self, kind: str, name: str, path: str, content: str, branch: str = "main") -> None:
+        """A commit by somebody else."""
+        repo = self.repos[kind, name]
+        files = {**repo.trees[repo.branches[branch]], path: self.add(content.encode())}
+        repo.commit(branch, files, f"edit {path}")
 
     def files(self, kind: str, name: str, branch: str = "main") -> dict[str, bytes]:
         """The content of a branch."""
@@ -127,10 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def handle(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # of a connection that was dropped on purpose
             super().handle()
-        except OSError:  # of a connection that was dropped on purpose
-            pass
 
     def do_GET(self) -> None:
         self.answer()
@@ -259,7 +274,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.writes(user)
         objects = []
         for wanted in json.loads(self.body)["objects"]:
-            actions = {"upload": {"href": f"{self.hub.url}/_lfs/{wanted['oid']}"},
+            actions = {"upload": {"href": f"{self.hub.storage}/_lfs/{wanted['oid']}"},
                        "verify": {"href": f"{self.hub.url}/_lfs/verify"}}  # fmt: skip
             there = wanted["oid"] in self.hub.blobs
             objects.append({"oid": wanted["oid"], "size": wanted["size"], **({} if there else {"actions": actions})})
@@ -281,6 +296,8 @@ class _Handler(BaseHTTPRequestHandler):
     def commit(self, repo: Repo, branch: str) -> None:
         if self.hub.fault("commit") is not None:
             return self.drop()
+        if self.hub.meanwhile:
+            self.hub.meanwhile.pop(0)()
         lines = [json.loads(line) for line in self.body.splitlines()]
         header = lines[0]["value"]
         head = self.sha(repo, branch)
@@ -336,7 +353,7 @@ class _Handler(BaseHTTPRequestHandler):
         if file.lfs is None:
             return self.send_bytes(self.hub.content(file), headers | {"ETag": f'"{file.blob}"'})
         headers |= {"X-Linked-Etag": f'"{file.lfs}"', "X-Linked-Size": str(file.size)}
-        self.send(302, None, headers | {"Location": f"{self.hub.url}/_lfs/{file.lfs}"})
+        self.send(302, None, headers | {"Location": f"{self.hub.storage}/_lfs/{file.lfs}"})
 
     def send_bytes(self, content: bytes, headers: dict[str, str]) -> None:
         status, headers = 200, {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream", **headers}

@@ -53,7 +53,8 @@ class AgNewsBuilder(NoisyDatasetBuilder):
         return [datasets.SplitGenerator(split, gen_kwargs={"source": source}) for split, source in found.items()]
 
     def _generate_examples(self, source: Path | datasets.Dataset) -> Iterator[tuple[int, dict[str, Any]]]:
-        rows = _csv_rows(source) if isinstance(source, Path) else ((row["text"], row["label"]) for row in source)
+        known = isinstance(source, datasets.Dataset)
+        rows = ((row["text"], row["label"]) for row in source) if known else _csv_rows(source)
         for index, (text, label) in enumerate(rows):
             yield index, {TEXT: text, LABEL: label, CLEAN_LABEL: label}
 

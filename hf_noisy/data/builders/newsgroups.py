@@ -86,10 +86,11 @@ class NewsgroupsBuilder(NoisyDatasetBuilder):
         return [datasets.SplitGenerator(split, gen_kwargs={"source": source}) for split, source in sources.items()]
 
     def _generate_examples(self, source: Path | list[tuple[str, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
-        if isinstance(source, Path) and source.is_file():
+        # Not `isinstance(source, Path)`: `datasets` puts a class of its own in the place of Path while it streams.
+        if not isinstance(source, list) and source.is_file():
             yield from enumerate(folders.json_lines(source, given=False))
             return
-        rows = _folder_rows(source) if isinstance(source, Path) else source
+        rows = source if isinstance(source, list) else _folder_rows(source)
         for index, (text, label) in enumerate(rows):
             yield index, {TEXT: text, LABEL: label, CLEAN_LABEL: label}
 

@@ -128,8 +128,8 @@ def test_as_printed_labels_move_by_the_classifier_alone():
     exact._start = lambda given: labels.append(Correction._start(exact, given)) or labels[-1]
     moved = []
     head_epoch = correction.Head.epoch
-    correction.Head.epoch = lambda self, part, targets: moved.append(labels[0].clone()) or head_epoch(
-        self, part, targets
+    correction.Head.epoch = lambda self, part, targets: (
+        moved.append(labels[0].clone()) or head_epoch(self, part, targets)
     )
     try:
         exact.fit(batch["features"], batch["label"], handed[0], handed[1])

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+from hypothesis import given as hypothesis_given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from hf_noisy.detection.find import find_wrong_labels, mean_rank, most_expected_f1
+from hf_noisy.detection.label_model import Verdict
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def noisy(rate, rows=4000, classes=4, sure=5.0, seed=0):
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, classes, rows)
+    logits = rng.normal(size=(rows, classes))
+    logits[np.arange(rows), true] += sure
+    wrong = rng.random(rows) < rate
+    given = np.where(wrong, (true + rng.integers(1, classes, rows)) % classes, true)
+    return given, softmax(logits).astype(np.float32), true
+
+
+def epochs(rate, rows=2000, classes=4):
+    """Logits of a network that learns the true class first and the given one later."""
+    given, _, true = noisy(rate, rows, classes)
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(6, rows, classes))
+    for epoch in range(6):
+        logits[epoch, np.arange(rows), true] += 4.0
+        logits[epoch, np.arange(rows), given] += 1.0 * epoch
+    return given, logits.astype(np.float32), true
+
+
+def f1(found, wrong):
+    return 2 * (found & wrong).sum() / (found.sum() + wrong.sum())
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2, 0.4])
+def test_wrong_labels_of_a_good_classifier_are_found_and_mended(rate):
+    given, probabilities, true = noisy(rate)
+    issues = find_wrong_labels(given, probabilities)
+    assert f1(issues.is_wrong, given != true) > 0.97
+    assert issues.noise_rate.rate == pytest.approx((given != true).mean(), abs=0.015)
+    assert (issues.suggested == true).mean() > 0.985
+    assert (issues.suggested[~issues.is_wrong] == given[~issues.is_wrong]).all()
+    assert (issues.suggested[issues.is_wrong] != given[issues.is_wrong]).all()
+    assert 0 <= issues.quality.min() <= issues.quality.max() <= 1
+
+
+@pytest.mark.parametrize(("rate", "least"), [(0.1, 0.75), (0.3, 0.9)])
+def test_one_training_needs_no_cross_validation(rate, least):
+    given, logits, true = epochs(rate)
+    issues = find_wrong_labels(given, dynamics=logits)
+    assert f1(issues.is_wrong, given != true) > least
+    assert issues.is_wrong.sum() == round(issues.noise_rate.rate * len(given))
+    listed = find_wrong_labels(given, dynamics=list(logits))
+    np.testing.assert_array_equal(listed.quality, issues.quality)
+
+
+def test_all_evidence_is_ranked_together():
+    given, logits, true = epochs(0.2)
+    _, probabilities, _ = noisy(0.2, rows=2000, sure=1.0)
+    alone = find_wrong_labels(given, probabilities)
+    oracle = (given == true).astype(np.float64)
+    together = find_wrong_labels(given, probabilities, logits, evidence=[oracle])
+    assert together.is_wrong.sum() == alone.is_wrong.sum()
+    assert together.noise_rate == alone.noise_rate
+    assert (together.is_wrong & (given != true)).sum() > (alone.is_wrong & (given != true)).sum()
+
+
+def test_order_of_the_rows_and_names_of_the_classes_do_not_matter():
+    given, probabilities, _ = noisy(0.2, sure=2.0)
+    expected = find_wrong_labels(given, probabilities)
+    rows = np.random.default_rng(0).permutation(len(given))
+    moved = find_wrong_labels(given[rows], probabilities[rows])
+    np.testing.assert_allclose(moved.quality, expected.quality[rows], atol=1e-3)
+    classes = np.array([2, 0, 3, 1])
+    renamed = find_wrong_labels(np.argsort(classes)[given], probabilities[:, classes])
+    np.testing.assert_allclose(renamed.quality, expected.quality, atol=1e-3)
+    assert renamed.noise_rate.rate == pytest.approx(expected.noise_rate.rate, abs=1e-3)
+
+
+def test_same_arrays_give_the_same_result_and_stay_as_they_are():
+    given, probabilities, _ = noisy(0.2)
+    before = probabilities.copy()
+    first, second = find_wrong_labels(given, probabilities), find_wrong_labels(given, probabilities)
+    np.testing.assert_array_equal(first.quality, second.quality)
+    np.testing.assert_array_equal(probabilities, before)
+
+
+def test_nothing_is_found_where_classifier_and_labels_agree():
+    given = np.arange(40) % 2
+    issues = find_wrong_labels(given, np.eye(2)[given])
+    assert not issues.is_wrong.any()
+    assert issues.noise_rate.low == 0.0
+
+
+@settings(max_examples=50, deadline=None)
+@hypothesis_given(st.lists(st.tuples(st.floats(0.0625, 0.9375, width=32), st.booleans()), min_size=1, max_size=12))
+def test_no_other_threshold_is_expected_to_reach_more(rows):
+    wrong = np.array([row[0] for row in rows], dtype=np.float32)
+    disagrees = np.array([row[1] for row in rows])
+    flagged = most_expected_f1(Verdict(wrong, wrong, np.zeros(len(rows), dtype=np.int32), disagrees))
+    assert not flagged[~disagrees].any()
+
+    def expected(found):
+        return 2 * wrong[found].sum() / (found.sum() + wrong.sum())
+
+    for threshold in wrong:
+        assert expected(flagged) >= expected(disagrees & (wrong >= threshold)) - 1e-6
+
+
+def test_mean_rank_is_one_of_order_only():
+    scores = np.random.default_rng(0).normal(size=(2, 50))
+    np.testing.assert_allclose(mean_rank(list(scores)), mean_rank([np.exp(scores[0]), 3 * scores[1] - 1]))
+    assert mean_rank([np.arange(5.0), np.arange(5.0)]).tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert mean_rank([np.ones(1)]).tolist() == [0.0]
+
+
+def test_nothing_to_go_by_is_refused():
+    with pytest.raises(ValueError, match="probabilities or dynamics are needed, got neither; pass one of them"):
+        find_wrong_labels(np.array([0, 1]))
+
+
+@pytest.mark.parametrize("score", [np.ones(3), np.array([1.0, np.nan])], ids=["rows", "nan"])
+def test_evidence_that_does_not_fit_is_refused(score):
+    with pytest.raises(ValueError, match="evidence must be 2 finite scores each, got another in score 1; mend it"):
+        mean_rank([np.ones(2), score])
+
+
+def test_bad_probabilities_are_refused():
+    given, probabilities, _ = noisy(0.2)
+    with pytest.raises(ValueError, match="probabilities must sum to 1 in each row, got 2"):
+        find_wrong_labels(given, 2 * probabilities)
+    with pytest.raises(ValueError, match="labels must be classes 0 to 3, got 4"):
+        find_wrong_labels(np.where(given == 3, 4, given), probabilities)
+    probabilities[7, 1] = np.nan
+    with pytest.raises(ValueError, match="probabilities must be finite, got NaN or infinity in row 7"):
+        find_wrong_labels(given, probabilities)

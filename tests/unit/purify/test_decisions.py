@@ -1,0 +1,89 @@
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict
+
+from hf_noisy.purify.decisions import Decision, apply_decisions, read_decisions
+from hf_noisy.purify.policies import restore_labels
+from hf_noisy.purify.summary import summarise
+
+HEADER = "row,label_given,label,decision\n"
+
+
+def rows() -> Dataset:
+    dataset = Dataset.from_dict({"text": list("abcde"), "label": [0, 1, 2, 0, 1]})
+    return dataset.cast_column("label", ClassLabel(names=["cat", "dog", "bird"]))
+
+
+def write(path, text):
+    path.write_text(HEADER + text)
+    return path
+
+
+def test_what_the_page_writes_is_read(tmp_path):
+    file = write(tmp_path / "decisions.csv", "0,0,1,relabel\n3,0,0,keep\n4,1,1,drop\n")
+    assert read_decisions(file) == [Decision(0, 0, 1, "relabel"), Decision(3, 0, 0, "keep"), Decision(4, 1, 1, "drop")]
+
+
+def test_a_spreadsheet_may_have_saved_it(tmp_path):
+    file = tmp_path / "decisions.csv"
+    file.write_bytes(("\ufeff" + HEADER + "0,0,1,relabel\n").replace("\n", "\r\n").encode())
+    assert read_decisions(file) == [Decision(0, 0, 1, "relabel")]
+
+
+def test_relabelled_rows_can_be_restored():
+    applied = apply_decisions(rows(), [Decision(2, 2, 0, "relabel"), Decision(3, 0, 0, "keep")])
+    assert applied["label"][:] == [0, 1, 0, 0, 1]
+    assert applied["label_changed"][:] == [False, False, True, False, False]
+    assert set(applied["purifier"]) == {"decisions"}
+    assert summarise(applied).changed == 1
+    restored = restore_labels(applied)
+    assert restored.features == rows().features
+    assert restored[:] == rows()[:]
+
+
+def test_dropped_rows_stay_beside_and_can_be_restored():
+    applied = apply_decisions(rows(), [Decision(1, 1, 1, "drop"), Decision(0, 0, 2, "relabel")])
+    assert isinstance(applied, DatasetDict)
+    assert applied["train"]["text"][:] == ["a", "c", "d", "e"]
+    assert applied["train"]["label"][:] == [2, 2, 0, 1]
+    assert applied["dropped"]["text"][:] == ["b"]
+    assert restore_labels(applied)[:] == rows()[:]
+
+
+def test_labels_alone_are_a_dataset_too():
+    labels = rows().select_columns(["label"])
+    assert apply_decisions(labels, [Decision(1, 1, 0, "relabel")])["label"][:] == [0, 0, 2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("decision", "sentence"),
+    [
+        (Decision(5, 0, 1, "relabel"), "decisions name row 5, but the data has rows 0 to 4"),
+        (Decision(0, 1, 2, "drop"), "row 0 was given class 1, but the data says 0; pass the data"),
+        (Decision(0, 0, 3, "relabel"), "decisions name class 3, but the classes are 0 to 2"),
+    ],
+)
+def test_decisions_on_other_data_are_refused(decision, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        apply_decisions(rows(), [decision])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("0,0,x,relabel\n", "line 2 of the decisions must hold whole numbers"),
+        ("0,0\n", "line 2 of the decisions must hold whole numbers"),
+        ("0,0,1,erase\n", "line 2 of the decisions must say relabel, drop, keep, got 'erase'"),
+        ("0,0,1,keep\n0,0,1,drop\n", "decides row 0 more than once"),
+    ],
+)
+def test_bad_lines_are_refused(tmp_path, text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read_decisions(write(tmp_path / "decisions.csv", text))
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="must have the columns row, label_given, label, decision"):
+        read_decisions(tmp_path / "other.csv")
+    with pytest.raises(FileNotFoundError, match="file of decisions '.*' is missing; download it"):
+        read_decisions(tmp_path / "none.csv")
