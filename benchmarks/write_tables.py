@@ -11,6 +11,7 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+PLAIN = "prediction differs"
 
 
 def load(name: str) -> dict:
@@ -150,6 +151,66 @@ def text_views(data: dict) -> str:
     return table(["test accuracy, %", *names], rows) + f"\n\n`{data['command']}`; {data['protocol']}."
 
 
+def dmlp(data: dict) -> str:
+    columns = ["given", "ridge", "dmlp", "retrained_given", "retrained_dmlp", "probe"]
+    rows = [[name, *(percent(row["mean"][column]) for column in columns)] for name, row in data["settings"].items()]
+    names = [
+        "given labels right",
+        "ridge on clean rows",
+        "DMLP",
+        "test, given labels",
+        "test, DMLP's",
+        "test, true labels",
+    ]
+    variants = ["dmlp", "dmlp_without_clean_given", "dmlp_trusted", "dmlp_paper_exact"]
+    others = [[name, *(percent(row["seeds"][0][column]) for column in variants)]
+              for name, row in data["settings"].items() if variants[1] in row["seeds"][0]]  # fmt: skip
+    return (
+        table(["mean of 3 seeds, %", *names], rows)
+        + "\n\n"
+        + table(
+            ["labels right, seed 0, %", "DMLP", "without `clean_given`", '`clean="trusted"`', "`paper_exact`"], others
+        )
+    )
+
+
+def dmlp_speed(data: dict) -> str:
+    rows = [[f"{row['rows']:,}", str(row["epochs"]), f"{row['cpu_s']:.1f}", f"{row['wall_s']:.1f}",
+             f"{row['features_mib']:.0f}", f"{row['extra_mib']:.0f}"]
+            for row in [*data["growth"], data["whole"]]]  # fmt: skip
+    name = "label steps against autograd through an inverse, {} steps on one chunk"
+    ratios = [[name.format(row["steps"]), str(row["ratio"])] for row in data["ratio"]]
+    return (
+        table(["rows", "epochs", "processor, s", "clock, s", "features, MiB", "on top, MiB"], rows)
+        + "\n\n"
+        + table(["ratio of processor time", ""], ratios)
+    )
+
+
+def detection(data: dict) -> str:
+    rows = [[of["file"].removesuffix(".npz"), *(f"{of['f1'][side]:.3f}" for side in ("hf_noisy", "cleanlab", PLAIN)),
+             *(f"{of['auprc'][side]:.3f}" for side in ("hf_noisy", "cleanlab")), percent(of["noise_rate"]),
+             " to ".join(percent(end) for end in of["noise_rate_interval"]),
+             *(percent(of["noise_rate_estimated"][side]) for side in ("hf_noisy", "cleanlab", PLAIN))]
+            for of in data["accuracy"]]  # fmt: skip
+    header = ["probabilities", "F1 ours", "cleanlab", PLAIN, "AUPRC ours", "cleanlab", "noise rate, %", "interval",
+              "ours", "cleanlab", PLAIN]  # fmt: skip
+    errors = [f"{100 * error:.1f}" for error in data["mean_error_of_noise_rate"].values()]
+    return table(header, rows) + (
+        f"\n\nThe estimated rate errs by {errors[0]} points on average, cleanlab's joint by {errors[1]}, plain "
+        f"disagreement by {errors[2]}. `{data['command']}`"
+    )
+
+
+def detection_speed(data: dict) -> str:
+    speed = data["speed"]
+    rows = [[side, *(f"{of[key]:{form}}" for key, form in (("wall_s", ".2f"), ("cpu_s", ".2f"), ("memory_mb", ".0f")))]
+            for side, of in speed["median"].items()]  # fmt: skip
+    header = ["", "seconds", "seconds of processor", "memory beyond the input, MB"]
+    note = f"{speed['rows']:,} rows of {speed['classes']} classes, medians of {speed['repeats']} runs."
+    return table(header, rows) + f"\n\n{note}"
+
+
 def fill(path: Path, blocks: dict[str, str]) -> str:
     text = path.read_text()
     for name, content in blocks.items():
@@ -176,10 +237,16 @@ def documents() -> dict[Path, str]:
         "robust": best_robust(load("robust_cifar10")),
         "step_cost": step_cost(load("step_cost")),
         "text_views": text_views(load("text_views")),
+        "dmlp": dmlp(load("purify")),
+        "dmlp_speed": dmlp_speed(load("dmlp_speed")),
+        "detection": detection(load("detection")),
+        "detection_speed": detection_speed(load("detection")),
         "command": f"`{text['command']}`; {text['protocol']}; {versions}",
     }
     paths = [ROOT / "README.md", ROOT / "model_cards" / "dygen-minilm.md"]
-    paths += [ROOT / "docs" / name for name in ("dygen.md", "benchmarks.md", "methods/nrd.md")]
+    paths += [
+        ROOT / "docs" / name for name in ("dygen.md", "benchmarks.md", "detection.md", "dmlp.md", "methods/nrd.md")
+    ]
     return {path: fill(path, blocks) for path in paths}
 
 

@@ -29,7 +29,7 @@ from hf_noisy.recipes import keyword_arguments, parse_with_recipe
 from hf_noisy.reports import memorisation_curve, score_epochs
 
 PACKAGES = ("hf-noisy", "torch", "torchvision", "transformers", "datasets", "accelerate")
-SOURCE = ("noise_type", "noise_rate", "noise_seed", "label_column")
+SOURCE = ("noise_type", "noise_rate", "noise_seed", "image_column", "label_column")
 TRAINING = ("per_device_train_batch_size", "gradient_accumulation_steps", "optim", "weight_decay", "lr_scheduler_type",
             "warmup_steps", "max_grad_norm", "bf16", "fp16")  # fmt: skip
 SCALES = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
@@ -52,6 +52,7 @@ class Arguments:
     nesterov: bool = field(default=False, metadata={"help": "with momentum"})
     lr_gamma: float | None = field(default=None, metadata={"help": "with momentum: factor at each milestone"})
     lr_milestones: list[int] | None = field(default=None, metadata={"help": "epochs done; default: every one"})
+    image_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
     label_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
     noise_type: str | None = field(default=None, metadata={"help": "symmetric, asymmetric or instance, or of cifar10"})
     noise_rate: float | None = field(default=None, metadata={"help": "share of labels to flip, with noise_type"})
@@ -59,6 +60,7 @@ class Arguments:
     max_train_samples: int | None = field(default=None, metadata={"help": "random training rows, by --seed"})
     max_test_samples: int | None = field(default=None, metadata={"help": "random test rows, by --seed"})
     max_watched_samples: int = field(default=5000, metadata={"help": "training rows predicted each epoch, or 0"})
+    save_model: bool = field(default=False, metadata={"help": "leave the trained model in --output_dir"})
 
 
 def accuracy(prediction):
@@ -157,8 +159,16 @@ def main() -> None:
     known = {name: "clean_label" in rows.features for name, rows in splits.items()}
     labelled = test.remove_columns("label").rename_column("clean_label", "label") if known["test"] else test
     metrics = trainer.evaluate(as_it_is(labelled))
+    if arguments.save_model:
+        trainer.model.config.id2label = dict(enumerate(train.features["label"].names))
+        trainer.model.config.label2id = {name: label for label, name in trainer.model.config.id2label.items()}
+        trainer.save_model()
     if not trainer.is_world_process_zero():
         return
+    if arguments.save_model:  # what `pipeline` does to an image before the model sees it
+        sides = {"height": arguments.image_size, "width": arguments.image_size}
+        processor = transformers.ViTImageProcessor(size=sides, image_mean=list(mean), image_std=list(std))
+        processor.save_pretrained(output_dir)
     said = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}
     results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes}
     results |= {"method": arguments.method, "method_args": method_args, "citation": method.citation}

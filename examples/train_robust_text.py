@@ -43,6 +43,7 @@ class Arguments:
     max_train_samples: int | None = field(default=None, metadata={"help": "random training rows, by --seed"})
     max_test_samples: int | None = field(default=None, metadata={"help": "random test rows, by --seed"})
     max_watched_samples: int = field(default=5000, metadata={"help": "training rows predicted each epoch, or 0"})
+    save_model: bool = field(default=False, metadata={"help": "leave the trained model in --output_dir"})
 
 
 def accuracy(prediction):
@@ -87,6 +88,10 @@ def main() -> None:
     known = {name: "clean_label" in rows.features for name, rows in splits.items()}
     labelled = test.remove_columns("label").rename_column("clean_label", "label") if known["test"] else test
     metrics = trainer.evaluate(labelled)
+    if arguments.save_model:
+        trainer.model.config.id2label = dict(enumerate(train.features["label"].names))
+        trainer.model.config.label2id = {name: label for label, name in trainer.model.config.id2label.items()}
+        trainer.save_model()
     if not trainer.is_world_process_zero():
         return
     said = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}

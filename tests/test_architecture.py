@@ -32,8 +32,9 @@ MAY_IMPORT = {
     "reports": BASE | {"metrics"},
     "dynamics": BASE | {"models.features", "data.checks", "data.indexed"},
     "dygen": BASE | {"data", "detection", "dynamics", "losses", "models"},
-    "purify": BASE | {"data", "detection", "dygen", "dynamics", "losses", "metrics", "models"},
-    "cli": BASE | {"data", "detection", "purify", "reports"},
+    "purify": BASE | {"cards", "data", "detection", "dygen", "dynamics", "losses", "metrics", "models"},
+    "cards": BASE,
+    "cli": BASE | {"cards", "data", "purify", "reports"},
     "trainer": BASE | {"data", "losses", "methods", "models"},
 }
 # Slow to import, and not needed by every user: imported where used, inside the function that uses them.

@@ -34,7 +34,7 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
     known = json.dumps(dict(config or {}), default=str)
     task = "image-classification" if '"num_channels"' in known else "text-classification"
     branched = (config or {}).get("model_type") == "branched"
-    method, dataset = str(results.get("method", "unknown")), public_name(str(results.get("dataset", "unknown")))
+    method, dataset = str(results.get("method", "unknown")), public_name(str(results.get("dataset") or "unknown"))
     figures = _eval_results(results, task, dataset)
     data = ModelCardData(
         model_name=_line(public_name(name)) if figures else None,
@@ -85,8 +85,8 @@ def _eval_results(results: Mapping[str, Any], task: str, dataset: str) -> list[E
 
 def _noise(results: Mapping[str, Any], dataset: str) -> list[list[str]]:
     rate = results.get("noise_rate")
-    rows = [
-        ["dataset", escape(dataset)],
+    rows: list[list[Any]] = [
+        ["dataset", dataset],
         ["training rows", results.get("num_train")],
         ["classes", results.get("num_classes")],
         ["noise injected", results.get("noise_type") or "none by this training"],
@@ -105,7 +105,7 @@ def _settings(results: Mapping[str, Any]) -> list[list[str]]:
 
 def _limits(results: Mapping[str, Any]) -> list[str]:
     limits = ["One run with one seed: the figures say nothing of how much they would differ with another."]
-    if _test_labels(results) != "true":
+    if "test_labels" in results and _test_labels(results) != "true":
         limits.append("The test labels are as noisy as the training labels, or not known to be true: accuracy against "
                       "them is no accuracy against the truth.")  # fmt: skip
     if results.get("noise_type"):

@@ -4,7 +4,7 @@ import os
 import re
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from huggingface_hub import RepoCard
 
 BEGIN = "<!-- hf-noisy: begin; a later push replaces what stands up to the end -->"
@@ -67,6 +67,17 @@ def is_path(name: str) -> bool:
     return _PATH.match(name) is not None or name.count("/") > 1 or os.path.exists(name)
 
 
+def placed(card: RepoCard, repo_id: str, revision: str | None = None) -> RepoCard:
+    r"""The card, with the name of the repository in its code.
+
+    Example:
+        >>> placed(RepoCard("---\ntags: [a]\n---\nload_dataset(<repository>)"), "owner/rows").text
+        'load_dataset("owner/rows")'
+    """
+    place = f'"{repo_id}"' if revision is None else f'"{repo_id}", revision="{revision}"'
+    return type(card)(card.content.replace(REPOSITORY, place))
+
+
 def merged(existing: str, card: RepoCard) -> str:
     r"""A card that is there already, with a card of ours in it.
 
@@ -97,12 +108,15 @@ def merged(existing: str, card: RepoCard) -> str:
         <!-- hf-noisy: end -->
         <BLANKLINE>
     """
+    # A block without a line in it is none for the class, which would take its marks for text.
+    existing = re.sub(r"\A\s*---(\r?\n)---", r"---\1\1---", existing)
     try:
         result = RepoCard(existing if existing.lstrip().startswith("---") else f"---\n\n---\n{existing}")
     except (TypeError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"the card that is there has metadata that cannot be read ({reason}); mend it") from None
-    for key, value in card.data.to_dict().items():
+    added: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
+    for key, value in added.items():
         present = result.data.get(key)
         if present is None:
             result.data[key] = value

@@ -1,5 +1,6 @@
 """Row vectors that instance-dependent noise is made from: of an encoder, of texts, or of images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
@@ -31,14 +32,15 @@ def row_features(*splits: datasets.Dataset) -> list[Num[np.ndarray, "rows featur
         return [np.asarray(split.with_format("numpy", columns=[FEATURES])[:][FEATURES]) for split in splits]
     for column, features in ((TEXT, text_features), (IMAGE, image_features)):
         if all(column in split.column_names for split in splits):
-            return features(*(list(split.with_format(None)[column]) for split in splits))
+            # Columns, not lists: images are decoded one after another, and only their features stay.
+            return features(*(split.with_format(None)[column] for split in splits))
     raise ValueError(
         f"instance-dependent noise needs features; the dataset has no column '{TEXT}' or '{IMAGE}' to make them from, "
         f"nor '{FEATURES}', so call inject_noise and pass features= an array of shape (rows, features)"
     )
 
 
-def text_features(texts: list[str], *others: list[str]) -> list[Float[np.ndarray, "rows features"]]:
+def text_features(texts: Sequence[str], *others: Sequence[str]) -> list[Float[np.ndarray, "rows features"]]:
     """Row vectors of texts: TF-IDF of frequent terms, reduced by a truncated SVD.
 
     Args:
@@ -48,6 +50,9 @@ def text_features(texts: list[str], *others: list[str]) -> list[Float[np.ndarray
     Returns:
         One array `[rows, features]` a split, at most 64 features wide.
 
+    Raises:
+        ValueError: If a text is missing, or the first split has fewer than two different words.
+
     Example:
         >>> [array.shape for array in text_features(["a red cat", "a blue dog"], ["red dog"])]
         [(2, 2), (1, 2)]
@@ -55,14 +60,19 @@ def text_features(texts: list[str], *others: list[str]) -> list[Float[np.ndarray
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    if missing := sum(text is None for part in (texts, *others) for text in part):
+        raise ValueError(f"column '{TEXT}' lacks {missing} texts; drop those rows or pass features=")
     vectorizer = TfidfVectorizer(max_features=_TEXT_TERMS, sublinear_tf=True, token_pattern=r"\w+")
+    words = vectorizer.build_analyzer()
+    if len({word for text in texts for word in words(text)}) < 2:
+        raise ValueError(f"column '{TEXT}' must hold two different words to tell rows apart; pass features=")
     terms = vectorizer.fit_transform(texts)
     size = min(_NUM_FEATURES, terms.shape[1], len(texts))
     reduction = TruncatedSVD(size, algorithm="randomized", random_state=0).fit(terms)
     return [np.asarray(reduction.transform(part)) for part in (terms, *map(vectorizer.transform, others))]
 
 
-def image_features(images: list[Any], *others: list[Any]) -> list[Float[np.ndarray, "rows features"]]:
+def image_features(images: Sequence[Any], *others: Sequence[Any]) -> list[Float[np.ndarray, "rows features"]]:
     """Row vectors of images: colours of 16 x 16 pixels, reduced by a PCA.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Image, Value, load_dataset, load_from_disk
+from datasets.exceptions import DatasetNotFoundError
 
 from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
 from hf_noisy.data import noise as noises
@@ -148,7 +149,7 @@ def _config(builder: type[NoisyDatasetBuilder], config: str | None, noise_type: 
                 f"noise_type='{noise_type}' is a configuration too, and config='{config}'; pass one of them"
             )
         config = noise_type
-    config = config or builder.DEFAULT_CONFIG_NAME
+    config = builder.DEFAULT_CONFIG_NAME if config is None else config
     if config not in known:
         raise ValueError(f"config must be one of {', '.join(known)} for dataset '{builder.NAME}', got '{config}'")
     return config
@@ -244,7 +245,13 @@ def _load_source(name: str, data_dir: str | Path | None, kwargs: dict[str, Any])
     elif _suffix(path) in _FORMATS:
         raise FileNotFoundError(f"name '{name}' looks like a file but there is none; check the path")
     else:
-        loaded = load_dataset(name, data_dir=data_dir, **kwargs)
+        try:
+            loaded = load_dataset(name, data_dir=data_dir, **kwargs)
+        except (ConnectionError, DatasetNotFoundError) as error:
+            raise FileNotFoundError(
+                f"name '{name}' is no file and none of {', '.join(_BUILDERS)}, and the Hub's dataset of that name "
+                f"cannot be had ({type(error).__name__}); check the name"
+            ) from error
     if isinstance(loaded, Dataset):
         return DatasetDict({str(loaded.split or "train"): loaded})
     if not isinstance(loaded, DatasetDict):
@@ -267,6 +274,11 @@ def _standard_columns(dataset: DatasetDict, names: dict[str, str | None]) -> Dat
     columns = next(iter(dataset.values())).column_names
     if names["text_column"] is None and names["image_column"] is None and IMAGE not in columns:
         names["text_column"] = TEXT
+    asked = [column for column in names.values() if column is not None]
+    if len(set(asked)) < len(asked):
+        raise ValueError(
+            f"text_column, image_column and label_column must be different columns, got {', '.join(asked)}"
+        )
     for argument, old in names.items():
         new = {"text_column": TEXT, "image_column": IMAGE}.get(argument, LABEL)
         if old is not None and old not in columns:

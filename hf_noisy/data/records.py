@@ -82,7 +82,9 @@ def record_noise(
     record = {"rate_asked" if key == "rate" else key: value for key, value in record.items()}
     record["rate_measured"] = float(np.mean(clean_labels != labels)) if len(labels) else 0.0
     record["transition_matrix"] = measured_transition_matrix(clean_labels, labels, num_classes).tolist()
-    dataset.info.description = "\n".join(filter(None, [dataset.info.description, json.dumps({_RECORD_KEY: record})]))
+    # Rates and seeds may be numbers of numpy, which JSON does not know.
+    line = json.dumps({_RECORD_KEY: record}, default=np.generic.item)
+    dataset.info.description = "\n".join(filter(None, [dataset.info.description, line]))
     return dataset
 
 

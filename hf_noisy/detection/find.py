@@ -140,7 +140,7 @@ def mean_rank(scores: Sequence[Float[np.ndarray, " rows"]]) -> Float64[np.ndarra
     rows = len(scores[0])
     total = np.zeros(rows)
     for number, score in enumerate(scores):
-        if score.shape != (rows,) or not np.isfinite(score).all():
+        if not isinstance(score, np.ndarray) or score.shape != (rows,) or not np.isfinite(score).all():
             raise ValueError(f"evidence must be {rows} finite scores each, got another in score {number}; mend it")
         total += rankdata(score) - 1
     return total / (len(scores) * max(rows - 1, 1))

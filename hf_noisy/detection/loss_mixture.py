@@ -1,7 +1,7 @@
 """Clean rows are learned first: the probability of being one from a mixture over the losses."""
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -29,7 +29,7 @@ def small_loss(
         finds two groups, so in clean data the harder rows look wrong.
 
     Raises:
-        ValueError: If there are fewer than 4 rows, or a loss is not finite.
+        ValueError: If there are fewer than 4 rows, a loss is not finite, or `components` is not known.
 
     Source: Gaussian DivideMix (Li et al., 2020), Section 3.1; beta Arazo et al. (2019), Section 3.1.
 
@@ -38,8 +38,7 @@ def small_loss(
         >>> small_loss(np.array([0.1, 0.2, 0.15, 0.12, 3.0, 3.2])).round(2).tolist()
         [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]
     """
-    if len(losses) < 4 or not np.isfinite(losses).all():
-        raise ValueError(f"losses must be at least 4 finite numbers, got {len(losses)}; drop an epoch that diverged")
+    _check(losses, components)
     low, high = float(losses.min()), float(losses.max())
     if low == high:
         return np.ones(len(losses))
@@ -48,6 +47,17 @@ def small_loss(
     if len(fitted) > _MAX_FITTED:
         fitted = fitted[((np.arange(_MAX_FITTED) + 0.5) / _MAX_FITTED * len(fitted)).astype(np.int64)]
     return _gaussian(scaled, fitted, seed) if components == "gaussian" else _beta(scaled, fitted)
+
+
+def _check(losses: Any, components: str) -> None:
+    if components not in ("gaussian", "beta"):
+        raise ValueError(f"components must be gaussian or beta, got {components!r}")
+    if not isinstance(losses, np.ndarray) or losses.dtype.kind != "f" or losses.ndim != 1 or len(losses) < 4:
+        got = f"{losses.dtype} of {losses.shape}" if isinstance(losses, np.ndarray) else type(losses).__name__
+        raise ValueError(f"losses must be a numpy array of at least 4 real numbers, one a row, got {got}")
+    if not np.isfinite(losses).all():
+        row = int(np.argmin(np.isfinite(losses)))
+        raise ValueError(f"losses must be finite, got {losses[row]} in row {row}; drop an epoch that diverged")
 
 
 def _gaussian(

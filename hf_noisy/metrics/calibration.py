@@ -1,10 +1,12 @@
 """Whether a classifier that says 80% is right in 80% of the cases."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer
+
+from hf_noisy.metrics.checks import check_class_ids
 
 Binning = Literal["width", "mass"]
 
@@ -217,7 +219,11 @@ def calibration_scores(
     }
 
 
-def _check(probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " other"]) -> None:
+def _check(probabilities: Any, labels: Any) -> None:
+    if not isinstance(probabilities, np.ndarray) or probabilities.dtype.kind not in "fiu":
+        kind = probabilities.dtype if isinstance(probabilities, np.ndarray) else type(probabilities).__name__
+        raise ValueError(f"probabilities must be a numpy array of numbers, got {kind}; convert them by np.asarray")
+    check_class_ids("labels", labels)
     if probabilities.ndim != 2 or not probabilities.size:
         raise ValueError(f"probabilities must be [rows, classes] with at least one row, got {probabilities.shape}")
     num_rows, num_classes = probabilities.shape

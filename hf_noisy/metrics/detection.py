@@ -1,5 +1,7 @@
 """How well scores find the rows whose given label is wrong."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
@@ -89,12 +91,19 @@ def _f1(called: Float64[np.ndarray, " rows"], wrong: Bool[np.ndarray, " rows"]) 
     return float(2 * called[wrong].sum() / total) if total else float("nan")
 
 
-def _check(scores: Float[np.ndarray, " rows"], wrong: Bool[np.ndarray, " other"], k: int | None) -> None:
+def _check(scores: Any, wrong: Any, k: int | None) -> None:
+    # Zeros and ones for `wrong` would be taken for row numbers.
+    kinds = (("scores", scores, "fiu", "numbers"), ("wrong", wrong, "b", "True and False, such as given != true"))
+    for name, column, kind, what in kinds:
+        if not isinstance(column, np.ndarray) or column.dtype.kind not in kind:
+            got = column.dtype if isinstance(column, np.ndarray) else type(column).__name__
+            raise ValueError(f"{name} must be a numpy array of {what}, got {got}")
     if not len(scores) or scores.shape != wrong.shape:
         raise ValueError(
             f"scores and wrong must be of the same rows, at least one, got {len(scores)} and {len(wrong)}"
         )
-    if np.isnan(scores).any():
-        raise ValueError(f"scores must be numbers, got NaN in row {int(np.argmax(np.isnan(scores)))}")
+    if not np.isfinite(scores).all():
+        row = int(np.argmin(np.isfinite(scores)))
+        raise ValueError(f"scores must be finite, got {scores[row]} in row {row}")
     if k is not None and not 1 <= k <= len(scores):
         raise ValueError(f"k must be in 1 to {len(scores)}, the number of rows, got {k}")

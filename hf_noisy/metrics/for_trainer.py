@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Integer
 
 from hf_noisy.metrics.calibration import calibration_scores
+from hf_noisy.metrics.checks import check_rows
 from hf_noisy.metrics.detection import detection_scores
 from hf_noisy.metrics.label_quality import relabelling_scores
 from hf_noisy.metrics.modules import SETTINGS
@@ -59,6 +60,8 @@ def compute_metrics(
         raise ValueError("given_labels and clean_labels go together, got only one; pass both columns or neither")
     given = None if given_labels is None else np.asarray(given_labels)
     clean = None if clean_labels is None else np.asarray(clean_labels)
+    if given is not None and clean is not None:
+        check_rows(given_labels=given, clean_labels=clean)
 
     def compute(predicted: Any, compute_result: bool | None = None) -> dict[str, float]:
         if compute_result is not None:

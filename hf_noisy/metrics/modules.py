@@ -154,4 +154,7 @@ def _settings_of(spec: _Spec) -> str:
 def _column(name: str, values: Any, kind: str) -> Shaped[np.ndarray, "..."]:
     if kind == "list" and len({len(row) for row in values}) > 1:
         raise ValueError(f"{name} must have the same number of classes in each row, got rows of different lengths")
-    return np.asarray(values, dtype=np.int64 if kind == "int64" else np.float64)
+    try:
+        return np.asarray(values, dtype=np.int64 if kind == "int64" else np.float64)
+    except TypeError:
+        raise ValueError(f"{name} must have a value in each row, got None; leave those rows out") from None

@@ -24,9 +24,14 @@ class Purifier(Protocol):
         columns: The columns that it reads.
     """
 
-    name: str
-    citation: str
-    columns: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def citation(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Posterior of the true label.

@@ -234,13 +234,16 @@ def configurations(splits: DatasetDict) -> dict[str, list[str]]:
         `"unchanged_2"` and so on.
 
     Raises:
-        ValueError: If there is no split.
+        ValueError: If there is no split, or no dict of them.
 
     Example:
         >>> few, more = Dataset.from_dict({"a": [1]}), Dataset.from_dict({"a": [1], "b": [2]})
         >>> configurations(DatasetDict({"train": more, "test": few, "dropped": more}))
         {'default': ['train', 'dropped'], 'unchanged': ['test']}
     """
+    if not isinstance(splits, dict):
+        kind = type(splits).__name__
+        raise ValueError(f"splits must be a DatasetDict, got {kind}; wrap it as DatasetDict({{'train': dataset}})")
     if not splits:
         raise ValueError("splits must hold at least one split, got none; pass what purify returned")
     groups: list[list[str]] = []

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict  # noqa: F401  # both: checks of types read the one out of the other
 from huggingface_hub import CommitInfo, CommitOperationAdd, DatasetCard, HfApi, ModelCard, RepoCard
 from huggingface_hub.errors import (
     BadRequestError,
@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
-from hf_noisy.cards.text import REPOSITORY, merged
+from hf_noisy.cards.text import merged, placed
 from hf_noisy.purify.cards import configurations
 
 _CARD = "README.md"
@@ -159,8 +159,7 @@ def _commit(
     message: str,
     revision: str | None,
 ) -> CommitInfo:
-    place = f'"{repo_id}"' if revision is None else f'"{repo_id}", revision="{revision}"'
-    card = type(card)(card.content.replace(REPOSITORY, place))
+    card = placed(card, repo_id, revision)
     for attempt in range(_ATTEMPTS):
         head = api.repo_info(repo_id, repo_type=kind, revision=revision).sha
         content = merged(_card_there(api, repo_id, kind, head), card)

@@ -187,7 +187,7 @@ def _name_rows(axes: "Axes", suspects: Bool[np.ndarray, " rows"], wrong: Bool[np
 
 def _check_rows(**columns: np.ndarray) -> None:
     lengths = {name: column.shape for name, column in columns.items()}
-    if len(set(lengths.values())) > 1 or len(lengths["mean"]) != 1 or not columns["mean"].size:
+    if len(set(lengths.values())) > 1 or any(len(shape) != 1 or not shape[0] for shape in lengths.values()):
         raise ValueError(
             f"one value a row is needed, at least one row and the same number in each, got shapes {lengths}"
         )

@@ -1,18 +1,15 @@
 """Runs the scenarios of a file against a local Hub, in a process of its own: the clients read HF_ENDPOINT once.
 
-python tests/hub/child.py push_datasets FOLDER
+python tests/hub/child.py FOLDER push_datasets a_branch_is_pushed_to
 """
 
 import importlib
-import inspect
 import json
 import os
 import sys
 import time
 import traceback
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from server import WRITER, LocalHub
 
@@ -33,28 +30,26 @@ def environment(hub: LocalHub, folder: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    name, folder = sys.argv[1], Path(sys.argv[2])
+    folder, group, *names = Path(sys.argv[1]), *sys.argv[2:]
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     with LocalHub() as hub:
         os.environ.pop("HF_HUB_OFFLINE", None)
         os.environ.update(environment(hub, folder))
         from jaxtyping import install_import_hook
 
         with install_import_hook("hf_noisy", "beartype.beartype"):
-            scenarios = importlib.import_module(name)
+            scenarios = importlib.import_module(group)
         # The clients wait between their own attempts: seconds on the internet, milliseconds here.
         sleep = time.sleep
         time.sleep = lambda seconds: sleep(seconds / 100)
         outcomes = {}
-        for scenario, run in inspect.getmembers(scenarios, inspect.isfunction):
-            if run.__module__ != name or next(iter(inspect.signature(run).parameters), "") != "hub":
-                continue
-            place = folder / scenario
-            place.mkdir()
+        for name in names:
+            (folder / name).mkdir()
             try:
-                run(hub, place)
-                outcomes[scenario] = "passed"
+                getattr(scenarios, name)(hub, folder / name)
+                outcomes[name] = "passed"
             except Exception:
-                outcomes[scenario] = traceback.format_exc()
+                outcomes[name] = traceback.format_exc()
             hub.faults.clear()
             hub.meanwhile.clear()
     (folder / "outcomes.json").write_text(json.dumps(outcomes))

@@ -8,25 +8,37 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+collect_ignore = ["child.py", "push_datasets.py", "push_models.py", "server.py"]  # of the other process
+# These run with every `make test`; the others with the slow ones. The clients are imported once for all of a file.
+QUICK = {
+    "push_datasets": {
+        "a_broken_upload_can_be_run_again", "a_card_that_is_there_is_merged_into", "errors_are_one_sentence",
+        "rows_without_their_card_get_it_later", "what_is_loaded_is_what_was_pushed",
+    },
+    "push_models": {"a_broken_upload_can_be_run_again", "a_model_is_loaded_as_it_was", "the_card_tells_what_was_done"},
+}  # fmt: skip
 
 
 def pytest_generate_tests(metafunc):
     if "scenario" in metafunc.fixturenames:
         group = metafunc.function.__name__.removeprefix("test_")
         names = re.findall(r"^def (\w+)\(hub\b", (HERE / f"{group}.py").read_text(), flags=re.MULTILINE)
-        metafunc.parametrize("scenario", [(group, name) for name in names], ids=names)
+        marks = {name: () if name in QUICK[group] else pytest.mark.slow for name in names}
+        metafunc.parametrize("scenario", [pytest.param((group, name), id=name, marks=marks[name]) for name in names])
 
 
 @pytest.fixture(scope="session")
-def outcomes(tmp_path_factory):
-    """What became of every scenario of a file: one process runs them all, since importing the clients is slow."""
+def outcomes(request, tmp_path_factory):
+    """What became of every scenario of a file that this session is to run: one process runs them all."""
+    wanted = [item.callspec.params["scenario"] for item in request.session.items
+              if "scenario" in getattr(item, "fixturenames", ())]  # fmt: skip
 
     @cache
     def run(group: str) -> dict[str, str]:
         folder = tmp_path_factory.mktemp(group)
-        done = subprocess.run(
-            [sys.executable, str(HERE / "child.py"), group, str(folder)], capture_output=True, text=True, timeout=300
-        )
+        command = [sys.executable, str(HERE / "child.py"), str(folder), group]
+        command += [name for of, name in wanted if of == group]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return json.loads((folder / "outcomes.json").read_text())
 

@@ -36,8 +36,8 @@ def rows(count: int = 60) -> Dataset:
     return Dataset.from_dict({"text": texts, "features": vectors, "label": given}, features=features)
 
 
-def purified(policy: str = "relabel", split: str = "train") -> DatasetDict:
-    return purify(DatasetDict({split: rows(), "test": rows(9)}), KNNPurifier(k=5), policy, split=split)
+def purified(policy: str = "relabel", split: str = "train", count: int = 60) -> DatasetDict:
+    return purify(DatasetDict({split: rows(count), "test": rows(9)}), KNNPurifier(k=5), policy, split=split)
 
 
 def card_of(splits: DatasetDict, split: str = "train", name: str = "rows") -> DatasetCard:
@@ -52,8 +52,8 @@ def same(left: Dataset, right: Dataset) -> bool:
     return left.features == right.features and left.to_dict() == right.to_dict()
 
 
-def readme(hub: LocalHub, name: str, branch: str = "main") -> str:
-    return hub.files("datasets", f"tester/{name}", branch)["README.md"].decode()
+def readme(at: LocalHub, name: str, branch: str = "main") -> str:
+    return at.files("datasets", f"tester/{name}", branch)["README.md"].decode()
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -154,20 +154,20 @@ def what_others_write_meanwhile_stays(hub: LocalHub, tmp: Path) -> None:
     splits = purified()
     push(splits, "busy")
     wrote = "---\nlicense: mit\n---\nWritten meanwhile.\n"
-    # Neither rows nor card have changed since but for the policy; the commit of the card is the last one.
-    hub.meanwhile += [lambda: None, lambda: None, lambda: hub.edit("datasets", "tester/busy", "README.md", wrote)]
+    # Only the purified rows and the card have changed since, and are committed in this order.
+    hub.meanwhile += [lambda: None, lambda: hub.edit("datasets", "tester/busy", "README.md", wrote)]
     push(purified("weight"), "busy")
     assert "Written meanwhile." in readme(hub, "busy")
     assert "policy `weight`" in readme(hub, "busy")
 
 
 def a_broken_upload_can_be_run_again(hub: LocalHub, tmp: Path) -> None:
-    splits = purified("drop")
+    splits = purified("drop", count=66)
     splits.save_to_disk(tmp / "local")
     before = digests(tmp / "local")
     stored = datasets.load_from_disk(str(tmp / "local"))
     hub.break_upload(after=500, times=20)
-    with pytest.raises(ConnectionError, match=r"the connection broke during the push to 'tester/cut'.*run it again"):
+    with pytest.raises(ConnectionError, match=r"the connection broke during the push to 'cut'.*run it again"):
         push(stored, "cut")
     assert list(hub.files("datasets", "tester/cut")) == [".gitattributes"]
     assert digests(tmp / "local") == before
@@ -177,7 +177,7 @@ def a_broken_upload_can_be_run_again(hub: LocalHub, tmp: Path) -> None:
 
 
 def one_cut_is_mended_by_the_client(hub: LocalHub, tmp: Path) -> None:
-    splits = purified()
+    splits = purified(count=63)  # rows that no other scenario has uploaded
     hub.break_upload(after=500)
     push(splits, "once")
     assert hub.faults == []
@@ -185,15 +185,16 @@ def one_cut_is_mended_by_the_client(hub: LocalHub, tmp: Path) -> None:
 
 
 def what_is_there_is_not_uploaded_again(hub: LocalHub, tmp: Path) -> None:
+    splits = purified("weight", count=69)
     hub.break_commit()
     with pytest.raises(ConnectionError, match="run it again"):
-        push(purified("weight"), "again")
+        push(splits, "again")
     assert list(hub.files("datasets", "tester/again")) == [".gitattributes"]
     done = len(hub.requests)
-    push(purified("weight"), "again")
+    push(splits, "again")
     uploads = [request for request in hub.requests[done:] if request.startswith("PUT")]
     assert uploads == [], "the train split was uploaded before the commit broke, the test split by other scenarios"
-    assert same(load_dataset("tester/again", split="train"), purified("weight")["train"])
+    assert same(load_dataset("tester/again", split="train"), splits["train"])
 
 
 def rows_without_their_card_get_it_later(hub: LocalHub, tmp: Path) -> None:
@@ -208,12 +209,13 @@ def rows_without_their_card_get_it_later(hub: LocalHub, tmp: Path) -> None:
 
 
 def a_lost_answer_does_no_harm(hub: LocalHub, tmp: Path) -> None:
+    splits = purified()
     hub.break_commit(done=True)
     with pytest.raises(ConnectionError):
-        push(purified(), "unheard")
-    push(purified(), "unheard")
+        push(splits, "unheard")
+    push(splits, "unheard")
     assert hub.repos["datasets", "tester/unheard"].titles.count("Upload rows of 'default'") == 1
-    assert same(load_dataset("tester/unheard", split="train"), purified()["train"])
+    assert same(load_dataset("tester/unheard", split="train"), splits["train"])
 
 
 def a_second_push_changes_nothing(hub: LocalHub, tmp: Path) -> None:
@@ -247,8 +249,9 @@ def errors_are_one_sentence(hub: LocalHub, tmp: Path) -> None:
         with pytest.raises(kind, match=sentence) as caught:
             push(splits, name, **options)
         assert "\n" not in str(caught.value)
-    with pytest.raises(FileNotFoundError, match=r"'tester/none' or its branch is not on the Hub"), _in_one_sentence(
-        "tester/none"
+    with (
+        pytest.raises(FileNotFoundError, match=r"'tester/none' or its branch is not on the Hub"),
+        _in_one_sentence("tester/none"),
     ):
         HfApi().repo_info("tester/none", repo_type="dataset")
 

@@ -53,8 +53,11 @@ class AgNewsBuilder(NoisyDatasetBuilder):
         return [datasets.SplitGenerator(split, gen_kwargs={"source": source}) for split, source in found.items()]
 
     def _generate_examples(self, source: Path | datasets.Dataset) -> Iterator[tuple[int, dict[str, Any]]]:
-        known = isinstance(source, datasets.Dataset)
-        rows = ((row["text"], row["label"]) for row in source) if known else _csv_rows(source)
+        rows: Iterator[tuple[str, int]]
+        if isinstance(source, datasets.Dataset):
+            rows = ((row["text"], row["label"]) for row in source)
+        else:
+            rows = _csv_rows(source)
         for index, (text, label) in enumerate(rows):
             yield index, {TEXT: text, LABEL: label, CLEAN_LABEL: label}
 

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -50,7 +51,8 @@ class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
     MARKERS: ClassVar[tuple[str, ...]] = ()  # patterns of file names, any of which tells the folder of the dataset
     HUB_ID: ClassVar[str | None] = None
     FETCHED: ClassVar[bool] = False  # True: the subclass gets the rows itself where there is no folder
-    CODE: ClassVar[tuple[ModuleType, ...]] = ()  # modules besides the builder's own that decide what the rows are
+    # Modules, or functions of modules, besides the builder's own, that decide what the rows are.
+    CODE: ClassVar[tuple[ModuleType | Callable[..., Any], ...]] = ()
     BUILDER_CONFIG_CLASS = NoisyConfig
     BUILDER_CONFIGS: ClassVar[list[NoisyConfig]]
     DEFAULT_CONFIG_NAME: ClassVar[str]

@@ -43,6 +43,7 @@ class DigitsBuilder(NoisyDatasetBuilder):
   howpublished={UCI Machine Learning Repository},
   year={1998}
 }"""
+    CODE = (uniforms,)
     BUILDER_CONFIGS: ClassVar = [NoisyConfig(name="clean", description="The given label is the true one.")]
     DEFAULT_CONFIG_NAME = "clean"
 

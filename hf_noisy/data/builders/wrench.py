@@ -17,7 +17,8 @@ import numpy as np
 from hf_noisy.columns import CLEAN_LABEL, LABEL, TEXT, VOTES
 from hf_noisy.data import folders
 from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
-from hf_noisy.data.weak import vote
+from hf_noisy.data.weak import checks, vote
+from hf_noisy.rng import uniforms
 
 _FILES = {"train": "train.json", "validation": "valid.json", "test": "test.json"}
 _EXAMPLES = "labeled_ids.json"
@@ -46,7 +47,7 @@ class WrenchBuilder(NoisyDatasetBuilder):
         "train.json, valid.json and test.json as data_dir"
     )
     MARKERS = ("label.json", folders.CLASSES_FILE)
-    CODE = (folders, vote)
+    CODE = (folders, vote, checks, uniforms)
     BUILDER_CONFIGS: ClassVar = [
         NoisyConfig(name="rules", description="The given label is the majority vote of the rules.", noise="rules"),
         NoisyConfig(name="clean", description="The given label is the true one."),

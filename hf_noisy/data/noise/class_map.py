@@ -1,7 +1,9 @@
 """Asymmetric noise: a few classes are taken for their look-alikes, the others are left alone."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer, Num
@@ -45,6 +47,8 @@ class MapNoise(ClassNoise):
 
     def __post_init__(self) -> None:
         check_rate(self.rate)
+        # A copy in plain numbers: the record is JSON, and a dictionary that changes later must not change it.
+        object.__setattr__(self, "mapping", _class_ids(self.mapping))
         same = [label for label, target in self.mapping.items() if label == target]
         if same or not self.mapping:
             raise ValueError(f"mapping must lead from classes to other classes, got {dict(self.mapping)}")
@@ -77,6 +81,13 @@ class MapNoise(ClassNoise):
         outside = {*self.mapping, *self.mapping.values()} - set(range(num_classes))
         if outside:
             raise ValueError(f"mapping must name classes from 0 to {num_classes - 1}, got {min(outside)}")
+
+
+def _class_ids(mapping: Any) -> dict[int, int]:
+    try:
+        return {operator.index(label): operator.index(target) for label, target in mapping.items()}
+    except (AttributeError, TypeError):
+        raise ValueError(f"mapping must be a dictionary from class ids to class ids, got {mapping!r}") from None
 
 
 def cifar10_map(rate: float, exact: bool = True) -> MapNoise:

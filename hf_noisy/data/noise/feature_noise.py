@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer, Num
@@ -61,10 +62,11 @@ class FeatureNoise(Noise):
         """How likely each row is to flip, `[rows]`, and where to; `draws` is one uniform number a row."""
 
 
-def check_features(features: np.ndarray | None, num_rows: int) -> Float[np.ndarray, "rows features"]:
+def check_features(features: Any, num_rows: int) -> Float[np.ndarray, "rows features"]:
     """The features as float64, refused unless they are finite real numbers, one vector a row."""
-    if features is None or features.ndim != 2 or len(features) != num_rows:
-        got = "None" if features is None else f"shape {features.shape}"
+    shape = features.shape if isinstance(features, np.ndarray) else ()
+    if len(shape) != 2 or shape[0] != num_rows or (num_rows and not shape[1]):
+        got = f"shape {shape}" if isinstance(features, np.ndarray) else type(features).__name__
         raise ValueError(f"features must be an array of shape ({num_rows}, features), one row a label, got {got}")
     if features.dtype.kind != "f":
         raise ValueError(
@@ -73,7 +75,8 @@ def check_features(features: np.ndarray | None, num_rows: int) -> Float[np.ndarr
         )
     if not np.isfinite(features).all():
         raise ValueError("features must be finite, got NaN or infinity; fill them in before")
-    return features.astype(np.float64, copy=False)
+    wide: np.ndarray = features.astype(np.float64, copy=False)
+    return wide
 
 
 def standardise(features: Float[np.ndarray, "rows features"]) -> Float[np.ndarray, "rows features"]:

@@ -30,7 +30,8 @@ def inject_noise(
     at once and stored, so no batch size and no number of processes can change them.
 
     Args:
-        dataset: Dataset with true labels, a `ClassLabel` (or whole numbers from 0).
+        dataset: Dataset with true labels, a `ClassLabel` (or whole numbers from 0). A column `clean_label` that says
+            the same is replaced.
         noise: One of `hf_noisy.noise`, such as `noise.symmetric(0.4)`.
         label_column: Column of the true labels; it holds the given labels afterwards.
         seed: Seed of the noise.
@@ -44,7 +45,7 @@ def inject_noise(
 
     Raises:
         ValueError: If labels are missing, out of range, of fewer than 2 classes or lack a class, if they do not fit
-            the noise, or if `clean_label` exists already.
+            the noise, or if labels are noisy already, so that `clean_label` says otherwise.
 
     Example:
         >>> from hf_noisy.data import inject_noise, noise, noise_record
@@ -53,7 +54,9 @@ def inject_noise(
         0.4
     """
     _check_dataset(dataset, label_column)
+    _check_noise(noise)
     labels, num_classes = class_labels(dataset, label_column)
+    _check_labels_are_true(dataset, label_column)
     if not allow_empty_classes:
         _check_no_class_is_empty(labels, num_classes, dataset.features[label_column])
     if features is None and isinstance(noise, FeatureNoise):
@@ -61,7 +64,8 @@ def inject_noise(
     given = noise.apply(labels, num_classes, seed, features, stream)
     feature = dataset.features[label_column]
     # Stored rows, not formatted ones: copying selected rows would run a lazy transform and keep its result.
-    noisy = dataset.with_format(None).rename_column(label_column, CLEAN_LABEL)
+    noisy = dataset.with_format(None).remove_columns({CLEAN_LABEL}.intersection(dataset.column_names))
+    noisy = noisy.rename_column(label_column, CLEAN_LABEL)
     noisy = _with_format_of(dataset, noisy.add_column(label_column, given, feature=feature))
     return record_noise(noisy, _record(noise, labels, num_classes, seed, stream), labels, given, num_classes)
 
@@ -81,10 +85,25 @@ def _check_dataset(dataset: object, label_column: str) -> None:
     if not isinstance(dataset, datasets.Dataset):
         remedy = "noise goes into one split at a time" if isinstance(dataset, dict) else "load it without streaming"
         raise ValueError(f"dataset must be a datasets.Dataset, got {type(dataset).__name__}; {remedy}")
-    if CLEAN_LABEL in dataset.column_names:
+    if label_column == CLEAN_LABEL:
         raise ValueError(
-            f"dataset already has a column '{CLEAN_LABEL}', which noise would overwrite; "
-            f"remove it, or inject noise into the dataset that has true labels in '{label_column}'"
+            f"label_column must not be '{CLEAN_LABEL}', which keeps the true labels; rename it to 'label'"
+        )
+
+
+def _check_noise(noise: object) -> None:
+    if not isinstance(noise, Noise):
+        raise ValueError(f"noise must be made by hf_noisy.noise, such as noise.symmetric(0.4), got {noise!r}")
+
+
+def _check_labels_are_true(dataset: datasets.Dataset, label_column: str) -> None:
+    if CLEAN_LABEL not in dataset.column_names:
+        return
+    columns = dataset.select_columns([label_column, CLEAN_LABEL]).with_format("arrow")[:]
+    if not columns[label_column].equals(columns[CLEAN_LABEL]):
+        raise ValueError(
+            f"dataset has noisy labels already, its columns '{label_column}' and '{CLEAN_LABEL}' differ; to put other "
+            f"noise into it, remove '{label_column}' and rename '{CLEAN_LABEL}' to '{label_column}' first"
         )
 
 

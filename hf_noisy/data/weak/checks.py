@@ -1,12 +1,12 @@
 """Votes that no rule can have cast are refused, and votes are counted."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
 
-def check_votes(
-    votes: Integer[np.ndarray, "rows rules"], num_classes: int, abstain: int
-) -> Bool[np.ndarray, "rows rules"]:
+def check_votes(votes: Any, num_classes: int, abstain: int) -> Bool[np.ndarray, "rows rules"]:
     """Which votes were cast.
 
     Args:
@@ -18,10 +18,16 @@ def check_votes(
         Whether each rule voted on each row, `[rows, rules]`.
 
     Raises:
-        ValueError: If `num_classes` is below 2 or a vote is neither a class nor `abstain`.
+        ValueError: If `num_classes` is below 2, `abstain` is a class, `votes` are no whole numbers `[rows, rules]`, or
+            a vote is neither a class nor `abstain`.
     """
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    if 0 <= abstain < num_classes:
+        raise ValueError(f"abstain must be no class from 0 to {num_classes - 1}, got {abstain}; number classes from 0")
+    check_whole_numbers("votes", votes)
+    if votes.ndim != 2:
+        raise ValueError(f"votes must be [rows, rules], got shape {votes.shape}")
     cast: Bool[np.ndarray, "rows rules"] = votes != abstain
     outside = cast & ((votes < 0) | (votes >= num_classes))
     if outside.any():
@@ -29,6 +35,13 @@ def check_votes(
             f"votes must be classes 0 to {num_classes - 1} or {abstain} for silence, got {int(votes[outside][0])}"
         )
     return cast
+
+
+def check_whole_numbers(name: str, values: Any) -> None:
+    """Refuse what is not an array of whole numbers: a vote of 0.5 would be cut down to class 0."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iu":
+        kind = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
+        raise ValueError(f"{name} must be a numpy array of whole numbers, got {kind}; convert class ids by np.asarray")
 
 
 def count_votes(

@@ -1,9 +1,11 @@
 """What each labelling rule is worth: how often it votes, how often others object, how often it is right."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from hf_noisy.data.weak.checks import check_votes, count_votes
+from hf_noisy.data.weak.checks import check_votes, check_whole_numbers, count_votes
 
 _COLUMNS = ("rule", "classes", "votes", "coverage", "overlap", "conflict", "accuracy")
 
@@ -85,9 +87,8 @@ def rule_table(
     return table
 
 
-def _known(
-    reference: Integer[np.ndarray, " other"], num_rows: int, num_classes: int, abstain: int
-) -> Bool[np.ndarray, " rows"]:
+def _known(reference: Any, num_rows: int, num_classes: int, abstain: int) -> Bool[np.ndarray, " rows"]:
+    check_whole_numbers("reference", reference)
     if reference.shape != (num_rows,):
         raise ValueError(f"reference must be one label for each of the {num_rows} rows, got shape {reference.shape}")
     known: np.ndarray = reference != abstain

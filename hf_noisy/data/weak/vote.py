@@ -1,6 +1,6 @@
 """The class that most rules, or the most trusted ones, voted for."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -102,11 +102,7 @@ def weighted_vote(
     """
     cast = check_votes(votes, num_classes, abstain)
     _check_policies(ties, uncovered, num_classes)
-    if weights.shape != (votes.shape[1],) or not np.isfinite(weights).all():
-        raise ValueError(
-            f"weights must be one finite number for each of the {votes.shape[1]} rules, got shape {weights.shape}"
-            + (f" and {weights[~np.isfinite(weights)][0]}" if not np.isfinite(weights).all() else "")
-        )
+    _check_weights(weights, votes.shape[1])
     counted = cast & (weights != 0)
     rows, rules = np.nonzero(counted)
     cells = rows * num_classes + votes[rows, rules].astype(np.int64)
@@ -115,6 +111,16 @@ def weighted_vote(
     tied = sums >= sums.max(axis=1, keepdims=True) - _TIE_TOLERANCE * scale
     covered: Bool[np.ndarray, " rows"] = scale[:, 0] > 0
     return _choose(tied, covered, seed, "weighted_vote", abstain, ties, uncovered), covered
+
+
+def _check_weights(weights: Any, num_rules: int) -> None:
+    asked = f"weights must be one finite number for each of the {num_rules} rules"
+    if not isinstance(weights, np.ndarray) or weights.dtype.kind not in "fiu":
+        kind = weights.dtype if isinstance(weights, np.ndarray) else type(weights).__name__
+        raise ValueError(f"{asked}, got {kind}; convert them by np.asarray")
+    if weights.shape != (num_rules,) or not np.isfinite(weights).all():
+        infinite = weights[~np.isfinite(weights)]
+        raise ValueError(f"{asked}, got shape {weights.shape}" + (f" and {infinite[0]}" if len(infinite) else ""))
 
 
 def _check_policies(ties: str, uncovered: str | int, num_classes: int) -> None:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_noisy.data import inject_noise, noise, noise_record
+from hf_noisy.data import features, inject_noise, noise, noise_record
 from hf_noisy.data.features import image_features, row_features, text_features
 
 
@@ -44,3 +44,19 @@ def test_a_dataset_is_described_by_its_texts_or_images():
     assert noise_record(noisy)["rate_measured"] == 0.4
     with pytest.raises(ValueError, match="no column 'text' or 'image' to make them from"):
         row_features(texts.rename_column("text", "other"))
+
+
+def test_images_are_decoded_one_after_another(monkeypatch):
+    pictures = datasets.Dataset.from_dict({"image": images(5)}).cast_column("image", datasets.Image())
+    seen = []
+    monkeypatch.setattr(features, "image_features", lambda *parts: seen.extend(map(type, parts)) or [])
+    row_features(pictures)
+    assert seen == [datasets.arrow_dataset.Column]
+
+
+def test_texts_that_tell_no_rows_apart_are_refused():
+    for texts in (["one", "one"], ["", ""]):
+        with pytest.raises(ValueError, match="column 'text' must hold two different words to tell rows apart; pass"):
+            text_features(texts)
+    with pytest.raises(ValueError, match="column 'text' lacks 1 texts; drop those rows or pass features="):
+        row_features(datasets.Dataset.from_dict({"text": ["a red cat", None]}))

@@ -335,5 +335,24 @@ def test_a_cache_of_ones_own(trec, tmp_path):
 
 def test_inject_noise_refuses_a_dataset_with_known_noise(tmp_path):
     rows = datasets.Dataset.from_dict({"label": [0, 1], "clean_label": [1, 1]})
-    with pytest.raises(ValueError, match="already has a column 'clean_label'"):
+    with pytest.raises(ValueError, match="has noisy labels already.* remove 'label' and rename"):
         inject_noise(rows, noise.symmetric(0.5))
+
+
+def test_a_name_that_nobody_knows_is_told_with_those_that_are(monkeypatch):
+    def offline(*args, **options):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(load, "load_dataset", offline)
+    with pytest.raises(FileNotFoundError, match=r"name 'cifar-10' is no file and none of docs, digits, .*; check the"):
+        load_noisy_dataset("cifar-10")
+
+
+def test_one_column_cannot_be_two(csv):
+    with pytest.raises(ValueError, match="text_column, image_column and label_column must be different columns, got"):
+        load_noisy_dataset(str(csv), text_column="body", label_column="body")
+
+
+def test_an_empty_configuration_is_none(trec):
+    with pytest.raises(ValueError, match="config must be one of rules, clean for dataset 'trec', got ''"):
+        load_noisy_dataset("trec", "", data_dir=trec)

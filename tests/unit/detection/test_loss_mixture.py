@@ -83,9 +83,21 @@ def test_same_seed_gives_the_same_numbers_and_leaves_the_global_generator():
     assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
-@pytest.mark.parametrize("losses", [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0, np.nan], [1.0, 2.0, 3.0, np.inf]])
-def test_losses_that_tell_nothing_are_refused(losses):
-    with pytest.raises(
-        ValueError, match=f"losses must be at least 4 finite numbers, got {len(losses)}; drop an epoch"
-    ):
-        small_loss(np.array(losses))
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        (np.array([1.0, 2.0, 3.0]), r"at least 4 real numbers, one a row, got float64 of \(3,\)"),
+        ([1.0, 2.0, 3.0, 4.0], "at least 4 real numbers, one a row, got list"),
+        (np.ones((4, 2)), r"at least 4 real numbers, one a row, got float64 of \(4, 2\)"),
+        (np.array([1.0, 2.0, 3.0, np.nan]), "losses must be finite, got nan in row 3; drop an epoch"),
+        (np.array([1.0, np.inf, 3.0, 4.0]), "losses must be finite, got inf in row 1; drop an epoch"),
+    ],
+)
+def test_losses_that_tell_nothing_are_refused(losses, message):
+    with pytest.raises(ValueError, match=message):
+        _check(losses, "gaussian")
+
+
+def test_unknown_components_are_refused():
+    with pytest.raises(ValueError, match="components must be gaussian or beta, got 'gamma'"):
+        _check(np.ones(4), "gamma")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from hf_noisy.metrics import detection_scores, precision_at_k
+from hf_noisy.metrics.detection import _check
 
 
 def found(seed, num_rows, levels=1000):
@@ -71,7 +72,8 @@ def test_nothing_to_tell_apart():
 @pytest.mark.parametrize(
     ("scores", "wrong", "k", "message"),
     [
-        (np.array([0.1, np.nan]), np.array([True, False]), None, "scores must be numbers, got NaN in row 1"),
+        (np.array([0.1, np.nan]), np.array([True, False]), None, "scores must be finite, got nan in row 1"),
+        (np.array([np.inf, 0.1]), np.array([True, False]), None, "scores must be finite, got inf in row 0"),
         (np.array([0.1]), np.array([True, False]), None, "of the same rows, at least one, got 1 and 2"),
         (np.array([]), np.array([], dtype=bool), None, "of the same rows, at least one, got 0 and 0"),
         (np.array([0.1, 0.2]), np.array([True, False]), 0, "k must be in 1 to 2, the number of rows, got 0"),
@@ -81,3 +83,17 @@ def test_nothing_to_tell_apart():
 def test_bad_input_is_refused(scores, wrong, k, message):
     with pytest.raises(ValueError, match=message):
         detection_scores(scores, wrong, k=k)
+
+
+@pytest.mark.parametrize(
+    ("scores", "wrong", "message"),
+    [
+        # Taken for row numbers, these would give a precision of 0 without a word.
+        (np.array([0.1, 0.2, 0.9]), np.array([0, 0, 1]), "wrong must be .* such as given != true, got int64"),
+        ([0.1, 0.9], np.array([False, True]), "scores must be a numpy array of numbers, got list"),
+        (np.array(["a", "b"]), np.array([False, True]), "scores must be a numpy array of numbers, got <U1"),
+    ],
+)
+def test_other_types_are_refused(scores, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        _check(scores, wrong, None)

@@ -8,6 +8,7 @@ import pytest
 from hf_noisy.data import list_noisy_datasets, noise_record
 from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
 from hf_noisy.data.load import dataset_builder
+from hf_noisy.rng import uniforms
 
 
 class LinesBuilder(NoisyDatasetBuilder):
@@ -176,3 +177,8 @@ def test_the_documentation_tells_of_every_dataset(name):
 def test_every_builder_says_what_to_download(name, tmp_path):
     with pytest.raises(FileNotFoundError, match=rf"holds '{name}'; (download|ask the authors for) .*https?://"):
         dataset_builder(name)(data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["digits", "docs", "wrench"])
+def test_the_generator_of_random_numbers_belongs_to_the_code(name):
+    assert uniforms in dataset_builder(name).CODE

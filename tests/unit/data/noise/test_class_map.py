@@ -50,11 +50,22 @@ def test_an_independent_draw_does_not_depend_on_the_other_rows():
     [
         ({}, r"mapping must lead from classes to other classes, got \{\}"),
         ({1: 1}, r"mapping must lead from classes to other classes, got \{1: 1\}"),
+        ({"a": 1}, r"mapping must be a dictionary from class ids to class ids, got \{'a': 1\}"),
+        ({0.5: 1}, r"mapping must be a dictionary from class ids to class ids, got \{0.5: 1\}"),
+        ([1, 2], r"mapping must be a dictionary from class ids to class ids, got \[1, 2\]"),
     ],
 )
 def test_a_map_that_changes_nothing_is_refused(mapping, message):
     with pytest.raises(ValueError, match=message):
-        noise.asymmetric(0.4, mapping)
+        noise.asymmetric(0.4, _class_ids(mapping))
+
+
+def test_a_mapping_is_kept_as_it_was():
+    mapping = {np.int64(0): np.int64(1)}
+    kind = noise.asymmetric(0.4, mapping)
+    mapping[2] = 0
+    assert kind.mapping == {0: 1}
+    assert {type(label) for pair in kind.mapping.items() for label in pair} == {int}
 
 
 def test_classes_and_rates_out_of_range_are_refused():

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_noisy.data import noise
+from hf_noisy.data.noise.draws import check_rate
 from hf_noisy.data.records import measured_transition_matrix
 
 FIXTURES = Path(__file__).parents[3] / "reference" / "fixtures"
@@ -148,3 +149,9 @@ def test_labels_out_of_range_are_refused(kind):
         ALL[kind](RATE).apply(np.array([0, 4]), CLASSES)
     with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
         ALL[kind](RATE).apply(np.array([0, 0]), 1)
+
+
+@pytest.mark.parametrize("rate", ["0.4", None])
+def test_a_rate_that_is_no_number_is_refused(rate):
+    with pytest.raises(ValueError, match=rf"rate must be a number in \[0, 1\), got {rate!r}"):
+        check_rate(rate)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from hf_noisy.data import inject_noise, noise, noise_record
-from hf_noisy.data.noise.inject import _check_dataset
+from hf_noisy.data.noise.inject import _check_dataset, _check_noise
 from hf_noisy.data.records import measured_transition_matrix
 
 RATE, ROWS, CLASSES = 0.4, 600, 4
@@ -125,7 +125,7 @@ def test_empty_classes_are_refused_unless_allowed():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: dataset([0, 1]).add_column("clean_label", [0, 1]), "already has a column 'clean_label'"),
+        (lambda: dataset([0, 1]).add_column("clean_label", [0, 0]), "noisy labels already, its columns 'label' and"),
         (lambda: dataset([0, None]), "lacks 1 labels; drop those rows first"),
         (lambda: dataset([0, -1]), r"labels must be in 0 to 3, got -1 \(rows outside: 1\)"),
         (lambda: datasets.Dataset.from_dict({"label": [0, 1, -100]}), "labels must be in 0 to 1, got -100"),
@@ -154,3 +154,35 @@ def test_noise_that_depends_on_the_row_asks_for_features():
         inject_noise(dataset(), noise.instance_dependent(0.3))
     with pytest.raises(ValueError, match="pass features="):
         inject_noise(dataset(), noise.part_dependent(0.3))
+
+
+@pytest.mark.parametrize("bad", ["symmetric", None, noise.symmetric])
+def test_what_is_no_noise_is_refused(bad):
+    with pytest.raises(ValueError, match=r"noise must be made by hf_noisy.noise, such as noise.symmetric\(0.4\), got"):
+        _check_noise(bad)
+
+
+def test_a_clean_label_that_says_the_same_is_replaced():
+    clean = dataset(text=["word"] * ROWS)
+    both = clean.add_column("clean_label", LABELS, feature=clean.features["label"]).with_format("numpy")
+    noisy = inject_noise(both, noise.symmetric(RATE))
+    assert noisy["label"][:].tolist() == inject_noise(clean, noise.symmetric(RATE))["label"][:]
+    assert noisy["clean_label"][:].tolist() == LABELS.tolist()
+    assert noisy.column_names == ["text", "clean_label", "label"]
+    with pytest.raises(ValueError, match="has noisy labels already"):
+        inject_noise(noisy, noise.symmetric(RATE))
+    again = noisy.with_format(None).remove_columns("label").rename_column("clean_label", "label")
+    assert noise_record(inject_noise(again, noise.pair(0.2)))["kind"] == "pair"
+
+
+def test_the_column_of_true_labels_is_not_the_one_made_noisy():
+    with pytest.raises(ValueError, match="label_column must not be 'clean_label'"):
+        inject_noise(dataset().rename_column("label", "clean_label"), noise.pair(0.2), label_column="clean_label")
+
+
+def test_settings_may_be_numbers_of_numpy():
+    kind = noise.instance_dependent(0.25, sharpness=np.float64(2), std=float(np.float32(0.1)))
+    object.__setattr__(kind, "rate", np.float32(0.25))
+    features = np.random.default_rng(0).normal(size=(ROWS, 3))
+    record = noise_record(inject_noise(dataset(), kind, seed=int(np.int64(3)), features=features))
+    assert (record["rate_asked"], record["rate_measured"]) == (0.25, 0.25)

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_noisy.data.weak import rule_table
+from hf_noisy.data.weak.rules import _known
 
 VOTES = np.array([[0, 0, -1], [0, 1, -1], [-1, 1, -1], [0, -1, -1]])
 
@@ -56,3 +57,8 @@ def test_equals_a_loop(seed, num_rows, num_rules, num_classes):
 def test_bad_input_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         rule_table(VOTES, num_classes=2, **options)
+
+
+def test_a_reference_of_another_type_is_refused():
+    with pytest.raises(ValueError, match="reference must be a numpy array of whole numbers, got float64"):
+        _known(np.array([0.0, np.nan]), 2, 2, -1)

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_noisy.data.weak import majority_vote, weighted_vote
-from hf_noisy.data.weak.vote import _check_policies
+from hf_noisy.data.weak.checks import check_votes
+from hf_noisy.data.weak.vote import _check_policies, _check_weights
 
 
 def test_the_majority_wins_and_silence_does_not_count():
@@ -153,3 +154,20 @@ def test_bad_weights_are_refused():
         weighted_vote(TIED, np.ones(2), num_classes=3)
     with pytest.raises(ValueError, match=r"one finite number for each of the 3 rules, got .* nan"):
         weighted_vote(TIED, np.array([1.0, np.nan, 1.0]), num_classes=3)
+    with pytest.raises(ValueError, match="for each of the 3 rules, got list; convert them by np.asarray"):
+        _check_weights([1, 1, 1], 3)
+
+
+@pytest.mark.parametrize(
+    ("votes", "abstain", "message"),
+    [
+        (np.array([[0.5, 1.0]]), -1, "votes must be a numpy array of whole numbers, got float64"),
+        ([[0, 1]], -1, "votes must be a numpy array of whole numbers, got list"),
+        (np.array([[None, 1]]), -1, "votes must be a numpy array of whole numbers, got object"),
+        (np.array([0, 1]), -1, r"votes must be \[rows, rules\], got shape \(2,\)"),
+        (np.array([[0, 1]]), 0, "abstain must be no class from 0 to 1, got 0; number classes from 0"),
+    ],
+)
+def test_votes_of_other_types_are_refused(votes, abstain, message):
+    with pytest.raises(ValueError, match=message):
+        check_votes(votes, 2, abstain)

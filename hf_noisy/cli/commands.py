@@ -1,0 +1,219 @@
+"""What the commands do: read rows, call the library, leave a folder with data, card, figures and report."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+from huggingface_hub import DatasetCard
+
+from hf_noisy.cards.model import model_card
+from hf_noisy.cli.folders import SUMMARY, check_output, new_folder, write_output
+from hf_noisy.cli.page import make_report
+from hf_noisy.cli.source import add_features, load_rows, modality
+from hf_noisy.cli.train import run_script
+from hf_noisy.columns import CLEAN_LABEL, FEATURES, LABEL
+from hf_noisy.data.load import make_noise
+from hf_noisy.data.noise import inject_noise
+from hf_noisy.data.records import noise_record
+from hf_noisy.purify import DMLP, ConfidentLearningPurifier, KNNPurifier, Purifier, summarise
+from hf_noisy.purify import purify as run_purify
+from hf_noisy.purify.audit import audit as run_audit
+from hf_noisy.purify.cards import audit_card, injected_card, purified_card
+from hf_noisy.purify.checked import CheckedDMLP
+from hf_noisy.purify.decisions import apply_decisions, read_decisions
+from hf_noisy.purify.policies import DROPPED, Policy
+from hf_noisy.purify.publish import push_dataset_to_hub, push_model_to_hub
+from hf_noisy.reports.html import write_report
+
+Columns = tuple[str | None, str | None, str | None]
+PURIFIERS = ("confident_learning", "knn", "dmlp")
+_PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")
+
+
+def inject(
+    source: str, output: Path, noise_type: str, noise_rate: float, noise_seed: int, *, columns: Columns, split: str,
+    overwrite: bool, push_to_hub: str | None,
+) -> None:  # fmt: skip
+    """`hf-noisy inject`: noise in one split, its record in `summary.json`."""
+    check_output(output, overwrite)
+    splits = _load(source, columns, split)
+    noise = make_noise(noise_type, noise_rate)
+    splits[split] = inject_noise(splits[split], noise, seed=noise_seed, stream=split)
+    record = noise_record(splits[split]) or {}
+    summary = {"command": "inject", "split": split, "rows": len(splits[split]), "noise": record, **_versions()}
+    _finish(splits, injected_card(splits, split, name=_name(source)), summary, output, overwrite, push_to_hub)
+    print(f"{record['rate_measured']:.1%} of {len(splits[split]):,} labels are wrong now; written to {output}")
+
+
+def audit(
+    source: str, output: Path, model: str | None, *, columns: Columns, split: str, seed: int, overwrite: bool,
+    push_to_hub: str | None,
+) -> None:  # fmt: skip
+    """`hf-noisy audit`: the rows as they are, with what speaks against each label, and the report."""
+    check_output(output, overwrite)
+    splits = _load(source, columns, split)
+    rows, encoder = add_features(splits[split], model)
+    found = run_audit(rows, seed=seed)
+    rate = found.issues.noise_rate
+    summary = {
+        "command": "audit", "split": split, "rows": len(rows), "encoder": encoder, "seed": seed,
+        "noise_rate": {"estimate": rate.rate, "low": rate.low, "high": rate.high},
+        "suspected_rows": int(found.issues.is_wrong.sum()), **_true_rate(rows), **_versions(),
+    }  # fmt: skip
+    notes = [_how(encoder), "Suspicion is no proof: look before you change a label."]
+    page = make_report(_name(source), splits[split], found, lead="How noisy the given labels are.", facts={},
+                       notes=notes)  # fmt: skip
+    splits[split] = _with_findings(splits[split], found)
+    card = audit_card(splits, split, found, name=_name(source))
+    _finish(splits, card, summary, output, overwrite, push_to_hub, page)
+    print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({rate.low:.1%} to {rate.high:.1%}); "
+          f"look at {output / 'report.html'}")  # fmt: skip
+
+
+def purify(
+    source: str, output: Path, purifier: str, policy: str, min_confidence: float, clean_column: str | None,
+    model: str | None, *, columns: Columns, split: str, seed: int, overwrite: bool, push_to_hub: str | None,
+) -> None:  # fmt: skip
+    """`hf-noisy purify`: corrected labels with their provenance, and the report."""
+    check_output(output, overwrite)
+    if purifier not in PURIFIERS:
+        raise ValueError(f"--purifier must be one of {', '.join(PURIFIERS)}, got '{purifier}'")
+    if policy not in get_args(Policy):
+        raise ValueError(f"--policy must be one of {', '.join(get_args(Policy))}, got '{policy}'")
+    splits = _load(source, columns, split)
+    rows, encoder = add_features(splits[split], model)
+    found = run_audit(rows, seed=seed)
+    made = _purifier(purifier, rows, clean_column, seed)
+    purified: Any = run_purify(rows, made, policy, min_confidence=min_confidence)  # type: ignore[call-overload]
+    summary = summarise(purified)
+    facts = {"labels changed": f"{summary.changed:,}", "labels kept": f"{summary.rows - summary.changed:,}",
+             "noise before, estimated": _percent(summary.estimated_noise_before),
+             "noise after, estimated": _percent(summary.estimated_noise_after)}  # fmt: skip
+    if summary.true_noise_before is not None:
+        facts["true noise, before and after"] = (
+            f"{_percent(summary.true_noise_before)}, {_percent(summary.true_noise_after)}"
+        )
+    lead = f"What '{purifier}' made of the given labels, policy '{policy}'."
+    page = make_report(_name(source), splits[split], found, lead=lead, facts=facts, notes=[_how(encoder)])
+    made_here = FEATURES not in splits[split].column_names
+    parts = purified if isinstance(purified, DatasetDict) else {split: purified}
+    # Vectors that the command made are of no use to the reader of the file, and larger than all the rest.
+    parts = {name: part.remove_columns(FEATURES) if made_here else part for name, part in parts.items()}
+    result = DatasetDict({**splits, **{split if name != DROPPED else DROPPED: part
+                                                for name, part in parts.items()}})  # fmt: skip
+    figures = {"command": "purify", "split": split, "policy": policy, "min_confidence": min_confidence,
+               "encoder": encoder, "seed": seed, "summary": summary.to_dict(), **_versions()}  # fmt: skip
+    card = purified_card(result, split, summary, name=_name(source))
+    _finish(result, card, figures, output, overwrite, push_to_hub, page)
+    print(f"{summary}\nwritten to {output}")
+
+
+def apply(
+    decisions: Path, source: str, output: Path, *, columns: Columns, split: str, overwrite: bool,
+    push_to_hub: str | None,
+) -> None:  # fmt: skip
+    """`hf-noisy apply`: what a person decided in the report."""
+    check_output(output, overwrite)
+    decided = read_decisions(decisions)
+    splits = _load(source, columns, split)
+    applied = apply_decisions(splits[split], decided)
+    summary = summarise(applied)
+    parts = applied if isinstance(applied, DatasetDict) else {split: applied}
+    result = DatasetDict({**splits, **parts})
+    counts = {kind: sum(one.decision == kind for one in decided) for kind in ("relabel", "drop", "keep")}
+    figures = {"command": "apply", "split": split, "decisions": counts, "summary": summary.to_dict(), **_versions()}
+    _finish(result, purified_card(result, split, summary, name=_name(source)), figures, output, overwrite, push_to_hub)
+    print(f"{counts['relabel']} rows relabelled, {counts['drop']} dropped, {counts['keep']} kept; written to {output}")
+
+
+def train(
+    source: str, output: Path, method: str, model: str | None, words: list[str], *, columns: Columns,
+    overwrite: bool, push_to_hub: str | None,
+) -> None:  # fmt: skip
+    """`hf-noisy train`: the example script that fits the data; leaves the model, its card and what it reached."""
+    check_output(output, overwrite)
+    text_column, image_column, label_column = columns
+    kind = modality(_load(source, columns, "train")["train"])
+    named = {"dataset": source, "method": method, "model_name_or_path": model, "label_column": label_column,
+             "text_column": text_column, "image_column": image_column, "save_model": "true"}  # fmt: skip
+    options = [word for name, value in named.items() if value is not None for word in (f"--{name}", value)]
+    with new_folder(output, overwrite) as folder:
+        run_script(kind, [*options, *words, "--output_dir", str(folder)])
+        results = json.loads((folder / "results.json").read_text("utf-8"))
+        results["arguments"].pop("output_dir", None)
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        card = model_card(results, config, name=f"{_name(source)}-{method}")
+        card.save(folder / "README.md")
+        (folder / SUMMARY).write_text(json.dumps({"command": "train", **results}, indent=2), encoding="utf-8")
+    if push_to_hub is not None:
+        push_model_to_hub(output, push_to_hub, card)
+    print(f"written to {output}")
+
+
+def _load(source: str, columns: Columns, split: str) -> DatasetDict:
+    text_column, image_column, label_column = columns
+    return load_rows(
+        source, text_column=text_column, image_column=image_column, label_column=label_column, split=split
+    )
+
+
+def _purifier(name: str, rows: Dataset, clean_column: str | None, seed: int) -> Purifier:
+    classes = rows.features[LABEL].num_classes
+    if name == "knn":
+        return KNNPurifier(num_classes=classes)
+    if name == "confident_learning":
+        return ConfidentLearningPurifier(num_classes=classes, seed=seed)
+    if clean_column is None:
+        return DMLP(clean="trusted", num_classes=classes)
+    if clean_column not in rows.column_names:
+        raise ValueError(f"--clean-column must be one of {', '.join(rows.column_names)}, got '{clean_column}'")
+    return CheckedDMLP(clean_column, num_classes=classes)
+
+
+def _with_findings(rows: Dataset, found: Any) -> Dataset:
+    issues = found.issues
+    for name, values in (("label_quality", issues.quality.astype(np.float32)), ("label_suspected", issues.is_wrong)):
+        rows = rows.add_column(name, values)
+    return rows.add_column("label_suggested", issues.suggested, feature=rows.features[LABEL])
+
+
+def _finish(
+    splits: DatasetDict, card: DatasetCard, summary: dict[str, Any], output: Path, overwrite: bool,
+    push_to_hub: str | None, page: Any = None,
+) -> None:  # fmt: skip
+    with new_folder(output, overwrite) as folder:
+        write_output(folder, splits, card, summary)
+        if page is not None:
+            write_report(page, folder / "report.html")
+    # The folder is whole by now: a broken connection costs a rerun of the push and nothing else.
+    if push_to_hub is not None:
+        push_dataset_to_hub(splits, push_to_hub, card)
+
+
+def _true_rate(rows: Dataset) -> dict[str, float]:
+    if CLEAN_LABEL not in rows.column_names:
+        return {}
+    return {"true_noise_rate": float(np.mean(np.asarray(rows[CLEAN_LABEL]) != np.asarray(rows[LABEL])))}
+
+
+def _name(source: str) -> str:
+    # The last part only: the folders of a machine are nobody's business.
+    return source if not Path(source).exists() else Path(source).name.split(".")[0]
+
+
+def _how(encoder: str) -> str:
+    return (
+        f"Features: {encoder}. A logistic regression on them was cross-validated for the predictions, and a linear "
+        "layer was trained for the data map. Neither read a true label."
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1%}"
+
+
+def _versions() -> dict[str, dict[str, str]]:
+    return {"versions": {name: version(name) for name in _PACKAGES}}

@@ -1,0 +1,96 @@
+"""The folder that a command leaves: it appears whole or not at all, and never over something else."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from huggingface_hub import DatasetCard
+
+SUMMARY = "summary.json"
+_CARD, _DATA = "README.md", "data"
+
+
+def check_output(path: str | Path, overwrite: bool) -> Path:
+    """The path, refused if something is there that may not be replaced.
+
+    Args:
+        path: Folder to come.
+        overwrite: Whether an earlier output may go. What is not one, is never removed.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileExistsError: If it exists, unless it is an earlier output and `overwrite` is set.
+
+    Example:
+        >>> check_output("no-such-folder", overwrite=False).name
+        'no-such-folder'
+    """
+    target = Path(path)
+    if not target.exists():
+        return target
+    if not overwrite:
+        raise FileExistsError(f"--output '{path}' exists already; name another folder or pass --overwrite")
+    if not (target / SUMMARY).is_file():
+        raise FileExistsError(f"--output '{path}' holds no {SUMMARY}, so it is not an earlier output; name another")
+    return target
+
+
+@contextmanager
+def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `path` at the end.
+
+    Args:
+        path: Where the folder goes.
+        overwrite: Whether an earlier output may be replaced; it stays until the new one is whole.
+
+    Yields:
+        A folder of another name beside it, removed if anything fails.
+
+    Raises:
+        FileExistsError: As [`check_output`].
+    """
+    target = check_output(path, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield staging
+        staging.chmod(0o777 & ~_umask())
+        if target.exists():
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}.old.", dir=target.parent) as old:
+                os.replace(target, Path(old) / target.name)
+                os.replace(staging, target)
+        else:
+            os.replace(staging, target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def write_output(folder: Path, splits: dict[str, Dataset], card: DatasetCard, summary: dict[str, Any]) -> None:
+    """Parquet files, the card and the figures, in the layout that `load_dataset(folder)` and the Hub read.
+
+    Args:
+        folder: An empty folder.
+        splits: Rows by the name of their split.
+        card: Written as `README.md`.
+        summary: Figures, written as `summary.json`.
+    """
+    (folder / _DATA).mkdir()
+    for name, rows in splits.items():
+        rows.to_parquet(folder / _DATA / f"{name}-00000-of-00001.parquet")
+    card.save(folder / _CARD)
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

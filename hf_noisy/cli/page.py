@@ -1,0 +1,105 @@
+"""The report of `audit` and `purify`: what was found, put into the form of the HTML page."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+
+from hf_noisy.columns import CLEAN_LABEL, IMAGE, TEXT
+from hf_noisy.purify.audit import Audit
+from hf_noisy.reports.data_map import data_map_figure
+from hf_noisy.reports.figures import reliability_diagram
+from hf_noisy.reports.html import Picture, Report, SuspiciousRow, thumbnail
+
+MAX_ROWS = 1000
+
+
+def make_report(
+    title: str, rows: Dataset, audit: Audit, *, lead: str, facts: Mapping[str, str], notes: list[str]
+) -> Report:
+    """The page of an audit.
+
+    Args:
+        title: Name of the data set.
+        rows: The rows that were audited, with `text` or `image` to show.
+        audit: What was found.
+        lead: A sentence below the title.
+        facts: Figures that the command adds, after those of the audit.
+        notes: How it was made.
+
+    Returns:
+        What `write_report` takes.
+    """
+    rate = audit.issues.noise_rate
+    found = {
+        "rows": f"{len(rows):,}",
+        "estimated noise rate": f"{rate.rate:.1%}",
+        "interval of the estimate": f"{rate.low:.1%} to {rate.high:.1%}",
+        "rows under suspicion": f"{int(audit.issues.is_wrong.sum()):,}",
+    }
+    if CLEAN_LABEL in rows.column_names:
+        wrong = np.asarray(rows[CLEAN_LABEL]) != audit.labels
+        found["true noise rate"] = f"{wrong.mean():.1%}"
+    return Report(
+        title=title,
+        lead=lead,
+        facts=found | dict(facts),
+        class_names=audit.class_names,
+        transition_matrix=audit.transition_matrix,
+        pictures=_pictures(rows, audit),
+        rows=_suspicious(rows, audit),
+        num_rows=len(rows),
+        notes=notes,
+    )
+
+
+def _suspicious(rows: Dataset, audit: Audit) -> list[SuspiciousRow]:
+    """The worst rows first; of those under suspicion all, up to a number that a browser shows at ease."""
+    worst = np.argsort(audit.issues.quality, kind="stable")[: min(MAX_ROWS, len(rows))]
+    shown = rows.select(worst).with_format(None)
+    texts = shown[TEXT] if TEXT in rows.column_names else [None] * len(worst)
+    images = map(thumbnail, shown[IMAGE]) if IMAGE in rows.column_names else [None] * len(worst)
+    return [
+        SuspiciousRow(
+            row=int(row),
+            given=int(audit.labels[row]),
+            suggested=int(audit.issues.suggested[row]),
+            scores={
+                "quality": float(audit.issues.quality[row]),
+                "given p": float(audit.probabilities[row, audit.labels[row]]),
+                "suggested p": float(audit.probabilities[row, audit.issues.suggested[row]]),
+                "learned": float(audit.dynamics.correctness[row]),
+            },
+            text=text,
+            image=image,
+        )
+        for row, text, image in zip(worst, texts, images, strict=True)
+    ]
+
+
+def _pictures(rows: Dataset, audit: Audit) -> list[Picture]:
+    known = CLEAN_LABEL in rows.column_names
+    labels = np.asarray(rows[CLEAN_LABEL]) if known else audit.labels
+    against = "true" if known else "given"
+
+    def data_map(path: Path) -> None:
+        data_map_figure(audit.dynamics.confidence, audit.dynamics.variability, audit.issues.is_wrong, path)
+
+    def reliability(path: Path) -> None:
+        reliability_diagram({"out-of-fold predictions": (audit.probabilities, labels)}, path)
+
+    return [
+        Picture("Data map", "Each row by what training thought of its given label: how sure on average, and how much "
+                "that changed. Rows at the lower left were never learned.", _drawn(data_map)),
+        Picture("Reliability", f"How often a prediction of that confidence agrees with the {against} label"
+                + ("." if known else ", which is wrong in some rows, so the line lies low."), _drawn(reliability)),
+    ]  # fmt: skip
+
+
+def _drawn(draw: Callable[[Path], object]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "figure.png"
+        draw(path)
+        return path.read_bytes()

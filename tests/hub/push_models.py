@@ -1,0 +1,181 @@
+"""Models and their cards, pushed and loaded again. Run by `child.py`."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import HfApi, ModelCard
+from server import LocalHub
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification, pipeline
+
+from hf_noisy.cards.model import model_card
+from hf_noisy.cards.text import BEGIN
+from hf_noisy.models.branches import BranchedModel
+from hf_noisy.purify.publish import push_model_to_hub
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
+
+
+def model(seed: int = 0) -> BertForSequenceClassification:
+    torch.manual_seed(seed)
+    names = {0: "a|b", 1: "<b>"}
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        id2label=names, label2id={name: key for key, name in names.items()},
+    )  # fmt: skip
+    return BertForSequenceClassification(config).eval()
+
+
+def tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    fast = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    fast.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=fast, **special)
+
+
+def results(path: str = "/home/anna/encoder", **more) -> dict:
+    return {
+        "dataset": "/home/anna/rows.csv", "num_train": 90, "num_classes": 2, "method": "nct",
+        "method_args": {"temperature": 4}, "citation": "Somebody (2020). A | B. <Journal>.",
+        "test_accuracy_last": 0.75, "test_ece_last": 0.05, "test_labels": "true", "noise_type": "symmetric",
+        "noise_rate_asked": 0.4, "noise_rate": 0.4125, "epochs": 2.0, "learning_rate": 1e-4, "seed": 0,
+        "versions": {"torch": "2.8"}, "arguments": {"model_name_or_path": path}, **more,
+    }  # fmt: skip
+
+
+def card(**more) -> ModelCard:
+    return model_card(results(**more), model().config.to_dict(), name="my model")
+
+
+def logits(any_model, text="good film") -> torch.Tensor:
+    with torch.no_grad():
+        return any_model.eval()(**tokenizer()(text, return_tensors="pt")).logits
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def a_model_is_loaded_as_it_was(hub: LocalHub, tmp: Path) -> None:
+    url = push_model_to_hub(model(), "whole", card(), tokenizer(), private=True)
+    assert str(url).startswith(f"{hub.url}/tester/whole/commit/")
+    assert hub.repos["models", "tester/whole"].private
+    assert len(hub.repos["models", "tester/whole"].titles) == 2, "model and card come with one commit"
+    loaded = AutoModelForSequenceClassification.from_pretrained("tester/whole")
+    assert torch.allclose(logits(loaded), logits(model()))
+    said = pipeline("text-classification", model="tester/whole")("good film")[0]
+    assert said["label"] == model().config.id2label[int(logits(model()).argmax())]
+
+
+def the_code_in_the_card_runs(hub: LocalHub, tmp: Path) -> None:
+    push_model_to_hub(model(), "code", card(), tokenizer())
+    known: dict = {}
+    exec(hub.files("models", "tester/code")["README.md"].decode().split("```python\n")[1].split("```")[0], known)
+    assert known["classify"]("bad")[0]["score"] >= 0.5
+
+
+def the_card_tells_what_was_done(hub: LocalHub, tmp: Path) -> None:
+    push_model_to_hub(model(), "told", card())
+    pushed = ModelCard(hub.files("models", "tester/told")["README.md"].decode())
+    (figure,) = pushed.data.eval_results
+    assert (figure.metric_value, figure.metric_name) == (0.75, "Accuracy against true labels")
+    assert (pushed.data.model_name, figure.dataset_name) == ("my model", "rows.csv")
+    assert pushed.data.base_model is None
+    for line in (
+        "| wrong training labels | 41.25 % |",
+        "Method `nct` with `temperature` = 4.",
+        "Somebody (2020). A &#124; B. &#60;Journal&#62;.",
+        "| `test_ece_last` | 0.0500 |",
+        "| `start` | encoder |",
+        "Made with torch 2.8.",
+    ):
+        assert line in pushed.text, line
+
+
+def no_folder_of_this_machine_is_told(hub: LocalHub, tmp: Path) -> None:
+    model().save_pretrained(tmp / "start")
+    started = AutoModelForSequenceClassification.from_pretrained(tmp / "start")
+    push_model_to_hub(started, "quiet", card(path=str(tmp / "start")), tokenizer())
+    for name, content in hub.files("models", "tester/quiet").items():
+        for path in (str(tmp), "/home/anna", os.path.expanduser("~"), "/tmp/"):
+            assert path.encode() not in content, name
+
+
+def of_a_folder_only_the_model_is_taken(hub: LocalHub, tmp: Path) -> None:
+    model().save_pretrained(tmp)
+    tokenizer().save_pretrained(tmp)
+    (tmp / "checkpoint-1").mkdir()
+    for name in ("results.json", "training_args.bin", "trainer_state.json", "README.md", "checkpoint-1/config.json"):
+        (tmp / name).write_text("secret")
+    push_model_to_hub(tmp, "folder", card())
+    files = hub.files("models", "tester/folder")
+    assert set(files) == {
+        ".gitattributes", "README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
+    }  # fmt: skip
+    assert b"secret" not in b"".join(files.values())
+    assert torch.allclose(logits(AutoModelForSequenceClassification.from_pretrained("tester/folder")), logits(model()))
+
+
+def branches_are_published(hub: LocalHub, tmp: Path) -> None:
+    branched = BranchedModel.from_model(model(), num_branches=2).eval()
+    push_model_to_hub(branched, "branched", model_card(results(), branched.config.to_dict(), name="two"), tokenizer())
+    text = hub.files("models", "tester/branched")["README.md"].decode()
+    assert "import hf_noisy.models.branches" in text
+    loaded = AutoModelForSequenceClassification.from_pretrained("tester/branched")
+    assert torch.allclose(logits(loaded), logits(branched))
+
+
+def a_broken_upload_can_be_run_again(hub: LocalHub, tmp: Path) -> None:
+    model(seed=1).save_pretrained(tmp)
+    before = digests(tmp)
+    hub.break_upload(after=100, times=20)
+    with pytest.raises(ConnectionError, match="run it again"):
+        push_model_to_hub(tmp, "cut", card())
+    assert list(hub.files("models", "tester/cut")) == [".gitattributes"]
+    assert digests(tmp) == before
+    hub.faults.clear()
+    push_model_to_hub(tmp, "cut", card())
+    loaded = AutoModelForSequenceClassification.from_pretrained("tester/cut")
+    assert torch.allclose(logits(loaded), logits(model(seed=1)))
+
+
+def a_broken_commit_can_be_run_again(hub: LocalHub, tmp: Path) -> None:
+    push_model_to_hub(model(), "twice", card())
+    hub.break_commit()
+    with pytest.raises(ConnectionError, match="run it again"):
+        push_model_to_hub(model(seed=2), "twice", card(test_accuracy_last=0.5))
+    assert torch.allclose(logits(AutoModelForSequenceClassification.from_pretrained("tester/twice")), logits(model()))
+    push_model_to_hub(model(seed=2), "twice", card(test_accuracy_last=0.5))
+    loaded = AutoModelForSequenceClassification.from_pretrained("tester/twice")
+    assert torch.allclose(logits(loaded), logits(model(seed=2)))
+
+
+def a_card_that_is_there_is_merged_into(hub: LocalHub, tmp: Path) -> None:
+    HfApi().create_repo("tester/merged")
+    theirs = model_card(results(dataset="other", method="gce"), name="their model")
+    hub.edit("models", "tester/merged", "README.md", f"---\n{theirs.data.to_yaml()}\nlicense: mit\n---\nMine.\n")
+    for accuracy in (0.6, 0.7):
+        push_model_to_hub(model(), "merged", card(test_accuracy_last=accuracy))
+    pushed = hub.files("models", "tester/merged")["README.md"].decode()
+    assert "Mine.\n" in pushed
+    assert pushed.count(BEGIN) == 1
+    index = ModelCard(pushed, ignore_metadata_errors=True).data
+    assert index.license == "mit"
+    assert "gce" in index.tags
+    assert "nct" in index.tags
+    said = json.dumps(hub.files("models", "tester/merged")["README.md"].decode())
+    assert said.count("value: 0.75") == said.count("value: 0.7\\n") == 1
+    assert "value: 0.6" not in said
+
+
+def a_folder_without_a_model_is_refused(hub: LocalHub, tmp: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no model; save one there with save_pretrained"):
+        push_model_to_hub(tmp, "empty", card())
+    assert ("models", "tester/empty") not in hub.repos

@@ -1,0 +1,148 @@
+"""The commands in this process, on rows that bring their vectors along."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import load_dataset
+from typer.testing import CliRunner
+
+from hf_noisy.cli import commands
+from hf_noisy.cli.app import app
+from hf_noisy.cli.train import script_for
+from hf_noisy.purify import restore_labels
+
+
+def run(*words: object):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def done(*words: object) -> str:
+    result = run(*words)
+    assert result.exit_code == 0, (result.output, result.stderr, result.exception)
+    return result.stdout
+
+
+def load(folder, tmp_path):
+    files = {"train": str(folder / "data" / "train-*")} if folder.is_dir() else str(folder)
+    return load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+
+
+def page_rows(folder) -> list[dict]:
+    page = (folder / "report.html").read_text("utf-8")
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])["rows"]
+
+
+def test_audit_tells_how_noisy_and_which_rows(parquet, tmp_path):
+    out = tmp_path / "out"
+    said = done("audit", parquet, "--output", out)
+    assert "labels are wrong" in said
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "data", "report.html", "summary.json"]
+    summary = json.loads((out / "summary.json").read_text())
+    rate = summary["noise_rate"]
+    assert rate["low"] <= summary["true_noise_rate"] <= rate["high"]
+    rows = load(out, tmp_path)
+    wrong = np.array(rows["label"]) != np.array(rows["clean_label"])
+    assert (np.array(rows["label_suspected"]) == wrong).mean() > 0.9
+    assert rows.features["label_suggested"].names == ["cat", "dog", "bird"]
+    worst = page_rows(out)[: int(wrong.sum() / 2)]
+    assert np.mean([wrong[row["row"]] for row in worst]) > 0.9
+    assert worst[0]["text"].startswith("<b>row</b>")
+
+
+@pytest.mark.parametrize("purifier", ["confident_learning", "knn", "dmlp"])
+def test_purify_corrects_and_can_be_undone(parquet, tmp_path, purifier):
+    out = tmp_path / "out"
+    done("purify", parquet, "--purifier", purifier, "--output", out)
+    summary = json.loads((out / "summary.json").read_text())["summary"]
+    assert summary["true_noise_after"] < 0.7 * summary["true_noise_before"]
+    assert "[" not in summary["purifier"]
+    rows, before = load(out, tmp_path), load(Path(parquet), tmp_path)
+    assert restore_labels(rows)["label"][:] == before["label"][:]
+    assert "features" in rows.column_names  # they were there before
+    assert (out / "report.html").is_file()
+
+
+def test_dmlp_takes_checked_rows(parquet, tmp_path):
+    rows = load(Path(parquet), tmp_path)
+    checked = np.array(rows["label"]) == np.array(rows["clean_label"])
+    checked &= np.arange(len(rows)) < 60
+    rows.add_column("all", np.ones(len(rows), dtype=bool)).add_column("checked", checked).to_parquet(
+        tmp_path / "checked.parquet"
+    )
+    done("purify", tmp_path / "checked.parquet", "--purifier", "dmlp", "--clean-column", "checked",
+         "--output", tmp_path / "out")  # fmt: skip
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())["summary"]
+    assert summary["purifier"] == "dmlp"
+    purified = load(tmp_path / "out", tmp_path)
+    kept = np.array(purified["label"])[checked] == np.array(purified["label_given"])[checked]
+    assert kept.all()
+    result = run("purify", tmp_path / "checked.parquet", "--purifier", "dmlp", "--clean-column", "all",
+                 "--output", tmp_path / "other")  # fmt: skip
+    assert (result.exit_code, "must be true in some rows and false in others" in result.stderr) == (2, True)
+    result = run("purify", parquet, "--purifier", "dmlp", "--clean-column", "none", "--output", tmp_path / "other")
+    assert result.exit_code == 2
+    assert "--clean-column must be one of" in result.stderr
+
+
+def test_dropped_rows_are_a_split_of_the_output(parquet, tmp_path):
+    done("purify", parquet, "--policy", "drop", "--output", tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out" / "data").iterdir())
+    assert names == ["dropped-00000-of-00001.parquet", "train-00000-of-00001.parquet"]
+
+
+def test_inject_then_apply(tmp_path, parquet):
+    load(Path(parquet), tmp_path).remove_columns("clean_label").to_parquet(tmp_path / "clean.parquet")
+    out = tmp_path / "noisy"
+    assert "25.0% of 240 labels" in done("inject", tmp_path / "clean.parquet", "--noise-rate", 0.25, "--output", out)
+    record = json.loads((out / "summary.json").read_text())["noise"]
+    assert record["kind"] == "symmetric"
+    noisy = load(out, tmp_path)
+    given, true = np.array(noisy["label"]), np.array(noisy["clean_label"])
+    assert (given != true).sum() == 60
+    row = int(np.flatnonzero(given != true)[0])
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text(f"row,label_given,label,decision\n{row},{given[row]},{true[row]},relabel\n")
+    said = done("apply", decisions, out, "--output", tmp_path / "applied")
+    assert said.startswith("1 rows relabelled, 0 dropped, 0 kept")
+    applied = load(tmp_path / "applied", tmp_path)
+    assert applied["label"][row] == true[row]
+    assert applied["label_given"][:] == noisy["label"][:]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--label-column", "none"], "label_column must be one of"),
+        (["--text-column", "none"], "text_column must be one of"),
+        (["--split", "none"], "--split must be one of train, got 'none'"),
+        (["--purifier", "none"], "--purifier must be one of confident_learning, knn, dmlp, got 'none'"),
+        (["--policy", "none"], "policy must be one of"),
+        (["--min-confidence", "2"], r"min_confidence must be in \[0, 1\], got 2"),
+    ],
+)
+def test_bad_options_are_one_sentence_and_write_nothing(parquet, tmp_path, words, sentence):
+    result = run("purify", parquet, "--output", tmp_path / "out", *words)
+    assert result.exit_code == 2
+    assert re.match(f"hf-noisy: .*{sentence}", result.stderr.splitlines()[-1])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_file_and_an_existing_folder_are_refused_before_work(parquet, tmp_path, monkeypatch):
+    result = run("audit", tmp_path / "none.csv", "--output", tmp_path / "out")
+    assert (result.exit_code, "looks like a file but there is none" in result.stderr) == (2, True)
+    monkeypatch.setattr(commands, "load_rows", None)  # nothing is read
+    result = run("audit", parquet, "--output", tmp_path)
+    assert (result.exit_code, "exists already" in result.stderr) == (2, True)
+
+
+def test_a_fault_of_ours_is_no_sentence(parquet, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "run_audit", lambda *_, **__: 1 / 0)
+    assert isinstance(run("audit", parquet, "--output", tmp_path / "out").exception, ZeroDivisionError)
+
+
+def test_the_scripts_of_train_are_there():
+    assert script_for("text").is_file()
+    assert script_for("image").is_file()

@@ -1,0 +1,61 @@
+import pytest
+from datasets import Dataset, load_dataset
+from huggingface_hub import DatasetCard
+
+from hf_noisy.cli.folders import SUMMARY, check_output, new_folder, write_output
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_folder_appears_whole(tmp_path):
+    with new_folder(tmp_path / "deep" / "out") as folder:
+        (folder / "file").write_text("new")
+        assert not (tmp_path / "deep" / "out").exists()
+    assert names(tmp_path / "deep") == ["out"]
+    assert names(tmp_path / "deep" / "out") == ["file"]
+    assert (tmp_path / "deep" / "out").stat().st_mode & 0o700 == 0o700
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    def interrupted():
+        with new_folder(tmp_path / "out") as folder:
+            (folder / "file").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert names(tmp_path) == []
+
+
+def test_an_earlier_output_is_replaced_only_when_asked_and_only_when_the_new_one_is_whole(tmp_path):
+    out = tmp_path / "out"
+    with new_folder(out) as folder:
+        (folder / SUMMARY).write_text("1")
+    with pytest.raises(FileExistsError, match=r"--output '.*out' exists already; name another folder or pass --ov"):
+        check_output(out, overwrite=False)
+    with pytest.raises(RuntimeError, match="broken"), new_folder(out, overwrite=True):
+        raise RuntimeError("broken")
+    assert (out / SUMMARY).read_text() == "1"
+    with new_folder(out, overwrite=True) as folder:
+        (folder / SUMMARY).write_text("2")
+    assert (out / SUMMARY).read_text() == "2"
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_is_no_output_is_never_replaced(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match=r"holds no summary\.json, so it is not an earlier output"):
+        check_output(tmp_path / "thesis", overwrite=True)
+    assert names(tmp_path / "thesis") == ["chapter.txt"]
+
+
+def test_the_layout_is_that_of_the_hub(tmp_path):
+    splits = {name: Dataset.from_dict({"text": [name] * 3, "label": [0, 1, 0]}) for name in ("train", "dropped")}
+    with new_folder(tmp_path / "out") as folder:
+        write_output(folder, splits, DatasetCard("# Animals"), {"rows": 3})
+    loaded = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {name: rows["text"][0] for name, rows in loaded.items()} == {"train": "train", "dropped": "dropped"}
+    assert (tmp_path / "out" / "README.md").read_text().endswith("# Animals")
