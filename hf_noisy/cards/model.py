@@ -86,10 +86,10 @@ def _eval_results(results: Mapping[str, Any], task: str, dataset: str) -> list[E
 def _noise(results: Mapping[str, Any], dataset: str) -> list[list[str]]:
     rate = results.get("noise_rate")
     rows: list[list[Any]] = [
-        ["dataset", dataset],
+        ["dataset", dataset if results.get("dataset") else None],
         ["training rows", results.get("num_train")],
         ["classes", results.get("num_classes")],
-        ["noise injected", results.get("noise_type") or "none by this training"],
+        ["noise injected", (results["noise_type"] or "none by this training") if "noise_type" in results else None],
         ["rate asked for", _percent(results.get("noise_rate_asked"))],
         ["wrong training labels", "not known: no true labels" if rate is None else _percent(rate)],
     ]

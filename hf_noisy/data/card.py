@@ -94,8 +94,7 @@ def dataset_card(splits: DatasetDict, title: str, **metadata: Any) -> DatasetCar
         data,
         template_str=_TEMPLATE,
         title=title,
-        # The last line may be the record of the noise, which the table tells.
-        description="\n\n".join(line for line in first.info.description.splitlines() if not line.startswith("{")),
+        description="\n\n".join([*_description(first), *_injected(splits)]),
         columns=[_column(name, kind) for name, kind in first.features.items()],
         classes=", ".join(feature.names) if isinstance(feature, ClassLabel) else "numbers",
         splits=[_split(name, split) for name, split in splits.items()],
@@ -104,6 +103,23 @@ def dataset_card(splits: DatasetDict, title: str, **metadata: Any) -> DatasetCar
         citation=first.info.citation,
     )
     return card
+
+
+def _description(split: Dataset) -> list[str]:
+    """Lines for people; the others are records such as that of the noise, which the table tells."""
+    return [line for line in split.info.description.splitlines() if not line.startswith("{")]
+
+
+def _injected(splits: DatasetDict) -> list[str]:
+    """What noise was put in after the description was written, which may say that the labels are true."""
+    records = {name: noise_record(split) for name, split in splits.items()}
+    # Only noise that somebody asked for has a rate asked, be it None.
+    parts = [
+        f"`{name}` ({', '.join(f'{key} {record[key]}' for key in ('kind', 'rate_asked', 'seed') if key in record)})"
+        for name, record in records.items()
+        if record and "rate_asked" in record
+    ]
+    return [f"Noise was put into these labels afterwards: {', '.join(parts)}."] if parts else []
 
 
 def _column(name: str, kind: Any) -> dict[str, str]:

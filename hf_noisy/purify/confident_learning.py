@@ -13,6 +13,7 @@ from hf_noisy.purify.base import feature_matrix, given_classes
 
 _ROUNDS = 30
 _TINY = 1e-12
+_INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 
 
 class ConfidentLearningPurifier:
@@ -124,6 +125,8 @@ def out_of_fold_probabilities(
 ) -> Float64[np.ndarray, "rows classes"]:
     """Predictions of a logistic regression for rows that it was not fitted on.
 
+    Of a few penalties the one is taken under which the given labels are most likely; no true label is needed for that.
+
     Args:
         features: `[rows, width]`, scaled here.
         labels: `[rows]`, given labels from 0, every class among them.
@@ -147,11 +150,13 @@ def out_of_fold_probabilities(
             f"every class must have at least 2 rows for cross-validation, but {int((counts < 2).sum())} classes have "
             "one; drop these rows, or pass probabilities= a column of predictions"
         )
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     split = StratifiedKFold(min(folds, int(counts.max())), shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class of fewer rows than folds is missing from some folds, which is no harm: it is never all held out.
         warnings.filterwarnings("ignore", message="The least populated class")
         warnings.filterwarnings("ignore", message="Number of classes in training fold")
-        predicted = cross_val_predict(model, features, labels, cv=split, method="predict_proba")
-    return np.asarray(predicted, dtype=np.float64)
+        models = (make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)) for c in _INVERSE_PENALTIES)
+        candidates = [cross_val_predict(model, features, labels, cv=split, method="predict_proba") for model in models]
+    rows = np.arange(len(labels))
+    best = max(candidates, key=lambda predicted: float(np.log(predicted[rows, labels] + _TINY).mean()))
+    return np.asarray(best, dtype=np.float64)

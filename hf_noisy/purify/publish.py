@@ -74,8 +74,7 @@ def push_dataset_to_hub(
         repo_id = _open(api, repo_id, "dataset", private, revision)
         merged(_card_there(api, repo_id, "dataset", revision), card)  # refuses before anything is uploaded
         for configuration, names in groups.items():
-            # Stored rows: a lazy transform would be run, and its result published.
-            part = DatasetDict({name: splits[name].with_format(None) for name in names})
+            part = DatasetDict({name: splits[name] for name in names})
             part.push_to_hub(repo_id, configuration, token=token, revision=revision,
                              commit_message=f"Upload rows of '{configuration}'")  # fmt: skip
         return _commit(api, repo_id, "dataset", card, [], "Describe the noise of the labels", revision)

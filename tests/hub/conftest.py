@@ -8,22 +8,25 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-collect_ignore = ["child.py", "push_datasets.py", "push_models.py", "server.py"]  # of the other process
-# These run with every `make test`; the others with the slow ones. The clients are imported once for all of a file.
+collect_ignore = ["child.py", "listing.py", "push_datasets.py", "push_models.py", "server.py"]  # of the other process
+# These run with every `make test`; the others, and all of the models, with the slow ones.
 QUICK = {
-    "push_datasets": {
-        "a_broken_upload_can_be_run_again", "a_card_that_is_there_is_merged_into", "errors_are_one_sentence",
-        "rows_without_their_card_get_it_later", "what_is_loaded_is_what_was_pushed",
-    },
-    "push_models": {"a_broken_upload_can_be_run_again", "a_model_is_loaded_as_it_was", "the_card_tells_what_was_done"},
-}  # fmt: skip
+    ("push_datasets", name)
+    for name in (
+        "a_broken_upload_can_be_run_again",
+        "a_card_that_is_there_is_merged_into",
+        "errors_are_one_sentence",
+        "rows_without_their_card_get_it_later",
+        "what_is_loaded_is_what_was_pushed",
+    )
+}
 
 
 def pytest_generate_tests(metafunc):
     if "scenario" in metafunc.fixturenames:
         group = metafunc.function.__name__.removeprefix("test_")
         names = re.findall(r"^def (\w+)\(hub\b", (HERE / f"{group}.py").read_text(), flags=re.MULTILINE)
-        marks = {name: () if name in QUICK[group] else pytest.mark.slow for name in names}
+        marks = {name: () if (group, name) in QUICK else pytest.mark.slow for name in names}
         metafunc.parametrize("scenario", [pytest.param((group, name), id=name, marks=marks[name]) for name in names])
 
 

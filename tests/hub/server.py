@@ -11,21 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import yaml
+from listing import File, entries, metadata_errors, upload_mode
 
 WRITER, READER = "hf_writer", "hf_reader"  # tokens of the user `tester`; the second may only read
 USER = "tester"
-_LFS = (".arrow", ".bin", ".h5", ".model", ".parquet", ".pt", ".safetensors", ".zip")
 _PAGE = 3  # entries a page of a tree: few, so that pages are followed
-
-
-@dataclass(frozen=True)
-class File:
-    """What a commit says of a path; `lfs` is the sha256 of a large file."""
-
-    blob: str
-    size: int
-    lfs: str | None = None
 
 
 @dataclass
@@ -380,46 +370,3 @@ class _Handler(BaseHTTPRequestHandler):
     def drop(self) -> None:
         self.close_connection = True
         self.connection.shutdown(2)
-
-
-def upload_mode(wanted: dict[str, Any], tree: dict[str, File]) -> dict[str, Any]:
-    there = tree.get(wanted["path"])
-    mode = "lfs" if wanted["path"].endswith(_LFS) or wanted["size"] > 10 << 20 else "regular"
-    oid = None if there is None else there.lfs or there.blob
-    return {"path": wanted["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid}
-
-
-def entries(tree: dict[str, File]) -> list[dict[str, Any]]:
-    """Files and their folders, as a listing names them."""
-    folders = {path[:end] for path in tree for end in range(len(path)) if path[end] == "/"}
-    found: list[dict[str, Any]] = [
-        {"type": "directory", "path": folder, "oid": hashlib.sha1(folder.encode()).hexdigest(), "size": 0}
-        for folder in folders
-    ]
-    for path, file in tree.items():
-        lfs = {} if file.lfs is None else {"lfs": {"oid": file.lfs, "size": file.size, "pointerSize": 130}}
-        found.append({"type": "file", "path": path, "oid": file.blob, "size": file.size, **lfs})
-    return sorted(found, key=lambda entry: entry["path"])
-
-
-def metadata_errors(content: str) -> list[str]:
-    """What the Hub would refuse in the metadata of a card, as far as our cards have it."""
-    if not content.startswith("---\n"):
-        return []
-    try:
-        metadata = yaml.safe_load(content[4:].split("\n---", 1)[0])
-    except yaml.YAMLError as error:
-        return [f"YAML: {error}"]
-    if not isinstance(metadata, dict):
-        return ["metadata must be an object"]
-    errors = []
-    for key in ("tags", "task_categories", "datasets", "metrics"):
-        value = metadata.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            errors.append(f'"{key}" must be an array of strings')
-    for model in metadata.get("model-index", []):
-        for result in model["results"]:
-            if not (result["task"]["type"] and result["dataset"]["name"] and result["dataset"]["type"]):
-                errors.append('"model-index" lacks a task or a dataset')
-            errors += [f"metric {m} lacks a value" for m in result["metrics"] if "type" not in m or "value" not in m]
-    return errors

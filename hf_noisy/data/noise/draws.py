@@ -1,6 +1,5 @@
 """Which rows a noise changes: the draws that all noises share."""
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ _ROWS = 8192  # the arrays in between stay in the cache of the processor
 
 def check_rate(rate: Any) -> None:
     """Refuse a rate that is not a share of rows."""
-    if not isinstance(rate, Real):
+    if not isinstance(rate, int | float | np.integer | np.floating):
         raise ValueError(f"rate must be a number in [0, 1), got {rate!r}")
     if not 0 <= rate < 1:
         raise ValueError(f"rate must be in [0, 1), got {rate}")

@@ -64,7 +64,7 @@ class FeatureNoise(Noise):
 
 def check_features(features: Any, num_rows: int) -> Float[np.ndarray, "rows features"]:
     """The features as float64, refused unless they are finite real numbers, one vector a row."""
-    shape = features.shape if isinstance(features, np.ndarray) else ()
+    shape: tuple[int, ...] = features.shape if isinstance(features, np.ndarray) else ()
     if len(shape) != 2 or shape[0] != num_rows or (num_rows and not shape[1]):
         got = f"shape {shape}" if isinstance(features, np.ndarray) else type(features).__name__
         raise ValueError(f"features must be an array of shape ({num_rows}, features), one row a label, got {got}")

@@ -23,7 +23,8 @@ def test_the_card_tells_source_licence_columns_and_measured_noise(splits):
     metadata = card.data.to_dict()
     assert (metadata["pretty_name"], metadata["license"], metadata["language"]) == ("Letters", "other", "en")
     assert metadata["tags"] == ["label-noise"]
-    assert "# Letters\n\nLetters of a test.\n\nThey are true.\n\n## Columns" in card.text
+    assert "# Letters\n\nLetters of a test.\n\nThey are true.\n\nNoise was put into these labels after" in card.text
+    assert "afterwards: `train` (kind symmetric, rate_asked 0.25, seed 0).\n\n## Columns" in card.text
     assert "noise_record" not in card.text
     assert "| `label` | ClassLabel of 2 | the given label, right or wrong |\n" in card.text
     assert "| `clean_label` | ClassLabel of 2 | the true label |\n" in card.text
@@ -47,6 +48,7 @@ def test_unknown_true_labels_are_not_counted():
     splits = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features=features)})
     text = dataset_card(splits, "Letters").text
     assert "| train | 3 | 50.00 % | not recorded |" in text
+    assert "afterwards" not in text
     assert "No page of its own.\n\nLicence: not stated.\n" in text
     assert "Citation" not in text
 

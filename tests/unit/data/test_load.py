@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_noisy.data import inject_noise, list_noisy_datasets, load_noisy_dataset, majority_vote, noise, noise_record
+from hf_noisy.data import (
+    inject_noise,
+    list_noisy_datasets,
+    load,
+    load_noisy_dataset,
+    majority_vote,
+    noise,
+    noise_record,
+)
 from hf_noisy.data.load import dataset_builder, make_noise
 
 NAMES = ["ant", "bee", "cat"]
@@ -335,7 +343,7 @@ def test_a_cache_of_ones_own(trec, tmp_path):
 
 def test_inject_noise_refuses_a_dataset_with_known_noise(tmp_path):
     rows = datasets.Dataset.from_dict({"label": [0, 1], "clean_label": [1, 1]})
-    with pytest.raises(ValueError, match="has noisy labels already.* remove 'label' and rename"):
+    with pytest.raises(ValueError, match=r"has noisy labels already.* remove 'label' and rename"):
         inject_noise(rows, noise.symmetric(0.5))
 
 
@@ -350,7 +358,7 @@ def test_a_name_that_nobody_knows_is_told_with_those_that_are(monkeypatch):
 
 def test_one_column_cannot_be_two(csv):
     with pytest.raises(ValueError, match="text_column, image_column and label_column must be different columns, got"):
-        load_noisy_dataset(str(csv), text_column="body", label_column="body")
+        load_noisy_dataset(csv, text_column="animal", label_column="animal")
 
 
 def test_an_empty_configuration_is_none(trec):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from hf_noisy.detection import loss_mixture
-from hf_noisy.detection.loss_mixture import small_loss
+from hf_noisy.detection.loss_mixture import _check, small_loss
 
 COMPONENTS = ["gaussian", "beta"]
 

@@ -154,7 +154,7 @@ def test_bad_weights_are_refused():
         weighted_vote(TIED, np.ones(2), num_classes=3)
     with pytest.raises(ValueError, match=r"one finite number for each of the 3 rules, got .* nan"):
         weighted_vote(TIED, np.array([1.0, np.nan, 1.0]), num_classes=3)
-    with pytest.raises(ValueError, match="for each of the 3 rules, got list; convert them by np.asarray"):
+    with pytest.raises(ValueError, match=r"for each of the 3 rules, got list; convert them by np\.asarray"):
         _check_weights([1, 1, 1], 3)
 
 
