@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
+from hf_noisy.cards.model import model_card
+from hf_noisy.cards.text import merged, placed
 from hf_noisy.columns import INDEX, LABEL_WEIGHT, LABELS, SECOND_VIEW
 from hf_noisy.data.checks import check_labels, check_values, check_weights
 from hf_noisy.data.indexed import IndexedDataset
@@ -249,6 +251,19 @@ class NoisyTrainer(Trainer):
                 logs[name] = self.accelerator.gather(total / rows).mean().item()
             self._method_metrics.clear()
         super().log(logs, start_time)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Trainer's card, with a section on the method and what was noisy."""
+        super().create_model_card(*args, **kwargs)
+        if not self.is_world_process_zero():
+            return
+        method = self.method.loss if isinstance(self.method, LossMethod) else self.method
+        results = {"method": type(method).__name__, "citation": self.method.citation, "epochs": self.state.epoch,
+                   "learning_rate": self.args.learning_rate, "seed": self.args.seed}  # fmt: skip
+        path = Path(self.args.output_dir) / "README.md"
+        name = self.hub_model_id or path.parent.name
+        card = placed(model_card(results, self.model.config.to_dict(), name=name), name)
+        path.write_text(merged(path.read_text("utf-8"), card), "utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

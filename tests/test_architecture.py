@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "purify": BASE | {"cards", "data", "detection", "dygen", "dynamics", "losses", "metrics", "models"},
     "cards": BASE,
     "cli": BASE | {"cards", "data", "purify", "reports"},
-    "trainer": BASE | {"data", "losses", "methods", "models"},
+    "trainer": BASE | {"cards", "data", "losses", "methods", "models"},
 }
 # Slow to import, and not needed by every user: imported where used, inside the function that uses them.
 HEAVY = {

@@ -20,6 +20,18 @@ OVERRIDDEN = {
     "_set_signature_columns_if_needed": [],
     "call_model_init": ["trial"],
     "compute_loss": ["model", "inputs", "return_outputs", "num_items_in_batch"],
+    # `NoisyTrainer` passes on whatever it is given.
+    "create_model_card": [
+        "language",
+        "license",
+        "tags",
+        "model_name",
+        "finetuned_from",
+        "tasks",
+        "dataset_tags",
+        "dataset",
+        "dataset_args",
+    ],
     "evaluation_loop": [
         "dataloader",
         "description",

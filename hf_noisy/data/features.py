@@ -26,18 +26,26 @@ def row_features(*splits: datasets.Dataset) -> list[Num[np.ndarray, "rows featur
         One array `[rows, features]` a split; of texts and images at most 64 features wide.
 
     Raises:
-        ValueError: If a split has none of these columns.
+        ValueError: If a split has none of these columns, or lacks texts.
     """
     if all(FEATURES in split.column_names for split in splits):
         return [np.asarray(split.with_format("numpy", columns=[FEATURES])[:][FEATURES]) for split in splits]
     for column, features in ((TEXT, text_features), (IMAGE, image_features)):
         if all(column in split.column_names for split in splits):
-            # Columns, not lists: images are decoded one after another, and only their features stay.
-            return features(*(split.with_format(None)[column] for split in splits))
+            # Images stay in their column: they are decoded one after another, and only their features are kept.
+            columns = [split.with_format(None)[column] for split in splits]
+            return features(*(map(_texts, columns) if column == TEXT else columns))
     raise ValueError(
         f"instance-dependent noise needs features; the dataset has no column '{TEXT}' or '{IMAGE}' to make them from, "
         f"nor '{FEATURES}', so call inject_noise and pass features= an array of shape (rows, features)"
     )
+
+
+def _texts(column: Sequence[Any]) -> list[str]:
+    texts = list(column)
+    if missing := texts.count(None):
+        raise ValueError(f"column '{TEXT}' lacks {missing} texts; drop those rows or pass features=")
+    return texts
 
 
 def text_features(texts: Sequence[str], *others: Sequence[str]) -> list[Float[np.ndarray, "rows features"]]:
@@ -51,7 +59,7 @@ def text_features(texts: Sequence[str], *others: Sequence[str]) -> list[Float[np
         One array `[rows, features]` a split, at most 64 features wide.
 
     Raises:
-        ValueError: If a text is missing, or the first split has fewer than two different words.
+        ValueError: If the first split has fewer than two different words.
 
     Example:
         >>> [array.shape for array in text_features(["a red cat", "a blue dog"], ["red dog"])]
@@ -60,13 +68,13 @@ def text_features(texts: Sequence[str], *others: Sequence[str]) -> list[Float[np
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    if missing := sum(text is None for part in (texts, *others) for text in part):
-        raise ValueError(f"column '{TEXT}' lacks {missing} texts; drop those rows or pass features=")
     vectorizer = TfidfVectorizer(max_features=_TEXT_TERMS, sublinear_tf=True, token_pattern=r"\w+")
-    words = vectorizer.build_analyzer()
-    if len({word for text in texts for word in words(text)}) < 2:
+    try:
+        terms = vectorizer.fit_transform(texts)
+    except ValueError:  # there is no word at all
+        terms = np.empty((len(texts), 0))
+    if terms.shape[1] < 2:
         raise ValueError(f"column '{TEXT}' must hold two different words to tell rows apart; pass features=")
-    terms = vectorizer.fit_transform(texts)
     size = min(_NUM_FEATURES, terms.shape[1], len(texts))
     reduction = TruncatedSVD(size, algorithm="randomized", random_state=0).fit(terms)
     return [np.asarray(reduction.transform(part)) for part in (terms, *map(vectorizer.transform, others))]

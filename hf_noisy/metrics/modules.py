@@ -131,11 +131,6 @@ def metric_class() -> type[Any]:
                 features=datasets.Features({name: kinds[kind] for name, kind in spec.inputs.items()}),
             )
 
-        def add_batch(self, **batch: Any) -> None:
-            for name, kind in _spec(self.config_name).inputs.items():
-                _check_whole(name, batch.get(name), kind)
-            super().add_batch(**batch)
-
         def _compute(self, **inputs: Any) -> dict[str, float]:
             spec = _spec(self.config_name)
             columns = {name: _column(name, inputs.pop(name), kind) for name, kind in spec.inputs.items()}
@@ -154,15 +149,6 @@ def _spec(name: str | None) -> _Spec:
 
 def _settings_of(spec: _Spec) -> str:
     return f"it takes {', '.join(spec.settings)}" if spec.settings else "it takes none"
-
-
-def _check_whole(name: str, values: Any, kind: str) -> None:
-    """Refuse fractions for class ids, such as probabilities: `evaluate` would cut 0.9 down to class 0."""
-    if kind != "int64" or not isinstance(values, list | np.ndarray):
-        return
-    array = np.asarray(values)
-    if array.dtype.kind == "f" and (array != np.floor(array)).any():
-        raise ValueError(f"{name} must be whole numbers, got {array[array != np.floor(array)][0]}; pass class ids")
 
 
 def _column(name: str, values: Any, kind: str) -> Shaped[np.ndarray, "..."]:

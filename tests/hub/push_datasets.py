@@ -11,8 +11,10 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, lo
 from huggingface_hub import DatasetCard, HfApi
 from PIL import Image
 from server import READER, LocalHub
+from typer.testing import CliRunner
 
 from hf_noisy.cards.text import BEGIN, END
+from hf_noisy.cli.app import app
 from hf_noisy.data.noise import inject_noise, symmetric
 from hf_noisy.purify.audit import audit
 from hf_noisy.purify.cards import audit_card, injected_card, purified_card
@@ -263,3 +265,22 @@ def a_card_that_cannot_be_read_is_left_alone(hub: LocalHub, tmp: Path) -> None:
     with pytest.raises(ValueError, match="metadata that cannot be read"):
         push(purified(), "damaged")
     assert hub.files("datasets", "tester/damaged") == before
+
+
+def a_command_keeps_its_folder_when_the_push_breaks(hub: LocalHub, tmp: Path) -> None:
+    rows().to_parquet(tmp / "rows.parquet")
+    words = ["purify", str(tmp / "rows.parquet"), "--purifier", "knn", "--output", str(tmp / "out")]
+    hub.break_upload(after=500, times=20)
+    broken = CliRunner().invoke(app, [*words, "--push-to-hub", "commanded"])
+    assert broken.exit_code == 2
+    assert "run it again" in broken.stderr
+    assert sorted(path.name for path in (tmp / "out").iterdir()) == [
+        "README.md",
+        "data",
+        "report.html",
+        "summary.json",
+    ]
+    hub.faults.clear()
+    again = CliRunner().invoke(app, [*words, "--overwrite", "--push-to-hub", "commanded"])
+    assert again.exit_code == 0, again.stderr
+    assert same(restore_labels(load_dataset("tester/commanded", split="train")), rows())

@@ -7,14 +7,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from huggingface_hub import HfApi, ModelCard
 from server import LocalHub
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification, pipeline
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    TrainingArguments,
+    pipeline,
+)
 
 from hf_noisy.cards.model import model_card
 from hf_noisy.cards.text import BEGIN
 from hf_noisy.models.branches import BranchedModel
 from hf_noisy.purify.publish import push_model_to_hub
+from hf_noisy.trainer import NoisyTrainer
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
 
@@ -179,3 +187,18 @@ def a_folder_without_a_model_is_refused(hub: LocalHub, tmp: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no model; save one there with save_pretrained"):
         push_model_to_hub(tmp, "empty", card())
     assert ("models", "tester/empty") not in hub.repos
+
+
+def a_trainer_pushes_the_card_of_its_method(hub: LocalHub, tmp: Path) -> None:
+    words = tokenizer()
+    rows = Dataset.from_list([{**words("good film"), "label": 0}, {**words("bad film"), "label": 1}] * 4)
+    options = {"num_train_epochs": 1, "report_to": [], "save_strategy": "no", "push_to_hub": True}
+    args = TrainingArguments(str(tmp / "out"), hub_model_id="tester/trained", **options)
+    trainer = NoisyTrainer(model(), args, train_dataset=rows, processing_class=words, method="gce")
+    trainer.train()
+    for _ in range(2):
+        trainer.push_to_hub()
+    pushed = hub.files("models", "tester/trained")["README.md"].decode()
+    assert pushed.count(BEGIN) == 1
+    assert 'model="tester/trained"' in pushed
+    assert "Zhang, Z., Sabuncu" in pushed

@@ -12,6 +12,7 @@ from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_
 
 CLASSES = ["World", "Sports", "Business", "Sci/Tech"]
 _FILES = {"train": "train.csv", "test": "test.csv"}
+_NUMBERS = {str(label + 1): label for label in range(len(CLASSES))}
 
 
 class AgNewsBuilder(NoisyDatasetBuilder):
@@ -65,4 +66,8 @@ class AgNewsBuilder(NoisyDatasetBuilder):
 def _csv_rows(path: Path) -> Iterator[tuple[str, int]]:
     with path.open(encoding="utf-8", newline="") as file:
         for number, *parts in csv.reader(file, skipinitialspace=True):
-            yield " ".join(parts), int(number) - 1
+            if number not in _NUMBERS:
+                raise ValueError(
+                    f"file '{path}' must have a class from 1 to {len(CLASSES)} first in a line, got '{number}'"
+                )
+            yield " ".join(parts), _NUMBERS[number]

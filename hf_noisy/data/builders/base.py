@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import datasets
+from datasets.exceptions import DatasetGenerationError
 
 from hf_noisy.columns import CLEAN_LABEL, LABEL, VOTES
 from hf_noisy.data.records import record_known_noise
@@ -65,8 +66,24 @@ class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         super().__init__(config_name=config_name, **kwargs)
 
     def build(self) -> datasets.DatasetDict:
-        """The prepared splits, with a record of the noise in those whose given labels are not all true."""
-        self.download_and_prepare()
+        """The prepared splits, with a record of the noise in those whose given labels are not all true.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If one does not hold what it should.
+        """
+        try:
+            self.download_and_prepare()
+        except DatasetGenerationError as error:
+            # Its own sentence says only that there was an error.
+            cause = error.__cause__ or error
+            if isinstance(cause, OSError):
+                raise cause from error
+            what = (str(cause).splitlines() or [""])[0]
+            source = f"'{self.folder}'" if self.folder else "its source"
+            raise ValueError(
+                f"dataset '{self.NAME}' cannot be read from {source}: {type(cause).__name__}: {what}"
+            ) from error
         splits = self.as_dataset()
         return datasets.DatasetDict({key: self._record_noise(split) for key, split in splits.items()})
 

@@ -182,3 +182,11 @@ def test_every_builder_says_what_to_download(name, tmp_path):
 @pytest.mark.parametrize("name", ["digits", "docs", "wrench"])
 def test_the_generator_of_random_numbers_belongs_to_the_code(name):
     assert uniforms in dataset_builder(name).CODE
+
+
+def test_rows_that_cannot_be_read_are_told_in_one_sentence(root):
+    (root / "lines" / "rows.txt").write_text("01 x1")
+    with pytest.raises(ValueError, match=r"dataset 'lines' cannot be read from '.*': \w+: .*'x'"):
+        LinesBuilder(data_dir=root).build()
+    (root / "lines" / "rows.txt").write_text("01 11")
+    assert len(LinesBuilder(data_dir=root).build()["train"]) == 2

@@ -39,6 +39,13 @@ def test_agnews_csv(agnews_folder):
 
 
 @pytest.mark.usefixtures("no_general_folder")
+@pytest.mark.parametrize("number", ["0", "5", "label"])
+def test_agnews_classes_out_of_range_are_refused(agnews_folder, number):
+    (agnews_folder / "agnews" / "train.csv").write_text(f'"{number}","title","text"\n')
+    with pytest.raises(ValueError, match=f"must have a class from 1 to 4 first in a line, got '{number}'"):
+        load_noisy_dataset("agnews", data_dir=agnews_folder)
+
+
 def test_agnews_of_the_hub(tmp_path, monkeypatch):
     features = datasets.Features(
         {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=agnews.CLASSES)}
