@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -260,9 +260,9 @@ class NoisyTrainer(Trainer):
         method = self.method.loss if isinstance(self.method, LossMethod) else self.method
         results = {"method": type(method).__name__, "citation": self.method.citation, "epochs": self.state.epoch,
                    "learning_rate": self.args.learning_rate, "seed": self.args.seed}  # fmt: skip
-        path = Path(self.args.output_dir) / "README.md"
+        path, model = Path(str(self.args.output_dir)) / "README.md", cast(Any, self.model)
         name = self.hub_model_id or path.parent.name
-        card = placed(model_card(results, self.model.config.to_dict(), name=name), name)
+        card = placed(model_card(results, model.config.to_dict(), name=name), name)
         path.write_text(merged(path.read_text("utf-8"), card), "utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:

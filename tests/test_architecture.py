@@ -159,9 +159,10 @@ def dependency_faults(package: Path, declared: set[str]) -> list[str]:
 
 
 def declared_packages() -> set[str]:
-    """The import names of the run-time dependencies."""
+    """The import names of the run-time dependencies, and of those that are imported where they are asked for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = {requirement.split(">=")[0].strip() for requirement in project["dependencies"]}
+    requirements = project["dependencies"] + project["optional-dependencies"]["vision"]
+    names = {requirement.split(">=")[0].strip() for requirement in requirements}
     imported = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
     return {imported.get(name, name.replace("-", "_")) for name in names}
 

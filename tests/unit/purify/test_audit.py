@@ -45,7 +45,7 @@ def test_the_seed_decides():
 
 def test_what_is_missing_is_named():
     rows, _ = noisy_rows(60)
-    with pytest.raises(ValueError, match="features must be one of .*, got 'features'; add it with embed"):
+    with pytest.raises(ValueError, match=r"features must be one of .*, got 'features'; add it with embed"):
         audit(rows.remove_columns("features"))
     lacking = rows.cast_column("label", ClassLabel(names=[*CLASSES, "fish"]))
     with pytest.raises(ValueError, match="class 3 has 0 rows in column 'label', and an audit needs 2 of each"):

@@ -85,5 +85,5 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="must have the columns row, label_given, label, decision"):
         read_decisions(tmp_path / "other.csv")
-    with pytest.raises(FileNotFoundError, match="file of decisions '.*' is missing; download it"):
+    with pytest.raises(FileNotFoundError, match=r"file of decisions '.*' is missing; download it"):
         read_decisions(tmp_path / "none.csv")
