@@ -7,11 +7,23 @@ class or -1 a labelling rule).
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hf_noisy.columns import CLEAN_LABEL, LABEL, TEXT, VOTES
+
+VARIABLE = "HF_NOISY_DATA_DIR"
+
+
+def general_folder() -> str | None:
+    """What the environment variable names: the folder that holds the folders of named datasets.
+
+    `datasets` gives the modules of builders an `os` of its own, whose environment is that of the first builder: it must
+    be read here.
+    """
+    return os.environ.get(VARIABLE)
 
 CLASSES_FILE = "labels.json"
 _SPLITS = ("train", "validation", "test")

@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ import datasets
 from datasets.exceptions import DatasetGenerationError
 
 from hf_noisy.columns import CLEAN_LABEL, LABEL, VOTES
+from hf_noisy.data.folders import VARIABLE, general_folder
 from hf_noisy.data.records import record_known_noise
 
-VARIABLE = "HF_NOISY_DATA_DIR"
 
 
 @dataclass
@@ -119,7 +118,7 @@ class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         return [*(Path(file).read_text("utf-8") for file in code), *files, self.HUB_ID or ""]
 
     def _find_folder(self, data_dir: str | Path | None) -> Path | None:
-        root = data_dir or os.environ.get(VARIABLE)
+        root = data_dir or general_folder()
         for folder in (Path(root) / self.NAME, Path(root)) if root and self.MARKERS else ():
             if any(next(folder.glob(marker), None) for marker in self.MARKERS):
                 return folder

@@ -190,3 +190,9 @@ def test_rows_that_cannot_be_read_are_told_in_one_sentence(root):
         LinesBuilder(data_dir=root).build()
     (root / "lines" / "rows.txt").write_text("01 11")
     assert len(LinesBuilder(data_dir=root).build()["train"]) == 2
+
+
+def test_the_environment_is_that_of_now(root, monkeypatch):
+    LinesBuilder(data_dir=root)  # `datasets` gives the modules of builders an `os` of its own
+    monkeypatch.setattr(os, "environ", {**os.environ, "HF_NOISY_DATA_DIR": str(root)})  # as some launchers do
+    assert LinesBuilder().folder == root / "lines"
