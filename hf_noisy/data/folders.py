@@ -20,10 +20,11 @@ VARIABLE = "HF_NOISY_DATA_DIR"
 def general_folder() -> str | None:
     """What the environment variable names: the folder that holds the folders of named datasets.
 
-    `datasets` gives the modules of builders an `os` of its own, whose environment is that of the first builder: it must
-    be read here.
+    `datasets` gives the modules of builders an `os` of its own, whose environment is that of the first builder, so it
+    must be read here.
     """
     return os.environ.get(VARIABLE)
+
 
 CLASSES_FILE = "labels.json"
 _SPLITS = ("train", "validation", "test")

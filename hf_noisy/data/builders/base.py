@@ -16,7 +16,6 @@ from hf_noisy.data.folders import VARIABLE, general_folder
 from hf_noisy.data.records import record_known_noise
 
 
-
 @dataclass
 class NoisyConfig(datasets.BuilderConfig):  # type: ignore[misc]
     """One form of a dataset: where its given labels come from.

@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -193,6 +194,6 @@ def test_rows_that_cannot_be_read_are_told_in_one_sentence(root):
 
 
 def test_the_environment_is_that_of_now(root, monkeypatch):
-    LinesBuilder(data_dir=root)  # `datasets` gives the modules of builders an `os` of its own
-    monkeypatch.setattr(os, "environ", {**os.environ, "HF_NOISY_DATA_DIR": str(root)})  # as some launchers do
+    LinesBuilder(data_dir=root)  # `datasets` gives the modules of builders, this one too, an `os` of its own
+    monkeypatch.setattr(sys.modules["os"], "environ", {"HF_NOISY_DATA_DIR": str(root)})  # as some launchers do
     assert LinesBuilder().folder == root / "lines"
