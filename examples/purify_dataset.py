@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from datasets import DatasetDict
-from hf_noisy.purify.publish import purified_card, push_dataset_to_hub
 from transformers import AutoModel, AutoTokenizer, HfArgumentParser
 
 from hf_noisy import load_noisy_dataset
 from hf_noisy.purify import DMLP, ConfidentLearningPurifier, KNNPurifier, purify, restore_labels, summarise
+from hf_noisy.purify.cards import purified_card
 from hf_noisy.purify.features import embed
+from hf_noisy.purify.publish import push_dataset_to_hub
 
 
 @dataclass

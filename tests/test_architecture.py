@@ -46,7 +46,7 @@ HEAVY = {
     "lightly": {"purify"},
     "sklearn": {"data.builders.digits", "data.builders.newsgroups", "data.features", "detection", "dygen", "metrics"}
     | {"purify"},
-    "torchvision": {"data"},
+    "torchvision": {"data", "purify.simclr"},
 }
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80

@@ -32,10 +32,14 @@ def in_one_sentence(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
+        from datasets.exceptions import DatasetGenerationError
+
         try:
             command(*args, **kwargs)
-        except (ValueError, TypeError, OSError, ImportError) as error:
-            sentence = " ".join(str(error).split()) or type(error).__name__
+        except (ValueError, TypeError, OSError, ImportError, DatasetGenerationError) as error:
+            # A file that cannot be parsed: the reader says why, `datasets` only that it was so.
+            reason = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
+            sentence = " ".join(str(reason).split()) or type(reason).__name__
             print(f"hf-noisy: {sentence}", file=sys.stderr)
             raise typer.Exit(2) from None
 

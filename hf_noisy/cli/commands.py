@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
 
 from hf_noisy.cards.model import model_card
-from hf_noisy.cli.folders import SUMMARY, check_output, new_folder, write_output
+from hf_noisy.cli.folders import REPORT, SUMMARY, check_output, new_folder, write_output
 from hf_noisy.cli.page import make_report
 from hf_noisy.cli.source import add_features, load_rows, modality
 from hf_noisy.cli.train import run_script
@@ -30,6 +30,7 @@ from hf_noisy.reports.html import write_report
 
 Columns = tuple[str | None, str | None, str | None]
 PURIFIERS = ("confident_learning", "knn", "dmlp")
+_FINDINGS = _QUALITY, _SUSPECTED, _SUGGESTED = ("label_quality", "label_suspected", "label_suggested")
 _PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")
 
 
@@ -55,6 +56,8 @@ def audit(
     """`hf-noisy audit`: the rows as they are, with what speaks against each label, and the report."""
     check_output(output, overwrite)
     splits = _load(source, columns, split)
+    if taken := [name for name in _FINDINGS if name in splits[split].column_names]:
+        raise ValueError(f"the data already has a column '{taken[0]}', which an audit adds; rename or remove it")
     rows, encoder = add_features(splits[split], model)
     found = run_audit(rows, seed=seed)
     rate = found.issues.noise_rate
@@ -83,7 +86,10 @@ def purify(
         raise ValueError(f"--purifier must be one of {', '.join(PURIFIERS)}, got '{purifier}'")
     if policy not in get_args(Policy):
         raise ValueError(f"--policy must be one of {', '.join(get_args(Policy))}, got '{policy}'")
+    if clean_column is not None and purifier != "dmlp":
+        raise ValueError(f"--clean-column is for --purifier dmlp, and '{purifier}' would not read it; leave one out")
     splits = _load(source, columns, split)
+    _check_dropped(splits, policy == "drop")
     rows, encoder = add_features(splits[split], model)
     found = run_audit(rows, seed=seed)
     made = _purifier(purifier, rows, clean_column, seed)
@@ -99,11 +105,10 @@ def purify(
     lead = f"What '{purifier}' made of the given labels, policy '{policy}'."
     page = make_report(_name(source), splits[split], found, lead=lead, facts=facts, notes=[_how(encoder)])
     made_here = FEATURES not in splits[split].column_names
-    parts = purified if isinstance(purified, DatasetDict) else {split: purified}
+    parts = _parts(purified, split)
     # Vectors that the command made are of no use to the reader of the file, and larger than all the rest.
     parts = {name: part.remove_columns(FEATURES) if made_here else part for name, part in parts.items()}
-    result = DatasetDict({**splits, **{split if name != DROPPED else DROPPED: part
-                                                for name, part in parts.items()}})  # fmt: skip
+    result = DatasetDict({**splits, **parts})
     figures = {"command": "purify", "split": split, "policy": policy, "min_confidence": min_confidence,
                "encoder": encoder, "seed": seed, "summary": summary.to_dict(), **_versions()}  # fmt: skip
     card = purified_card(result, split, summary, name=_name(source))
@@ -119,14 +124,14 @@ def apply(
     check_output(output, overwrite)
     decided = read_decisions(decisions)
     splits = _load(source, columns, split)
+    _check_dropped(splits, any(one.decision == "drop" for one in decided))
     applied = apply_decisions(splits[split], decided)
     summary = summarise(applied)
-    parts = applied if isinstance(applied, DatasetDict) else {split: applied}
-    result = DatasetDict({**splits, **parts})
+    result = DatasetDict({**splits, **_parts(applied, split)})
     counts = {kind: sum(one.decision == kind for one in decided) for kind in ("relabel", "drop", "keep")}
     figures = {"command": "apply", "split": split, "decisions": counts, "summary": summary.to_dict(), **_versions()}
     _finish(result, purified_card(result, split, summary, name=_name(source)), figures, output, overwrite, push_to_hub)
-    print(f"{counts['relabel']} rows relabelled, {counts['drop']} dropped, {counts['keep']} kept; written to {output}")
+    print(f"{summary.changed} rows relabelled, {counts['drop']} dropped, {counts['keep']} kept; written to {output}")
 
 
 def train(
@@ -160,6 +165,18 @@ def _load(source: str, columns: Columns, split: str) -> DatasetDict:
     )
 
 
+def _check_dropped(splits: DatasetDict, drops: bool) -> None:
+    if drops and DROPPED in splits:
+        raise ValueError(f"the data already has a split '{DROPPED}', which dropped rows would replace; rename it")
+
+
+def _parts(purified: Dataset | DatasetDict, split: str) -> dict[str, Dataset]:
+    """The purified rows under the name that the source has for them, which the rows themselves may not know."""
+    if isinstance(purified, Dataset):
+        return {split: purified}
+    return {DROPPED if name == DROPPED else split: part for name, part in purified.items()}
+
+
 def _purifier(name: str, rows: Dataset, clean_column: str | None, seed: int) -> Purifier:
     classes = rows.features[LABEL].num_classes
     if name == "knn":
@@ -175,9 +192,9 @@ def _purifier(name: str, rows: Dataset, clean_column: str | None, seed: int) -> 
 
 def _with_findings(rows: Dataset, found: Any) -> Dataset:
     issues = found.issues
-    for name, values in (("label_quality", issues.quality.astype(np.float32)), ("label_suspected", issues.is_wrong)):
+    for name, values in ((_QUALITY, issues.quality.astype(np.float32)), (_SUSPECTED, issues.is_wrong)):
         rows = rows.add_column(name, values)
-    return rows.add_column("label_suggested", issues.suggested, feature=rows.features[LABEL])
+    return rows.add_column(_SUGGESTED, issues.suggested, feature=rows.features[LABEL])
 
 
 def _finish(
@@ -187,7 +204,7 @@ def _finish(
     with new_folder(output, overwrite) as folder:
         write_output(folder, splits, card, summary)
         if page is not None:
-            write_report(page, folder / "report.html")
+            write_report(page, folder / REPORT)
     # The folder is whole by now: a broken connection costs a rerun of the push and nothing else.
     if push_to_hub is not None:
         push_dataset_to_hub(splits, push_to_hub, card)

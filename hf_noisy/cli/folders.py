@@ -13,7 +13,9 @@ from datasets import Dataset
 from huggingface_hub import DatasetCard
 
 SUMMARY = "summary.json"
-_CARD, _DATA = "README.md", "data"
+_CARD, _DATA, REPORT = "README.md", "data", "report.html"
+_LEFT = {_CARD, _DATA, REPORT, SUMMARY}
+_COMMANDS = ("inject", "audit", "purify", "apply", "train")
 
 
 def check_output(path: str | Path, overwrite: bool) -> Path:
@@ -38,8 +40,16 @@ def check_output(path: str | Path, overwrite: bool) -> Path:
         return target
     if not overwrite:
         raise FileExistsError(f"--output '{path}' exists already; name another folder or pass --overwrite")
-    if not (target / SUMMARY).is_file():
-        raise FileExistsError(f"--output '{path}' holds no {SUMMARY}, so it is not an earlier output; name another")
+    command = _command_of(target)
+    if command is None:
+        raise FileExistsError(
+            f"--output '{path}' holds no {SUMMARY} of ours, so it is no earlier output; name another"
+        )
+    # A training leaves files of many names; of the others everything is known.
+    if command != "train" and (other := sorted({entry.name for entry in target.iterdir()} - _LEFT)):
+        raise FileExistsError(
+            f"--output '{path}' also holds '{other[0]}', which is no output; move it or name another"
+        )
     return target
 
 
@@ -65,8 +75,13 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         staging.chmod(0o777 & ~_umask())
         if target.exists():
             with tempfile.TemporaryDirectory(prefix=f".{target.name}.old.", dir=target.parent) as old:
-                os.replace(target, Path(old) / target.name)
-                os.replace(staging, target)
+                earlier = Path(old) / target.name
+                os.replace(target, earlier)
+                try:
+                    os.replace(staging, target)
+                except BaseException:
+                    os.replace(earlier, target)
+                    raise
         else:
             os.replace(staging, target)
     except BaseException:
@@ -88,6 +103,16 @@ def write_output(folder: Path, splits: dict[str, Dataset], card: DatasetCard, su
         rows.to_parquet(folder / _DATA / f"{name}-00000-of-00001.parquet")
     card.save(folder / _CARD)
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
+
+
+def _command_of(folder: Path) -> str | None:
+    """The command that left the folder, or None where none of ours did."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    command = summary.get("command") if isinstance(summary, dict) else None
+    return command if command in _COMMANDS else None
 
 
 def _umask() -> int:

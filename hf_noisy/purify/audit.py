@@ -56,7 +56,8 @@ def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs:
         An [`Audit`].
 
     Raises:
-        ValueError: If a column is missing, a vector is not finite, or a class of the feature has fewer than 2 rows.
+        ValueError: If a column is missing, a vector is not finite, or there are fewer than 2 classes, or a class
+            has fewer than 2 rows.
 
     Example:
         >>> vectors = np.repeat(np.eye(2, dtype=np.float32), 20, axis=0)
@@ -64,20 +65,22 @@ def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs:
         >>> int(audit(rows, epochs=1).issues.suggested[19])
         0
     """
+    feature = dataset.features.get(LABEL)
+    if isinstance(feature, datasets.ClassLabel) and feature.num_classes == 1:
+        raise ValueError(f"column '{LABEL}' must hold at least 2 classes, got '{feature.names[0]}' alone; check it")
     labels, num_classes = class_labels(dataset, LABEL)
     if features not in dataset.column_names:
         raise ValueError(f"features must be one of {dataset.column_names}, got '{features}'; add it with embed")
     columns = dataset.with_format("numpy", columns=[features])
     vectors = feature_matrix({features: columns[:][features]}, features)
     counts = np.bincount(labels, minlength=num_classes)
+    names = feature.names if isinstance(feature, datasets.ClassLabel) else [str(i) for i in range(num_classes)]
     if counts.min() < 2:
         raise ValueError(
-            f"class {int(counts.argmin())} has {int(counts.min())} rows in column '{LABEL}', and an audit needs 2 of "
-            "each; drop its rows and cast the column to the classes that are left"
+            f"class '{names[int(counts.argmin())]}' has {int(counts.min())} rows in column '{LABEL}', and an audit "
+            "needs 2 of each; drop its rows, and cast a ClassLabel to the classes that are left"
         )
     probabilities = out_of_fold_probabilities(vectors, labels, folds=folds, seed=seed)
-    feature = dataset.features[LABEL]
-    names = feature.names if isinstance(feature, datasets.ClassLabel) else [str(i) for i in range(num_classes)]
     return Audit(
         labels=labels,
         class_names=list(names),

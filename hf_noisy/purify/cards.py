@@ -27,6 +27,7 @@ from hf_noisy.columns import (
 )
 from hf_noisy.data.records import noise_record
 from hf_noisy.purify.audit import Audit
+from hf_noisy.purify.decisions import DECISIONS
 from hf_noisy.purify.policies import DROPPED, ROW_GIVEN, purification_record
 from hf_noisy.purify.summary import PurificationSummary
 
@@ -82,7 +83,7 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
     """
     rows = _rows_of(splits, split)
     record = purification_record(rows) or {}
-    by_hand = summary.purifier == "decisions"
+    by_hand = summary.purifier == DECISIONS
     share = 100 * summary.changed / max(summary.rows, 1)
     figures = [("precision of changes", "precision"), ("noise before", "noise_before"), ("noise after", "noise_after")]
     numbers = [[title, *(_percent(getattr(summary, f"{kind}_{key}")) for kind in ("estimated", "true"))]
@@ -94,7 +95,7 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
     if by_hand:
         method = "A person looked at rows and decided: relabel, drop or keep. What was not decided stayed as given."
     limits = [
-        "What the decisions say is taken to be certain: the estimates are no measurements." if by_hand else
+        "What was decided is taken as it is, and nobody estimated the noise that is left." if by_hand else
         "Estimates take the probabilities of the purifier at their word; where it is wrong, so are they.",
         "A label that was overruled is not proven wrong, and one that was not may be: look before relying on a row.",
     ]  # fmt: skip

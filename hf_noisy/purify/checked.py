@@ -42,7 +42,9 @@ class CheckedDMLP:
             ValueError: If no row or every row is marked.
         """
         checked = np.asarray(batch[self.column])
-        if checked.dtype.kind not in "biu" or checked.all() or not checked.any():
+        # Numbers other than 0 and 1 are classes or counts: somebody named the wrong column.
+        marks = checked.dtype.kind in "biu" and bool(np.isin(checked, (0, 1)).all())
+        if not marks or checked.all() or not checked.any():
             raise ValueError(
                 f"column '{self.column}' must be true in some rows and false in others, got {checked.dtype} with "
                 f"{int(np.count_nonzero(checked))} of {len(checked)}; mark the rows whose label was checked"

@@ -15,6 +15,7 @@ from hf_noisy.data.records import class_labels
 from hf_noisy.purify.base import given_classes
 from hf_noisy.purify.policies import DROPPED, ROW_GIVEN, purify
 
+DECISIONS = "decisions"  # in the column `purifier`
 _COLUMNS = ["row", "label_given", "label", "decision"]
 _DECISIONS = ("relabel", "drop", "keep")
 
@@ -47,7 +48,7 @@ class Decisions:
     citation = ""
 
     def __init__(self, decisions: list[Decision], num_classes: int) -> None:
-        self.name, self.columns = "decisions", (LABEL,)
+        self.name, self.columns = DECISIONS, (LABEL,)
         self.decisions, self.num_classes = decisions, num_classes
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +96,8 @@ def apply_decisions(dataset: Dataset, decisions: list[Decision]) -> Dataset | Da
         As `purify(..., policy="relabel")`; where rows are dropped a `DatasetDict` with the split `dropped`.
 
     Raises:
-        ValueError: If a decision names a row or a class that is not there, or another given label.
+        ValueError: If a decision names a row or a class that is not there, or another given label, or if
+            no row would be left.
 
     Example:
         >>> rows = Dataset.from_dict({"label": [0, 1, 1]})
@@ -113,8 +115,10 @@ def apply_decisions(dataset: Dataset, decisions: list[Decision]) -> Dataset | Da
             )
         if not 0 <= decision.label < num_classes:
             raise ValueError(f"decisions name class {decision.label}, but the classes are 0 to {num_classes - 1}")
-    purified = purify(dataset, Decisions(decisions, num_classes), "relabel")
     dropped = sorted(decision.row for decision in decisions if decision.decision == "drop")
+    if len(dropped) == len(labels):
+        raise ValueError("decisions drop every row, which would leave none; keep some")
+    purified = purify(dataset, Decisions(decisions, num_classes), "relabel")
     if not dropped:
         return purified
     kept = np.setdiff1d(np.arange(len(labels)), dropped)

@@ -16,6 +16,7 @@ from datasets.fingerprint import Hasher
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from hf_noisy.columns import FEATURES, IMAGE, TEXT
 
@@ -122,7 +123,7 @@ class _Embedder:
     ) -> None:
         self.encoder: Any = getattr(model, "base_model", model)
         self.processing_class = processing_class
-        self.is_text = hasattr(processing_class, "pad")
+        self.is_text = isinstance(processing_class, PreTrainedTokenizerBase)
         self.column, self.output_column, self.pooling = column, output_column, pooling
         self.batch_size, self.max_length, self.bf16 = batch_size, max_length, bf16
         self.device = torch.device("cpu")
@@ -150,6 +151,10 @@ class _Embedder:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         values = list(batch[self.column])
+        if self.is_text:  # an empty cell of a CSV file is None, and an empty text all the same
+            values = ["" if text is None else text for text in values]
+        elif missing := [row for row, image in enumerate(values) if image is None]:
+            raise ValueError(f"column '{self.column}' lacks the image of {len(missing)} rows; drop those rows first")
         order = np.arange(len(values))
         if self.is_text:  # rows of one length share a pass, so that little is padded
             order = np.argsort([-len(text) for text in values], kind="stable")

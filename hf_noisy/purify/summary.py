@@ -18,6 +18,7 @@ from hf_noisy.columns import (
     LABEL_WEIGHT,
     PURIFIER,
 )
+from hf_noisy.purify.decisions import DECISIONS
 from hf_noisy.purify.policies import DROPPED, ROW_GIVEN
 
 _PAIRS_SHOWN = 10
@@ -27,7 +28,8 @@ _PAIRS_SHOWN = 10
 class PurificationSummary:
     """What a purification did; made by [`summarise`].
 
-    Estimates take the posterior at its word. True figures are None where there is no column `clean_label`.
+    Estimates take the posterior at its word, and are None for what a person decided. True figures are None where there
+    is no column `clean_label`.
 
     Args:
         purifier: Its name.
@@ -53,7 +55,7 @@ class PurificationSummary:
     pairs: list[list[int]]
     class_names: list[str]
     estimated_precision: float | None
-    estimated_noise_before: float
+    estimated_noise_before: float | None
     estimated_noise_after: float | None
     true_precision: float | None = None
     true_noise_before: float | None = None
@@ -145,6 +147,8 @@ def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
         estimated_noise_before=float(1 - posterior[np.arange(len(given)), given].mean()),
         estimated_noise_after=_wrong((targets * columns[LABEL_POSTERIOR]).sum(1), weights),
     )
+    if summary.purifier == DECISIONS:  # certain of every row, looked at or not
+        summary.estimated_precision = summary.estimated_noise_before = summary.estimated_noise_after = None
     if CLEAN_LABEL in columns:
         clean = everything[CLEAN_LABEL]
         summary.true_precision = _mean(best[changed] == clean[changed])

@@ -107,6 +107,15 @@ def test_decisions_are_downloaded(page):
     assert css(page, "#count")[0].text == "117 rows, 3 decided"
 
 
+def test_relabel_all_leaves_what_was_decided(page):
+    css(page, 'tr[data-row="0"] input[data-decision="drop"]')[0].click()
+    css(page, "#all")[0].click()
+    decided = {box.get_attribute("data-decision") for box in css(page, 'tr[data-row="0"] input:checked')}
+    assert decided == {"drop"}
+    assert len(css(page, 'input[data-decision="relabel"]:checked')) == 49
+    assert css(page, "#count")[0].text == "120 rows, 120 decided"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_readable_on_a_phone_in_light_and_dark(page, scheme):
     preference = {"name": "prefers-color-scheme", "value": scheme}

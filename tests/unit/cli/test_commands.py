@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import load_dataset
+from datasets import DatasetDict, load_dataset
 from typer.testing import CliRunner
 
 from hf_noisy.cli import commands
@@ -91,6 +91,40 @@ def test_dropped_rows_are_a_split_of_the_output(parquet, tmp_path):
     done("purify", parquet, "--policy", "drop", "--output", tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out" / "data").iterdir())
     assert names == ["dropped-00000-of-00001.parquet", "train-00000-of-00001.parquet"]
+
+
+def test_dropped_rows_leave_the_split_that_was_named(parquet, tmp_path):
+    rows = load(Path(parquet), tmp_path)  # it says of itself that it is `train`
+    source = tmp_path / "saved"
+    DatasetDict(train=rows.select(range(9)), test=rows).save_to_disk(source)
+    (tmp_path / "decisions.csv").write_text(f"row,label_given,label,decision\n0,{rows['label'][0]},0,drop\n")
+    words = (tmp_path / "decisions.csv", source, "--split", "test")
+    done("apply", *words, "--output", tmp_path / "out")
+    lengths = {name: len(load(path, tmp_path)) for path in (tmp_path / "out" / "data").iterdir()
+               for name in [path.name.split("-")[0]]}  # fmt: skip
+    assert lengths == {"train": 9, "test": len(rows) - 1, "dropped": 1}
+    DatasetDict(test=rows, dropped=rows.select([0])).save_to_disk(tmp_path / "taken")
+    for command in (("apply", words[0]), ("purify", "--policy", "drop")):
+        result = run(*command, tmp_path / "taken", *words[2:], "--output", tmp_path / "other")
+        assert (result.exit_code, "already has a split 'dropped'" in result.stderr) == (2, True)
+
+
+def test_what_would_not_be_read_is_refused(parquet, tmp_path):
+    out = tmp_path / "out"
+    result = run("purify", parquet, "--clean-column", "clean_label", "--output", out)
+    assert (result.exit_code, "--clean-column is for --purifier dmlp" in result.stderr) == (2, True)
+    result = run("purify", parquet, "--purifier", "dmlp", "--clean-column", "clean_label", "--output", out)
+    assert (result.exit_code, "must be true in some rows and false in others" in result.stderr) == (2, True)
+    done("audit", parquet, "--output", out)
+    result = run("audit", out, "--output", tmp_path / "again")
+    assert (result.exit_code, "already has a column 'label_quality'" in result.stderr) == (2, True)
+
+
+def test_a_file_that_cannot_be_parsed_is_one_sentence(tmp_path):
+    (tmp_path / "rows.csv").touch()
+    result = run("audit", tmp_path / "rows.csv", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("hf-noisy: ")
 
 
 def test_inject_then_apply(tmp_path, parquet):

@@ -1,3 +1,6 @@
+import json
+import os
+
 import pytest
 from datasets import Dataset, load_dataset
 from huggingface_hub import DatasetCard
@@ -7,6 +10,10 @@ from hf_noisy.cli.folders import SUMMARY, check_output, new_folder, write_output
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def summary(rows):
+    return json.dumps({"command": "audit", "rows": rows})
 
 
 def test_the_folder_appears_whole(tmp_path):
@@ -32,24 +39,48 @@ def test_a_failure_leaves_nothing(tmp_path):
 def test_an_earlier_output_is_replaced_only_when_asked_and_only_when_the_new_one_is_whole(tmp_path):
     out = tmp_path / "out"
     with new_folder(out) as folder:
-        (folder / SUMMARY).write_text("1")
+        (folder / SUMMARY).write_text(summary(1))
     with pytest.raises(FileExistsError, match=r"--output '.*out' exists already; name another folder or pass --ov"):
         check_output(out, overwrite=False)
     with pytest.raises(RuntimeError, match="broken"), new_folder(out, overwrite=True):
         raise RuntimeError("broken")
-    assert (out / SUMMARY).read_text() == "1"
+    assert (out / SUMMARY).read_text() == summary(1)
     with new_folder(out, overwrite=True) as folder:
-        (folder / SUMMARY).write_text("2")
-    assert (out / SUMMARY).read_text() == "2"
+        (folder / SUMMARY).write_text(summary(2))
+    assert (out / SUMMARY).read_text() == summary(2)
     assert names(tmp_path) == ["out"]
 
 
 def test_what_is_no_output_is_never_replaced(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"holds no summary\.json, so it is not an earlier output"):
+    with pytest.raises(FileExistsError, match=r"holds no summary\.json of ours, so it is no earlier output"):
         check_output(tmp_path / "thesis", overwrite=True)
-    assert names(tmp_path / "thesis") == ["chapter.txt"]
+    for theirs in ('{"figures": 3}', "[]", "no JSON"):
+        (tmp_path / "thesis" / SUMMARY).write_text(theirs)
+        with pytest.raises(FileExistsError, match=r"holds no summary\.json of ours"):
+            check_output(tmp_path / "thesis", overwrite=True)
+    (tmp_path / "thesis" / SUMMARY).write_text(summary(1))  # an output that somebody went on working in
+    with pytest.raises(FileExistsError, match=r"also holds 'chapter\.txt', which is no output; move it"):
+        check_output(tmp_path / "thesis", overwrite=True)
+    assert names(tmp_path / "thesis") == ["chapter.txt", SUMMARY]
+
+
+def test_the_earlier_output_comes_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    out, replace = tmp_path / "out", os.replace
+    with new_folder(out) as folder:
+        (folder / SUMMARY).write_text(summary(1))
+
+    def broken(source, target):
+        if target == out and (source / "new").exists():
+            raise OSError("disk gone")
+        replace(source, target)
+
+    monkeypatch.setattr("hf_noisy.cli.folders.os.replace", broken)
+    with pytest.raises(OSError, match="disk gone"), new_folder(out, overwrite=True) as folder:
+        (folder / "new").touch()
+    assert names(tmp_path) == ["out"]
+    assert (out / SUMMARY).read_text() == summary(1)
 
 
 def test_the_layout_is_that_of_the_hub(tmp_path):

@@ -48,7 +48,10 @@ def test_what_is_missing_is_named():
     with pytest.raises(ValueError, match=r"features must be one of .*, got 'features'; add it with embed"):
         audit(rows.remove_columns("features"))
     lacking = rows.cast_column("label", ClassLabel(names=[*CLASSES, "fish"]))
-    with pytest.raises(ValueError, match="class 3 has 0 rows in column 'label', and an audit needs 2 of each"):
+    alone = Dataset.from_dict({"features": np.eye(4), "label": [0] * 4})
+    with pytest.raises(ValueError, match="column 'label' must hold at least 2 classes, got 'cat' alone"):
+        audit(alone.cast_column("label", ClassLabel(names=["cat"])))
+    with pytest.raises(ValueError, match="class 'fish' has 0 rows in column 'label', and an audit needs 2 of each"):
         audit(lacking)
 
 

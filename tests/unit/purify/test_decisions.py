@@ -67,6 +67,19 @@ def test_decisions_on_other_data_are_refused(decision, sentence):
         apply_decisions(rows(), [decision])
 
 
+def test_a_person_estimates_nothing():
+    decisions = [Decision(2, 2, 0, "relabel"), Decision(1, 1, 1, "drop")]
+    summary = summarise(apply_decisions(rows(), decisions))
+    assert summary.estimated_precision is summary.estimated_noise_before is summary.estimated_noise_after is None
+    clean = rows().add_column("clean_label", [0, 1, 0, 0, 1])
+    assert summarise(apply_decisions(clean, decisions)).true_noise_after == 0
+
+
+def test_some_row_must_be_left():
+    with pytest.raises(ValueError, match="decisions drop every row"):
+        apply_decisions(rows(), [Decision(row, label, label, "drop") for row, label in enumerate(rows()["label"])])
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -222,3 +222,17 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+
+
+def test_an_empty_cell_is_an_empty_text():
+    rows = {"text": ["red cat", None, "", "a dog"]}
+    found = embed(Dataset.from_dict(rows), encoder(), tokenizer())["features"][:]
+    assert found[1] == found[2]
+    assert found[0] != found[1]
+
+
+def test_a_missing_image_is_refused(tmp_path):
+    images = Dataset.from_dict({"image": [None, None]}, features=Features({"image": Image()}))
+    model = ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1]))
+    with pytest.raises(ValueError, match="column 'image' lacks the image of 2 rows; drop those rows first"):
+        embed(images, model, lambda images, **_: images, cache_dir=tmp_path)
