@@ -14,7 +14,7 @@ from hf_noisy.cli.folders import REPORT, SUMMARY, check_output, new_folder, writ
 from hf_noisy.cli.page import make_report
 from hf_noisy.cli.source import add_features, load_rows, modality
 from hf_noisy.cli.train import run_script
-from hf_noisy.columns import CLEAN_LABEL, FEATURES, LABEL
+from hf_noisy.columns import CLEAN_LABEL, FEATURES, LABEL, LABEL_POSTERIOR
 from hf_noisy.data.load import make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
@@ -102,6 +102,9 @@ def purify(
         facts["true noise, before and after"] = (
             f"{_percent(summary.true_noise_before)}, {_percent(summary.true_noise_after)}"
         )
+    baseline = {} if purifier != "dmlp" else {"ridge_baseline": _ridge(rows, made)}
+    if baseline:
+        facts["ridge regression alone would change"] = f"{baseline['ridge_baseline']['changed']:,}"
     lead = f"What '{purifier}' made of the given labels, policy '{policy}'."
     page = make_report(_name(source), splits[split], found, lead=lead, facts=facts, notes=[_how(encoder)])
     made_here = FEATURES not in splits[split].column_names
@@ -110,7 +113,7 @@ def purify(
     parts = {name: part.remove_columns(FEATURES) if made_here else part for name, part in parts.items()}
     result = DatasetDict({**splits, **parts})
     figures = {"command": "purify", "split": split, "policy": policy, "min_confidence": min_confidence,
-               "encoder": encoder, "seed": seed, "summary": summary.to_dict(), **_versions()}  # fmt: skip
+               "encoder": encoder, "seed": seed, "summary": summary.to_dict(), **baseline, **_versions()}  # fmt: skip
     card = purified_card(result, split, summary, name=_name(source))
     _finish(result, card, figures, output, overwrite, push_to_hub, page)
     print(f"{summary}\nwritten to {output}")
@@ -188,6 +191,16 @@ def _purifier(name: str, rows: Dataset, clean_column: str | None, seed: int) -> 
     if clean_column not in rows.column_names:
         raise ValueError(f"--clean-column must be one of {', '.join(rows.column_names)}, got '{clean_column}'")
     return CheckedDMLP(clean_column, num_classes=classes)
+
+
+def _ridge(rows: Dataset, purifier: Any) -> dict[str, Any]:
+    """What the simplest use of the clean rows gives, to hold beside DMLP."""
+    posterior = purifier.baseline(rows.with_format("numpy", columns=list(purifier.columns))[:])[LABEL_POSTERIOR]
+    best = posterior.argmax(1)
+    found = {"changed": int((best != np.asarray(rows[LABEL])).sum())}
+    if CLEAN_LABEL not in rows.column_names:
+        return found
+    return {**found, "true_noise_after": float((best != np.asarray(rows[CLEAN_LABEL])).mean())}
 
 
 def _with_findings(rows: Dataset, found: Any) -> Dataset:

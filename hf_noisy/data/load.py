@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Image, Value, load_dataset, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, Image, List, Value, load_dataset, load_from_disk
 from datasets.exceptions import DatasetNotFoundError
 
 from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
@@ -303,6 +303,11 @@ def _class_labels(dataset: DatasetDict) -> DatasetDict:
     first = next(iter(dataset.values()))
     labels = first.features[LABEL]
     columns = [column for column in (LABEL, CLEAN_LABEL) if column in first.column_names]
+    if isinstance(labels, List):
+        raise ValueError(
+            f"label_column must hold one class a row, got soft labels ({labels}); restore_labels gives "
+            "the given ones, and NoisyTrainer trains on soft ones in Python"
+        )
     if isinstance(labels, ClassLabel):
         return dataset.cast_column(CLEAN_LABEL, labels) if CLEAN_LABEL in columns else dataset
     values = [

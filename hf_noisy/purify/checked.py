@@ -1,6 +1,6 @@
 """DMLP for a data set that says itself which of its labels a person has checked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,13 @@ class CheckedDMLP:
         Raises:
             ValueError: If no row or every row is marked.
         """
+        return self._posterior(batch, lambda purifier: purifier)
+
+    def baseline(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Posterior by ridge regression on the checked rows alone: what DMLP has to beat."""
+        return self._posterior(batch, lambda purifier: purifier.baseline)
+
+    def _posterior(self, batch: Mapping[str, Any], of: Callable[[DMLP], Callable[..., Any]]) -> dict[str, Any]:
         checked = np.asarray(batch[self.column])
         # Numbers other than 0 and 1 are classes or counts: somebody named the wrong column.
         marks = checked.dtype.kind in "biu" and bool(np.isin(checked, (0, 1)).all())
@@ -51,7 +58,7 @@ class CheckedDMLP:
             )
         checked = checked.astype(bool)
         features, (labels, classes) = feature_matrix(batch, FEATURES), given_classes(batch, self.num_classes)
-        purifier = DMLP(features[checked], labels[checked], num_classes=classes)
+        judge = of(DMLP(features[checked], labels[checked], num_classes=classes))
         posterior = np.eye(classes, dtype=np.float32)[labels]
-        posterior[~checked] = purifier({FEATURES: features[~checked], LABEL: labels[~checked]})[LABEL_POSTERIOR]
+        posterior[~checked] = judge({FEATURES: features[~checked], LABEL: labels[~checked]})[LABEL_POSTERIOR]
         return {LABEL_POSTERIOR: posterior}

@@ -79,6 +79,9 @@ def test_dmlp_takes_checked_rows(parquet, tmp_path):
     purified = load(tmp_path / "out", tmp_path)
     kept = np.array(purified["label"])[checked] == np.array(purified["label_given"])[checked]
     assert kept.all()
+    baseline = json.loads((tmp_path / "out" / "summary.json").read_text())["ridge_baseline"]
+    assert 0 < baseline["true_noise_after"] < 0.2
+    assert baseline["changed"] > 0
     result = run("purify", tmp_path / "checked.parquet", "--purifier", "dmlp", "--clean-column", "all",
                  "--output", tmp_path / "other")  # fmt: skip
     assert (result.exit_code, "must be true in some rows and false in others" in result.stderr) == (2, True)

@@ -364,3 +364,10 @@ def test_one_column_cannot_be_two(csv):
 def test_an_empty_configuration_is_none(trec):
     with pytest.raises(ValueError, match="config must be one of rules, clean for dataset 'trec', got ''"):
         load_noisy_dataset("trec", "", data_dir=trec)
+
+
+def test_soft_labels_are_refused_in_one_sentence(tmp_path):
+    rows = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [[0.5, 0.5], [1.0, 0.0]]})
+    rows.to_parquet(tmp_path / "soft.parquet")
+    with pytest.raises(ValueError, match="label_column must hold one class a row, got soft labels"):
+        load_noisy_dataset(str(tmp_path / "soft.parquet"))
