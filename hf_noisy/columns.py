@@ -17,3 +17,9 @@ LABEL_CONFIDENCE = "label_confidence"
 LABEL_CHANGED = "label_changed"
 LABEL_WEIGHT = "label_weight"
 PURIFIER = "purifier"
+ROW_GIVEN = "row_given"  # where a row stood before some were dropped
+
+# What an audit adds.
+LABEL_QUALITY = "label_quality"
+LABEL_SUSPECTED = "label_suspected"
+LABEL_SUGGESTED = "label_suggested"

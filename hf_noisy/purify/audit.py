@@ -13,8 +13,7 @@ from hf_noisy.detection.find import LabelIssues, find_wrong_labels
 from hf_noisy.detection.training_dynamics import DataMap, data_map
 from hf_noisy.detection.transition_matrix import confident_transition_matrix
 from hf_noisy.purify.base import feature_matrix
-from hf_noisy.purify.confident_learning import out_of_fold_probabilities
-from hf_noisy.purify.probe import probe_logits
+from hf_noisy.purify.probe import out_of_fold_probabilities, probe_logits
 
 
 @dataclass(frozen=True)

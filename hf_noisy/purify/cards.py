@@ -20,15 +20,19 @@ from hf_noisy.columns import (
     LABEL_CONFIDENCE,
     LABEL_GIVEN,
     LABEL_POSTERIOR,
+    LABEL_QUALITY,
+    LABEL_SUGGESTED,
+    LABEL_SUSPECTED,
     LABEL_WEIGHT,
     PURIFIER,
+    ROW_GIVEN,
     TEXT,
     VOTES,
 )
 from hf_noisy.data.records import noise_record
 from hf_noisy.purify.audit import Audit
 from hf_noisy.purify.decisions import DECISIONS
-from hf_noisy.purify.policies import DROPPED, ROW_GIVEN, purification_record
+from hf_noisy.purify.policies import DROPPED, purification_record
 from hf_noisy.purify.summary import PurificationSummary
 
 _TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md"
@@ -47,9 +51,9 @@ _MEANING = {
     LABEL_WEIGHT: "weight of the row in training",
     PURIFIER: "what made the probabilities",
     ROW_GIVEN: "where the row stood before some were dropped",
-    "label_quality": "the higher, the better the given label",
-    "label_suspected": "whether the given label is likely wrong",
-    "label_suggested": "another class where it is, else the given one",
+    LABEL_QUALITY: "the higher, the better the given label",
+    LABEL_SUSPECTED: "whether the given label is likely wrong",
+    LABEL_SUGGESTED: "another class where it is, else the given one",
 }
 _POLICIES = {
     "relabel": "`label` became the most probable class.",
@@ -164,7 +168,7 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         undo="No label was changed. This removes the columns that were added:",
         undo_code="from datasets import load_dataset\n\n"
         f'rows = load_dataset({REPOSITORY}, split="{split}")\n'
-        'rows = rows.remove_columns(["label_quality", "label_suspected", "label_suggested"])',
+        f'rows = rows.remove_columns(["{LABEL_QUALITY}", "{LABEL_SUSPECTED}", "{LABEL_SUGGESTED}"])',
         limits=["A suspected label is not proven wrong: look before changing one.",
                 "Noise that the features explain as well as the truth is not seen."],
     )  # fmt: skip
@@ -301,7 +305,7 @@ def _rows_of(splits: DatasetDict, split: str) -> Dataset:
 def _what(rows: Dataset, name: str) -> str:
     if LABEL_GIVEN in rows.column_names:
         return "rows that were dropped" if name == DROPPED else "purified"
-    if "label_suspected" in rows.column_names:
+    if LABEL_SUSPECTED in rows.column_names:
         return "audited"
     return "with true labels beside the given ones" if CLEAN_LABEL in rows.column_names else "as it was"
 

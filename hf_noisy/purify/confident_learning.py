@@ -1,6 +1,5 @@
 """Confident learning as a posterior: out-of-fold predictions, a transition matrix, and Bayes' rule."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +9,10 @@ from jaxtyping import Float, Float32, Float64, Integer
 from hf_noisy.columns import FEATURES, LABEL, LABEL_POSTERIOR
 from hf_noisy.detection.transition_matrix import confident_transition_matrix
 from hf_noisy.purify.base import feature_matrix, given_classes
+from hf_noisy.purify.probe import out_of_fold_probabilities
 
 _ROUNDS = 30
 _TINY = 1e-12
-_INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 
 
 class ConfidentLearningPurifier:
@@ -118,45 +117,3 @@ def confident_posterior(
         true = true * ((predicted / (true @ transition + _TINY)) @ transition.T)
     posterior = true * transition[:, labels].T + _TINY
     return np.asarray(posterior / posterior.sum(axis=1, keepdims=True), dtype=np.float32)
-
-
-def out_of_fold_probabilities(
-    features: Float[np.ndarray, "rows width"], labels: Integer[np.ndarray, " rows"], *, folds: int = 5, seed: int = 0
-) -> Float64[np.ndarray, "rows classes"]:
-    """Predictions of a logistic regression for rows that it was not fitted on.
-
-    Of a few penalties the one is taken under which the given labels are most likely; no true label is needed for that.
-
-    Args:
-        features: `[rows, width]`, scaled here.
-        labels: `[rows]`, given labels from 0, every class among them.
-        folds: Of the cross-validation; fewer where no class has so many rows.
-        seed: Of the folds.
-
-    Returns:
-        `[rows, classes]`, sums to 1.
-
-    Raises:
-        ValueError: If a class has a single row.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    counts = np.bincount(labels)
-    if counts.min() < 2:
-        raise ValueError(
-            f"every class must have at least 2 rows for cross-validation, but {int((counts < 2).sum())} classes have "
-            "one; drop these rows, or pass probabilities= a column of predictions"
-        )
-    split = StratifiedKFold(min(folds, int(counts.max())), shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # A class of fewer rows than folds is missing from some folds, which is no harm: it is never all held out.
-        warnings.filterwarnings("ignore", message="The least populated class")
-        warnings.filterwarnings("ignore", message="Number of classes in training fold")
-        models = (make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)) for c in _INVERSE_PENALTIES)
-        candidates = [cross_val_predict(model, features, labels, cv=split, method="predict_proba") for model in models]
-    rows = np.arange(len(labels))
-    best = max(candidates, key=lambda predicted: float(np.log(predicted[rows, labels] + _TINY).mean()))
-    return np.asarray(best, dtype=np.float64)

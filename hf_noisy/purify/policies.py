@@ -18,13 +18,13 @@ from hf_noisy.columns import (
     LABEL_POSTERIOR,
     LABEL_WEIGHT,
     PURIFIER,
+    ROW_GIVEN,
 )
 from hf_noisy.data.records import class_labels
 from hf_noisy.purify.base import Purifier, check_posterior, check_purifier
 
 Policy = Literal["relabel", "drop", "soft", "weight", "flag"]
 DROPPED = "dropped"  # the split of the rows that were dropped
-ROW_GIVEN = "row_given"  # where a row stood before some were dropped
 _ADDED = (LABEL_GIVEN, LABEL_POSTERIOR, LABEL_CONFIDENCE, LABEL_CHANGED, PURIFIER, LABEL_WEIGHT, ROW_GIVEN)
 _OTHER = "label_before_it_is_renamed"
 _RECORD_KEY = "purification_record"

@@ -17,9 +17,10 @@ from hf_noisy.columns import (
     LABEL_POSTERIOR,
     LABEL_WEIGHT,
     PURIFIER,
+    ROW_GIVEN,
 )
 from hf_noisy.purify.decisions import DECISIONS
-from hf_noisy.purify.policies import DROPPED, ROW_GIVEN
+from hf_noisy.purify.policies import DROPPED
 
 _PAIRS_SHOWN = 10
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,8 +102,9 @@ class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
             found = f"folder '{root / self.NAME}' with {' or '.join(self.MARKERS)} is missing"
         return f"{found}: {VARIABLE} (or data_dir=) must point to the folder that holds '{self.NAME}'; {self.DOWNLOAD}"
 
+    @abstractmethod
     def _features(self) -> datasets.Features:
-        raise NotImplementedError
+        """Columns and classes, by [`noisy_features`]."""
 
     def _source_files(self) -> list[Path]:
         """Files and folders in `self.folder` whose change means other rows; those directly in it unless overridden."""

@@ -77,3 +77,12 @@ def test_a_folder_of_parquet_files_with_its_card_is_loaded_again(name, splits, t
 def test_no_splits_are_refused():
     with pytest.raises(ValueError, match="splits must hold at least one split, got none"):
         dataset_card(datasets.DatasetDict(), "Letters")
+
+
+def test_names_of_others_cannot_break_the_card():
+    feature = datasets.ClassLabel(names=["a|b", "<b>"])
+    rows = datasets.Dataset.from_dict({"a|b": ["x", "y"], "label": [0, 1]}).cast_column("label", feature)
+    text = dataset_card(datasets.DatasetDict({"train": rows}), "Rows\n# and more").text
+    assert "# Rows &#35; and more" in text
+    assert "| a&#124;b | Value |" in text
+    assert "Classes: a&#124;b, &#60;b&#62;." in text
