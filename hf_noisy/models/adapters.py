@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from hf_noisy.models.features import find_heads
+from hf_noisy.models.shared_layers import lower_modules
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -74,7 +75,7 @@ def lora_to_dict(lora: "LoraConfig | dict[str, Any]") -> dict[str, Any]:
     return {key: _json(value) for key, value in settings.items() if value != getattr(plain, key)}
 
 
-def share_backbone(model: PreTrainedModel, lora: dict[str, Any]) -> PreTrainedModel:
+def share_backbone(model: PreTrainedModel, lora: dict[str, Any], shared_layers: int = 0) -> PreTrainedModel:
     """Make one branch: a copy of a model with a new adapter and its own head, on the parameters of the backbone.
 
     Shared and frozen are the parameters of `model.base_model`, except those of modules that
@@ -85,12 +86,13 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any]) -> PreTrainedMo
     Args:
         model: The classifier that lends its backbone; it gets no adapter itself.
         lora: Settings as [`lora_to_dict`] writes them.
+        shared_layers: How many of the lowest layers get no adapter.
 
     Returns:
         The branch, an ordinary model whose linear layers carry an adapter.
 
     Raises:
-        ValueError: If the settings match no layer of the backbone.
+        ValueError: If the settings match no layer of the backbone, or `shared_layers` is out of range.
 
     Example:
         ```python
@@ -104,7 +106,8 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any]) -> PreTrainedMo
     shared = _backbone_parameters(model, own)
     branch = copy.deepcopy(model, memo=dict(shared))
     settings = {key: copy.deepcopy(value) for key, value in lora.items() if key != "modules_to_save"}
-    settings["target_modules"], settings["exclude_modules"] = _targets(branch, settings, shared)
+    lower = lower_modules(branch, shared_layers) if shared_layers else set()
+    settings["target_modules"], settings["exclude_modules"] = _targets(branch, settings, shared, lower)
     inject_adapter_in_model(LoraConfig(**settings), branch)
     # PEFT leaves its settings on the model, where they would only confuse a reader of the branch.
     del branch.peft_config
@@ -115,6 +118,12 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any]) -> PreTrainedMo
                 setattr(part, "_is_hf_initialized", True)  # noqa: B010  (a plain flag, not a parameter or a module)
     for parameter in branch.parameters():
         parameter.requires_grad_(id(parameter) not in shared and parameter.is_floating_point())
+    trained = [name for name, parameter in branch.named_parameters() if parameter.requires_grad]
+    if stuck := [name for name in trained if name.rpartition(".")[0] in lower]:
+        raise ValueError(
+            f"shared_layers={shared_layers} computes {stuck[0]} once for all branches, which lora would train in "
+            "each; share fewer layers or train it nowhere"
+        )
     return branch
 
 
@@ -159,14 +168,17 @@ def _backbone_parameters(model: PreTrainedModel, own_modules: set[str]) -> dict[
 
 
 def _targets(
-    branch: PreTrainedModel, settings: dict[str, Any], shared: dict[int, nn.Parameter]
+    branch: PreTrainedModel, settings: dict[str, Any], shared: dict[int, nn.Parameter], lower: set[str]
 ) -> tuple[Any, list[str] | str]:
-    """Layers to adapt and layers to leave: a head that is trained in full needs no adapter."""
-    linears, heads = [], []
+    """Layers to adapt and layers to leave: heads that are trained in full, and what is computed once for all."""
+    linears, left = [], []
     for name, module in branch.named_modules():
+        if name in lower:
+            left += [name] if isinstance(module, (nn.Linear, Conv1D)) else []
+            continue
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and id(weight) not in shared:
-            heads.append(name)
+            left.append(name)
         elif isinstance(module, (nn.Linear, Conv1D)) and id(weight) in shared:
             linears.append(name)
     targets = settings.get("target_modules")
@@ -177,7 +189,10 @@ def _targets(
                 "its layers, for instance lora={'target_modules': ['convolution']}"
             )
         targets = linears
-    return targets, settings.get("exclude_modules") or heads
+    excluded = settings.get("exclude_modules")
+    if lower and isinstance(excluded, str):
+        raise ValueError(f"lora exclude_modules must be a list of names beside shared_layers, got {excluded!r}")
+    return targets, [*excluded, *left] if lower and excluded else excluded or left
 
 
 def _json(value: Any) -> Any:

@@ -8,7 +8,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, no_type_check
+from typing import TYPE_CHECKING, Any, Literal, cast, no_type_check
 
 import torch
 from jaxtyping import Float, Int
@@ -20,24 +20,23 @@ from transformers import (
     AutoModel,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
-    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.utils.generic import ModelOutput
 
+from hf_noisy.models.branched_config import TASKS, BranchedConfig
 from hf_noisy.models.features import find_heads
+from hf_noisy.models.shared_layers import forget_outputs, own_layers, share_lower_layers
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-_AUTO_CLASSES: dict[str, Any] = {
-    "sequence-classification": AutoModelForSequenceClassification,
-    "image-classification": AutoModelForImageClassification,
-}
-_MAPPINGS: dict[str, Any] = {
-    "sequence-classification": MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    "image-classification": MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
-}
+_AUTO_CLASSES: dict[str, Any] = dict(
+    zip(TASKS, (AutoModelForSequenceClassification, AutoModelForImageClassification), strict=True)
+)
+_MAPPINGS: dict[str, Any] = dict(
+    zip(TASKS, (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING), strict=True)
+)
 
 # What transformers reads of a model class for loading and sharding; it looks at direct children only.
 _CLASS_RULES = (
@@ -48,54 +47,6 @@ _CLASS_RULES = (
     "_keys_to_ignore_on_load_unexpected",
     "_keys_to_ignore_on_load_missing",
 )
-
-
-class BranchedConfig(PreTrainedConfig):
-    """Configuration of a [`BranchedModel`].
-
-    Args:
-        branch: Configuration of one branch; labels are read from it.
-        task: `"sequence-classification"` or `"image-classification"`.
-        num_branches: How many branches, 2 or more.
-        lora: Settings of the adapters, or `None` where branches are full copies.
-
-    Raises:
-        ValueError: If `task` or `num_branches` is out of range.
-
-    Example:
-        >>> from transformers import BertConfig
-        >>> BranchedConfig(branch=BertConfig(num_labels=3), num_branches=2).num_labels
-        3
-    """
-
-    model_type = "branched"
-    sub_configs: ClassVar[dict[str, Any]] = {"branch": AutoConfig}
-    has_no_defaults_at_init = True
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["branch_logits"]
-
-    def __init__(
-        self,
-        branch: PreTrainedConfig | dict[str, Any] | None = None,
-        task: str = "sequence-classification",
-        num_branches: int = 2,
-        lora: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if task not in _AUTO_CLASSES:
-            raise ValueError(f"task must be one of {sorted(_AUTO_CLASSES)}, got {task!r}")
-        if num_branches < 2:
-            raise ValueError(
-                f"num_branches must be 2 or more, got {num_branches}; for one network use the model itself"
-            )
-        self.branch = AutoConfig.for_model(**branch) if isinstance(branch, dict) else branch
-        self.task = task
-        self.num_branches = num_branches
-        self.lora = lora
-        if self.branch is not None:
-            labels = {"id2label": self.branch.id2label, "label2id": self.branch.label2id}
-            kwargs |= copy.deepcopy(labels)
-            kwargs.pop("num_labels", None)
-        super().__init__(**kwargs)
 
 
 @no_type_check  # accelerate rebuilds an output from one dictionary of its values, in place of the loss
@@ -165,6 +116,7 @@ class BranchedModel(PreTrainedModel):
         seed: int = 0,
         initialize: Literal["head", "all"] = "head",
         lora: "LoraConfig | dict[str, Any] | None" = None,
+        shared_layers: int = 0,
     ) -> "BranchedModel":
         """Make branches of a classifier, which itself is left as it is.
 
@@ -180,6 +132,8 @@ class BranchedModel(PreTrainedModel):
                 anew, for networks that are trained from scratch and must differ in more than their heads.
             lora: `None` for full copies; a `peft.LoraConfig` or a dict of its arguments (`{}` for the defaults) for
                 adapters on one frozen backbone. Heads are trained in full either way.
+            shared_layers: With `lora`, how many of the lowest layers have no adapter and are computed once for all
+                branches, dropout included: less memory and time, and branches that differ less.
 
         Returns:
             The branched model, on the device and in the dtype of `model`.
@@ -203,7 +157,9 @@ class BranchedModel(PreTrainedModel):
             settings = lora_to_dict(lora)
         branch_config = copy.deepcopy(model.config)
         branch_config.architectures = [type(model).__name__]
-        config = BranchedConfig(branch=branch_config, task=task, num_branches=num_branches, lora=settings)
+        config = BranchedConfig(
+            branch=branch_config, task=task, num_branches=num_branches, lora=settings, shared_layers=shared_layers
+        )
         branched = cls(config, _copies(model, config, seed, initialize))
         branched.train(model.training)
         return branched
@@ -241,6 +197,7 @@ class BranchedModel(PreTrainedModel):
         }
         inputs = {name: value for name, value in given.items() if value is not None and name in self._accepted}
         branch_logits = torch.stack([branch(**inputs).logits for branch in self.branches], dim=1)
+        forget_outputs(self.branches)
         logits = mean_log_probability(branch_logits)
         loss = None if labels is None else nn.functional.nll_loss(logits, labels)
         return BranchedOutput(loss=loss, logits=logits, branch_logits=branch_logits)
@@ -263,7 +220,7 @@ class BranchedModel(PreTrainedModel):
         if self.config.lora is not None:
             from hf_noisy.models.adapters import merge_adapter
 
-            branch = merge_adapter(branch)
+            branch = merge_adapter(own_layers(branch))
         return branch
 
     def init_weights(self) -> None:
@@ -280,6 +237,9 @@ class BranchedModel(PreTrainedModel):
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
         """Names of shared parameters, `{alias: name that is saved}`, in and between branches."""
         return dict(self._aliases)
+
+    def get_input_embeddings(self) -> None:  # type: ignore[override]
+        """None: each branch has its own, and nothing that asks (FSDP2 of accelerate) has to single one out."""
 
     def _adjust_bias(self, output_embeddings: Any, input_embeddings: Any) -> None:
         # transformers fits the bias of a tied layer to its vocabulary; here shapes agree, and Conv1D would be misread.
@@ -331,7 +291,8 @@ def _build(config: BranchedConfig) -> list[PreTrainedModel]:
     from hf_noisy.models.adapters import share_backbone
 
     model = auto_class.from_config(config.branch)
-    return [share_backbone(model, config.lora) for _ in range(config.num_branches)]
+    depth = config.shared_layers
+    return share_lower_layers([share_backbone(model, config.lora, depth) for _ in range(config.num_branches)], depth)
 
 
 def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int, initialize: str) -> list[PreTrainedModel]:
@@ -341,8 +302,8 @@ def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int, initializ
         from hf_noisy.models.adapters import share_backbone
 
         # The caller's model must not be frozen, nor moved with the branches: they share a copy.
-        copy_one = functools.partial(share_backbone, copy.deepcopy(model), config.lora)
-    branches = []
+        copy_one = functools.partial(share_backbone, copy.deepcopy(model), config.lora, config.shared_layers)
+    branches: list[PreTrainedModel] = []
     for index in range(config.num_branches):
         with _seeded(seed, index):
             branch = copy_one()
@@ -352,7 +313,7 @@ def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int, initializ
             else:
                 _initialise_head(branch)
         branches.append(branch)
-    return branches
+    return share_lower_layers(branches, config.shared_layers)
 
 
 @contextlib.contextmanager

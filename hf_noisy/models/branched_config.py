@@ -1,0 +1,61 @@
+"""Configuration of several networks that are one `PreTrainedModel`."""
+
+import copy
+from typing import Any, ClassVar
+
+from transformers import AutoConfig, PreTrainedConfig
+
+TASKS = ("sequence-classification", "image-classification")
+
+
+class BranchedConfig(PreTrainedConfig):
+    """Configuration of a [`BranchedModel`].
+
+    Args:
+        branch: Configuration of one branch; labels are read from it.
+        task: `"sequence-classification"` or `"image-classification"`.
+        num_branches: How many branches, 2 or more.
+        lora: Settings of the adapters, or `None` where branches are full copies.
+        shared_layers: With `lora`, how many of the lowest layers are computed once for all.
+
+    Raises:
+        ValueError: If `task`, `num_branches` or `shared_layers` is out of range.
+
+    Example:
+        >>> from transformers import BertConfig
+        >>> BranchedConfig(branch=BertConfig(num_labels=3), num_branches=2).num_labels
+        3
+    """
+
+    model_type = "branched"
+    sub_configs: ClassVar[dict[str, Any]] = {"branch": AutoConfig}
+    has_no_defaults_at_init = True
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["branch_logits"]
+
+    def __init__(
+        self,
+        branch: PreTrainedConfig | dict[str, Any] | None = None,
+        task: str = "sequence-classification",
+        num_branches: int = 2,
+        lora: dict[str, Any] | None = None,
+        shared_layers: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        if task not in TASKS:
+            raise ValueError(f"task must be one of {list(TASKS)}, got {task!r}")
+        if num_branches < 2:
+            raise ValueError(
+                f"num_branches must be 2 or more, got {num_branches}; for one network use the model itself"
+            )
+        if shared_layers and lora is None:
+            raise ValueError(f"shared_layers={shared_layers} needs adapters on one frozen backbone; pass lora={{}}")
+        self.branch = AutoConfig.for_model(**branch) if isinstance(branch, dict) else branch
+        self.task = task
+        self.num_branches = num_branches
+        self.lora = lora
+        self.shared_layers = shared_layers
+        if self.branch is not None:
+            labels = {"id2label": self.branch.id2label, "label2id": self.branch.label2id}
+            kwargs |= copy.deepcopy(labels)
+            kwargs.pop("num_labels", None)
+        super().__init__(**kwargs)
