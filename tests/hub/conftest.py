@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-collect_ignore = ["child.py", "listing.py", "push_datasets.py", "push_models.py", "server.py"]  # of the other process
+collect_ignore = [
+    "child.py",
+    "listing.py",
+    "push_datasets.py",
+    "push_documents.py",
+    "push_models.py",
+    "server.py",
+]  # of the other process
 # These run with every `make test`; the others, and all of the models, with the slow ones.
 QUICK = {
     ("push_datasets", name)

@@ -9,3 +9,8 @@ def test_push_datasets(outcomes, scenario):
 def test_push_models(outcomes, scenario):
     group, name = scenario
     assert outcomes(group)[name] == "passed", outcomes(group)[name]
+
+
+def test_push_documents(outcomes, scenario):
+    group, name = scenario
+    assert outcomes(group)[name] == "passed", outcomes(group)[name]

@@ -1,0 +1,145 @@
+"""Every Python block of README and docs runs, and every command names what exists and parses."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import datasets
+import pytest
+from transformers import HfArgumentParser, TrainingArguments
+
+from tests.docs import surroundings
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+}
+BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+# Pages whose code takes more than a second or two, or reads real data.
+SLOW = {"data", "detection", "dmlp", "noise", "paper_index", "publish", "weak_labels"}
+# These talk to the Hub and run where one stands: tests/hub/push_documents.py.
+ON_THE_HUB = {"docs/publish.md"}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return [code for kind, code in BLOCK.findall(PAGES[page]) if kind == language]
+
+
+def pages(language: str) -> list:
+    left_out = ON_THE_HUB if language == "python" else ()
+    found = [page for page in PAGES if blocks(page, language) and page not in left_out]
+    marks = {page: pytest.mark.slow if language == "python" and Path(page).stem in SLOW else () for page in found}
+    return [pytest.param(page, marks=marks[page], id=page) for page in sorted(found)]
+
+
+def before(page: str, number: int, names: dict) -> None:
+    """What the text around a block says is there."""
+    if (page, number) == ("docs/quickstart.md", 1):  # it loads what the README's block saved
+        exec(blocks("README.md", "python")[0], names)
+    if (page, number) == ("docs/dmlp.md", 0):
+        names |= {"dataset": names["train"], "checked_rows": range(15), "other_rows": range(15, 45)}
+        names["checked_labels"] = names["train"].with_format("numpy")["clean_label"][:15]
+    if (page, number) in {("docs/dmlp.md", 1), ("docs/data.md", 2), ("docs/data.md", 4)}:
+        names["dataset"] = datasets.DatasetDict(train=surroundings.pictures(), test=surroundings.pictures())
+        if page == "docs/dmlp.md":
+            names["dataset"] = names["dataset"]["train"]
+    if page == "docs/paper_index.md":
+        cifar = surroundings.pictures(200, 8).rename_columns({"image": "img", "label": "fine_label"})
+        hundred = cifar.remove_columns("fine_label").add_column("fine_label", [n % 100 for n in range(200)])
+        hundred = hundred.cast_column("fine_label", datasets.ClassLabel(num_classes=100))
+        names["fetched"] = datasets.DatasetDict(train=hundred, test=hundred)
+
+
+@pytest.mark.parametrize("page", pages("python"))
+def test_python_runs(page, tmp_path, monkeypatch, request):
+    code = blocks(page, "python")
+    if "load_noisy_dataset" in "".join(code):
+        request.getfixturevalue("data_dir")
+    monkeypatch.chdir(tmp_path)
+    names = surroundings.names(tmp_path)
+    # No network: what would be fetched is made here, what would be pushed stays here.
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: names["fetched"])
+    monkeypatch.setattr(datasets.DatasetDict, "push_to_hub", lambda *_, **__: None)
+    monkeypatch.setattr("huggingface_hub.repocard.RepoCard.push_to_hub", lambda *_, **__: None)
+    for number, block in enumerate(code):
+        before(page, number, names)
+        exec(compile(block, f"{page}, block {number + 1}", "exec"), names)
+
+
+def commands(page: str) -> list[str]:
+    lines = "".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def parse_script(script: str, words: list[str]) -> None:
+    assert (ROOT / script).is_file(), script
+    found = runpy.run_path(str(ROOT / script), run_name="documents")
+    trains = script.startswith("examples") and "TrainingArguments" in (ROOT / script).read_text()
+    parser = HfArgumentParser((found["Arguments"], TrainingArguments) if trains else found["Arguments"])
+    words = [*words, "--use_cpu", "true"] if trains else words  # whatever this machine has
+    if words and words[0].endswith(".yaml") and not words[0].startswith("examples"):
+        words = words[1:]  # "my_recipe.yaml" stands for a file of the reader
+    if "parse_with_recipe" in found:
+        words = [str(ROOT / words[0]), *words[1:]] if words and words[0].endswith(".yaml") else words
+        if "--output_dir" not in words:
+            parser.set_defaults(output_dir="output")
+        found["parse_with_recipe"](parser, words)
+    else:
+        parser.parse_args_into_dataclasses(words)
+
+
+def parse(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    words = [word for word in words if not re.fullmatch(r"[A-Z_]+=\S*", word)]
+    program, rest = Path(words[0]).name, words[1:]
+    if program == "make":
+        assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), rest[0]
+    elif program == "hf-noisy":
+        from typer.main import get_command
+
+        from hf_noisy.cli.app import app
+
+        group = get_command(app)
+        with group.make_context("hf-noisy", rest[:1], resilient_parsing=True) as context:
+            name, command, _ = group.resolve_command(context, rest)
+            command.make_context(name, rest[1:], parent=context)
+    elif program in ("accelerate", "torchrun"):
+        script = next(number for number, word in enumerate(rest) if word.endswith(".py"))
+        for word in rest[:script]:
+            assert not word.endswith(".yaml") or (ROOT / word).is_file(), word
+        parse_script(rest[script], rest[script + 1 :])
+    elif program.startswith("python") and rest[0] == "-m" and rest[1] == "benchmarks.run":
+        from benchmarks.run import build_parser
+
+        build_parser().parse_args(rest[2:])
+    elif program.startswith("python") and rest[0].endswith(".py"):
+        parse_script(rest[0], rest[1:])
+    else:
+        raise AssertionError(f"nothing knows how to check: {line}")
+
+
+@pytest.mark.parametrize("page", pages("bash"))
+def test_commands_name_what_exists_and_parse(page, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    for line in commands(page):
+        try:
+            parse(line)
+        except SystemExit as stop:
+            pytest.fail(f"{line}: refused by its own parser ({stop})")
+
+
+def test_a_wrong_command_is_noticed():
+    with pytest.raises((AssertionError, SystemExit, ValueError)):
+        parse("python examples/run_dygen.py --no_such_option 1")
+    with pytest.raises(AssertionError):
+        parse("make nothing")
+    with pytest.raises(AssertionError):
+        parse("python examples/no_such.py")
+
+
+def test_links_lead_somewhere():
+    for page, content in PAGES.items():
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", content):
+            if not target.startswith(("http", "mailto")):
+                assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
