@@ -1,4 +1,4 @@
-"""Puts the figures of benchmarks/results into README.md, docs/ and model_cards/.
+"""Puts the figures of benchmarks/results into README.md and docs/.
 
 python benchmarks/write_tables.py
 """
@@ -252,7 +252,7 @@ def documents() -> dict[Path, str]:
         "detection_speed": detection_speed(load("detection")),
         "command": f"`{text['command']}`; {text['protocol']}; {versions}",
     }
-    paths = [ROOT / "README.md", ROOT / "model_cards" / "dygen-minilm.md"]
+    paths = [ROOT / "README.md"]
     paths += [
         ROOT / "docs" / name for name in ("dygen.md", "benchmarks.md", "detection.md", "dmlp.md", "methods/nrd.md")
     ]

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from hf_noisy.methods import list_methods
 
@@ -21,6 +22,17 @@ def write_tables():
 def test_documents_hold_what_the_result_files_say(write_tables):
     for path, content in write_tables.documents().items():
         assert path.read_text() == content, f"{path.name} is stale: python benchmarks/write_tables.py"
+
+
+def test_cards_are_those_of_the_result_files():
+    spec = importlib.util.spec_from_file_location("write_cards", ROOT / "benchmarks" / "write_cards.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    wanted = module.cards()
+    assert set((ROOT / "model_cards").glob("*.md")) == wanted.keys()
+    for path, content in wanted.items():
+        assert path.read_text() == content, f"{path.name} is stale: python benchmarks/write_cards.py"
+        assert ModelCard(content).data.eval_results
 
 
 def test_a_changed_figure_is_noticed(write_tables, tmp_path):
