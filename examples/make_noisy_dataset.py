@@ -14,6 +14,7 @@ from transformers import HfArgumentParser
 from hf_noisy import inject_noise, load_noisy_dataset, noise
 from hf_noisy.data import noise_record
 from hf_noisy.data.features import row_features
+from hf_noisy.files import check_file_name, sync, write_atomically
 
 BY_ROW = ("instance_dependent", "part_dependent")
 NOISES = ["symmetric", "pair", "cifar10_map", "cifar100_map", *BY_ROW, "transition", "replay"]
@@ -77,8 +78,11 @@ def main() -> None:
         written = Path(folder) / "dataset"
         DatasetDict(data | noisy).save_to_disk(written) if arguments.format == "arrow" else written.mkdir()
         for split, rows in (data | noisy).items() if arguments.format == "parquet" else ():
+            check_file_name(split, "name of a split")
             rows.to_parquet(written / f"{split}.parquet")
-        (written / "noise.json").write_text(json.dumps(records, indent=2))
+        write_atomically(written / "noise.json", json.dumps(records, indent=2))
+        for file in [*written.rglob("*"), written]:
+            sync(file)
         written.rename(output)
     for split, record in records.items():
         print(f"{split}: {len(noisy[split])} rows, {json.dumps(record)}")

@@ -14,6 +14,7 @@ from datasets import DatasetDict
 from transformers import AutoModel, AutoTokenizer, HfArgumentParser
 
 from hf_noisy import load_noisy_dataset
+from hf_noisy.files import write_atomically
 from hf_noisy.purify import DMLP, ConfidentLearningPurifier, KNNPurifier, purify, restore_labels, summarise
 from hf_noisy.purify.cards import purified_card
 from hf_noisy.purify.features import embed
@@ -84,8 +85,8 @@ def main() -> None:
     splits = DatasetDict({**data, **splits.remove_columns("features")})
     splits.save_to_disk(output_dir)
     card = purified_card(splits, "train", summary, name=arguments.dataset)
-    card.save(output_dir / "README.md")
-    (output_dir / "summary.json").write_text(json.dumps(summary.to_dict(), indent=2))
+    write_atomically(output_dir / "README.md", str(card))
+    write_atomically(output_dir / "summary.json", json.dumps(summary.to_dict(), indent=2))
     if arguments.push_to_hub:
         push_dataset_to_hub(splits, arguments.push_to_hub, card)
 

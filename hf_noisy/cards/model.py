@@ -12,6 +12,10 @@ from hf_noisy.cards.text import BEGIN, END, REPOSITORY, TAGS, code, escape, is_p
 
 _TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_IMPORTS = {
+    "branched": "import hf_noisy.models.branches  # lets transformers load a model of several branches",
+    "dygen": "import hf_noisy.dygen.serving  # lets transformers load the posterior of DyGEN",
+}
 _SETTINGS = ("epochs", "learning_rate", "seed", "noise_seed", "selected_by")
 
 
@@ -33,7 +37,6 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
     """
     known = json.dumps(dict(config or {}), default=str)
     task = "image-classification" if '"num_channels"' in known else "text-classification"
-    branched = (config or {}).get("model_type") == "branched"
     method, dataset = str(results.get("method", "unknown")), public_name(str(results.get("dataset") or "unknown"))
     figures = _eval_results(results, task, dataset)
     data = ModelCardData(
@@ -47,8 +50,8 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
         eval_results=figures,
     )
     lines = ["from transformers import pipeline", "", f'classify = pipeline("{task}", model={REPOSITORY})']
-    if branched:
-        lines.insert(0, "import hf_noisy.models.branches  # lets transformers load a model of several branches")
+    if needed := _IMPORTS.get(str((config or {}).get("model_type"))):
+        lines.insert(0, needed)
     card: ModelCard = ModelCard.from_template(
         data,
         template_path=str(_TEMPLATE),
@@ -58,7 +61,7 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
         lead=f"Trained by {code(method)} on the labels as given, some of which are wrong.",
         code="\n".join(lines),
         noise=_noise(results, dataset),
-        method=f"Method {code(method)}" + _method_args(results) + ".",
+        method=f"Method {code(method)}" + _method_args(results) + "." + _why(results),
         citation=escape(results.get("citation") or ""),
         settings=_settings(results),
         numbers=[[code(key), f"{value:.4f}"] for key, value in results.items() if _is_figure(key, value)],
@@ -120,6 +123,11 @@ def _is_figure(key: str, value: Any) -> bool:
 def _method_args(results: Mapping[str, Any]) -> str:
     given = results.get("method_args") or {}
     return " with " + ", ".join(f"{code(key)} = {escape(value)}" for key, value in given.items()) if given else ""
+
+
+def _why(results: Mapping[str, Any]) -> str:
+    why = results.get("method_why")
+    return f" Chosen before training by {code('method=auto')}: {escape(why)}." if why else ""
 
 
 def _test_labels(results: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ from hf_noisy.columns import (
 from hf_noisy.data.load import make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
+from hf_noisy.files import said_clearly
 from hf_noisy.purify import DMLP, ConfidentLearningPurifier, KNNPurifier, Purifier, summarise
 from hf_noisy.purify import purify as run_purify
 from hf_noisy.purify.audit import audit as run_audit
@@ -215,7 +216,7 @@ def _finish(
     splits: DatasetDict, card: DatasetCard, summary: dict[str, Any], output: Path, overwrite: bool,
     push_to_hub: str | None, page: Any = None,
 ) -> None:  # fmt: skip
-    with new_folder(output, overwrite) as folder:
+    with new_folder(output, overwrite) as folder, said_clearly(output):
         write_output(folder, splits, card, summary)
         if page is not None:
             write_report(page, folder / REPORT)

@@ -12,6 +12,8 @@ from typing import Any
 from datasets import Dataset
 from huggingface_hub import DatasetCard
 
+from hf_noisy.files import check_file_name, said_clearly, sync
+
 SUMMARY = "summary.json"
 _CARD, _DATA, REPORT = "README.md", "data", "report.html"
 _LEFT = {_CARD, _DATA, REPORT, SUMMARY}
@@ -68,11 +70,16 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         FileExistsError: As [`check_output`].
     """
     target = check_output(path, overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    with said_clearly(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield staging
-        staging.chmod(0o777 & ~_umask())
+        with said_clearly(target):
+            staging.chmod(0o777 & ~_umask())
+            for written in [*staging.rglob("*"), staging]:
+                if written.exists():  # not a link to nothing
+                    sync(written)
         if target.exists():
             with tempfile.TemporaryDirectory(prefix=f".{target.name}.old.", dir=target.parent) as old:
                 earlier = Path(old) / target.name
@@ -87,6 +94,7 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+    sync(target.parent)
 
 
 def write_output(folder: Path, splits: dict[str, Dataset], card: DatasetCard, summary: dict[str, Any]) -> None:
@@ -97,7 +105,12 @@ def write_output(folder: Path, splits: dict[str, Dataset], card: DatasetCard, su
         splits: Rows by the name of their split.
         card: Written as `README.md`.
         summary: Figures, written as `summary.json`.
+
+    Raises:
+        ValueError: If the name of a split cannot be that of a file.
     """
+    for name in splits:
+        check_file_name(name, "name of a split")
     (folder / _DATA).mkdir()
     for name, rows in splits.items():
         rows.to_parquet(folder / _DATA / f"{name}-00000-of-00001.parquet")
@@ -109,7 +122,7 @@ def _command_of(folder: Path) -> str | None:
     """The command that left the folder, or None where none of ours did."""
     try:
         summary = json.loads((folder / SUMMARY).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     command = summary.get("command") if isinstance(summary, dict) else None
     return command if command in _COMMANDS else None

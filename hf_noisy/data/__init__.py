@@ -3,7 +3,7 @@
 from hf_noisy.data import noise
 from hf_noisy.data.card import dataset_card
 from hf_noisy.data.images import ImageViews
-from hf_noisy.data.indexed import IndexedDataset
+from hf_noisy.data.indexed import IndexedDataset, drop_unreadable
 from hf_noisy.data.load import dataset_builder, list_noisy_datasets, load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
@@ -15,6 +15,7 @@ __all__ = [
     "dataset_builder",
     "dataset_card",
     "dawid_skene",
+    "drop_unreadable",
     "inject_noise",
     "list_noisy_datasets",
     "load_noisy_dataset",

@@ -8,6 +8,7 @@ class or -1 a labelling rule).
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def general_folder() -> str | None:
 
 CLASSES_FILE = "labels.json"
 _SPLITS = ("train", "validation", "test")
+_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def has_json_lines(folder: Path) -> bool:
@@ -63,10 +65,19 @@ def json_lines(path: Path, given: bool = True) -> Iterator[dict[str, Any]]:
     Args:
         path: A file of this form.
         given: Whether `label` is the given class. False, or a file without given classes, puts the true one there.
+
+    Raises:
+        ValueError: If the file is cut short or damaged, or a line is no such row.
     """
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            label = row.get("weak_label", row["label"]) if given else row["label"]
-            votes = {VOTES: row["weak_votes"]} if "weak_votes" in row else {}
-            yield {TEXT: row["text"], LABEL: label, CLEAN_LABEL: row["label"], **votes}
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                row = json.loads(line)
+                label = row.get("weak_label", row["label"]) if given else row["label"]
+                votes = {VOTES: row["weak_votes"]} if "weak_votes" in row else {}
+                yield {TEXT: row["text"], LABEL: label, CLEAN_LABEL: row["label"], **votes}
+    except _BROKEN as error:
+        raise ValueError(
+            f"file '{path}' is cut short, damaged or of another form ({type(error).__name__}: {error}); put it there "
+            "anew"
+        ) from error

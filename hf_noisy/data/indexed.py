@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
+from transformers.utils import logging
 
 from hf_noisy.columns import INDEX
+
+logger = logging.get_logger(__name__)
 
 
 class IndexedDataset(Dataset[dict[str, Any]]):
@@ -19,6 +22,7 @@ class IndexedDataset(Dataset[dict[str, Any]]):
 
     Raises:
         TypeError: If `dataset` has no length or no access by position, or if a row is not a mapping.
+        ValueError: When a row is read that cannot be, such as a broken image; names the row.
 
     Example:
         >>> IndexedDataset([{"label": 1}, {"label": 0}])[1]
@@ -38,13 +42,18 @@ class IndexedDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         position = self._position(index)
-        return _with_index(self.dataset[position], position)
+        return _with_index(_read(self.dataset, position), position)
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         positions = [self._position(index) for index in indices]
         # One batched read is far cheaper than one read a row for Arrow tables.
         fetch = getattr(self.dataset, "__getitems__", None)
-        rows = fetch(positions) if fetch is not None else [self.dataset[position] for position in positions]
+        try:
+            rows = fetch(positions) if fetch is not None else None
+        except Exception:  # one by one it shows which row is at fault
+            rows = None
+        if rows is None:
+            rows = [_read(self.dataset, position) for position in positions]
         return [_with_index(row, position) for row, position in zip(rows, positions, strict=True)]
 
     def _position(self, index: int) -> int:
@@ -53,6 +62,54 @@ class IndexedDataset(Dataset[dict[str, Any]]):
         if not -size <= position < size:
             raise IndexError(f"index {position} is out of range for a dataset of {size} rows")
         return position % size
+
+
+def drop_unreadable(dataset: Any) -> Any:
+    """The dataset without the rows that cannot be read, such as broken images.
+
+    Every row is read once, as training would read it; how many were left out, and which, is logged as a warning. The
+    rows that stay are numbered anew: use the same dataset for training and for what follows it.
+
+    Args:
+        dataset: As for [`IndexedDataset`].
+
+    Returns:
+        `dataset` itself if all rows can be read, else its readable rows: by `select` where there is that, or else as
+        `torch.utils.data.Subset`.
+
+    Raises:
+        ValueError: If no row can be read.
+
+    Example:
+        >>> drop_unreadable([{"label": 1}, {"label": 0}])
+        [{'label': 1}, {'label': 0}]
+    """
+    rows, readable, faults = IndexedDataset(dataset), [], {}
+    for position in range(len(rows)):
+        try:
+            _read(dataset, position)
+            readable.append(position)
+        except ValueError as error:
+            faults[position] = repr(error.__cause__)
+    if not faults:
+        return dataset
+    first, reason = next(iter(faults.items()))
+    if not readable:
+        raise ValueError(f"none of the {len(rows)} rows of the dataset can be read, row {first} because of {reason}")
+    some = ", ".join(map(str, list(faults)[:20])) + (", ..." if len(faults) > 20 else "")
+    logger.warning(f"left out {len(faults)} of {len(rows)} rows that cannot be read: {some}; the first: {reason}")
+    return dataset.select(readable) if hasattr(dataset, "select") else Subset(dataset, readable)
+
+
+def _read(dataset: Any, position: int) -> Any:
+    try:
+        return dataset[position]
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"row {position} of the dataset cannot be read ({type(error).__name__}: {reason}); repair it, or leave "
+            "such rows out with hf_noisy.data.drop_unreadable(dataset)"
+        ) from error
 
 
 def _with_index(row: Any, position: int) -> dict[str, Any]:

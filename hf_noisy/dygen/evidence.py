@@ -4,6 +4,8 @@ Two witnesses, multiplied. The classifier, averaged over branches and epochs, is
 learns the rules behind systematic noise. The pretrained encoder has seen no noisy label: the distances of its features
 to the class centroids are coarse, but a rule cannot bend them. Both count every class alike, so that a class which
 swallowed the others' rows does not win by its size.
+
+Both are read a block of rows at a time: what is held of all rows has the width of the classes.
 """
 
 from dataclasses import dataclass
@@ -14,8 +16,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from hf_noisy.dygen.vectors import unit_rows
-from hf_noisy.dynamics.scores import centroid_distances, centroids
-from hf_noisy.dynamics.store import Trajectories
+from hf_noisy.dynamics.scores import centroid_distances, class_means, class_sums
+from hf_noisy.dynamics.store import ALL, Rows, Trajectories, row_blocks
 
 _NEVER = -30.0  # log-odds of a class without training rows against the best other: finite, but never chosen
 
@@ -50,17 +52,28 @@ class Evidence:
         Returns:
             The fitted evidence.
         """
-        counts = np.bincount(labels, minlength=trajectories.num_classes)
-        predicted = mean_prediction(trajectories, split)
+        num_rows, num_classes = len(labels), trajectories.num_classes
+        counts = np.bincount(labels, minlength=num_classes)
+        predicted = sum(
+            mean_prediction(trajectories, split, rows).sum(0) for rows in row_blocks(num_rows, num_classes)
+        )
         # One row's worth for every class keeps the division by the average finite.
-        mean_probability = (predicted.sum(0) + 1.0) / (len(labels) + trajectories.num_classes)
+        mean_probability = (predicted + 1.0) / (num_rows + num_classes)
         evidence = cls(mean_probability, None, None, 0.0, counts)
-        features = trajectories.features(split)
-        if features is not None:
-            evidence.centre = unit_rows(features.astype(np.float64)).mean(0)
-            normalised = evidence._normalise(features)
-            evidence.centroids = centroids(normalised, labels, trajectories.num_classes)
-            evidence.sharpness = _fit_sharpness(evidence._squared_distances(features, labels), labels, counts)
+        width = _feature_width(trajectories, split)
+        if width:
+            blocks = row_blocks(num_rows, width)
+            total = sum(unit_rows(_features(trajectories, split, rows)).sum(0) for rows in blocks)
+            evidence.centre = total / num_rows
+            sums = np.zeros((num_classes, width))
+            for rows in blocks:
+                normalised = evidence._normalise(_features(trajectories, split, rows))
+                sums += class_sums(normalised, labels[rows], num_classes)
+            evidence.centroids = class_means(sums, counts)
+            squared = np.empty((num_rows, num_classes))
+            for rows in blocks:
+                squared[rows] = evidence._squared_distances(_features(trajectories, split, rows), labels[rows])
+            evidence.sharpness = _fit_sharpness(squared, labels, counts)
         return evidence
 
     def log_probabilities(
@@ -76,9 +89,22 @@ class Evidence:
         Returns:
             `[rows, classes]`, float64.
         """
-        evidence = np.log(mean_prediction(trajectories, split) + 1e-9) - np.log(self.mean_probability)
-        features = trajectories.features(split)
-        if self.centroids is not None and features is not None:
+        width = 0 if self.centroids is None else _feature_width(trajectories, split)
+        found = np.empty((trajectories.num_rows(split), trajectories.num_classes))
+        for rows in row_blocks(len(found), max(width, trajectories.num_classes)):
+            features = _features(trajectories, split, rows) if width else None
+            predicted = mean_prediction(trajectories, split, rows)
+            found[rows] = self._combine(predicted, features, None if labels is None else labels[rows])
+        return found
+
+    def _combine(
+        self,
+        predicted: Float64[np.ndarray, "rows classes"],
+        features: Float64[np.ndarray, "rows width"] | None,
+        labels: Integer[np.ndarray, " rows"] | None,
+    ) -> Float64[np.ndarray, "rows classes"]:
+        evidence = np.log(predicted + 1e-9) - np.log(self.mean_probability)
+        if features is not None:
             squared = self._squared_distances(features, labels)
             evidence = evidence + np.maximum(log_softmax(-self.sharpness * squared, axis=-1), -20.0)
         empty = self.counts == 0
@@ -105,9 +131,11 @@ class Evidence:
         return squared
 
 
-def mean_prediction(trajectories: Trajectories, split: str) -> Float64[np.ndarray, "rows classes"]:
-    """Class probabilities averaged over branches and epochs, `[rows, classes]`."""
-    return np.asarray(softmax(trajectories.logits(split).astype(np.float64), axis=-1).mean((0, 1)))
+def mean_prediction(trajectories: Trajectories, split: str, rows: Rows = ALL) -> Float64[np.ndarray, "rows classes"]:
+    """Class probabilities averaged over branches and epochs, `[rows, classes]`, an epoch at a time."""
+    pairs = [(epoch, branch) for epoch in trajectories.epochs for branch in range(trajectories.num_branches)]
+    total = sum(softmax(trajectories.branch_logits(split, *pair, rows).astype(np.float64), axis=-1) for pair in pairs)
+    return np.asarray(total / len(pairs))
 
 
 def posterior_given_label(
@@ -139,15 +167,12 @@ def posterior_given_label(
         >>> p.round(1).tolist()
         [[0.6, 0.4], [0.6, 0.4]]
     """
-    num_classes = log_evidence.shape[1]
-    given = np.eye(num_classes)[labels]
-    posterior = np.asarray(softmax(log_evidence, axis=-1))
-    transition = _transition(posterior, given)
+    posterior = np.empty_like(log_evidence)
+    transition = _expect(log_evidence, labels, None, posterior)
     for _ in range(max_iterations):
         if 1.0 - posterior[np.arange(len(labels)), labels].mean() <= noise_rate:
             break
-        posterior = np.asarray(softmax(log_evidence + np.log(transition[:, labels].T), axis=-1))
-        transition = _transition(posterior, given)
+        transition = _expect(log_evidence, labels, transition, posterior)
     return posterior, transition
 
 
@@ -161,12 +186,34 @@ def suspicion(
     return np.asarray(others.max(1) - log_evidence[rows, labels])
 
 
-def _transition(
-    posterior: Float64[np.ndarray, "rows classes"], given: Float64[np.ndarray, "rows classes"]
+def _expect(
+    log_evidence: Float64[np.ndarray, "rows classes"],
+    labels: Integer[np.ndarray, " rows"],
+    transition: Float64[np.ndarray, "classes classes"] | None,
+    posterior: Float64[np.ndarray, "rows classes"],
 ) -> Float64[np.ndarray, "classes classes"]:
+    # Fills the posterior under `transition` and returns the transition matrix that follows from it.
+    num_classes = log_evidence.shape[1]
+    counts = np.zeros((num_classes, num_classes))
+    for rows in row_blocks(len(labels), num_classes):
+        given = labels[rows]
+        conditioned = log_evidence[rows] if transition is None else log_evidence[rows] + np.log(transition[:, given].T)
+        posterior[rows] = softmax(conditioned, axis=-1)
+        counts += posterior[rows].T @ np.eye(num_classes)[given]
     # One row's worth of uniform counts keeps rows of rare classes stochastic and their logarithm finite.
-    counts = posterior.T @ given + 1.0 / given.shape[1]
+    counts += 1.0 / num_classes
     return np.asarray(counts / counts.sum(1, keepdims=True))
+
+
+def _feature_width(trajectories: Trajectories, split: str) -> int:
+    features = trajectories.features(split, slice(0, 1))
+    return 0 if features is None else features.shape[1]
+
+
+def _features(trajectories: Trajectories, split: str, rows: slice) -> Float64[np.ndarray, "rows width"]:
+    features = trajectories.features(split, rows)
+    assert features is not None
+    return features.astype(np.float64)
 
 
 def _fit_sharpness(
@@ -175,11 +222,14 @@ def _fit_sharpness(
     counts: Integer[np.ndarray, " classes"],
 ) -> float:
     """The one number that makes distances into probabilities: likelihood of the given labels, each class alike."""
-    rows = np.arange(len(labels))
     weight = 1.0 / counts[labels]
     weight /= weight.sum()
 
     def loss(log_sharpness: float) -> float:
-        return float(-(weight * log_softmax(-np.exp(log_sharpness) * squared, axis=-1)[rows, labels]).sum())
+        total = 0.0
+        for rows in row_blocks(len(labels), squared.shape[1]):
+            fit = log_softmax(-np.exp(log_sharpness) * squared[rows], axis=-1)
+            total -= (weight[rows] * fit[np.arange(len(fit)), labels[rows]]).sum()
+        return float(total)
 
     return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 6.0), method="bounded").x))

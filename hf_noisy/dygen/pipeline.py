@@ -1,7 +1,5 @@
 """DyGEN from trajectories to a posterior over true labels."""
 
-import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,18 +7,20 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Integer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from hf_noisy.data.checks import check_label_range
 from hf_noisy.detection.noise_rate import check_noise_rate
 from hf_noisy.dygen.dirichlet import dirichlet_mode, prior_alpha
 from hf_noisy.dygen.prior import Prior, evidence_prior, paper_prior
-from hf_noisy.dygen.vae import DirichletVAE, fit_vae
-from hf_noisy.dygen.vectors import TrajectoryVectors
-from hf_noisy.dynamics.store import Trajectories, write_atomically
+from hf_noisy.dygen.vae import SHUFFLED_ROWS, DirichletVAE, fit_vae
+from hf_noisy.dygen.vectors import StoredVectors, TrajectoryVectors
+from hf_noisy.dynamics.store import Trajectories, row_blocks
+from hf_noisy.files import check_digest, read_sealed, replacing, write_sealed, write_tensors
 
 CONFIG_FILE = "dygen_config.json"
 WEIGHTS_FILE = "dygen.safetensors"
+_FORMAT = 2
 
 
 @dataclass
@@ -39,6 +39,8 @@ class DyGenConfig:
         rho: Strength of the prior.
         iterations: Passes of the VAE over the training rows.
         seed: Of the estimate and the VAE.
+        shuffled_rows: Rows that stayed together in the order of the VAE: 1, or more where they were read from disk.
+        max_references: Rows that voted at most in the published prior; None means all.
     """
 
     preset: str
@@ -52,6 +54,8 @@ class DyGenConfig:
     rho: float
     iterations: int
     seed: int
+    shuffled_rows: int = 1
+    max_references: int | None = None
 
 
 class DyGen:
@@ -100,8 +104,12 @@ class DyGen:
         iterations: int = 10,
         seed: int = 0,
         progress: bool = True,
+        max_memory: int = 1 << 30,
+        max_references: int | None = None,
     ) -> "DyGen":
         """Fit prior and VAE on the training rows.
+
+        Time grows with the rows, except for the neighbours of the published prior, see `max_references`.
 
         Args:
             trajectories: What a `DynamicsRecorder` recorded, the training split among it.
@@ -112,6 +120,11 @@ class DyGen:
             iterations: Passes of the VAE over the rows.
             seed: Of everything random.
             progress: Whether to show progress bars.
+            max_memory: Bytes up to which the trajectory vectors are held in memory. Larger ones are read from the
+                disk in every pass, and the order of the rows is then a coarser one, see
+                [`hf_noisy.dygen.vae.fit_vae`].
+            max_references: Of the published prior, rows that vote at most, see
+                [`hf_noisy.dygen.prior.paper_prior`].
 
         Returns:
             The fitted model.
@@ -136,16 +149,24 @@ class DyGen:
         if not trajectories.epochs:
             raise ValueError(f"trajectories at {trajectories.path} hold no complete epoch; train for at least one")
         paper = preset == "paper"
-        prior = (paper_prior if paper else evidence_prior)(trajectories, labels, noise_rate, split=split, seed=seed)
+        if max_references is not None and not paper:
+            raise ValueError("max_references is for preset 'paper', the only one that asks neighbours; leave it out")
+        options: dict[str, Any] = {"split": split, "seed": seed}
+        if paper:
+            prior = paper_prior(trajectories, labels, noise_rate, max_references=max_references, **options)
+        else:
+            prior = evidence_prior(trajectories, labels, noise_rate, **options)
         vectors = TrajectoryVectors.fit(trajectories, split, raw=paper)
+        w = StoredVectors(vectors, trajectories, split)
+        in_memory = w.row_bytes * len(labels) <= max_memory
         # The published constants leave every class a floor of probability; a prior that is soft by itself needs none.
         delta, rho = (1.0 + 1.0 / trajectories.num_classes, 5.0) if paper else (1.0, 10.0)
         config = DyGenConfig(
             preset, prior.noise_rate, prior.estimated, trajectories.num_branches, trajectories.num_classes,
-            vectors.dim, split, delta, rho, iterations, seed,
+            vectors.dim, split, delta, rho, iterations, seed, 1 if in_memory else SHUFFLED_ROWS, max_references,
         )  # fmt: skip
         vae = fit_vae(
-            vectors(trajectories, split),
+            vectors(trajectories, split) if in_memory else w,
             torch.from_numpy(labels),
             prior_alpha(torch.from_numpy(prior.probabilities).float(), delta, rho),
             iterations=iterations,
@@ -186,20 +207,31 @@ class DyGen:
                 f"trajectories have {self.trajectories.num_classes} classes, but the fit had "
                 f"{self.config.num_classes}; use those of the same training"
             )
-        w = self.vectors(self.trajectories, split)
+        num_rows, checked = self.trajectories.num_rows(split), None
         if labels is not None:
             if split == self.config.split:
                 self.trajectories.check_labels(split, labels)
             checked = check_label_range(np.asarray(labels), self.config.num_classes).astype(np.int64)
-            if len(checked) != w.shape[1]:
-                raise ValueError(f"labels must be one a row of {split!r}, {w.shape[1]}, got {len(checked)}")
-            posterior = dirichlet_mode(self.vae.alpha(w, torch.from_numpy(checked))).mean(0)
-        else:
-            # The last epoch of the fit, whatever was recorded since.
-            last = self.trajectories.epochs.index(self.vectors.epochs[-1])
-            logits = torch.from_numpy(self.trajectories.logits(split)[last])
-            posterior = self.vae.posterior(w, logits.softmax(-1))
-        return posterior.double().numpy()
+            if len(checked) != num_rows:
+                raise ValueError(f"labels must be one a row of {split!r}, {num_rows}, got {len(checked)}")
+        posterior = np.empty((num_rows, self.config.num_classes))
+        for rows in row_blocks(num_rows, self.config.num_branches * (self.config.dim + self.config.num_classes**2)):
+            w = self.vectors(self.trajectories, split, rows)
+            if checked is not None:
+                found = dirichlet_mode(self.vae.alpha(w, torch.from_numpy(checked[rows]))).mean(0)
+            else:
+                found = self.vae.posterior(w, self._predictions(split, rows))
+            posterior[rows] = found.numpy()
+        return posterior
+
+    def _predictions(self, split: str, rows: slice) -> Float[torch.Tensor, "branch rows classes"]:
+        # The last epoch of the fit, whatever was recorded since.
+        assert self.trajectories is not None
+        logits = [
+            self.trajectories.branch_logits(split, self.vectors.epochs[-1], branch, rows)
+            for branch in range(self.config.num_branches)
+        ]
+        return torch.from_numpy(np.stack(logits)).softmax(-1)
 
     def prior_of(self, split: str) -> Float64[np.ndarray, "rows classes"]:
         """What is believed of a split before the VAE: of the training rows the prior, of others the same evidence
@@ -235,12 +267,12 @@ class DyGen:
             tensors["vectors.feature_mean"] = torch.from_numpy(self.vectors.feature_mean)
         tensors["prior"] = torch.from_numpy(self.prior)
         tensors["suspects"] = torch.from_numpy(self.suspects)
-        temporary = path / (WEIGHTS_FILE + ".tmp")
-        save_file({name: value.contiguous() for name, value in tensors.items()}, temporary)
-        os.replace(temporary, path / WEIGHTS_FILE)
         saved: dict[str, Any] = asdict(self.config)
         saved |= {"epochs": self.vectors.epochs, "feature_scale": float(self.vectors.feature_scale)}
-        write_atomically(path / CONFIG_FILE, json.dumps(saved, indent=2).encode())
+        # Both are whole on the disk before either gets its name.
+        with replacing(path / WEIGHTS_FILE) as temporary:
+            saved["weights"] = write_tensors(temporary, {name: value.cpu().numpy() for name, value in tensors.items()})
+            write_sealed(path / CONFIG_FILE, saved, _FORMAT)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, trajectories: Trajectories | None = None) -> "DyGen":
@@ -255,11 +287,13 @@ class DyGen:
 
         Raises:
             FileNotFoundError: If the folder holds no DyGEN.
+            ValueError: If a file is missing, damaged, of another save or of another format.
         """
         path = Path(path)
         if not (path / CONFIG_FILE).is_file():
             raise FileNotFoundError(f"path {path} holds no {CONFIG_FILE}; save one with DyGen.save_pretrained")
-        saved = json.loads((path / CONFIG_FILE).read_text())
+        saved = read_sealed(path / CONFIG_FILE, _FORMAT)
+        check_digest(path / WEIGHTS_FILE, saved.pop("weights"))
         epochs, feature_scale = saved.pop("epochs"), saved.pop("feature_scale")
         config = DyGenConfig(**saved)
         tensors = load_file(path / WEIGHTS_FILE)

@@ -3,14 +3,16 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Integer
 
 from hf_noisy.detection.noise_rate import check_noise_rate, mixture_noise_rate
 from hf_noisy.dygen.evidence import Evidence, mean_prediction, posterior_given_label, suspicion
-from hf_noisy.dynamics.scores import DynamicsScore, centroid_distances, centroids, dynamics_score
-from hf_noisy.dynamics.store import Trajectories
+from hf_noisy.dygen.neighbours import Index, nearest, sample_references, vote_by_distance
+from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
+from hf_noisy.dynamics.store import ALL, Trajectories, row_blocks
 
 _NEIGHBOURS = 10
 
@@ -73,7 +75,7 @@ def evidence_prior(
         rate = float(np.mean([mixture_noise_rate(suspicion(e, labels), seed) for e in (classifier, log_evidence)]))
     probabilities, _ = posterior_given_label(log_evidence, labels, rate)
     suspects = probabilities[np.arange(len(labels)), labels] < 0.5
-    dynamics = _mean_over_branches(_branch_scores(trajectories, labels, split, ddof=0))
+    dynamics = _mean_over_branches(_scores(trajectories, labels, split, ddof=0))
 
     def of(others: Trajectories, name: str) -> Float64[np.ndarray, "_ _"]:
         return np.asarray(np.exp(evidence.log_probabilities(others, name)))
@@ -89,15 +91,22 @@ def paper_prior(
     *,
     split: str = "train",
     seed: int = 0,
+    max_references: int | None = None,
+    index: Index = "exact",
 ) -> Prior:
     """The published prior: suspects by a global share, corrected by neighbours in the first epoch's embedding.
+
+    Neighbours of all rows among all rows take time that grows with the square of their number; `max_references`
+    makes it linear.
 
     Args:
         trajectories: What training recorded.
         labels: `[rows]`, given labels.
         noise_rate: Share of suspects, or None for the upper component of a mixture on the score.
         split: The training split.
-        seed: Of the estimate.
+        seed: Of the estimate and the sample.
+        max_references: Trusted rows that vote, a sample of them with the same shares of classes; None means all.
+        index: How neighbours are found, see [`hf_noisy.dygen.neighbours.nearest`].
 
     Returns:
         The prior, one for each branch; rows that are not suspected keep their given label.
@@ -108,7 +117,7 @@ def paper_prior(
     Source: DyGEN (Zhuang et al., 2023), Algorithm 1, with the constants of the published code.
     """
     check_noise_rate(noise_rate)
-    scores = _branch_scores(trajectories, labels, split, ddof=1)
+    scores = _scores(trajectories, labels, split, ddof=1)
     dynamics = _mean_over_branches(scores)
     rate = mixture_noise_rate(dynamics.score, seed) if noise_rate is None else noise_rate
     first = trajectories.epochs[0]
@@ -116,18 +125,21 @@ def paper_prior(
     for branch, score in enumerate(scores):
         suspects[branch, np.argsort(-score.score, kind="stable")[: int(len(labels) * rate)]] = True
 
-    def neighbours(others: Trajectories, name: str, branch: int) -> Float64[np.ndarray, "_ _"]:
-        trusted = ~suspects[branch]
-        reference = trajectories.embeddings(split, first, branch)[trusted]
-        queries = others.embeddings(name, first, branch)
-        return neighbour_probabilities(reference, labels[trusted], queries, trajectories.num_classes)
+    def neighbours(others: Trajectories, name: str, branch: int, asked: Any = ALL) -> Float64[np.ndarray, "_ _"]:
+        trusted = np.flatnonzero(~suspects[branch])
+        trusted = trusted[sample_references(labels[trusted], max_references, seed)]
+        reference = _embeddings(trajectories, split, first, branch, trusted)
+        queries = _embeddings(others, name, first, branch, np.arange(others.num_rows(name))[asked])
+        return neighbour_probabilities(reference, labels[trusted], queries, trajectories.num_classes, index=index)
 
     branches = range(trajectories.num_branches)
-    # A row that is not suspected keeps its label even where a duplicate of it has another.
-    corrected = [np.where(suspects[b], neighbours(trajectories, split, b).argmax(1), labels) for b in branches]
+    corrected = np.tile(labels, (trajectories.num_branches, 1))
+    for branch, suspected in enumerate(suspects):
+        # A row that is not suspected keeps its label even where a duplicate of it has another.
+        corrected[branch, suspected] = neighbours(trajectories, split, branch, suspected).argmax(1)
     return Prior(
         lambda others, name: np.mean([neighbours(others, name, branch) for branch in branches], axis=0),
-        np.eye(trajectories.num_classes)[np.stack(corrected)],
+        np.eye(trajectories.num_classes)[corrected],
         suspects.mean(0) > 0.5,
         dynamics.score,
         dynamics,
@@ -143,6 +155,7 @@ def neighbour_probabilities(
     num_classes: int,
     *,
     neighbours: int = _NEIGHBOURS,
+    index: Index = "exact",
 ) -> Float64[np.ndarray, "queries classes"]:
     """Label shares among the nearest reference rows, weighted by inverse distance.
 
@@ -152,6 +165,7 @@ def neighbour_probabilities(
         queries: `[queries, dim]`; one at distance 0 from reference rows gets their labels.
         num_classes: Columns of the result.
         neighbours: K.
+        index: How neighbours are found, see [`hf_noisy.dygen.neighbours.nearest`].
 
     Returns:
         `[queries, num_classes]`.
@@ -161,32 +175,31 @@ def neighbour_probabilities(
 
     Source: DyGEN (Zhuang et al., 2023), Algorithm 1, step 3.
     """
-    from sklearn.neighbors import KNeighborsClassifier
-
     if len(reference) == 0:
         raise ValueError("no reference row is left: every row is suspected; pass a lower noise_rate")
-    model = KNeighborsClassifier(min(neighbours, len(reference)), weights="distance").fit(reference, labels)
-    probabilities = np.zeros((len(queries), num_classes))
-    probabilities[:, model.classes_] = model.predict_proba(queries)
-    return probabilities
+    distances, rows = nearest(queries, reference, min(neighbours, len(reference)), index=index)
+    return vote_by_distance(distances, labels[rows], num_classes)
 
 
-def _branch_scores(
+def _embeddings(
+    trajectories: Trajectories, split: str, epoch: int, branch: int, chosen: Integer[np.ndarray, " chosen"]
+) -> Float[np.ndarray, "chosen dim"]:
+    # Some rows, in order, without all of them in memory at once.
+    found = np.empty((len(chosen), trajectories.dim), np.float32)
+    for rows in row_blocks(trajectories.num_rows(split), trajectories.dim):
+        start, stop = np.searchsorted(chosen, [rows.start, rows.stop])
+        found[start:stop] = trajectories.embeddings(split, epoch, branch, rows)[chosen[start:stop] - rows.start]
+    return found
+
+
+def _scores(
     trajectories: Trajectories, labels: Integer[np.ndarray, " rows"], split: str, ddof: int
 ) -> list[DynamicsScore]:
-    rows = np.arange(len(labels))
     ddof = min(ddof, trajectories.num_epochs - 1)  # one epoch has no deviation, not an undefined one
-    scores = []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="no row has the given label")  # said once, before training
-        for branch in range(trajectories.num_branches):
-            distances = []
-            for epoch in trajectories.epochs:
-                embeddings = trajectories.embeddings(split, epoch, branch)
-                means = centroids(embeddings, labels, trajectories.num_classes)
-                distances.append(centroid_distances(embeddings, means)[rows, labels])
-            scores.append(dynamics_score(np.stack(distances), ddof=ddof))
-    return scores
+        distances = (distances_by_epoch(trajectories, labels, split, b) for b in range(trajectories.num_branches))
+        return [dynamics_score(of_branch, ddof=ddof) for of_branch in distances]
 
 
 def _mean_over_branches(scores: list[DynamicsScore]) -> DynamicsScore:

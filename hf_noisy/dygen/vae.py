@@ -1,6 +1,7 @@
 """The Dirichlet VAE of DyGEN: every branch and every noisy label in one product."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +12,13 @@ from torch.nn import functional as F
 from tqdm.auto import trange
 
 from hf_noisy.dygen.dirichlet import SMALLEST_EXCESS, SMALLEST_UNIFORM, dirichlet_mode, gamma_kl, reparameterise
+from hf_noisy.dygen.vectors import StoredVectors
 from hf_noisy.losses.base import at_least_float32
 from hf_noisy.losses.coregularization import coregularization
 from hf_noisy.rng import uniforms as keyed_uniforms
+
+SHUFFLED_ROWS = 64  # rows that stay together where the trajectories are read from disk
+_CHUNK_BYTES = 1 << 28
 
 
 class VAELoss(NamedTuple):
@@ -182,7 +187,7 @@ class DirichletVAE(nn.Module):
 
 
 def fit_vae(
-    w: Float[Tensor, "branch rows dim"],
+    w: Float[Tensor, "branch rows dim"] | StoredVectors,
     labels: Int[Tensor, " rows"],
     prior_alpha: Float[Tensor, "*branch rows classes"],
     *,
@@ -198,7 +203,9 @@ def fit_vae(
     """Train the VAE of stage II.
 
     Args:
-        w: `[branch, rows, dim]`, trajectories; float64 stays, everything else trains in float32.
+        w: `[branch, rows, dim]`, trajectories; float64 stays, everything else trains in float32. Those left on disk
+            are read 256 MiB at a time: every pass draws an order of runs of 64 rows, and one of the rows within each
+            256 MiB.
         labels: `[rows]`, noisy labels.
         prior_alpha: `[rows, classes]` or `[branch, rows, classes]`, see `prior_alpha()`.
         iterations: Passes over all rows.
@@ -225,26 +232,54 @@ def fit_vae(
         posterior = vae.posterior(w, probabilities)
         ```
     """
-    w, labels, prior_alpha = at_least_float32(w), labels.to(w.device), prior_alpha.to(w.device)
+    example = at_least_float32(w) if isinstance(w, Tensor) else torch.empty(0)
+    w = example if isinstance(w, Tensor) else w
+    labels, prior_alpha = labels.to(example.device), prior_alpha.to(example)
     num_branches, num_rows, dim = w.shape
     num_classes = prior_alpha.shape[-1]
     _check(num_rows, num_classes, labels, prior_alpha)
-    vae = DirichletVAE(num_branches, dim, num_classes, delta, seed=seed).to(w)
+    vae = DirichletVAE(num_branches, dim, num_classes, delta, seed=seed).to(example)
     optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
-    # Classes before rows from here on: the layout in which the products are fastest and every slice is a view.
-    targets = F.one_hot(labels, num_classes).to(w).T
-    prior = prior_alpha.to(w).expand(num_branches, -1, -1).mT
+    prior = prior_alpha.expand(num_branches, -1, -1)
     for iteration in trange(iterations, desc="Dirichlet VAE", disable=not progress):
         weight = 0.0 if iteration < warmup * iterations else coregularization_weight
-        order = torch.from_numpy(row_order(num_rows, seed, iteration)).to(w.device)
-        noise = latent_uniforms(num_branches, num_rows, num_classes, seed, iteration).to(w)
-        noise = noise.clamp(min=SMALLEST_UNIFORM).log().mT
-        permuted = (labels[order], targets[:, order], prior[:, :, order], noise[:, :, order])
-        batches = zip(*(part.split(batch_size, -1) for part in permuted), strict=True)
-        for rows, batch in zip(order.split(batch_size), batches, strict=True):
-            _set_gradients(vae, w.index_select(1, rows), *batch, weight=weight)
-            optimizer.step()
+        for chunk, rows in _chunks(w, seed, iteration):
+            order = row_order(num_rows, seed, iteration, rows)
+            noise = latent_uniforms(num_branches, num_rows, num_classes, seed, iteration, rows[order]).to(chunk)
+            places, rows_now = torch.from_numpy(order).to(chunk.device), torch.from_numpy(rows[order]).to(chunk.device)
+            given = labels[rows_now]
+            # Classes before rows from here on: the layout in which products are fastest and every slice is a view.
+            columns = (
+                given,
+                F.one_hot(given, num_classes).to(chunk).T,
+                prior[:, rows_now].mT.contiguous(),
+                noise.clamp(min=SMALLEST_UNIFORM).log().mT.contiguous(),
+            )
+            batches = zip(*(part.split(batch_size, -1) for part in columns), strict=True)
+            for batch_rows, batch in zip(places.split(batch_size), batches, strict=True):
+                _set_gradients(vae, chunk.index_select(1, batch_rows), *batch, weight=weight)
+                optimizer.step()
     return vae.eval()
+
+
+def _chunks(
+    w: Float[Tensor, "branch rows dim"] | StoredVectors, seed: int, iteration: int
+) -> Iterator[tuple[Float[Tensor, "branch part dim"], Int[np.ndarray, " part"]]]:
+    """What a pass holds in memory at a time and the numbers of its rows: everything, or runs of rows from the disk."""
+    num_rows = w.shape[1]
+    if isinstance(w, Tensor):
+        yield w, np.arange(num_rows)
+        return
+    runs = np.arange(0, num_rows, SHUFFLED_ROWS)
+    keys = keyed_uniforms(seed, stream="dygen/vae/runs", index=runs, size=1, epoch=iteration)
+    shuffled = runs[np.argsort(keys[:, 0], kind="stable")]
+    together = max(_CHUNK_BYTES // (w.row_bytes * SHUFFLED_ROWS), 1)
+    # One for all: the system clears memory before it gives it out, which would take longer than to fill it.
+    buffer = torch.empty(w.shape[0], min(together * SHUFFLED_ROWS, num_rows), w.shape[2])
+    for first in range(0, len(shuffled), together):
+        starts = np.sort(shuffled[first : first + together])  # a disk reads forwards fastest
+        read = [slice(int(start), min(int(start) + SHUFFLED_ROWS, num_rows)) for start in starts]
+        yield w.read(read, buffer), np.concatenate([np.arange(part.start, part.stop) for part in read])
 
 
 @torch.no_grad()
@@ -294,20 +329,29 @@ def _coregularization_gradient(alpha: Float[Tensor, "branch classes rows"]) -> F
     return (to_mode - (to_mode * mode).sum(1, keepdim=True)) / total
 
 
-def row_order(num_rows: int, seed: int, iteration: int) -> Int[np.ndarray, " rows"]:
-    """Order in which an iteration visits the rows, keyed by seed and iteration."""
-    keys = keyed_uniforms(seed, stream="dygen/vae/order", index=np.arange(num_rows), size=1, epoch=iteration)
+def row_order(
+    num_rows: int, seed: int, iteration: int, rows: Int[np.ndarray, " part"] | None = None
+) -> Int[np.ndarray, " part"]:
+    """Order in which an iteration visits the rows, or the given ones of them, keyed by seed and iteration."""
+    index = np.arange(num_rows) if rows is None else rows
+    keys = keyed_uniforms(seed, stream="dygen/vae/order", index=index, size=1, epoch=iteration)
     return np.argsort(keys[:, 0], kind="stable")
 
 
 def latent_uniforms(
-    num_branches: int, num_rows: int, num_classes: int, seed: int, iteration: int
-) -> Float[Tensor, "branch rows classes"]:
-    """Uniform numbers of the latent samples, keyed by seed, iteration and row, float64."""
+    num_branches: int,
+    num_rows: int,
+    num_classes: int,
+    seed: int,
+    iteration: int,
+    rows: Int[np.ndarray, " part"] | None = None,
+) -> Float[Tensor, "branch part classes"]:
+    """Uniform numbers of the latent samples of all or the given rows, keyed by seed, iteration and row, float64."""
+    index = np.arange(num_rows) if rows is None else rows
     numbers = keyed_uniforms(
-        seed, stream="dygen/vae/latent", index=np.arange(num_rows), size=num_branches * num_classes, epoch=iteration
+        seed, stream="dygen/vae/latent", index=index, size=num_branches * num_classes, epoch=iteration
     )
-    return torch.from_numpy(numbers).view(num_rows, num_branches, num_classes).transpose(0, 1)
+    return torch.from_numpy(numbers).view(len(index), num_branches, num_classes).transpose(0, 1)
 
 
 def _initial_weights(

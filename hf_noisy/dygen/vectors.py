@@ -1,5 +1,6 @@
 """The trajectory vector `w` of a row: what its embedding was, epoch after epoch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,9 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from hf_noisy.dynamics.store import Trajectories
+from hf_noisy.dynamics.store import ALL, Rows, Trajectories, row_blocks, row_ranges
+
+_ROWS_IN_CACHE = 256
 
 
 @dataclass
@@ -43,12 +46,16 @@ class TrajectoryVectors:
         for position, epoch in enumerate(epochs):
             for branch in branches:
                 means[position, branch], scales[position, branch] = _moments(
-                    trajectories.embeddings(split, epoch, branch)
+                    trajectories.embeddings(split, epoch, branch, rows)
+                    for rows in row_blocks(trajectories.num_rows(split), trajectories.dim)
                 )
-        features = trajectories.features(split)
-        if features is None:
+        first = trajectories.features(split, slice(0, 1))
+        if first is None:
             return cls(epochs, means, scales)
-        feature_mean, feature_scale = _moments(unit_rows(features))
+        feature_mean, feature_scale = _moments(
+            unit_rows(_features(trajectories, split, rows))
+            for rows in row_blocks(trajectories.num_rows(split), first.shape[1])
+        )
         return cls(epochs, means, scales, feature_mean, float(feature_scale))
 
     @property
@@ -57,8 +64,19 @@ class TrajectoryVectors:
         width = 0 if self.feature_mean is None else len(self.feature_mean)
         return int(self.means.shape[0] * self.means.shape[2]) + width
 
-    def __call__(self, trajectories: Trajectories, split: str) -> Float32[Tensor, "branch rows dim"]:
-        """`w` of every row of a split, for every branch.
+    def __call__(
+        self, trajectories: Trajectories, split: str, rows: Rows = ALL, out: Tensor | None = None
+    ) -> Float32[Tensor, "branch rows dim"]:
+        """`w` of the rows of a split, for every branch.
+
+        Args:
+            trajectories: Those of the fit.
+            split: Any recorded split.
+            rows: All rows, a range of them, or several ranges one after the other.
+            out: Float32 tensor `[branches, at least as many rows, dim]` to fill from its beginning, if at hand.
+
+        Returns:
+            `[branches, rows, dim]`, float32.
 
         Raises:
             ValueError: If the trajectories lack an epoch, a branch or features that the fit had.
@@ -69,16 +87,18 @@ class TrajectoryVectors:
                 f"trajectories have {trajectories.num_branches} branches of {trajectories.dim} dimensions, but the "
                 f"fit had {self.means.shape[1]} of {width}; use those of the same training"
             )
-        w = torch.empty(trajectories.num_branches, trajectories.num_rows(split), self.dim)
+        num_rows = sum(stop - start for start, stop in row_ranges(rows, trajectories.num_rows(split)))
+        w = torch.empty(trajectories.num_branches, num_rows, self.dim) if out is None else out[:, :num_rows]
         for position, epoch in enumerate(self.epochs):
             block = slice(position * width, (position + 1) * width)
             for branch in range(trajectories.num_branches):
-                embeddings = trajectories.embeddings(split, epoch, branch) - self.means[position, branch]
-                w[branch, :, block] = torch.from_numpy(embeddings / self.scales[position, branch])
+                # In place: arrays of their own would have the system clear more memory than is read.
+                embeddings = trajectories.embeddings(split, epoch, branch, rows, out=w[branch, :, block].numpy())
+                for start in range(0, num_rows, _ROWS_IN_CACHE):
+                    embeddings[start : start + _ROWS_IN_CACHE] -= self.means[position, branch]
+                    embeddings[start : start + _ROWS_IN_CACHE] /= self.scales[position, branch]
         if self.feature_mean is not None:
-            features = trajectories.features(split)
-            if features is None:
-                raise ValueError(f"trajectories hold no features of split {split!r}; record it from the first step on")
+            features = _features(trajectories, split, rows)
             if features.shape[1] != len(self.feature_mean):
                 raise ValueError(
                     f"trajectories have features of width {features.shape[1]}, but the fit had "
@@ -89,10 +109,57 @@ class TrajectoryVectors:
         return w
 
 
-def _moments(rows: Float32[np.ndarray, "rows width"]) -> tuple[Float32[np.ndarray, " width"], np.float32]:
-    mean = rows.mean(0)
-    scale = np.sqrt(((rows - mean) ** 2).mean())
-    return mean, np.float32(scale if scale > 0 else 1.0)
+@dataclass
+class StoredVectors:
+    """`w` of a split left on disk: the VAE reads from it what fits in memory.
+
+    Args:
+        vectors: Builder of `w`.
+        trajectories: Where it is built from.
+        split: Of which rows.
+    """
+
+    vectors: TrajectoryVectors
+    trajectories: Trajectories
+    split: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Branches, rows and length of `w`."""
+        return self.trajectories.num_branches, self.trajectories.num_rows(self.split), self.vectors.dim
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory that a row takes for all branches, in float32."""
+        return 4 * self.shape[0] * self.shape[2]
+
+    def read(self, rows: Rows, out: Tensor | None = None) -> Float32[Tensor, "branch rows dim"]:
+        """`w` of some rows, see [`TrajectoryVectors`]."""
+        return self.vectors(self.trajectories, self.split, rows, out)
+
+
+def _features(trajectories: Trajectories, split: str, rows: Rows) -> Float32[np.ndarray, "rows width"]:
+    features = trajectories.features(split, rows)
+    if features is None:
+        raise ValueError(f"trajectories hold no features of split {split!r}; record it from the first step on")
+    return features
+
+
+def _moments(
+    blocks: Iterable[Float32[np.ndarray, "_ width"]],
+) -> tuple[Float32[np.ndarray, " width"], np.float32]:
+    """Mean and root mean square of the centred rows, of which each block is seen once."""
+    count, mean, squares = 0, np.zeros(1), 0.0
+    for rows in blocks:
+        own = rows.mean(0)
+        apart = own - mean if count else np.zeros(1)
+        own_squares = float(((rows - own) ** 2).mean()) * rows.size
+        # Sums of squares about two means add up about the common one after Chan, Golub and LeVeque (1983).
+        squares += own_squares + float((apart**2).sum()) * count * len(rows) / (count + len(rows))
+        mean = (count * mean + len(rows) * own.astype(np.float64)) / (count + len(rows))
+        count += len(rows)
+    scale = np.sqrt(np.float32(squares / (count * mean.size)))
+    return mean.astype(np.float32), np.float32(scale if scale > 0 else 1.0)
 
 
 def unit_rows(rows: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, "rows width"]:

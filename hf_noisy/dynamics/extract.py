@@ -21,6 +21,8 @@ from hf_noisy.data.checks import label_column
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.dynamics.store import labels_digest
 
+_ROUNDS_A_GATHER = 16
+
 
 @torch.no_grad()
 def extract_rows(
@@ -33,8 +35,11 @@ def extract_rows(
     dtype: str,
     num_workers: int = 0,
     progress: str | None = None,
+    everywhere: bool = True,
 ) -> list[np.ndarray]:
     """What `forward` makes of every row, in the order of the rows.
+
+    Beside the arrays themselves, no more than a few batches are in memory.
 
     Args:
         dataset: Map-style data set.
@@ -45,9 +50,14 @@ def extract_rows(
         dtype: Of the arrays.
         num_workers: Of the loader.
         progress: Text of the progress bar, or None.
+        everywhere: Whether every process is to have the arrays, or the main one alone.
 
     Returns:
-        Arrays `[lead, rows, width]`, one for each tensor, on every process.
+        Arrays `[lead, rows, width]`, one for each tensor; empty on a process that is not to have them.
+
+    Raises:
+        ValueError: If a value is not finite in `dtype`.
+        RuntimeError: If a row did not come back.
     """
     process = PartialState()
     # Every rank runs as many batches as any other (a sharded model needs all ranks in each forward); rows that come
@@ -60,10 +70,10 @@ def extract_rows(
         collate_fn=collate,
         num_workers=num_workers,
     )
-    parts = []
-    for index, inputs in tqdm(
-        loader, desc=progress, leave=False, disable=progress is None or not process.is_main_process
-    ):
+    parts: list[tuple[list[int], list[np.ndarray]]] = []
+    keeps, rows = everywhere or process.is_main_process, _Rows(len(dataset), dtype)
+    quiet = progress is None or not process.is_main_process
+    for number, (index, inputs) in enumerate(tqdm(loader, desc=progress, leave=False, disable=quiet), start=1):
         tensors = forward({key: value.to(device) for key, value in inputs.items()})
         arrays = [value.float().cpu().numpy().astype(dtype) for value in tensors]
         if not all(np.isfinite(array).all() for array in arrays):
@@ -71,20 +81,33 @@ def extract_rows(
                 f"a recorded value is not finite in {dtype}; train without overflow or pass dtype='float32'"
             )
         parts.append((index, arrays))
-    return _by_row(gather_object(parts), len(dataset))
+        # All ranks run as many rounds, so all of them meet here.
+        if number == rounds or process.num_processes == 1 or number % _ROUNDS_A_GATHER == 0:
+            for part in gather_object(parts):
+                if keeps:
+                    rows.put(*part)
+            parts.clear()
+    return rows.complete() if keeps else []
 
 
-def _by_row(parts: list[tuple[list[int], list[np.ndarray]]], rows: int) -> list[np.ndarray]:
-    index = np.concatenate([np.asarray(part[0]) for part in parts])
-    if len(np.unique(index)) != rows:
-        raise RuntimeError(f"only {len(np.unique(index))} of {rows} rows came back from the processes")
-    arrays = []
-    for position in range(len(parts[0][1])):
-        values = np.concatenate([part[1][position] for part in parts], axis=1)
-        ordered = np.empty((values.shape[0], rows, values.shape[2]), dtype=values.dtype)
-        ordered[:, index] = values
-        arrays.append(ordered)
-    return arrays
+class _Rows:
+    """Arrays by row, made when the first rows come and filled as they come."""
+
+    def __init__(self, count: int, dtype: str) -> None:
+        self.arrays: list[np.ndarray] = []
+        self.dtype, self.seen = dtype, np.zeros(count, bool)
+
+    def put(self, index: list[int], arrays: list[np.ndarray]) -> None:
+        if not self.arrays:
+            self.arrays = [np.empty((len(a), len(self.seen), a.shape[2]), self.dtype) for a in arrays]
+        for kept, values in zip(self.arrays, arrays, strict=True):
+            kept[:, index] = values
+        self.seen[index] = True
+
+    def complete(self) -> list[np.ndarray]:
+        if not self.seen.all():
+            raise RuntimeError(f"only {self.seen.sum()} of {len(self.seen)} rows came back from the processes")
+        return self.arrays
 
 
 def describe(dataset: Any) -> dict[str, Any]:

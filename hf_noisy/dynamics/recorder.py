@@ -1,7 +1,7 @@
 """A callback that records how every row moves through the embedding space while training goes on."""
 
 import math
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from transformers.utils import logging
 
 from hf_noisy.columns import INDEX, LABEL, LABELS
 from hf_noisy.dynamics.extract import describe, extract_rows, random_state_kept
+from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
+from hf_noisy.files import check_file_name
 from hf_noisy.models.features import (
     HeadInputs,
     accepted_inputs,
@@ -48,10 +50,15 @@ class DynamicsRecorder(TrainerCallback):
         data_collator: Makes batches; defaults to padding with the trainer's processing class where it can pad.
         batch_size: Rows a forward pass; defaults to `per_device_eval_batch_size`.
         dtype: `"float16"` or `"float32"`.
+        projection: Width to which embeddings are projected by random signs (see
+            [`~hf_noisy.dynamics.projection.projection_matrix`]), for very wide embeddings or very many rows; None
+            keeps them as they are. One matrix for all branches and epochs, so that they compare; it is made from the
+            training seed, which the manifest records. Logits and the encoder's features, stored once, stay whole.
 
     Raises:
         TypeError: If a data set has no length.
-        ValueError: If a resumed run continues trajectories of other data.
+        ValueError: If a name cannot be that of a folder, or when training begins: if a resumed run continues
+            trajectories of other data or settings, or `projection` is not below the width of the embeddings.
 
     Example:
         ```python
@@ -70,12 +77,16 @@ class DynamicsRecorder(TrainerCallback):
         data_collator: Callable[[list[Any]], Any] | None = None,
         batch_size: int | None = None,
         dtype: str = "float16",
+        projection: int | None = None,
     ) -> None:
         if not datasets:
             raise ValueError("datasets is empty; name at least one, for example {'train': train_dataset}")
         if dtype not in ("float16", "float32"):
             raise ValueError(f"dtype must be 'float16' or 'float32', got {dtype!r}")
+        if projection is not None and projection < 1:
+            raise ValueError(f"projection must be a width of at least 1, or None, got {projection}")
         for name, dataset in datasets.items():
+            check_file_name(name, "name of a dataset")
             if not isinstance(dataset, Sized):
                 raise TypeError(
                     f"dataset {name!r} is a {type(dataset).__name__} without a length, so its rows cannot be "
@@ -88,6 +99,7 @@ class DynamicsRecorder(TrainerCallback):
         self.data_collator = data_collator
         self.batch_size = batch_size
         self.dtype = dtype
+        self.projection = projection
         self._trajectories: Trajectories | None = None
         self._batches: dict[str, list[list[int]]] = {}
 
@@ -103,31 +115,35 @@ class DynamicsRecorder(TrainerCallback):
     ) -> None:
         folder = Path(self.output_dir or str(args.output_dir)) / FOLDER
         model = kwargs["model"]
-        splits = {name: describe(dataset) for name, dataset in self.datasets.items()}
-        expected = {"num_classes": num_classes(model), "num_branches": len(find_heads(model)), "splits": splits}
+        expected = self._description(model)
         if state.global_step and (folder / MANIFEST).is_file():
             self._trajectories = Trajectories(folder)
             for key, value in expected.items():
-                if self._trajectories.manifest[key] != value:
+                if self._trajectories.manifest.get(key) != value:
                     raise ValueError(
                         f"trajectories at {folder} belong to another dataset or model: {key} differ; resume with the "
-                        "data and the model of the first run"
+                        "data, the model and the settings of the first run"
                     )
+            if PartialState().is_main_process:
+                self._trajectories.drop_after(math.floor((state.epoch or 0) + 1e-6))
+            PartialState().wait_for_everyone()
+            self._trajectories = Trajectories(folder)
         else:
             if state.global_step:
                 logger.warning_once(
                     f"no trajectories at {folder}: those of the steps before the checkpoint are missing from here on"
                 )
-            dim = find_heads(model)[0].in_features
             if PartialState().is_main_process:
-                Trajectories.create(folder, {**expected, "dim": dim, "dtype": self.dtype})
+                Trajectories.create(folder, {**expected, "seed": args.seed})
             PartialState().wait_for_everyone()
             self._trajectories = Trajectories(folder)
         if not state.global_step:
             self._record_features(args, kwargs)
-        # A checkpoint of an epoch's last step is written before on_epoch_end, which never fires after a resume.
-        epoch = round(state.epoch or 0)
-        if state.global_step and state.epoch == epoch and epoch not in self._trajectories.epochs:
+        # A checkpoint of the last step of an epoch, or of training, is written before on_epoch_end, which never fires
+        # after a resume.
+        epoch = math.ceil((state.epoch or 0) - 1e-6)
+        ended = state.epoch == epoch or state.global_step >= state.max_steps
+        if state.global_step and ended and epoch not in self._trajectories.epochs:
             self._record(args, epoch, kwargs)
 
     def on_epoch_end(
@@ -139,14 +155,28 @@ class DynamicsRecorder(TrainerCallback):
     def _record(self, args: TrainingArguments, epoch: int, kwargs: dict[str, Any]) -> None:
         model: nn.Module = kwargs["model"]
 
+        recorded = self._trajectories
+        assert recorded is not None
+        matrix: Tensor | None = None
+        if self.projection is not None:
+            # The seed of the run's beginning, whatever a resume was told.
+            width = find_heads(model)[0].in_features
+            signs = projection_matrix(width, self.projection, recorded.manifest["seed"])
+            matrix = torch.from_numpy(signs).to(next(model.parameters()).device)
+
         def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
             outputs = model(**inputs)
             logits = getattr(outputs, "branch_logits", None)
-            return [torch.stack(heads.pop()), outputs.logits[None] if logits is None else logits.transpose(0, 1)]
+            embeddings = torch.stack(heads.pop())
+            if matrix is not None:
+                embeddings = embeddings.float() @ matrix
+            return [embeddings, outputs.logits[None] if logits is None else logits.transpose(0, 1)]
+
+        def write(name: str, arrays: list[np.ndarray]) -> None:
+            recorded.write(name, epoch, *arrays)
 
         with HeadInputs(model) as heads:
-            for name, (embeddings, logits) in self._extract_all(forward, args, kwargs):
-                self.trajectories.write(name, epoch, embeddings, logits)
+            self._extract_all(forward, write, args, kwargs)
         PartialState().wait_for_everyone()
 
     def _record_features(self, args: TrainingArguments, kwargs: dict[str, Any]) -> None:
@@ -158,14 +188,19 @@ class DynamicsRecorder(TrainerCallback):
             with torch.autocast(next(iter(inputs.values())).device.type, torch.bfloat16, enabled=args.bf16):
                 return [pooled_features(model, inputs)[None]]
 
-        for name, (features,) in self._extract_all(forward, args, kwargs):
-            self.trajectories.write_features(name, features[0])
+        recorded = self._trajectories
+        assert recorded is not None
+        self._extract_all(forward, lambda name, arrays: recorded.write_features(name, arrays[0][0]), args, kwargs)
         PartialState().wait_for_everyone()
 
     def _extract_all(
-        self, forward: Callable[[dict[str, Tensor]], list[Tensor]], args: TrainingArguments, kwargs: dict[str, Any]
-    ) -> Iterator[tuple[str, list[np.ndarray]]]:
-        """Arrays of every data set; only the main process gets them."""
+        self,
+        forward: Callable[[dict[str, Tensor]], list[Tensor]],
+        write: Callable[[str, list[np.ndarray]], None],
+        args: TrainingArguments,
+        kwargs: dict[str, Any],
+    ) -> None:
+        """Extract and write one data set after the other; the main process writes."""
         model: nn.Module = kwargs["model"]
         was_training = model.training
         model.eval()
@@ -180,10 +215,28 @@ class DynamicsRecorder(TrainerCallback):
                     dtype=self.dtype,
                     num_workers=args.dataloader_num_workers,
                     progress=None if args.disable_tqdm else f"recording {name}",
+                    everywhere=False,
                 )
                 if PartialState().is_main_process:
-                    yield name, arrays
+                    write(name, arrays)
+                del arrays  # before those of the next data set are made
         model.train(was_training)
+
+    def _description(self, model: nn.Module) -> dict[str, Any]:
+        """What has to be the same when a run is resumed."""
+        dim = find_heads(model)[0].in_features
+        if self.projection is not None and self.projection >= dim:
+            raise ValueError(
+                f"projection must be below the width of the embeddings, {dim}, got {self.projection}; leave it out"
+            )
+        return {
+            "num_classes": num_classes(model),
+            "num_branches": len(find_heads(model)),
+            "dim": self.projection or dim,
+            "dtype": self.dtype,
+            "projection": self.projection,
+            "splits": {name: describe(dataset) for name, dataset in self.datasets.items()},
+        }
 
     def _batches_of(self, name: str, batch_size: int) -> list[list[int]]:
         if name not in self._batches:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, Integer
 
+from hf_noisy.dynamics.store import Trajectories, row_blocks
+
 # A block of float64 rows stays in the cache of the processor.
 _ROWS_A_BLOCK = 256
 
@@ -59,15 +61,46 @@ def centroids(
         raise ValueError(
             f"labels must be in [0, {num_classes}), got {labels.min()} to {labels.max()}; drop rows without a label"
         )
-    counts = np.bincount(labels, minlength=num_classes)
-    means = np.empty((num_classes, embeddings.shape[1]))
-    for label in np.flatnonzero(counts):
-        means[label] = embeddings[labels == label].mean(0, dtype=np.float64)
+    return class_means(class_sums(embeddings, labels, num_classes), np.bincount(labels, minlength=num_classes))
+
+
+def class_sums(
+    embeddings: Float[np.ndarray, "rows dim"], labels: Integer[np.ndarray, " rows"], num_classes: int
+) -> Float64[np.ndarray, "classes dim"]:
+    """Sum of the embeddings of every given label; those of blocks of rows add up to that of all.
+
+    Args:
+        embeddings: `[rows, dim]`, any float type; summed in float64.
+        labels: `[rows]`, given labels in `[0, num_classes)`.
+        num_classes: How many sums.
+
+    Returns:
+        `[num_classes, dim]`, float64; 0 for a class without rows.
+    """
+    sums = np.zeros((num_classes, embeddings.shape[1]))
+    for label in np.unique(labels):
+        sums[label] = embeddings[labels == label].sum(0, dtype=np.float64)
+    return sums
+
+
+def class_means(
+    sums: Float64[np.ndarray, "classes dim"], counts: Integer[np.ndarray, " classes"]
+) -> Float64[np.ndarray, "classes dim"]:
+    """Centroids from [`class_sums`] and the number of rows of each class.
+
+    Args:
+        sums: `[classes, dim]`.
+        counts: `[classes]`, at least one of them above 0.
+
+    Returns:
+        `[classes, dim]`. A class without rows gets the mean of all rows, and a warning.
+    """
+    means = sums / np.maximum(counts, 1)[:, None]
     empty = np.flatnonzero(counts == 0)
     if empty.size:
-        warnings.warn(f"no row has the given label {empty.tolist()}; the mean of all rows stands in", stacklevel=2)
-        means[empty] = embeddings.mean(0, dtype=np.float64)
-    return means
+        warnings.warn(f"no row has the given label {empty.tolist()}; the mean of all rows stands in", stacklevel=3)
+        means[empty] = sums.sum(0) / counts.sum()
+    return np.asarray(means)
 
 
 def centroid_distances(
@@ -112,6 +145,65 @@ def centroid_distances(
         if row.size:
             squared[row, column] = ((rows[row] - centred[column]) ** 2).sum(1)
         distances[start : start + len(rows)] = np.sqrt(squared)
+    return distances
+
+
+def own_distances(
+    embeddings: Float[np.ndarray, "rows dim"],
+    centroids: Float[np.ndarray, "classes dim"],
+    labels: Integer[np.ndarray, " rows"],
+) -> Float64[np.ndarray, " rows"]:
+    """Euclidean distance of every row to the centroid of its own label, without those to the others.
+
+    Args:
+        embeddings: `[rows, dim]`, any float type; computed in float64, a block of rows at a time.
+        centroids: `[classes, dim]`.
+        labels: `[rows]`.
+
+    Returns:
+        `[rows]`, float64.
+
+    Example:
+        >>> import numpy as np
+        >>> own_distances(np.array([[3.0, 4.0]]), np.array([[0.0, 0.0], [3.0, 0.0]]), np.array([1])).tolist()
+        [4.0]
+    """
+    distances = np.empty(len(labels))
+    for start in range(0, len(labels), _ROWS_A_BLOCK):
+        rows = slice(start, start + _ROWS_A_BLOCK)
+        difference = embeddings[rows] - centroids[labels[rows]]
+        distances[rows] = np.sqrt(np.einsum("rd,rd->r", difference, difference))
+    return distances
+
+
+def distances_by_epoch(
+    trajectories: Trajectories, labels: Integer[np.ndarray, " rows"], split: str = "train", branch: int = 0
+) -> Float64[np.ndarray, "epochs rows"]:
+    """Distance of every recorded row to the centroid of its given label, read a block of rows at a time.
+
+    Args:
+        trajectories: What training recorded.
+        labels: `[rows]`, given labels.
+        split: The training split.
+        branch: Whose embeddings.
+
+    Returns:
+        `[epochs, rows]`, float64: what [`dynamics_score`] takes.
+
+    Source: DyGEN (Zhuang et al., 2023), Eq. 3 and 4.
+    """
+    blocks = row_blocks(len(labels), trajectories.dim)
+    counts = np.bincount(labels, minlength=trajectories.num_classes)
+    distances = np.empty((trajectories.num_epochs, len(labels)))
+    for position, epoch in enumerate(trajectories.epochs):
+        sums = np.zeros((trajectories.num_classes, trajectories.dim))
+        for rows in blocks:
+            embeddings = trajectories.embeddings(split, epoch, branch, rows)
+            sums += class_sums(embeddings, labels[rows], trajectories.num_classes)
+        means = class_means(sums, counts)
+        for rows in blocks:
+            embeddings = trajectories.embeddings(split, epoch, branch, rows)
+            distances[position, rows] = own_distances(embeddings, means, labels[rows])
     return distances
 
 

@@ -1,27 +1,35 @@
-"""Training trajectories as files: one safetensors a split, epoch and branch, and a manifest."""
+"""Training trajectories as files: one safetensors a split, epoch and branch, and a manifest with their checksums."""
 
 import hashlib
-import json
-import os
 import re
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+
+from hf_noisy.files import check_digest, check_file_name, read_sealed, replacing, write_sealed, write_tensors
 
 MANIFEST = "manifest.json"
 FOLDER = "_trajectories"  # the underscore keeps Trainer.push_to_hub from publishing it
-_FORMAT = 1
+_FORMAT = 2
 _FEATURES = "features.safetensors"
 _FILE = re.compile(r"epoch-(\d+)-branch-(\d+)\.safetensors")
+_BLOCK_BYTES = 1 << 25
+
+# Some rows of a split: one range, or several one after the other.
+Rows: TypeAlias = slice | Sequence[slice]
+ALL = slice(None)
 
 
 class Trajectories:
     """What training recorded, read lazily from its folder.
+
+    The manifest lists every file with its SHA-256: a file that is not listed was never finished and is not read, one
+    that is listed and missing or changed is refused. An object shows what was recorded when it was made.
 
     Args:
         path: The folder, or the `output_dir` that holds it.
@@ -30,9 +38,11 @@ class Trajectories:
         splits: Names of the recorded data sets.
         epochs: The epochs (from 1) recorded for every split and branch.
         num_branches, num_classes, dim: Sizes.
+        manifest: Everything known of the run: sizes, `run` (an id), and the description of each split.
 
     Raises:
         FileNotFoundError: If there are no trajectories at `path`.
+        ValueError: If the manifest is damaged or of another format.
 
     Example:
         ```python
@@ -46,9 +56,8 @@ class Trajectories:
         self.path = path if (path / MANIFEST).is_file() else path / FOLDER
         if not (self.path / MANIFEST).is_file():
             raise FileNotFoundError(f"path {path} holds no trajectories; train with a DynamicsRecorder first")
-        self.manifest: dict[str, Any] = json.loads((self.path / MANIFEST).read_text())
-        if self.manifest.get("format") != _FORMAT:
-            raise ValueError(f"path {path} holds trajectories of format {self.manifest.get('format')}, not {_FORMAT}")
+        self.manifest: dict[str, Any] = read_sealed(self.path / MANIFEST, _FORMAT)
+        self._files: dict[str, str] = self.manifest.pop("files")
         self.num_branches: int = self.manifest["num_branches"]
         self.num_classes: int = self.manifest["num_classes"]
         self.dim: int = self.manifest["dim"]
@@ -56,26 +65,29 @@ class Trajectories:
 
     @classmethod
     def create(cls, path: str | Path, manifest: dict[str, Any]) -> "Trajectories":
-        """Begin new trajectories in `path`, discarding those of an earlier run there."""
+        """Begin new trajectories in `path`, discarding those of an earlier run there.
+
+        Raises:
+            ValueError: If the name of a split cannot be that of a folder.
+        """
         path = Path(path)
+        for split in manifest["splits"]:
+            check_file_name(split, "name of a dataset")
         path.mkdir(parents=True, exist_ok=True)
-        (path / MANIFEST).unlink(missing_ok=True)
-        for old in path.glob("*/*"):
-            if _FILE.fullmatch(old.name) or old.name == _FEATURES:
-                old.unlink()
-        write_atomically(path / MANIFEST, json.dumps({"format": _FORMAT, **manifest}, indent=1).encode())
-        return cls(path)
+        # The new manifest lists no file, so that from here on nothing of the earlier run is read.
+        write_sealed(path / MANIFEST, {"run": uuid.uuid4().hex, **manifest, "files": {}}, _FORMAT)
+        trajectories = cls(path)
+        trajectories._remove_unlisted()
+        return trajectories
 
     @property
     def epochs(self) -> list[int]:
-        found: list[set[int]] = []
-        for split in self.splits:
-            per_branch: dict[int, set[int]] = {branch: set() for branch in range(self.num_branches)}
-            for file in (self.path / split).glob("epoch-*"):
-                if (match := _FILE.fullmatch(file.name)) and int(match[2]) in per_branch:
-                    per_branch[int(match[2])].add(int(match[1]))
-            found += per_branch.values()
-        return sorted(set.intersection(*found)) if found else []
+        found: dict[str, set[int]] = {f"{s}/{b}": set() for s in self.splits for b in range(self.num_branches)}
+        for name in self._files:
+            split, _, file = name.rpartition("/")
+            if match := _FILE.fullmatch(file):
+                found[f"{split}/{int(match[2])}"].add(int(match[1]))
+        return sorted(set.intersection(*found.values())) if found else []
 
     @property
     def num_epochs(self) -> int:
@@ -84,23 +96,34 @@ class Trajectories:
     def num_rows(self, split: str) -> int:
         return int(self._split(split)["rows"])
 
-    def embeddings(self, split: str, epoch: int, branch: int) -> Float[np.ndarray, "rows dim"]:
-        """What the classification head of `branch` saw after `epoch` (from 1), `[rows, dim]`, float32."""
-        return self._read(split, epoch, branch, "embeddings")
+    def embeddings(
+        self, split: str, epoch: int, branch: int, rows: Rows = ALL, out: np.ndarray | None = None
+    ) -> Float[np.ndarray, "rows dim"]:
+        """What the classification head of `branch` saw after `epoch` (from 1), `[rows, dim]`, float32, or in `out`."""
+        return self._read_epoch(split, epoch, branch, "embeddings", rows, out)
 
     def logits(self, split: str) -> Float[np.ndarray, "epochs branches rows classes"]:
         """Logits of all recorded epochs, `[epochs, branches, rows, classes]`, float32."""
         branches = range(self.num_branches)
-        return np.stack([[self._read(split, epoch, branch, "logits") for branch in branches] for epoch in self.epochs])
+        return np.stack(
+            [[self._read_epoch(split, epoch, branch, "logits") for branch in branches] for epoch in self.epochs]
+        )
+
+    def branch_logits(
+        self, split: str, epoch: int, branch: int, rows: Rows = ALL
+    ) -> Float[np.ndarray, "rows classes"]:
+        """Logits of `branch` after `epoch` (from 1), `[rows, classes]`, float32."""
+        return self._read_epoch(split, epoch, branch, "logits", rows)
 
     def epoch_logits(self, split: str, branch: int = 0) -> Iterator[Float[np.ndarray, "rows classes"]]:
         """Logits of one branch `[rows, classes]`, an epoch at a time: what the scores of `detection` read."""
-        return (self._read(split, epoch, branch, "logits") for epoch in self.epochs)
+        return (self._read_epoch(split, epoch, branch, "logits") for epoch in self.epochs)
 
-    def features(self, split: str) -> Float[np.ndarray, "rows width"] | None:
+    def features(self, split: str, rows: Rows = ALL) -> Float[np.ndarray, "rows width"] | None:
         """Pooled hidden states of the encoder before the first step, `[rows, width]`; None where there was none."""
-        file = self.path / split / _FEATURES
-        return load_file(file)["features"].astype(np.float32) if file.is_file() else None
+        self._split(split)
+        name = f"{split}/{_FEATURES}"
+        return self._read(name, "features", rows) if name in self._files else None
 
     def check_labels(self, split: str, labels: Shaped[np.ndarray, " rows"]) -> None:
         """Refuse labels that are not those of the recorded rows.
@@ -122,17 +145,68 @@ class Trajectories:
         embeddings: Float[np.ndarray, "branches rows dim"],
         logits: Float[np.ndarray, "branches rows classes"],
     ) -> None:
-        """Write one epoch of a split; each file appears whole or not at all."""
-        folder = self.path / split
-        folder.mkdir(exist_ok=True)
-        for branch in range(self.num_branches):
-            target = folder / f"epoch-{epoch:03d}-branch-{branch}.safetensors"
-            _save(target, {"embeddings": embeddings[branch], "logits": logits[branch]})
+        """Write one epoch of a split, all branches; it is read once all its files are whole, and not before.
+
+        Raises:
+            ValueError: If the sizes are not those of the manifest, or another run has begun in the folder.
+            OSError: If the disk is full or read-only, in one sentence; what was recorded before stays as it was.
+        """
+        rows, branches = self.num_rows(split), self.num_branches
+        for name, array, width in (("embeddings", embeddings, self.dim), ("logits", logits, self.num_classes)):
+            if array.shape != (expected := (branches, rows, width)):
+                raise ValueError(f"{name} of split {split!r} must be {expected} as in the manifest, got {array.shape}")
+        names = {_epoch_file(split, epoch, branch): branch for branch in range(branches)}
+        self._write({name: {"embeddings": embeddings[b], "logits": logits[b]} for name, b in names.items()})
 
     def write_features(self, split: str, features: Float[np.ndarray, "rows width"]) -> None:
-        """Write what the encoder saw before the first step."""
-        (self.path / split).mkdir(exist_ok=True)
-        _save(self.path / split / _FEATURES, {"features": features})
+        """Write what the encoder saw before the first step; errors as [`Trajectories.write`]."""
+        if len(features) != self.num_rows(split):
+            raise ValueError(
+                f"features of split {split!r} must have {self.num_rows(split)} rows as in the manifest, got "
+                f"{len(features)}"
+            )
+        self._write({f"{split}/{_FEATURES}": {"features": features}})
+
+    def drop_after(self, epoch: int) -> None:
+        """Forget what an interrupted run recorded after `epoch`, and that epoch too where a file of it is gone.
+
+        Args:
+            epoch: The last whole epoch of the checkpoint that training resumes from.
+        """
+
+        def stays(name: str) -> bool:
+            recorded = int(match[1]) if (match := _FILE.fullmatch(name.rpartition("/")[2])) else 0
+            return recorded < epoch or (recorded == epoch and (self.path / name).is_file())
+
+        self._list({name: digest for name, digest in self._files.items() if stays(name)})
+        self._remove_unlisted()
+
+    def _write(self, files: dict[str, dict[str, np.ndarray]]) -> None:
+        now = Trajectories(self.path)
+        if now.manifest["run"] != self.manifest["run"]:
+            raise ValueError(f"another run has begun at {self.path} since this one did; give each its own output_dir")
+        self._files = now._files
+        if replaced := self._files.keys() & files.keys():
+            self._list({name: digest for name, digest in self._files.items() if name not in replaced})
+        digests = {}
+        for name, tensors in files.items():
+            (self.path / name).parent.mkdir(exist_ok=True)
+            with replacing(self.path / name) as temporary:
+                digests[name] = write_tensors(temporary, tensors)
+        self._list(self._files | digests)
+
+    def _list(self, files: dict[str, str]) -> None:
+        ordered = dict(sorted(files.items()))
+        write_sealed(self.path / MANIFEST, {**self.manifest, "files": ordered}, _FORMAT)
+        self._files = ordered
+
+    def _remove_unlisted(self) -> None:
+        """Remove files of ours that the manifest does not list, temporary ones of a killed run among them."""
+        for file in [*self.path.glob("*/*"), *self.path.glob(f".{MANIFEST}.*")]:
+            written = re.sub(r"^\.(.+)\.[0-9a-f]{8}\.tmp$", r"\1", file.name)
+            ours = _FILE.fullmatch(written) or written in (_FEATURES, MANIFEST)
+            if ours and f"{file.parent.name}/{file.name}" not in self._files:
+                file.unlink(missing_ok=True)
 
     def _split(self, split: str) -> dict[str, Any]:
         if split not in self.manifest["splits"]:
@@ -140,14 +214,58 @@ class Trajectories:
         recorded: dict[str, Any] = self.manifest["splits"][split]
         return recorded
 
-    def _read(self, split: str, epoch: int, branch: int, name: str) -> Float[np.ndarray, "rows _"]:
+    def _read_epoch(
+        self, split: str, epoch: int, branch: int, name: str, rows: Rows = ALL, out: np.ndarray | None = None
+    ) -> Float[np.ndarray, "rows _"]:
         self._split(split)
-        file = self.path / split / f"epoch-{epoch:03d}-branch-{branch}.safetensors"
-        if not file.is_file():
+        file = _epoch_file(split, epoch, branch)
+        if file not in self._files:
             raise ValueError(f"epoch {epoch} of branch {branch} was not recorded; there are epochs {self.epochs}")
-        with safe_open(file, framework="np") as stored:
-            values: np.ndarray = stored.get_tensor(name)
-        return values.astype(np.float32)
+        return self._read(file, name, rows, out)
+
+    def _read(self, file: str, name: str, rows: Rows, out: np.ndarray | None = None) -> Float[np.ndarray, "rows _"]:
+        check_digest(self.path / file, self._files[file])
+        with safe_open(self.path / file, framework="np") as stored:
+            tensor = stored.get_slice(name)
+            num_rows, width = tensor.get_shape()
+            ranges = row_ranges(rows, num_rows)
+            count = sum(stop - start for start, stop in ranges)
+            values = np.empty((count, width), np.float32) if out is None else out
+            end = 0
+            for start, stop in ranges:
+                begin, end = end, end + stop - start
+                values[begin:end] = tensor[start:stop]
+        return values
+
+
+def row_blocks(num_rows: int, width: int) -> list[slice]:
+    """Ranges that together are all rows, each of at most 32 MiB in float32.
+
+    Args:
+        num_rows: How many rows there are.
+        width: Numbers a row.
+
+    Returns:
+        The ranges, in order.
+
+    Example:
+        >>> row_blocks(10, 1)
+        [slice(0, 10, None)]
+    """
+    size = max(_BLOCK_BYTES // (4 * max(width, 1)), 1)
+    return [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
+
+
+def row_ranges(rows: Rows, num_rows: int) -> list[tuple[int, int]]:
+    """First row and the one after the last of each range.
+
+    Raises:
+        ValueError: If a range leaves out rows between its ends.
+    """
+    ranges = [part.indices(num_rows) for part in ([rows] if isinstance(rows, slice) else rows)]
+    if any(step != 1 for _, _, step in ranges):
+        raise ValueError(f"rows must be ranges without a step, got {rows}; pass one range for each run of rows")
+    return [(start, max(start, stop)) for start, stop, _ in ranges]
 
 
 def labels_digest(labels: Shaped[np.ndarray, " rows"]) -> str:
@@ -155,14 +273,5 @@ def labels_digest(labels: Shaped[np.ndarray, " rows"]) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64).tobytes()).hexdigest()
 
 
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    temporary = path.with_suffix(".tmp")
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
-    os.replace(temporary, path)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary name and rename, so that a reader never sees half a file."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+def _epoch_file(split: str, epoch: int, branch: int) -> str:
+    return f"{split}/epoch-{epoch:03d}-branch-{branch}.safetensors"

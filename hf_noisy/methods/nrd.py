@@ -12,11 +12,10 @@ from hf_noisy.losses.base import at_least_float32
 from hf_noisy.losses.jensen_shannon import check_weights, jensen_shannon, jensen_shannon_scale
 from hf_noisy.methods.base import Batch, Method, Step, class_logits
 from hf_noisy.models.ema import EMA, check_can_be_averaged, check_decay
+from hf_noisy.models.sharded import sharded_by
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-_SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
 class NRD(Method):
@@ -43,7 +42,7 @@ class NRD(Method):
 
     Raises:
         ValueError: If an argument is out of range, the model trains weights of half precision, or weights are spread
-            over processes (FSDP, DeepSpeed).
+            over processes (FSDP, DeepSpeed ZeRO-3).
 
     Example:
         ```python
@@ -95,8 +94,17 @@ class NRD(Method):
         check_can_be_averaged(model)
         if accelerator is None:
             return
-        if (kind := accelerator.distributed_type.value) in _SHARDED:
-            raise ValueError(f"method 'nrd' averages whole weights, which {kind} spreads over processes; use DDP")
+        if (kind := sharded_by(accelerator)) is not None:
+            raise ValueError(
+                "method 'nrd' averages whole weights, which no process holds under fully sharded parameters "
+                f"({kind}); use DDP or DeepSpeed ZeRO-2, or method='gjs'"
+            )
+        # DeepSpeed turns the model itself into half precision, where other launchers turn what it computes.
+        if accelerator.distributed_type.value == "DEEPSPEED" and accelerator.mixed_precision != "no":
+            raise ValueError(
+                f"method 'nrd' averages float32 weights, which DeepSpeed keeps in {accelerator.mixed_precision}; set "
+                "mixed_precision to 'no', use DDP, or method='gjs'"
+            )
         self.ema = EMA(model, self.decay)
         # Only the student's forward is wrapped by the accelerator.
         self._autocast = accelerator.autocast

@@ -197,8 +197,7 @@ def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor
     encoder = _encoder(model)
     if encoder is None:
         raise ValueError(f"{type(model).__name__} has no encoder below its head; pass a classifier of transformers")
-    accepted = inspect.signature(encoder.forward).parameters
-    hidden: Tensor = encoder(**{name: value for name, value in inputs.items() if name in accepted}).last_hidden_state
+    hidden = _last_hidden_state(model, encoder, inputs)
     if hidden.ndim == 4:  # a feature map [batch, channel, height, width]
         return hidden.flatten(2).mean(-1)
     mask = inputs.get("attention_mask")
@@ -206,6 +205,23 @@ def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor
         return hidden.mean(1)
     weight = mask[..., None].to(hidden.dtype)
     return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def _last_hidden_state(model: nn.Module, encoder: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    from torch.distributed.fsdp import FSDPModule
+
+    if not any(isinstance(module, FSDPModule) for module in model.modules()):
+        accepted = inspect.signature(encoder.forward).parameters
+        hidden: Tensor = encoder(**{name: inputs[name] for name in inputs if name in accepted}).last_hidden_state
+        return hidden
+    # Weights that are spread over processes come together only when the whole model is called.
+    seen: list[Tensor] = []
+    hook = encoder.register_forward_hook(lambda module, given, output: seen.append(output.last_hidden_state))
+    try:
+        model(**inputs)
+    finally:
+        hook.remove()
+    return seen[0]
 
 
 def _encoder(model: nn.Module) -> Any:

@@ -1,6 +1,8 @@
 """What a person decided row by row, read from a file and applied like any purification."""
 
 import csv
+import io
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,13 +76,17 @@ def read_decisions(path: str | Path) -> list[Decision]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"file of decisions '{path}' is missing; download it from the report")
-    with open(path, newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        if list(reader.fieldnames or []) != _COLUMNS:
-            raise ValueError(f"'{path}' must have the columns {', '.join(_COLUMNS)}, got {reader.fieldnames}")
-        decisions = [_decision(line, number) for number, line in enumerate(reader, start=2)]
-    rows = [decision.row for decision in decisions]
-    if twice := [row for row in rows if rows.count(row) > 1]:
+    try:
+        text = Path(path).read_text("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        columns, lines = list(reader.fieldnames or []), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"'{path}' is no CSV in UTF-8 ({error}); download it from the report again") from error
+    if columns != _COLUMNS:
+        raise ValueError(f"'{path}' must have the columns {', '.join(_COLUMNS)}, got {columns}")
+    decisions = [_decision(line, number) for number, line in enumerate(lines, start=2)]
+    rows = Counter(decision.row for decision in decisions)
+    if twice := [row for row, count in rows.items() if count > 1]:
         raise ValueError(f"'{path}' decides row {twice[0]} more than once; leave one line of it")
     return decisions
 
@@ -134,6 +140,8 @@ def _decision(line: dict[str, str], number: int) -> Decision:
         raise ValueError(
             f"line {number} of the decisions must hold whole numbers, got {list(line.values())}"
         ) from None
+    if None in line:  # values beyond the last column
+        raise ValueError(f"line {number} of the decisions must hold {len(_COLUMNS)} values, got more")
     if line["decision"] not in _DECISIONS:
         raise ValueError(f"line {number} of the decisions must say {', '.join(_DECISIONS)}, got '{line['decision']}'")
     return Decision(row, given, label, line["decision"])

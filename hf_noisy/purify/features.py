@@ -12,6 +12,7 @@ import datasets
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from datasets.fingerprint import Hasher
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
@@ -65,7 +66,8 @@ def embed(
         The dataset with `output_column`, float32 lists of one width.
 
     Raises:
-        ValueError: If the column is missing, the new one exists already, or the model gives no hidden states.
+        ValueError: If the column is missing, the new one exists already, the model gives no hidden states, or it is
+            not the same on all processes.
 
     Example:
         >>> dataset = embed(dataset, AutoModel.from_pretrained(name), tokenizer)  # doctest: +SKIP
@@ -77,7 +79,10 @@ def embed(
     folder = Path(cache_dir) if cache_dir else _cache_folder(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     source = dataset.select_columns([column]).with_format(None)
-    identity = Hasher.hash([dataset._fingerprint, embedder.fingerprint(), shard_rows])
+    # Without saying so, processes on a machine without an accelerator do not find each other.
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    weights = _same_everywhere(embedder.fingerprint())
+    identity = Hasher.hash([dataset._fingerprint, weights, shard_rows])
     starts = range(0, len(dataset), shard_rows)
 
     def shard(number: int) -> datasets.Dataset:
@@ -94,8 +99,6 @@ def embed(
         )
         return mapped
 
-    # Without saying so, processes on a machine without an accelerator do not find each other.
-    state = PartialState(cpu=not torch.accelerator.is_available())
     mine = range(state.process_index, len(starts), state.num_processes)
     with embedder.ready(state.device), _quiet_maps():
         for number in tqdm(mine, desc="embedding", disable=not state.is_main_process):
@@ -105,6 +108,15 @@ def embed(
         features = datasets.concatenate_datasets([shard(number) for number in range(len(starts))])
     with_features: datasets.Dataset = datasets.concatenate_datasets([dataset.with_format(None), features], axis=1)
     return with_features.with_format(**_same_format(dataset, output_column))
+
+
+def _same_everywhere(fingerprint: str) -> str:
+    if len(set(gather_object([fingerprint]))) > 1:
+        raise ValueError(
+            "model has other weights on other processes, and so would make other features; load it on each, without "
+            "fsdp_cpu_ram_efficient_loading"
+        )
+    return fingerprint
 
 
 class _Embedder:

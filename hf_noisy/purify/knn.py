@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Integer
+from jaxtyping import Float, Float32, Float64, Int64, Integer
 
 from hf_noisy.columns import FEATURES, LABEL, LABEL_POSTERIOR
+from hf_noisy.dygen.neighbours import Index, check_index, nearest, sample_references
 from hf_noisy.purify.base import feature_matrix, given_classes
 
 Weights = Literal["distance", "softmax", "uniform"]
@@ -19,6 +20,8 @@ class KNNPurifier:
     A row never votes for itself, so its own label has no say. Right where rows of a class lie together and most of
     them are labelled correctly; noise that depends on the features (a rule) passes for the truth.
 
+    All rows among all rows take time that grows with the square of their number; `max_references` makes it linear.
+
     Args:
         k: Neighbours that vote; all other rows where there are fewer.
         weights: `"distance"` weighs a vote by 1 / distance, so copies of the row outvote all others; `"softmax"` by
@@ -27,6 +30,10 @@ class KNNPurifier:
         metric: `"cosine"` (one minus the cosine, in [0, 2]) or `"euclidean"`.
         features: Column of the row vectors.
         num_classes: Number of classes; by default what the given labels show.
+        max_references: Rows that vote, a seeded sample of them with the same shares of given labels; None means all.
+        seed: Of the sample.
+        index: `"exact"`, or `"faiss"` for the approximate index of that package, which pays from about 100,000 rows
+            that vote; see [`hf_noisy.dygen.neighbours.nearest`].
 
     Raises:
         ValueError: If an argument is out of range.
@@ -52,6 +59,9 @@ class KNNPurifier:
         metric: Literal["cosine", "euclidean"] = "cosine",
         features: str = FEATURES,
         num_classes: int | None = None,
+        max_references: int | None = None,
+        seed: int = 0,
+        index: Index = "exact",
     ) -> None:
         if k < 1:
             raise ValueError(f"k must be at least 1 neighbour, got {k}; 10 is a usual choice")
@@ -62,7 +72,10 @@ class KNNPurifier:
         if metric not in ("cosine", "euclidean"):
             raise ValueError(f"metric must be 'cosine' or 'euclidean', got {metric!r}")
         self.k, self.weights, self.temperature, self.metric = k, weights, temperature, metric
-        self.num_classes = num_classes
+        if max_references is not None and max_references < 2:
+            raise ValueError(f"max_references must be at least 2 rows, got {max_references}; pass None for all rows")
+        check_index(index)
+        self.num_classes, self.max_references, self.seed, self.index = num_classes, max_references, seed, index
         self.name = "knn"
         self.columns: tuple[str, ...] = (features, LABEL)
 
@@ -72,12 +85,26 @@ class KNNPurifier:
         labels, num_classes = given_classes(batch, self.num_classes)
         if len(labels) < 2:
             raise ValueError(f"dataset must have at least 2 rows for neighbours to vote, got {len(labels)}")
-        distances, neighbours = _neighbours(features, min(self.k, len(labels) - 1), self.metric)
+        distances, neighbours = self._neighbours(features, labels)
         weights = self._weights(distances)
         posterior = np.zeros((len(labels), num_classes))
         for votes, rows in zip(weights.T, neighbours.T, strict=True):  # one neighbour of every row at a time
             posterior[np.arange(len(labels)), labels[rows]] += votes
         return {LABEL_POSTERIOR: _normalised(posterior)}
+
+    def _neighbours(
+        self, features: Float[np.ndarray, "rows width"], labels: Integer[np.ndarray, " rows"]
+    ) -> tuple[Float64[np.ndarray, "rows k"], Int64[np.ndarray, "rows k"]]:
+        if self.metric == "cosine":  # half the squared distance of unit vectors
+            lengths = np.linalg.norm(features, axis=1, keepdims=True)
+            features = features / np.where(lengths > 0, lengths, 1)
+        chosen = sample_references(labels, self.max_references, self.seed)
+        own = np.full(len(labels), -1)
+        own[chosen] = np.arange(len(chosen))  # each row is left out of its own neighbours, by its number
+        references = features if len(chosen) == len(labels) else features[chosen]
+        k = min(self.k, len(chosen) - 1)
+        distances, neighbours = nearest(features, references, k, own=own, index=self.index)
+        return distances**2 / 2 if self.metric == "cosine" else distances, chosen[neighbours]
 
     def _weights(self, distances: Float[np.ndarray, "rows k"]) -> Float64[np.ndarray, "rows k"]:
         distances = distances.astype(np.float64)
@@ -88,20 +115,6 @@ class KNNPurifier:
             return np.asarray(np.exp((nearest - distances) / self.temperature))
         # Rounding gives copies of a row a distance that is not quite 0.
         return np.asarray(1 / np.maximum(distances, _SAME * distances.mean() or 1.0))
-
-
-def _neighbours(
-    features: Float[np.ndarray, "rows width"], k: int, metric: str
-) -> tuple[Float[np.ndarray, "rows k"], Integer[np.ndarray, "rows k"]]:
-    from sklearn.neighbors import NearestNeighbors
-
-    if metric == "cosine":  # half the squared distance of unit vectors, which float32 holds better than 1 - cosine
-        lengths = np.linalg.norm(features, axis=1, keepdims=True)
-        features = features / np.where(lengths > 0, lengths, 1)
-    # Without a query each row is left out of its own neighbours, by its number and not by its distance, and the
-    # distances are computed a block at a time.
-    distances, neighbours = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(features).kneighbors()
-    return distances**2 / 2 if metric == "cosine" else distances, neighbours
 
 
 def _normalised(votes: Float64[np.ndarray, "rows classes"]) -> Float32[np.ndarray, "rows classes"]:

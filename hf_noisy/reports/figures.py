@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
+from hf_noisy.files import replacing
 from hf_noisy.metrics.calibration import Binning, expected_calibration_error, reliability_bins
 from hf_noisy.rng import uniforms
 
@@ -224,11 +225,6 @@ def _legend(figure: "Figure") -> None:
 def _save(figure: "Figure", path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A reader never meets half a file: the name appears when the file is whole.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

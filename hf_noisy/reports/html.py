@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from hf_noisy.files import write_atomically
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -116,9 +118,7 @@ def write_report(report: Report, path: str | os.PathLike[str]) -> Path:
         False
     """
     target = Path(path)
-    temporary = target.with_suffix(target.suffix + ".tmp")
-    temporary.write_text(render_report(report), encoding="utf-8")
-    os.replace(temporary, target)
+    write_atomically(target, render_report(report))
     return target
 
 

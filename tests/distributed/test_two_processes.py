@@ -1,36 +1,18 @@
 """Two processes train and record what one process does."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from hf_noisy.dynamics.store import FOLDER
-from tests.contract.runs import SHORT_CASES, file_contents
+from tests.contract.runs import SHORT_CASES
 from tests.distributed import worker
 
-ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-6
 RIGHT = [name for name in worker.names() if "/" in name]
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs the gloo backend")
-
-
-@pytest.fixture(scope="module")
-def launched(tmp_path_factory) -> Path:
-    """The folder where two ranks left the results of all runs."""
-    folder = tmp_path_factory.mktemp("ranks")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    command = [*launcher, "-m", "tests.distributed.worker", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
-    return folder
 
 
 def ranks(folder: Path, name: str) -> list[dict[str, torch.Tensor]]:
@@ -68,10 +50,7 @@ def test_a_module_outside_the_wrapped_model_is_caught(launched):
 
 def test_recorded_files_are_those_of_one_process(launched, tmp_path):
     alone = worker.record(tmp_path, 1).trajectories
-    found = file_contents(launched / "recorded" / FOLDER)
-    # The manifest, and for each of three splits the features of the encoder and each epoch and branch.
-    assert len(found) == 1 + 3 * (1 + 2 * 2)
-    assert found == file_contents(alone.path)
+    worker.check_recorded(launched / "recorded", tmp_path)
     assert all(rank["epochs"].tolist() == alone.epochs == [1, 2] for rank in ranks(launched, "epochs"))
 
 

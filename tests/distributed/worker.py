@@ -1,5 +1,6 @@
 """Runs on every rank: the runs that `test_two_processes` compares with one process, and their results as files."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
+from hf_noisy.dynamics import extract
 from hf_noisy.dynamics.recorder import DynamicsRecorder
+from hf_noisy.dynamics.store import FOLDER, MANIFEST
 from hf_noisy.trainer import NoisyTrainer
 from tests.contract import faults
-from tests.contract.runs import CLASSES, SHORT_CASES, make_rows, run
+from tests.contract.runs import CLASSES, SHORT_CASES, file_contents, make_rows, run
+from tests.distributed import offline
 
 ROWS = 24  # three batches of 8 rows an epoch: no row has to be repeated to fill the ranks
 
@@ -50,9 +54,21 @@ def record(folder: Path, ranks: int) -> DynamicsRecorder:
         "one": make_rows("branches", 1),
     }
     recorder = DynamicsRecorder(datasets, batch_size=3)
+    extract._ROUNDS_A_GATHER = 2  # several gathers an epoch, the last of them of fewer rounds
     settings = {"learning_rate": 0.0, "per_device_train_batch_size": 8 // ranks, "num_train_epochs": 2}
     run(folder, "coregularization", "branches", trainer={"callbacks": [recorder]}, **settings)
     return recorder
+
+
+def check_recorded(folder: Path, expected: Path) -> None:
+    """Refuse trajectories that are not, byte for byte, the expected ones; each manifest has a number of its own."""
+    found, alone = (file_contents(path / FOLDER) for path in (folder, expected))
+    # The manifest, and for each of three splits the features of the encoder and each epoch and branch.
+    assert len(found) == 1 + 3 * (1 + 2 * 2)
+    assert found.keys() == alone.keys()
+    assert all(found[name] == alone[name] for name in found.keys() - {MANIFEST})
+    first, second = (json.loads(contents[MANIFEST]) for contents in (found, alone))
+    assert first["splits"] == second["splits"]
 
 
 def resume(folder: Path) -> dict[str, torch.Tensor]:
@@ -87,9 +103,13 @@ def results(name: str, folder: Path, ranks: int) -> dict[str, torch.Tensor]:
 def main(folder: Path) -> None:
     state = PartialState(cpu=True)
     rank, ranks = state.process_index, state.num_processes
+    recorder = record(folder / "recorded", ranks)
+    if "offline" in sys.argv[2:]:
+        save_file(offline.write(folder, rank, recorder.trajectories), folder / f"offline-{rank}.safetensors")
+        torch.distributed.destroy_process_group()
+        return
     for name in names():
         save_file(results(name, folder / "run", ranks), folder / f"{name.replace('/', '-')}-{rank}.safetensors")
-    recorder = record(folder / "recorded", ranks)
     save_file({"epochs": torch.tensor(recorder.trajectories.epochs)}, folder / f"epochs-{rank}.safetensors")
     save_file(resume(folder / "resumed"), folder / f"resumed-{rank}.safetensors")
     torch.distributed.destroy_process_group()

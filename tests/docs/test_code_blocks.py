@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import datasets
@@ -35,7 +36,7 @@ def pages(language: str) -> list:
 
 def before(page: str, number: int, names: dict) -> None:
     """What the text around a block says is there."""
-    if (page, number) == ("docs/quickstart.md", 1):  # it loads what the README's block saved
+    if (page, number) in {("docs/quickstart.md", 1), ("docs/serving.md", 0)}:  # they begin with what the README made
         exec(blocks("README.md", "python")[0], names)
     if (page, number) == ("docs/dmlp.md", 0):
         names |= {"dataset": names["train"], "checked_rows": range(15), "other_rows": range(15, 45)}
@@ -68,7 +69,7 @@ def test_python_runs(page, tmp_path, monkeypatch, request):
 
 
 def commands(page: str) -> list[str]:
-    lines = "".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    lines = "".join(blocks(page, "bash")).replace("\\\n", " ").replace(" && ", "\n").splitlines()
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
@@ -93,6 +94,8 @@ def parse(line: str) -> None:
     words = shlex.split(line, comments=True)
     words = [word for word in words if not re.fullmatch(r"[A-Z_]+=\S*", word)]
     program, rest = Path(words[0]).name, words[1:]
+    if program == "export":
+        return
     if program == "make":
         assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), rest[0]
     elif program == "hf-noisy":
@@ -109,10 +112,12 @@ def parse(line: str) -> None:
         for word in rest[:script]:
             assert not word.endswith(".yaml") or (ROOT / word).is_file(), word
         parse_script(rest[script], rest[script + 1 :])
-    elif program.startswith("python") and rest[0] == "-m" and rest[1] == "benchmarks.run":
-        from benchmarks.run import build_parser
-
-        build_parser().parse_args(rest[2:])
+    elif program.startswith("python") and rest[0] == "-m" and rest[1].startswith("benchmarks."):
+        module = import_module(rest[1])
+        if hasattr(module, "Arguments"):
+            HfArgumentParser(module.Arguments).parse_args_into_dataclasses(rest[2:])
+        else:
+            assert not rest[2:], f"{rest[1]} takes no options"
     elif program.startswith("python") and rest[0].endswith(".py"):
         parse_script(rest[0], rest[1:])
     else:

@@ -20,6 +20,8 @@ from transformers import (
 
 from hf_noisy.cards.model import model_card
 from hf_noisy.cards.text import BEGIN
+from hf_noisy.dygen.serving import DyGenForClassification, DyGenModelConfig
+from hf_noisy.dygen.snapshots import changing
 from hf_noisy.models.branches import BranchedModel
 from hf_noisy.purify.publish import push_model_to_hub
 from hf_noisy.trainer import NoisyTrainer
@@ -138,6 +140,33 @@ def branches_are_published(hub: LocalHub, tmp: Path) -> None:
     assert "import hf_noisy.models.branches" in text
     loaded = AutoModelForSequenceClassification.from_pretrained("tester/branched")
     assert torch.allclose(logits(loaded), logits(branched))
+
+
+def the_exact_posterior_is_published(hub: LocalHub, tmp: Path) -> None:
+    changed = list(changing(model()))
+    config = DyGenModelConfig(model().config, epochs=[1, 2], changed=changed, num_branches=1, dim=16)
+    exact = DyGenForClassification(config).eval()
+    exact.push_to_hub("tester/exact")
+    loaded = AutoModelForSequenceClassification.from_pretrained("tester/exact")
+    assert torch.allclose(logits(loaded), logits(exact))
+    push_model_to_hub(exact, "tester/exact", model_card(results(), exact.config.to_dict(), name="exact"), tokenizer())
+    assert "import hf_noisy.dygen.serving" in hub.files("models", "tester/exact")["README.md"].decode()
+
+
+def an_export_is_pushed_in_place_of_the_branches(hub: LocalHub, tmp: Path) -> None:
+    words = tokenizer()
+    rows = Dataset.from_list([{**words("good film"), "label": 0}, {**words("bad film"), "label": 1}] * 4)
+    options = {"num_train_epochs": 1, "report_to": [], "save_strategy": "no", "push_to_hub": True}
+    args = TrainingArguments(str(tmp / "out"), hub_model_id="tester/best", **options)
+    trainer = NoisyTrainer(model(), args, train_dataset=rows, processing_class=words, method="coregularization")
+    trainer.train()
+    trainer.save_model(export="best_branch")
+    files = hub.files("models", "tester/best")
+    record = json.loads(files["export.json"])
+    assert not record["needs_hf_noisy"]
+    chosen = trainer.model.unbranch(int(record["chosen"][-1]))
+    assert torch.allclose(logits(AutoModelForSequenceClassification.from_pretrained("tester/best")), logits(chosen))
+    assert "hf_noisy.models.branches" not in files["README.md"].decode()
 
 
 def a_broken_upload_can_be_run_again(hub: LocalHub, tmp: Path) -> None:

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+)
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("animal", "number", "place")
@@ -135,6 +141,21 @@ def test_other_branches_and_priors(options, encoder, tmp_path):
     assert all(0 <= result[name] <= 1 for name in SCORES)
     if "lora" in options:
         assert_scores(result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["exact", "distilled"])
+def test_a_model_for_new_rows_is_left(kind, encoder, tmp_path):
+    data = write_rows(tmp_path / "rows.csv", wrong=0.25)
+    run(data, encoder, tmp_path / "output", "--max_steps", "6", "--export", kind)
+    folder = tmp_path / "output" / kind
+    import hf_noisy.dygen.serving  # noqa: F401  (registers the exact model)
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokens = AutoTokenizer.from_pretrained(folder)(["animal1 animal2", "place0"], return_tensors="pt", padding=True)
+    with torch.no_grad():
+        assert model.eval()(**tokens).logits.shape == (2, 3)
+    assert (type(model).__module__.startswith("transformers.")) == (kind == "distilled")
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Lists of image files and their classes, as large collections of images are published."""
 
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 def read_lines(path: Path) -> list[str]:
@@ -34,7 +34,7 @@ def read_labels(path: Path, num_classes: int) -> dict[str, int]:
 
     Raises:
         FileNotFoundError: If the file is not there.
-        ValueError: If a line is anything else, or an image is there twice.
+        ValueError: If a line is anything else, an image is there twice, or it is outside the folder.
 
     Example:
         >>> import tempfile
@@ -52,6 +52,8 @@ def read_labels(path: Path, num_classes: int) -> dict[str, int]:
                 f"file '{path}' must hold an image, each once, and a class from 0 to {num_classes - 1} a line, got "
                 f"'{line}'"
             )
+        if (written := PurePosixPath(image)).is_absolute() or ".." in written.parts:
+            raise ValueError(f"file '{path}' must name images of its own folder, got '{image}'")
         labels[image] = int(number)
     return labels
 

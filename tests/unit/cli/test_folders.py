@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 
@@ -90,3 +91,42 @@ def test_the_layout_is_that_of_the_hub(tmp_path):
     loaded = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert {name: rows["text"][0] for name, rows in loaded.items()} == {"train": "train", "dropped": "dropped"}
     assert (tmp_path / "out" / "README.md").read_text().endswith("# Animals")
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "", "a\0b", "..", "a/b"])
+def test_splits_cannot_leave_the_folder(name, tmp_path):
+    # `datasets` refuses most such names too, but only of a DatasetDict that it loads.
+    splits = {"train": Dataset.from_dict({"label": [0]}), name: Dataset.from_dict({"label": [0]})}
+    with (
+        pytest.raises(ValueError, match="name of a split must be a name that can be a file of its own"),
+        new_folder(tmp_path / "out") as folder,
+    ):
+        write_output(folder, splits, DatasetCard("# Animals"), {})
+    assert names(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_at_the_end_leaves_the_earlier_output(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with new_folder(out) as folder:
+        (folder / SUMMARY).write_text(summary(1))
+
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hf_noisy.cli.folders.sync", full)
+    with (
+        pytest.raises(OSError, match=r"out' was not written, and what was there is as it was: the disk is full"),
+        new_folder(out, overwrite=True) as folder,
+    ):
+        (folder / SUMMARY).write_text(summary(2))
+    assert names(tmp_path) == ["out"]
+    assert (out / SUMMARY).read_text() == summary(1)
+
+
+def test_an_output_below_a_file_is_told(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(OSError, match=r"file/out' was not written, .*: a file stands where a folder should be"),
+        new_folder(tmp_path / "file" / "out"),
+    ):
+        pytest.fail("has no folder")

@@ -1,9 +1,13 @@
+import io
+
 import datasets
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from hf_noisy.data import IndexedDataset
+from hf_noisy.data import IndexedDataset, drop_unreadable
 
 
 class Squares(torch.utils.data.Dataset):
@@ -76,3 +80,65 @@ def test_rows_that_are_not_mappings_are_refused():
 def test_a_position_outside_is_refused(index):
     with pytest.raises(IndexError, match="out of range for a dataset of 5 rows"):
         IndexedDataset(Squares())[index]
+
+
+def picture() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def pictures(*broken: int) -> datasets.Dataset:
+    """Six pictures, as files would be read; some are cut short or nothing that is a picture."""
+    contents = [{"bytes": picture(), "path": None} for _ in range(6)]
+    for number, row in enumerate(broken):
+        contents[row] = {"bytes": picture()[:1500] if number % 2 else b"no picture", "path": None}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=2)})
+    return datasets.Dataset.from_dict({"image": contents, "label": [0, 1] * 3}, features=features)
+
+
+def as_pixels(batch):
+    return {
+        "pixel_values": [torch.tensor(np.array(image)).float() for image in batch["image"]],
+        "label": batch["label"],
+    }
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_row_that_cannot_be_read_is_named(lazy):
+    dataset = pictures(2, 4)
+    indexed = IndexedDataset(dataset.with_transform(as_pixels) if lazy else dataset)
+    with pytest.raises(
+        ValueError, match=r"row 2 of the dataset cannot be read \(UnidentifiedImageError: .*drop_unread"
+    ):
+        indexed.__getitems__([0, 1, 2, 3])
+    with pytest.raises(ValueError, match=r"row 4 of the dataset cannot be read \(.*\); repair it, or leave such rows"):
+        indexed[-2]
+    assert indexed.__getitems__([0, 1])[1]["index"] == 1
+
+
+def test_a_worker_names_the_row_too():
+    loader = DataLoader(IndexedDataset(pictures(2).with_transform(as_pixels)), batch_size=3, num_workers=1)
+    with pytest.raises(ValueError, match="row 2 of the dataset cannot be read"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("form", ["table", "lazy", "list"])
+def test_rows_that_cannot_be_read_are_left_out_and_counted(form, monkeypatch):
+    warnings = []
+    monkeypatch.setattr("hf_noisy.data.indexed.logger.warning", warnings.append)
+    dataset = pictures(2, 4)
+    if form == "lazy":
+        dataset = dataset.with_transform(as_pixels)
+    if form == "list":
+        dataset = torch.utils.data.Subset(dataset, range(6))
+    kept = drop_unreadable(dataset)
+    assert [int(kept[row]["label"]) for row in range(len(kept))] == [0, 1, 1, 1]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("left out 2 of 6 rows that cannot be read: 2, 4; the first: UnidentifiedImageError")
+    assert drop_unreadable(kept) is kept
+
+
+def test_data_of_which_no_row_can_be_read_are_refused():
+    with pytest.raises(ValueError, match="none of the 6 rows of the dataset can be read, row 0 because of Unid"):
+        drop_unreadable(pictures(*range(6)))

@@ -1,4 +1,5 @@
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -54,6 +55,33 @@ def test_a_row_in_two_batches_is_written_once():
 def test_missing_rows_are_not_left_uninitialised():
     with pytest.raises(RuntimeError, match="only 5 of 7 rows came back from the processes"):
         extract([[0, 1, 2], [4, 5]])
+
+
+def test_no_more_than_the_arrays_is_held_in_memory():
+    rows, width = 20_000, 256
+    dataset = list(range(rows))
+
+    def batch_of(rows):
+        index = [row["index"] for row in rows]
+        return index, {"x": torch.tensor(index, dtype=torch.float32)[:, None].expand(-1, width) % 1000}
+
+    class Rows:
+        def __len__(self):
+            return rows
+
+        def __getitem__(self, index):
+            return {"number": index}
+
+    batches = [dataset[i : i + 100] for i in range(0, rows, 100)]
+    tracemalloc.start()
+    try:
+        (found,) = extract(batches, Rows(), lambda inputs: [inputs["x"][None]], collate=batch_of, dtype="float16")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.nbytes == rows * width * 2
+    assert peak < 1.3 * found.nbytes
+    np.testing.assert_array_equal(found[0, :, 7], np.arange(rows) % 1000)
 
 
 def test_description_tells_datasets_apart():

@@ -1,14 +1,18 @@
+import errno
 import random
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import BertForSequenceClassification, Trainer, TrainerCallback, TrainerControl, TrainerState
 
+from hf_noisy.checkpoints import STATE_FILE
 from hf_noisy.dynamics.extract import random_state_kept
+from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.dynamics.store import FOLDER, Trajectories
+from hf_noisy.files import write_tensors
 from hf_noisy.models import HeadInputs
 from hf_noisy.trainer import NoisyTrainer
 from tests.contract.runs import (
@@ -170,6 +174,8 @@ def test_bad_arguments_are_refused():
 
 def resume_with(folder, rows, model="plain"):
     recorder = DynamicsRecorder({"train": rows})
+    # The note of NoisyTrainer in its checkpoint would refuse other data first; a stock Trainer leaves none.
+    (folder / "checkpoint-3" / STATE_FILE).unlink(missing_ok=True)
     method = make_method("cross_entropy")
     trainer = make_trainer(folder, method, model, rows=rows, trainer={"callbacks": [recorder]})
     trainer.train(resume_from_checkpoint=str(folder / "checkpoint-3"))
@@ -188,6 +194,103 @@ def test_resume_with_other_data_is_refused(tmp_path):
             resume_with(tmp_path, other)
     assert file_contents(tmp_path / FOLDER) == before
     resume_with(tmp_path, rows)
+
+
+def test_resume_with_other_classes_is_refused(tmp_path):
+    rows = make_rows()
+    run(tmp_path, trainer={"callbacks": [DynamicsRecorder({"train": rows})]})
+    before = file_contents(tmp_path / FOLDER)
+    state = TrainerState(epoch=1.0, global_step=3)
+    for other, settings, named in (
+        (bert_of_classes(4), {}, "num_classes"),
+        (make_model("branches"), {}, "num_branches"),
+        (make_model("plain"), {"dtype": "float32"}, "dtype"),
+        (make_model("plain"), {"projection": 4}, "dim"),
+    ):
+        with pytest.raises(ValueError, match=f"belong to another dataset or model: {named} differ; resume with the"):
+            DynamicsRecorder({"train": rows}, **settings).on_train_begin(
+                make_args(tmp_path), state, TrainerControl(), model=other
+            )
+    assert file_contents(tmp_path / FOLDER) == before
+
+
+def bert_of_classes(count):
+    config = make_model("plain").config
+    config.num_labels = count
+    return BertForSequenceClassification(config)
+
+
+def test_what_an_interrupted_run_recorded_after_the_checkpoint_is_dropped(tmp_path):
+    rows, settings = make_rows(), {"save_strategy": "steps", "save_steps": 3, "num_train_epochs": 3}
+    run(tmp_path, trainer={"callbacks": [DynamicsRecorder({"train": rows})]}, **settings)
+    (tmp_path / FOLDER / "train" / ".epoch-004-branch-0.safetensors.0123abcd.tmp").write_text("of a killed run")
+    seen, recorder = [], DynamicsRecorder({"train": rows})
+
+    class Watch(TrainerCallback):
+        def on_step_begin(self, *_, **__):
+            seen.append((recorder.trajectories.epochs, sorted(file_contents(tmp_path / FOLDER))))
+
+    resume = str(tmp_path / "checkpoint-3")
+    run(tmp_path, resume=resume, trainer={"callbacks": [recorder, Watch()]}, **settings)
+    kept = ["manifest.json", "train/epoch-001-branch-0.safetensors", "train/features.safetensors"]
+    assert seen[0] == ([1], kept)
+    assert recorder.trajectories.epochs == [1, 2, 3]
+
+
+def test_a_disk_that_fills_up_leaves_the_epochs_before(tmp_path, monkeypatch):
+    rows, recorder = make_rows(), DynamicsRecorder({"train": make_rows()})
+    writes = []
+
+    def write(path, tensors):
+        writes.append(path)
+        if len(writes) > 2:  # the features and the first epoch
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_tensors(path, tensors)
+
+    monkeypatch.setattr("hf_noisy.dynamics.store.write_tensors", write)
+    with pytest.raises(OSError, match=r"epoch-002-branch-0\.safetensors' was not written, .*: the disk is full; free"):
+        run(tmp_path, rows=rows, num_train_epochs=3, trainer={"callbacks": [recorder]})
+    found = Trajectories(tmp_path)
+    assert found.epochs == [1]
+    assert found.logits("train").shape == (1, 1, len(rows), 3)
+    assert sorted(file_contents(tmp_path / FOLDER)) == [
+        "manifest.json",
+        "train/epoch-001-branch-0.safetensors",
+        "train/features.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "", "a\0b", "..", "a/b"])
+def test_names_that_leave_the_folder_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="name of a dataset must be a name that can be a file of its own"):
+        DynamicsRecorder({name: make_rows()})
+
+
+@pytest.mark.parametrize("model", ["plain", "branches"])
+def test_projected_embeddings_are_the_embeddings_times_one_matrix(model, tmp_path):
+    rows = make_rows(model)
+    recorders = [
+        DynamicsRecorder({"train": rows}, tmp_path / str(d), dtype="float32", projection=d) for d in (None, 4)
+    ]
+    run(tmp_path, "cross_entropy", model, trainer={"callbacks": recorders}, seed=3)
+    whole, projected = (recorder.trajectories for recorder in recorders)
+    assert (whole.dim, projected.dim) == (8, 4)
+    assert (projected.manifest["projection"], projected.manifest["seed"]) == (4, 3)
+    matrix = projection_matrix(8, 4, seed=3)
+    for epoch in (1, 2):
+        for branch in range(whole.num_branches):
+            expected = whole.embeddings("train", epoch, branch) @ matrix
+            np.testing.assert_allclose(projected.embeddings("train", epoch, branch), expected, atol=1e-5)
+    np.testing.assert_array_equal(projected.logits("train"), whole.logits("train"))
+    np.testing.assert_array_equal(projected.features("train"), whole.features("train"))
+
+
+def test_projections_that_would_not_narrow_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="projection must be a width of at least 1, or None, got 0"):
+        DynamicsRecorder({"train": make_rows()}, projection=0)
+    with pytest.raises(ValueError, match="projection must be below the width of the embeddings, 8, got 8; leave it"):
+        run(tmp_path, trainer={"callbacks": [DynamicsRecorder({"train": make_rows()}, projection=8)]})
 
 
 def test_fresh_run_replaces_an_older_one(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from hf_noisy import files
 from hf_noisy.dynamics import store
 from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories, labels_digest
 
@@ -60,13 +61,16 @@ def test_half_written_epochs_are_not_read(tmp_path):
     (tmp_path / "train" / "epoch-003-branch-0.tmp").write_bytes(b"half")
     (tmp_path / "train" / "epoch-003-branch-0.safetensors.part").write_bytes(b"half")
     assert Trajectories(tmp_path).epochs == [1]
+    (tmp_path / "test" / "epoch-003-branch-1.safetensors").write_bytes(b"never listed")
+    assert Trajectories(tmp_path).epochs == [1]
     (tmp_path / "test" / "epoch-001-branch-1.safetensors").unlink()
-    assert Trajectories(tmp_path).epochs == []
+    with pytest.raises(ValueError, match=r"epoch-001-branch-1\.safetensors' is missing; put it back"):
+        Trajectories(tmp_path).logits("test")
 
 
 def test_interrupted_writing_leaves_no_file_under_the_final_name(tmp_path, monkeypatch):
     trajectories = create(tmp_path)
-    monkeypatch.setattr(store.os, "replace", lambda *names: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(files.os, "replace", lambda *names: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write(trajectories, 1)
     assert list(tmp_path.rglob("epoch-*.safetensors")) == []
@@ -124,5 +128,63 @@ def test_another_format_is_refused(tmp_path):
     create(tmp_path)
     manifest = json.loads((tmp_path / MANIFEST).read_text())
     (tmp_path / MANIFEST).write_text(json.dumps({**manifest, "format": 99}))
-    with pytest.raises(ValueError, match="trajectories of format 99"):
+    with pytest.raises(
+        ValueError, match=r"manifest\.json' is of format 99, but this version of hf_noisy reads format 2; make it"
+    ):
         Trajectories(tmp_path)
+
+
+@pytest.mark.parametrize("split", ["../x", "/x", "", "a\0b"])
+def test_splits_cannot_leave_the_folder(split, tmp_path):
+    with pytest.raises(ValueError, match="name of a dataset must be a name that can be a file of its own"):
+        Trajectories.create(tmp_path / "run", {**SIZES, "splits": {split: {"rows": 1, "labels": None}}})
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_other_sizes_are_not_written(tmp_path):
+    trajectories = create(tmp_path)
+    right = np.zeros((2, 4, 5), np.float16), np.zeros((2, 4, 3), np.float16)
+    for name, arrays in (
+        ("embeddings", (right[0][:, :3], right[1])),
+        ("embeddings", (right[0][:1], right[1])),
+        ("logits", (right[0], np.zeros((2, 4, 4), np.float16))),
+    ):
+        with pytest.raises((ValueError, TypeError), match=f"{name}|write"):
+            trajectories.write("train", 1, *arrays)
+    with pytest.raises(ValueError, match="features of split 'train' must have 4 rows as in the manifest, got 3"):
+        trajectories.write_features("train", np.zeros((3, 2), np.float32))
+    assert Trajectories(tmp_path).epochs == []
+
+
+def test_a_run_that_was_replaced_does_not_write_into_the_next(tmp_path):
+    first = create(tmp_path)
+    write(first, 1)
+    second = create(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"another run has begun at .* since this one did; give each its own output_d"
+    ):
+        write(first, 2)
+    write(second, 1)
+    write(Trajectories(tmp_path), 2)
+    write(second, 3)  # knows what others of its run have written
+    assert Trajectories(tmp_path).epochs == [1, 2, 3]
+
+
+def test_a_file_of_another_run_under_the_same_name_is_refused(tmp_path):
+    write(create(tmp_path / "a"), 1)
+    write(create(tmp_path / "b"), 1)
+    later = Trajectories(tmp_path / "b")
+    later.write("train", 1, np.ones((2, 4, 5), np.float16), np.ones((2, 4, 3), np.float16))
+    name = "train/epoch-001-branch-0.safetensors"
+    (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
+    with pytest.raises(ValueError, match=r"epoch-001-branch-0\.safetensors' is damaged or of another run"):
+        Trajectories(tmp_path / "a").logits("train")
+
+
+def test_an_epoch_that_is_written_anew_is_not_listed_while_it_is(tmp_path, monkeypatch):
+    trajectories = create(tmp_path)
+    write(trajectories, 1)
+    monkeypatch.setattr(store, "write_tensors", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write(trajectories, 1)
+    assert Trajectories(tmp_path).epochs == []

@@ -198,8 +198,15 @@ def test_models_and_runs_that_have_no_average_are_refused():
         ValueError, match=r"model trains .* in torch\.bfloat16, in which a moving average stands still"
     ):
         NRD().setup(bert().bfloat16(), None)
-    with pytest.raises(ValueError, match="method 'nrd' averages whole weights, which FSDP spreads over processes"):
+    with pytest.raises(ValueError, match=r"fully sharded parameters \(FSDP\); use DDP or DeepSpeed ZeRO-2, or method"):
         NRD().setup(bert(), accelerator(DistributedType.FSDP))
+    zero2 = accelerator(DistributedType.DEEPSPEED)
+    zero2.state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=2))
+    zero2.mixed_precision = "bf16"
+    with pytest.raises(ValueError, match="averages float32 weights, which DeepSpeed keeps in bf16; set"):
+        NRD().setup(bert(), zero2)
+    zero2.mixed_precision = "no"
+    NRD().setup(bert(), zero2)
 
 
 @pytest.mark.parametrize("model", ["plain", "vit", "peft", "lora", "resnet"])

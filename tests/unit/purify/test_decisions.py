@@ -100,3 +100,27 @@ def test_other_files_are_refused(tmp_path):
         read_decisions(tmp_path / "other.csv")
     with pytest.raises(FileNotFoundError, match=r"file of decisions '.*' is missing; download it"):
         read_decisions(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            b"row,label_given,label,decision\n0,1,0,relabel,now\n",
+            "line 2 of the decisions must hold 4 values, got more",
+        ),
+        (b"row,label_given,label,decision\n0,1,0\n", "line 2 of the decisions must say relabel, drop, keep"),
+        (b"row,label_given,label,decision\n0,1,\xff,keep\n", "is no CSV in UTF-8"),
+        (b'row,label_given,label,decision\n0,1,0,"ke"ep\n', "is no CSV in UTF-8"),
+    ],
+)
+def test_broken_lines_are_named(tmp_path, content, words):
+    (tmp_path / "decisions.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        read_decisions(tmp_path / "decisions.csv")
+
+
+def test_many_decisions_are_read_in_time_that_grows_with_them(tmp_path):
+    lines = [f"{row},0,1,relabel" for row in range(50_000)]
+    (tmp_path / "decisions.csv").write_text("\n".join(["row,label_given,label,decision", *lines]))
+    assert len(read_decisions(tmp_path / "decisions.csv")) == 50_000

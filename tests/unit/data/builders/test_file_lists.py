@@ -21,6 +21,13 @@ def test_another_line_is_named(file, line):
         read_labels(file, 14)
 
 
+@pytest.mark.parametrize("image", ["../a.jpg", "/etc/a.jpg", "b/../../a.jpg"])
+def test_images_outside_the_folder_are_refused(file, image):
+    file.write_text(f"b.jpg 3\n{image} 4\n")
+    with pytest.raises(ValueError, match=rf"list.txt' must name images of its own folder, got '{image}'"):
+        read_labels(file, 14)
+
+
 def test_absent_files_are_named(tmp_path, file):
     with pytest.raises(FileNotFoundError, match=r"file '.*list.txt' is missing; unpack all files of the release"):
         read_lines(file)

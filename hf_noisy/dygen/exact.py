@@ -1,0 +1,370 @@
+"""DyGEN's posterior for rows that training never saw: all that it reads behind one `PreTrainedModel`."""
+
+import copy
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from accelerate.utils import extract_model_from_parallel
+from jaxtyping import Float, Float32, Float64, Int
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    default_data_collator,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from hf_noisy.dygen.pipeline import DyGen
+from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
+from hf_noisy.dygen.vae import DirichletVAE
+from hf_noisy.dynamics.projection import projection_matrix
+from hf_noisy.models.branched_config import TASKS
+from hf_noisy.models.features import HeadInputs, accepted_inputs, find_heads, pooled_features
+
+_AUTO_CLASSES: dict[str, Any] = dict(
+    zip(TASKS, (AutoModelForSequenceClassification, AutoModelForImageClassification), strict=True)
+)
+
+
+class DyGenModelConfig(PreTrainedConfig):
+    """Configuration of a [`DyGenForClassification`].
+
+    Args:
+        network: Configuration of the network whose training was recorded; labels are read from it.
+        task: `"sequence-classification"` or `"image-classification"`.
+        epochs: The epochs that the posterior reads.
+        changed: Names of the weights that training changed, of which each epoch has its own.
+        start: Those of the encoder before the first step; empty where its features are not read.
+        num_branches: Networks that were trained together.
+        dim: Width of what was recorded of a head's input.
+        projected_from: Width of a head's input where the recorder projected it, else 0.
+        feature_width: Width of the encoder's features; 0 where they are not read.
+        feature_scale: See `TrajectoryVectors`.
+        delta: See `DirichletVAE`.
+    """
+
+    model_type = "dygen"
+    sub_configs: ClassVar[dict[str, Any]] = {"network": AutoConfig}
+    has_no_defaults_at_init = True
+
+    def __init__(
+        self,
+        network: PreTrainedConfig | dict[str, Any] | None = None,
+        task: str = TASKS[0],
+        epochs: list[int] | tuple[int, ...] = (1,),
+        changed: list[str] | tuple[str, ...] = (),
+        start: list[str] | tuple[str, ...] = (),
+        num_branches: int = 1,
+        dim: int = 1,
+        projected_from: int = 0,
+        feature_width: int = 0,
+        feature_scale: float = 1.0,
+        delta: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        self.network = AutoConfig.for_model(**network) if isinstance(network, dict) else network
+        self.task, self.epochs, self.changed, self.start = task, list(epochs), list(changed), list(start)
+        self.num_branches, self.dim, self.projected_from, self.delta = num_branches, dim, projected_from, delta
+        self.feature_width, self.feature_scale = feature_width, feature_scale
+        if self.network is not None:
+            kwargs |= copy.deepcopy({"id2label": self.network.id2label, "label2id": self.network.label2id})
+            kwargs.pop("num_labels", None)
+        super().__init__(**kwargs)
+
+
+class DyGenForClassification(PreTrainedModel):
+    """DyGEN's posterior as one model: the weights of every recorded epoch, the encoder before training, and the VAE.
+
+    `logits` are the log of the posterior, so that `softmax(logits)` is what [`DyGen.posterior`] gives for a recorded
+    row. Weights that training left alone are held once. A forward pass runs the network once an epoch, and swaps its
+    weights in between: one at a time, not from several threads. Made by [`DyGenForClassification.from_training`];
+    loaded with `from_pretrained` once this module is imported.
+
+    Args:
+        config: A [`DyGenModelConfig`].
+
+    Example:
+        ```python
+        exact = DyGenForClassification.from_training(dygen, trainer.model, snapshots.path)
+        exact.save_pretrained("exact")
+        DyGenForClassification.from_pretrained("exact").predict(new_rows, tokenizer)  # [rows, classes]
+        ```
+
+    Source: DyGEN (Zhuang et al., 2023), Eq. 14, 15 and 21.
+    """
+
+    config_class = DyGenModelConfig
+    base_model_prefix = "dygen"
+    # The network checks for itself which of these it can run.
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    means: Tensor
+    scales: Tensor
+    projection: Tensor
+    feature_mean: Tensor
+
+    def __init__(self, config: DyGenModelConfig) -> None:
+        super().__init__(config)
+        if config.network is None:
+            raise ValueError("config.network is None; pass the configuration of the network that was trained")
+        network: PreTrainedModel = _AUTO_CLASSES[config.task].from_config(copy.deepcopy(config.network))
+        self.network, self.main_input_name = network, network.main_input_name
+        self._accepted = accepted_inputs(network)
+        epochs, branches, dim = len(config.epochs), config.num_branches, config.dim
+        # The network itself holds the weights of the last epoch.
+        self.snapshots = nn.ParameterList(_room(tensor, (epochs - 1,)) for tensor in self._tensors(config.changed))
+        self.start = nn.ParameterList(_room(tensor) for tensor in self._tensors(config.start))
+        self.vae = DirichletVAE(
+            branches, epochs * dim + config.feature_width, cast(int, config.num_labels), config.delta
+        )
+        self.register_buffer("means", torch.zeros(epochs, branches, dim))
+        self.register_buffer("scales", torch.ones(epochs, branches))
+        self.register_buffer("projection", torch.zeros(config.projected_from, dim))
+        self.register_buffer("feature_mean", torch.zeros(config.feature_width))
+        self.post_init()  # type: ignore[no-untyped-call]
+        self.requires_grad_(False)
+
+    @classmethod
+    def from_training(cls, dygen: DyGen, model: nn.Module, snapshots: Any) -> "DyGenForClassification":
+        """Gather what the posterior of a new row needs.
+
+        Args:
+            dygen: Fitted on the trajectories of this training.
+            model: The network that was trained, such as `trainer.model`; it is left as it is.
+            snapshots: Folder that [`EpochSnapshots`] wrote, or the `output_dir` that holds it.
+
+        Returns:
+            The model, in evaluation mode, with all weights in the dtype of the network.
+
+        Raises:
+            TypeError: If `model` is no network that an auto class of transformers can make.
+            FileNotFoundError: If the snapshot of an epoch is missing.
+            ValueError: If model and snapshots, or model and fit, do not belong together.
+        """
+        model = extract_model_from_parallel(model, keep_torch_compile=False)
+        network_config = copy.deepcopy(getattr(model, "config", None))
+        task = TASKS[getattr(model, "main_input_name", None) == "pixel_values"]
+        if not isinstance(model, PreTrainedModel) or type(network_config) not in _AUTO_CLASSES[task]._model_mapping:
+            raise TypeError(
+                f"model must be a classifier of transformers or a BranchedModel, got {type(model).__name__}; for "
+                "adapters train a BranchedModel with lora="
+            )
+        vectors, epochs = dygen.vectors, list(map(int, dygen.vectors.epochs))
+        names, width = list(changing(model)), 0 if vectors.feature_mean is None else len(vectors.feature_mean)
+        matrix = _projection(dygen, model)
+        config = cls.config_class(
+            network=network_config,
+            task=task,
+            epochs=epochs,
+            changed=names,
+            start=encoder_names(model) if width else [],
+            num_branches=dygen.config.num_branches,
+            dim=int(vectors.means.shape[2]),
+            projected_from=0 if matrix is None else len(matrix),
+            feature_width=width,
+            feature_scale=float(vectors.feature_scale),
+            delta=dygen.config.delta,
+        )
+        exact = cls(config)
+        cast(nn.Module, exact).to(model.dtype)
+        exact.network.load_state_dict(model.state_dict())
+        for position, epoch in enumerate(epochs):
+            last = position == len(epochs) - 1
+            room = exact._tensors(names) if last else [stack[position] for stack in exact.snapshots]
+            _fill(room, names, read_snapshot(snapshots, epoch))
+        if width:
+            _fill(list(exact.start), config.start, read_snapshot(snapshots, None))
+        exact.vae.load_state_dict(dygen.vae.state_dict())
+        exact.means.copy_(torch.from_numpy(vectors.means))
+        exact.scales.copy_(torch.from_numpy(vectors.scales))
+        if matrix is not None:
+            exact.projection.copy_(torch.from_numpy(matrix))
+        if vectors.feature_mean is not None:
+            exact.feature_mean.copy_(torch.from_numpy(vectors.feature_mean))
+        cast(nn.Module, exact).to(model.device).eval()
+        return exact
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "batch length"] | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Int[Tensor, "batch length"] | None = None,
+        pixel_values: Float[Tensor, "batch channel height width"] | None = None,
+        labels: Int[Tensor, " batch"] | None = None,
+    ) -> SequenceClassifierOutput:
+        """Log-probabilities of the true label.
+
+        Args:
+            input_ids: Tokens, for text.
+            attention_mask: 1 for tokens, 0 for padding.
+            token_type_ids: Segments; left out where the network knows none.
+            pixel_values: Images.
+            labels: Classes; with them the output has a loss.
+
+        Returns:
+            `logits` `[batch, class]`, and `loss`, their mean cross-entropy, where there are labels.
+        """
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
+                 "pixel_values": pixel_values}  # fmt: skip
+        inputs = {name: value for name, value in given.items() if value is not None and self._takes(name)}
+        w, logits = self._trajectory(inputs)
+        posterior = self.vae.posterior(w, logits.softmax(-1)).float()
+        scores = posterior.clamp(min=torch.finfo(torch.float32).tiny).log()
+        loss = None if labels is None else nn.functional.nll_loss(scores, labels)
+        return SequenceClassifierOutput(loss=cast(Any, loss), logits=cast(Any, scores))
+
+    def predict(
+        self,
+        dataset: Any,
+        processing_class: Any = None,
+        *,
+        batch_size: int = 32,
+        data_collator: Callable[[list[Any]], Any] | None = None,
+        progress: bool = True,
+    ) -> Float64[np.ndarray, "rows classes"]:
+        """Posterior of the true label of rows, prepared as those of training were.
+
+        Args:
+            dataset: Map-style; columns that the network does not take are passed over.
+            processing_class: The tokenizer, which pads texts; nothing is asked of another one.
+            batch_size: Rows a forward pass.
+            data_collator: Makes batches; defaults to padding with `processing_class`.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            `[rows, classes]`, sums to 1.
+
+        Raises:
+            ValueError: If the dataset has no rows, or none of the columns that the network takes.
+        """
+        if not isinstance(dataset, Sized) or not len(dataset):
+            raise ValueError("dataset must have a length and at least one row; load it without streaming")
+        pads = isinstance(processing_class, PreTrainedTokenizerBase)  # image processors pad pictures, not rows
+        collate = data_collator or (DataCollatorWithPadding(processing_class) if pads else default_data_collator)
+
+        def batch(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+            kept = [{name: value for name, value in row.items() if self._takes(name)} for row in rows]
+            if self.main_input_name not in kept[0]:
+                raise ValueError(
+                    f"dataset must have a column '{self.main_input_name}', got {', '.join(rows[0])}; prepare it as "
+                    "for training"
+                )
+            return dict(collate(kept))
+
+        loader: DataLoader[Any] = DataLoader(cast(Any, dataset), batch_size, collate_fn=batch)
+        parts = []
+        with torch.no_grad():
+            for inputs in tqdm(loader, desc="posterior", leave=False, disable=not progress):
+                scores = self(**{name: value.to(self.device) for name, value in inputs.items()}).logits
+                parts.append(scores.double().softmax(-1).cpu().numpy())
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def _trajectory(
+        self, inputs: dict[str, Tensor]
+    ) -> tuple[Float[Tensor, "branch batch dim"], Float[Tensor, "branch batch classes"]]:
+        """What [`TrajectoryVectors`] makes of recorded rows, and the logits of the last epoch."""
+        changed, blocks = self._tensors(self.config.changed), []
+        for position in range(len(self.config.epochs)):
+            last = position == len(self.config.epochs) - 1
+            values = None if last else [stack[position] for stack in self.snapshots]
+            with _holding(changed, values), HeadInputs(self.network) as heads:
+                outputs = self.network(**inputs)
+                embeddings = torch.stack(heads.pop()).float()
+            if self.config.projected_from:
+                embeddings = embeddings @ self.projection.float()
+            centred = embeddings - self.means[position][:, None].float()
+            blocks.append(centred / self.scales[position][:, None, None].float())
+        if width := self.config.feature_width:
+            with _holding(self._tensors(self.config.start), list(self.start)):
+                features = nn.functional.normalize(pooled_features(self.network, inputs).float(), eps=1e-12)
+            weight = (len(blocks) * self.config.dim / width) ** 0.5 / self.config.feature_scale
+            features = (features - self.feature_mean.float()) * weight
+            blocks.append(features.expand(self.config.num_branches, -1, -1))
+        logits = getattr(outputs, "branch_logits", None)
+        logits = outputs.logits[None] if logits is None else logits.transpose(0, 1)
+        return torch.cat(blocks, -1), logits.float()
+
+    def _takes(self, name: str) -> bool:
+        return self._accepted is None or (name in self._accepted and name != "labels")
+
+    def _tensors(self, names: list[str]) -> list[Tensor]:
+        # Looked up whenever they are needed: loading and moving may make new objects of them.
+        return [_attribute(self.network, name) for name in names]
+
+
+def _projection(dygen: DyGen, model: nn.Module) -> Float32[np.ndarray, "width dim"] | None:
+    width, dim = find_heads(model)[0].in_features, int(dygen.vectors.means.shape[2])
+    if width == dim:
+        return None
+    recorded = {} if dygen.trajectories is None else dygen.trajectories.manifest
+    if recorded.get("projection") != dim:
+        raise ValueError(
+            f"model has heads that read {width} dimensions, but dygen was fitted on {dim}; pass the model of the same "
+            "training, and where the recorder projected, a dygen with its trajectories"
+        )
+    return projection_matrix(width, dim, recorded["seed"])
+
+
+def _room(tensor: Tensor, lead: tuple[int, ...] = ()) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(*lead, *tensor.shape, dtype=tensor.dtype), requires_grad=False)
+
+
+def _attribute(network: nn.Module, name: str) -> Tensor:
+    module, _, last = name.rpartition(".")
+    tensor = getattr(network.get_submodule(module), last, None)
+    if not isinstance(tensor, Tensor):
+        raise ValueError(
+            f"the network has no weight '{name}', which was recorded in training; load it with the version of "
+            "transformers that trained it"
+        )
+    return tensor
+
+
+def _fill(room: list[Tensor], names: list[str], values: dict[str, Tensor]) -> None:
+    if set(names) - set(values):
+        raise ValueError(
+            f"the snapshots have no weight '{min(set(names) - set(values))}'; pass the model of the same training"
+        )
+    for tensor, name in zip(room, names, strict=True):
+        if tensor.shape != values[name].shape:
+            raise ValueError(
+                f"weight '{name}' has shape {tuple(values[name].shape)} in the snapshots, but {tuple(tensor.shape)} "
+                "in the model; pass the model of the same training"
+            )
+        tensor.data.copy_(values[name])
+
+
+@contextmanager
+def _holding(tensors: list[Tensor], values: list[Tensor] | None) -> Iterator[None]:
+    """Weights hold other values for a while; under all their names, for the objects stay the same."""
+    if values is None:
+        yield
+        return
+    kept = [tensor.data for tensor in tensors]
+    try:
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor.data = value.to(tensor.dtype)  # weights may be kept wider than their snapshots
+        yield
+    finally:
+        for tensor, data in zip(tensors, kept, strict=True):
+            tensor.data = data
+
+
+AutoConfig.register("dygen", DyGenModelConfig, exist_ok=True)
+AutoModel.register(DyGenModelConfig, DyGenForClassification, exist_ok=True)
+AutoModelForSequenceClassification.register(DyGenModelConfig, DyGenForClassification, exist_ok=True)
+AutoModelForImageClassification.register(DyGenModelConfig, DyGenForClassification, exist_ok=True)

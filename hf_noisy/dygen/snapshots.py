@@ -1,0 +1,155 @@
+"""A callback that keeps the weights of every epoch, which the exact artefact of DyGEN needs for rows to come."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import extract_model_from_parallel
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hf_noisy.files import replacing
+from hf_noisy.models.branches import BranchedModel
+
+FOLDER = "_snapshots"  # the underscore keeps Trainer.push_to_hub from publishing it
+_FILE = re.compile(r"start\.safetensors|epoch-\d+\.safetensors")
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+_SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+
+
+class EpochSnapshots(TrainerCallback):
+    """Writes what training changes of a network after every epoch, for any `Trainer`; put it beside a recorder.
+
+    Of a network with adapters on a frozen backbone these are adapters and heads, of any other all weights; and once,
+    before the first step, the encoder of the first branch. Files appear whole or not at all. A fresh run in the same
+    folder replaces the snapshots of an earlier one.
+
+    Args:
+        output_dir: Where the folder `_snapshots` goes; defaults to the trainer's `output_dir`.
+        dtype: `"float32"`, or `"float16"` or `"bfloat16"` for half the room; None for that of the weights.
+
+    Raises:
+        ValueError: If `dtype` is another, or (before training) if weights are spread over processes.
+
+    Example:
+        ```python
+        recorder, snapshots = DynamicsRecorder({"train": train}), EpochSnapshots()
+        trainer = NoisyTrainer(model, args, train_dataset=train, callbacks=[recorder, snapshots])
+        trainer.train()
+        dygen = DyGen.fit(recorder.trajectories, labels)
+        exact = DyGenForClassification.from_training(dygen, trainer.model, snapshots.path)
+        ```
+    """
+
+    def __init__(self, output_dir: str | Path | None = None, *, dtype: str | None = None) -> None:
+        if dtype is not None and dtype not in _DTYPES:
+            raise ValueError(f"dtype must be None or one of {', '.join(map(repr, _DTYPES))}, got {dtype!r}")
+        self.output_dir, self.dtype = output_dir, dtype
+        self._path: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder of the snapshots, once training has begun."""
+        if self._path is None:
+            raise ValueError("no snapshot was written yet; train first")
+        return self._path
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if (kind := PartialState().distributed_type.value) in _SHARDED:
+            raise ValueError(f"EpochSnapshots writes whole weights, which {kind} spreads over processes; use DDP")
+        self._path = Path(self.output_dir or str(args.output_dir)) / FOLDER
+        if not PartialState().is_main_process:
+            return
+        self._path.mkdir(parents=True, exist_ok=True)
+        model, epoch = kwargs["model"], round(state.epoch or 0)
+        if not state.global_step:
+            for old in self._path.iterdir():
+                if _FILE.fullmatch(old.name):
+                    old.unlink()
+            self._write("start", {name: changing(model)[name] for name in encoder_names(model)})
+        # A checkpoint of an epoch's last step is written before on_epoch_end, which never fires after a resume.
+        elif state.epoch == epoch and not _epoch_file(self._path, epoch).is_file():
+            self._write(_epoch_file(self._path, epoch).stem, changing(model))
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if PartialState().is_main_process:
+            # Numbered as the recorder does: what was seen of a last, incomplete epoch counts as that epoch.
+            epoch = math.ceil((state.epoch or 0) - 1e-6)
+            self._write(_epoch_file(self.path, epoch).stem, changing(kwargs["model"]))
+
+    def _write(self, stem: str, tensors: dict[str, Tensor]) -> None:
+        dtype = _DTYPES.get(self.dtype or "")
+        copies = {
+            name: tensor.detach().to("cpu", dtype or tensor.dtype, copy=True).contiguous()
+            for name, tensor in tensors.items()
+        }
+        with replacing(self.path / f"{stem}.safetensors") as temporary:
+            save_file(copies, temporary)
+
+
+def changing(model: nn.Module) -> dict[str, Tensor]:
+    """What training changes of a network, by name: weights that take a gradient, and buffers that are saved.
+
+    Args:
+        model: The network; wrappers (DDP, `torch.compile`) are looked through.
+
+    Returns:
+        Floating-point tensors, each once, however many names it has.
+    """
+    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    found: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if tensor.is_floating_point() and (not isinstance(tensor, nn.Parameter) or tensor.requires_grad):
+            found.setdefault(id(tensor), (name, tensor))
+    return dict(found.values())
+
+
+def encoder_names(model: nn.Module) -> list[str]:
+    """Names in `changing(model)` of the encoder that the recorder reads before the first step.
+
+    Args:
+        model: As for [`changing`].
+
+    Returns:
+        Names of the first branch's encoder; none where everything but the head is frozen.
+    """
+    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    network: Any = model.branches[0] if isinstance(model, BranchedModel) else model
+    encoder = getattr(network, "base_model", network)
+    own = {id(tensor) for tensor in encoder.state_dict(keep_vars=True).values()}
+    return [name for name, tensor in changing(model).items() if id(tensor) in own]
+
+
+def read_snapshot(path: str | Path, epoch: int | None) -> dict[str, Tensor]:
+    """Weights after an epoch, or of the encoder before the first step.
+
+    Args:
+        path: Folder of the snapshots, or the `output_dir` that holds it.
+        epoch: From 1; None for before the first step.
+
+    Returns:
+        Tensors by their name in the network.
+
+    Raises:
+        FileNotFoundError: If there is no such snapshot.
+    """
+    folder = Path(path) / FOLDER if (Path(path) / FOLDER).is_dir() else Path(path)
+    file = folder / "start.safetensors" if epoch is None else _epoch_file(folder, epoch)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"snapshots at {folder} lack {file.name}, which DyGen read when it was fitted; train with EpochSnapshots "
+            "beside the DynamicsRecorder, from the first step on"
+        )
+    return load_file(file)
+
+
+def _epoch_file(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:03d}.safetensors"

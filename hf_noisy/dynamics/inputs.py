@@ -1,0 +1,55 @@
+"""Batches of any training set for a pass over all of its rows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from hf_noisy.columns import INDEX, LABEL, LABELS
+from hf_noisy.models.features import accepted_inputs
+
+
+def batches_of(dataset: Any, batch_size: int) -> list[list[int]]:
+    """Row indices of each batch; rows of one length together, as padding is most of the cost of short texts.
+
+    Args:
+        dataset: Map-style data set.
+        batch_size: Rows a batch.
+
+    Returns:
+        Every row once.
+
+    Example:
+        >>> batches_of([{"label": 0}] * 3, 2)
+        [[0, 1], [2]]
+    """
+    rows = np.arange(len(dataset))
+    if "input_ids" in (getattr(dataset, "column_names", None) or []):
+        rows = np.argsort([len(ids) for ids in dataset.with_format(None)["input_ids"]], kind="stable")
+    return [rows[first : first + batch_size].tolist() for first in range(0, len(rows), batch_size)]
+
+
+class ModelInputs:
+    """Collates rows to the inputs of a model, and the rows they are.
+
+    Args:
+        collator: The trainer's.
+        model: Whose `forward` takes the inputs; other columns and the labels go no further.
+        all_columns: Whether the collator gets columns that the model does not take, to make inputs of them.
+    """
+
+    def __init__(self, collator: Callable[[list[Any]], Any], model: nn.Module, all_columns: bool = False) -> None:
+        self.collator = collator
+        self.accepted = accepted_inputs(model)
+        self.all_columns = all_columns or self.accepted is None
+
+    def __call__(self, rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:
+        index = [int(row[INDEX]) for row in rows]
+        batch = self.collator([{key: value for key, value in row.items() if self._keeps(key)} for row in rows])
+        inputs = {key: value for key, value in batch.items() if self.accepted is None or key in self.accepted}
+        return index, {key: value for key, value in inputs.items() if key not in (INDEX, LABEL, LABELS)}
+
+    def _keeps(self, key: str) -> bool:
+        # Collators of one's own often ask for the label; what they make of it goes no further.
+        return key != INDEX and (self.all_columns or key in (self.accepted or ()) or key in (LABEL, LABELS))

@@ -1,0 +1,322 @@
+"""Label Wave: when to stop training on noisy labels, told by the predictions of the training rows alone."""
+
+from collections.abc import Callable, Sequence, Sized
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, broadcast, broadcast_object_list
+from jaxtyping import Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers.trainer_callback import ExportableState
+from transformers.utils import logging
+
+from hf_noisy.data.indexed import IndexedDataset
+from hf_noisy.dynamics.extract import extract_rows, random_state_kept
+from hf_noisy.dynamics.inputs import ModelInputs, batches_of
+from hf_noisy.files import replacing
+
+logger = logging.get_logger(__name__)
+
+FOLDER = "_label_wave"  # the underscore keeps Trainer.push_to_hub from publishing it
+
+
+class Decision(NamedTuple):
+    """Of a sequence of changes: the position of the change that ends the candidate's window, and whether to stop."""
+
+    candidate: int | None
+    stop: bool
+
+
+def first_minimum(changes: Sequence[int], window: int = 3, patience: int = 1) -> Decision:
+    """Find the first local minimum of the moving average of a sequence.
+
+    Args:
+        changes: Rows whose prediction changed, one number an epoch.
+        window: Epochs that the moving average spans.
+        patience: So many averages after the minimum must not fall below it.
+
+    Returns:
+        The position of the last of the `window` changes with the least average so far (None before there are so
+        many), and whether that minimum stands.
+
+    Example:
+        >>> first_minimum([90, 50, 20, 10, 30, 80])
+        Decision(candidate=4, stop=True)
+
+    Source:
+        Yuan, Feng and Liu, "Early Stopping Against Label Noise Without Validation Data", ICLR 2024, arXiv 2502.07551.
+    """
+    candidate, least = None, 0
+    for last in range(window - 1, len(changes)):
+        total = sum(changes[last - window + 1 : last + 1])
+        if candidate is None or total < least:
+            candidate, least = last, total
+        elif last - candidate >= patience:
+            return Decision(candidate, True)
+    return Decision(candidate, False)
+
+
+class LabelWave(TrainerCallback, ExportableState):
+    """Stops any `Trainer` before it learns wrong labels by heart, without a validation set or any clean label.
+
+    After each epoch it predicts the training rows and counts those predicted differently than an epoch before. While a
+    model learns what rows have in common that number falls; when it begins to fit wrong labels it rises. Training
+    stops at the first local minimum of the number's moving average, and the weights of that epoch come back.
+
+    With [`NoisyTrainer`] the state of the method (an EMA teacher) comes back with them, and what is logged reaches the
+    trackers; a stock `Trainer` gets it in `trainer.state.log_history`. The optimiser is not taken back.
+
+    Args:
+        dataset: The training rows as they are to be predicted, such as images without augmentation; defaults to the
+            trainer's `train_dataset`.
+        window: Epochs that the moving average spans.
+        patience: Epochs without a lower average after which training stops.
+        data_collator: Makes batches; defaults to the trainer's.
+        batch_size: Rows a forward pass; defaults to `per_device_eval_batch_size`.
+
+    Raises:
+        ValueError: If `window` or `patience` is below 1, or (at the start of training) if `load_best_model_at_end` is
+            set or the weights are sharded.
+        TypeError: If (at the start of training) the training set has no length.
+
+    Example:
+        ```python
+        trainer = NoisyTrainer(model, args, train_dataset=train, callbacks=[LabelWave()])
+        trainer.train()  # trainer.model is that of the minimum
+        ```
+
+    Source:
+        Yuan, Feng and Liu, "Early Stopping Against Label Noise Without Validation Data", ICLR 2024, arXiv 2502.07551.
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        *,
+        window: int = 3,
+        patience: int = 1,
+        data_collator: Callable[[list[Any]], Any] | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        for name, value in (("window", window), ("patience", patience)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1 epoch, got {value}")
+        self.dataset = dataset
+        self.window = window
+        self.patience = patience
+        self.data_collator = data_collator
+        self.batch_size = batch_size
+        self.changes: list[int] = []  # of consecutive epochs up to `epoch`
+        self.epoch = 0
+        self.given = dataset is not None or data_collator is not None
+        self._predictions: np.ndarray | None = None
+        self._trainer: Any = None
+
+    def attach(self, trainer: Any) -> None:
+        """Hand over the trainer, for its collator, its trackers and the state of its method; `NoisyTrainer` does."""
+        self._trainer = trainer
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as JSON."""
+        arguments = {"window": self.window, "patience": self.patience, "batch_size": self.batch_size}
+        return {"args": arguments, "attributes": {"changes": self.changes, "epoch": self.epoch, "given": self.given}}
+
+    @property
+    def candidate(self) -> int | None:
+        """The epoch (from 1) with the least average so far."""
+        found = first_minimum(self.changes, self.window, self.patience).candidate
+        return None if found is None else self.epoch - len(self.changes) + 1 + found
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the minimum is found."""
+        return first_minimum(self.changes, self.window, self.patience).stop
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._check(args, kwargs)
+        name = type(self).__name__
+        # Trainer restores callbacks only on request, and knows none that was added after the checkpoint.
+        kept = state.stateful_callbacks.setdefault(name, self.state()) if state.global_step else self.state()  # type: ignore[union-attr]
+        if not state.global_step:
+            kept["attributes"] |= {"changes": [], "epoch": 0}
+            self._remove("*")
+        self.changes, self.epoch = [*kept["attributes"]["changes"]], kept["attributes"]["epoch"]
+        self._predictions = self._read(args) if self.epoch else None
+        # A checkpoint of an epoch's last step is written before on_epoch_end, which never fires after a resume.
+        if state.global_step:
+            self.on_epoch_end(args, state, control, **kwargs)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.stopped:  # resumed from the last checkpoint of a run that stopped
+            control.should_training_stop = True
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        epoch = round(state.epoch or 0)
+        # Of an epoch that max_steps cut short fewer rows have changed, which would pass for a minimum.
+        if abs((state.epoch or 0) - epoch) > 1e-6 or epoch <= self.epoch or self.stopped:
+            return
+        predictions = self._predict(args, kwargs)
+        if self._predictions is not None and epoch == self.epoch + 1:
+            self.changes.append(int((predictions != self._predictions).sum()))
+        else:
+            self.changes = []  # nothing to compare with: the epochs before are not known
+        self._predictions, self.epoch = predictions, epoch
+        self._write(f"predictions-{epoch}", {"predictions": torch.from_numpy(predictions)})
+        if self.candidate == epoch:
+            self._write(f"weights-{epoch}", {key: value.detach() for key, value in self._tensors(kwargs).items()})
+            self._remove("weights-*", but=epoch)
+        control.should_training_stop |= self.stopped
+        self._log(state, control)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        epoch, process = self.candidate, PartialState()
+        if epoch is None:
+            logger.warning(
+                f"LabelWave saw {len(self.changes)} changes of epochs, fewer than window={self.window}: the model is "
+                "that of the last step; train longer or take a smaller window"
+            )
+            return
+        if epoch == self.epoch and state.epoch == epoch:
+            return
+        file, found = self._folder / f"weights-{epoch}.safetensors", [False]
+        if process.is_main_process:
+            found = [file.is_file()]
+        if not broadcast_object_list(found)[0]:
+            logger.warning(f"the weights of epoch {epoch} are not at {file}: the model is that of the last step")
+            return
+        self._restore(kwargs, load_file(file) if process.is_main_process else {})
+        logger.warning(f"LabelWave: the model is that of epoch {epoch}, where the fewest predictions changed")
+
+    def _check(self, args: TrainingArguments, kwargs: dict[str, Any]) -> None:
+        self._folder = Path(str(args.output_dir)) / FOLDER
+        if self.given and self.dataset is None and self.data_collator is None:
+            raise ValueError(
+                "restore_callback_states_from_checkpoint makes a new LabelWave, without the dataset or data_collator "
+                "that it was given; set it to False: LabelWave reads its state from the checkpoint by itself"
+            )
+        dataset = kwargs["train_dataloader"].dataset if self.dataset is None else self.dataset
+        self._dataset = dataset.dataset if isinstance(dataset, IndexedDataset) else dataset
+        collator = getattr(self._trainer, "data_collator", kwargs["train_dataloader"].collate_fn)
+        self._collate = ModelInputs(self.data_collator or collator, kwargs["model"], not args.remove_unused_columns)
+        if isinstance(self._dataset, IterableDataset) or not isinstance(self._dataset, Sized):
+            raise TypeError(
+                f"dataset is a {type(self._dataset).__name__} without a length, so its rows cannot be predicted "
+                "one by one; load it without streaming"
+            )
+        if args.load_best_model_at_end:
+            raise ValueError("load_best_model_at_end and LabelWave both choose the model; set it to False")
+        if AcceleratorState().distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+            raise ValueError(
+                "args shards the weights (FSDP or DeepSpeed), of which LabelWave keeps a whole copy; train without"
+            )
+
+    def _predict(self, args: TrainingArguments, kwargs: dict[str, Any]) -> Int[np.ndarray, " rows"]:
+        """The class that the model (of branches: their ensemble) gives each row, on every process."""
+        model: nn.Module = kwargs["model"]
+
+        def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
+            logits = model(**inputs).logits
+            # A model that diverged predicts one class for ever, which would pass for a minimum.
+            classes = logits.argmax(-1).float().masked_fill(~logits.isfinite().all(-1), torch.nan)
+            return [classes[None, :, None]]
+
+        was_training, size = model.training, self.batch_size or args.per_device_eval_batch_size
+        model.eval()
+        try:
+            with random_state_kept():
+                set_seed(0)  # rows that are augmented as they are read look the same in every epoch
+                (classes,) = extract_rows(
+                    self._dataset,
+                    forward,
+                    batches=batches_of(self._dataset, size),
+                    collate=self._collate,
+                    device=next(model.parameters()).device,
+                    dtype="float32",
+                    num_workers=args.dataloader_num_workers,
+                    progress=None if args.disable_tqdm else "predicting the training rows",
+                )
+        finally:
+            model.train(was_training)
+        return classes[0, :, 0].astype(np.int32)
+
+    def _tensors(self, kwargs: dict[str, Any]) -> dict[str, Tensor]:
+        """What training changes: weights that learn, buffers, and the state of the method."""
+        model: nn.Module = kwargs["model"]
+        tensors: dict[str, Tensor] = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        tensors |= dict(model.named_buffers())
+        method = getattr(self._trainer, "method", None)
+        kept = method.state_dict() if isinstance(method, nn.Module) else {}
+        return {f"model.{name}": value for name, value in tensors.items()} | {
+            f"method.{name}": value for name, value in kept.items()
+        }
+
+    @torch.no_grad()
+    def _restore(self, kwargs: dict[str, Any], source: dict[str, Tensor]) -> None:
+        # Written by the main process, whose disk the others need not see.
+        main, missing = PartialState().is_main_process, []
+        for name, target in self._tensors(kwargs).items():
+            if main and name not in source:
+                missing.append(name)
+            elif main:
+                target.copy_(source[name])
+            target.copy_(broadcast(target.detach().clone()))
+        if missing:
+            logger.warning(f"not taken back, as they did not learn in that epoch: {', '.join(missing[:5])}")
+
+    def _log(self, state: TrainerState, control: TrainerControl) -> None:
+        if not self.changes:
+            return
+        logs = {"prediction_changes": float(self.changes[-1])}
+        if len(self.changes) >= self.window:
+            logs["prediction_changes_average"] = float(np.mean(self.changes[-self.window :]))
+        if self._trainer is None:
+            state.log_history.append({**logs, "epoch": float(state.epoch or 0), "step": state.global_step})
+        else:
+            should_log = control.should_log  # log() takes the request for the epoch's own log as granted
+            self._trainer.log(logs)
+            control.should_log = should_log
+
+    def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
+        if PartialState().is_main_process:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            file = self._folder / f"{name}.safetensors"
+            with replacing(file) as temporary:
+                save_file({key: value.cpu().contiguous().clone() for key, value in tensors.items()}, temporary)
+        PartialState().wait_for_everyone()
+
+    def _read(self, args: TrainingArguments) -> Int[np.ndarray, " rows"] | None:
+        """The predictions of the checkpoint's epoch, from the main process."""
+        file = self._folder / f"predictions-{self.epoch}.safetensors"
+        found: list[np.ndarray | None] = [None]
+        if PartialState().is_main_process and file.is_file():
+            found = [load_file(file)["predictions"].numpy()]
+        predictions: np.ndarray | None = broadcast_object_list(found)[0]
+        if predictions is None:
+            logger.warning(f"no predictions at {file}: the changes of epochs are counted anew from here on")
+        elif len(predictions) != len(self._dataset):
+            raise ValueError(
+                f"dataset has {len(self._dataset)} rows, the run that is resumed had {len(predictions)}; resume "
+                "with the data of the first run"
+            )
+        return predictions
+
+    def _remove(self, pattern: str, but: int | None = None) -> None:
+        if PartialState().is_main_process:
+            for file in self._folder.glob(f"{pattern}.safetensors"):
+                if file.stem != f"weights-{but}":
+                    file.unlink()

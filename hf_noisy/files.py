@@ -1,0 +1,254 @@
+"""Files that are whole or not there: written under another name, synced, renamed; read back against a checksum.
+
+Everything written is JSON, text or safetensors; nothing read here can run code.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+
+_SEAL = "sha256"  # the key of a sealed JSON file that holds the checksum of all others
+_DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL"}
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space or name another folder",
+    errno.EDQUOT: "the quota of the disk is used up; free some space or name another folder",
+    errno.EFBIG: "files here may not be that large; raise the limit or name another folder",
+    errno.EROFS: "the folder is read-only; name another folder",
+    errno.EACCES: "this user may not write there; name another folder",
+    errno.EPERM: "this user may not write there; name another folder",
+    errno.ENOTDIR: "a file stands where a folder should be; name another folder",
+    errno.EEXIST: "a file stands where a folder should be; name another folder",
+    errno.EISDIR: "a folder of that name is in the way; name another file",
+}
+# Files whose checksum was right, by what changes when a file does: large files are read through once a process.
+_verified: set[tuple[str, int, int, int, str]] = set()
+
+
+@contextmanager
+def said_clearly(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns errors of a full, read-only or forbidden disk into one sentence that names `path`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        # `safetensors` writes in Rust and tells the number in its message only.
+        in_text = re.search(r"os error (\d+)", str(error)) if isinstance(error, SafetensorError) else None
+        number = error.errno if isinstance(error, OSError) else int(in_text[1]) if in_text else None
+        if number not in _REASONS:
+            raise
+        # Of the same class (PermissionError stays one): OSError chooses it by the number.
+        text = f"'{path}' was not written, and what was there is as it was: {_REASONS[number]}"
+        raise OSError(number, text) from error
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary name beside `path`, whose file takes the place of `path` at the end.
+
+    Args:
+        path: File to write; its folder must be there.
+
+    Yields:
+        Where to write. Nobody ever reads half a file: it is synced to the disk before it gets its name, and removed
+        if anything fails, which leaves an earlier file as it was.
+
+    Raises:
+        OSError: If the disk is full, read-only or forbidden; in one sentence that names the file.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "numbers.txt"
+        >>> with replacing(file) as temporary:
+        ...     _ = temporary.write_text("1 2 3")
+        >>> file.read_text()
+        '1 2 3'
+    """
+    path = Path(path)
+    # A name of its own: two processes that write the same file must not write into one another's.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with said_clearly(path):
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
+
+
+def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write text (as UTF-8) or bytes, as [`replacing`].
+
+    Args:
+        path: File.
+        content: What it is to hold.
+
+    Raises:
+        OSError: As [`replacing`].
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def sync(path: Path) -> None:
+    """Have the system put a file, or the names in a folder, on the disk now."""
+    folder = path.is_dir()
+    if folder and os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network disks cannot sync a folder; the file itself is there.
+        if not folder or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
+    """Write arrays as safetensors without a copy in memory; call it within [`replacing`].
+
+    `safetensors` itself copies every array before it writes, and tells of a full disk by an error of its own.
+
+    Args:
+        path: File.
+        tensors: By name; float16, float32, float64, int64 or bool.
+
+    Returns:
+        SHA-256 of the file.
+
+    Source: the safetensors format (https://huggingface.co/docs/safetensors/index#format).
+    """
+    arrays = {name: np.asarray(a, dtype=a.dtype.newbyteorder("<"), order="C") for name, a in tensors.items()}
+    header: dict[str, dict[str, Any]] = {}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": _DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": [begin, end]}
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)  # the numbers begin at a multiple of 8
+    parts = [np.frombuffer(len(head).to_bytes(8, "little") + head, np.uint8)]
+    parts += [array.reshape(-1).view(np.uint8) for array in arrays.values()]
+    # The checksum is made while the disk works: of a large file it takes about as long as writing.
+    with ThreadPoolExecutor(1) as beside:
+        digest = beside.submit(_digest, parts)
+        with path.open("wb") as file:
+            for part in parts:
+                file.write(part.data)
+            file.flush()
+            os.fsync(file.fileno())
+        return digest.result()
+
+
+def check_digest(path: Path, expected: str) -> None:
+    """Refuse a file that is not, byte for byte, the one written.
+
+    Args:
+        path: File; read through once a process, until it changes.
+        expected: Its SHA-256.
+
+    Raises:
+        ValueError: If the file is missing or another one.
+    """
+    if not path.is_file():
+        raise ValueError(f"file '{path}' is missing; put it back, or make it again")
+    status = path.stat()
+    key = (str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, expected)
+    if key in _verified:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"file '{path}' is damaged or of another run: its checksum is not the recorded one; put back the file "
+            "as it was written, or make it again"
+        )
+    _verified.add(key)
+
+
+def write_sealed(path: str | os.PathLike[str], content: dict[str, Any], file_format: int) -> None:
+    """Write JSON with the number of its format and a checksum of itself, as [`replacing`].
+
+    Args:
+        path: File.
+        content: What JSON can hold, without the keys `format` and `sha256`.
+        file_format: Raised whenever readers of before cannot read it.
+    """
+    numbered = {"format": file_format, **content}
+    write_atomically(path, json.dumps({**numbered, _SEAL: _seal(numbered)}, indent=1))
+
+
+def read_sealed(path: str | os.PathLike[str], file_format: int) -> dict[str, Any]:
+    """The content that [`write_sealed`] wrote.
+
+    Args:
+        path: File.
+        file_format: The one that can be read.
+
+    Returns:
+        The content.
+
+    Raises:
+        ValueError: If the file is no JSON, of another format, or not as it was written.
+    """
+    try:
+        content = json.loads(Path(path).read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"file '{path}' is no JSON and so is damaged; put it back, or make it again") from error
+    if not isinstance(content, dict) or content.get("format") != file_format:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise ValueError(
+            f"file '{path}' is of format {found}, but this version of hf_noisy reads format {file_format}; make it "
+            "again, or read it with the version that wrote it"
+        )
+    if content.pop(_SEAL, None) != _seal(content):
+        raise ValueError(f"file '{path}' was changed or damaged after it was written; put it back, or make it again")
+    del content["format"]
+    return content
+
+
+def check_file_name(name: Any, what: str) -> str:
+    """Refuse a name from data that would not be one file or folder within the folder it is meant for.
+
+    Args:
+        name: Such as the name of a split.
+        what: Of what, for the message.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: If it is empty, no text, too long, `.` or `..`, or holds a separator or a control character.
+
+    Example:
+        >>> check_file_name("validation.clean", "split")
+        'validation.clean'
+    """
+    fits = isinstance(name, str) and name.strip() not in ("", ".", "..") and len(name) <= 100
+    if not fits or any(char in '/\\:*?"<>|' or not char.isprintable() for char in name):
+        raise ValueError(f"{what} must be a name that can be a file of its own, without / or \\, got {name!r}")
+    return str(name)
+
+
+def _digest(parts: list[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.data)
+    return digest.hexdigest()
+
+
+def _seal(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""What cannot work where no process holds a whole weight (FSDP, DeepSpeed ZeRO-3), said before training begins."""
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def sharded_by(accelerator: "Accelerator") -> str | None:
+    """What spreads each weight over the processes.
+
+    Args:
+        accelerator: The trainer's.
+
+    Returns:
+        Its name, or `None` where every process holds whole weights, as under DDP and DeepSpeed ZeRO-1 and ZeRO-2.
+
+    Example:
+        >>> from accelerate import Accelerator
+        >>> sharded_by(Accelerator(cpu=True)) is None
+        True
+    """
+    kind = accelerator.distributed_type.value
+    if kind == "DEEPSPEED":
+        return "DeepSpeed ZeRO-3" if accelerator.state.deepspeed_plugin.zero_stage == 3 else None
+    return {"FSDP": "FSDP", "MEGATRON_LM": "Megatron-LM"}.get(kind)
+
+
+def check_can_be_sharded(model: nn.Module, accelerator: "Accelerator") -> None:
+    """Refuse what training could not do, or not save, where weights are spread over processes.
+
+    Args:
+        model: The model, not yet wrapped.
+        accelerator: The trainer's.
+
+    Raises:
+        ValueError: If branches are adapters of one backbone, or FSDP would save no model that can be loaded.
+    """
+    kind = sharded_by(accelerator)
+    if kind is None:
+        return
+    if getattr(getattr(model, "config", None), "lora", None) is not None:
+        raise ValueError(
+            f"model has branches that share one backbone (lora), which {kind} cannot spread over processes; make the "
+            "branches with lora=None, or use DDP or DeepSpeed ZeRO-2"
+        )
+    saved = accelerator.state.fsdp_plugin.state_dict_type.name if kind == "FSDP" else ""
+    if saved == "SHARDED_STATE_DICT":
+        raise ValueError(
+            f"fsdp_state_dict_type is {saved}, of which no model is saved that from_pretrained "
+            "loads; set it to FULL_STATE_DICT, as in examples/accelerate/fsdp2.yaml"
+        )
+
+
+def check_can_evaluate(accelerator: "Accelerator") -> None:
+    """Refuse an evaluation before training under FSDP2, which spreads a model only together with its optimizer.
+
+    Args:
+        accelerator: The trainer's.
+
+    Raises:
+        ValueError: If weights are spread by FSDP2 and nothing was trained yet.
+    """
+    if getattr(accelerator, "is_fsdp2", False) and not accelerator._models:
+        raise ValueError(
+            "evaluate() and predict() before train() cannot work under FSDP2, which spreads a model only with its "
+            "optimizer; call train() first, or launch the evaluation with DDP"
+        )

@@ -1,0 +1,243 @@
+"""The accuracy benchmark: its settings, its cells, and what the leaderboard makes of them."""
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from benchmarks import leaderboard as board
+from benchmarks import run
+from benchmarks.suites import SUITES, Setting
+from hf_noisy.data.load import dataset_builder, make_noise
+
+TITLES = {"cross_entropy": "cross-entropy", "early_stopping": "early stopping", "bold": "<b>bold</b>", "told": "told"}
+SETTINGS = (
+    Setting("a", "clean"),
+    Setting("a", "symmetric 10 %", "clean", "symmetric", 0.1),
+    Setting("b", "rules", "rules"),
+)
+
+
+def cell(setting, seed, method, accuracy, **changes):
+    dataset, _, noise = setting.partition(" ")
+    return {
+        "key": f"{setting}/{seed}/{method}", "dataset": dataset, "noise": noise, "seed": seed, "method": method,
+        "test_accuracy_last": accuracy, "test_accuracy_best": accuracy + 0.01, "ece": 0.1, "cpu_seconds": 2.0,
+        "clean_labels": 0, "selected_by": "last epoch", "noise_rate": 0.0, "budget": {"epochs": 2, "checked": 0.05},
+        "versions": {"torch": "1"}, "machine": {"cores": 2}, "device": "cpu", "model": None, **changes,
+    }  # fmt: skip
+
+
+def cells_of(**accuracies):
+    """Accuracy in each setting and seed, by method; a number stands for all of them."""
+    made = {}
+    for method, values in accuracies.items():
+        values = values if isinstance(values, list) else [values] * len(SETTINGS)
+        for setting, value in zip(SETTINGS, values, strict=True):
+            for seed in range(3):
+                made[setting.name, seed, method] = cell(setting.name, seed, method, value + 0.01 * seed)
+    return made
+
+
+def test_settings_are_ones_that_the_package_knows():
+    for suite in SUITES.values():
+        names = [setting.name for setting in suite.settings]
+        assert len(set(names)) == len(names)
+        assert len(suite.seeds) >= 3
+        for setting in suite.settings:
+            assert setting.config in [config.name for config in dataset_builder(setting.dataset).BUILDER_CONFIGS]
+            assert setting.real == (setting.noise_type is None and setting.noise != "clean")
+            if setting.noise_type:
+                make_noise(setting.noise_type, setting.noise_rate, setting.dataset)
+        for dataset in {setting.dataset for setting in suite.settings}:
+            gated = [setting for setting in suite.settings if setting.dataset == dataset and setting.gated]
+            assert {setting.noise for setting in gated} == {"clean", "symmetric 10 %"}
+
+
+def test_the_six_noises_of_the_paper_are_there():
+    noises = {s.noise for s in SUITES["text-full"].settings if s.dataset == "20news"}
+    assert {f"{kind} {rate} %" for kind in ("symmetric", "asymmetric", "instance") for rate in (20, 40)} <= noises
+
+
+def test_the_gate_is_the_worst_mean_over_clean_labels_and_a_tenth_of_noise():
+    cells = cells_of(cross_entropy=0.8, early_stopping=[0.9, 0.8, 0.5], good=[0.896, 0.8, 0.1], bad=[0.95, 0.794, 0.9])
+    good, bad = (board.gate(cells, method, SETTINGS) for method in ("good", "bad"))
+    assert good["passed"] is True
+    assert good["worst"] == pytest.approx(-0.4)  # rules are not of the gate
+    assert bad["passed"] is False
+    assert (bad["where"], bad["failed"], bad["of"]) == ("a symmetric 10 %", 1, 2)
+    assert board.gate(cells, "early_stopping", SETTINGS)["passed"] is True
+    half = {key: value for key, value in cells.items() if key[0] != "a symmetric 10 %"}
+    assert board.gate(half, "good", SETTINGS)["passed"] is None  # nothing is passed that was not run
+
+
+def test_a_method_that_loses_on_average_only_within_the_margin_passes():
+    cells = cells_of(cross_entropy=0.8, early_stopping=0.8, edge=0.795)
+    assert board.gate(cells, "edge", SETTINGS)["passed"] is True
+    assert board.gate(cells_of(early_stopping=0.8, edge=0.7949), "edge", SETTINGS)["passed"] is False
+
+
+def test_differences_pair_the_same_rows():
+    cells = cells_of(cross_entropy=0.8, other=0.9)
+    del cells["a clean", 1, "other"]
+    found = board.differences(cells, "other", "cross_entropy", ["a clean", "b rules"])
+    assert found == {"a clean": pytest.approx([10, 10]), "b rules": pytest.approx([10, 10, 10])}
+
+
+def test_significance():
+    assert board.paired_test([1.0] * 5) is None  # too few
+    assert board.paired_test([0.0] * 9) is None
+    rng = np.random.default_rng(0)
+    assert board.paired_test(list(1 + rng.random(30))) < 1e-4
+    assert board.paired_test(list(rng.normal(size=30))) > 0.05
+    assert board.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": None}) == pytest.approx(
+        {"a": 0.03, "b": 0.06, "c": 0.06, "d": None}
+    )
+
+
+def test_ranks_leave_out_those_that_are_told_true_labels_and_those_not_done():
+    cells = cells_of(cross_entropy=0.8, early_stopping=0.7, told=0.9, late=0.95)
+    for (_, _, method), value in cells.items():
+        value["clean_labels"] = 5 * (method == "told")
+    del cells["b rules", 2, "late"]
+    made = board.leaderboard(cells, SETTINGS, ["cross_entropy", "early_stopping", "told", "late"])
+    ranks = {method: row["rank"] for method, row in made["methods"].items()}
+    assert ranks == {"cross_entropy": 1, "early_stopping": 2, "told": None, "late": None}
+    assert made["methods"]["told"]["against_cross_entropy"] == pytest.approx(10)
+    assert made["settings"]["a clean"]["told"] == {
+        "mean": pytest.approx(91), "deviation": pytest.approx(1), "seeds": pytest.approx([90, 91, 92])
+    }  # fmt: skip
+
+
+def test_cost_is_relative_to_cross_entropy_on_the_same_rows():
+    cells = cells_of(cross_entropy=0.8, slow=0.8)
+    for (setting, _, method), value in cells.items():
+        value["cpu_seconds"] = (3 if method == "slow" else 1) * (10 if setting == "b rules" else 1)
+    assert board.summary_of(cells, "slow", SETTINGS)["cost"] == 3
+
+
+def result_of(cells):
+    made = board.leaderboard(cells, SETTINGS, list(TITLES))
+    return {"command": "python -m x", "protocol": board.protocol(cells), "titles": TITLES, "board": made}
+
+
+def test_tables_in_markdown_and_html():
+    cells = cells_of(cross_entropy=0.8, early_stopping=0.7, bold=0.9)
+    text = board.markdown(result_of(cells))
+    assert re.search(r"\| <b>bold</b> \| 1\.0 \|.*\| \+10\.0 \|.*\| passes, \+20\.0 \|", text)
+    assert "| 81.0 ± 1.0 |" in text
+    html = board.page({"text-small": result_of(cells)})
+    assert "&lt;b&gt;bold" in html
+    assert "<b>bold" not in html
+    assert "http" not in html  # nothing is loaded from elsewhere
+    parser = HTMLParser()
+    parser.feed(html)
+    assert html.count("<table>") == html.count("</table>") == 3
+
+
+def test_an_empty_suite_makes_an_empty_table():
+    assert board.leaderboard({}, SETTINGS, ["cross_entropy"]) == {
+        "methods": {}, "settings": {}, "noise_rate": dict.fromkeys(s.name for s in SETTINGS)
+    }  # fmt: skip
+
+
+def arguments(tmp_path, **changes):
+    given = {"suite": "vision-small", "work_dir": str(tmp_path / "work"), "results": str(tmp_path / "cells.jsonl")}
+    return run.Arguments(**given | changes)
+
+
+def test_what_is_finished_is_not_run_again(tmp_path, monkeypatch):
+    asked = arguments(tmp_path, datasets=["digits"], noises=["clean"], seeds=[0])
+    planned = run.planned(asked, ["cross_entropy", "gce", "sce"])
+    ran = []
+
+    def run_cell(cell, _):
+        ran.append(cell.method)
+        if cell.method == "sce":
+            raise RuntimeError("no memory")
+        return {"key": cell.key, "digest": run.digest(asked), "test_accuracy_last": 0.5, "seconds": 1.0}
+
+    competitors = dict.fromkeys(["cross_entropy", "gce", "sce"])
+    monkeypatch.setattr("benchmarks.competitors.COMPETITORS", competitors)
+    monkeypatch.setattr(run, "run_cell", run_cell)
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    monkeypatch.setattr("transformers.logging.set_verbosity_error", lambda: None)  # of other tests
+    locked = run.claim(run.cells_folder(asked) / planned[1].file)
+    assert locked is not None
+    assert run.claim(run.cells_folder(asked) / planned[1].file) is None  # another worker has it
+    run.work(asked)
+    assert ran == ["cross_entropy", "sce"]
+    locked.close()
+    run.work(asked)
+    assert ran == ["cross_entropy", "sce", "gce"]  # the failed one waits for the next call
+    assert run.gather(asked) == 2
+    for file in run.cells_folder(asked).rglob("*.json"):
+        file.unlink()
+    assert set(run.finished(asked)) == {planned[0].key, planned[1].key}
+    run.work(asked)
+    assert ran == ["cross_entropy", "sce", "gce"]
+
+
+def test_cells_of_another_budget_are_refused(tmp_path):
+    (tmp_path / "cells.jsonl").write_text(json.dumps({"key": "x", "digest": "other"}) + "\n")
+    with pytest.raises(SystemExit, match="another budget"):
+        run.finished(arguments(tmp_path))
+
+
+def test_cells_come_seed_by_seed_and_unknown_names_are_refused(tmp_path):
+    cells = run.planned(arguments(tmp_path), ["cross_entropy", "gce"])
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
+    assert len({cell.file for cell in cells}) == len(cells)
+    with pytest.raises(SystemExit, match="--methods magic"):
+        run.planned(arguments(tmp_path, methods=["magic"]), ["cross_entropy"])
+
+
+@pytest.mark.slow
+def test_every_method_runs_a_cell(tmp_path, monkeypatch):
+    from benchmarks.competitors import COMPETITORS
+
+    asked = arguments(tmp_path, datasets=["digits"], noises=["symmetric 40 %"], seeds=[0], max_rows=300,
+                      num_train_epochs=4)  # fmt: skip
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    for cell in run.planned(asked, list(COMPETITORS)):
+        result = run.run_cell(cell, asked)
+        assert 0.1 < result["test_accuracy_last"] <= 1, cell.method
+        assert (result["clean_labels"] > 0) == COMPETITORS[cell.method].uses_clean_labels, cell.method
+        assert result["noise_rate"] == pytest.approx(0.4)
+        json.dumps(result)
+
+
+@pytest.mark.slow
+def test_true_labels_reach_only_methods_that_say_so(tmp_path, monkeypatch):
+    """With other true labels of the training rows every other method gives the same answer."""
+    from benchmarks import tasks
+    from benchmarks.competitors import COMPETITORS
+
+    asked = arguments(tmp_path, datasets=["digits"], noises=["symmetric 40 %"], seeds=[0], max_rows=200,
+                      num_train_epochs=2)  # fmt: skip
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    made = tasks.make_task
+
+    def shuffled(*args, **kwargs):
+        task = made(*args, **kwargs)
+        task.clean, task.truth = task.clean[::-1].copy(), task.truth[::-1].copy()
+        return task
+
+    cell = run.planned(asked, ["early_stopping"])[0]
+    pool = run.pool_of("digits", asked)
+    budget = run.suite_of(asked).budget
+    for method, competitor in COMPETITORS.items():
+        if method in ("early_stopping", "label_wave", "dygen_dal", "npc", "confident_learning", "dmlp"):
+            answers = [competitor.run(make(cell.setting, budget, 0, pool)).probabilities for make in (made, shuffled)]
+            assert np.array_equal(*answers) != competitor.uses_clean_labels, method
+
+
+def test_the_command_lists_what_is_to_be_done(tmp_path, monkeypatch, capsys):
+    words = ["run", "--suite", "vision-small", "--datasets", "digits", "--noises", "clean", "--seeds", "0"]
+    words += ["--methods", "gce", "--results", str(tmp_path / "none"), "--work_dir", str(tmp_path), "--dry_run"]
+    monkeypatch.setattr(sys, "argv", words)
+    run.main()
+    assert capsys.readouterr().out.split("\n")[1] == "digits clean/0/gce"

@@ -1,0 +1,168 @@
+"""Damaged files of every reader but the trajectories (`dynamics/test_store_fuzz.py`) and the pickles of CIFAR."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from hf_noisy.cli.folders import SUMMARY, check_output
+from hf_noisy.data import load_noisy_dataset
+from hf_noisy.data.noise.label_file import read_label_file
+from hf_noisy.dygen.pipeline import DyGen
+from hf_noisy.purify.decisions import read_decisions
+from hf_noisy.recipes import keyword_arguments
+from tests.fuzz import fuzz, outcome
+from tests.unit.dygen.synthetic import make, symmetric
+
+
+def dygen_values(folder):
+    loaded = DyGen.from_pretrained(folder)
+    arrays = {"prior": loaded.prior, "suspects": loaded.suspects, "means": loaded.vectors.means}
+    arrays |= {name: value.numpy() for name, value in loaded.vae.state_dict().items()}
+    return arrays | {"config": vars(loaded.config), "scale": loaded.vectors.feature_scale}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dygen")
+    made = make(folder / "run", symmetric(0.3, 3), rows=60, epochs=2)
+    DyGen.fit(made.trajectories, made.given, 0.3, iterations=1, progress=False).save_pretrained(folder / "saved")
+    return folder / "saved"
+
+
+def test_a_saved_dygen_is_read_right_or_refused(saved, tmp_path):
+    assert fuzz(saved, tmp_path / "copies", dygen_values, times=60) > 40
+
+
+@pytest.mark.slow
+def test_a_saved_dygen_at_length(saved, tmp_path):
+    assert fuzz(saved, tmp_path / "copies", dygen_values, times=2000, seed=1) > 1500
+
+
+def test_weights_of_another_save_are_refused(saved, tmp_path):
+    first, second = DyGen.from_pretrained(saved), DyGen.from_pretrained(saved)
+    second.prior = second.prior[:, ::-1].copy()
+    for name, one in (("a", first), ("b", second)):
+        one.save_pretrained(tmp_path / name)
+    (tmp_path / "a" / "dygen.safetensors").write_bytes((tmp_path / "b" / "dygen.safetensors").read_bytes())
+    with pytest.raises(ValueError, match=r"dygen\.safetensors' is damaged or of another run"):
+        DyGen.from_pretrained(tmp_path / "a")
+
+
+@pytest.mark.parametrize("broken", ["write_tensors", "write_sealed"])
+def test_a_full_disk_leaves_the_earlier_dygen(saved, tmp_path, monkeypatch, broken):
+    first = DyGen.from_pretrained(saved)
+    first.save_pretrained(tmp_path)
+    expected = dygen_values(tmp_path)
+    first.prior = first.prior[:, ::-1].copy()
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(f"hf_noisy.dygen.pipeline.{broken}", refuse)
+    with pytest.raises(OSError, match=r"dygen\.safetensors' was not written.*the disk is full"):
+        first.save_pretrained(tmp_path)
+    np.testing.assert_equal(dygen_values(tmp_path), expected)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+# Files that people write and mend by hand have no checksum: whatever is in them, the answer is a list or one sentence.
+
+
+def bytes_of(text: str, number: int) -> bytes:
+    rng, content = np.random.default_rng(number), bytearray(text.encode())
+    for _ in range(int(rng.integers(1, 4))):
+        position = int(rng.integers(len(content)))
+        how = int(rng.integers(4))
+        if how == 0:
+            content[position] ^= 1 << int(rng.integers(8))
+        elif how == 1:
+            content[position:position] = rng.bytes(2)
+        elif how == 2:
+            del content[position : position + 3]
+        else:
+            content[position] = rng.choice(list(b'\x00,"\r\n-[{'))
+    return bytes(content)
+
+
+DECISIONS = "row,label_given,label,decision\r\n0,1,0,relabel\r\n3,1,1,keep\r\n12,0,0,drop\r\n"
+
+
+@pytest.mark.parametrize("number", range(40))
+@pytest.mark.parametrize(
+    ("name", "text", "read"),
+    [
+        ("decisions.csv", DECISIONS, read_decisions),
+        ("labels.json", "[0, 1, 2, 1]", read_label_file),
+        ("labels.txt", "0\n1\n2\n", read_label_file),
+    ],
+    ids=["decisions", "json", "txt"],
+)
+def test_files_written_by_hand_are_read_or_refused(name, text, read, number, tmp_path):
+    (tmp_path / name).write_bytes(bytes_of(text, number))
+    _, said = outcome(lambda: read(tmp_path / name))
+    assert said is None or name in said or "of the decisions" in said
+
+
+def npy(path):
+    np.save(path, np.arange(5))
+
+
+def npz(path):
+    np.savez_compressed(path, labels=np.arange(5))
+
+
+def pt(path):
+    import torch
+
+    torch.save(torch.arange(5), path)
+
+
+@pytest.mark.parametrize(("suffix", "write"), [(".npy", npy), (".npz", npz), (".pt", pt)])
+def test_damaged_label_files_are_refused_in_one_sentence(suffix, write, tmp_path):
+    # No checksum of ours, so a flipped bit may be another label (.npy, .pt); what must not come is any other error.
+    path = tmp_path / f"labels{suffix}"
+    write(path)
+    whole = path.read_bytes()
+    for number in range(60):
+        rng, content = np.random.default_rng(number), bytearray(whole)
+        content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content[: len(content) if number % 2 else int(rng.integers(len(content)))])
+        _, said = outcome(lambda: read_label_file(path))
+        assert said is None or f"labels{suffix}' " in said
+
+
+ROW = {"text": "one two", "label": 1, "weak_label": 0, "weak_votes": [0, -1]}
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "no JSON", "no text"])
+def test_rows_in_damaged_archives_are_refused(damage, tmp_path):
+    (tmp_path / "labels.json").write_text(json.dumps({"classes": ["no", "yes"]}))
+    lines = {"no JSON": "{", "no text": json.dumps({"label": 1})}.get(damage, json.dumps(ROW))
+    content = bytearray(gzip.compress("\n".join([json.dumps(ROW)] * 50 + [lines]).encode(), mtime=0))
+    content[len(content) // 2] ^= 4 if damage == "flip" else 0
+    (tmp_path / "train.jsonl.gz").write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    with pytest.raises((ValueError, OSError)) as caught:
+        load_noisy_dataset("chemprot", data_dir=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", range(30))
+def test_a_damaged_summary_is_no_output_of_ours_or_one(number, tmp_path):
+    (tmp_path / SUMMARY).write_bytes(bytes_of(json.dumps({"command": "audit", "rows": 3}), number))
+    _, said = outcome(lambda: check_output(tmp_path, overwrite=True))
+    assert said is None or "so it is no earlier output" in said
+
+
+def test_a_deep_summary_is_none_of_ours(tmp_path):
+    (tmp_path / SUMMARY).write_text("[" * 100_000)
+    with pytest.raises(FileExistsError, match="so it is no earlier output"):
+        check_output(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["__import__('os').system('false')", "open('x')", "1 + 1", "[" * 90, "{}" * 9, "\x00"]
+)
+def test_arguments_of_a_recipe_are_values_and_never_run(text):
+    assert keyword_arguments([f"q={text}"]) == {"q": text}
