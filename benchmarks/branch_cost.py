@@ -6,6 +6,7 @@ Memory is the peak of a process of its own, over what it held after its imports,
 with AdamW. Time is measured in one process, a step of each candidate in turn, as a ratio to the single model.
 """
 
+import functools
 import gc
 import json
 import os
@@ -21,7 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.func import functional_call, vmap
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification, HfArgumentParser
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    HfArgumentParser,
+)
 
 from hf_noisy import BranchedModel
 
@@ -129,7 +135,7 @@ def batched_step(model: BranchedModel, inputs: dict[str, torch.Tensor]) -> None:
 def times(backbone: str, rounds: int) -> dict:
     inputs = batch(backbone)
     models = {name: build(backbone, name) for name in CANDIDATES}
-    steps = {name: (lambda model: lambda: step(model, inputs))(model) for name, model in models.items()}
+    steps = {name: functools.partial(step, model, inputs) for name, model in models.items()}
     steps["4 LoRA, batched by torch.func"] = lambda: batched_step(models["4 LoRA"], inputs)
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(rounds + 1):

