@@ -76,12 +76,12 @@ def gate(cells: Cells, method: str, settings: Iterable[Setting]) -> dict[str, An
 
 
 def mean_ranks(cells: Cells, methods: list[str], settings: Iterable[str]) -> dict[str, float | None]:
-    """Mean over settings of the rank by mean accuracy, 1 the best; settings that lack a method are left out."""
+    """Mean over settings of the rank by mean accuracy over the seeds that all methods have, 1 the best."""
     ranks = []
     for setting in settings:
         by_method = [points(cells, setting, method) for method in methods]
-        if all(by_method):
-            ranks.append(rankdata([-np.mean(list(values.values())) for values in by_method]))
+        if by_method and (seeds := set.intersection(*map(set, by_method))):
+            ranks.append(rankdata([-np.mean([values[seed] for seed in seeds]) for values in by_method]))
     return {method: float(np.mean([r[i] for r in ranks])) if ranks else None for i, method in enumerate(methods)}
 
 
@@ -128,8 +128,10 @@ def leaderboard(cells: Cells, settings: tuple[Setting, ...], order: list[str]) -
         corrected = holm({method: row[name] for method, row in rows.items() if method != against})
         for method, row in rows.items():
             row[name] = corrected.get(method)
-    full = max((row["cells"] for row in rows.values()), default=0)
-    ranked = [method for method, row in rows.items() if not row["uses_clean_labels"] and row["cells"] == full]
+    # A seed that is under way takes no method out of the ranks; a setting that it lacks does.
+    reached = {method: {setting for setting, _, m in cells if m == method} for method in methods}
+    ranked = [method for method, row in rows.items()
+              if not row["uses_clean_labels"] and reached[method] == set().union(*reached.values())]  # fmt: skip
     for key, names in (
         ("rank", [s.name for s in settings]),
         ("rank_real_noise", [s.name for s in settings if s.real]),

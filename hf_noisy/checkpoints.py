@@ -158,9 +158,9 @@ def whole_or_removed(checkpoint: Path) -> Iterator[None]:
         if last.is_file() and _is_whole(last):
             raise  # it is whole, and what failed came after it
         shutil.rmtree(checkpoint, ignore_errors=True)
-        free = shutil.disk_usage(checkpoint.parent).free
+        free, reason = shutil.disk_usage(checkpoint.parent).free, (str(error).splitlines() or [repr(error)])[0]
         raise OSError(
-            f"{checkpoint} could not be written ({str(error).splitlines()[0]}) and was removed, {free / 1e9:.1f} GB "
+            f"{checkpoint} could not be written ({reason}) and was removed, {free / 1e9:.1f} GB "
             "are free; earlier checkpoints are whole: make room and train with resume_from_checkpoint=True"
         ) from error
 
@@ -179,6 +179,19 @@ def refuse_unwritable(folder: str | Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "x")
         path.unlink()
+
+
+def warn_of_earlier_run(folder: str | Path) -> None:
+    """Say that a run that begins anew in `folder` has checkpoints of another one beside its own.
+
+    Args:
+        folder: The `output_dir` of a trainer.
+    """
+    if earlier := _checkpoints(Path(folder)):
+        logger.warning(
+            f"output_dir {folder} holds {earlier[0].name} of an earlier run, which resume_from_checkpoint=True would "
+            "take until this run is further: resume by the path of a checkpoint, or give each run its own output_dir"
+        )
 
 
 def _checkpoints(folder: Path) -> list[Path]:

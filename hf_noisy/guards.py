@@ -14,6 +14,7 @@ from hf_noisy.checkpoints import (
     checkpoint_to_resume,
     refuse_other_run,
     refuse_unwritable,
+    warn_of_earlier_run,
     whole_or_removed,
     write_state,
 )
@@ -135,6 +136,8 @@ class GuardedTrainer(Trainer):
         self.identity = self.make_identity()
         if checkpoint is not None:
             refuse_other_run(checkpoint, self.identity)
+        elif self.args.should_save and self.args.save_strategy != SaveStrategy.NO:
+            warn_of_earlier_run(folder)
         self.watch = LossWatch(self.args.learning_rate)
         return super().train(checkpoint, trial, ignore_keys_for_eval)
 
@@ -164,6 +167,12 @@ class GuardedTrainer(Trainer):
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
         with whole_or_removed(folder) if self.args.should_save else nullcontext():
             super()._save_checkpoint(model, trial)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # Every process writes its own. What says that a checkpoint is whole is written next, and must not be there
+        # before all of these are: a resume without one goes on with other random numbers.
+        self.accelerator.wait_for_everyone()
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -102,7 +102,8 @@ def test_ranks_leave_out_those_that_are_told_true_labels_and_those_not_done():
     cells = cells_of(cross_entropy=0.8, early_stopping=0.7, told=0.9, late=0.95)
     for (_, _, method), value in cells.items():
         value["clean_labels"] = 5 * (method == "told")
-    del cells["b rules", 2, "late"]
+    for seed in range(3):
+        del cells["b rules", seed, "late"]
     made = board.leaderboard(cells, SETTINGS, ["cross_entropy", "early_stopping", "told", "late"])
     ranks = {method: row["rank"] for method, row in made["methods"].items()}
     assert ranks == {"cross_entropy": 1, "early_stopping": 2, "told": None, "late": None}
@@ -110,6 +111,15 @@ def test_ranks_leave_out_those_that_are_told_true_labels_and_those_not_done():
     assert made["settings"]["a clean"]["told"] == {
         "mean": pytest.approx(91), "deviation": pytest.approx(1), "seeds": pytest.approx([90, 91, 92])
     }  # fmt: skip
+
+
+def test_a_seed_that_is_under_way_neither_changes_ranks_nor_empties_them():
+    cells = cells_of(cross_entropy=0.8, early_stopping=0.75)
+    for setting in {setting for setting, _, _ in cells}:
+        del cells[setting, 2, "cross_entropy"]
+        cells[setting, 2, "early_stopping"]["test_accuracy_last"] = 1.0
+    made = board.leaderboard(cells, SETTINGS, ["cross_entropy", "early_stopping"])
+    assert [row["rank"] for row in made["methods"].values()] == [1, 2]
 
 
 def test_cost_is_relative_to_cross_entropy_on_the_same_rows():

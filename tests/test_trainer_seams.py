@@ -34,6 +34,7 @@ OVERRIDDEN = {
     ],
     "_save_checkpoint": ["model", "trial"],
     "_save_optimizer_and_scheduler": ["output_dir"],
+    "_save_rng_state": ["output_dir"],
     "_set_signature_columns_if_needed": [],
     "call_model_init": ["trial"],
     "compute_loss": ["model", "inputs", "return_outputs", "num_items_in_batch"],

@@ -14,8 +14,8 @@ _SUM_TOLERANCE = 1e-3  # distributions that were stored in half precision
 def label_column(dataset: Any) -> str | None:
     """The label column of a `datasets.Dataset`, `"labels"` or `"label"`, or `None` if it cannot be read cheaply."""
     names = getattr(dataset, "column_names", None)
-    if not isinstance(names, list) or not hasattr(dataset, "__len__"):
-        return None  # a stream is read once, and not for this
+    if not isinstance(names, list) or not hasattr(dataset, "__len__") or not hasattr(dataset, "with_format"):
+        return None  # a stream is read once, and not for this; others may tell columns that they cannot hand out
     return next((name for name in (LABELS, LABEL) if name in names), None)
 
 
@@ -65,7 +65,7 @@ def check_weights(dataset: Any) -> bool:
     names = getattr(dataset, "column_names", None)
     if not isinstance(names, list) or LABEL_WEIGHT not in names:
         return False
-    if hasattr(dataset, "__len__"):  # a stream is read once, and not for this
+    if hasattr(dataset, "__len__") and hasattr(dataset, "with_format"):  # a stream is read once, and not for this
         weights = np.asarray(dataset.with_format(None)[LABEL_WEIGHT][:])
         if weights.ndim != 1 or weights.dtype.kind not in "fiu" or not np.isfinite(weights).all():
             raise ValueError(

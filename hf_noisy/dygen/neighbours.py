@@ -71,7 +71,11 @@ def nearest(
         distances[part], rows[part] = _closest(queries[part], references, candidates, k)
         if candidates.shape[1] == allowed:
             continue
-        blur = _ROUNDING * (torch.linalg.vecdot(query[part], query[part]) + lengths.max()).numpy()
+        # A row that is as near as the k-th is at most that much longer than the query: one row far off from all
+        # others must not put every query in doubt.
+        own_length = torch.linalg.vecdot(query[part], query[part]).numpy().astype(np.float64)
+        longest = (np.sqrt(own_length) + distances[part][:, -1]) ** 2
+        blur = _ROUNDING * (own_length + np.minimum(1.001 * longest, float(lengths.max())))
         # A row beyond the candidates is farther than `edge`, up to rounding.
         for doubtful in np.flatnonzero(edge - blur <= distances[part][:, -1] ** 2):
             at = start + int(doubtful)

@@ -275,11 +275,14 @@ def _chunks(
     shuffled = runs[np.argsort(keys[:, 0], kind="stable")]
     together = max(_CHUNK_BYTES // (w.row_bytes * SHUFFLED_ROWS), 1)
     # One for all: the system clears memory before it gives it out, which would take longer than to fill it.
-    buffer = torch.empty(w.shape[0], min(together * SHUFFLED_ROWS, num_rows), w.shape[2])
+    buffer = torch.empty(w.shape[0] * min(together * SHUFFLED_ROWS, num_rows) * w.shape[2])
     for first in range(0, len(shuffled), together):
         starts = np.sort(shuffled[first : first + together])  # a disk reads forwards fastest
         read = [slice(int(start), min(int(start) + SHUFFLED_ROWS, num_rows)) for start in starts]
-        yield w.read(read, buffer), np.concatenate([np.arange(part.start, part.stop) for part in read])
+        part = np.concatenate([np.arange(run.start, run.stop) for run in read])
+        # A part with fewer rows must lie as densely as the others: torch copies a part with gaps at every batch.
+        dense = buffer[: w.shape[0] * len(part) * w.shape[2]].view(w.shape[0], len(part), w.shape[2])
+        yield w.read(read, dense), part
 
 
 @torch.no_grad()

@@ -133,7 +133,8 @@ def random_state_kept() -> Iterator[None]:
     """Random augmentation in a data set must not shift the random numbers of training."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
-        with torch.random.fork_rng():
+        # All devices, as without the argument, but then torch warns where there are several.
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             yield
     finally:
         random.setstate(python)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from torch import Tensor, nn
 
 from hf_noisy.columns import INDEX, LABEL, LABELS
@@ -25,7 +26,7 @@ def batches_of(dataset: Any, batch_size: int) -> list[list[int]]:
         [[0, 1], [2]]
     """
     rows = np.arange(len(dataset))
-    if "input_ids" in (getattr(dataset, "column_names", None) or []):
+    if isinstance(dataset, Dataset) and "input_ids" in dataset.column_names:
         rows = np.argsort([len(ids) for ids in dataset.with_format(None)["input_ids"]], kind="stable")
     return [rows[first : first + batch_size].tolist() for first in range(0, len(rows), batch_size)]
 
@@ -37,10 +38,17 @@ class ModelInputs:
         collator: The trainer's.
         model: Whose `forward` takes the inputs; other columns and the labels go no further.
         all_columns: Whether the collator gets columns that the model does not take, to make inputs of them.
+        labels: Whether the collator gets the labels, which those of one's own often ask for.
     """
 
-    def __init__(self, collator: Callable[[list[Any]], Any], model: nn.Module, all_columns: bool = False) -> None:
-        self.collator = collator
+    def __init__(
+        self,
+        collator: Callable[[list[Any]], Any],
+        model: nn.Module,
+        all_columns: bool = False,
+        labels: bool = True,
+    ) -> None:
+        self.collator, self.labels = collator, labels
         self.accepted = accepted_inputs(model)
         self.all_columns = all_columns or self.accepted is None
 
@@ -51,5 +59,6 @@ class ModelInputs:
         return index, {key: value for key, value in inputs.items() if key not in (INDEX, LABEL, LABELS)}
 
     def _keeps(self, key: str) -> bool:
-        # Collators of one's own often ask for the label; what they make of it goes no further.
-        return key != INDEX and (self.all_columns or key in (self.accepted or ()) or key in (LABEL, LABELS))
+        if key in (LABEL, LABELS):
+            return self.labels
+        return key != INDEX and (self.all_columns or key in (self.accepted or ()))

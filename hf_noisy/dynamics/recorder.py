@@ -19,14 +19,13 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from hf_noisy.columns import INDEX, LABEL, LABELS
 from hf_noisy.dynamics.extract import describe, extract_rows, random_state_kept
+from hf_noisy.dynamics.inputs import ModelInputs, batches_of
 from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
 from hf_noisy.files import check_file_name
 from hf_noisy.models.features import (
     HeadInputs,
-    accepted_inputs,
     find_heads,
     has_pooled_features,
     num_classes,
@@ -129,10 +128,6 @@ class DynamicsRecorder(TrainerCallback):
             PartialState().wait_for_everyone()
             self._trajectories = Trajectories(folder)
         else:
-            if state.global_step:
-                logger.warning_once(
-                    f"no trajectories at {folder}: those of the steps before the checkpoint are missing from here on"
-                )
             if PartialState().is_main_process:
                 Trajectories.create(folder, {**expected, "seed": args.seed})
             PartialState().wait_for_everyone()
@@ -145,6 +140,12 @@ class DynamicsRecorder(TrainerCallback):
         ended = state.epoch == epoch or state.global_step >= state.max_steps
         if state.global_step and ended and epoch not in self._trajectories.epochs:
             self._record(args, epoch, kwargs)
+        past = range(1, math.floor((state.epoch or 0) + 1e-6) + 1)
+        if lacking := sorted(set(past) - set(self.trajectories.epochs)):
+            logger.warning(
+                f"trajectories at {folder} lack epochs {lacking}, which were before the checkpoint: they were not "
+                "recorded then, or another run has begun there since; train from the first step to have them all"
+            )
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -202,15 +203,20 @@ class DynamicsRecorder(TrainerCallback):
     ) -> None:
         """Extract and write one data set after the other; the main process writes."""
         model: nn.Module = kwargs["model"]
-        was_training = model.training
+        was_training, size = model.training, self.batch_size or args.per_device_eval_batch_size
+        collator = self.data_collator or _default_collator(kwargs.get("processing_class"))
+        # The default ones make tensors of labels, which those of other splits need not be.
+        collate = ModelInputs(collator, model, labels=self.data_collator is not None)
         model.eval()
         with random_state_kept():
             for name, dataset in self.datasets.items():
+                if name not in self._batches:  # lengths of rows are read once
+                    self._batches[name] = batches_of(dataset, size)
                 arrays = extract_rows(
                     dataset,
                     forward,
-                    batches=self._batches_of(name, self.batch_size or args.per_device_eval_batch_size),
-                    collate=_Collate(self.data_collator or _default_collator(kwargs.get("processing_class")), model),
+                    batches=self._batches[name],
+                    collate=collate,
                     device=next(model.parameters()).device,
                     dtype=self.dtype,
                     num_workers=args.dataloader_num_workers,
@@ -237,33 +243,6 @@ class DynamicsRecorder(TrainerCallback):
             "projection": self.projection,
             "splits": {name: describe(dataset) for name, dataset in self.datasets.items()},
         }
-
-    def _batches_of(self, name: str, batch_size: int) -> list[list[int]]:
-        if name not in self._batches:
-            dataset = self.datasets[name]
-            order = np.arange(len(dataset))
-            if "input_ids" in (getattr(dataset, "column_names", None) or []):
-                # Rows of one length in one batch: padding is most of the cost of short texts.
-                lengths = np.array([len(row) for row in dataset.with_format(None)["input_ids"]])
-                order = np.argsort(lengths, kind="stable")
-            self._batches[name] = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
-        return self._batches[name]
-
-
-class _Collate:
-    """Batches of what the model accepts, and the rows they are."""
-
-    def __init__(self, collator: Callable[[list[Any]], Any], model: nn.Module) -> None:
-        self.collator = collator
-        self.accepted = accepted_inputs(model)
-
-    def __call__(self, rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:
-        index = [int(row[INDEX]) for row in rows]
-        batch = self.collator([{key: value for key, value in row.items() if self._keeps(key)} for row in rows])
-        return index, dict(batch)
-
-    def _keeps(self, key: str) -> bool:
-        return key not in (INDEX, LABELS, LABEL) and (self.accepted is None or key in self.accepted)
 
 
 def _default_collator(processing_class: Any) -> Callable[[list[Any]], Any]:

@@ -10,7 +10,13 @@ import torch
 from datasets import Dataset
 from transformers import BertForSequenceClassification, TrainerCallback
 
-from hf_noisy.checkpoints import STATE_FILE, checkpoint_to_resume, last_whole_checkpoint, refuse_unwritable
+from hf_noisy.checkpoints import (
+    STATE_FILE,
+    checkpoint_to_resume,
+    last_whole_checkpoint,
+    refuse_unwritable,
+    whole_or_removed,
+)
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.methods import ELR
 from tests.contract.runs import bert, distance, file_contents, make_model, make_rows, make_trainer, run
@@ -215,3 +221,30 @@ def test_what_is_left_of_an_older_checkpoint_of_that_number_is_not_noted(finishe
 def test_memory_of_a_method_is_among_the_digests(finished):
     assert isinstance(finished.method, ELR)
     assert torch.is_tensor(next(iter(finished.method.state_dict().values())))
+
+
+def test_the_last_file_waits_for_those_of_all_processes(tmp_path, monkeypatch):
+    trainer, seen = make_trainer(tmp_path, max_steps=3, **SAVING), []
+    monkeypatch.setattr(
+        trainer.accelerator,
+        "wait_for_everyone",
+        lambda: seen.append({path.name for path in tmp_path.glob("checkpoint-3/*")}),
+    )
+    trainer.train()
+    assert any("rng_state.pth" in names and "trainer_state.json" not in names for names in seen)
+
+
+@pytest.mark.parametrize("error", [RuntimeError(), OSError("no room\nat all")])
+def test_what_failed_is_told_whatever_it_says(error, tmp_path):
+    with pytest.raises(OSError, match=r"checkpoint-3 could not be written \((RuntimeError\(\)|no room)\)") as told:
+        with whole_or_removed(tmp_path / "checkpoint-3"):
+            raise error
+    assert told.value.__cause__ is error
+
+
+def test_a_run_beside_checkpoints_of_another_says_so(folder, caplog):
+    run(folder, "elr", max_steps=1)  # which saves nothing
+    run(folder, "elr", resume=str(folder / "checkpoint-3"), **SAVING)
+    assert "earlier run" not in caplog.text
+    run(folder, "elr", max_steps=1, **SAVING)
+    assert "holds checkpoint-6 of an earlier run" in caplog.text

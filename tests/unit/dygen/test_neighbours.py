@@ -58,6 +58,17 @@ def test_blocks_and_doubt_change_nothing(monkeypatch):
         assert (found[0] == 0).all()
 
 
+def test_a_row_far_off_puts_no_other_in_doubt(monkeypatch):
+    rng = np.random.default_rng(2)
+    references = rng.normal(size=(2000, 16)).astype(np.float32)
+    references[0] *= 1e4
+    queries, asked, within = references[:50], [], neighbours._within
+    monkeypatch.setattr(neighbours, "_within", lambda *given: asked.append(given) or within(*given))
+    found, expected = nearest(queries, references, 5), by_hand(queries, references, 5)
+    np.testing.assert_array_equal(found[1], expected[1])
+    assert len(asked) <= 1  # the far one itself
+
+
 def test_too_few_references_and_another_index_are_refused():
     rows = np.zeros((3, 2))
     with pytest.raises(ValueError, match="k must be 1 to 2, the references that a query has, got 3"):

@@ -1,12 +1,15 @@
 import random
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 
+from hf_noisy.data.checks import check_labels, check_weights
 from hf_noisy.dynamics.extract import describe, extract_rows, random_state_kept
+from hf_noisy.dynamics.inputs import batches_of
 from hf_noisy.dynamics.store import labels_digest
 
 VALUES = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
@@ -147,3 +150,28 @@ def test_random_state_is_kept_when_an_error_passes_through():
     with pytest.raises(KeyError):
         fail()
     assert draw() == expected
+
+
+def test_several_devices_are_no_reason_to_warn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.zeros(1))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    monkeypatch.setattr(torch.random, "_fork_rng_warned_already", False)
+    with warnings.catch_warnings(), random_state_kept():
+        warnings.simplefilter("error")
+
+
+class Told(list):
+    """Rows of a class of one's own, which tells its columns and hands out none."""
+
+    @property
+    def column_names(self):
+        return list(self[0])
+
+
+def test_rows_of_a_class_of_ones_own_are_told_by_themselves():
+    rows = Told({"input_ids": [1] * n, "label": 0, "label_weight": 1.0} for n in (3, 1, 2))
+    assert describe(rows)["labels"] is None
+    assert batches_of(rows, 2) == [[0, 1], [2]]
+    assert not check_weights(rows)
+    assert not check_labels(rows, 2)

@@ -140,13 +140,33 @@ def test_every_generator_is_kept():
     assert draw() == expected
 
 
-def test_recorder_added_at_a_resume_records_from_there(tmp_path):
+def test_recorder_added_at_a_resume_records_from_there(tmp_path, caplog):
     run(tmp_path, save_strategy="steps", save_steps=3, num_train_epochs=3)
     for checkpoint, epochs in ((3, [1, 2, 3]), (6, [2, 3])):
         recorder = DynamicsRecorder({"train": make_rows()}, tmp_path / str(checkpoint))
         resume = str(tmp_path / f"checkpoint-{checkpoint}")
         run(tmp_path, resume=resume, num_train_epochs=3, trainer={"callbacks": [recorder]})
         assert recorder.trajectories.epochs == epochs
+        assert ("lack epochs [1], which were before the checkpoint" in caplog.text) is (1 not in epochs)
+
+
+def test_trajectories_that_another_run_has_begun_anew_are_not_silently_mixed(tmp_path, caplog):
+    for settings in ({"num_train_epochs": 3}, {"max_steps": 1}, {"num_train_epochs": 3, "resume": True}):
+        recorder = DynamicsRecorder({"train": make_rows()})
+        run(tmp_path, save_strategy="steps", save_steps=3, trainer={"callbacks": [recorder]}, **settings)
+    assert recorder.trajectories.epochs == [1, 3]
+    assert "lack epochs [2]" in caplog.text
+
+
+def test_a_collator_of_ones_own_gets_the_label(tmp_path):
+    def collate(rows):
+        told = {name: torch.tensor([row[name] for row in rows]) for name in ("input_ids", "attention_mask")}
+        return {**told, "labels": torch.tensor([row["label"] for row in rows])}
+
+    recorders = [DynamicsRecorder({"train": make_rows()}, tmp_path / str(c), data_collator=c) for c in (None, collate)]
+    run(tmp_path, trainer={"callbacks": recorders})
+    logits = [recorder.trajectories.logits("train") for recorder in recorders]
+    np.testing.assert_array_equal(*logits)
 
 
 def test_dropout_is_off_while_recording_and_on_again(tmp_path):
