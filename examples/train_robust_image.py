@@ -116,6 +116,8 @@ def main() -> None:
     parser.set_defaults(per_device_train_batch_size=64, per_device_eval_batch_size=256, logging_strategy="epoch")
     arguments, training = parse_with_recipe(parser)
     method_args = keyword_arguments(arguments.method_args)
+    if arguments.method == "auto" and method_args:
+        raise ValueError("method_args belong to a method that is named, and method 'auto' chooses one; leave them out")
     # What "auto" chooses is known once the trainer has looked at the rows.
     method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
 
@@ -149,7 +151,10 @@ def main() -> None:
     classes = train.features["label"].num_classes
     views = images.ImageViews(train, make_view(arguments.augmentation, **look), second, seed=training.seed)
     recorder = DynamicsRecorder({name: as_it_is(splits[name]) for name in ("test", "watched") if len(splits[name])})
-    trainer = NoisyTrainer(build_model(arguments, classes), training, train_dataset=views, method=method,
+    model = build_model(arguments, classes)
+    model.config.id2label = dict(enumerate(train.features["label"].names))  # before branches are made of it
+    model.config.label2id = {name: label for label, name in model.config.id2label.items()}
+    trainer = NoisyTrainer(model, training, train_dataset=views, method=method,
                            callbacks=[recorder], compute_metrics=accuracy)  # fmt: skip
     if arguments.momentum is not None:
         trainer.optimizer, trainer.lr_scheduler = published_optimizer(trainer, arguments)
@@ -162,8 +167,6 @@ def main() -> None:
     labelled = test.remove_columns("label").rename_column("clean_label", "label") if known["test"] else test
     metrics = trainer.evaluate(as_it_is(labelled))
     if arguments.save_model:
-        trainer.model.config.id2label = dict(enumerate(train.features["label"].names))
-        trainer.model.config.label2id = {name: label for label, name in trainer.model.config.id2label.items()}
         trainer.save_model()
     if not trainer.is_world_process_zero():
         return

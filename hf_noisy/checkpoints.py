@@ -189,8 +189,8 @@ def warn_of_earlier_run(folder: str | Path) -> None:
     """
     if earlier := _checkpoints(Path(folder)):
         logger.warning(
-            f"output_dir {folder} holds {earlier[0].name} of an earlier run, which resume_from_checkpoint=True would "
-            "take until this run is further: resume by the path of a checkpoint, or give each run its own output_dir"
+            f"output_dir {folder} has {earlier[0].name}, which is not of this run: resume_from_checkpoint=True would "
+            "take it until this run is further; resume by the path of a checkpoint or give each run its own output_dir"
         )
 
 

@@ -179,6 +179,7 @@ def test_a_recipe_and_what_stands_on_top(run, tmp_path, encoder):
     [
         (["--method", "nrd", "--method_args", "weight=1"], "method 'nrd' has no argument weight; it takes weights, "),
         (["--method", "dividemix"], "method 'dividemix' is not known; choose one of"),
+        (["--method", "auto", "--method_args", "r_max=0.5"], "method_args belong to a method that is named"),
         (["--method_args", "0.5"], "method_args must be key=value pairs, got '0.5'"),
     ],
 )

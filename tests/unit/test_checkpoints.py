@@ -236,15 +236,15 @@ def test_the_last_file_waits_for_those_of_all_processes(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("error", [RuntimeError(), OSError("no room\nat all")])
 def test_what_failed_is_told_whatever_it_says(error, tmp_path):
-    with pytest.raises(OSError, match=r"checkpoint-3 could not be written \((RuntimeError\(\)|no room)\)") as told:
-        with whole_or_removed(tmp_path / "checkpoint-3"):
-            raise error
+    words = r"checkpoint-3 could not be written \((RuntimeError\(\)|no room)\)"
+    with pytest.raises(OSError, match=words) as told, whole_or_removed(tmp_path / "checkpoint-3"):
+        raise error
     assert told.value.__cause__ is error
 
 
 def test_a_run_beside_checkpoints_of_another_says_so(folder, caplog):
     run(folder, "elr", max_steps=1)  # which saves nothing
     run(folder, "elr", resume=str(folder / "checkpoint-3"), **SAVING)
-    assert "earlier run" not in caplog.text
+    assert "not of this run" not in caplog.text
     run(folder, "elr", max_steps=1, **SAVING)
-    assert "holds checkpoint-6 of an earlier run" in caplog.text
+    assert "has checkpoint-6, which is not of this run" in caplog.text

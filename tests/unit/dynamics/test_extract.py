@@ -173,5 +173,5 @@ def test_rows_of_a_class_of_ones_own_are_told_by_themselves():
     rows = Told({"input_ids": [1] * n, "label": 0, "label_weight": 1.0} for n in (3, 1, 2))
     assert describe(rows)["labels"] is None
     assert batches_of(rows, 2) == [[0, 1], [2]]
-    assert not check_weights(rows)
+    assert check_weights(rows)  # each batch is told that it must have them
     assert not check_labels(rows, 2)
