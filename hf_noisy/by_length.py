@@ -72,8 +72,8 @@ class LengthSortedTrainer(Trainer):
     Most of the cost of short texts in random batches is padding. Predictions, labels and what `compute_metrics` sees
     are in the order of the rows, whatever the order of the batches and the number of processes; loaders that others
     ask for go by that order too. Where a batch itself is looked at (`batch_eval_metrics`, `eval_do_concat_batches`,
-    losses in `compute_metrics`), rows are left out (`dataloader_drop_last`), or padding comes first, the order of the
-    rows is kept throughout.
+    `preprocess_logits_for_metrics`, losses in `compute_metrics`), rows are left out (`dataloader_drop_last`), or
+    padding comes first, the order of the rows is kept throughout.
 
     Args:
         *positional: Those of `Trainer`.
@@ -91,6 +91,8 @@ class LengthSortedTrainer(Trainer):
             return super()._get_eval_sampler(eval_dataset)
         args = self.args
         batches_matter = args.batch_eval_metrics or not args.eval_do_concat_batches or args.dataloader_drop_last
+        # What a function makes of the logits of a batch need not be one value a row.
+        batches_matter = batches_matter or self.preprocess_logits_for_metrics is not None
         if batches_matter or "loss" in args.include_for_metrics:
             return RowsByLength(eval_dataset, None)
         # Padding in front moves the positions of the tokens of some models.

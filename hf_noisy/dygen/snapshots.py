@@ -67,14 +67,17 @@ class EpochSnapshots(TrainerCallback):
         if not PartialState().is_main_process:
             return
         self._path.mkdir(parents=True, exist_ok=True)
-        model, epoch = kwargs["model"], round(state.epoch or 0)
+        model, epoch = kwargs["model"], math.ceil((state.epoch or 0) - 1e-6)
         if not state.global_step:
             for old in self._path.iterdir():
                 if _FILE.fullmatch(old.name):
                     old.unlink()
             self._write("start", {name: changing(model)[name] for name in encoder_names(model)})
-        # A checkpoint of an epoch's last step is written before on_epoch_end, which never fires after a resume.
-        elif state.epoch == epoch and not _epoch_file(self._path, epoch).is_file():
+        # A checkpoint of an epoch's last step, or of the last of all, is written before on_epoch_end, which never
+        # fires after a resume from it.
+        elif (state.epoch == epoch or state.global_step >= state.max_steps) and not _epoch_file(
+            self._path, epoch
+        ).is_file():
             self._write(_epoch_file(self._path, epoch).stem, changing(model))
 
     def on_epoch_end(

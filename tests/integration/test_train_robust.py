@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from hf_noisy import Trajectories
 
@@ -172,6 +172,16 @@ def test_a_recipe_and_what_stands_on_top(run, tmp_path, encoder):
     result = run("train_robust_text", str(recipe), "--learning_rate", "2e-3")
     assert (result["method"], result["method_args"], result["learning_rate"]) == ("gce", {"q": 0.5}, 2e-3)
     assert result["seed"] == 3  # the command line has another
+
+
+@pytest.mark.parametrize("method", ["gce", "nct"])
+def test_a_saved_model_keeps_the_names_of_the_classes(run, tmp_path, encoder, method):
+    data = write_texts(tmp_path / "data")
+    words = ["--dataset", str(data), "--model_name_or_path", str(encoder), "--method", method, "--save_model", "true"]
+    run("train_robust_text", *words, "--max_train_samples", "32", "--max_watched_samples", "0")
+    loaded = AutoConfig.from_pretrained(tmp_path / "output")
+    assert sorted(loaded.id2label.values()) == sorted(CLASSES)
+    assert {name: label for label, name in loaded.id2label.items()} == loaded.label2id
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,17 @@ def test_a_resumed_run_ends_with_the_same_snapshots(tmp_path):
     assert after == before
 
 
+def test_a_run_cut_within_an_epoch_has_its_last_snapshot_after_a_resume(tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 4, "max_steps": 4}  # three steps an epoch
+    make_trainer(tmp_path, trainer={"callbacks": [EpochSnapshots()]}, **options).train()
+    last = tmp_path / "_snapshots" / "epoch-002.safetensors"
+    before = last.read_bytes()
+    last.unlink()  # killed after the checkpoint, before the end of training
+    again = make_trainer(tmp_path, trainer={"callbacks": [EpochSnapshots()]}, **options)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert last.read_bytes() == before
+
+
 def test_a_fresh_run_replaces_only_snapshots(tmp_path):
     (tmp_path / "_snapshots").mkdir()
     for name in ("epoch-009.safetensors", "mine.safetensors"):
