@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks import ablation_tables, performance_tables
 from benchmarks.markdown import percent, table
+from hf_noisy.auto import RULES
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -213,6 +214,18 @@ def detection_speed(data: dict) -> str:
     return table(header, rows) + f"\n\n{note}"
 
 
+def auto_table() -> str:
+    """The decision table of `method="auto"`, in the order in which its rules are tried."""
+    rows = []
+    for rule in RULES:
+        words = [f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in
+                 (("wrong labels", rule.rate), ("concentration", rule.concentration), ("agreement", rule.agreement))
+                 if (low, high) != (0.0, 1.0)]  # fmt: skip
+        words += [" or ".join(rule.modality)] if rule.modality else []
+        rows.append([", ".join(words) or "everything else", f"`{rule.method}`", rule.because.removeprefix("so ")])
+    return table(["where", "method", "why"], rows)
+
+
 def fill(path: Path, blocks: dict[str, str]) -> str:
     text = path.read_text()
     for name, content in blocks.items():
@@ -244,6 +257,7 @@ def documents() -> dict[Path, str]:
         "dmlp_speed": dmlp_speed(load("dmlp_speed")),
         "detection": detection(load("detection")),
         "detection_speed": detection_speed(load("detection")),
+        "auto_table": auto_table(),
         "command": f"`{text['command']}`; {text['protocol']}; {versions}",
     }
     # Until there is a result, the page says so where its table will stand.

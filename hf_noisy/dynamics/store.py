@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from jaxtyping import Float, Shaped
 from safetensors import safe_open
 
@@ -234,7 +235,8 @@ class Trajectories:
             end = 0
             for start, stop in ranges:
                 begin, end = end, end + stop - start
-                values[begin:end] = tensor[start:stop]
+                # torch turns halves into floats by the processor's own instruction, numpy bit by bit.
+                torch.from_numpy(values[begin:end]).copy_(torch.from_numpy(tensor[start:stop]))
         return values
 
 
