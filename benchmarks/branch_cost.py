@@ -176,7 +176,7 @@ def main() -> None:
             if isinstance(time_, dict):
                 of = {k: f"{held[name][k] / held['1 LoRA'][k]:.2f}" for k in held.get(name, {})}
                 print(f"{backbone:10}{name:40} time {time_['ratio']:.2f}  memory {of}")
-    Path(arguments.output).write_text(json.dumps(result, indent=1))
+        Path(arguments.output).write_text(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

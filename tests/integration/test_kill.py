@@ -145,6 +145,7 @@ def assert_same(found: dict[str, bytes], expected: dict[str, bytes]) -> None:
     assert [name for name in expected if found[name] != expected[name]] == []
 
 
+@pytest.mark.slow
 def test_killed_three_times_and_resumed(whole, encoder, tmp_path):
     data, expected = whole
     output = tmp_path / "output"

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 PAGE = Path(__file__).parents[4] / "docs" / "weak_labels.md"
 
 
+@pytest.mark.slow
 def test_the_page_runs(capsys):
     names = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
