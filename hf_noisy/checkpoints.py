@@ -1,6 +1,5 @@
 """Checkpoints that are whole, and that belong to the run that goes on from them."""
 
-import hashlib
 import json
 import shutil
 import uuid
@@ -16,7 +15,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging
 
 from hf_noisy.dynamics.extract import describe
-from hf_noisy.files import check_digest, read_sealed, said_clearly, sync, write_atomically, write_sealed
+from hf_noisy.files import check_digest, file_digest, read_sealed, said_clearly, sync, write_atomically, write_sealed
 
 STATE_FILE = "hf_noisy_state.json"
 _FORMAT = 1
@@ -115,7 +114,7 @@ def write_state(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
         # What other processes write beside, and what comes later, is looked at by its own format.
         if path.is_file() and not path.name.startswith(_LATER):
             sync(path)
-            files[path.name] = _digest(path)
+            files[path.name] = file_digest(path)
     write_sealed(Path(checkpoint) / STATE_FILE, {**identity, "files": files}, _FORMAT)
 
 
@@ -229,8 +228,3 @@ def _is_whole(path: Path) -> bool:
     except (OSError, ValueError, SafetensorError, zipfile.BadZipFile):
         return False
     return True
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

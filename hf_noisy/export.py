@@ -170,6 +170,8 @@ def export_model(
             network = cast(nn.Module, model if chosen == 0 else source)
         if export == "distilled":
             network, told = _distilled(trainer, source, network, told, args)
+    if isinstance(network, PreTrainedModel) and not isinstance(network, BranchedModel):
+        _name_classes(network, trainer.train_dataset)
     needs_us = not type(network).__module__.startswith(("transformers.", "peft."))
     record = {"export": export, **told, "architecture": type(network).__name__, "needs_hf_noisy": needs_us}
     if trainer.args.should_save:

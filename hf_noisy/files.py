@@ -153,6 +153,12 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
         return digest.result()
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, which need not fit into memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_digest(path: Path, expected: str) -> None:
     """Refuse a file that is not, byte for byte, the one written.
 
@@ -169,9 +175,7 @@ def check_digest(path: Path, expected: str) -> None:
     key = (str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, expected)
     if key in _verified:
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
+    if file_digest(path) != expected:
         raise ValueError(
             f"file '{path}' is damaged or of another run: its checksum is not the recorded one; put back the file "
             "as it was written, or make it again"

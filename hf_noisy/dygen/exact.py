@@ -29,12 +29,8 @@ from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
 from hf_noisy.dygen.vae import DirichletVAE
 from hf_noisy.dynamics.projection import projection_matrix
-from hf_noisy.models.branched_config import TASKS
+from hf_noisy.models.branched_config import AUTO_CLASSES, TASKS
 from hf_noisy.models.features import HeadInputs, accepted_inputs, find_heads, pooled_features
-
-_AUTO_CLASSES: dict[str, Any] = dict(
-    zip(TASKS, (AutoModelForSequenceClassification, AutoModelForImageClassification), strict=True)
-)
 
 
 class DyGenModelConfig(PreTrainedConfig):
@@ -120,7 +116,7 @@ class DyGenForClassification(PreTrainedModel):
         super().__init__(config)
         if config.network is None:
             raise ValueError("config.network is None; pass the configuration of the network that was trained")
-        network: PreTrainedModel = _AUTO_CLASSES[config.task].from_config(copy.deepcopy(config.network))
+        network: PreTrainedModel = AUTO_CLASSES[config.task].from_config(copy.deepcopy(config.network))
         self.network, self.main_input_name = network, network.main_input_name
         self._accepted = accepted_inputs(network)
         epochs, branches, dim = len(config.epochs), config.num_branches, config.dim
@@ -157,7 +153,7 @@ class DyGenForClassification(PreTrainedModel):
         model = extract_model_from_parallel(model, keep_torch_compile=False)
         network_config = copy.deepcopy(getattr(model, "config", None))
         task = TASKS[getattr(model, "main_input_name", None) == "pixel_values"]
-        if not isinstance(model, PreTrainedModel) or type(network_config) not in _AUTO_CLASSES[task]._model_mapping:
+        if not isinstance(model, PreTrainedModel) or type(network_config) not in AUTO_CLASSES[task]._model_mapping:
             raise TypeError(
                 f"model must be a classifier of transformers or a BranchedModel, got {type(model).__name__}; for "
                 "adapters train a BranchedModel with lora="

@@ -3,9 +3,18 @@
 import copy
 from typing import Any, ClassVar
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+)
 
-TASKS = ("sequence-classification", "image-classification")
+AUTO_CLASSES: dict[str, Any] = {
+    "sequence-classification": AutoModelForSequenceClassification,
+    "image-classification": AutoModelForImageClassification,
+}
+TASKS = tuple(AUTO_CLASSES)
 
 
 class BranchedConfig(PreTrainedConfig):

@@ -24,16 +24,13 @@ from transformers import (
 )
 from transformers.utils.generic import ModelOutput
 
-from hf_noisy.models.branched_config import TASKS, BranchedConfig
+from hf_noisy.models.branched_config import AUTO_CLASSES, TASKS, BranchedConfig
 from hf_noisy.models.features import find_heads
 from hf_noisy.models.shared_layers import forget_outputs, own_layers, share_lower_layers
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-_AUTO_CLASSES: dict[str, Any] = dict(
-    zip(TASKS, (AutoModelForSequenceClassification, AutoModelForImageClassification), strict=True)
-)
 _MAPPINGS: dict[str, Any] = dict(
     zip(TASKS, (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING), strict=True)
 )
@@ -285,7 +282,7 @@ def _task(model: PreTrainedModel) -> str:
 
 def _build(config: BranchedConfig) -> list[PreTrainedModel]:
     """Branches with random weights, in the structure that a file will fill."""
-    auto_class = _AUTO_CLASSES[config.task]
+    auto_class = AUTO_CLASSES[config.task]
     if config.lora is None:
         return [auto_class.from_config(copy.deepcopy(config.branch)) for _ in range(config.num_branches)]
     from hf_noisy.models.adapters import share_backbone
@@ -308,7 +305,7 @@ def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int, initializ
         with _seeded(seed, index):
             branch = copy_one()
             if initialize == "all":
-                fresh = _AUTO_CLASSES[config.task].from_config(copy.deepcopy(config.branch))
+                fresh = AUTO_CLASSES[config.task].from_config(copy.deepcopy(config.branch))
                 branch.load_state_dict(fresh.state_dict())
             else:
                 _initialise_head(branch)
