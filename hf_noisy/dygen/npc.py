@@ -101,7 +101,7 @@ class NPC:
             raise ValueError(f"trajectories at {trajectories.path} hold no complete epoch; train for at least one")
         epoch, branches = trajectories.epochs[-1], range(trajectories.num_branches)
         embeddings = np.stack([trajectories.embeddings(split, epoch, branch) for branch in branches])
-        logits = torch.from_numpy(trajectories.logits(split)[-1])
+        logits = _logits(trajectories, split, epoch)
         centres = embeddings.mean(1)
         scales = np.sqrt(((embeddings - centres[:, None]) ** 2).mean((1, 2)))
         scales = np.where(scales > 0, scales, 1).astype(np.float32)
@@ -136,13 +136,18 @@ class NPC:
         Raises:
             ValueError: If the split was not recorded.
         """
-        logits = torch.from_numpy(self.trajectories.logits(split)[self.trajectories.epochs.index(self.epoch)])
+        logits = _logits(self.trajectories, split, self.epoch)
         return self.vae.posterior(self._vectors(split), logits.softmax(-1)).double().numpy()
 
     def _vectors(self, split: str) -> Float32[Tensor, "branches rows dim"]:
         branches = range(self.trajectories.num_branches)
         rows = [self.trajectories.embeddings(split, self.epoch, branch) for branch in branches]
         return torch.from_numpy((np.stack(rows) - self.centres[:, None]) / self.scales[:, None, None])
+
+
+def _logits(trajectories: Trajectories, split: str, epoch: int) -> Float32[Tensor, "branches rows classes"]:
+    branches = range(trajectories.num_branches)
+    return torch.from_numpy(np.stack([trajectories.branch_logits(split, epoch, branch) for branch in branches]))
 
 
 def reference_rows(probabilities: Any, seed: int = 0) -> Int64[np.ndarray, " chosen"]:

@@ -76,6 +76,17 @@ def test_the_worse_branch_is_not_chosen(tmp_path):
     assert distance(AutoModelForSequenceClassification.from_pretrained(tmp_path / "best"), right) == 0
 
 
+def test_an_exported_network_has_the_names_of_the_classes(tmp_path):
+    names = ["one", "two", "three"]
+    rows = make_rows().cast_column("label", ClassLabel(names=names))
+    trainer = make_trainer(tmp_path, NCT, "branches", rows=rows, max_steps=1)
+    trainer.train()
+    trainer.save_model(tmp_path / "best", export="best_branch")
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "best").config.id2label == dict(
+        enumerate(names)
+    )
+
+
 def test_the_ensemble_stays_whole_and_says_what_it_needs(branches, tmp_path):
     branches.save_model(tmp_path, export="ensemble")
     record = told(tmp_path)
