@@ -79,7 +79,7 @@ def run(cell: Cell, work_dir: str) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     budget = replace(SUITES["text-small"].budget, learning_rate=cell.learning_rate)
-    task = make_task(cell.setting, budget, cell.seed, load_pool(cell.setting.dataset, Path(work_dir)))
+    task = make_task(cell.setting, budget, cell.seed, load_pool(cell.setting.dataset, Path(work_dir) / "pools"))
     with tempfile.TemporaryDirectory() as folder:
         model, method = task.network(), "cross_entropy"
         if cell.branches > 1:
@@ -159,7 +159,7 @@ def main() -> None:
     output = Path(arguments.output)
     result = json.loads(output.read_text()) if output.is_file() else {"cells": {}}
     for name in dict.fromkeys(setting.dataset for setting in MAIN):
-        load_pool(name, Path(arguments.work_dir))  # once, before several workers would each make it
+        load_pool(name, Path(arguments.work_dir) / "pools")  # once, before several workers would each make it
     result |= {
         "command": " ".join(["python -m benchmarks.ablations", *sys.argv[1:]]),
         "budget": asdict(SUITES["text-small"].budget),

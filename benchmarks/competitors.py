@@ -98,10 +98,11 @@ def train(
         method = make_method(method) if isinstance(method, str) else method
         if method.second_view is not None:
             method.second_view = task.view
+    two_views = method == "auto" or method.second_view is not None
     model = task.network() if model is None else model
     with tempfile.TemporaryDirectory() as scratch:
         trainer = NoisyTrainer(
-            model, task.arguments(folder or Path(scratch)), train_dataset=task.training_rows(rows, labels),
+            model, task.arguments(folder or Path(scratch)), train_dataset=task.training_rows(rows, labels, two_views),
             method=method, callbacks=[watch, *callbacks], processing_class=task.processing_class,
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
@@ -157,7 +158,7 @@ def label_wave(task: Task) -> Outcome:
     """Cross-entropy on all rows, stopped by how many of its predictions of them change from epoch to epoch."""
     from hf_noisy.dynamics.label_wave import LabelWave
 
-    wave = LabelWave()
+    wave = LabelWave(task.training_rows_as_seen(np.arange(len(task.given))))
     trained = train(task, callbacks=(wave,))
     # The callback puts the weights of its epoch back when training ends.
     probabilities = softmax(task.logits(trained.model, task.test_rows).astype(np.float64), axis=-1)

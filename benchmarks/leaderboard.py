@@ -5,11 +5,13 @@ python -m benchmarks.leaderboard && python -m benchmarks.write_tables
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata, wilcoxon
+from transformers import HfArgumentParser
 
 from benchmarks.suites import SUITES, Setting
 
@@ -274,13 +276,21 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     return environment.get_template("leaderboard.html.j2").render(suites=suites) + "\n"
 
 
+@dataclass
+class Arguments:
+    results: str = field(default=str(RESULTS), metadata={"help": "folder of cells_<suite>.jsonl; tables go there too"})
+    page: str = field(default=str(PAGE), metadata={"help": "the HTML page"})
+
+
 def main() -> None:
     from benchmarks.competitors import COMPETITORS
     from benchmarks.run import write_atomically
 
+    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    folder = Path(arguments.results)
     results = {}
     for name, suite in SUITES.items():
-        path = RESULTS / f"cells_{name}.jsonl"
+        path = folder / f"cells_{name}.jsonl"
         if not path.is_file():
             continue
         cells = read_cells(path)
@@ -291,9 +301,9 @@ def main() -> None:
             "board": leaderboard(cells, suite.settings, list(COMPETITORS)),
         }
         results[name]["markdown"] = markdown(results[name])  # what benchmarks/write_tables.py puts into the docs
-        write_atomically(RESULTS / f"leaderboard_{name}.json", json.dumps(results[name], indent=1) + "\n")
+        write_atomically(folder / f"leaderboard_{name}.json", json.dumps(results[name], indent=1) + "\n")
         print(f"{name}: {len(cells)} cells")
-    write_atomically(PAGE, page(results))
+    write_atomically(Path(arguments.page), page(results))
 
 
 if __name__ == "__main__":

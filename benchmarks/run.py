@@ -43,7 +43,10 @@ class Arguments:
     max_rows: int | None = field(default=None, metadata={"help": "rows of training and test, to try a suite out"})
     num_train_epochs: int | None = field(default=None, metadata={"help": "likewise; never for results"})
     work_dir: str = field(default="output/benchmark", metadata={"help": "features and finished cells"})
-    results: str | None = field(default=None, metadata={"help": "default: benchmarks/results/cells_<suite>.jsonl"})
+    results: str | None = field(
+        default=None,
+        metadata={"help": "default: cells_<suite>.jsonl in benchmarks/results; of a cut budget, in work_dir"},
+    )
     worker: bool = field(default=False, metadata={"help": "internal: take cells and run them"})
 
 
@@ -108,7 +111,10 @@ def digest(arguments: Arguments) -> str:
 
 
 def results_path(arguments: Arguments) -> Path:
-    return Path(arguments.results or RESULTS / f"cells_{arguments.suite}.jsonl")
+    """Where finished cells are gathered: those of a cut budget are no results and stay in the output folder."""
+    cut = arguments.max_rows is not None or arguments.num_train_epochs is not None
+    folder = Path(arguments.work_dir) if cut else RESULTS
+    return Path(arguments.results or folder / f"cells_{arguments.suite}.jsonl")
 
 
 def cells_folder(arguments: Arguments) -> Path:

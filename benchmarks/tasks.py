@@ -144,8 +144,8 @@ class Task:
     def _network(self) -> PreTrainedModel:
         return FeatureClassifier(FeatureConfig(self.features.shape[1], num_labels=self.num_classes))
 
-    def training_rows(self, rows: np.ndarray, labels: np.ndarray) -> Any:
-        """Data set of some training rows with labels of the caller's."""
+    def training_rows(self, rows: np.ndarray, labels: np.ndarray, two_views: bool = False) -> Any:
+        """Data set of some training rows with labels of the caller's; `two_views` of each, where rows bring them."""
         return FeatureRows(self.features[rows], labels)
 
     def training_rows_as_seen(self, rows: np.ndarray) -> Any:
@@ -183,15 +183,12 @@ class Task:
 class TextTask(Task):
     """The whole text classifier is trained."""
 
-    view: Any = "auto"
-
     def _network(self) -> PreTrainedModel:
         auto = transformers.AutoModelForSequenceClassification
         return auto.from_pretrained(self.backbone, num_labels=self.num_classes)
 
     @cached_property
     def _data(self) -> dict[str, Any]:
-        self.view = "auto"
         tokenizer = self.processing_class
         data = load_noisy_dataset(self.setting.dataset, "clean")
         made = {}
@@ -202,7 +199,7 @@ class TextTask(Task):
             ).remove_columns(["text"])
         return made
 
-    def training_rows(self, rows: np.ndarray, labels: np.ndarray) -> Any:
+    def training_rows(self, rows: np.ndarray, labels: np.ndarray, two_views: bool = False) -> Any:
         return self._data["train"].select(rows).add_column("labels", np.asarray(labels, np.int64))
 
     @cached_property
@@ -234,11 +231,12 @@ class ImageTask(Task):
         data = load_noisy_dataset(self.setting.dataset, "clean")
         return {split: data[split].select(rows).select_columns(["image"]) for split, rows in self.positions.items()}
 
-    def training_rows(self, rows: np.ndarray, labels: np.ndarray) -> Any:
+    def training_rows(self, rows: np.ndarray, labels: np.ndarray, two_views: bool = False) -> Any:
         flip = 0.0 if self.setting.dataset == "digits" else 0.5  # a mirrored 3 is no 3
         stored = self._data["train"].select(rows).add_column("label", np.asarray(labels, np.int64))
         look = images.standard_transform(*self._look, flip=flip)
-        return images.ImageViews(stored, look, images.standard_transform(*self._look, flip=flip), seed=self.seed)
+        second = images.standard_transform(*self._look, flip=flip) if two_views else None
+        return images.ImageViews(stored, look, second, seed=self.seed)
 
     def training_rows_as_seen(self, rows: np.ndarray) -> Any:
         return images.ImageViews(self._data["train"].select(rows), images.eval_transform(*self._look))

@@ -197,6 +197,21 @@ def test_cells_of_another_budget_are_refused(tmp_path):
         run.finished(arguments(tmp_path))
 
 
+def test_cells_of_a_cut_budget_stay_out_of_the_results(tmp_path):
+    for cut in ({"max_rows": 100}, {"num_train_epochs": 1}):
+        assert run.results_path(arguments(tmp_path, results=None, **cut)).parent == tmp_path / "work"
+    assert run.results_path(arguments(tmp_path, results=None)).parent == run.RESULTS
+
+
+def test_the_tables_are_written_beside_the_cells(tmp_path, monkeypatch):
+    cells = [line for line in (board.RESULTS / "cells_text-small.jsonl").read_text().splitlines() if "/0/" in line]
+    (tmp_path / "cells_text-small.jsonl").write_text("\n".join(cells[:40]) + "\n")
+    monkeypatch.setattr(sys, "argv", ["board", "--results", str(tmp_path), "--page", str(tmp_path / "page.html")])
+    board.main()
+    assert json.loads((tmp_path / "leaderboard_text-small.json").read_text())["protocol"]["cells"] == 40
+    assert "<table" in (tmp_path / "page.html").read_text()
+
+
 def test_cells_come_seed_by_seed_and_unknown_names_are_refused(tmp_path):
     cells = run.planned(arguments(tmp_path), ["cross_entropy", "gce"])
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
