@@ -257,6 +257,23 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n\n".join([*parts, f"`{result['command']}`; {versions}."])
 
 
+def short(result: dict[str, Any]) -> str:
+    """The best methods by rank, and the plain ones, on the noise that people or rules made."""
+    board, titles = result["board"], result["titles"]
+    real = [s.name for s in SUITES[result["suite"]].settings if s.real and s.name in board["settings"]]
+    ranks = {method: row["rank"] for method, row in board["methods"].items() if row["rank"]}
+    ranked = sorted(ranks, key=ranks.__getitem__)
+    shown = [m for m in ranked if m in ranked[:5] or m in (BASE, STOPPED, "auto")]
+    rows = [
+        [titles[m], number(ranks[m]), *(_cell(board["settings"][name].get(m)) for name in real),
+         number(board["methods"][m]["mean"]), gate_words(board["methods"][m]["gate"])]
+        for m in shown
+    ]  # fmt: skip
+    wrong = [f"{name}, {100 * board['noise_rate'][name]:.0f} % wrong" for name in real]
+    header = ["accuracy, %", f"mean rank of {len(ranked)}", *wrong, f"mean of {len(board['settings'])}", "gate"]
+    return _pipes(header, rows)
+
+
 def _pipes(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] + ["--:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -295,12 +312,14 @@ def main() -> None:
             continue
         cells = read_cells(path)
         results[name] = {
+            "suite": name,
             "command": f"python -m benchmarks.run --suite {name}",
             "protocol": protocol(cells),
             "titles": {method: competitor.title for method, competitor in COMPETITORS.items()},
             "board": leaderboard(cells, suite.settings, list(COMPETITORS)),
         }
-        results[name]["markdown"] = markdown(results[name])  # what benchmarks/write_tables.py puts into the docs
+        # What benchmarks/write_tables.py puts into the documents.
+        results[name] |= {"markdown": markdown(results[name]), "short": short(results[name])}
         write_atomically(folder / f"leaderboard_{name}.json", json.dumps(results[name], indent=1) + "\n")
         print(f"{name}: {len(cells)} cells")
     write_atomically(Path(arguments.page), page(results))

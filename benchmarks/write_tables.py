@@ -219,7 +219,8 @@ def auto_table() -> str:
     rows = []
     for rule in RULES:
         words = [f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in
-                 (("wrong labels", rule.rate), ("concentration", rule.concentration), ("agreement", rule.agreement))
+                 (("wrong labels", rule.rate), ("concentration", rule.concentration), ("by row", rule.by_row),
+                  ("agreement", rule.agreement))
                  if (low, high) != (0.0, 1.0)]  # fmt: skip
         words += [" or ".join(rule.modality)] if rule.modality else []
         rows.append([", ".join(words) or "everything else", f"`{rule.method}`", rule.because.removeprefix("so ")])
@@ -268,20 +269,10 @@ def documents() -> dict[Path, str]:
         blocks |= ablation_tables.blocks(load("ablations"))
     for suite in ("text-small", "vision-small", "text-full", "vision-full"):
         if (RESULTS / f"leaderboard_{suite}.json").is_file():
-            blocks[f"leaderboard_{suite}"] = load(f"leaderboard_{suite}")["markdown"]
-    pages = (
-        "ablations",
-        "benchmarks",
-        "detection",
-        "dmlp",
-        "dygen",
-        "leaderboard",
-        "methods/nrd",
-        "performance",
-        "serving",
-    )
-    paths = [ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in pages)]
-    return {path: fill(path, blocks) for path in paths}
+            found = load(f"leaderboard_{suite}")
+            blocks |= {f"leaderboard_{suite}": found["markdown"], f"leaderboard_{suite}_short": found["short"]}
+    marked = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "<!-- /" in path.read_text()]
+    return {path: fill(path, blocks) for path in (ROOT / "README.md", *marked)}
 
 
 if __name__ == "__main__":

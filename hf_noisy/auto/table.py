@@ -83,17 +83,16 @@ class Choice:
 
 
 # Images from scratch: benchmarks/results/robust_digits.json and robust_cifar10.json, where NCT gains under every noise
-# and loses nothing worth naming without. All else: benchmarks/results/cells_text-small.jsonl, where ELR and JoCoR
-# passed the gate of the leaderboard as far as it had been run; JoCoR gains most under spread noise, and loses where
-# labels follow rules, which ELR does not.
+# and loses nothing worth naming without. All else: benchmarks/results/cells_text-small.jsonl, where JoCoR gains most
+# under noise that goes by class, and loses where labels follow rules and where rows are ambiguous by themselves, which
+# ELR does not.
 RULES: tuple[Rule, ...] = (
     Rule("nct", "so two networks that correct one another's labels", modality=("image",)),
     Rule(
         "jocor",
         "so two networks that agree on which rows to learn from",
         rate=(0.1, 1.0),
-        concentration=(0.0, 0.5),
-        agreement=(0.5, 1.0),
+        by_row=(0.0, 0.5),
     ),
     Rule("elr", "so a loss that keeps to what was learned first"),
     Rule("dal", "so a loss that needs no table of rows"),

@@ -38,6 +38,15 @@ def test_parameters_and_logs_are_those_of_one_process(name, launched, tmp_path):
     assert ("log.disagreement" in alone) == name.startswith(("coregularization", "jocor"))
 
 
+def test_auto_measures_and_trains_as_one_process(launched, tmp_path):
+    first, second = ranks(launched, "automatic")
+    alone = worker.automatic(tmp_path, 1)
+    assert gap(first, second, "") == 0.0
+    assert bytes(first["why"].tolist()) == bytes(alone["why"].tolist())
+    assert b"of 96 rows" in bytes(alone["why"].tolist())
+    assert gap(alone, first, "model.") < TOLERANCE
+
+
 def test_a_wrong_scale_is_caught(launched, tmp_path):
     first, _ = ranks(launched, "no-rank-factor")
     assert gap(worker.results("cross_entropy/plain", tmp_path, 1), first, "model.") > 1e-4

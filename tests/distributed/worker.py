@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
@@ -14,7 +15,7 @@ from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.dynamics.store import FOLDER, MANIFEST
 from hf_noisy.trainer import NoisyTrainer
 from tests.contract import faults
-from tests.contract.runs import CLASSES, SHORT_CASES, file_contents, make_rows, run
+from tests.contract.runs import CLASSES, SHORT_CASES, file_contents, make_args, make_model, make_rows, run
 from tests.distributed import offline
 
 ROWS = 24  # three batches of 8 rows an epoch: no row has to be repeated to fill the ranks
@@ -85,6 +86,20 @@ def resume(folder: Path) -> dict[str, torch.Tensor]:
     return {name: (value - state[name]).abs().max() for name, value in again.model.state_dict().items()}
 
 
+def automatic(folder: Path, ranks: int) -> dict[str, torch.Tensor]:
+    """The model that `method="auto"` trains, and in letters what it says of its choice."""
+    rows, draw = make_rows("plain", 96), np.random.default_rng(0)
+    labels = np.array(rows["label"])
+    wrong = np.where(draw.random(96) < 0.3, (labels + 1) % CLASSES, labels)
+    features = np.eye(8, dtype=np.float32)[labels] + 0.3 * draw.normal(size=(96, 8)).astype(np.float32)
+    rows = rows.remove_columns("label").add_column("label", wrong).add_column("features", features.tolist())
+    settings = make_args(folder, max_steps=4, per_device_train_batch_size=8 // ranks)
+    trainer = NoisyTrainer(make_model("plain"), settings, train_dataset=rows, method="auto")
+    trainer.train()
+    model = {f"model.{key}": value.clone() for key, value in trainer.model.state_dict().items()}
+    return model | {"why": torch.tensor(list(trainer.choice.why.encode()))}
+
+
 def logged(trainer: NoisyTrainer) -> dict[str, torch.Tensor]:
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
     keys = [key for key in ("loss", "cross_entropy", "disagreement") if key in entries[0]]
@@ -111,6 +126,7 @@ def main(folder: Path) -> None:
     for name in names():
         save_file(results(name, folder / "run", ranks), folder / f"{name.replace('/', '-')}-{rank}.safetensors")
     save_file({"epochs": torch.tensor(recorder.trajectories.epochs)}, folder / f"epochs-{rank}.safetensors")
+    save_file(automatic(folder / "automatic", ranks), folder / f"automatic-{rank}.safetensors")
     save_file(resume(folder / "resumed"), folder / f"resumed-{rank}.safetensors")
     torch.distributed.destroy_process_group()
 
