@@ -98,7 +98,8 @@ def train(
         method = make_method(method) if isinstance(method, str) else method
         if method.second_view is not None:
             method.second_view = task.view
-    two_views = method == "auto" or method.second_view is not None
+    # What "auto" takes cannot be told how to make a second view, so that the rows bring one.
+    two_views = method == "auto" or (method.second_view is not None and task.view == "auto")
     model = task.network() if model is None else model
     with tempfile.TemporaryDirectory() as scratch:
         trainer = NoisyTrainer(

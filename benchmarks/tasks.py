@@ -25,6 +25,7 @@ from hf_noisy import load_noisy_dataset
 from hf_noisy.data import images
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.models.preact_resnet import PreActResNetConfig
+from hf_noisy.rng import uniforms
 
 SCALES = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
 
@@ -76,20 +77,6 @@ AutoConfig.register(FeatureConfig.model_type, FeatureConfig, exist_ok=True)
 AutoModelForImageClassification.register(FeatureConfig, FeatureClassifier, exist_ok=True)
 
 
-class FeatureRows(torch.utils.data.Dataset):
-    """Features and labels as tensors; Arrow tables would take longer to read than the network to train."""
-
-    def __init__(self, features: np.ndarray, labels: np.ndarray) -> None:
-        self.pixels = torch.from_numpy(features)[:, :, None, None]
-        self.labels = torch.from_numpy(np.asarray(labels, np.int64))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"pixel_values": self.pixels[index], "labels": self.labels[index]}
-
-
 class DropCoordinates:
     """Second view of frozen features: some of them are 0, the others scaled up, as by dropout."""
 
@@ -104,6 +91,32 @@ class DropCoordinates:
     def __call__(self, row: Any, numbers: np.ndarray) -> dict[str, Tensor]:
         kept = torch.from_numpy(numbers >= self.rate)[:, None, None]
         return {"pixel_values": row["pixel_values"] * kept / (1.0 - self.rate)}
+
+
+class FeatureRows(torch.utils.data.Dataset):
+    """Features and labels as tensors; Arrow tables would take longer to read than the network to train.
+
+    With a seed, rows bring a second view of their own, for who cannot be told how to make one.
+    """
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray, view_seed: int | None = None) -> None:
+        self.pixels = torch.from_numpy(features)[:, :, None, None]
+        self.labels = torch.from_numpy(np.asarray(labels, np.int64))
+        self.view, self.view_seed, self.epoch = DropCoordinates(), view_seed, 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        row = {"pixel_values": self.pixels[index], "labels": self.labels[index]}
+        if self.view_seed is not None:
+            numbers = uniforms(self.view_seed, stream="feature_views", index=np.array([index]),
+                               size=self.view.size(row), epoch=self.epoch)[0]  # fmt: skip
+            row["second_view_pixel_values"] = self.view(row, numbers)["pixel_values"].to(self.pixels.dtype)
+        return row
 
 
 @dataclass
@@ -146,7 +159,7 @@ class Task:
 
     def training_rows(self, rows: np.ndarray, labels: np.ndarray, two_views: bool = False) -> Any:
         """Data set of some training rows with labels of the caller's; `two_views` of each, where rows bring them."""
-        return FeatureRows(self.features[rows], labels)
+        return FeatureRows(self.features[rows], labels, self.seed if two_views else None)
 
     def training_rows_as_seen(self, rows: np.ndarray) -> Any:
         """The same rows to predict on: without augmentation."""

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks import ablation_tables, performance_tables
 from benchmarks.markdown import percent, table
 from hf_noisy.auto import RULES
+from hf_noisy.methods import make_method
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -223,6 +224,9 @@ def auto_table() -> str:
                   ("agreement", rule.agreement))
                  if (low, high) != (0.0, 1.0)]  # fmt: skip
         words += [" or ".join(rule.modality)] if rule.modality else []
+        words += [] if rule.measured is None else ["noise measured" if rule.measured else "noise not measured"]
+        words += ["two views of a row"] if (method := make_method(rule.method)).second_view is not None else []
+        words += ["rows with an index"] if method.needs_rows else []
         rows.append([", ".join(words) or "everything else", f"`{rule.method}`", rule.because.removeprefix("so ")])
     return table(["where", "method", "why"], rows)
 

@@ -114,7 +114,7 @@ def measure(
         return Measured(**known, views=False, reason="there are no training rows to look at")
     with random_state_kept():
         set_seed(seed)  # rows that are augmented as they are read
-        known["views"] = modality != "features" and _has_view(train_dataset, processing_class)
+        known["views"] = _has_view(train_dataset, processing_class, modality)
         position = np.sort(np.random.default_rng(seed).permutation(rows)[:max_rows])
         labels = _labels(train_dataset, position)
         sample = train_dataset.select(position) if hasattr(train_dataset, "select") else Subset(
@@ -241,12 +241,13 @@ def _can_branch(model: nn.Module | None) -> bool:
     return isinstance(model, PreTrainedModel) or getattr(model, "num_branches", 1) > 1
 
 
-def _has_view(dataset: Any, processing_class: Any) -> bool:
+def _has_view(dataset: Any, processing_class: Any, modality: str) -> bool:
     try:
-        default_view(dataset[0], processing_class)
+        view = default_view(dataset[0], processing_class)
     except ValueError:
         return False
-    return True
+    # Vectors that look like an image must bring their own: shifted and mirrored they would be others.
+    return view is None or modality != "features"
 
 
 def _labels(dataset: Any, position: Int64[np.ndarray, " sample"]) -> Int64[np.ndarray, " sample"] | None:

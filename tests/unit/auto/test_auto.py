@@ -40,6 +40,23 @@ def test_there_is_a_choice_for_everything(rate, concentration):
             assert views or method.second_view is None
 
 
+@pytest.mark.parametrize(
+    ("measured", "method"),
+    [
+        (noisy(0.3), "jocor"),
+        (noisy(0.1), "gjs"),
+        (noisy(0.3, by_row=0.6), "gjs"),
+        (replace(noisy(0.3), branches=False), "gjs"),
+        (replace(noisy(0.3, by_row=0.6), views=False), "elr"),
+        (replace(noisy(0.3), modality="image"), "jocor"),
+        (replace(noisy(0.3), modality="image", noise=None), "nct"),
+        (NOTHING, "dal"),
+    ],
+)
+def test_what_is_taken(measured, method):
+    assert choose(measured).method == method
+
+
 def test_limits_of_a_rule():
     rule = Rule("gce", "", rate=(0.1, 0.2), concentration=(0.5, 1.0), rows=(100.0, 1000.0), modality=("text",))
     fits = noisy(0.1, concentration=1.0)

@@ -137,6 +137,15 @@ def test_vectors_that_the_model_is_fed_with_are_features():
     assert found.noise == noise_of(features, flipped(labels, 0.3))
 
 
+def test_vectors_have_two_views_where_they_bring_them():
+    class Two(Vectors):
+        def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+            row = super().__getitem__(index)
+            return {**row, "second_view_pixel_values": row["pixel_values"]}
+
+    assert measure(Head(), Two(0.3)).views
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
