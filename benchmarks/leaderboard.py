@@ -249,9 +249,28 @@ def notes(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def findings(result: dict[str, Any]) -> list[str]:
+    """What the tables show: who passes the gate, and who is first where people or rules made the noise."""
+    board, titles = result["board"], result["titles"]
+    ranked = {method: row for method, row in board["methods"].items() if not row["uses_clean_labels"]}
+    passes = [titles[method] for method, row in ranked.items() if row["gate"]["passed"]]
+    words = [f"The gate is passed by {', '.join(passes) or 'none'}."]
+    for setting in SUITES[result["suite"]].settings:
+        found = {m: cell for m, cell in board["settings"].get(setting.name, {}).items() if m in ranked}
+        if setting.real and found:
+            first, *others = sorted(found, key=lambda method: -found[method]["mean"])[:3]
+            words.append(f"{setting.name}: {titles[first]} is first with {_cell(found[first])}, then "
+                         + ", ".join(f"{titles[m]} {_cell(found[m])}" for m in others) + ".")  # fmt: skip
+    return words
+
+
 def markdown(result: dict[str, Any]) -> str:
     """The section of a suite in docs/leaderboard.md."""
-    parts = [_pipes(*summary_table(result["board"], result["titles"])), *notes(result)]
+    parts = [
+        _pipes(*summary_table(result["board"], result["titles"])),
+        "\n".join(f"- {word}" for word in findings(result)),
+        *notes(result),
+    ]
     parts += [_pipes(*table) for table in accuracy_tables(result["board"], result["titles"]).values()]
     versions = ", ".join(f"{name} {v}" for name, v in (result["protocol"]["versions"] or {}).items())
     return "\n\n".join([*parts, f"`{result['command']}`; {versions}."])
@@ -286,8 +305,9 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     suites = [
-        {"name": name, "summary": summary_table(result["board"], result["titles"]), "notes": notes(result),
-         "tables": accuracy_tables(result["board"], result["titles"]), "command": result["command"]}
+        {"name": name, "summary": summary_table(result["board"], result["titles"]),
+         "notes": [*findings(result), *notes(result)], "command": result["command"],
+         "tables": accuracy_tables(result["board"], result["titles"])}
         for name, result in results.items()
     ]  # fmt: skip
     return environment.get_template("leaderboard.html.j2").render(suites=suites) + "\n"
