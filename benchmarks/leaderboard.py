@@ -313,18 +313,10 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     return environment.get_template("leaderboard.html.j2").render(suites=suites) + "\n"
 
 
-@dataclass
-class Arguments:
-    results: str = field(default=str(RESULTS), metadata={"help": "folder of cells_<suite>.jsonl; tables go there too"})
-    page: str = field(default=str(PAGE), metadata={"help": "the HTML page"})
-
-
-def main() -> None:
+def boards(folder: Path) -> dict[str, dict[str, Any]]:
+    """All that is told of each suite that has cells in a folder."""
     from benchmarks.competitors import COMPETITORS
-    from benchmarks.run import write_atomically
 
-    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
-    folder = Path(arguments.results)
     results = {}
     for name, suite in SUITES.items():
         path = folder / f"cells_{name}.jsonl"
@@ -340,8 +332,24 @@ def main() -> None:
         }
         # What benchmarks/write_tables.py puts into the documents.
         results[name] |= {"markdown": markdown(results[name]), "short": short(results[name])}
-        write_atomically(folder / f"leaderboard_{name}.json", json.dumps(results[name], indent=1) + "\n")
-        print(f"{name}: {len(cells)} cells")
+    return results
+
+
+@dataclass
+class Arguments:
+    results: str = field(default=str(RESULTS), metadata={"help": "folder of cells_<suite>.jsonl; tables go there too"})
+    page: str = field(default=str(PAGE), metadata={"help": "the HTML page"})
+
+
+def main() -> None:
+    from benchmarks.run import write_atomically
+
+    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    folder = Path(arguments.results)
+    results = boards(folder)
+    for name, result in results.items():
+        write_atomically(folder / f"leaderboard_{name}.json", json.dumps(result, indent=1) + "\n")
+        print(f"{name}: {result['protocol']['cells']} cells")
     write_atomically(Path(arguments.page), page(results))
 
 

@@ -1,11 +1,16 @@
 """The figures in README, docs and cards are those of the result files."""
 
 import importlib.util
+import itertools
+import json
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
+from benchmarks import leaderboard
+from benchmarks.competitors import COMPETITORS
+from benchmarks.suites import SUITES
 from hf_noisy.methods import list_methods
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +38,24 @@ def test_cards_are_those_of_the_result_files():
     for path, content in wanted.items():
         assert path.read_text() == content, f"{path.name} is stale: python -m benchmarks.write_cards"
         assert ModelCard(content).data.eval_results
+
+
+def test_the_leaderboard_is_that_of_the_cells():
+    made = leaderboard.boards(leaderboard.RESULTS)
+    for name, result in made.items():
+        kept = json.loads((leaderboard.RESULTS / f"leaderboard_{name}.json").read_text())
+        assert kept.keys() == result.keys()
+        for key in ("markdown", "short", "protocol"):
+            assert result[key] == kept[key], "stale: python -m benchmarks.leaderboard"
+    assert leaderboard.PAGE.read_text() == leaderboard.page(made)
+
+
+@pytest.mark.parametrize("name", ["text-small", "vision-small"])
+def test_the_small_suites_are_whole(name):
+    cells = leaderboard.read_cells(leaderboard.RESULTS / f"cells_{name}.jsonl")
+    suite = SUITES[name]
+    wanted = itertools.product([setting.name for setting in suite.settings], suite.seeds, COMPETITORS)
+    assert cells.keys() == set(wanted)
 
 
 def test_a_changed_figure_is_noticed(write_tables, tmp_path):
