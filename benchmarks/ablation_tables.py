@@ -92,7 +92,7 @@ def detection(cells: Cells) -> str:
 def large(cells: Cells) -> str:
     """Figure 7: large noise."""
     variants = [("cross-entropy", 1, "network"), ("stage I", 2, "network"), ("prior", 2, "prior"),
-                ("DyGEN", 2, "posterior")]  # fmt: skip
+                ("DyGEN", 2, "posterior"), ("DyGEN, told the rate", 2, "posterior_known_rate")]  # fmt: skip
     chosen = [name for name in names(cells) if is_large(name)]
     rows = [
         [name, *(value(select(cells, name, b), lambda cell, v=v: cell["accuracy"][v]) for _, b, v in variants)]
@@ -104,7 +104,9 @@ def large(cells: Cells) -> str:
 def swept(cells: Cells) -> str:
     """Figure 8: number of branches, learning rate."""
     chosen = [name for name in names(cells) if select(cells, name, 4)]
-    settings = [(f"{branches} branches", branches, 1e-3) for branches in (1, 2, 3, 4)]
+    settings = [
+        ("1 network" if branches == 1 else f"{branches} branches", branches, 1e-3) for branches in (1, 2, 3, 4)
+    ]
     settings += [(f"2 branches, learning rate {rate:g}", 2, rate) for rate in (3e-4, 3e-3)]
     rows = []
     for title, branches, rate in settings:

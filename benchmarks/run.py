@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from transformers import HfArgumentParser
 from benchmarks.suites import SUITES, Setting, Suite
 
 RESULTS = Path(__file__).parent / "results"
+PARTS = ("competitors", "pools", "run", "suites", "tasks")
 PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "scikit-learn", "cleanlab")
 
 
@@ -108,6 +110,16 @@ def digest(arguments: Arguments) -> str:
     """Of everything that a cell depends on besides its key: cells of another budget are not comparable."""
     told = {"budget": suite_of(arguments).budget.as_dict(), "model": arguments.model_name_or_path}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@cache
+def code() -> str:
+    """A digest of the package and of what runs a cell, because versions do not tell two states of a checkout apart."""
+    import hf_noisy
+
+    files = [*Path(hf_noisy.__file__).parent.rglob("*.py"), *(RESULTS.parent / f"{name}.py" for name in PARTS)]
+    told = "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files))
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def results_path(arguments: Arguments) -> Path:
@@ -217,6 +229,9 @@ def run_cell(cell: Cell, arguments: Arguments) -> dict[str, Any]:
     accuracy = lambda predicted: float((predicted == task.truth).mean())  # noqa: E731
     last = accuracy(outcome.probabilities.argmax(1))
     by_epoch = None if outcome.by_epoch is None else [accuracy(predicted) for predicted in outcome.by_epoch]
+    details = outcome.details | {f"{name}_accuracy": accuracy(p.argmax(1)) for name, p in outcome.stages.items()}
+    if outcome.train_labels is not None:
+        details["train_label_accuracy"] = float((outcome.train_labels == task.clean).mean())
     return {
         "key": cell.key, "suite": suite.name, "dataset": cell.setting.dataset, "noise": cell.setting.noise,
         "seed": cell.seed, "method": cell.method, "test_accuracy_last": last,
@@ -224,7 +239,7 @@ def run_cell(cell: Cell, arguments: Arguments) -> dict[str, Any]:
         "ece": float(expected_calibration_error(outcome.probabilities, task.truth)),
         "selected_by": outcome.selected_by, "clean_labels": outcome.clean_labels,
         "noise_rate": float((task.given != task.clean).mean()), "train_rows": len(task.given),
-        "test_rows": len(task.truth), **seconds, "details": outcome.details, "budget": suite.budget.as_dict(),
+        "test_rows": len(task.truth), **seconds, "details": details, "code": code(), "budget": suite.budget.as_dict(),
         "model": arguments.model_name_or_path, "digest": digest(arguments), "device": str(device()),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "versions": {name: version(name) for name in PACKAGES},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import ablation_tables, performance_tables
+from benchmarks import ablation_tables, auto_tables, performance_tables
 from benchmarks.markdown import percent, table
 from hf_noisy.auto import RULES
 from hf_noisy.methods import make_method
@@ -219,14 +219,13 @@ def auto_table() -> str:
     """The decision table of `method="auto"`, in the order in which its rules are tried."""
     rows = []
     for rule in RULES:
-        words = [f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in
-                 (("wrong labels", rule.rate), ("concentration", rule.concentration), ("by row", rule.by_row),
-                  ("agreement", rule.agreement))
+        words = [f"{name} {100 * low:.0f} to {100 * high:.0f} %" for name, (low, high) in
+                 (("wrong labels", rule.rate), ("by row", rule.by_row))
                  if (low, high) != (0.0, 1.0)]  # fmt: skip
         words += [" or ".join(rule.modality)] if rule.modality else []
         words += [] if rule.measured is None else ["noise measured" if rule.measured else "noise not measured"]
-        words += ["two views of a row"] if (method := make_method(rule.method)).second_view is not None else []
-        words += ["rows with an index"] if method.needs_rows else []
+        words += ["a second view can be made"] if (method := make_method(rule.method)).second_view is not None else []
+        words += ["not a stream"] if method.needs_rows else []
         rows.append([", ".join(words) or "everything else", f"`{rule.method}`", rule.because.removeprefix("so ")])
     return table(["where", "method", "why"], rows)
 
@@ -266,6 +265,8 @@ def documents() -> dict[Path, str]:
         "command": f"`{text['command']}`; {text['protocol']}; {versions}",
     }
     # Until there is a result, the page says so where its table will stand.
+    if all(path.is_file() for path in auto_tables.FRESH.values()):
+        blocks["auto_fresh"] = auto_tables.fresh()
     for name in ("dygen_speed", "evaluation_speed", "install_cost", "scale", "neighbours", "branch_cost", "serving"):
         if (RESULTS / f"{name}.json").is_file():
             blocks[name] = getattr(performance_tables, name)(load(name))

@@ -232,6 +232,8 @@ def _why_no_features(model: nn.Module | None) -> str:
         )
     if not has_pooled_features(model):
         return "the model has no encoder of transformers"
+    if getattr(model, "is_quantized", False) or getattr(model, "hf_device_map", None):
+        return "the model is quantized or spread over devices, and stays where it is"
     # A model that was not loaded has learned nothing yet.
     loaded = getattr(model, "name_or_path", "") or getattr(_first(model), "name_or_path", "")
     return "" if loaded else "the model begins with random weights, so its features say nothing"
@@ -282,7 +284,9 @@ def _encode(
     def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
         return [pooled_features(model, inputs)[None]]
 
-    model.to(device).eval()
+    if device != before:
+        model.to(device)
+    model.eval()
     try:
         (features,) = extract_rows(
             sample,
@@ -294,6 +298,8 @@ def _encode(
             progress="measuring the noise" if progress else None,
         )
     finally:
-        model.to(before).train(was_training)
+        model.train(was_training)
+        if device != before:
+            model.to(before)
     vectors: np.ndarray = features[0]
     return vectors

@@ -40,7 +40,10 @@ def rows(count: int, seed: int = 0) -> Dataset:
     rng = np.random.default_rng(seed)
     true = np.arange(count) % 3
     given = np.where(rng.random(count) < 0.2, (true + 1) % 3, true)
-    texts = [" ".join(WORDS[10 * label + word] for word in rng.integers(0, 10, 6)) for label in true]
+    lengths = rng.integers(3, 9, count)  # of one length a forgotten tokenizer would not be noticed
+    texts = [
+        " ".join(WORDS[10 * y + word] for word in rng.integers(0, 10, n)) for y, n in zip(true, lengths, strict=True)
+    ]
     names = ClassLabel(names=["one", "two", "three"])
     features = Features({"text": Value("string"), "label": names, "clean_label": names})
     dataset = Dataset.from_dict({"text": texts, "label": given, "clean_label": true}, features=features)

@@ -29,9 +29,9 @@ def test_every_rule_can_be_made_and_the_last_fits_always():
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0])
-@pytest.mark.parametrize("concentration", [0.0, 1.0])
-def test_there_is_a_choice_for_everything(rate, concentration):
-    measured = noisy(rate, concentration=concentration)
+@pytest.mark.parametrize("by_row", [0.0, 1.0])
+def test_there_is_a_choice_for_everything(rate, by_row):
+    measured = noisy(rate, by_row=by_row)
     for branches in (True, False):
         for views in (True, False):
             choice = choose(replace(measured, branches=branches, views=views))
@@ -58,12 +58,11 @@ def test_what_is_taken(measured, method):
 
 
 def test_limits_of_a_rule():
-    rule = Rule("gce", "", rate=(0.1, 0.2), concentration=(0.5, 1.0), rows=(100.0, 1000.0), modality=("text",))
-    fits = noisy(0.1, concentration=1.0)
+    rule = Rule("gce", "", rate=(0.1, 0.2), by_row=(0.5, 1.0), modality=("text",))
+    fits = noisy(0.1, by_row=1.0)
     assert rule.fits(fits)
-    assert not rule.fits(noisy(0.2, concentration=1.0))
-    assert not rule.fits(noisy(0.1, concentration=0.4))
-    assert not rule.fits(replace(fits, rows=1000))
+    assert not rule.fits(noisy(0.2, by_row=1.0))
+    assert not rule.fits(noisy(0.1, by_row=0.4))
     assert not rule.fits(replace(fits, modality="image"))
     assert not rule.fits(replace(fits, noise=None))
     assert not Rule("gce", "", measured=False).fits(fits)
@@ -96,7 +95,7 @@ def test_it_trains_says_why_and_notes_it(trainer, tmp_path, monkeypatch):
     monkeypatch.setattr(auto.logger, "warning", said.append)
     made = trainer()
     assert said == [f"method auto: {made.choice.method}, because {made.choice.why}"]
-    assert "labels are wrong" in made.choice.why
+    assert "labels look wrong" in made.choice.why
     made.train()
     noted = json.loads((tmp_path / "run" / "auto_method.json").read_text())
     assert noted["choice"]["method"] == made.choice.method
