@@ -1,18 +1,27 @@
-"""Draws docs/images/leaderboard.png: what each method gains under noise, and what it costs where there is little.
+"""Draws the pictures of docs/leaderboard.md and docs/ablations.md from the result files.
 
-python -m benchmarks.draw_leaderboard
+python -m benchmarks.draw
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.ablation_tables import select
 from benchmarks.leaderboard import GATE, RESULTS, STOPPED, Cells, boards, differences, named, read_cells
 from benchmarks.suites import SUITES
 
-IMAGE = Path(__file__).parent.parent / "docs" / "images" / "leaderboard.png"
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
 NAMED = {"text-small": "texts", "vision-small": "images"}
+CURVES = (
+    ("cross-entropy", 1, "network", "o:"),
+    ("stage I", 2, "network", "s--"),
+    ("prior", 2, "prior", "^--"),
+    ("DyGEN", 2, "posterior", "D-"),
+    ("DyGEN, told the rate", 2, "posterior_known_rate", "x-"),
+)
 
 
 def gains(cells: Cells, methods: list[str], suite: str) -> dict[str, float]:
@@ -42,7 +51,8 @@ def draw(axes: Any, suite: str, result: dict[str, Any], cells: Cells) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def main() -> None:
+def leaderboard(image: Path) -> None:
+    """What each method gains under noise, and what it costs where there is little."""
     import matplotlib.pyplot as plt
 
     results = {name: result for name, result in boards(RESULTS).items() if name in NAMED}
@@ -51,8 +61,34 @@ def main() -> None:
         draw(axes, name, result, read_cells(RESULTS / f"cells_{name}.jsonl"))
     figure.legend(*panels[0][0].get_legend_handles_labels(), fontsize=9, loc="lower center", ncol=3, frameon=False)
     figure.tight_layout(rect=(0, 0.05, 1, 1))
-    figure.savefig(IMAGE, dpi=110)
-    print(f"wrote {IMAGE.name}")
+    figure.savefig(image, dpi=110)
+
+
+def large_noise(image: Path) -> None:
+    """Figure 7 of DyGEN: accuracy by the share of wrong labels."""
+    import matplotlib.pyplot as plt
+
+    cells, rates = json.loads((RESULTS / "ablations.json").read_text())["cells"], (40, 50, 60, 70)
+    figure, axes = plt.subplots(figsize=(6, 4))
+    for title, branches, variant, style in CURVES:
+        found = {rate: select(cells, f"20news symmetric {rate} %", branches) for rate in rates}
+        values = {rate: [100 * cell["accuracy"].get(variant, np.nan) for cell in of] for rate, of in found.items()}
+        means = np.array([np.mean(values[rate]) for rate in rates])
+        spread = np.array([np.std(values[rate], ddof=1) for rate in rates])
+        axes.errorbar(rates, means, spread, fmt=style, label=title, capsize=3)
+    axes.set_xticks(rates)
+    axes.set_xlabel("wrong labels, % (20 newsgroups, symmetric)")
+    axes.set_ylabel("test accuracy, %")
+    axes.legend(fontsize=9, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(image, dpi=110)
+
+
+def main() -> None:
+    for draws in (leaderboard, large_noise):
+        draws(IMAGES / f"{draws.__name__}.png")
+        print(f"wrote {draws.__name__}.png")
 
 
 if __name__ == "__main__":
