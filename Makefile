@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # More threads than cores make tiny models slower, not faster.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# A file at a time on two cores, so that what tests of one file share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
