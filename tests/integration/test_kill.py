@@ -184,7 +184,7 @@ def test_killed_once_and_resumed(number, wanted, whole, encoder, tmp_path, capsy
     rng, output = np.random.default_rng(number), tmp_path / "output"
     epoch = int(rng.integers(1, EPOCHS + 1))
     # What takes milliseconds is hit at once, what takes seconds at any moment.
-    delay = {"loading": 0.5, "recording": 0.004, "saving": 0.004}.get(wanted, 0.3)
+    delay = {"loading": 0.5, "recording": 0.004, "saving": 0.004, "VAE": 0.02}.get(wanted, 0.3)
     words = words_of(data, encoder, output)
     killed = kill(words, tmp_path, moment(output, wanted, epoch), rng.uniform(0, delay))
     hit = phase(output) if killed else "ended before"
