@@ -49,6 +49,12 @@ def fresh() -> str:
             f"{sum(d > 0 for d in to_base)} of {len(to_base)} settings), {np.mean(to_stopped):+.1f} to early "
             f"stopping; gate: {gate_words(gate(cells, AUTO, settings))}."
         )
+        real = [s.name for s in settings if s.real]
+        gains = [float(np.mean(v)) for v in differences(cells, AUTO, BASE, real).values()]
+        words.append(
+            f"{name}, where people or rules made the wrong labels: {np.mean(gains):+.1f} points to cross-entropy "
+            f"({min(gains):+.1f} to {max(gains):+.1f})."
+        )
     for row in rows:
         inside, of = map(int, row[3].split(" of "))
         hits, count = hits + inside, count + of

@@ -92,9 +92,9 @@ def serving(data: dict) -> str:
     return "\n\n".join(parts) + (
         f"\n\n`{data['command']}`: {given['dataset']}, {given['train_rows']} training and {given['test_rows']} test "
         f"rows of up to {given['max_length']} tokens, {given['epochs']} epochs, seeds {seeds}, "
-        f"{data['machine']['threads']} thread, processor time; {data['protocol']}. By the choice of test rows alone "
-        f"an accuracy of 75 % is uncertain by {chance:.0f} points (95 % interval). The largest difference is that of "
-        "a probability from the posterior of training, which was recorded in float16."
+        f"{data['machine']['threads']} thread, processor time (medians, of the ratios too); {data['protocol']}. By "
+        f"the choice of test rows alone an accuracy of 75 % is uncertain by {chance:.0f} points (95 % interval). The "
+        "largest difference is that of a probability from the posterior of training, which was recorded in float16."
     )
 
 

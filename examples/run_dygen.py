@@ -140,7 +140,8 @@ def main() -> None:
         reliability_diagram({n: (p, test_truth) for n, p in predictions.items()}, output_dir / "reliability.png")
     write_atomically(output_dir / "dygen_results.json", json.dumps(results, indent=2))  # last: all else is there
     print(f"\n{arguments.dataset}: {len(train)} training rows, {len(test)} test rows\n{stage_table(scores)}\n")
-    print(*(f"{k:30}{v}" for k, v in results.items() if k.startswith(("noise_rate", "train_label"))), sep="\n")
+    told = {k: v for k, v in results.items() if k.startswith(("noise_rate", "train_label")) and v is not None}
+    print(*(f"{name:30}{value:.3f}" for name, value in told.items()), sep="\n")
 
 
 if __name__ == "__main__":

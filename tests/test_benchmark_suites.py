@@ -159,7 +159,7 @@ def result_of(cells):
 def test_tables_in_markdown_and_html():
     cells = cells_of(cross_entropy=0.8, early_stopping=0.7, bold=0.9)
     text = board.markdown(result_of(cells))
-    assert re.search(r"\| <b>bold</b> \| 1\.0 \|.*\| \+10\.0 \|.*\| passes, \+20\.0 \|", text)
+    assert re.search(r"\| <b>bold</b> \| 1\.0 \|.*\| \+10\.0 \|.*\| passes, \+20\.00 \|", text)
     assert "| 81.0 ± 1.0 |" in text
     html = board.page({"text-small": result_of(cells)})
     assert "&lt;b&gt;bold" in html

@@ -94,7 +94,7 @@ def _noise(results: Mapping[str, Any], dataset: str) -> list[list[str]]:
         ["classes", results.get("num_classes")],
         ["noise injected", (results["noise_type"] or "none by this training") if "noise_type" in results else None],
         ["rate asked for", _percent(results.get("noise_rate_asked"))],
-        ["wrong training labels", "not known: no true labels" if rate is None else _percent(rate)],
+        ["wrong training labels", "not measured" if rate is None else _percent(rate)],
     ]
     return [[title, escape(value)] for title, value in rows if value is not None]
 
