@@ -88,11 +88,12 @@ class ClockedRecorder(DynamicsRecorder):
         super().on_epoch_end(*args, **kwargs)
 
     def _extract_all(self, *args):
-        parts = super()._extract_all(*args)
-        for name in self.datasets:
-            with self.clock(f"{self.phase}, {name}"):  # the files that our reader writes are in it
-                yield next(parts)
-        yield from parts
+        datasets = self.datasets
+        for name, rows in datasets.items():
+            self.datasets = {name: rows}
+            with self.clock(f"{self.phase}, {name}"):  # the files that our recorder writes are in it
+                super()._extract_all(*args)
+        self.datasets = datasets
 
 
 def ours(model, tokenizer, splits, strategy: str, settings: Settings) -> tuple[dict, Clock]:
