@@ -1,6 +1,7 @@
 """The runners behind docs/performance.md run, at sizes that say nothing."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,22 @@ def test_a_rehearsal_is_kept_out_of_the_results():
 def test_times_of_imports(tmp_path):
     report = run("install_cost", tmp_path / "install.json", "--runs", "1", "--sizes", "false")
     assert all(0 < row["lowest_s"] <= row["median_s"] <= row["highest_s"] for row in report["imports"].values())
+
+
+SMALL = {
+    "dmlp_speed": "--rows 300 --width 16 --classes 3 --clean 20 --epochs 1",
+    "dygen_speed": "--rows 32 --validation_rows 8 --test_rows 16 --seeds 0 --max_length 16",
+    "evaluation_speed": "--datasets trec --rows 32 --turns 1",
+    "neighbours": "--rows 500 --queries 50 --dim 16 --indices exact",
+    "recorder_cost": "--rows 32 --turns 1",
+    "scale": "--rows 500 --projections 0 --epochs 2",
+    "stage2_speed": "--rows 64 --epochs 2 --dim 16 --classes 3 --iterations 1 --repeats 1 --batch_sizes 32",
+    "step_cost": "--methods dal --models bert --rounds 1 --pairs 2",
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_others_run_on_the_last_code(name, tmp_path):
+    if name in ("dygen_speed", "evaluation_speed", "recorder_cost") and "HF_NOISY_DATA_DIR" not in os.environ:
+        pytest.skip("trec is not here")
+    assert run(name, tmp_path / "report.json", *SMALL[name].split())
