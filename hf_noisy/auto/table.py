@@ -22,7 +22,7 @@ class Rule:
         method: Name in `hf_noisy.methods.METHODS`.
         because: Second half of a sentence that begins with what was measured.
         arguments: Of the method.
-        measured: Whether the rule needs an estimate of the noise (or, if False, wants none).
+        unmeasured: Whether the rule is for noise that could not be measured alone.
         rate: From (inclusive) and to (exclusive) which estimated share of wrong labels.
         by_row: The same for the share of rows whose noise goes by row.
         modality: Which ones, or all.
@@ -31,24 +31,19 @@ class Rule:
     method: str
     because: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    measured: bool | None = None
+    unmeasured: bool = False
     rate: tuple[float, float] = _ANY
     by_row: tuple[float, float] = _ANY
     modality: tuple[str, ...] = ()
 
     def fits(self, measured: Measured) -> bool:
         """Whether the rule says what to do, and the model and the rows can do it."""
-        noise = measured.noise
-        if self.measured is not None and self.measured != (noise is not None):
-            return False
         if self.modality and measured.modality not in self.modality:
             return False
-        ranges = (self.rate, self.by_row)
-        if noise is None and any(limits != _ANY for limits in ranges):
-            return False
-        values = [] if noise is None else list(zip(ranges, (noise.rate.rate, noise.by_row), strict=True))
-        # A share may be 1 itself.
-        if not all(low <= value and (value < high or high == value == 1) for (low, high), value in values):
+        if (noise := measured.noise) is None:
+            if (self.rate, self.by_row) != (_ANY, _ANY):
+                return False
+        elif self.unmeasured or not (_within(noise.rate.rate, self.rate) and _within(noise.by_row, self.by_row)):
             return False
         method = make_method(self.method, **self.arguments)
         return (
@@ -56,6 +51,11 @@ class Rule:
             and (measured.views or method.second_view is None)
             and (measured.rows is not None or not method.needs_rows)
         )
+
+
+def _within(share: float, limits: tuple[float, float]) -> bool:
+    low, high = limits
+    return low <= share < high or share == high == 1  # a share may be 1 itself
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Choice:
 # cells_vision-small.jsonl, where JoCoR gains most on one side of these two limits and loses on the other, and GJS
 # loses least to early stopping where little is wrong. The limits say where methods were seen to win, and not why.
 RULES: tuple[Rule, ...] = (
-    Rule("nct", "so two networks that correct one another's labels", measured=False, modality=("image",)),
+    Rule("nct", "so two networks that correct one another's labels", unmeasured=True, modality=("image",)),
     Rule("jocor", "so two networks that agree on which rows to learn from", rate=(0.15, 1.0), by_row=(0.0, 0.5)),
     Rule("gjs", "so a loss that wants the same said of two views of a row"),
     Rule("elr", "so a loss that keeps to what was learned first"),

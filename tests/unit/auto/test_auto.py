@@ -65,7 +65,7 @@ def test_limits_of_a_rule():
     assert not rule.fits(noisy(0.1, by_row=0.4))
     assert not rule.fits(replace(fits, modality="image"))
     assert not rule.fits(replace(fits, noise=None))
-    assert not Rule("gce", "", measured=False).fits(fits)
+    assert not Rule("gce", "", unmeasured=True).fits(fits)
     assert not Rule("nct", "").fits(replace(fits, branches=False))
     assert not Rule("nrd", "").fits(replace(fits, views=False))
     assert not Rule("elr", "").fits(NOTHING)
