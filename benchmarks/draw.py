@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ablation_tables import select
-from benchmarks.leaderboard import GATE, RESULTS, STOPPED, Cells, boards, differences, named, read_cells
+from benchmarks.leaderboard import RESULTS, boards, named
+from benchmarks.standings import GATE, STOPPED, Cells, differences, read_cells
 from benchmarks.suites import SUITES
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"

@@ -4,186 +4,19 @@ python -m benchmarks.leaderboard && python -m benchmarks.write_tables
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata, wilcoxon
 from transformers import HfArgumentParser
 
-from benchmarks.suites import SUITES, Budget, Setting
+from benchmarks.markdown import table
+from benchmarks.standings import AUTO, BASE, SEEDS, STOPPED, Cells, leaderboard, protocol, read_cells
+from benchmarks.suites import SUITES, Budget
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "leaderboard.html"
-BASE, STOPPED, AUTO = "cross_entropy", "early_stopping", "auto"
-GATE = -0.5  # points: no method may lose more than that to early stopping where there is little noise or none
-SEEDS = 3  # for a verdict
-FEWEST_SETTINGS = 6  # below it no p can be small
-
-Cells = dict[tuple[str, int, str], dict[str, Any]]  # by setting, seed and method
-
-
-def read_cells(path: Path) -> Cells:
-    cells = [json.loads(line) for line in path.read_text().splitlines()]
-    return {(f"{cell['dataset']} {cell['noise']}", cell["seed"], cell["method"]): cell for cell in cells}
-
-
-def points(cells: Cells, setting: str, method: str) -> dict[int, float]:
-    """Test accuracy in percent, by seed."""
-    return {
-        seed: 100 * cell["test_accuracy_last"] for (s, seed, m), cell in cells.items() if (s, m) == (setting, method)
-    }
-
-
-def differences(cells: Cells, method: str, other: str, settings: Iterable[str]) -> dict[str, list[float]]:
-    """Points by which a method is above another with the same rows, noise and seed, by setting."""
-    found = {}
-    for setting in settings:
-        ours, theirs = points(cells, setting, method), points(cells, setting, other)
-        if both := sorted(ours.keys() & theirs.keys()):
-            found[setting] = [ours[seed] - theirs[seed] for seed in both]
-    return found
-
-
-def paired_test(differences: list[float]) -> float | None:
-    """Two-sided p of Wilcoxon's signed-rank test on one mean difference a setting, None for too few or none at all.
-
-    Seeds of a setting share rows, so that only settings count.
-    """
-    rounded = np.round(differences, 6)  # what is the same but for the last bit is a tie, or nothing
-    if len(rounded) < FEWEST_SETTINGS or not rounded.any():
-        return None
-    return float(wilcoxon(rounded, zero_method="zsplit", method="approx").pvalue)
-
-
-def holm(ps: dict[str, float | None]) -> dict[str, float | None]:
-    """The p values, corrected for how many there are."""
-    known = sorted((p, name) for name, p in ps.items() if p is not None)
-    corrected, largest = dict.fromkeys(ps), 0.0
-    for place, (p, name) in enumerate(known):
-        largest = max(largest, min(1.0, p * (len(known) - place)))
-        corrected[name] = largest
-    return corrected
-
-
-def gate(cells: Cells, method: str, settings: Iterable[Setting], other: str = STOPPED) -> dict[str, Any]:
-    """The worst mean difference to early stopping where labels are clean or a tenth of them wrong."""
-    asked = [setting.name for setting in settings if setting.gated]
-    pairs = differences(cells, method, other, asked) if method != other else {}
-    means = {setting: float(np.mean(values)) for setting, values in pairs.items()}
-    if not means:
-        return {"passed": None, "worst": None, "where": None, "failed": 0, "of": len(asked)}
-    where = min(means, key=lambda setting: means[setting])
-    passed = means[where] >= GATE - 1e-9
-    # A mean of fewer seeds says too little for a verdict, unless it is far off.
-    complete = len(means) == len(asked) and min(map(len, pairs.values())) >= SEEDS
-    return {"passed": passed if complete or not passed else None, "worst": means[where], "where": where,
-            "failed": sum(mean < GATE - 1e-9 for mean in means.values()), "of": len(asked)}  # fmt: skip
-
-
-def mean_ranks(cells: Cells, methods: list[str], settings: Iterable[str]) -> dict[str, float | None]:
-    """Mean over settings of the rank by mean accuracy over the seeds that all methods have, 1 the best."""
-    ranks = []
-    for setting in settings:
-        by_method = [points(cells, setting, method) for method in methods]
-        if by_method and (seeds := set.intersection(*map(set, by_method))):
-            ranks.append(rankdata([-np.mean([values[seed] for seed in seeds]) for values in by_method]))
-    return {method: float(np.mean([r[i] for r in ranks])) if ranks else None for i, method in enumerate(methods)}
-
-
-def summary_of(cells: Cells, method: str, settings: tuple[Setting, ...]) -> dict[str, Any]:
-    names = [setting.name for setting in settings]
-    own = [cell for (_, _, m), cell in cells.items() if m == method]
-    to_base, to_stopped = (differences(cells, method, other, names) for other in (BASE, STOPPED))
-    costs = [cell["cpu_seconds"] / cells[s, seed, BASE]["cpu_seconds"]
-             for (s, seed, m), cell in cells.items() if m == method and (s, seed, BASE) in cells]  # fmt: skip
-    gaps = [100 * (cell["test_accuracy_best"] - cell["test_accuracy_last"]) for cell in own
-            if cell["test_accuracy_best"] is not None]  # fmt: skip
-    real = [setting.name for setting in settings if setting.real]
-    return {
-        "cells": len(own),
-        "mean": _mean([np.mean(list(p.values())) for name in names if (p := points(cells, name, method))]),
-        "mean_real_noise": _mean([np.mean(list(p.values())) for name in real if (p := points(cells, name, method))]),
-        "against_cross_entropy": _mean([np.mean(v) for v in to_base.values()]),
-        "p_cross_entropy": paired_test([float(np.mean(v)) for v in to_base.values()]),
-        "wins": sum(bool(np.mean(v) > 0) for v in to_base.values()), "settings": len(to_base),
-        "against_early_stopping": _mean([np.mean(v) for v in to_stopped.values()]),
-        "p_early_stopping": paired_test([float(np.mean(v)) for v in to_stopped.values()]),
-        "gate": gate(cells, method, settings),
-        "worst_to_base": gate(cells, method, settings, BASE)["worst"],
-        "cost": float(np.median(costs)) if costs else None,
-        "ece": _mean([100 * cell["ece"] for cell in own]),
-        "best_minus_last": _mean(gaps),
-        # Not to be compared with the others: told true labels, or its rules were written from these very cells.
-        "mark": "†" if any(cell["clean_labels"] for cell in own) else "‡" if method == AUTO else "",
-    }  # fmt: skip
-
-
-def leaderboard(cells: Cells, settings: tuple[Setting, ...], order: list[str]) -> dict[str, Any]:
-    """All that the tables say.
-
-    Args:
-        cells: What was run.
-        settings: Of the suite.
-        order: Methods in the order of the table.
-    """
-    methods = [method for method in order if any(m == method for _, _, m in cells)]
-    rows = {method: summary_of(cells, method, settings) for method in methods}
-    for name in ("p_cross_entropy", "p_early_stopping"):
-        against = BASE if name == "p_cross_entropy" else STOPPED
-        corrected = holm({method: row[name] for method, row in rows.items() if method != against and not row["mark"]})
-        for method, row in rows.items():
-            row[name] = corrected.get(method)
-    # A seed that is under way takes no method out of the ranks; a setting that it lacks does.
-    reached = {method: {setting for setting, _, m in cells if m == method} for method in methods}
-    ranked = [method for method, row in rows.items()
-              if not row["mark"] and reached[method] == set().union(*reached.values())]  # fmt: skip
-    for key, names in (
-        ("rank", [s.name for s in settings]),
-        ("rank_real_noise", [s.name for s in settings if s.real]),
-    ):
-        ranks = mean_ranks(cells, ranked, names)
-        for method, row in rows.items():
-            row[key] = ranks.get(method)
-    table: dict[str, dict[str, Any]] = {}
-    for setting in settings:
-        for method in methods:
-            if values := points(cells, setting.name, method):
-                seeds = [values[seed] for seed in sorted(values)]
-                table.setdefault(setting.name, {})[method] = {
-                    "mean": float(np.mean(seeds)), "seeds": seeds,
-                    "deviation": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
-                }  # fmt: skip
-    rates = {s.name: _mean([c["noise_rate"] for (name, _, _), c in cells.items() if name == s.name]) for s in settings}
-    again = repeatability(cells)
-    real = [setting.name for setting in settings if setting.real and setting.name in table]
-    return {"methods": rows, "settings": table, "noise_rate": rates, "real": real, "repeatability": again}
-
-
-def repeatability(cells: Cells) -> dict[str, Any] | None:
-    """By how much one method differs from itself with other random numbers: `auto` that took GJS, and GJS."""
-    found = [100 * (cell["test_accuracy_last"] - cells[setting, seed, "gjs"]["test_accuracy_last"])
-             for (setting, seed, method), cell in cells.items()
-             if method == AUTO and cell["details"]["method"] == "gjs" and (setting, seed, "gjs") in cells]  # fmt: skip
-    if len(found) < FEWEST_SETTINGS:
-        return None
-    return {"pairs": len(found), "deviation": float(np.std(found, ddof=1)), "most": float(np.abs(found).max())}
-
-
-def _mean(values: list[Any]) -> float | None:
-    return float(np.mean(values)) if values else None
-
-
-def protocol(cells: Cells) -> dict[str, Any]:
-    """What all cells have in common; None where they differ."""
-    several = {name: {json.dumps(cell[name], sort_keys=True) for cell in cells.values()}
-               for name in ("budget", "versions", "machine", "device", "model")}  # fmt: skip
-    seeds = sorted({seed for _, seed, _ in cells})
-    return {"seeds": seeds, "cells": len(cells)} | {
-        name: json.loads(next(iter(values))) if len(values) == 1 else None for name, values in several.items()
-    }
 
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -296,11 +129,11 @@ def findings(result: dict[str, Any]) -> list[str]:
 def markdown(result: dict[str, Any]) -> str:
     """The section of a suite in docs/leaderboard.md."""
     parts = [
-        _pipes(*summary_table(result["board"], result["titles"])),
+        table(*summary_table(result["board"], result["titles"])),
         "\n".join(f"- {word}" for word in findings(result)),
         *notes(result),
     ]
-    parts += [_pipes(*table) for table in accuracy_tables(result["board"], result["titles"]).values()]
+    parts += [table(*content) for content in accuracy_tables(result["board"], result["titles"]).values()]
     versions = ", ".join(f"{name} {v}" for name, v in (result["protocol"]["versions"] or {}).items())
     return "\n\n".join([*parts, f"`{result['command']}`; {versions}."])
 
@@ -319,12 +152,7 @@ def short(result: dict[str, Any]) -> str:
     ]  # fmt: skip
     wrong = [f"{name}, {100 * board['noise_rate'][name]:.0f} % wrong" for name in board["real"]]
     header = ["accuracy, %", f"mean rank of {len(ranked)}", *wrong, f"mean of {len(board['settings'])}", "gate"]
-    return _pipes(header, rows)
-
-
-def _pipes(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] + ["--:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return table(header, rows)
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:

@@ -11,8 +11,6 @@ import numpy as np
 
 from benchmarks import ablation_tables, auto_tables, performance_tables
 from benchmarks.markdown import percent, table
-from hf_noisy.auto import RULES
-from hf_noisy.methods import make_method
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -215,21 +213,6 @@ def detection_speed(data: dict) -> str:
     return table(header, rows) + f"\n\n{note}"
 
 
-def auto_table() -> str:
-    """The decision table of `method="auto"`, in the order in which its rules are tried."""
-    rows = []
-    for rule in RULES:
-        words = [f"{name} {100 * low:.0f} to {100 * high:.0f} %" for name, (low, high) in
-                 (("wrong labels", rule.rate), ("by row", rule.by_row))
-                 if (low, high) != (0.0, 1.0)]  # fmt: skip
-        words += [" or ".join(rule.modality)] if rule.modality else []
-        words += [] if rule.measured is None else ["noise measured" if rule.measured else "noise not measured"]
-        words += ["a second view can be made"] if (method := make_method(rule.method)).second_view is not None else []
-        words += ["not a stream"] if method.needs_rows else []
-        rows.append([", ".join(words) or "everything else", f"`{rule.method}`", rule.because.removeprefix("so ")])
-    return table(["where", "method", "why"], rows)
-
-
 def fill(path: Path, blocks: dict[str, str]) -> str:
     text = path.read_text()
     for name, content in blocks.items():
@@ -261,7 +244,7 @@ def documents() -> dict[Path, str]:
         "dmlp_speed": dmlp_speed(load("dmlp_speed")),
         "detection": detection(load("detection")),
         "detection_speed": detection_speed(load("detection")),
-        "auto_table": auto_table(),
+        "auto_table": auto_tables.rules(),
         "command": f"`{text['command']}`; {text['protocol']}; {versions}",
     }
     # Until there is a result, the page says so where its table will stand.

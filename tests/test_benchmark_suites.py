@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import leaderboard as board
-from benchmarks import run
+from benchmarks import run, standings
 from benchmarks.suites import SUITES, Setting
 from hf_noisy.data.load import dataset_builder, make_noise
 
@@ -65,36 +65,38 @@ def test_the_six_noises_of_the_paper_are_there():
 
 def test_the_gate_is_the_worst_mean_over_clean_labels_and_a_tenth_of_noise():
     cells = cells_of(cross_entropy=0.8, early_stopping=[0.9, 0.8, 0.5], good=[0.896, 0.8, 0.1], bad=[0.95, 0.794, 0.9])
-    good, bad = (board.gate(cells, method, SETTINGS) for method in ("good", "bad"))
+    good, bad = (standings.gate(cells, method, SETTINGS) for method in ("good", "bad"))
     assert good["passed"] is True
     assert good["worst"] == pytest.approx(-0.4)  # rules are not of the gate
     assert bad["passed"] is False
     assert (bad["where"], bad["failed"], bad["of"]) == ("a symmetric 10 %", 1, 2)
-    assert board.gate(cells, "early_stopping", SETTINGS)["passed"] is None  # it is what the others are held against
+    assert (
+        standings.gate(cells, "early_stopping", SETTINGS)["passed"] is None
+    )  # it is what the others are held against
     half = {key: value for key, value in cells.items() if key[0] != "a symmetric 10 %"}
-    assert board.gate(half, "good", SETTINGS)["passed"] is None  # nothing is passed that was not run
+    assert standings.gate(half, "good", SETTINGS)["passed"] is None  # nothing is passed that was not run
 
 
 def test_a_method_that_loses_on_average_only_within_the_margin_passes():
     cells = cells_of(cross_entropy=0.8, early_stopping=0.8, edge=0.795)
-    assert board.gate(cells, "edge", SETTINGS)["passed"] is True
-    assert board.gate(cells_of(early_stopping=0.8, edge=0.7949), "edge", SETTINGS)["passed"] is False
+    assert standings.gate(cells, "edge", SETTINGS)["passed"] is True
+    assert standings.gate(cells_of(early_stopping=0.8, edge=0.7949), "edge", SETTINGS)["passed"] is False
 
 
 def test_differences_pair_the_same_rows():
     cells = cells_of(cross_entropy=0.8, other=0.9)
     del cells["a clean", 1, "other"]
-    found = board.differences(cells, "other", "cross_entropy", ["a clean", "b rules"])
+    found = standings.differences(cells, "other", "cross_entropy", ["a clean", "b rules"])
     assert found == {"a clean": pytest.approx([10, 10]), "b rules": pytest.approx([10, 10, 10])}
 
 
 def test_significance():
-    assert board.paired_test([1.0] * 5) is None  # too few
-    assert board.paired_test([0.0] * 9) is None
+    assert standings.paired_test([1.0] * 5) is None  # too few
+    assert standings.paired_test([0.0] * 9) is None
     rng = np.random.default_rng(0)
-    assert board.paired_test(list(1 + rng.random(30))) < 1e-4
-    assert board.paired_test(list(rng.normal(size=30))) > 0.05
-    assert board.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": None}) == pytest.approx(
+    assert standings.paired_test(list(1 + rng.random(30))) < 1e-4
+    assert standings.paired_test(list(rng.normal(size=30))) > 0.05
+    assert standings.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": None}) == pytest.approx(
         {"a": 0.03, "b": 0.06, "c": 0.06, "d": None}
     )
 
@@ -105,7 +107,7 @@ def test_ranks_leave_out_those_that_are_told_true_labels_and_those_not_done():
         value["clean_labels"] = 5 * (method == "told")
     for seed in range(3):
         del cells["b rules", seed, "late"]
-    made = board.leaderboard(cells, SETTINGS, ["cross_entropy", "early_stopping", "told", "late"])
+    made = standings.leaderboard(cells, SETTINGS, ["cross_entropy", "early_stopping", "told", "late"])
     ranks = {method: row["rank"] for method, row in made["methods"].items()}
     assert ranks == {"cross_entropy": 1, "early_stopping": 2, "told": None, "late": None}
     assert made["methods"]["told"]["against_cross_entropy"] == pytest.approx(10)
@@ -132,7 +134,7 @@ def test_auto_is_told_and_neither_ranked_nor_called_the_first():
 
 def test_seeds_of_a_setting_count_once_for_the_p_value():
     cells = cells_of(cross_entropy=0.8, early_stopping=0.7, other=0.9)
-    assert board.summary_of(cells, "other", SETTINGS)["p_cross_entropy"] is None  # 9 pairs, but three settings
+    assert standings.summary_of(cells, "other", SETTINGS)["p_cross_entropy"] is None  # 9 pairs, but three settings
 
 
 def test_a_seed_that_is_under_way_neither_changes_ranks_nor_empties_them():
@@ -140,7 +142,7 @@ def test_a_seed_that_is_under_way_neither_changes_ranks_nor_empties_them():
     for setting in {setting for setting, _, _ in cells}:
         del cells[setting, 2, "cross_entropy"]
         cells[setting, 2, "early_stopping"]["test_accuracy_last"] = 1.0
-    made = board.leaderboard(cells, SETTINGS, ["cross_entropy", "early_stopping"])
+    made = standings.leaderboard(cells, SETTINGS, ["cross_entropy", "early_stopping"])
     assert [row["rank"] for row in made["methods"].values()] == [1, 2]
 
 
@@ -148,12 +150,12 @@ def test_cost_is_relative_to_cross_entropy_on_the_same_rows():
     cells = cells_of(cross_entropy=0.8, slow=0.8)
     for (setting, _, method), value in cells.items():
         value["cpu_seconds"] = (3 if method == "slow" else 1) * (10 if setting == "b rules" else 1)
-    assert board.summary_of(cells, "slow", SETTINGS)["cost"] == 3
+    assert standings.summary_of(cells, "slow", SETTINGS)["cost"] == 3
 
 
 def result_of(cells):
-    made = board.leaderboard(cells, SETTINGS, list(TITLES))
-    return {"command": "python -m x", "protocol": board.protocol(cells), "titles": TITLES, "board": made}
+    made = standings.leaderboard(cells, SETTINGS, list(TITLES))
+    return {"command": "python -m x", "protocol": standings.protocol(cells), "titles": TITLES, "board": made}
 
 
 def test_tables_in_markdown_and_html():
@@ -171,7 +173,7 @@ def test_tables_in_markdown_and_html():
 
 
 def test_an_empty_suite_makes_an_empty_table():
-    assert board.leaderboard({}, SETTINGS, ["cross_entropy"]) == {
+    assert standings.leaderboard({}, SETTINGS, ["cross_entropy"]) == {
         "methods": {}, "settings": {}, "noise_rate": dict.fromkeys(s.name for s in SETTINGS), "real": [],
         "repeatability": None,
     }  # fmt: skip
