@@ -128,7 +128,8 @@ def test_another_run_is_not_gone_on_with(changes, message, folder):
 
 def test_columns_that_training_does_not_read_may_change(folder):
     rows = make_rows().add_column("clean_label", [0] * 21)
-    run(folder, "elr", rows=rows, resume=str(folder / "checkpoint-3"), **SAVING)
+    trainer = run(folder, "elr", rows=rows, resume=str(folder / "checkpoint-3"), **SAVING)
+    assert trainer.state.global_step == trainer.state.max_steps > 3
 
 
 class Full(TrainerCallback):
