@@ -8,8 +8,8 @@ from benchmarks.leaderboard import RESULTS, gate_words, number
 from benchmarks.markdown import table
 from benchmarks.standings import AUTO, BASE, STOPPED, Cells, differences, gate, points, read_cells
 from benchmarks.suites import SUITES
-from hf_noisy.auto import RULES
 from hf_noisy.methods import make_method
+from hf_noisy.training.auto import RULES
 
 FRESH = {name: RESULTS / f"cells_{name}_fresh.jsonl" for name in ("text-small", "vision-small")}
 

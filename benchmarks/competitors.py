@@ -19,8 +19,8 @@ from transformers import PrinterCallback, TrainerCallback
 
 from benchmarks.tasks import Task
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer
+from hf_noisy.core.rng import random_state_kept
 from hf_noisy.dygen.npc import NPC
-from hf_noisy.dynamics.extract import random_state_kept
 from hf_noisy.methods import make_method
 
 LAST = "last epoch"
@@ -226,7 +226,7 @@ def dygen_dal(task: Task) -> Outcome:
 
 def dmlp(task: Task) -> Outcome:
     """The labels that DMLP makes with some true ones, then cross-entropy on all rows."""
-    from hf_noisy.purify.dmlp import DMLP
+    from hf_noisy.purify.dmlp.dmlp import DMLP
 
     count = round(task.budget.checked * len(task.given))
     checked = np.sort(np.random.default_rng([task.seed, 2]).permutation(len(task.given))[:count])
@@ -242,7 +242,7 @@ def confident_learning(task: Task) -> Outcome:
     """Rows that cleanlab calls mislabelled are left out."""
     from cleanlab.filter import find_label_issues
 
-    from hf_noisy.purify.probe import out_of_fold_probabilities
+    from hf_noisy.detection.probe import out_of_fold_probabilities
 
     counts = np.bincount(task.given, minlength=task.num_classes)
     rows = np.flatnonzero(counts[task.given] >= 2)  # the single row of a class cannot be predicted by others

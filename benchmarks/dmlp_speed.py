@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hf_noisy.purify.correction import Correction
-from hf_noisy.purify.dmlp import DMLP
-from hf_noisy.purify.ipc import InnerRidge
+from hf_noisy.purify.dmlp.correction import Correction
+from hf_noisy.purify.dmlp.dmlp import DMLP
+from hf_noisy.purify.dmlp.ipc import InnerRidge
 from tests.reference import dmlp_loop
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from hf_noisy.dygen import neighbours
-from hf_noisy.dygen.neighbours import nearest
-from hf_noisy.files import write_atomically
+from hf_noisy.core.files import write_atomically
+from hf_noisy.detection import neighbours
+from hf_noisy.detection.neighbours import nearest
 
 
 def rows_of_groups(args: argparse.Namespace) -> np.ndarray:

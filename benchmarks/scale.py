@@ -25,13 +25,14 @@ from typing import Any
 
 import numpy as np
 
+from hf_noisy.core.files import write_atomically
+from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.dygen import pipeline
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.prior import Prior, evidence_prior
 from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
-from hf_noisy.dynamics.store import Trajectories, labels_digest
-from hf_noisy.files import write_atomically
+from hf_noisy.dynamics.store import Trajectories
 
 PARTS = ("write", "scores", "prior", "vae", "posterior")
 CLASSES, DIM, NOISE_RATE, BLOCK = 10, 384, 0.3, 2000

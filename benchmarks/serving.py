@@ -35,8 +35,10 @@ from transformers import (
 )
 
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
-from hf_noisy.dygen.serving import DyGenForClassification, EpochSnapshots, distill
+from hf_noisy.dygen.exact import DyGenForClassification
+from hf_noisy.dygen.snapshots import EpochSnapshots
 from hf_noisy.reports import score_stages
+from hf_noisy.training.distill import distill
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft")

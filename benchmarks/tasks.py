@@ -22,10 +22,10 @@ from transformers.modeling_outputs import BaseModelOutputWithNoAttention, ImageC
 from benchmarks.pools import Pool, choose, given_labels
 from benchmarks.suites import Budget, Setting
 from hf_noisy import load_noisy_dataset
+from hf_noisy.core.rng import uniforms
 from hf_noisy.data import images
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.models.preact_resnet import PreActResNetConfig
-from hf_noisy.rng import uniforms
 
 SCALES = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
 

@@ -12,9 +12,9 @@ from datasets import DatasetDict
 from transformers import HfArgumentParser
 
 from hf_noisy import inject_noise, load_noisy_dataset, noise
+from hf_noisy.core.files import check_file_name, sync, write_atomically
 from hf_noisy.data import noise_record
-from hf_noisy.data.features import row_features
-from hf_noisy.files import check_file_name, sync, write_atomically
+from hf_noisy.data.noise.row_features import row_features
 
 BY_ROW = ("instance_dependent", "part_dependent")
 NOISES = ["symmetric", "pair", "cifar10_map", "cifar100_map", *BY_ROW, "transition", "replay"]

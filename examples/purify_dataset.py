@@ -14,11 +14,11 @@ from datasets import DatasetDict
 from transformers import AutoModel, AutoTokenizer, HfArgumentParser
 
 from hf_noisy import load_noisy_dataset
-from hf_noisy.files import write_atomically
+from hf_noisy.core.files import write_atomically
+from hf_noisy.hub.dataset_card import purified_card
+from hf_noisy.hub.publish import push_dataset_to_hub
+from hf_noisy.models.embed import embed
 from hf_noisy.purify import DMLP, ConfidentLearningPurifier, KNNPurifier, purify, restore_labels, summarise
-from hf_noisy.purify.cards import purified_card
-from hf_noisy.purify.features import embed
-from hf_noisy.purify.publish import push_dataset_to_hub
 
 
 @dataclass

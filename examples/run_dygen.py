@@ -13,11 +13,13 @@ import transformers
 from scipy.special import softmax
 
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
-from hf_noisy.checkpoints import last_whole_checkpoint, refuse_unwritable
-from hf_noisy.dygen.serving import DyGenForClassification, EpochSnapshots, distill
-from hf_noisy.files import replacing, write_atomically, write_tensors
-from hf_noisy.recipes import parse_with_recipe
+from hf_noisy.cli.recipes import parse_with_recipe
+from hf_noisy.core.files import replacing, write_atomically, write_tensors
+from hf_noisy.dygen.exact import DyGenForClassification
+from hf_noisy.dygen.snapshots import EpochSnapshots
 from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
+from hf_noisy.training.checkpoints import last_whole_checkpoint, refuse_unwritable
+from hf_noisy.training.distill import distill
 
 PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "peft")
 SOURCE = ("noise_type", "noise_rate", "noise_seed", "text_column", "label_column")

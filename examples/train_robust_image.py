@@ -18,15 +18,15 @@ from scipy.special import softmax
 from torchvision.transforms import v2
 
 from hf_noisy import DynamicsRecorder, NoisyTrainer, load_noisy_dataset
+from hf_noisy.cli.recipes import keyword_arguments, parse_with_recipe
+from hf_noisy.core.files import write_atomically
 from hf_noisy.data import images
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.views import ShiftAndFlip
-from hf_noisy.dynamics.memorisation import memorisation
-from hf_noisy.files import write_atomically
 from hf_noisy.methods import list_methods, make_method
 from hf_noisy.models.preact_resnet import PreActResNetConfig
-from hf_noisy.recipes import keyword_arguments, parse_with_recipe
 from hf_noisy.reports import memorisation_curve, score_epochs
+from hf_noisy.reports.memorisation_curve import memorisation
 
 PACKAGES = ("hf-noisy", "torch", "torchvision", "transformers", "datasets", "accelerate")
 SOURCE = ("noise_type", "noise_rate", "noise_seed", "image_column", "label_column")

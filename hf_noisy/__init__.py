@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from hf_noisy.dynamics.store import Trajectories
     from hf_noisy.methods import CoRegularization, Method
     from hf_noisy.models import BranchedModel
-    from hf_noisy.trainer import NoisyTrainer
+    from hf_noisy.training.trainer import NoisyTrainer
 
 __version__ = "0.1.0.dev0"
 
@@ -35,7 +35,7 @@ _HOMES = {
     "DynamicsRecorder": "dynamics.recorder",
     "LabelWave": "dynamics.label_wave",
     "Method": "methods",
-    "NoisyTrainer": "trainer",
+    "NoisyTrainer": "training.trainer",
     "Trajectories": "dynamics.store",
     "inject_noise": "data",
     "load_noisy_dataset": "data",

@@ -12,10 +12,10 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
+from hf_noisy.cli.recipes import keyword_arguments, parse_with_recipe
 from hf_noisy.data.builders import cifar100
 from hf_noisy.methods import make_method
 from hf_noisy.methods.nct import NCT
-from hf_noisy.recipes import keyword_arguments, parse_with_recipe
 
 ROOT = Path(__file__).parents[1]
 INDEX = ROOT / "docs" / "paper_index.md"

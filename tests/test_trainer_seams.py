@@ -6,9 +6,9 @@ import re
 import pytest
 from transformers import Trainer
 
-from hf_noisy.by_length import LengthSortedTrainer
-from hf_noisy.guards import GuardedTrainer
-from hf_noisy.trainer import NoisyTrainer
+from hf_noisy.training.by_length import LengthSortedTrainer
+from hf_noisy.training.guards import GuardedTrainer
+from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.faults import DividedTwice
 from tests.contract.runs import bert, make_args, run
 

@@ -9,12 +9,11 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
 
-from hf_noisy.cards.model import model_card
-from hf_noisy.cli.folders import REPORT, SUMMARY, check_output, new_folder, write_output
+from hf_noisy.cli.outputs import REPORT, SUMMARY, check_output, new_folder, write_output
 from hf_noisy.cli.page import make_report
 from hf_noisy.cli.source import Columns, add_features, load_rows, modality
 from hf_noisy.cli.train import run_script
-from hf_noisy.columns import (
+from hf_noisy.core.columns import (
     CLEAN_LABEL,
     LABEL,
     LABEL_POSTERIOR,
@@ -22,18 +21,19 @@ from hf_noisy.columns import (
     LABEL_SUGGESTED,
     LABEL_SUSPECTED,
 )
+from hf_noisy.core.files import said_clearly
 from hf_noisy.data.load import make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
-from hf_noisy.files import said_clearly
+from hf_noisy.detection.audit import audit as run_audit
+from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
+from hf_noisy.hub.model_card import model_card
+from hf_noisy.hub.publish import push_dataset_to_hub, push_model_to_hub
 from hf_noisy.purify import DMLP, ConfidentLearningPurifier, KNNPurifier, Purifier, summarise
 from hf_noisy.purify import purify as run_purify
-from hf_noisy.purify.audit import audit as run_audit
-from hf_noisy.purify.cards import audit_card, injected_card, purified_card
-from hf_noisy.purify.checked import CheckedDMLP
 from hf_noisy.purify.decisions import apply_decisions, read_decisions
+from hf_noisy.purify.dmlp.checked import CheckedDMLP
 from hf_noisy.purify.policies import DROPPED, Policy
-from hf_noisy.purify.publish import push_dataset_to_hub, push_model_to_hub
 from hf_noisy.reports.html import write_report
 
 PURIFIERS = ("confident_learning", "knn", "dmlp")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from hf_noisy.columns import CLEAN_LABEL, IMAGE, TEXT
-from hf_noisy.purify.audit import Audit
+from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
+from hf_noisy.detection.audit import Audit
 from hf_noisy.reports.data_map import data_map_figure
 from hf_noisy.reports.figures import reliability_diagram
 from hf_noisy.reports.html import Picture, Report, SuspiciousRow, thumbnail

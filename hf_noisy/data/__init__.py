@@ -1,7 +1,6 @@
 """Datasets with noisy labels: loaded, made from votes, or made by injection."""
 
 from hf_noisy.data import noise
-from hf_noisy.data.card import dataset_card
 from hf_noisy.data.images import ImageViews
 from hf_noisy.data.indexed import IndexedDataset, drop_unreadable
 from hf_noisy.data.load import dataset_builder, list_noisy_datasets, load_noisy_dataset, make_noise
@@ -13,7 +12,6 @@ __all__ = [
     "ImageViews",
     "IndexedDataset",
     "dataset_builder",
-    "dataset_card",
     "dawid_skene",
     "drop_unreadable",
     "inject_noise",

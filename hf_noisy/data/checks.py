@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, Shaped
 
-from hf_noisy.columns import LABEL, LABEL_WEIGHT, LABELS
+from hf_noisy.core.columns import LABEL, LABEL_WEIGHT, LABELS
 
 _SUM_TOLERANCE = 1e-3  # distributions that were stored in half precision
 

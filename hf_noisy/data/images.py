@@ -10,9 +10,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from hf_noisy.columns import IMAGE, LABEL, LABEL_WEIGHT, SECOND_VIEW
+from hf_noisy.core.columns import IMAGE, LABEL, LABEL_WEIGHT, SECOND_VIEW
+from hf_noisy.core.rng import uniforms
 from hf_noisy.data.checks import label_column
-from hf_noisy.rng import uniforms
 
 _PIXELS = "pixel_values"
 _CACHE_BYTES = 2**29

@@ -6,7 +6,7 @@ from typing import Any
 from torch.utils.data import Dataset, Subset
 from transformers.utils import logging
 
-from hf_noisy.columns import INDEX
+from hf_noisy.core.columns import INDEX
 
 logger = logging.get_logger(__name__)
 

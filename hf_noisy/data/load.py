@@ -8,11 +8,11 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Image, List, Value, load_dataset, load_from_disk
 from datasets.exceptions import DatasetNotFoundError
 
-from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
+from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
 from hf_noisy.data import noise as noises
-from hf_noisy.data.builders.base import NoisyDatasetBuilder
-from hf_noisy.data.features import row_features
+from hf_noisy.data.builders.builder import NoisyDatasetBuilder
 from hf_noisy.data.noise.feature_noise import FeatureNoise
+from hf_noisy.data.noise.row_features import row_features
 
 # Name -> module of `hf_noisy.data.builders` and class, imported when asked for.
 _BUILDERS = {

@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 from jaxtyping import Float, Integer
 
-from hf_noisy.columns import CLEAN_LABEL, LABEL
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 
 _RECORD_KEY = "noise_record"
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float64, Int, Integer
 from torch import Tensor
 
-from hf_noisy.columns import INDEX, LABEL, LABELS, SECOND_VIEW
-from hf_noisy.rng import uniforms
+from hf_noisy.core.columns import INDEX, LABEL, LABELS, SECOND_VIEW
+from hf_noisy.core.rng import uniforms
 
 STREAM = "second_view"
 Row = Mapping[str, Any]

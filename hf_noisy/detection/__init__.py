@@ -10,7 +10,7 @@ from hf_noisy.detection.label_quality import (
     self_confidence,
     suggested_labels,
 )
-from hf_noisy.detection.loss_mixture import small_loss
+from hf_noisy.detection.mixture import small_loss
 from hf_noisy.detection.noise_rate import NoiseRate, estimate_noise_rate, mixture_noise_rate
 from hf_noisy.detection.training_dynamics import DataMap, aum, data_map
 from hf_noisy.detection.transition_matrix import (

@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer
 
+from hf_noisy.core.rng import uniforms
 from hf_noisy.detection.checks import check_features, check_labels, class_counts
-from hf_noisy.rng import uniforms
 
 
 def anchor_free_transition_matrix(

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hf_noisy.losses.base import at_least_float32
+from hf_noisy.losses.loss import at_least_float32
 
 # A uniform number of 0 would give the sample a gradient of NaN.
 SMALLEST_UNIFORM = 1e-6

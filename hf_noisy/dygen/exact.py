@@ -30,7 +30,7 @@ from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
 from hf_noisy.dygen.vae import DirichletVAE
 from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.models.branched_config import AUTO_CLASSES, TASKS
-from hf_noisy.models.features import HeadInputs, accepted_inputs, find_heads, pooled_features
+from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads, pooled_features
 
 
 class DyGenModelConfig(PreTrainedConfig):

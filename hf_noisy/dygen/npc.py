@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
+from hf_noisy.core.rng import uniforms
 from hf_noisy.dygen.dirichlet import prior_alpha
 from hf_noisy.dygen.prior import neighbour_probabilities
 from hf_noisy.dygen.vae import DirichletVAE, fit_vae
 from hf_noisy.dynamics.store import Trajectories
-from hf_noisy.rng import uniforms
 
 _BATCH = 128
 _PASSES, _FEWEST_STEPS = 10, 1000

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Integer
 from safetensors.torch import load_file
 
+from hf_noisy.core.files import check_digest, read_sealed, replacing, write_sealed, write_tensors
 from hf_noisy.data.checks import check_label_range
 from hf_noisy.detection.noise_rate import check_noise_rate
 from hf_noisy.dygen.dirichlet import dirichlet_mode, prior_alpha
@@ -16,7 +17,6 @@ from hf_noisy.dygen.prior import Prior, evidence_prior, paper_prior
 from hf_noisy.dygen.vae import SHUFFLED_ROWS, DirichletVAE, fit_vae
 from hf_noisy.dygen.vectors import StoredVectors, TrajectoryVectors
 from hf_noisy.dynamics.store import Trajectories, row_blocks
-from hf_noisy.files import check_digest, read_sealed, replacing, write_sealed, write_tensors
 
 CONFIG_FILE = "dygen_config.json"
 WEIGHTS_FILE = "dygen.safetensors"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Integer
 
+from hf_noisy.detection.neighbours import Index, nearest, sample_references, vote_by_distance
 from hf_noisy.detection.noise_rate import check_noise_rate, mixture_noise_rate
 from hf_noisy.dygen.evidence import Evidence, mean_prediction, posterior_given_label, suspicion
-from hf_noisy.dygen.neighbours import Index, nearest, sample_references, vote_by_distance
 from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
 from hf_noisy.dynamics.store import ALL, Trajectories, row_blocks
 
@@ -106,7 +106,7 @@ def paper_prior(
         split: The training split.
         seed: Of the estimate and the sample.
         max_references: Trusted rows that vote, a sample of them with the same shares of classes; None means all.
-        index: How neighbours are found, see [`hf_noisy.dygen.neighbours.nearest`].
+        index: How neighbours are found, see [`hf_noisy.detection.neighbours.nearest`].
 
     Returns:
         The prior, one for each branch; rows that are not suspected keep their given label.
@@ -165,7 +165,7 @@ def neighbour_probabilities(
         queries: `[queries, dim]`; one at distance 0 from reference rows gets their labels.
         num_classes: Columns of the result.
         neighbours: K.
-        index: How neighbours are found, see [`hf_noisy.dygen.neighbours.nearest`].
+        index: How neighbours are found, see [`hf_noisy.detection.neighbours.nearest`].
 
     Returns:
         `[queries, num_classes]`.

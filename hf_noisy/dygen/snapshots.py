@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hf_noisy.files import replacing
+from hf_noisy.core.files import replacing
 from hf_noisy.models.branches import BranchedModel
 
 FOLDER = "_snapshots"  # the underscore keeps Trainer.push_to_hub from publishing it

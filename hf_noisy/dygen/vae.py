@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import trange
 
+from hf_noisy.core.rng import uniforms as keyed_uniforms
 from hf_noisy.dygen.dirichlet import SMALLEST_EXCESS, SMALLEST_UNIFORM, dirichlet_mode, gamma_kl, reparameterise
 from hf_noisy.dygen.vectors import StoredVectors
-from hf_noisy.losses.base import at_least_float32
 from hf_noisy.losses.coregularization import coregularization
-from hf_noisy.rng import uniforms as keyed_uniforms
+from hf_noisy.losses.loss import at_least_float32
 
 SHUFFLED_ROWS = 64  # rows that stay together where the trajectories are read from disk
 _CHUNK_BYTES = 1 << 28

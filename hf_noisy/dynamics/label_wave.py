@@ -17,10 +17,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
+from hf_noisy.core.files import replacing
+from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.indexed import IndexedDataset
-from hf_noisy.dynamics.extract import extract_rows, random_state_kept
-from hf_noisy.dynamics.inputs import ModelInputs, batches_of
-from hf_noisy.files import replacing
+from hf_noisy.models.inference import extract_rows
+from hf_noisy.models.inputs import ModelInputs, batches_of
 
 logger = logging.get_logger(__name__)
 

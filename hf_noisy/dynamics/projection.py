@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float32
 
-from hf_noisy.rng import uniforms
+from hf_noisy.core.rng import uniforms
 
 
 def projection_matrix(width: int, dim: int, seed: int) -> Float32[np.ndarray, "{width} {dim}"]:

@@ -19,18 +19,20 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from hf_noisy.dynamics.extract import describe, extract_rows, random_state_kept
-from hf_noisy.dynamics.inputs import ModelInputs, batches_of
+from hf_noisy.core.files import check_file_name
+from hf_noisy.core.rng import random_state_kept
+from hf_noisy.data.fingerprint import describe
 from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
-from hf_noisy.files import check_file_name
-from hf_noisy.models.features import (
+from hf_noisy.models.heads import (
     HeadInputs,
     find_heads,
     has_pooled_features,
     num_classes,
     pooled_features,
 )
+from hf_noisy.models.inference import extract_rows
+from hf_noisy.models.inputs import ModelInputs, batches_of
 
 logger = logging.get_logger(__name__)
 

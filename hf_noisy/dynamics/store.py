@@ -1,6 +1,5 @@
 """Training trajectories as files: one safetensors a split, epoch and branch, and a manifest with their checksums."""
 
-import hashlib
 import re
 import uuid
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,8 @@ import torch
 from jaxtyping import Float, Shaped
 from safetensors import safe_open
 
-from hf_noisy.files import check_digest, check_file_name, read_sealed, replacing, write_sealed, write_tensors
+from hf_noisy.core.files import check_digest, check_file_name, read_sealed, replacing, write_sealed, write_tensors
+from hf_noisy.data.fingerprint import labels_digest
 
 MANIFEST = "manifest.json"
 FOLDER = "_trajectories"  # the underscore keeps Trainer.push_to_hub from publishing it
@@ -268,11 +268,6 @@ def row_ranges(rows: Rows, num_rows: int) -> list[tuple[int, int]]:
     if any(step != 1 for _, _, step in ranges):
         raise ValueError(f"rows must be ranges without a step, got {rows}; pass one range for each run of rows")
     return [(start, max(start, stop)) for start, stop, _ in ranges]
-
-
-def labels_digest(labels: Shaped[np.ndarray, " rows"]) -> str:
-    """SHA-256 of the labels in their order."""
-    return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64).tobytes()).hexdigest()
 
 
 def _epoch_file(split: str, epoch: int, branch: int) -> str:

@@ -1,7 +1,6 @@
 """Pure losses: `(logits, labels, progress) -> one loss a row`."""
 
 from hf_noisy.losses.apl import NCEandAGCE, NCEandRCE
-from hf_noisy.losses.base import Loss
 from hf_noisy.losses.bootstrap import Bootstrap
 from hf_noisy.losses.coregularization import coregularization
 from hf_noisy.losses.cross_entropy import CrossEntropy, LabelSmoothing
@@ -9,6 +8,7 @@ from hf_noisy.losses.dal import DAL
 from hf_noisy.losses.for_trainer import for_trainer
 from hf_noisy.losses.gce import GCE
 from hf_noisy.losses.jensen_shannon import JS
+from hf_noisy.losses.loss import Loss
 from hf_noisy.losses.mae import MAE
 from hf_noisy.losses.sce import SCE
 from hf_noisy.losses.taylor import TCE

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from hf_noisy.losses.base import Loss, at_least_float32, check_weights
+from hf_noisy.losses.loss import Loss, at_least_float32, check_weights
 from hf_noisy.losses.sce import reverse_cross_entropy
 
 

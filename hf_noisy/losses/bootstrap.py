@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from hf_noisy.losses.base import Loss, at_least_float32
+from hf_noisy.losses.loss import Loss, at_least_float32
 
 PAPER_BETA = {"soft": 0.95, "hard": 0.8}
 # The smallest probability inside the logarithm: a given label below it is left to the prediction.

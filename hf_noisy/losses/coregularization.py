@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from hf_noisy.losses.base import at_least_float32
+from hf_noisy.losses.loss import at_least_float32
 
 
 def coregularization(

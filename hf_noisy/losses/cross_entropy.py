@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from hf_noisy.losses.base import Loss, at_least_float32
+from hf_noisy.losses.loss import Loss, at_least_float32
 
 
 class CrossEntropy(Loss):

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from hf_noisy.losses.base import Loss, at_least_float32
 from hf_noisy.losses.gce import EPSILON, generalised_cross_entropy
+from hf_noisy.losses.loss import Loss, at_least_float32
 
 
 class DAL(Loss):

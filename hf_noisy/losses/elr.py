@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from hf_noisy.losses.base import at_least_float32
+from hf_noisy.losses.loss import at_least_float32
 
 # Keeps the logarithm finite where prediction and target both are sure of one class.
 EPSILON = 1e-4

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_noisy.losses.base import Loss
+from hf_noisy.losses.loss import Loss
 
 
 def for_trainer(loss: Loss) -> Callable[..., Tensor]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_noisy.losses.base import Loss, label_log_probability
+from hf_noisy.losses.loss import Loss, label_log_probability
 
 # A probability below it counts as this much, so that a row which the model is sure to be wrong has no gradient.
 EPSILON = 1e-6

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_noisy.losses.base import Loss, at_least_float32
+from hf_noisy.losses.loss import Loss, at_least_float32
 
 _SUM_TOLERANCE = 1e-6
 

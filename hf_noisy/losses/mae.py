@@ -5,7 +5,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_noisy.losses.base import Loss, label_log_probability
+from hf_noisy.losses.loss import Loss, label_log_probability
 
 
 class MAE(Loss):

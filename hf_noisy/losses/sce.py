@@ -6,7 +6,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_noisy.losses.base import Loss, check_weights, label_log_probability
+from hf_noisy.losses.loss import Loss, check_weights, label_log_probability
 
 # The probability that stands for the 0 of a one-hot label inside the logarithm.
 LABEL_FLOOR = 1e-4

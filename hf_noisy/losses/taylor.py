@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hf_noisy.losses.base import Loss, label_log_probability
 from hf_noisy.losses.gce import EPSILON
+from hf_noisy.losses.loss import Loss, label_log_probability
 
 
 class TCE(Loss):

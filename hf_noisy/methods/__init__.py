@@ -18,12 +18,12 @@ from hf_noisy.losses import (
     NCEandAGCE,
     NCEandRCE,
 )
-from hf_noisy.methods.base import Batch, LossMethod, Method, Step
 from hf_noisy.methods.co_teaching import CoTeaching
 from hf_noisy.methods.coregularization import CoRegularization
 from hf_noisy.methods.elr import ELR
 from hf_noisy.methods.gjs import GJS
 from hf_noisy.methods.jocor import JoCoR
+from hf_noisy.methods.method import Batch, LossMethod, Method, Step
 from hf_noisy.methods.nct import NCT
 from hf_noisy.methods.nrd import NRD
 

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hf_noisy.losses.base import at_least_float32
 from hf_noisy.losses.coregularization import coregularization
-from hf_noisy.methods.base import Batch, Method, Step
+from hf_noisy.losses.loss import at_least_float32
+from hf_noisy.methods.method import Batch, Method, Step
 
 
 class CoRegularization(Method):

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 from torch.nn import functional as F
 
-from hf_noisy.losses.base import at_least_float32
 from hf_noisy.losses.elr import elr, elr_targets
-from hf_noisy.methods.base import Batch, Method, Step, class_logits
+from hf_noisy.losses.loss import at_least_float32
+from hf_noisy.methods.method import Batch, Method, Step, class_logits
 from hf_noisy.methods.row_memory import RowMemory
-from hf_noisy.models.features import num_classes
+from hf_noisy.models.heads import num_classes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

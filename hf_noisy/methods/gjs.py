@@ -8,7 +8,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_noisy.data.views import View, check_view
 from hf_noisy.losses.jensen_shannon import JS, jensen_shannon, jensen_shannon_scale
-from hf_noisy.methods.base import Batch, Method, Step, class_logits
+from hf_noisy.methods.method import Batch, Method, Step, class_logits
 
 
 class GJS(Method):

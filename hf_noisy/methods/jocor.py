@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hf_noisy.methods.base import Batch, Step
+from hf_noisy.methods.method import Batch, Step
 from hf_noisy.methods.small_loss import SmallLoss
 from hf_noisy.methods.two_networks import TwoNetworks, network_logits
 

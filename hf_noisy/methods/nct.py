@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hf_noisy.methods.base import Batch, Step
+from hf_noisy.core.rng import uniforms
+from hf_noisy.methods.method import Batch, Step
 from hf_noisy.methods.two_networks import TwoNetworks, network_logits
-from hf_noisy.rng import uniforms
 
 
 class NCT(TwoNetworks):

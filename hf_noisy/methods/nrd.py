@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from hf_noisy.data.views import View, check_view
-from hf_noisy.losses.base import at_least_float32
 from hf_noisy.losses.jensen_shannon import check_weights, jensen_shannon, jensen_shannon_scale
-from hf_noisy.methods.base import Batch, Method, Step, class_logits
+from hf_noisy.losses.loss import at_least_float32
+from hf_noisy.methods.method import Batch, Method, Step, class_logits
 from hf_noisy.models.ema import EMA, check_can_be_averaged, check_decay
 from hf_noisy.models.sharded import sharded_by
 

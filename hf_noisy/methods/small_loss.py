@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from hf_noisy.methods.base import Batch
+from hf_noisy.methods.method import Batch
 from hf_noisy.methods.row_memory import RowMemory
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hf_noisy.losses.base import at_least_float32
-from hf_noisy.methods.base import Method
+from hf_noisy.losses.loss import at_least_float32
+from hf_noisy.methods.method import Method
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -10,7 +10,7 @@ from hf_noisy.metrics.calibration import (
 )
 from hf_noisy.metrics.detection import detection_scores, precision_at_k
 from hf_noisy.metrics.for_trainer import compute_metrics
-from hf_noisy.metrics.label_quality import relabelling_scores
+from hf_noisy.metrics.label_scores import relabelling_scores
 from hf_noisy.metrics.modules import SCRIPT, load
 from hf_noisy.metrics.noisy_accuracy import accuracy_by_noise
 

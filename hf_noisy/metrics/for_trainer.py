@@ -9,7 +9,7 @@ from jaxtyping import Float64, Integer
 from hf_noisy.metrics.calibration import calibration_scores
 from hf_noisy.metrics.checks import check_rows
 from hf_noisy.metrics.detection import detection_scores
-from hf_noisy.metrics.label_quality import relabelling_scores
+from hf_noisy.metrics.label_scores import relabelling_scores
 from hf_noisy.metrics.modules import SETTINGS
 from hf_noisy.metrics.noisy_accuracy import accuracy_by_noise
 

@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 
 from hf_noisy.metrics.calibration import calibration_scores
 from hf_noisy.metrics.detection import detection_scores
-from hf_noisy.metrics.label_quality import relabelling_scores
+from hf_noisy.metrics.label_scores import relabelling_scores
 from hf_noisy.metrics.noisy_accuracy import accuracy_by_noise
 
 # What `evaluate.load` takes, with the name of a metric as its configuration.

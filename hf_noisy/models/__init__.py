@@ -2,7 +2,7 @@
 
 from hf_noisy.models.branched_config import BranchedConfig
 from hf_noisy.models.branches import BranchedModel, BranchedOutput, mean_log_probability
-from hf_noisy.models.features import HeadInputs, find_heads, num_classes
+from hf_noisy.models.heads import HeadInputs, find_heads, num_classes
 from hf_noisy.models.preact_resnet import PreActResNetConfig, PreActResNetForImageClassification
 
 __all__ = [

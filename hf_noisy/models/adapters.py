@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from hf_noisy.models.features import find_heads
+from hf_noisy.models.heads import find_heads
 from hf_noisy.models.shared_layers import lower_modules
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from transformers import (
 from transformers.utils.generic import ModelOutput
 
 from hf_noisy.models.branched_config import AUTO_CLASSES, TASKS, BranchedConfig
-from hf_noisy.models.features import find_heads
+from hf_noisy.models.heads import find_heads
 from hf_noisy.models.shared_layers import forget_outputs, own_layers, share_lower_layers
 
 if TYPE_CHECKING:

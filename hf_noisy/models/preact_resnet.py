@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageClassification,
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithNoAttention, ImageClassifierOutputWithNoAttention
 
-from hf_noisy.losses.base import at_least_float32
+from hf_noisy.losses.loss import at_least_float32
 
 
 class PreActResNetConfig(PreTrainedConfig):

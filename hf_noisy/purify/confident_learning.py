@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Integer
 
-from hf_noisy.columns import FEATURES, LABEL, LABEL_POSTERIOR
+from hf_noisy.core.checks import feature_matrix, given_classes
+from hf_noisy.core.columns import FEATURES, LABEL, LABEL_POSTERIOR
+from hf_noisy.detection.probe import out_of_fold_probabilities
 from hf_noisy.detection.transition_matrix import confident_transition_matrix
-from hf_noisy.purify.base import feature_matrix, given_classes
-from hf_noisy.purify.probe import out_of_fold_probabilities
 
 _ROUNDS = 30
 _TINY = 1e-12

@@ -12,9 +12,9 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from hf_noisy.columns import LABEL, LABEL_POSTERIOR, ROW_GIVEN
+from hf_noisy.core.checks import given_classes
+from hf_noisy.core.columns import LABEL, LABEL_POSTERIOR, ROW_GIVEN
 from hf_noisy.data.records import class_labels
-from hf_noisy.purify.base import given_classes
 from hf_noisy.purify.policies import DROPPED, purify
 
 DECISIONS = "decisions"  # in the column `purifier`

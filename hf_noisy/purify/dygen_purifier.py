@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hf_noisy.columns import LABEL, LABEL_POSTERIOR
+from hf_noisy.core.checks import given_classes
+from hf_noisy.core.columns import LABEL, LABEL_POSTERIOR
 from hf_noisy.dygen.pipeline import DyGen
-from hf_noisy.purify.base import given_classes
 
 
 class DyGenPurifier:

@@ -6,9 +6,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64, Integer
 
-from hf_noisy.columns import FEATURES, LABEL, LABEL_POSTERIOR
-from hf_noisy.dygen.neighbours import Index, check_index, nearest, sample_references
-from hf_noisy.purify.base import feature_matrix, given_classes
+from hf_noisy.core.checks import feature_matrix, given_classes
+from hf_noisy.core.columns import FEATURES, LABEL, LABEL_POSTERIOR
+from hf_noisy.detection.neighbours import Index, check_index, nearest, sample_references
 
 Weights = Literal["distance", "softmax", "uniform"]
 _SAME = 1e-6  # share of the mean distance below which rows count as copies
@@ -33,7 +33,7 @@ class KNNPurifier:
         max_references: Rows that vote, a seeded sample of them with the same shares of given labels; None means all.
         seed: Of the sample.
         index: `"exact"`, or `"faiss"` for the approximate index of that package, which pays from about 100,000 rows
-            that vote; see [`hf_noisy.dygen.neighbours.nearest`].
+            that vote; see [`hf_noisy.detection.neighbours.nearest`].
 
     Raises:
         ValueError: If an argument is out of range.

@@ -10,7 +10,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict  # both: checks of types read the one out of the other
 from jaxtyping import Bool, Float32, Integer, Shaped
 
-from hf_noisy.columns import (
+from hf_noisy.core.columns import (
     LABEL,
     LABEL_CHANGED,
     LABEL_CONFIDENCE,

@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict  # both: checks of types read the one out of the other
 from jaxtyping import Float, Shaped
 
-from hf_noisy.columns import (
+from hf_noisy.core.columns import (
     CLEAN_LABEL,
     LABEL,
     LABEL_CHANGED,

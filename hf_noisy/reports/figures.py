@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from hf_noisy.files import replacing
+from hf_noisy.core.files import replacing
+from hf_noisy.core.rng import uniforms
 from hf_noisy.metrics.calibration import Binning, expected_calibration_error, reliability_bins
-from hf_noisy.rng import uniforms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from hf_noisy.files import write_atomically
+from hf_noisy.core.files import write_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image

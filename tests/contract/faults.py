@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from hf_noisy.methods import Batch, Method, Step
-from hf_noisy.methods.base import class_logits
-from hf_noisy.trainer import NoisyTrainer
+from hf_noisy.methods.method import class_logits
+from hf_noisy.training.trainer import NoisyTrainer
 
 
 class GlobalRandom(Method):

@@ -25,7 +25,7 @@ from hf_noisy import losses, methods
 from hf_noisy.losses import Loss
 from hf_noisy.methods import Method
 from hf_noisy.models import BranchedModel
-from hf_noisy.trainer import NoisyTrainer
+from hf_noisy.training.trainer import NoisyTrainer
 
 # Trainer collects garbage whenever it begins: otherwise four fifths of a tiny run walk through what was imported.
 gc.freeze()

@@ -12,13 +12,13 @@ from datasets import Dataset
 from hf_noisy.data import inject_noise, load_noisy_dataset, noise
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dynamics.store import Trajectories
+from hf_noisy.models.embed import embed
 from hf_noisy.purify.confident_learning import ConfidentLearningPurifier
-from hf_noisy.purify.dmlp import DMLP
-from hf_noisy.purify.features import embed
+from hf_noisy.purify.dmlp.dmlp import DMLP
 from hf_noisy.purify.knn import KNNPurifier
 from hf_noisy.purify.policies import purify
 from tests.contract.runs import make_rows
-from tests.unit.purify.test_features import encoder, texts, tokenizer
+from tests.unit.models.test_embed import encoder, texts, tokenizer
 
 # Rows and rows a shard: of two ranks the second has one shard fewer, of three none has as many as another; then there
 # are shards for the first rank alone.

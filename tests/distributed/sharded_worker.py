@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from hf_noisy.models import BranchedModel
-from hf_noisy.trainer import NoisyTrainer
+from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract import runs
 from tests.distributed import worker
 

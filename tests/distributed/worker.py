@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from hf_noisy.dynamics import extract
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.dynamics.store import FOLDER, MANIFEST
-from hf_noisy.trainer import NoisyTrainer
+from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract import faults
 from tests.contract.runs import CLASSES, SHORT_CASES, file_contents, make_args, make_model, make_rows, run
 from tests.distributed import offline

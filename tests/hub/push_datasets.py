@@ -13,14 +13,14 @@ from PIL import Image
 from server import READER, LocalHub
 from typer.testing import CliRunner
 
-from hf_noisy.cards.text import BEGIN, END
 from hf_noisy.cli.app import app
 from hf_noisy.data.noise import inject_noise, symmetric
-from hf_noisy.purify.audit import audit
-from hf_noisy.purify.cards import audit_card, injected_card, purified_card
+from hf_noisy.detection.audit import audit
+from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
+from hf_noisy.hub.publish import _in_one_sentence, push_dataset_to_hub
+from hf_noisy.hub.text import BEGIN, END
 from hf_noisy.purify.knn import KNNPurifier
 from hf_noisy.purify.policies import purify, restore_labels
-from hf_noisy.purify.publish import _in_one_sentence, push_dataset_to_hub
 from hf_noisy.purify.summary import summarise
 
 datasets.disable_progress_bars()

@@ -18,13 +18,13 @@ from transformers import (
     pipeline,
 )
 
-from hf_noisy.cards.model import model_card
-from hf_noisy.cards.text import BEGIN
-from hf_noisy.dygen.serving import DyGenForClassification, DyGenModelConfig
+from hf_noisy.dygen.exact import DyGenForClassification, DyGenModelConfig
 from hf_noisy.dygen.snapshots import changing
+from hf_noisy.hub.model_card import model_card
+from hf_noisy.hub.publish import push_model_to_hub
+from hf_noisy.hub.text import BEGIN
 from hf_noisy.models.branches import BranchedModel
-from hf_noisy.purify.publish import push_model_to_hub
-from hf_noisy.trainer import NoisyTrainer
+from hf_noisy.training.trainer import NoisyTrainer
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
 
@@ -150,7 +150,7 @@ def the_exact_posterior_is_published(hub: LocalHub, tmp: Path) -> None:
     loaded = AutoModelForSequenceClassification.from_pretrained("tester/exact")
     assert torch.allclose(logits(loaded), logits(exact))
     push_model_to_hub(exact, "tester/exact", model_card(results(), exact.config.to_dict(), name="exact"), tokenizer())
-    assert "import hf_noisy.dygen.serving" in hub.files("models", "tester/exact")["README.md"].decode()
+    assert "import hf_noisy.dygen.exact" in hub.files("models", "tester/exact")["README.md"].decode()
 
 
 def an_export_is_pushed_in_place_of_the_branches(hub: LocalHub, tmp: Path) -> None:

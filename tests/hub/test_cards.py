@@ -10,13 +10,13 @@ from huggingface_hub import DatasetCard, ModelCard, RepoCard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_noisy.cards.model import model_card
-from hf_noisy.cards.text import BEGIN, END, TAGS, code, escape, is_path, merged, public_name
 from hf_noisy.data.noise import inject_noise, symmetric
-from hf_noisy.purify.audit import Audit
-from hf_noisy.purify.cards import audit_card, configurations, injected_card, purified_card
+from hf_noisy.detection.audit import Audit
+from hf_noisy.hub.dataset_card import audit_card, configurations, injected_card, purified_card
+from hf_noisy.hub.model_card import model_card
+from hf_noisy.hub.publish import push_dataset_to_hub
+from hf_noisy.hub.text import BEGIN, END, TAGS, code, escape, is_path, merged, public_name
 from hf_noisy.purify.decisions import Decision, apply_decisions
-from hf_noisy.purify.publish import push_dataset_to_hub
 from hf_noisy.purify.summary import summarise
 
 OURS = RepoCard(f"---\ntags: [a, b]\npretty_name: ours\n---\n# Title\n\n{BEGIN}\nNew words.\n{END}\n")

@@ -19,7 +19,7 @@ PRELOADED = [
     "hf_noisy.dynamics.recorder",
     "hf_noisy.methods",
     "hf_noisy.reports",
-    "hf_noisy.trainer",
+    "hf_noisy.training.trainer",
     "matplotlib.pyplot",
     "pandas",
     "sklearn.mixture",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_noisy.checkpoints import last_whole_checkpoint
+from hf_noisy.training.checkpoints import last_whole_checkpoint
 from tests.contract.runs import file_contents
 from tests.integration import example_process, test_run_dygen
 

@@ -149,7 +149,7 @@ def test_a_model_for_new_rows_is_left(kind, encoder, tmp_path):
     data = write_rows(tmp_path / "rows.csv", wrong=0.25)
     run(data, encoder, tmp_path / "output", "--max_steps", "6", "--export", kind)
     folder = tmp_path / "output" / kind
-    import hf_noisy.dygen.serving  # noqa: F401  (registers the exact model)
+    import hf_noisy.dygen.exact  # noqa: F401  (registers the exact model)
 
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     tokens = AutoTokenizer.from_pretrained(folder)(["animal1 animal2", "place0"], return_tensors="pt", padding=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_noisy.purify.ipc import (
+from hf_noisy.purify.dmlp.ipc import (
     InnerRidge,
     code_loss_gradient,
     entropy_gradient,

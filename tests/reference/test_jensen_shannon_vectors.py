@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hf_noisy.losses.jensen_shannon import JS, jensen_shannon, jensen_shannon_scale
-from hf_noisy.methods.base import Batch
 from hf_noisy.methods.gjs import GJS
+from hf_noisy.methods.method import Batch
 from hf_noisy.models.ema import EMA
 
 VALUE, GRADIENT = 1e-9, 1e-6

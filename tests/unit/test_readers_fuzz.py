@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from hf_noisy.cli.folders import SUMMARY, check_output
+from hf_noisy.cli.outputs import SUMMARY, check_output
+from hf_noisy.cli.recipes import keyword_arguments
 from hf_noisy.data import load_noisy_dataset
 from hf_noisy.data.noise.label_file import read_label_file
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.purify.decisions import read_decisions
-from hf_noisy.recipes import keyword_arguments
 from tests.fuzz import fuzz, outcome
 from tests.unit.dygen.synthetic import make, symmetric
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import datasets
 
-from hf_noisy.columns import CLEAN_LABEL, LABEL, TEXT
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 
 CLASSES = ["World", "Sports", "Business", "Sci/Tech"]
 _FILES = {"train": "train.csv", "test": "test.csv"}

@@ -17,9 +17,9 @@ import datasets
 import numpy as np
 from jaxtyping import Integer
 
-from hf_noisy.columns import IMAGE
+from hf_noisy.core.columns import IMAGE
 from hf_noisy.data.builders import cifar_files
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 from hf_noisy.data.builders.cifar_files import (
     ImageRows,
     hub_rows,

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import datasets
 
-from hf_noisy.columns import IMAGE
+from hf_noisy.core.columns import IMAGE
 from hf_noisy.data.builders import cifar10, cifar_files
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 from hf_noisy.data.builders.cifar_files import ImageRows, hub_rows, image_rows, labels_of_rows, read_batches
 from hf_noisy.data.noise.class_map import cifar100_map
 

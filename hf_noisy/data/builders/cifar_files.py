@@ -17,7 +17,7 @@ import numpy as np
 from datasets import Dataset, Image
 from jaxtyping import Integer
 
-from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL
+from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL
 
 _SIDE = 32  # pixels
 _INTEGERS = {f"{sign}{size}" for sign in "iu" for size in (1, 2, 4, 8)}

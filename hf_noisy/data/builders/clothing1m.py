@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import datasets
 import numpy as np
 
-from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL
+from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL
 from hf_noisy.data.builders import file_lists
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 from hf_noisy.data.builders.file_lists import check_images, read_labels, read_lines
 from hf_noisy.data.records import record_noise
 

@@ -10,9 +10,9 @@ import datasets
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
-from hf_noisy.rng import uniforms
+from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL
+from hf_noisy.core.rng import uniforms
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 
 # Mean and standard deviation over the training images, of pixels in [0, 1], the same for red, green and blue.
 MEAN, STD = (0.305,) * 3, (0.376,) * 3

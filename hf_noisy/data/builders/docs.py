@@ -14,12 +14,12 @@ import datasets
 import numpy as np
 from jaxtyping import Integer
 
-from hf_noisy.columns import CLEAN_LABEL, LABEL, TEXT, VOTES
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT, VOTES
+from hf_noisy.core.rng import uniforms
 from hf_noisy.data.builders import docstrings
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 from hf_noisy.data.weak import checks
 from hf_noisy.data.weak import vote as voting
-from hf_noisy.rng import uniforms
 
 # Name of the class and of the distribution -> name to import.
 PACKAGES = {

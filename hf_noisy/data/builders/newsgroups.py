@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import datasets
 
-from hf_noisy.columns import CLEAN_LABEL, LABEL, TEXT
-from hf_noisy.data import folders
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT
+from hf_noisy.data import json_lines
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 
 CLASSES = [
     "alt.atheism",
@@ -59,14 +59,14 @@ class NewsgroupsBuilder(NoisyDatasetBuilder):
         "download 20news-bydate.tar.gz of http://qwone.com/~jason/20Newsgroups/ and unpack its folders "
         "20news-bydate-train and 20news-bydate-test into '20news'"
     )
-    MARKERS = (_FOLDERS["train"], folders.CLASSES_FILE)
+    MARKERS = (_FOLDERS["train"], json_lines.CLASSES_FILE)
     FETCHED = True
-    CODE = (folders,)
+    CODE = (json_lines,)
     BUILDER_CONFIGS: ClassVar = [NoisyConfig(name="clean", description="The given label is the true one.")]
     DEFAULT_CONFIG_NAME = "clean"
 
     def _features(self) -> datasets.Features:
-        kept = self.folder and folders.has_json_lines(self.folder) and folders.json_lines_classes(self.folder)
+        kept = self.folder and json_lines.has_json_lines(self.folder) and json_lines.json_lines_classes(self.folder)
         return noisy_features(TEXT, datasets.Value("string"), kept or CLASSES)
 
     def _source_files(self) -> list[Path]:
@@ -78,8 +78,8 @@ class NewsgroupsBuilder(NoisyDatasetBuilder):
         sources: dict[str, Any]
         if self.folder is None:
             sources = {split: _fetch(split, self.missing(None)) for split in _FOLDERS}
-        elif folders.has_json_lines(self.folder):
-            sources = dict(folders.json_lines_splits(self.folder))
+        elif json_lines.has_json_lines(self.folder):
+            sources = dict(json_lines.json_lines_splits(self.folder))
         else:
             paths = {split: self.folder / name for split, name in _FOLDERS.items()}
             sources = {split: path for split, path in paths.items() if path.is_dir()}
@@ -88,7 +88,7 @@ class NewsgroupsBuilder(NoisyDatasetBuilder):
     def _generate_examples(self, source: Path | list[tuple[str, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
         # Not `isinstance(source, Path)`: `datasets` puts a class of its own in the place of Path while it streams.
         if not isinstance(source, list) and source.is_file():
-            yield from enumerate(folders.json_lines(source, given=False))
+            yield from enumerate(json_lines.json_lines(source, given=False))
             return
         rows = source if isinstance(source, list) else _folder_rows(source)
         for index, (text, label) in enumerate(rows):

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import datasets
 
-from hf_noisy.columns import CLEAN_LABEL, LABEL, TEXT
-from hf_noisy.data import folders
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT
+from hf_noisy.data import json_lines
 from hf_noisy.data.builders.agnews import CLASSES, AgNewsBuilder
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 
 # Level -> as it stands in the names of the files, such as samples40000trainMed.csv.
 _LEVELS = {"best": "Best", "mid": "Med", "worst": "Worst"}
@@ -46,8 +46,8 @@ class NoisyAgNewsBuilder(NoisyDatasetBuilder):
         "download the CSV files of https://github.com/hhf-hd/NoisyAG-News, named like samples40000trainMed.csv, "
         "samples10000valMed.csv and samplesTest.csv, and put them into 'noisyag_news'"
     )
-    MARKERS = ("samples*.csv", folders.CLASSES_FILE)
-    CODE = (folders,)
+    MARKERS = ("samples*.csv", json_lines.CLASSES_FILE)
+    CODE = (json_lines,)
     BUILDER_CONFIGS: ClassVar = [
         *(NoisyConfig(name=level, description=_ABOUT[level], noise=f"annotators/{level}") for level in _LEVELS),
         NoisyConfig(name="clean", description="The given label is the true one."),
@@ -60,19 +60,19 @@ class NoisyAgNewsBuilder(NoisyDatasetBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         assert self.folder is not None  # there is no other source, so the constructor has refused
         level = self.config.name
-        if folders.has_json_lines(self.folder):
+        if json_lines.has_json_lines(self.folder):
             if level in _LEVELS and level != "mid":
                 raise ValueError(
                     f"config='{level}' is not in '{self.folder}', which holds 'mid' alone; {self.DOWNLOAD}"
                 )
-            found = folders.json_lines_splits(self.folder)
+            found = json_lines.json_lines_splits(self.folder)
         else:
             found = self._csv_files(_LEVELS.get(level, "*"))
         return [datasets.SplitGenerator(split, gen_kwargs={"path": path}) for split, path in found.items()]
 
     def _generate_examples(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         given = self.config.noise is not None
-        yield from enumerate(folders.json_lines(path, given) if path.suffix == ".gz" else _csv_rows(path, given))
+        yield from enumerate(json_lines.json_lines(path, given) if path.suffix == ".gz" else _csv_rows(path, given))
 
     def _csv_files(self, level: str) -> dict[str, Path]:
         assert self.folder is not None

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import datasets
 
-from hf_noisy.columns import CLEAN_LABEL, IMAGE, LABEL
+from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL
 from hf_noisy.data.builders import cifar_files, file_lists
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 from hf_noisy.data.builders.cifar_files import hub_rows
 from hf_noisy.data.builders.file_lists import check_images, read_lines
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import datasets
 
-from hf_noisy.columns import CLEAN_LABEL, LABEL, TEXT
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 
 # Rows, which name the folder -> number of domains (YL1.txt) and of areas over all domains (Y.txt).
 _SIZES = {"5736": (3, 11), "11967": (7, 35), "46985": (7, 134)}

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import datasets
 
-from hf_noisy.columns import IMAGE, LABEL
+from hf_noisy.core.columns import IMAGE, LABEL
 from hf_noisy.data.builders import file_lists
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 from hf_noisy.data.builders.file_lists import check_images, read_labels, read_lines
 
 _SYNSETS = "info/synsets.txt"

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import datasets
 import numpy as np
 
-from hf_noisy.columns import CLEAN_LABEL, LABEL, TEXT, VOTES
-from hf_noisy.data import folders
-from hf_noisy.data.builders.base import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT, VOTES
+from hf_noisy.core.rng import uniforms
+from hf_noisy.data import json_lines
+from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 from hf_noisy.data.weak import checks, vote
-from hf_noisy.rng import uniforms
 
 _FILES = {"train": "train.json", "validation": "valid.json", "test": "test.json"}
 _EXAMPLES = "labeled_ids.json"
@@ -27,7 +27,7 @@ _EXAMPLES = "labeled_ids.json"
 class WrenchBuilder(NoisyDatasetBuilder):
     """Builder of any WRENCH folder; `load_noisy_dataset("wrench", data_dir=...)` is the usual way to it.
 
-    Folders of gzip JSON lines (`hf_noisy.data.folders`) are read too; there the given labels are those of the file.
+    Folders of gzip JSON lines (`hf_noisy.data.json_lines`) are read too; there the given labels are those of the file.
 
     Source: Zhang et al. (2021), WRENCH: A Comprehensive Benchmark for Weak Supervision.
     """
@@ -46,8 +46,8 @@ class WrenchBuilder(NoisyDatasetBuilder):
         "download a text dataset of https://github.com/JieyuZ2/wrench and pass the folder with its label.json, "
         "train.json, valid.json and test.json as data_dir"
     )
-    MARKERS = ("label.json", folders.CLASSES_FILE)
-    CODE = (folders, vote, checks, uniforms)
+    MARKERS = ("label.json", json_lines.CLASSES_FILE)
+    CODE = (json_lines, vote, checks, uniforms)
     BUILDER_CONFIGS: ClassVar = [
         NoisyConfig(name="rules", description="The given label is the majority vote of the rules.", noise="rules"),
         NoisyConfig(name="clean", description="The given label is the true one."),
@@ -55,12 +55,12 @@ class WrenchBuilder(NoisyDatasetBuilder):
     DEFAULT_CONFIG_NAME = "rules"
 
     def _features(self) -> datasets.Features:
-        votes = not folders.has_json_lines(self._folder) or folders.json_lines_have_votes(self._folder)
+        votes = not json_lines.has_json_lines(self._folder) or json_lines.json_lines_have_votes(self._folder)
         return noisy_features(TEXT, datasets.Value("string"), self._classes(), votes=votes)
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        if folders.has_json_lines(self._folder):
-            found = folders.json_lines_splits(self._folder)
+        if json_lines.has_json_lines(self._folder):
+            found = json_lines.json_lines_splits(self._folder)
         else:
             files = {split: self._folder / file for split, file in _FILES.items()}
             found = {split: path for split, path in files.items() if path.is_file()}
@@ -71,7 +71,7 @@ class WrenchBuilder(NoisyDatasetBuilder):
     def _generate_examples(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         given = self.config.noise is not None
         if path.suffix == ".gz":
-            yield from enumerate(folders.json_lines(path, given))
+            yield from enumerate(json_lines.json_lines(path, given))
             return
         rows = self._rows(path)
         votes = np.array([row["weak_labels"] for row in rows], dtype=np.int64)
@@ -94,8 +94,8 @@ class WrenchBuilder(NoisyDatasetBuilder):
         return self.folder
 
     def _classes(self) -> list[str]:
-        if folders.has_json_lines(self._folder):
-            return folders.json_lines_classes(self._folder)
+        if json_lines.has_json_lines(self._folder):
+            return json_lines.json_lines_classes(self._folder)
         names: dict[str, str] = json.loads((self._folder / "label.json").read_text("utf-8"))
         return [names[str(label)] for label in range(len(names))]
 

@@ -4,10 +4,10 @@ Noise is drawn once and stored with the dataset, never anew each epoch. By defau
 labels change, so that a rate in a report is a rate in the data. Every draw is keyed by seed and row.
 """
 
-from hf_noisy.data.noise.base import ClassNoise, Noise
 from hf_noisy.data.noise.class_map import MapNoise, cifar10_map, cifar100_map, superclass_map
 from hf_noisy.data.noise.inject import inject_noise
 from hf_noisy.data.noise.instance import InstanceDependentNoise, flip_probabilities
+from hf_noisy.data.noise.kind import ClassNoise, Noise
 from hf_noisy.data.noise.matrix import TransitionNoise
 from hf_noisy.data.noise.pair_flip import PairNoise
 from hf_noisy.data.noise.part import PartDependentNoise

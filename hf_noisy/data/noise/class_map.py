@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
-from hf_noisy.data.noise.base import ClassNoise
 from hf_noisy.data.noise.draws import check_rate, choose, noise_draws, rows_by_class
+from hf_noisy.data.noise.kind import ClassNoise
 
 # truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse.
 CIFAR10_MAP = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from hf_noisy.rng import uniforms
+from hf_noisy.core.rng import uniforms
 
 _ROWS = 8192  # the arrays in between stay in the cache of the processor
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
-from hf_noisy.data.noise.base import Noise
+from hf_noisy.core.rng import uniforms
 from hf_noisy.data.noise.draws import check_rate, choose, noise_draws
-from hf_noisy.rng import uniforms
+from hf_noisy.data.noise.kind import Noise
 
 _CHUNK = 4096
 

@@ -6,11 +6,11 @@ import datasets
 import numpy as np
 from jaxtyping import Integer, Num
 
-from hf_noisy.columns import CLEAN_LABEL, LABEL
-from hf_noisy.data.features import row_features
-from hf_noisy.data.noise.base import ClassNoise, Noise
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.data.noise.feature_noise import FeatureNoise
+from hf_noisy.data.noise.kind import ClassNoise, Noise
 from hf_noisy.data.noise.published import ReplayNoise
+from hf_noisy.data.noise.row_features import row_features
 from hf_noisy.data.records import class_labels, record_noise
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
-from hf_noisy.data.noise.base import ClassNoise
 from hf_noisy.data.noise.draws import noise_draws, rows_by_class
+from hf_noisy.data.noise.kind import ClassNoise
 
 _TOLERANCE = 1e-6
 

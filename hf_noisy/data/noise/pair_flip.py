@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
-from hf_noisy.data.noise.base import ClassNoise
 from hf_noisy.data.noise.draws import check_rate, choose, noise_draws
+from hf_noisy.data.noise.kind import ClassNoise
 
 
 @dataclass(frozen=True)

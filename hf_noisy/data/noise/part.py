@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Integer
 
+from hf_noisy.core.rng import uniforms
 from hf_noisy.data.noise.feature_noise import FeatureNoise, Targets, normal_weight, truncated_normal
-from hf_noisy.rng import uniforms
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, Num, Shaped
 
-from hf_noisy.data.noise.base import Noise
+from hf_noisy.data.noise.kind import Noise
 from hf_noisy.data.noise.label_file import read_label_file, whole_numbers
 
 

@@ -5,8 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
+from hf_noisy.core.rng import uniforms
 from hf_noisy.data.weak.checks import check_votes, count_votes
-from hf_noisy.rng import uniforms
 
 Ties = Literal["random", "lowest", "highest", "abstain"]
 Uncovered = Literal["random", "abstain"] | int

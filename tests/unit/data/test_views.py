@@ -7,9 +7,9 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast, default_data_collator
 
+from hf_noisy.core.rng import uniforms
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.data.views import ShiftAndFlip, TokenDropout, TwoViews, View, default_view
-from hf_noisy.rng import uniforms
 
 MASK = 4
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_noisy.dynamics.store import Trajectories, labels_digest
+from hf_noisy.data.fingerprint import labels_digest
+from hf_noisy.dynamics.store import Trajectories
 
 
 @dataclass

@@ -8,9 +8,9 @@ from transformers import (
     BertForSequenceClassification,
 )
 
+from hf_noisy.dygen.exact import DyGenForClassification
 from hf_noisy.dygen.pipeline import DyGen
-from hf_noisy.dygen.serving import DyGenForClassification, EpochSnapshots
-from hf_noisy.dygen.snapshots import changing, read_snapshot
+from hf_noisy.dygen.snapshots import EpochSnapshots, changing, read_snapshot
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.models import BranchedModel
 from tests.contract.runs import CLASSES, WORDS, bert, file_contents, is_image, make_rows, make_trainer

@@ -105,7 +105,7 @@ def test_interrupted_saving_leaves_no_half_file(fitted, tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hf_noisy.files.os.replace", fail)
+    monkeypatch.setattr("hf_noisy.core.files.os.replace", fail)
     with pytest.raises(KeyboardInterrupt):
         fitted.save_pretrained(tmp_path)
     monkeypatch.undo()

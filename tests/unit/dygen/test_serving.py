@@ -18,10 +18,12 @@ from transformers import (
     ViTImageProcessor,
 )
 
+from hf_noisy.dygen.exact import DyGenForClassification
 from hf_noisy.dygen.pipeline import DyGen
-from hf_noisy.dygen.serving import DyGenForClassification, EpochSnapshots, distill
+from hf_noisy.dygen.snapshots import EpochSnapshots
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.models import BranchedModel
+from hf_noisy.training.distill import distill
 from tests.contract.runs import CLASSES, bert, make_args, make_rows, make_trainer
 from tests.unit.dygen.synthetic import make, symmetric
 
@@ -100,7 +102,7 @@ def test_pipelines_load_what_was_distilled_without_this_package(tmp_path):
 
 EXACT = """
 import json, sys
-import hf_noisy.dygen.serving
+import hf_noisy.dygen.exact
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
 exact = AutoModelForSequenceClassification.from_pretrained(sys.argv[1])
@@ -132,7 +134,7 @@ def test_of_a_fit_the_posterior_given_the_labels_is_taught(tmp_path, monkeypatch
         taught.append(soft)
         return make_trainer(tmp_path / "out")
 
-    monkeypatch.setattr("hf_noisy.dygen.serving.fit_to_probabilities", learned)
+    monkeypatch.setattr("hf_noisy.training.distill.fit_to_probabilities", learned)
     rows = text_rows().remove_columns("label").add_column("label", made.given)
     distill(dygen, bert(), rows, make_args(tmp_path / "out"))
     np.testing.assert_array_equal(taught[0], dygen.posterior("train", labels=made.given))

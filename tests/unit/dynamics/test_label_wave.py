@@ -9,7 +9,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from hf_noisy.dynamics import label_wave
 from hf_noisy.dynamics.label_wave import FOLDER, LabelWave, first_minimum
-from hf_noisy.trainer import NoisyTrainer
+from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.runs import distance, make_args, make_model, make_rows, make_trainer, parameters, run
 from tests.unit.dynamics.test_recorder import Augmented
 

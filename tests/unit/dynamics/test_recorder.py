@@ -7,14 +7,14 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification, Trainer, TrainerCallback, TrainerControl, TrainerState
 
-from hf_noisy.checkpoints import STATE_FILE
-from hf_noisy.dynamics.extract import random_state_kept
+from hf_noisy.core.files import write_tensors
+from hf_noisy.core.rng import random_state_kept
 from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.dynamics.store import FOLDER, Trajectories
-from hf_noisy.files import write_tensors
 from hf_noisy.models import HeadInputs
-from hf_noisy.trainer import NoisyTrainer
+from hf_noisy.training.checkpoints import STATE_FILE
+from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.runs import (
     distance,
     file_contents,

@@ -5,8 +5,9 @@ import pytest
 from safetensors import safe_open
 
 from hf_noisy import files
+from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.dynamics import store
-from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories, labels_digest
+from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
 
 LABELS = np.array([0, 1, 1, 0])
 SPLITS = {"train": {"rows": 4, "labels": labels_digest(LABELS)}, "test": {"rows": 4, "labels": None}}

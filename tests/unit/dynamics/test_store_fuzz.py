@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from hf_noisy.dynamics.store import Trajectories, labels_digest
+from hf_noisy.data.fingerprint import labels_digest
+from hf_noisy.dynamics.store import Trajectories
 from tests.fuzz import fuzz
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from hf_noisy import losses as exported
 from hf_noisy.losses.apl import NCEandAGCE, NCEandRCE
-from hf_noisy.losses.base import Loss
 from hf_noisy.losses.bootstrap import Bootstrap
 from hf_noisy.losses.cross_entropy import CrossEntropy, LabelSmoothing
 from hf_noisy.losses.dal import DAL
 from hf_noisy.losses.gce import GCE
 from hf_noisy.losses.jensen_shannon import JS
+from hf_noisy.losses.loss import Loss
 from hf_noisy.losses.mae import MAE
 from hf_noisy.losses.sce import SCE
 from hf_noisy.losses.taylor import TCE

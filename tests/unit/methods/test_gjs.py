@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from hf_noisy.losses.jensen_shannon import JS, jensen_shannon
-from hf_noisy.methods.base import Batch
 from hf_noisy.methods.gjs import GJS
+from hf_noisy.methods.method import Batch
 from tests.contract.runs import distance, make_model, make_rows, run
 
 FIRST = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5]], dtype=torch.float64)

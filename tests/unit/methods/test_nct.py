@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from hf_noisy.core.rng import uniforms
 from hf_noisy.methods.nct import NCT, mimicry, varied_labels
-from hf_noisy.rng import uniforms
 from tests.contract.runs import bert, make_model
 from tests.unit.methods.pairs import (
     CLASSES,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hf_noisy.data.views import TokenDropout
 from hf_noisy.losses.jensen_shannon import jensen_shannon
-from hf_noisy.methods.base import Batch, Step
+from hf_noisy.methods.method import Batch, Step
 from hf_noisy.methods.nrd import NRD
 from tests.contract.runs import bert, distance, make_model, make_rows, parameters, run
 

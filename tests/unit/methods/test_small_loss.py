@@ -4,7 +4,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from hf_noisy.methods.base import Batch
+from hf_noisy.methods.method import Batch
 from hf_noisy.methods.small_loss import SmallLoss
 
 CLASSES = 4

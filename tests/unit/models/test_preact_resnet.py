@@ -4,7 +4,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
 
 from hf_noisy.models import BranchedModel, HeadInputs, find_heads
-from hf_noisy.models.features import has_pooled_features, pooled_features
+from hf_noisy.models.heads import has_pooled_features, pooled_features
 from hf_noisy.models.preact_resnet import (
     PreActResNetBlock,
     PreActResNetConfig,

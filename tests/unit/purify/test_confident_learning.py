@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_noisy.detection.probe import out_of_fold_probabilities
 from hf_noisy.detection.transition_matrix import confident_transition_matrix
 from hf_noisy.purify.base import Purifier
 from hf_noisy.purify.confident_learning import ConfidentLearningPurifier, confident_posterior
 from hf_noisy.purify.policies import purify
-from hf_noisy.purify.probe import out_of_fold_probabilities
 from hf_noisy.purify.summary import summarise
 
 PAIR = 0.7 * np.eye(4) + 0.3 * np.roll(np.eye(4), 1, axis=1)

@@ -1,0 +1,134 @@
+"""The folder that a command leaves: it appears whole or not at all, and never over something else."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from huggingface_hub import DatasetCard
+
+from hf_noisy.core.files import check_file_name, said_clearly, sync
+
+SUMMARY = "summary.json"
+_CARD, _DATA, REPORT = "README.md", "data", "report.html"
+_LEFT = {_CARD, _DATA, REPORT, SUMMARY}
+_COMMANDS = ("inject", "audit", "purify", "apply", "train")
+
+
+def check_output(path: str | Path, overwrite: bool) -> Path:
+    """The path, refused if something is there that may not be replaced.
+
+    Args:
+        path: Folder to come.
+        overwrite: Whether an earlier output may go. What is not one, is never removed.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileExistsError: If it exists, unless it is an earlier output and `overwrite` is set.
+
+    Example:
+        >>> check_output("no-such-folder", overwrite=False).name
+        'no-such-folder'
+    """
+    target = Path(path)
+    if not target.exists():
+        return target
+    if not overwrite:
+        raise FileExistsError(f"--output '{path}' exists already; name another folder or pass --overwrite")
+    command = _command_of(target)
+    if command is None:
+        raise FileExistsError(
+            f"--output '{path}' holds no {SUMMARY} of ours, so it is no earlier output; name another"
+        )
+    # A training leaves files of many names; of the others everything is known.
+    if command != "train" and (other := sorted({entry.name for entry in target.iterdir()} - _LEFT)):
+        raise FileExistsError(
+            f"--output '{path}' also holds '{other[0]}', which is no output; move it or name another"
+        )
+    return target
+
+
+@contextmanager
+def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to write into, which takes the place of `path` at the end.
+
+    Args:
+        path: Where the folder goes.
+        overwrite: Whether an earlier output may be replaced; it stays until the new one is whole.
+
+    Yields:
+        A folder of another name beside it, removed if anything fails.
+
+    Raises:
+        FileExistsError: As [`check_output`].
+    """
+    target = check_output(path, overwrite)
+    with said_clearly(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield staging
+        with said_clearly(target):
+            staging.chmod(0o777 & ~_umask())
+            for written in [*staging.rglob("*"), staging]:
+                if written.exists():  # not a link to nothing
+                    sync(written)
+        if target.exists():
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}.old.", dir=target.parent) as old:
+                earlier = Path(old) / target.name
+                os.replace(target, earlier)
+                try:
+                    os.replace(staging, target)
+                except BaseException:
+                    os.replace(earlier, target)
+                    raise
+        else:
+            os.replace(staging, target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    sync(target.parent)
+
+
+def write_output(folder: Path, splits: dict[str, Dataset], card: DatasetCard, summary: dict[str, Any]) -> None:
+    """Parquet files, the card and the figures, in the layout that `load_dataset(folder)` and the Hub read.
+
+    Args:
+        folder: An empty folder.
+        splits: Rows by the name of their split.
+        card: Written as `README.md`.
+        summary: Figures, written as `summary.json`.
+
+    Raises:
+        ValueError: If the name of a split cannot be that of a file.
+    """
+    for name in splits:
+        check_file_name(name, "name of a split")
+    (folder / _DATA).mkdir()
+    for name, rows in splits.items():
+        rows.to_parquet(folder / _DATA / f"{name}-00000-of-00001.parquet")
+    card.save(folder / _CARD)
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
+
+
+def _command_of(folder: Path) -> str | None:
+    """The command that left the folder, or None where none of ours did."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    command = summary.get("command") if isinstance(summary, dict) else None
+    return command if command in _COMMANDS else None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

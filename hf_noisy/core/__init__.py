@@ -1,0 +1,1 @@
+"""What every room stands on: column names, whole files, keyed random numbers, checks."""

@@ -1,0 +1,155 @@
+"""What the builders of named datasets share: where the files are, what is told of them, and when to build anew."""
+
+import hashlib
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import datasets
+from datasets.exceptions import DatasetGenerationError
+
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, VOTES
+from hf_noisy.data.json_lines import VARIABLE, general_folder
+from hf_noisy.data.records import record_known_noise
+
+
+@dataclass
+class NoisyConfig(datasets.BuilderConfig):  # type: ignore[misc]
+    """One form of a dataset: where its given labels come from.
+
+    Args:
+        noise: Source of the given labels as the noise record names it, such as `"rules"`; None where they are true.
+    """
+
+    noise: str | None = None
+
+
+class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
+    """Base of the builders: a subclass says what the dataset is, and has `_features` and the methods of `datasets`.
+
+    Rows are read from `self.folder`; where it is None, from the Hub (`hub_splits`) or by what the subclass fetches.
+
+    Args:
+        config_name: One of `BUILDER_CONFIGS`; by default `DEFAULT_CONFIG_NAME`.
+        data_dir: The folder of the dataset, or the folder that holds a folder `NAME`; by default `HF_NOISY_DATA_DIR`.
+        **kwargs: As for `datasets.DatasetBuilder`, such as `cache_dir`.
+
+    Raises:
+        FileNotFoundError: If there is no such folder and the rows come from nowhere else.
+    """
+
+    NAME: ClassVar[str]
+    DESCRIPTION: ClassVar[str]
+    HOMEPAGE: ClassVar[str] = ""
+    LICENSE: ClassVar[str]
+    CITATION: ClassVar[str]
+    DOWNLOAD: ClassVar[str] = ""  # "download X from Y and put Z into it": what to do when the folder is missing
+    MARKERS: ClassVar[tuple[str, ...]] = ()  # patterns of file names, any of which tells the folder of the dataset
+    HUB_ID: ClassVar[str | None] = None
+    FETCHED: ClassVar[bool] = False  # True: the subclass gets the rows itself where there is no folder
+    # Modules, or functions of modules, besides the builder's own, that decide what the rows are.
+    CODE: ClassVar[tuple[ModuleType | Callable[..., Any], ...]] = ()
+    BUILDER_CONFIG_CLASS = NoisyConfig
+    BUILDER_CONFIGS: ClassVar[list[NoisyConfig]]
+    DEFAULT_CONFIG_NAME: ClassVar[str]
+
+    def __init__(self, config_name: str | None = None, data_dir: str | Path | None = None, **kwargs: Any) -> None:
+        self.folder = self._find_folder(data_dir)
+        kwargs.setdefault("dataset_name", f"hf_noisy_{self.NAME}")
+        digest = hashlib.sha256("\0".join(self._fingerprint_parts()).encode())
+        kwargs.setdefault("hash", digest.hexdigest()[:16])
+        super().__init__(config_name=config_name, **kwargs)
+
+    def build(self) -> datasets.DatasetDict:
+        """The prepared splits, with a record of the noise in those whose given labels are not all true.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If one does not hold what it should.
+        """
+        try:
+            self.download_and_prepare()
+        except DatasetGenerationError as error:
+            # Its own sentence says only that there was an error.
+            cause = error.__cause__ or error
+            if isinstance(cause, OSError):
+                raise cause from error
+            what = (str(cause).splitlines() or [""])[0]
+            source = f"'{self.folder}'" if self.folder else "its source"
+            raise ValueError(
+                f"dataset '{self.NAME}' cannot be read from {source}: {type(cause).__name__}: {what}"
+            ) from error
+        splits = self.as_dataset()
+        return datasets.DatasetDict({key: self._record_noise(split) for key, split in splits.items()})
+
+    def hub_splits(self) -> datasets.DatasetDict:
+        """The dataset `HUB_ID`, or FileNotFoundError where it cannot be had."""
+        try:
+            return datasets.load_dataset(self.HUB_ID)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"{self.missing(None)}; the Hub's '{self.HUB_ID}' cannot be had either ({type(error).__name__})"
+            ) from error
+
+    def missing(self, root: Path | None) -> str:
+        """One sentence for a dataset that is not in the folder `root`, or without any folder."""
+        found = f"dataset '{self.NAME}' is read from a folder that is not known"
+        if root is not None:
+            found = f"folder '{root / self.NAME}' with {' or '.join(self.MARKERS)} is missing"
+        return f"{found}: {VARIABLE} (or data_dir=) must point to the folder that holds '{self.NAME}'; {self.DOWNLOAD}"
+
+    @abstractmethod
+    def _features(self) -> datasets.Features:
+        """Columns and classes, by [`noisy_features`]."""
+
+    def _source_files(self) -> list[Path]:
+        """Files and folders in `self.folder` whose change means other rows; those directly in it unless overridden."""
+        return sorted(self.folder.iterdir()) if self.folder else []
+
+    def _fingerprint_parts(self) -> list[str]:
+        """What the rows depend on: the code of the builder, and name, size and time of its files."""
+        classes = [part for part in type(self).__mro__ if issubclass(part, NoisyDatasetBuilder)]
+        code = [*map(inspect.getfile, classes), *map(inspect.getfile, self.CODE)]
+        states = [(str(path.absolute()), path.stat()) for path in self._source_files()]
+        files = [f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states]
+        return [*(Path(file).read_text("utf-8") for file in code), *files, self.HUB_ID or ""]
+
+    def _find_folder(self, data_dir: str | Path | None) -> Path | None:
+        root = data_dir or general_folder()
+        for folder in (Path(root) / self.NAME, Path(root)) if root and self.MARKERS else ():
+            if any(next(folder.glob(marker), None) for marker in self.MARKERS):
+                return folder
+        # A folder that was named must be there; the general one may lack what can be had elsewhere.
+        if self.MARKERS and (data_dir or not (self.HUB_ID or self.FETCHED)):
+            raise FileNotFoundError(self.missing(Path(root) if root else None))
+        return None
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description="\n".join(filter(None, [self.DESCRIPTION, self.config.description])),
+            features=self._features(),
+            homepage=self.HOMEPAGE,
+            license=self.LICENSE,
+            citation=self.CITATION,
+        )
+
+    def _record_noise(self, split: datasets.Dataset) -> datasets.Dataset:
+        if self.config.noise is None or CLEAN_LABEL not in split.column_names:
+            return split
+        columns = split.select_columns([LABEL, CLEAN_LABEL]).with_format("arrow")[:]
+        return split if columns[LABEL].equals(columns[CLEAN_LABEL]) else record_known_noise(split, self.config.noise)
+
+
+def noisy_features(
+    content: str, kind: datasets.Image | datasets.Value, names: list[str], clean: bool = True, votes: bool = False
+) -> datasets.Features:
+    """Columns of a dataset, in the order used everywhere: content, `label`, `clean_label`, `votes`."""
+    labels = datasets.ClassLabel(names=names)
+    optional = {CLEAN_LABEL: labels} if clean else {}
+    if votes:
+        optional[VOTES] = datasets.List(datasets.Value("int16"))
+    return datasets.Features({content: kind, LABEL: labels, **optional})

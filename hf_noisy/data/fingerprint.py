@@ -1,0 +1,35 @@
+"""Fingerprints of datasets: whether a run that resumes, or a file, belongs to the rows at hand."""
+
+import hashlib
+import re
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+from transformers import set_seed
+
+from hf_noisy.core.rng import random_state_kept
+from hf_noisy.data.checks import label_column
+
+
+def labels_digest(labels: Shaped[np.ndarray, " rows"]) -> str:
+    """SHA-256 of the labels in their order."""
+    return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64).tobytes()).hexdigest()
+
+
+def describe(dataset: Any) -> dict[str, Any]:
+    """Number of rows, digest of the given labels, and a fingerprint of up to 256 evenly spaced rows."""
+    column = label_column(dataset)
+    given = None if column is None else np.asarray(dataset.with_format(None)[column][:])
+    labels = None if given is None or given.dtype.kind not in "biu" else labels_digest(given)
+    # The arrow format hands out an image as its bytes, not as an object decoded at some address.
+    stored = dataset.with_format("arrow") if hasattr(dataset, "with_format") else dataset
+    digest = hashlib.sha256()
+    with random_state_kept():
+        # A data set that draws as it is read has to give the same rows again at a resume.
+        set_seed(0)
+        for row in np.unique(np.linspace(0, len(stored) - 1, min(256, len(stored))).astype(int)):
+            content = stored[int(row)]
+            text = repr(content.to_pylist() if hasattr(content, "to_pylist") else content)
+            digest.update(re.sub(r" at 0x[0-9a-f]+", "", text).encode())
+    return {"rows": len(dataset), "labels": labels, "fingerprint": digest.hexdigest()}

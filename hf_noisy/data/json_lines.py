@@ -1,0 +1,83 @@
+"""Folders of texts kept as gzip JSON lines: the form in which named datasets are shared within a group.
+
+A folder holds `labels.json` (`classes`: names in the order of the ids) and `<split>.jsonl.gz` with a row a line:
+`text`, `label` (the true class) and, where labels are noisy, `weak_label` (the given class) and `weak_votes` (one
+class or -1 a labelling rule).
+"""
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT, VOTES
+
+VARIABLE = "HF_NOISY_DATA_DIR"
+
+
+def general_folder() -> str | None:
+    """What the environment variable names: the folder that holds the folders of named datasets.
+
+    `datasets` gives the modules of builders an `os` of its own, whose environment is that of the first builder, so it
+    must be read here.
+    """
+    return os.environ.get(VARIABLE)
+
+
+CLASSES_FILE = "labels.json"
+_SPLITS = ("train", "validation", "test")
+_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def has_json_lines(folder: Path) -> bool:
+    """Whether the folder is of this form."""
+    return (folder / CLASSES_FILE).is_file()
+
+
+def json_lines_classes(folder: Path) -> list[str]:
+    """Names of the classes in the order of their ids."""
+    classes: list[str] = json.loads((folder / CLASSES_FILE).read_text("utf-8"))["classes"]
+    return classes
+
+
+def json_lines_splits(folder: Path) -> dict[str, Path]:
+    """The file of each split that is there, refused where there is none."""
+    files = {split: folder / f"{split}.jsonl.gz" for split in _SPLITS}
+    found = {split: path for split, path in files.items() if path.is_file()}
+    if not found:
+        raise FileNotFoundError(
+            f"folder '{folder}' holds {CLASSES_FILE} but no train.jsonl.gz; put the rows beside it"
+        )
+    return found
+
+
+def json_lines_have_votes(folder: Path) -> bool:
+    """Whether the rows carry the votes of labelling rules."""
+    return VOTES in next(json_lines(next(iter(json_lines_splits(folder).values()))), {})
+
+
+def json_lines(path: Path, given: bool = True) -> Iterator[dict[str, Any]]:
+    """Rows of one file, one at a time: `text`, `label`, `clean_label` and, where there are rules, `votes`.
+
+    Args:
+        path: A file of this form.
+        given: Whether `label` is the given class. False, or a file without given classes, puts the true one there.
+
+    Raises:
+        ValueError: If the file is cut short or damaged, or a line is no such row.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                row = json.loads(line)
+                label = row.get("weak_label", row["label"]) if given else row["label"]
+                votes = {VOTES: row["weak_votes"]} if "weak_votes" in row else {}
+                yield {TEXT: row["text"], LABEL: label, CLEAN_LABEL: row["label"], **votes}
+    except _BROKEN as error:
+        raise ValueError(
+            f"file '{path}' is cut short, damaged or of another form ({type(error).__name__}: {error}); put it there "
+            "anew"
+        ) from error

@@ -1,0 +1,107 @@
+"""Row vectors that instance-dependent noise is made from: of an encoder, of texts, or of images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+from jaxtyping import Float, Num
+
+from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
+
+_TEXT_TERMS = 1000
+_NUM_FEATURES = 64
+_IMAGE_SIZE = 16
+
+
+def row_features(*splits: datasets.Dataset) -> list[Num[np.ndarray, "rows features"]]:
+    """Row vectors from the column `features`, `text` or `image`, by one fit for all splits.
+
+    The same text must run the same risk in every split, so the fit is that of the first one.
+
+    Args:
+        *splits: Datasets with a column `features` (vectors of an encoder, taken as they are), `text` or `image`.
+
+    Returns:
+        One array `[rows, features]` a split; of texts and images at most 64 features wide.
+
+    Raises:
+        ValueError: If a split has none of these columns, or lacks texts.
+    """
+    if all(FEATURES in split.column_names for split in splits):
+        return [np.asarray(split.with_format("numpy", columns=[FEATURES])[:][FEATURES]) for split in splits]
+    for column, features in ((TEXT, text_features), (IMAGE, image_features)):
+        if all(column in split.column_names for split in splits):
+            # Images stay in their column: they are decoded one after another, and only their features are kept.
+            columns = [split.with_format(None)[column] for split in splits]
+            return features(*(map(_texts, columns) if column == TEXT else columns))
+    raise ValueError(
+        f"instance-dependent noise needs features; the dataset has no column '{TEXT}' or '{IMAGE}' to make them from, "
+        f"nor '{FEATURES}', so call inject_noise and pass features= an array of shape (rows, features)"
+    )
+
+
+def _texts(column: Sequence[Any]) -> list[str]:
+    texts = list(column)
+    if missing := texts.count(None):
+        raise ValueError(f"column '{TEXT}' lacks {missing} texts; drop those rows or pass features=")
+    return texts
+
+
+def text_features(texts: Sequence[str], *others: Sequence[str]) -> list[Float[np.ndarray, "rows features"]]:
+    """Row vectors of texts: TF-IDF of frequent terms, reduced by a truncated SVD.
+
+    Args:
+        texts: Texts that the vocabulary and the reduction are fitted on.
+        others: Further splits, mapped with the same fit.
+
+    Returns:
+        One array `[rows, features]` a split, at most 64 features wide.
+
+    Raises:
+        ValueError: If the first split has fewer than two different words.
+
+    Example:
+        >>> [array.shape for array in text_features(["a red cat", "a blue dog"], ["red dog"])]
+        [(2, 2), (1, 2)]
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(max_features=_TEXT_TERMS, sublinear_tf=True, token_pattern=r"\w+")
+    try:
+        terms = vectorizer.fit_transform(texts)
+    except ValueError:  # there is no word at all
+        terms = np.empty((len(texts), 0))
+    if terms.shape[1] < 2:
+        raise ValueError(f"column '{TEXT}' must hold two different words to tell rows apart; pass features=")
+    size = min(_NUM_FEATURES, terms.shape[1], len(texts))
+    reduction = TruncatedSVD(size, algorithm="randomized", random_state=0).fit(terms)
+    return [np.asarray(reduction.transform(part)) for part in (terms, *map(vectorizer.transform, others))]
+
+
+def image_features(images: Sequence[Any], *others: Sequence[Any]) -> list[Float[np.ndarray, "rows features"]]:
+    """Row vectors of images: colours of 16 x 16 pixels, reduced by a PCA.
+
+    Args:
+        images: PIL images, of any sizes and modes, that the reduction is fitted on.
+        others: Further splits, mapped with the same fit.
+
+    Returns:
+        One array `[rows, features]` a split, at most 64 features wide.
+
+    Example:
+        >>> from PIL import Image
+        >>> [array.shape for array in image_features([Image.new("L", (8, 8), grey) for grey in (0, 80, 255)])]
+        [(3, 3)]
+    """
+    from sklearn.decomposition import PCA
+
+    parts = [np.stack([_pixels(image) for image in split]) for split in (images, *others)]
+    reduction = PCA(min(_NUM_FEATURES, len(images)), svd_solver="covariance_eigh").fit(parts[0])
+    return [np.asarray(reduction.transform(part)) for part in parts]
+
+
+def _pixels(image: Any) -> Float[np.ndarray, " pixels"]:
+    small = image.convert("RGB").resize((_IMAGE_SIZE, _IMAGE_SIZE))
+    return np.asarray(small, dtype=np.float32).ravel() / 255

@@ -1,0 +1,90 @@
+"""How noisy is a data set, and which rows: everything that features and given labels tell without a true label."""
+
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+from datasets import Dataset
+from jaxtyping import Float64, Int64
+
+from hf_noisy.core.checks import feature_matrix
+from hf_noisy.core.columns import FEATURES, LABEL
+from hf_noisy.data.records import class_labels
+from hf_noisy.detection.find import LabelIssues, find_wrong_labels
+from hf_noisy.detection.probe import out_of_fold_probabilities, probe_logits
+from hf_noisy.detection.training_dynamics import DataMap, data_map
+from hf_noisy.detection.transition_matrix import confident_transition_matrix
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What [`audit`] found.
+
+    Attributes:
+        labels: Given labels, `[rows]`.
+        class_names: Names of the classes.
+        probabilities: Predictions of the given label for rows that the model was not fitted on, `[rows, classes]`.
+        issues: Which rows are likely wrong, how good each label is, what else it may be, and the noise rate.
+        transition_matrix: Estimated P(given = column | true = row), `[classes, classes]`.
+        dynamics: What training thought of each given label over the epochs.
+    """
+
+    labels: Int64[np.ndarray, " rows"]
+    class_names: list[str]
+    probabilities: Float64[np.ndarray, "rows classes"]
+    issues: LabelIssues
+    transition_matrix: Float64[np.ndarray, "classes classes"]
+    dynamics: DataMap
+
+
+def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs: int = 10, seed: int = 0) -> Audit:
+    """Find the rows whose given label is likely wrong, and estimate how many there are.
+
+    A logistic regression on frozen features is cross-validated for the predictions, and a linear layer is trained for
+    the epochs of the data map. Neither true labels nor a noise rate are needed.
+
+    Args:
+        dataset: Rows with given labels in `label` and a vector each in `features`, such as those of
+            [`~hf_noisy.models.embed.embed`].
+        features: Column of the vectors.
+        folds: Of the cross-validation.
+        epochs: Of the linear layer.
+        seed: Of folds and order.
+
+    Returns:
+        An [`Audit`].
+
+    Raises:
+        ValueError: If a column is missing, a vector is not finite, or there are fewer than 2 classes, or a class
+            has fewer than 2 rows.
+
+    Example:
+        >>> vectors = np.repeat(np.eye(2, dtype=np.float32), 20, axis=0)
+        >>> rows = Dataset.from_dict({"features": vectors, "label": [0] * 19 + [1] + [1] * 20})
+        >>> int(audit(rows, epochs=1).issues.suggested[19])
+        0
+    """
+    feature = dataset.features.get(LABEL)
+    if isinstance(feature, datasets.ClassLabel) and feature.num_classes == 1:
+        raise ValueError(f"column '{LABEL}' must hold at least 2 classes, got '{feature.names[0]}' alone; check it")
+    labels, num_classes = class_labels(dataset, LABEL)
+    if features not in dataset.column_names:
+        raise ValueError(f"features must be one of {dataset.column_names}, got '{features}'; add it with embed")
+    columns = dataset.with_format("numpy", columns=[features])
+    vectors = feature_matrix({features: columns[:][features]}, features)
+    counts = np.bincount(labels, minlength=num_classes)
+    names = feature.names if isinstance(feature, datasets.ClassLabel) else [str(i) for i in range(num_classes)]
+    if counts.min() < 2:
+        raise ValueError(
+            f"class '{names[int(counts.argmin())]}' has {int(counts.min())} rows in column '{LABEL}', and an audit "
+            "needs 2 of each; drop its rows, and cast a ClassLabel to the classes that are left"
+        )
+    probabilities = out_of_fold_probabilities(vectors, labels, folds=folds, seed=seed)
+    return Audit(
+        labels=labels,
+        class_names=list(names),
+        probabilities=probabilities,
+        issues=find_wrong_labels(labels, probabilities),
+        transition_matrix=confident_transition_matrix(probabilities, labels),
+        dynamics=data_map(probe_logits(vectors, labels, num_classes, epochs=epochs, seed=seed), labels),
+    )

@@ -1,0 +1,1 @@
+"""Cards of models and datasets, and how they are published."""

@@ -1,0 +1,151 @@
+"""The card of a model that was trained on noisy labels."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, is_path, public_name
+
+_TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_IMPORTS = {
+    "branched": "import hf_noisy.models.branches  # lets transformers load a model of several branches",
+    "dygen": "import hf_noisy.dygen.exact  # lets transformers load the posterior of DyGEN",
+}
+_SETTINGS = ("epochs", "learning_rate", "seed", "noise_seed", "selected_by")
+
+
+def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = None, *, name: str) -> ModelCard:
+    """The card of a trained model: how to load it, what was noisy, the method, figures and limits.
+
+    Args:
+        results: What `results.json` of the example scripts holds. Any key may be missing.
+        config: Configuration of the model, as `model.config.to_dict()` or `config.json`.
+        name: Of the model.
+
+    Returns:
+        The card; `push_model_to_hub` publishes it.
+
+    Example:
+        >>> card = model_card({"method": "gce", "test_accuracy_last": 0.5, "test_labels": "given"}, name="Letters")
+        >>> card.data.eval_results[0].metric_name
+        'Accuracy against given labels'
+    """
+    known = json.dumps(dict(config or {}), default=str)
+    task = "image-classification" if '"num_channels"' in known else "text-classification"
+    method, dataset = str(results.get("method", "unknown")), public_name(str(results.get("dataset") or "unknown"))
+    figures = _eval_results(results, task, dataset)
+    data = ModelCardData(
+        model_name=_line(public_name(name)) if figures else None,
+        library_name="transformers",
+        pipeline_tag=task,
+        tags=[*TAGS, method],
+        base_model=_hub_id(_argument(results, "model_name_or_path")),
+        datasets=[dataset] if _hub_id(results.get("dataset")) else None,
+        metrics=["accuracy"] if figures else None,
+        eval_results=figures,
+    )
+    lines = ["from transformers import pipeline", "", f'classify = pipeline("{task}", model={REPOSITORY})']
+    if needed := _IMPORTS.get(str((config or {}).get("model_type"))):
+        lines.insert(0, needed)
+    card: ModelCard = ModelCard.from_template(
+        data,
+        template_path=str(_TEMPLATE),
+        title=escape(public_name(name)),
+        begin=BEGIN,
+        end=END,
+        lead=f"Trained by {code(method)} on the labels as given, some of which are wrong.",
+        code="\n".join(lines),
+        noise=_noise(results, dataset),
+        method=f"Method {code(method)}" + _method_args(results) + "." + _why(results),
+        citation=escape(results.get("citation") or ""),
+        settings=_settings(results),
+        numbers=[[code(key), f"{value:.4f}"] for key, value in results.items() if _is_figure(key, value)],
+        numbers_note=f"Test figures are against {_test_labels(results)} labels.",
+        limits=_limits(results),
+        versions=", ".join(f"{escape(key)} {escape(value)}" for key, value in results.get("versions", {}).items()),
+    )
+    return card
+
+
+def _eval_results(results: Mapping[str, Any], task: str, dataset: str) -> list[EvalResult] | None:
+    accuracy = results.get("test_accuracy_last")
+    if accuracy is None:
+        return None
+    against = f"Accuracy against {_test_labels(results)} labels"
+    name = _line(dataset)
+    return [
+        EvalResult(
+            task_type=task, dataset_type=name, dataset_name=name, dataset_split="test",
+            metric_type="accuracy", metric_value=round(float(accuracy), 6), metric_name=against,
+        )
+    ]  # fmt: skip
+
+
+def _noise(results: Mapping[str, Any], dataset: str) -> list[list[str]]:
+    rate = results.get("noise_rate")
+    rows: list[list[Any]] = [
+        ["dataset", dataset if results.get("dataset") else None],
+        ["training rows", results.get("num_train")],
+        ["classes", results.get("num_classes")],
+        ["noise injected", (results["noise_type"] or "none by this training") if "noise_type" in results else None],
+        ["rate asked for", _percent(results.get("noise_rate_asked"))],
+        ["wrong training labels", "not measured" if rate is None else _percent(rate)],
+    ]
+    return [[title, escape(value)] for title, value in rows if value is not None]
+
+
+def _settings(results: Mapping[str, Any]) -> list[list[str]]:
+    base = _argument(results, "model_name_or_path")
+    values = {name: results.get(name) for name in _SETTINGS} | dict(results.get("training", {}))
+    values["start"] = None if base is None else public_name(base)
+    return [[code(name), escape(value)] for name, value in values.items() if value is not None]
+
+
+def _limits(results: Mapping[str, Any]) -> list[str]:
+    limits = ["One run with one seed: the figures say nothing of how much they would differ with another."]
+    if "test_labels" in results and _test_labels(results) != "true":
+        limits.append("The test labels are as noisy as the training labels, or not known to be true: accuracy against "
+                      "them is no accuracy against the truth.")  # fmt: skip
+    if results.get("noise_type"):
+        limits.append("The noise was injected; noise that people or rules make is harder.")
+    return [*limits, "A model can have learned wrong labels by heart: mistrust it on classes that are often confused."]
+
+
+def _is_figure(key: str, value: Any) -> bool:
+    return isinstance(value, float) and (key.startswith("test_") or key.endswith("_last"))
+
+
+def _method_args(results: Mapping[str, Any]) -> str:
+    given = results.get("method_args") or {}
+    return " with " + ", ".join(f"{code(key)} = {escape(value)}" for key, value in given.items()) if given else ""
+
+
+def _why(results: Mapping[str, Any]) -> str:
+    why = results.get("method_why")
+    return f" Chosen before training by {code('method=auto')}: {escape(why)}." if why else ""
+
+
+def _test_labels(results: Mapping[str, Any]) -> str:
+    return "true" if results.get("test_labels") == "true" else "given"
+
+
+def _argument(results: Mapping[str, Any], name: str) -> str | None:
+    value = results.get("arguments", {}).get(name)
+    return None if value is None else str(value)
+
+
+def _hub_id(name: Any) -> str | None:
+    return name if isinstance(name, str) and _HUB_ID.fullmatch(name) and not is_path(name) else None
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _percent(value: float | None) -> str | None:
+    return None if value is None else f"{100 * value:.2f} %"

@@ -1,0 +1,219 @@
+"""Rows, models and their cards on the Hub: a card that is there is merged into, and a broken push can be run again."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict  # noqa: F401  # both: checks of types read the one out of the other
+from huggingface_hub import CommitInfo, CommitOperationAdd, DatasetCard, HfApi, ModelCard, RepoCard
+from huggingface_hub.errors import (
+    BadRequestError,
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
+
+from hf_noisy.hub.dataset_card import configurations
+from hf_noisy.hub.text import merged, placed
+
+_CARD = "README.md"
+_ATTEMPTS = 3
+# What `from_pretrained` and `pipeline` read. Results, logs and arguments of a training name folders of a machine.
+_MODEL_FILES = (
+    "*.safetensors", "*.safetensors.index.json", "adapter_config.json", "added_tokens.json", "chat_template.jinja",
+    "config.json", "generation_config.json", "merges.txt", "preprocessor_config.json", "processor_config.json",
+    "sentencepiece*.model", "special_tokens_map.json", "spiece.model", "tokenizer*", "vocab.*",
+)  # fmt: skip
+
+
+def push_dataset_to_hub(
+    splits: DatasetDict,
+    repo_id: str,
+    card: DatasetCard,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+) -> CommitInfo:
+    """Publish rows as Parquet files, with their card.
+
+    Splits with other columns than the purified one, such as a test split, become a configuration of their own (see
+    [`~hf_noisy.hub.dataset_card.configurations`]): `load_dataset(repo_id)` gives the purified rows,
+    `load_dataset(repo_id, "unchanged")` the others. A card that is on the repository stays: its section of an earlier
+    push is replaced, or one is added at its end, and metadata is only added.
+
+    Nothing local is changed, and files appear on the repository with a commit that is made or not made: a push that
+    broke is completed by the same call again, which uploads only what is not there.
+
+    Args:
+        splits: All splits, dropped rows among them.
+        repo_id: `owner/name`, or a name for your own.
+        card: Such as [`~hf_noisy.hub.dataset_card.purified_card`] makes.
+        private: Whether a new repository is private; by default what the Hub takes for the owner.
+        token: By default the one that `hf auth login` saved.
+        revision: Branch to push to, made where it is missing; `main` by default.
+
+    Returns:
+        The commit of the card; as a string its address.
+
+    Raises:
+        ValueError: If there is no split, `repo_id` is no name, the card that is there cannot be read, or the
+            repository is public while `private` is set.
+        PermissionError: If the token is missing or may not write there.
+        FileNotFoundError: If the repository or the branch cannot be found.
+        ConnectionError: If the connection breaks, or the Hub cannot answer.
+    """
+    groups = configurations(splits)
+    api = HfApi(token=token)
+    with _in_one_sentence(repo_id):
+        repo_id = _open(api, repo_id, "dataset", private, revision)
+        merged(_card_there(api, repo_id, "dataset", revision), card)  # refuses before anything is uploaded
+        for configuration, names in groups.items():
+            part = DatasetDict({name: splits[name] for name in names})
+            part.push_to_hub(repo_id, configuration, token=token, revision=revision,
+                             commit_message=f"Upload rows of '{configuration}'")  # fmt: skip
+        return _commit(api, repo_id, "dataset", card, [], "Describe the noise of the labels", revision)
+
+
+def push_model_to_hub(
+    model: Any,
+    repo_id: str,
+    card: ModelCard,
+    processing_class: Any = None,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+) -> CommitInfo:
+    """Publish a model with its card, in one commit.
+
+    Args:
+        model: A model with `save_pretrained`, or the folder of a saved one. Of a folder, what `from_pretrained` reads
+            is taken, and nothing else: no checkpoints, logs or arguments.
+        repo_id: `owner/name`, or a name for your own.
+        card: Such as [`~hf_noisy.hub.model_card.model_card`] makes; merged as in [`push_dataset_to_hub`].
+        processing_class: Tokenizer or image processor to publish with a model.
+        private: As in [`push_dataset_to_hub`].
+        token: As in [`push_dataset_to_hub`].
+        revision: As in [`push_dataset_to_hub`].
+
+    Returns:
+        The commit; as a string its address.
+
+    Raises:
+        ValueError: As [`push_dataset_to_hub`].
+        PermissionError: As [`push_dataset_to_hub`].
+        FileNotFoundError: As [`push_dataset_to_hub`], or if the folder holds no model.
+        ConnectionError: As [`push_dataset_to_hub`].
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(model if isinstance(model, str | Path) else scratch)
+        if folder != Path(scratch) and not list(folder.glob("*.safetensors")):
+            raise FileNotFoundError(f"folder '{model}' holds no model; save one there with save_pretrained")
+        if folder == Path(scratch):
+            model.save_pretrained(scratch)
+        if processing_class is not None:
+            processing_class.save_pretrained(scratch)
+        paths = {path.name: path for place in (folder, Path(scratch)) for path in place.iterdir() if path.is_file()}
+        files = [CommitOperationAdd(name, path) for name, path in sorted(paths.items())
+                 if any(fnmatch(name, pattern) for pattern in _MODEL_FILES)]  # fmt: skip
+        api = HfApi(token=token)
+        with _in_one_sentence(repo_id):
+            repo_id = _open(api, repo_id, "model", private, revision)
+            return _commit(api, repo_id, "model", card, files, "Upload model", revision)
+
+
+def _open(api: HfApi, repo_id: str, kind: str, private: bool | None, revision: str | None) -> str:
+    """The full name of the repository, made where it is missing."""
+    full_name: str = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True).repo_id
+    if private and not api.repo_info(full_name, repo_type=kind).private:
+        raise ValueError(
+            f"repository '{full_name}' is public, but private=True; make it private in its settings, or name another"
+        )
+    if revision is not None:
+        api.create_branch(full_name, branch=revision, repo_type=kind, exist_ok=True)
+    return full_name
+
+
+def _card_there(api: HfApi, repo_id: str, kind: str, revision: str | None) -> str:
+    try:
+        path = api.hf_hub_download(repo_id, _CARD, repo_type=kind, revision=revision)
+    except EntryNotFoundError:
+        return ""
+    with open(path, encoding="utf-8-sig", newline="") as file:  # line ends stay what they are
+        return file.read()
+
+
+def _commit(
+    api: HfApi,
+    repo_id: str,
+    kind: str,
+    card: RepoCard,
+    files: Sequence[CommitOperationAdd],
+    message: str,
+    revision: str | None,
+) -> CommitInfo:
+    card = placed(card, repo_id, revision)
+    for attempt in range(_ATTEMPTS):
+        head = api.repo_info(repo_id, repo_type=kind, revision=revision).sha
+        content = merged(_card_there(api, repo_id, kind, head), card)
+        operations = [*files, CommitOperationAdd(_CARD, content.encode())]
+        try:
+            return api.create_commit(
+                repo_id, operations, commit_message=message, repo_type=kind, revision=revision, parent_commit=head
+            )
+        except HfHubHTTPError as error:
+            # Somebody else's commit came between: their card may be another one by now.
+            if error.response.status_code not in (409, 412) or attempt + 1 == _ATTEMPTS:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def _in_one_sentence(repo_id: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        found: BaseException | None = error
+        while found is not None:
+            if (said := _said(found, repo_id)) is not None:
+                raise said from error
+            found = found.__cause__ or found.__context__
+        raise
+
+
+def _said(error: BaseException, repo_id: str) -> Exception | None:
+    """What the user can do about an error of the client, or None for other errors."""
+    if isinstance(error, HFValidationError):
+        return ValueError(
+            f"repo_id must be 'name' or 'owner/name', of letters, digits, '-', '_' or '.', got {repo_id!r}"
+        )
+    if isinstance(error, OfflineModeIsEnabled):
+        return ConnectionError(
+            f"HF_HUB_OFFLINE is set, so nothing was pushed to '{repo_id}'; unset it and run it again"
+        )
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if status == 401 or isinstance(error, LocalTokenNotFoundError):
+        return PermissionError(f"the Hub knows no token for '{repo_id}'; log in with `hf auth login`, or pass token")
+    if status == 403:
+        return PermissionError(
+            f"the token may not write to '{repo_id}'; use one that may, or name a repository of your own"
+        )
+    if status == 404:
+        return FileNotFoundError(
+            f"'{repo_id}' or its branch is not on the Hub, or not visible to the token; check both"
+        )
+    if isinstance(error, BadRequestError):
+        return ValueError(f"the Hub refuses what is pushed to '{repo_id}': {' '.join(str(error).split())}")
+    again = "nothing local was changed: run it again to complete the push"
+    if status is not None:
+        return ConnectionError(f"the Hub answered {status} to the push to '{repo_id}'; {again}")
+    # The package of the HTTP client has another name from release to release.
+    if isinstance(error, ConnectionError) or type(error).__module__.startswith("httpx"):
+        return ConnectionError(f"the connection broke during the push to '{repo_id}'; {again}")
+    return None

@@ -1,0 +1,130 @@
+"""The protocol between `NoisyTrainer` and a method."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hf_noisy.losses.loss import Loss
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass
+class Batch:
+    """One micro-batch as a method sees it.
+
+    Args:
+        inputs: What the model's `forward` accepts, nothing else.
+        labels: `[batch]`, the given (noisy) labels; `[batch, classes]` for methods that take soft labels.
+        index: `[batch]`, row of each example in the training set; -1 for a stream without rows.
+        progress: Optimiser steps done over all steps, in `[0, 1)`.
+        epoch: Full epochs done.
+        num_epochs: Epochs of the whole run, rounded up; 0 where that is not known, of a stream.
+        seed: Seed of the run; with `index` and `epoch` the key of every random number of a method.
+        second_view: Inputs of a second view of the same rows, for methods that ask for one.
+    """
+
+    inputs: dict[str, Any]
+    labels: Int[Tensor, " batch"] | Float[Tensor, "batch classes"]
+    index: Int[Tensor, " batch"]
+    progress: float
+    epoch: int
+    num_epochs: int = 1
+    seed: int = 0
+    second_view: dict[str, Any] | None = None
+
+
+@dataclass
+class Step:
+    """What a method makes of a batch.
+
+    Args:
+        losses: `[batch]`, one loss a row; the trainer alone reduces.
+        outputs: The output of the model.
+        metrics: Detached scalars or `[batch]` tensors, averaged and logged by the trainer.
+    """
+
+    losses: Float[Tensor, " batch"]
+    outputs: Any
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Method(nn.Module, ABC):
+    """How one optimiser step is taken under label noise.
+
+    What must survive a resume belongs in `state_dict()`. The model is handed to each call and never kept: under
+    DDP and `torch.compile` the object to call is not the object the user made.
+
+    Attributes:
+        citation: The paper, as it is cited.
+        num_branches: Networks that the method trains at once; the trainer makes branches of a model that has none.
+        needs_rows: Whether a row is known by its number, for what is kept or drawn for it.
+        soft_labels: Whether labels may be distributions, `[batch, classes]`.
+        second_view: View that the trainer makes of every row, `"auto"` for the one that fits the data, or `None`.
+    """
+
+    citation: ClassVar[str] = ""
+    num_branches: ClassVar[int] = 1
+    needs_rows: ClassVar[bool] = False
+    soft_labels: bool = False
+    second_view: Any = None
+
+    def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
+        """Called with the unwrapped model before the method's state is restored; refuse unfit models here.
+
+        Args:
+            model: The model as the user made it, or the branches that the trainer made of it.
+            accelerator: The trainer's, or `None` when a trainer is only being built and checks its arguments.
+            num_rows: Rows of the training set, where they can be counted.
+        """
+
+    @abstractmethod
+    def forward(self, model: nn.Module, batch: Batch) -> Step:
+        """Losses of a batch. `model` is the wrapped model: call it, never keep it."""
+
+    def after_step(self, model: nn.Module) -> None:
+        """Called after each optimiser step with the unwrapped model."""
+
+    def evaluated(self, model: nn.Module) -> dict[str, nn.Module]:
+        """Further networks to evaluate beside the model, by the name that their metrics begin with."""
+        return {}
+
+
+class LossMethod(Method):
+    """A method that is nothing but a loss of the logits.
+
+    Args:
+        loss: A [`Loss`].
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__()
+        self.loss = loss
+        self.citation = loss.citation  # type: ignore[misc]
+        self.soft_labels = loss.soft_labels
+
+    def forward(self, model: nn.Module, batch: Batch) -> Step:
+        outputs = model(**batch.inputs)
+        logits = class_logits(outputs, batch.labels)
+        # The papers change their constants between epochs, not between steps; a stream has no epochs.
+        progress = batch.epoch / batch.num_epochs if batch.num_epochs else batch.progress
+        return Step(self.loss(logits, batch.labels, progress), outputs)
+
+
+def class_logits(
+    outputs: Any, labels: Int[Tensor, " batch"] | Float[Tensor, "batch classes"]
+) -> Float[Tensor, "batch classes"]:
+    """The `[batch, classes]` logits of a model output, or a sentence that says why there are none."""
+    logits = outputs.get("logits") if isinstance(outputs, dict) else getattr(outputs, "logits", None)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != labels.shape[0]:
+        found = "no logits" if logits is None else f"logits of shape {tuple(getattr(logits, 'shape', ()))}"
+        raise ValueError(
+            f"model must return logits of shape [batch, classes], but its output has {found} for a batch of "
+            f"{labels.shape[0]}; use a sequence or image classification model"
+        )
+    return logits

@@ -1,0 +1,282 @@
+"""Frozen features of a pretrained encoder as a column of a dataset."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets.fingerprint import Hasher
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
+
+Pooling = Literal["auto", "mean", "first", "pooler"]
+
+
+def embed(
+    dataset: datasets.Dataset,
+    model: nn.Module,
+    processing_class: Any,
+    *,
+    column: str | None = None,
+    output_column: str = FEATURES,
+    pooling: Pooling = "auto",
+    batch_size: int = 64,
+    max_length: int | None = None,
+    bf16: bool = False,
+    shard_rows: int = 2048,
+    cache_dir: str | Path | None = None,
+) -> datasets.Dataset:
+    """Add the features of a frozen encoder to every row.
+
+    Rows are embedded in shards of `shard_rows`, each a file of the cache that is written when it is done: an
+    interrupted call goes on at the shard it was at, and a second call reads the files. The name of a file comes from
+    the content of the dataset, the weights of the model and the arguments. Launched with Accelerate on several
+    processes, each takes every n-th shard and all read all files, so the cache must be one that all of them see.
+
+    Args:
+        dataset: Rows with a column of texts or images.
+        model: An encoder as from `AutoModel`; of a classifier the encoder below its head is used.
+        processing_class: Its tokenizer, or its image processor.
+        column: Column to embed; by default `text`, else `image`.
+        output_column: Name of the new column.
+        pooling: What stands for a row: `"mean"` of the last hidden states that are not padding, the `"first"` of them
+            (CLS), or the model's `"pooler"` output. `"auto"` is the mean for texts; for images the pooler output where
+            the model has one, else the first token, or the mean of a feature map. A checkpoint may lack the weights
+            of a pooler: transformers then warns, and `"first"` is the choice.
+        batch_size: Rows in one forward pass.
+        max_length: Tokens at which texts are cut; by default what the model takes.
+        bf16: Compute in bfloat16 (autocast); features are stored as float32 either way.
+        shard_rows: Rows a cache file.
+        cache_dir: Folder of the cache files; by default that of the dataset's own files, or `features` in the cache of
+            `datasets` for a dataset in memory.
+
+    Returns:
+        The dataset with `output_column`, float32 lists of one width.
+
+    Raises:
+        ValueError: If the column is missing, the new one exists already, the model gives no hidden states, or it is
+            not the same on all processes.
+
+    Example:
+        >>> dataset = embed(dataset, AutoModel.from_pretrained(name), tokenizer)  # doctest: +SKIP
+        >>> len(dataset[0]["features"])  # doctest: +SKIP
+        384
+    """
+    column = _input_column(dataset, column, output_column)
+    embedder = _Embedder(model, processing_class, column, output_column, pooling, batch_size, max_length, bf16)
+    folder = Path(cache_dir) if cache_dir else _cache_folder(dataset)
+    folder.mkdir(parents=True, exist_ok=True)
+    source = dataset.select_columns([column]).with_format(None)
+    # Without saying so, processes on a machine without an accelerator do not find each other.
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    weights = _same_everywhere(embedder.fingerprint())
+    identity = Hasher.hash([dataset._fingerprint, weights, shard_rows])
+    starts = range(0, len(dataset), shard_rows)
+
+    def shard(number: int) -> datasets.Dataset:
+        name = Hasher.hash([identity, number])
+        rows = range(starts[number], min(starts[number] + shard_rows, len(source)))
+        mapped: datasets.Dataset = source.select(rows).map(
+            embedder,
+            batched=True,
+            batch_size=shard_rows,
+            remove_columns=[column],
+            new_fingerprint=name,
+            cache_file_name=str(folder / f"features-{name}.arrow"),
+            load_from_cache_file=True,
+        )
+        return mapped
+
+    mine = range(state.process_index, len(starts), state.num_processes)
+    with embedder.ready(state.device), _quiet_maps():
+        for number in tqdm(mine, desc="embedding", disable=not state.is_main_process):
+            shard(number)
+        state.wait_for_everyone()
+        # Files of the others are hits; where the processes do not share a disk they are made again.
+        features = datasets.concatenate_datasets([shard(number) for number in range(len(starts))])
+    with_features: datasets.Dataset = datasets.concatenate_datasets([dataset.with_format(None), features], axis=1)
+    return with_features.with_format(**_same_format(dataset, output_column))
+
+
+def _same_everywhere(fingerprint: str) -> str:
+    if len(set(gather_object([fingerprint]))) > 1:
+        raise ValueError(
+            "model has other weights on other processes, and so would make other features; load it on each, without "
+            "fsdp_cpu_ram_efficient_loading"
+        )
+    return fingerprint
+
+
+class _Embedder:
+    """The map step: a batch of texts or images to a batch of features."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        processing_class: Any,
+        column: str,
+        output_column: str,
+        pooling: Pooling,
+        batch_size: int,
+        max_length: int | None,
+        bf16: bool,
+    ) -> None:
+        self.encoder: Any = getattr(model, "base_model", model)
+        self.processing_class = processing_class
+        self.is_text = isinstance(processing_class, PreTrainedTokenizerBase)
+        self.column, self.output_column, self.pooling = column, output_column, pooling
+        self.batch_size, self.max_length, self.bf16 = batch_size, max_length, bf16
+        self.device = torch.device("cpu")
+
+    def fingerprint(self) -> str:
+        """Hash of everything that the features depend on; the batch size changes rounding only."""
+        digest = hashlib.sha256(_description(self.encoder, self.processing_class).encode())
+        digest.update(repr((self.column, self.output_column, self.pooling, self.max_length, self.bf16)).encode())
+        for name, weight in self.encoder.state_dict().items():
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    @contextlib.contextmanager
+    def ready(self, device: torch.device) -> Any:
+        """The encoder in evaluation mode on the device, and afterwards back where and as it was."""
+        parameter = next(self.encoder.parameters())
+        before, training = parameter.device, self.encoder.training
+        self.device = device
+        self.encoder.to(device).eval()
+        try:
+            yield
+        finally:
+            self.encoder.to(before).train(training)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        values = list(batch[self.column])
+        if self.is_text:  # an empty cell of a CSV file is None, and an empty text all the same
+            values = ["" if text is None else text for text in values]
+        elif missing := [row for row, image in enumerate(values) if image is None]:
+            raise ValueError(f"column '{self.column}' lacks the image of {len(missing)} rows; drop those rows first")
+        order = np.arange(len(values))
+        if self.is_text:  # rows of one length share a pass, so that little is padded
+            order = np.argsort([-len(text) for text in values], kind="stable")
+        parts = [
+            self._features([values[row] for row in order[start : start + self.batch_size]])
+            for start in range(0, len(values), self.batch_size)
+        ]
+        features = np.empty((len(values), parts[0].shape[1]), np.float32)
+        features[order] = np.concatenate(parts)
+        return {self.output_column: features}
+
+    @torch.inference_mode()
+    def _features(self, values: Sequence[Any]) -> Float32[np.ndarray, "batch width"]:
+        inputs = self._inputs(values)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            outputs = self.encoder(**inputs)
+        hidden = getattr(outputs, "last_hidden_state", None)
+        if hidden is None:
+            raise ValueError(
+                f"model {type(self.encoder).__name__} gives no last_hidden_state to make features of; pass an encoder "
+                "as from AutoModel"
+            )
+        pooled = _pool(self.pooling, hidden, getattr(outputs, "pooler_output", None), inputs.get("attention_mask"))
+        return pooled.float().cpu().numpy()
+
+    def _inputs(self, values: Sequence[Any]) -> dict[str, Tensor]:
+        if self.is_text:
+            # A tokenizer that names no limit says so with a huge number; the model's own is in its config.
+            limit = self.max_length or getattr(self.encoder.config, "max_position_embeddings", None)
+            inputs = self.processing_class(
+                list(values), padding=True, truncation=limit is not None, max_length=limit, return_tensors="pt"
+            )
+        else:
+            inputs = self.processing_class(images=[value.convert("RGB") for value in values], return_tensors="pt")
+        dtype = next(self.encoder.parameters()).dtype
+        return {name: _on(value, self.device, dtype) for name, value in inputs.items()}
+
+
+def _on(value: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+
+
+def _pool(
+    pooling: Pooling, hidden: Float[Tensor, "batch ..."], pooler: Tensor | None, mask: Tensor | None
+) -> Float[Tensor, "batch width"]:
+    if pooling == "pooler" and pooler is None:
+        raise ValueError("pooling='pooler' needs a model with a pooler_output; take 'mean' or 'first'")
+    if pooling == "pooler" or (pooling == "auto" and mask is None and pooler is not None):
+        assert pooler is not None
+        return pooler.flatten(1)
+    if hidden.ndim == 4:  # a feature map [batch, channel, height, width]
+        return hidden.flatten(2).mean(-1)
+    if pooling == "first" or (pooling == "auto" and mask is None):
+        return hidden[:, 0]
+    if mask is None:
+        return hidden.mean(1)
+    weight = mask[..., None].to(hidden.dtype)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def _input_column(dataset: datasets.Dataset, column: str | None, output_column: str) -> str:
+    names = dataset.column_names
+    if column is None:
+        column = TEXT if TEXT in names else IMAGE
+    if column not in names:
+        raise ValueError(f"column '{column}' is not in the dataset, which has {names}; pass column=")
+    if output_column in names:
+        raise ValueError(f"the dataset has a column '{output_column}' already; remove it or pass output_column=")
+    if len(dataset) == 0:
+        raise ValueError("dataset has no rows to embed; pass one with rows")
+    return column
+
+
+def _cache_folder(dataset: datasets.Dataset) -> Path:
+    if dataset.cache_files:
+        return Path(dataset.cache_files[0]["filename"]).parent
+    return Path(datasets.config.HF_DATASETS_CACHE) / "features"
+
+
+def _description(encoder: Any, processing_class: Any) -> str:
+    """Config of the model and of its tokenizer or image processor, without where they were loaded from."""
+    parts = [type(encoder).__name__, type(processing_class).__name__]
+    config = getattr(encoder, "config", None)
+    parts.append(config.to_json_string(use_diff=False) if config is not None else repr(encoder))
+    if hasattr(processing_class, "backend_tokenizer"):
+        # Padding and truncation are set by each call, and are no part of what the tokenizer is.
+        state = json.loads(processing_class.backend_tokenizer.to_str())
+        parts.append(repr({key: value for key, value in state.items() if key not in ("padding", "truncation")}))
+    elif hasattr(processing_class, "to_json_string"):
+        parts.append(processing_class.to_json_string())
+    return "\n".join(parts)
+
+
+def _same_format(dataset: datasets.Dataset, output_column: str) -> dict[str, Any]:
+    columns = dataset.format["columns"]
+    whole = columns is None or set(columns) == set(dataset.column_names)
+    return {
+        "type": dataset.format["type"],
+        "columns": None if whole else [*columns, output_column],
+        **dataset.format["format_kwargs"],
+    }
+
+
+@contextlib.contextmanager
+def _quiet_maps() -> Any:
+    """One bar for the whole, not one a shard."""
+    shown = datasets.is_progress_bar_enabled() if hasattr(datasets, "is_progress_bar_enabled") else True
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown and os.environ.get("HF_DATASETS_DISABLE_PROGRESS_BARS") is None:
+            datasets.enable_progress_bars()

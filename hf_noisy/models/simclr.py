@@ -1,0 +1,247 @@
+"""Features of images without a pretrained encoder and without labels: an encoder trained by SimCLR."""
+
+import tempfile
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import datasets
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import (
+    PreTrainedModel,
+    ResNetConfig,
+    ResNetModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    ViTImageProcessor,
+)
+
+from hf_noisy.core.columns import IMAGE, LABEL, LABEL_WEIGHT, LABELS
+from hf_noisy.data.images import ImageViews, Transform
+from hf_noisy.models.embed import _pool
+
+_MEAN = _STD = (0.5, 0.5, 0.5)  # the values of ViTImageProcessor
+
+
+class SimCLRResult(NamedTuple):
+    """An encoder and its image processor, in the order in which [`embed`] takes them.
+
+    Attributes:
+        model: What was trained, in evaluation mode.
+        image_processor: Brings images to the size and scale of the training.
+    """
+
+    model: PreTrainedModel
+    image_processor: ViTImageProcessor
+
+
+def train_simclr(
+    dataset: datasets.Dataset,
+    model: PreTrainedModel | None = None,
+    args: TrainingArguments | None = None,
+    *,
+    image_column: str = IMAGE,
+    image_size: int = 32,
+    transform: Transform | None = None,
+    projection_dim: int = 128,
+    temperature: float = 0.5,
+    callbacks: Sequence[TrainerCallback] | None = None,
+) -> SimCLRResult:
+    """Train an encoder of images to know two augmented views of one image again, by the stock `Trainer`.
+
+    Labels are not read. Needs the extra `vision`, which brings the package lightly with the loss and the projection
+    head. Launched with Accelerate on several processes, the views of all of them are told apart from each other.
+
+    Args:
+        dataset: Rows with a column of images.
+        model: An encoder of transformers as from `AutoModel`, trained in place; of a classifier the encoder below its
+            head is trained. By default a small `ResNetModel` of width 256 that starts from nothing.
+        args: As for `Trainer`. `args.seed` seeds everything: a new model, the projection head, the order of rows and
+            the views. By default 100 epochs in batches of 256 with AdamW, without checkpoints.
+        image_column: Column of the images.
+        image_size: Height and width of the views in pixels, at least 1.
+        transform: Makes one view of an image, uint8 `[3, height, width]`; by default that of [`simclr_transform`].
+            One of your own must scale pixels from [0, 255] to [-1, 1], as the image processor does.
+        projection_dim: Width of what the loss compares, at least 1. The projection head is thrown away afterwards.
+        temperature: Of the loss, above 0.
+        callbacks: Handed on to `Trainer`.
+
+    Returns:
+        The model and an image processor that fits it; both have `save_pretrained`.
+
+    Raises:
+        ImportError: If lightly is not installed.
+        TypeError: If `dataset` is not a `datasets.Dataset`.
+        ValueError: If an argument is out of range, there are no images, or no step fits into an epoch.
+
+    Source: Chen et al. (2020), A Simple Framework for Contrastive Learning of Visual Representations.
+
+    Example:
+        >>> dataset = embed(dataset, *train_simclr(dataset))  # doctest: +SKIP
+        >>> len(dataset[0]["features"])  # doctest: +SKIP
+        256
+    """
+    for name, value in (("image_size", image_size), ("projection_dim", projection_dim)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}; 0.5 is usual")
+    _lightly()
+    if isinstance(dataset, datasets.Dataset):  # what else it may be is refused by ImageViews
+        dataset = dataset.remove_columns([n for n in (LABEL, LABELS, LABEL_WEIGHT) if n in dataset.column_names])
+    if transform is None:
+        transform = simclr_transform(image_size)
+    with tempfile.TemporaryDirectory() as folder:
+        args = args or _default_arguments(folder)
+        views = ImageViews(dataset, transform, transform, image_column=image_column, seed=args.seed)
+        _check_rows(len(views), args)
+        # The global generator is where modules draw from; it is left as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(args.seed)
+            model = model or _small_resnet()
+            network = _SimCLR(model, image_size, projection_dim, temperature)
+        trainer = Trainer(network, args, train_dataset=views, callbacks=[_Epochs(views), *(callbacks or ())])
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    size = {"height": image_size, "width": image_size}
+    processor = ViTImageProcessor(size=size, image_mean=list(_MEAN), image_std=list(_STD))
+    return SimCLRResult(model.eval(), processor)
+
+
+def simclr_transform(
+    size: int,
+    mean: Sequence[float] = _MEAN,
+    std: Sequence[float] = _STD,
+    *,
+    min_scale: float = 0.08,
+    flip: float = 0.5,
+    strength: float = 0.5,
+    grey: float = 0.2,
+) -> Transform:
+    """Random resized crop, mirror image, other colours, and sometimes none: the views of SimCLR for small images.
+
+    Args:
+        size: Height and width in pixels.
+        mean: Mean of red, green and blue, of pixels in [0, 1].
+        std: Standard deviation of red, green and blue.
+        min_scale: Least share of the area that a crop keeps, in (0, 1].
+        flip: Probability of a mirror image; 0 where left and right have a meaning (digits).
+        strength: Of the change of colours, in [0, 1]; 0.5 for small images, 1 for those of ImageNet.
+        grey: Probability of a grey image.
+
+    Returns:
+        A transform for [`ImageViews`].
+
+    Source: Chen et al. (2020), Appendix A and, for images without a blur at half the strength, B.9.
+
+    Example:
+        >>> simclr_transform(8)(torch.zeros(3, 16, 16, dtype=torch.uint8)).shape
+        torch.Size([3, 8, 8])
+    """
+    from torchvision.transforms import v2
+
+    colours = v2.ColorJitter(0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
+    composed: Transform = v2.Compose(
+        [
+            v2.RandomResizedCrop(size, scale=(min_scale, 1.0)),
+            v2.RandomHorizontalFlip(flip),
+            v2.RandomApply([colours], p=0.8),
+            v2.RandomGrayscale(grey),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(mean, std),
+        ]
+    )
+    return composed
+
+
+class _SimCLR(nn.Module):
+    """Encoder, projection head and loss as one module, which is what `Trainer` wants."""
+
+    def __init__(self, model: PreTrainedModel, image_size: int, projection_dim: int, temperature: float) -> None:
+        super().__init__()
+        head, loss = _lightly()
+        self.encoder: Any = getattr(model, "base_model", model)
+        self.encoder.eval()  # the look below must not count for batch normalisation
+        with torch.no_grad():
+            images = torch.zeros(1, 3, image_size, image_size, device=model.device, dtype=model.dtype)
+            width = self._features(images).shape[1]
+        self.head = head(input_dim=width, hidden_dim=width, output_dim=projection_dim)
+        # With negatives from all processes the batch that counts is the global one, as without processes.
+        self.loss = loss(temperature=temperature, gather_distributed=torch.distributed.is_available())
+
+    def forward(
+        self,
+        pixel_values: Float[Tensor, "batch 3 height width"],
+        second_view_pixel_values: Float[Tensor, "batch 3 height width"],
+    ) -> dict[str, Tensor]:
+        # In one pass, so that batch normalisation sees both views at once.
+        features = self._features(torch.cat([pixel_values, second_view_pixel_values]))
+        first, second = self.head(features).float().chunk(2)
+        with torch.autocast(first.device.type, enabled=False):
+            return {"loss": self.loss(first, second)}
+
+    def _features(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch features"]:
+        outputs = self.encoder(pixel_values=images)
+        hidden = getattr(outputs, "last_hidden_state", None)
+        if hidden is None:
+            raise ValueError(
+                f"model {type(self.encoder).__name__} gives no last_hidden_state to make features of; pass an encoder "
+                "as from AutoModel"
+            )
+        return _pool("auto", hidden, getattr(outputs, "pooler_output", None), None)  # what embed reads off
+
+
+class _Epochs(TrainerCallback):
+    """New views in every epoch; Accelerate tells the data set of it on one process only."""
+
+    def __init__(self, views: ImageViews) -> None:
+        self.views = views
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.views.set_epoch(int(state.epoch or 0))
+
+
+def _lightly() -> tuple[Any, Any]:
+    try:
+        from lightly.loss import NTXentLoss
+        from lightly.models.modules import SimCLRProjectionHead
+    except ImportError as error:
+        raise ImportError(
+            "train_simclr needs the package lightly, which is an extra; pip install hf-noisy[vision]"
+        ) from error
+    return SimCLRProjectionHead, NTXentLoss
+
+
+def _small_resnet() -> ResNetModel:
+    return ResNetModel(
+        ResNetConfig(layer_type="basic", embedding_size=64, hidden_sizes=[64, 128, 256], depths=[1, 1, 1])
+    )
+
+
+def _default_arguments(folder: str) -> TrainingArguments:
+    return TrainingArguments(
+        folder,
+        num_train_epochs=100,
+        per_device_train_batch_size=256,
+        learning_rate=1e-3,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,
+        save_strategy="no",
+        report_to="none",
+    )
+
+
+def _check_rows(rows: int, args: TrainingArguments) -> None:
+    if rows < 2:
+        raise ValueError(f"dataset must have at least 2 rows to tell apart, got {rows}")
+    batch = args.train_batch_size * args.world_size
+    if args.dataloader_drop_last and rows < batch:
+        raise ValueError(
+            f"dataset has {rows} rows, fewer than one batch of {batch} with args.dataloader_drop_last; take smaller "
+            "batches"
+        )

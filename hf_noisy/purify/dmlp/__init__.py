@@ -1,0 +1,1 @@
+"""The Decoupled Meta Label Purifier (Tu et al., 2023)."""

@@ -1,0 +1,1 @@
+"""`NoisyTrainer`, its checkpoints, distillation and the choice of a method."""

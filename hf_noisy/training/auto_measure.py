@@ -1,0 +1,306 @@
+"""What can be told of the noise before training: from frozen features of the model and the given labels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor, nn
+from torch.utils.data import Subset
+from transformers import DataCollatorWithPadding, PreTrainedModel, default_data_collator, set_seed
+
+from hf_noisy.core.columns import FEATURES, LABEL, LABELS
+from hf_noisy.core.rng import random_state_kept
+from hf_noisy.data.checks import label_column
+from hf_noisy.data.views import default_view
+from hf_noisy.detection.label_model import fit_label_model
+from hf_noisy.detection.noise_rate import NoiseRate, rate_of_verdict
+from hf_noisy.detection.probe import out_of_fold_probabilities
+from hf_noisy.models.heads import has_pooled_features, num_classes, pooled_features
+from hf_noisy.models.inference import extract_rows
+from hf_noisy.models.inputs import ModelInputs, batches_of
+
+MAX_ROWS = 3000
+_MIN_ROWS = 50  # a rate estimated on fewer means nothing
+
+
+class Noise(NamedTuple):
+    """What a sample of the training rows says of the given labels.
+
+    Attributes:
+        rate: Estimated share of wrong labels, with its interval.
+        concentration: How much of a class's noise goes to one other class, from 0 (spread evenly) to 1 (all of it);
+            of two classes how one-sided it is.
+        by_row: Share of the rows whose noise goes by what the row shows rather than by its class.
+        agreement: Share of the given labels that a linear classifier on the features predicts out of fold.
+        sample: Rows looked at.
+    """
+
+    rate: NoiseRate
+    concentration: float
+    by_row: float
+    agreement: float
+    sample: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `method="auto"` knows when it chooses.
+
+    Attributes:
+        rows: Of the training set; None where there is none, or of a stream.
+        classes: Of the model.
+        modality: `"text"`, `"image"`, `"features"` (vectors of an encoder that has run already) or `"unknown"`.
+        branches: Whether the model has, or can be made into, several networks.
+        views: Whether a second view of each row can be made.
+        noise: What the features say; None where they say nothing.
+        reason: Why they say nothing.
+    """
+
+    rows: int | None
+    classes: int | None
+    modality: str
+    branches: bool
+    views: bool
+    noise: Noise | None = None
+    reason: str = ""
+
+
+def measure(
+    model: nn.Module | None,
+    train_dataset: Any,
+    processing_class: Any = None,
+    *,
+    data_collator: Callable[[list[Any]], Any] | None = None,
+    device: torch.device | None = None,
+    batch_size: int = 64,
+    max_rows: int = MAX_ROWS,
+    seed: int = 0,
+    progress: bool = True,
+) -> Measured:
+    """Estimate rate and kind of the noise of a training set from frozen features, without a true label.
+
+    Features are the rows' own where they have a column `features` or the model is fed with vectors, else the mean of
+    the last hidden states of the model's encoder. A logistic regression on them is cross-validated, and the label
+    model of [`hf_noisy.detection`] told from it. Random numbers of training are not touched.
+
+    Args:
+        model: A classifier.
+        train_dataset: As given to the trainer.
+        processing_class: As given to the trainer.
+        data_collator: As given to the trainer; defaults to padding where the processing class can pad.
+        device: Where the model computes its features; by default where it is.
+        batch_size: Rows a forward pass.
+        max_rows: Rows looked at, drawn by seed.
+        seed: Of the rows and the folds.
+        progress: Whether to show a bar.
+
+    Returns:
+        A [`Measured`], the same one on every process.
+
+    Example:
+        ```python
+        measure(model, train, tokenizer).noise.rate  # NoiseRate(rate=0.19, low=0.16, high=0.22)
+        ```
+    """
+    sized = train_dataset is not None and hasattr(train_dataset, "__len__") and hasattr(train_dataset, "__getitem__")
+    rows, modality = len(train_dataset) if sized else None, _modality(model, train_dataset)
+    classes = None if model is None else num_classes(model)
+    known: dict[str, Any] = {"rows": rows, "classes": classes, "modality": modality, "branches": _can_branch(model)}
+    if not rows:
+        return Measured(**known, views=False, reason="there are no training rows to look at")
+    with random_state_kept():
+        set_seed(seed)  # rows that are augmented as they are read
+        known["views"] = _has_view(train_dataset, processing_class, modality)
+        position = np.sort(np.random.default_rng(seed).permutation(rows)[:max_rows])
+        labels = _labels(train_dataset, position)
+        sample = train_dataset.select(position) if hasattr(train_dataset, "select") else Subset(
+            train_dataset, position.tolist()
+        )  # fmt: skip
+        if labels is None:
+            return Measured(**known, reason="its labels are no class numbers")
+        features = _column(sample)
+        if features is None:
+            if reason := _why_no_features(model):
+                return Measured(**known, reason=reason)
+            can_pad = hasattr(processing_class, "pad")
+            collator = data_collator or (
+                DataCollatorWithPadding(processing_class) if can_pad else default_data_collator
+            )
+            features = _encode(cast(nn.Module, model), sample, collator, device, batch_size, progress)
+        found: list[Any] = [None]
+        if PartialState().is_main_process:
+            found = [noise_of(features, labels, seed=seed)]
+    noise = broadcast_object_list(found)[0]
+    reason = "" if noise is not None else f"fewer than {_MIN_ROWS} rows, or one class alone, can be looked at"
+    return Measured(**known, noise=noise, reason=reason)
+
+
+def noise_of(
+    features: Float[np.ndarray, "rows width"], labels: Int64[np.ndarray, " rows"], *, seed: int = 0
+) -> Noise | None:
+    """What features and given labels say of the noise.
+
+    Args:
+        features: `[rows, width]`.
+        labels: `[rows]`, given labels; classes of a single row are left out.
+        seed: Of the folds.
+
+    Returns:
+        A [`Noise`], or None if there are too few rows or classes.
+
+    Example:
+        >>> vectors = np.repeat(np.eye(2), 100, axis=0)
+        >>> noise_of(vectors, np.repeat([0, 1], 100)).agreement
+        1.0
+    """
+    counts = np.bincount(labels)
+    kept = counts[labels] >= 2
+    present, codes = np.unique(labels[kept], return_inverse=True)
+    if len(codes) < _MIN_ROWS or len(present) < 2:
+        return None
+    probabilities = out_of_fold_probabilities(features[kept], codes, seed=seed)
+    model = fit_label_model(probabilities, codes)
+    rate = rate_of_verdict(model.judge(probabilities, codes), model.ambiguous)
+    shares = np.bincount(codes) / len(codes)
+    return Noise(
+        NoiseRate(*(float(value) for value in rate)),
+        concentration(model.transition, shares),
+        float(model.ambiguous),
+        float((probabilities.argmax(1) == codes).mean()),
+        len(codes),
+    )
+
+
+def concentration(transition: Float[np.ndarray, "classes classes"], shares: Float[np.ndarray, " classes"]) -> float:
+    """How much of the noise of a class goes to one other class.
+
+    Args:
+        transition: `[true, given]`, row-stochastic.
+        shares: `[classes]`, of the rows.
+
+    Returns:
+        0 where the wrong labels of every class are spread evenly, 1 where all go to one class; of two classes the
+        difference of their rates over the sum.
+
+    Example:
+        >>> concentration(np.array([[0.6, 0.4, 0.0], [0.0, 0.6, 0.4], [0.4, 0.0, 0.6]]), np.full(3, 1 / 3))
+        1.0
+    """
+    classes = len(transition)
+    wrong = transition * (1 - np.eye(classes)) * shares[:, None]
+    total = wrong.sum()
+    if total == 0:
+        return 0.0
+    if classes == 2:
+        return float(abs(wrong[0, 1] - wrong[1, 0]) / total)
+    largest = wrong.max(axis=1).sum() / total
+    return float(np.clip((largest - 1 / (classes - 1)) / (1 - 1 / (classes - 1)), 0.0, 1.0))
+
+
+def _modality(model: nn.Module | None, dataset: Any) -> str:
+    columns = getattr(dataset, "column_names", None) or []
+    if _fed_with_features(model) or (model is None and FEATURES in columns):
+        return "features"
+    main = getattr(model, "main_input_name", None)
+    if main == "input_ids" or "input_ids" in columns:
+        return "text"
+    return "image" if main == "pixel_values" or "pixel_values" in columns else "unknown"
+
+
+def _fed_with_features(model: nn.Module | None) -> bool:
+    """Whether what stands below the head of the model has nothing to learn: it hands on vectors."""
+    if model is None or not has_pooled_features(model):
+        return getattr(model, "main_input_name", None) == FEATURES
+    encoder: Any = getattr(_first(model), "base_model", None)
+    return isinstance(encoder, nn.Module) and not any(True for _ in encoder.parameters())
+
+
+def _first(model: nn.Module) -> Any:
+    return cast(Any, model).branches[0] if hasattr(model, "branches") else model
+
+
+def _why_no_features(model: nn.Module | None) -> str:
+    if model is None:
+        return "the model is made later"
+    if _fed_with_features(model):
+        return (
+            "" if has_pooled_features(model) else "the vectors that the model is fed with are in no column 'features'"
+        )
+    if not has_pooled_features(model):
+        return "the model has no encoder of transformers"
+    if getattr(model, "is_quantized", False) or getattr(model, "hf_device_map", None):
+        return "the model is quantized or spread over devices, and stays where it is"
+    # A model that was not loaded has learned nothing yet.
+    loaded = getattr(model, "name_or_path", "") or getattr(_first(model), "name_or_path", "")
+    return "" if loaded else "the model begins with random weights, so its features say nothing"
+
+
+def _can_branch(model: nn.Module | None) -> bool:
+    return isinstance(model, PreTrainedModel) or getattr(model, "num_branches", 1) > 1
+
+
+def _has_view(dataset: Any, processing_class: Any, modality: str) -> bool:
+    try:
+        view = default_view(dataset[0], processing_class)
+    except ValueError:
+        return False
+    # Vectors that look like an image must bring their own: shifted and mirrored they would be others.
+    return view is None or modality != "features"
+
+
+def _labels(dataset: Any, position: Int64[np.ndarray, " sample"]) -> Int64[np.ndarray, " sample"] | None:
+    column = label_column(dataset)
+    if column is not None:
+        values = np.asarray(dataset.select(position).with_format(None)[column][:])
+    else:
+        rows = (dataset[int(row)] for row in position)
+        values = np.asarray([np.asarray(row.get(LABELS, row.get(LABEL))) for row in rows])
+    return values.astype(np.int64) if values.ndim == 1 and values.dtype.kind in "iu" and values.min() >= 0 else None
+
+
+def _column(sample: Any) -> Float32[np.ndarray, "sample width"] | None:
+    if FEATURES not in (getattr(sample, "column_names", None) or []):
+        return None
+    vectors = np.asarray(sample.with_format("numpy", columns=[FEATURES])[:][FEATURES])
+    return vectors.astype(np.float32) if vectors.ndim == 2 and vectors.dtype.kind == "f" else None
+
+
+def _encode(
+    model: nn.Module,
+    sample: Any,
+    collator: Callable[[list[Any]], Any],
+    device: torch.device | None,
+    batch_size: int,
+    progress: bool,
+) -> Float32[np.ndarray, "sample width"]:
+    parameter = next(model.parameters())
+    before, was_training = parameter.device, model.training
+    device = device or before
+
+    def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
+        return [pooled_features(model, inputs)[None]]
+
+    if device != before:
+        model.to(device)
+    model.eval()
+    try:
+        (features,) = extract_rows(
+            sample,
+            forward,
+            batches=batches_of(sample, batch_size),
+            collate=ModelInputs(collator, model),
+            device=device,
+            dtype="float32",
+            progress="measuring the noise" if progress else None,
+        )
+    finally:
+        model.train(was_training)
+        if device != before:
+            model.to(before)
+    vectors: np.ndarray = features[0]
+    return vectors

@@ -1,0 +1,119 @@
+"""The decision table of `method="auto"`: the first rule that fits is taken.
+
+Everything that was decided by a benchmark stands in `RULES`, and nowhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hf_noisy.methods import make_method
+from hf_noisy.training.auto_measure import Measured
+
+_ANY = (0.0, 1.0)
+_FEW = 0.02  # wrong labels: the kind of so few is an accident
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A method, and when it is taken.
+
+    Attributes:
+        method: Name in `hf_noisy.methods.METHODS`.
+        because: Second half of a sentence that begins with what was measured.
+        arguments: Of the method.
+        unmeasured: Whether the rule is for noise that could not be measured alone.
+        rate: From (inclusive) and to (exclusive) which estimated share of wrong labels.
+        by_row: The same for the share of rows whose noise goes by row.
+        modality: Which ones, or all.
+    """
+
+    method: str
+    because: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    unmeasured: bool = False
+    rate: tuple[float, float] = _ANY
+    by_row: tuple[float, float] = _ANY
+    modality: tuple[str, ...] = ()
+
+    def fits(self, measured: Measured) -> bool:
+        """Whether the rule says what to do, and the model and the rows can do it."""
+        if self.modality and measured.modality not in self.modality:
+            return False
+        if (noise := measured.noise) is None:
+            if (self.rate, self.by_row) != (_ANY, _ANY):
+                return False
+        elif self.unmeasured or not (_within(noise.rate.rate, self.rate) and _within(noise.by_row, self.by_row)):
+            return False
+        method = make_method(self.method, **self.arguments)
+        return (
+            (measured.branches or method.num_branches == 1)
+            and (measured.views or method.second_view is None)
+            and (measured.rows is not None or not method.needs_rows)
+        )
+
+
+def _within(share: float, limits: tuple[float, float]) -> bool:
+    low, high = limits
+    return low <= share < high or share == high == 1  # a share may be 1 itself
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `method="auto"` takes.
+
+    Attributes:
+        method: Name in `hf_noisy.methods.METHODS`.
+        arguments: Of the method.
+        why: One sentence.
+    """
+
+    method: str
+    arguments: dict[str, Any]
+    why: str
+
+
+# Images from scratch: benchmarks/results/robust_digits.json and robust_cifar10.json, where NCT gains under every noise
+# and loses nothing worth naming without. All else: benchmarks/results/cells_text-small.jsonl and
+# cells_vision-small.jsonl, where JoCoR gains most on one side of these two limits and loses on the other, and GJS
+# loses least to early stopping where little is wrong. The limits say where methods were seen to win, and not why.
+RULES: tuple[Rule, ...] = (
+    Rule("nct", "so two networks that correct one another's labels", unmeasured=True, modality=("image",)),
+    Rule("jocor", "so two networks that agree on which rows to learn from", rate=(0.15, 1.0), by_row=(0.0, 0.5)),
+    Rule("gjs", "so a loss that wants the same said of two views of a row"),
+    Rule("elr", "so a loss that keeps to what was learned first"),
+    Rule("dal", "so a loss that needs no table of rows"),
+)
+
+
+def choose(measured: Measured) -> Choice:
+    """The method of the first rule that fits.
+
+    Args:
+        measured: By [`hf_noisy.training.auto_measure`].
+
+    Returns:
+        A [`Choice`].
+
+    Example:
+        >>> choose(Measured(rows=None, classes=2, modality="text", branches=True, views=False)).method
+        'dal'
+    """
+    rule = next(rule for rule in RULES if rule.fits(measured))
+    return Choice(rule.method, dict(rule.arguments), f"{_said(measured)}, {rule.because}")
+
+
+def _said(measured: Measured) -> str:
+    if measured.noise is None:
+        return f"the noise was not measured ({measured.reason})"
+    rate, concentration, by_row, agreement, sample = measured.noise
+    kind = "mostly into one other class" if concentration > 0.5 else "spread over the other classes"
+    if by_row > 0.5:
+        kind = "mostly where rows look ambiguous"
+    if rate.rate < _FEW:
+        kind = "too few to tell of what kind"
+    return (
+        f"to frozen features about {rate.rate:.0%} of the labels look wrong ({rate.low:.0%} to {rate.high:.0%}; "
+        f"{kind}), and {agreement:.0%} of the labels are what they predict, by {sample:,} of {measured.rows:,} rows "
+        f"({measured.modality})"
+    )

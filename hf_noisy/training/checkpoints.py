@@ -1,0 +1,238 @@
+"""Checkpoints that are whole, and that belong to the run that goes on from them."""
+
+import json
+import shutil
+import uuid
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from safetensors import SafetensorError, safe_open
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.utils import logging
+
+from hf_noisy.core.files import (
+    check_digest,
+    file_digest,
+    read_sealed,
+    said_clearly,
+    sync,
+    write_atomically,
+    write_sealed,
+)
+from hf_noisy.data.fingerprint import describe
+
+STATE_FILE = "hf_noisy_state.json"
+_FORMAT = 1
+_LATER = ("rng_state", "scaler.pt", STATE_FILE)
+_TORCH = (".bin", ".pt", ".pth")  # zip archives, whose members carry checksums
+
+logger = logging.get_logger(__name__)
+
+
+def last_whole_checkpoint(folder: str | Path) -> str | None:
+    """The newest checkpoint in a folder of which every file is whole.
+
+    A run that was killed while it saved, or a disk that was full, leaves a checkpoint that is cut short: it is passed
+    over with one warning.
+
+    Args:
+        folder: The `output_dir` of a trainer; need not exist.
+
+    Returns:
+        Path of the checkpoint, or None if there is none.
+
+    Example:
+        ```python
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint("output/run"))
+        ```
+    """
+    for checkpoint in _checkpoints(Path(folder)):
+        problem = _problem(checkpoint)
+        if problem is None:
+            return str(checkpoint)
+        logger.warning(f"{checkpoint} is passed over: {problem}")
+    return None
+
+
+def checkpoint_to_resume(given: Any, folder: str | Path) -> str | None:
+    """The checkpoint that `resume_from_checkpoint` means.
+
+    Args:
+        given: A path, True for the last whole checkpoint in `folder`, or False or None.
+        folder: The `output_dir` of the trainer.
+
+    Returns:
+        Its path, or None to begin anew.
+
+    Raises:
+        ValueError: If the checkpoint named is not whole, or if `folder` holds no whole one.
+    """
+    if given is None or given is False:
+        return None
+    if given is True:
+        if (last := last_whole_checkpoint(folder)) is None:
+            raise ValueError(
+                f"resume_from_checkpoint=True, but output_dir {folder} holds no whole checkpoint; train without it"
+            )
+        return last
+    if problem := _problem(Path(given)):
+        before = last_whole_checkpoint(Path(given).parent)
+        raise ValueError(
+            f"resume_from_checkpoint {given} is not whole: {problem}; "
+            + (f"resume from {before}" if before else "no other checkpoint beside it is, so train anew")
+        )
+    return str(given)
+
+
+def identity(dataset: Any, columns: Collection[str], num_classes: int, method: str) -> dict[str, Any]:
+    """What must be the same in a run that goes on from a checkpoint.
+
+    Args:
+        dataset: The training set. Of a `datasets.Dataset` the labels are read whole and of other columns some rows.
+        columns: Those that training reads; others may differ.
+        num_classes: Of the model.
+        method: Its name.
+
+    Returns:
+        What is noted in the checkpoint. Of other datasets than those of `datasets`, no more than the number of rows.
+    """
+    known = dict.fromkeys(("rows", "labels", "fingerprint"))
+    if isinstance(dataset, Dataset) and (read := [name for name in dataset.column_names if name in columns]):
+        known |= describe(dataset.select_columns(read))
+    elif hasattr(dataset, "__len__"):
+        known["rows"] = len(dataset)
+    names = {"rows": "rows of train_dataset", "labels": "labels", "fingerprint": "contents of the rows"}
+    noted = {names[name]: value for name, value in known.items() if value is not None}
+    return {**noted, "classes": num_classes, "methods": method}
+
+
+def write_state(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
+    """Note in a checkpoint what run it belongs to, and the digests of the files that it has by now.
+
+    Args:
+        checkpoint: Folder, in which the large files have been written.
+        identity: What must not differ in a run that goes on from here.
+    """
+    files = {}
+    for path in sorted(Path(checkpoint).iterdir()):
+        # What other processes write beside, and what comes later, is looked at by its own format.
+        if path.is_file() and not path.name.startswith(_LATER):
+            sync(path)
+            files[path.name] = file_digest(path)
+    write_sealed(Path(checkpoint) / STATE_FILE, {**identity, "files": files}, _FORMAT)
+
+
+def refuse_other_run(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
+    """Refuse to go on from a checkpoint of other data, classes or another method.
+
+    Args:
+        checkpoint: Folder. One without a note of ours is taken as it is.
+        identity: Of the run that is to go on.
+
+    Raises:
+        ValueError: In one sentence that says what differs.
+    """
+    path = Path(checkpoint) / STATE_FILE
+    noted = read_sealed(path, _FORMAT) if path.is_file() else {}
+    for name, value in identity.items():
+        if name in noted and noted[name] != value:
+            values = f"{noted[name]} then, {value} now" if len(str(value)) < 40 else "not those of then"
+            raise ValueError(
+                f"resume_from_checkpoint {checkpoint} belongs to another run: {name} differ ({values}); resume with "
+                "the data, the classes and the method of the first run, or train anew in another output_dir"
+            )
+
+
+@contextmanager
+def whole_or_removed(checkpoint: Path) -> Iterator[None]:
+    """Write a checkpoint; where that fails it is removed, so that no half of it is left.
+
+    Args:
+        checkpoint: Folder.
+
+    Raises:
+        OSError: If a file could not be written.
+    """
+    last = checkpoint / TRAINER_STATE_NAME
+    last.unlink(missing_ok=True)  # an older checkpoint of this number is not whole from here on
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if last.is_file() and _is_whole(last):
+            raise  # it is whole, and what failed came after it
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        free, reason = shutil.disk_usage(checkpoint.parent).free, (str(error).splitlines() or [repr(error)])[0]
+        raise OSError(
+            f"{checkpoint} could not be written ({reason}) and was removed, {free / 1e9:.1f} GB "
+            "are free; earlier checkpoints are whole: make room and train with resume_from_checkpoint=True"
+        ) from error
+
+
+def refuse_unwritable(folder: str | Path) -> None:
+    """Refuse an output folder in which nothing can be written, before anything is computed for it.
+
+    Args:
+        folder: Made if missing.
+
+    Raises:
+        OSError: In one sentence that says why, if the reason is a usual one.
+    """
+    path = Path(folder) / f".{uuid.uuid4().hex}"
+    with said_clearly(folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, "x")
+        path.unlink()
+
+
+def warn_of_earlier_run(folder: str | Path) -> None:
+    """Say that a run that begins anew in `folder` has checkpoints of another one beside its own.
+
+    Args:
+        folder: The `output_dir` of a trainer.
+    """
+    if earlier := _checkpoints(Path(folder)):
+        logger.warning(
+            f"output_dir {folder} has {earlier[0].name}, which is not of this run: resume_from_checkpoint=True would "
+            "take it until this run is further; resume by the path of a checkpoint or give each run its own output_dir"
+        )
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The newest first."""
+    numbered = [(path.name.removeprefix("checkpoint-"), path) for path in folder.glob("checkpoint-*") if path.is_dir()]
+    return [path for _, path in sorted(((int(n), path) for n, path in numbered if n.isdecimal()), reverse=True)]
+
+
+def _problem(checkpoint: Path) -> str | None:
+    """What is not whole in a checkpoint, in a few words."""
+    if not (checkpoint / TRAINER_STATE_NAME).is_file():
+        return f"it has no {TRAINER_STATE_NAME}, which is written last"
+    noted = checkpoint / STATE_FILE
+    try:
+        digests = read_sealed(noted, _FORMAT)["files"] if noted.is_file() else {}
+        for name, digest in digests.items():
+            check_digest(checkpoint / name, digest)
+    except (OSError, ValueError) as error:
+        return str(error).split(";")[0]
+    others = sorted(path for path in checkpoint.iterdir() if path.is_file() and path.name not in digests)
+    return next((f"{path.name} is cut short or damaged" for path in others if not _is_whole(path)), None)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file can be what its name says: other processes and stock trainers note no digests."""
+    try:
+        if path.suffix in _TORCH:
+            with zipfile.ZipFile(path) as archive:
+                return archive.testzip() is None
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt"):  # compares the header with the size
+                return True
+        if path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile):
+        return False
+    return True

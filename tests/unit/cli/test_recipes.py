@@ -1,0 +1,103 @@
+from dataclasses import dataclass, field
+
+import pytest
+from transformers import HfArgumentParser, TrainingArguments
+
+from hf_noisy.cli.recipes import keyword_arguments, parse_with_recipe
+
+
+@dataclass
+class Arguments:
+    method: str = "cross_entropy"
+    method_args: list[str] = field(default_factory=list)
+    lr_milestones: list[int] | None = None
+    model_name_or_path: str | None = "default"
+
+
+@pytest.fixture
+def parse(tmp_path):
+    def parse(text: str, *words: str):
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text(text)
+        parser = HfArgumentParser((Arguments, TrainingArguments))
+        parser.set_defaults(output_dir=str(tmp_path), report_to="none", use_cpu=True)
+        return parse_with_recipe(parser, [str(recipe), *words])
+
+    return parse
+
+
+RECIPE = """
+# a comment
+method: nct
+method_args: {temperature: 4, phase_shift: -0.65, view: auto, weights: [0.2, 0.8]}
+lr_milestones: [180, 190]
+model_name_or_path: null
+learning_rate: 2e-2  # a string to YAML 1.1
+bf16: false
+num_train_epochs: 200
+"""
+
+
+def test_a_recipe_is_read_with_the_types_of_the_script(parse):
+    arguments, training = parse(RECIPE)
+    assert (arguments.method, arguments.lr_milestones) == ("nct", [180, 190])
+    assert arguments.model_name_or_path == "default"  # null leaves what the script has
+    assert (training.learning_rate, training.bf16, training.num_train_epochs) == (0.02, False, 200)
+    assert keyword_arguments(arguments.method_args) == {
+        "temperature": 4, "phase_shift": -0.65, "view": "auto", "weights": [0.2, 0.8]
+    }  # fmt: skip
+
+
+def test_the_command_line_wins(parse):
+    arguments, training = parse(RECIPE, "--learning_rate", "0.5", "--lr_milestones", "1", "--method_args", "a=1")
+    assert (training.learning_rate, training.num_train_epochs, arguments.lr_milestones) == (0.5, 200, [1])
+    assert (arguments.method, arguments.method_args) == ("nct", ["a=1"])
+
+
+@pytest.mark.parametrize("words", [("--method", "gce"), ("--method=gce",)])
+def test_another_method_leaves_the_arguments_of_the_first_behind(parse, words):
+    arguments, _ = parse(RECIPE, *words)
+    assert (arguments.method, arguments.method_args) == ("gce", [])
+
+
+def test_without_a_recipe_nothing_changes(tmp_path):
+    parser = HfArgumentParser(Arguments)
+    assert parse_with_recipe(parser, ["--method", "gce"])[0].method == "gce"
+    assert parse_with_recipe(parser, [])[0] == Arguments()
+
+
+def test_the_words_of_the_process_are_the_default(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "--method", "gce"])
+    assert parse_with_recipe(HfArgumentParser(Arguments))[0].method == "gce"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rat: 1", "has the argument 'learning_rat', which the script does not know; see learning_rate"),
+        ("xyzzy: 1", "'xyzzy', which the script does not know; see --help"),
+        ("learning", "of the form `argument: value`, got str"),  # a prefix that argparse alone would let pass
+        ("", "of the form `argument: value`, got NoneType"),
+        ("learning: 1", "'learning', which the script does not know"),
+    ],
+)
+def test_a_recipe_with_a_fault_is_refused(parse, text, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text)
+
+
+def test_a_missing_recipe_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml is not there; the first word is a YAML file or begins"):
+        parse_with_recipe(HfArgumentParser(Arguments), [str(tmp_path / "none.yaml")])
+
+
+def test_keyword_arguments():
+    pairs = ["a=1", "b=2.5e-1", "c=None", "d=false", "e=x=y", "f=(1, 2)", "g="]
+    expected = {"a": 1, "b": 0.25, "c": None, "d": False, "e": "x=y", "f": (1, 2), "g": ""}
+    assert keyword_arguments(pairs) == expected
+
+
+@pytest.mark.parametrize("pair", ["temperature", "=4", "a b=1", "--q=1"])
+def test_what_is_no_pair_is_refused(pair):
+    with pytest.raises(ValueError, match="method_args must be key=value pairs, got"):
+        keyword_arguments([pair])

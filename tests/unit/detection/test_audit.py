@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset
+
+from hf_noisy.detection.audit import audit
+from hf_noisy.detection.probe import probe_logits
+
+CLASSES = ["cat", "dog", "bird"]
+
+
+def noisy_rows(count: int = 600, rate: float = 0.2) -> tuple[Dataset, np.ndarray]:
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 3, count)
+    features = np.eye(3)[true] * 4 + draw.normal(size=(count, 3))
+    given = np.where(draw.random(count) < rate, (true + 1) % 3, true)
+    rows = Dataset.from_dict({"features": features.astype(np.float32), "label": given})
+    return rows.cast_column("label", ClassLabel(names=CLASSES)), true
+
+
+def test_it_finds_what_is_wrong():
+    rows, true = noisy_rows()
+    found = audit(rows)
+    wrong = found.labels != true
+    assert found.class_names == CLASSES
+    assert found.probabilities.shape == (600, 3)
+    assert (found.issues.is_wrong == wrong).mean() > 0.95
+    assert found.issues.noise_rate.low <= wrong.mean() <= found.issues.noise_rate.high
+    assert found.dynamics.confidence[~wrong].mean() > found.dynamics.confidence[wrong].mean() + 0.3
+    np.testing.assert_allclose(found.transition_matrix.sum(axis=1), 1)
+    assert found.transition_matrix[0].argmax() == 0
+    assert found.transition_matrix[0, 1] > found.transition_matrix[0, 2]
+
+
+def test_true_labels_are_not_read():
+    rows, _ = noisy_rows(120)
+    nonsense = rows.add_column("clean_label", np.zeros(120, dtype=np.int64))
+    np.testing.assert_array_equal(audit(rows).issues.quality, audit(nonsense).issues.quality)
+
+
+def test_the_seed_decides():
+    rows, _ = noisy_rows(120)
+    np.testing.assert_array_equal(audit(rows, seed=3).probabilities, audit(rows, seed=3).probabilities)
+    assert (audit(rows, seed=3).probabilities != audit(rows, seed=4).probabilities).any()
+
+
+def test_what_is_missing_is_named():
+    rows, _ = noisy_rows(60)
+    with pytest.raises(ValueError, match=r"features must be one of .*, got 'features'; add it with embed"):
+        audit(rows.remove_columns("features"))
+    lacking = rows.cast_column("label", ClassLabel(names=[*CLASSES, "fish"]))
+    alone = Dataset.from_dict({"features": np.eye(4), "label": [0] * 4})
+    with pytest.raises(ValueError, match="column 'label' must hold at least 2 classes, got 'cat' alone"):
+        audit(alone.cast_column("label", ClassLabel(names=["cat"])))
+    with pytest.raises(ValueError, match="class 'fish' has 0 rows in column 'label', and an audit needs 2 of each"):
+        audit(lacking)
+
+
+def test_the_probe_learns_and_starts_equal_for_every_seed():
+    rows, true = noisy_rows(rate=0.0)
+    features = np.asarray(rows.with_format("numpy")["features"][:])
+    epochs = list(probe_logits(features, true, 3, epochs=5, seed=1))
+    accuracy = [(logits.argmax(1) == true).mean() for logits in epochs]
+    assert accuracy[-1] > 0.95
+    again = list(probe_logits(features, true, 3, epochs=5, seed=1))
+    np.testing.assert_array_equal(epochs[-1], again[-1])
+    constant = list(probe_logits(np.zeros((4, 2)), np.array([0, 1, 0, 1]), 2, epochs=2))
+    assert np.isfinite(constant[-1]).all()

@@ -1,0 +1,238 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as Pixels
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerFast,
+    ResNetConfig,
+    ResNetModel,
+    ViTConfig,
+    ViTModel,
+)
+
+from hf_noisy.models import embed as features_module
+from hf_noisy.models.embed import embed
+
+WORDS = ["[PAD]", "[UNK]", "red", "blue", "cat", "dog", "a", "the", "old", "new"]
+ROOT = Path(__file__).parents[3]
+
+
+def tokenizer():
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]")
+
+
+def encoder(kind=BertModel):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    return kind(BertConfig(vocab_size=len(WORDS), max_position_embeddings=12, **sizes))
+
+
+def texts(rows=23):
+    draw = np.random.default_rng(0)
+    return [" ".join(draw.choice(WORDS[2:], draw.integers(1, 9))) for _ in range(rows)]
+
+
+def stored(folder, rows=23):
+    Dataset.from_dict({"text": texts(rows), "label": [0, 1] * (rows // 2) + [0] * (rows % 2)}).save_to_disk(folder)
+    return Dataset.load_from_disk(folder)
+
+
+class Images:
+    """Stands for an image processor: pixels in [0, 1]."""
+
+    def __call__(self, images, return_tensors):
+        assert return_tensors == "pt"
+        return {
+            "pixel_values": torch.stack([torch.tensor(np.array(i) / 255).permute(2, 0, 1) for i in images]).float()
+        }
+
+    def to_json_string(self):
+        return "{}"
+
+
+@pytest.fixture
+def pictures():
+    draw = np.random.default_rng(0)
+    grey = [Pixels.fromarray(draw.integers(0, 255, (16, 16), dtype=np.uint8)) for _ in range(5)]
+    return Dataset.from_dict({"image": grey, "label": [0] * 5}, Features({"image": Image(), "label": Value("int64")}))
+
+
+def column(dataset, name="features"):
+    return np.asarray(dataset.with_format("numpy")[name][:])
+
+
+def test_texts_are_the_mean_of_their_tokens(tmp_path):
+    dataset, model = stored(tmp_path / "rows"), encoder()
+    result = embed(dataset, model, tokenizer(), shard_rows=10, batch_size=4)
+    assert result.column_names == ["text", "label", "features"]
+    assert result["text"][:] == dataset["text"][:]
+    found = column(result)
+    assert (found.dtype, found.shape) == (np.float32, (23, 16))
+    model.eval()
+    for row in (0, 12, 22):
+        ids = tokenizer()(dataset[row]["text"], return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            expected = model(input_ids=ids).last_hidden_state[0].mean(0)
+        np.testing.assert_allclose(found[row], expected, atol=1e-5)
+
+
+def test_the_encoder_of_a_classifier_is_used_and_left_as_it_was(tmp_path):
+    classifier = encoder(BertForSequenceClassification).train()
+    result = column(embed(stored(tmp_path / "rows"), classifier, tokenizer()))
+    np.testing.assert_array_equal(result, column(embed(stored(tmp_path / "again"), classifier.bert, tokenizer())))
+    assert classifier.bert.training
+
+
+def test_long_texts_are_cut(tmp_path):
+    dataset = Dataset.from_dict({"text": ["red cat " * 30, "red cat " * 6]})
+    found = column(embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)  # twelve tokens are what the model takes
+    cut = column(embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path, max_length=2))
+    assert np.abs(cut - found).max() > 1e-3
+
+
+def test_bfloat16_is_near_and_stored_as_float32(tmp_path):
+    dataset = stored(tmp_path / "rows")
+    exact, half = (column(embed(dataset, encoder(), tokenizer(), bf16=bf16)) for bf16 in (False, True))
+    assert half.dtype == np.float32
+    assert 0 < np.abs(exact - half).max() < 0.1
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_second_call_reads_the_files(tmp_path, monkeypatch, memory):
+    dataset = Dataset.from_dict({"text": texts()}) if memory else stored(tmp_path / "rows")
+    first = embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path / "cache", shard_rows=10)
+    assert len(list((tmp_path / "cache").glob("features-*.arrow"))) == 3
+    monkeypatch.setattr(features_module._Embedder, "__call__", None)
+    again = embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path / "cache", shard_rows=10)
+    np.testing.assert_array_equal(column(first), column(again))
+    assert first._fingerprint == again._fingerprint
+
+
+def test_other_weights_or_arguments_are_other_files(tmp_path):
+    dataset, model = stored(tmp_path / "rows"), encoder()
+    embed(dataset, model, tokenizer())
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight[4] += 1
+    before = len(list((tmp_path / "rows").glob("features-*")))
+    embed(dataset, model, tokenizer())
+    embed(dataset, model, tokenizer(), max_length=3)
+    embed(dataset, model, tokenizer(), pooling="first")
+    assert [before, len(list((tmp_path / "rows").glob("features-*")))] == [1, 4]
+
+
+def test_an_interrupted_call_goes_on_where_it_was(tmp_path, monkeypatch):
+    dataset, seen = stored(tmp_path / "rows"), []
+    compute = features_module._Embedder._features
+
+    def count(self, values):
+        seen.append(len(values))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return compute(self, values)
+
+    monkeypatch.setattr(features_module._Embedder, "_features", count)
+    with pytest.raises(KeyboardInterrupt):
+        embed(dataset, encoder(), tokenizer(), shard_rows=8)
+    assert seen == [8, 8, 7]
+    found = column(embed(dataset, encoder(), tokenizer(), shard_rows=8))
+    assert seen[3:] == [7]
+    monkeypatch.undo()
+    np.testing.assert_allclose(found, column(embed(dataset, encoder(), tokenizer())), atol=1e-6)
+
+
+def test_selected_rows_and_the_format_are_kept(tmp_path):
+    dataset = stored(tmp_path / "rows")
+    chosen = embed(dataset.select([7, 3, 11]).with_format("numpy"), encoder(), tokenizer())
+    assert chosen.format["type"] == "numpy"
+    np.testing.assert_allclose(
+        chosen["features"][:], column(embed(dataset, encoder(), tokenizer()))[[7, 3, 11]], atol=1e-6
+    )
+
+
+def test_images_take_what_the_model_pools(pictures, tmp_path):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    vit = ViTModel(ViTConfig(**sizes, image_size=16, patch_size=8), add_pooling_layer=False).eval()
+    resnet = ResNetModel(
+        ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    ).eval()
+    pixels = Images()([image.convert("RGB") for image in pictures["image"]], return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        first, pooled = vit(pixels).last_hidden_state[:, 0], resnet(pixels).pooler_output.flatten(1)
+    np.testing.assert_allclose(column(embed(pictures, vit, Images(), cache_dir=tmp_path)), first, atol=1e-5)
+    np.testing.assert_allclose(column(embed(pictures, resnet, Images(), cache_dir=tmp_path)), pooled, atol=1e-5)
+    mean = column(embed(pictures, resnet, Images(), cache_dir=tmp_path, pooling="mean"))
+    np.testing.assert_allclose(mean, pooled, atol=1e-5)
+    with pytest.raises(ValueError, match="pooling='pooler' needs a model with a pooler_output"):
+        embed(pictures, vit, Images(), cache_dir=tmp_path, pooling="pooler")
+
+
+def test_bad_input_is_refused(tmp_path):
+    dataset = stored(tmp_path / "rows")
+    with pytest.raises(ValueError, match="column 'body' is not in the dataset, which has"):
+        embed(dataset, encoder(), tokenizer(), column="body")
+    with pytest.raises(ValueError, match="has a column 'label' already"):
+        embed(dataset, encoder(), tokenizer(), output_column="label")
+    with pytest.raises(ValueError, match="no rows to embed"):
+        embed(dataset.select([]), encoder(), tokenizer())
+    assert not list((tmp_path / "rows").glob("features-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs the gloo backend")
+def test_two_processes_give_what_one_gives(tmp_path):
+    stored(tmp_path / "two"), encoder().save_pretrained(tmp_path / "model")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "-m", "tests.unit.models.test_embed"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([*launcher, str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-4000:].decode()
+    alone = column(embed(stored(tmp_path / "one"), encoder(), tokenizer(), shard_rows=5))
+    for rank in range(2):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{rank}.npy"), alone)
+    assert sorted(np.load(tmp_path / f"{rank}-rows.npy").sum() for rank in range(2)) == [10, 13]
+
+
+def main(folder: Path) -> None:
+    from accelerate import PartialState
+
+    rows, compute = [], features_module._Embedder._features
+    features_module._Embedder._features = lambda self, values: rows.append(len(values)) or compute(self, values)
+    dataset = Dataset.load_from_disk(folder / "two")
+    found = column(embed(dataset, AutoModel.from_pretrained(folder / "model"), tokenizer(), shard_rows=5))
+    rank = PartialState().process_index
+    np.save(folder / f"{rank}.npy", found)
+    np.save(folder / f"{rank}-rows.npy", rows)
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
+
+
+def test_an_empty_cell_is_an_empty_text():
+    rows = {"text": ["red cat", None, "", "a dog"]}
+    found = embed(Dataset.from_dict(rows), encoder(), tokenizer())["features"][:]
+    assert found[1] == found[2]
+    assert found[0] != found[1]
+
+
+def test_a_missing_image_is_refused(tmp_path):
+    images = Dataset.from_dict({"image": [None, None]}, features=Features({"image": Image()}))
+    model = ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1]))
+    with pytest.raises(ValueError, match="column 'image' lacks the image of 2 rows; drop those rows first"):
+        embed(images, model, lambda images, **_: images, cache_dir=tmp_path)

@@ -1,0 +1,178 @@
+import random
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from hf_noisy.core.rng import random_state_kept
+from hf_noisy.data.checks import check_labels, check_weights
+from hf_noisy.data.fingerprint import describe, labels_digest
+from hf_noisy.models.inference import extract_rows
+from hf_noisy.models.inputs import batches_of
+
+VALUES = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+ROWS = Dataset.from_dict({"x": VALUES.tolist(), "label": [0, 1, 2, 0, 1, 2, 0]})
+
+
+def collate(rows):
+    return [row["index"] for row in rows], {"x": torch.tensor([row["x"] for row in rows])}
+
+
+def extract(batches, dataset=ROWS, forward=lambda inputs: [torch.stack([inputs["x"], 2 * inputs["x"]])], **options):
+    settings = {"collate": collate, "device": torch.device("cpu"), "dtype": "float32", **options}
+    return extract_rows(dataset, forward, batches=batches, **settings)
+
+
+@pytest.mark.parametrize(
+    ("batches", "num_workers"),
+    [
+        ([[0, 1, 2, 3, 4, 5, 6]], 0),
+        ([[6, 0], [3, 5, 1], [4, 2]], 0),
+        ([[6, 0], [3, 5, 1], [4, 2]], 2),
+        ([[6], [5], [4], [3], [2], [1], [0]], 0),
+    ],
+)
+def test_rows_come_back_in_their_order(batches, num_workers):
+    (found,) = extract(batches, num_workers=num_workers)
+    np.testing.assert_array_equal(found, np.stack([VALUES, 2 * VALUES]))
+
+
+def test_several_arrays_of_the_wanted_type():
+    def forward(inputs):
+        assert not torch.is_grad_enabled()
+        return [inputs["x"][None].bfloat16(), inputs["x"][None, :, :1]]
+
+    first, second = extract([[1, 0, 2], [3, 4, 5, 6]], forward=forward, dtype="float16")
+    assert (first.dtype, first.shape, second.shape) == (np.float16, (1, 7, 3), (1, 7, 1))
+    np.testing.assert_array_equal(second[0], VALUES[:, :1].astype(np.float16))
+    np.testing.assert_array_equal(first[0], torch.tensor(VALUES).bfloat16().float().numpy().astype(np.float16))
+
+
+def test_a_row_in_two_batches_is_written_once():
+    (found,) = extract([[0, 1, 2, 3], [4, 5, 6], [0, 1]])
+    np.testing.assert_array_equal(found[0], VALUES)
+
+
+def test_missing_rows_are_not_left_uninitialised():
+    with pytest.raises(RuntimeError, match="only 5 of 7 rows came back from the processes"):
+        extract([[0, 1, 2], [4, 5]])
+
+
+def test_no_more_than_the_arrays_is_held_in_memory():
+    rows, width = 20_000, 256
+    dataset = list(range(rows))
+
+    def batch_of(rows):
+        index = [row["index"] for row in rows]
+        return index, {"x": torch.tensor(index, dtype=torch.float32)[:, None].expand(-1, width) % 1000}
+
+    class Rows:
+        def __len__(self):
+            return rows
+
+        def __getitem__(self, index):
+            return {"number": index}
+
+    batches = [dataset[i : i + 100] for i in range(0, rows, 100)]
+    tracemalloc.start()
+    try:
+        (found,) = extract(batches, Rows(), lambda inputs: [inputs["x"][None]], collate=batch_of, dtype="float16")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.nbytes == rows * width * 2
+    assert peak < 1.3 * found.nbytes
+    np.testing.assert_array_equal(found[0, :, 7], np.arange(rows) % 1000)
+
+
+def test_description_tells_datasets_apart():
+    described = describe(ROWS)
+    assert described["rows"] == 7
+    assert described["labels"] == labels_digest(np.array(ROWS["label"]))
+    assert describe(ROWS.with_format("torch")) == described
+    assert describe(ROWS.select(range(7))) == described
+    one_value = ROWS.map(lambda row, i: {"x": [*row["x"][:2], 9.0] if i == 3 else row["x"]}, with_indices=True)
+    one_label = ROWS.map(lambda row, i: {"label": 2 if i == 3 else row["label"]}, with_indices=True)
+    order = ROWS.select([1, 0, *range(2, 7)])
+    found = [describe(other) for other in (one_value, one_label, order, ROWS.select(range(6)))]
+    assert all(other["fingerprint"] != described["fingerprint"] for other in found)
+    assert [other["labels"] == described["labels"] for other in found] == [True, False, False, False]
+
+
+def test_labels_that_are_not_numbers_have_no_digest():
+    assert describe(ROWS.remove_columns("label"))["labels"] is None
+    names = ROWS.remove_columns("label").add_column("label", list("abcabca"))
+    assert describe(names)["labels"] is None
+
+
+def test_description_of_plain_rows_does_not_hang_on_addresses():
+    class Thing:
+        pass
+
+    rows = [{"x": Thing(), "label": 0}, {"x": Thing(), "label": 1}]
+    again = [{"x": Thing(), "label": 0}, {"x": Thing(), "label": 1}]
+    assert describe(rows) == describe(again)
+    assert describe(rows)["labels"] is None  # would have to read every row
+
+
+def test_large_data_sets_are_described_by_some_rows():
+    read = []
+
+    class Counting(list):
+        def __getitem__(self, position):
+            read.append(position)
+            return super().__getitem__(position)
+
+    describe(Counting({"x": i} for i in range(10_000)))
+    assert len(read) == 256
+    assert (min(read), max(read)) == (0, 9_999)
+
+
+def test_random_state_is_kept_when_an_error_passes_through():
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
+
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    expected = draw()
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+
+    def fail():
+        with random_state_kept():
+            draw()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert draw() == expected
+
+
+def test_several_devices_are_no_reason_to_warn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.zeros(1))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    monkeypatch.setattr(torch.random, "_fork_rng_warned_already", False)
+    with warnings.catch_warnings(), random_state_kept():
+        warnings.simplefilter("error")
+
+
+class Told(list):
+    """Rows of a class of one's own, which tells its columns and hands out none."""
+
+    @property
+    def column_names(self):
+        return list(self[0])
+
+
+def test_rows_of_a_class_of_ones_own_are_told_by_themselves():
+    rows = Told({"input_ids": [1] * n, "label": 0, "label_weight": 1.0} for n in (3, 1, 2))
+    assert describe(rows)["labels"] is None
+    assert batches_of(rows, 2) == [[0, 1], [2]]
+    assert check_weights(rows)  # each batch is told that it must have them
+    assert not check_labels(rows, 2)

@@ -1,0 +1,164 @@
+import json
+from dataclasses import replace
+
+import pytest
+from transformers import Trainer
+
+import hf_noisy.training.auto as auto
+from hf_noisy.detection.noise_rate import NoiseRate
+from hf_noisy.methods import make_method
+from hf_noisy.training.auto import RULES, Choice, Measured, Noise, Rule, choose
+from hf_noisy.training.trainer import NoisyTrainer
+from tests.contract.runs import distance, make_args, make_model, parameters
+from tests.unit.training.test_auto_measure import rows_with_features
+
+NOTHING = Measured(rows=None, classes=None, modality="unknown", branches=False, views=False, reason="said so")
+
+
+def noisy(rate: float, **changes: float) -> Measured:
+    noise = Noise(NoiseRate(rate, rate, rate), 0.0, 0.0, 1 - rate, 500)._replace(**changes)
+    return Measured(rows=500, classes=4, modality="text", branches=True, views=True, noise=noise)
+
+
+def test_every_rule_can_be_made_and_the_last_fits_always():
+    for rule in RULES:
+        make_method(rule.method, **rule.arguments)
+        json.dumps(dict(rule.arguments))
+    assert RULES[-1].fits(NOTHING)
+    assert choose(NOTHING).why.startswith("the noise was not measured (said so), ")
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0])
+@pytest.mark.parametrize("by_row", [0.0, 1.0])
+def test_there_is_a_choice_for_everything(rate, by_row):
+    measured = noisy(rate, by_row=by_row)
+    for branches in (True, False):
+        for views in (True, False):
+            choice = choose(replace(measured, branches=branches, views=views))
+            method = make_method(choice.method, **choice.arguments)
+            assert branches or method.num_branches == 1
+            assert views or method.second_view is None
+
+
+@pytest.mark.parametrize(
+    ("measured", "method"),
+    [
+        (noisy(0.3), "jocor"),
+        (noisy(0.1), "gjs"),
+        (noisy(0.3, by_row=0.6), "gjs"),
+        (replace(noisy(0.3), branches=False), "gjs"),
+        (replace(noisy(0.3, by_row=0.6), views=False), "elr"),
+        (replace(noisy(0.3), modality="image"), "jocor"),
+        (replace(noisy(0.3), modality="image", noise=None), "nct"),
+        (NOTHING, "dal"),
+    ],
+)
+def test_what_is_taken(measured, method):
+    assert choose(measured).method == method
+
+
+def test_limits_of_a_rule():
+    rule = Rule("gce", "", rate=(0.1, 0.2), by_row=(0.5, 1.0), modality=("text",))
+    fits = noisy(0.1, by_row=1.0)
+    assert rule.fits(fits)
+    assert not rule.fits(noisy(0.2, by_row=1.0))
+    assert not rule.fits(noisy(0.1, by_row=0.4))
+    assert not rule.fits(replace(fits, modality="image"))
+    assert not rule.fits(replace(fits, noise=None))
+    assert not Rule("gce", "", unmeasured=True).fits(fits)
+    assert not Rule("nct", "").fits(replace(fits, branches=False))
+    assert not Rule("nrd", "").fits(replace(fits, views=False))
+    assert not Rule("elr", "").fits(NOTHING)
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    def make(rate: float = 0.3, model: str = "plain", rows=None, folder="run", **changes) -> NoisyTrainer:
+        rows = rows_with_features(rate, 300) if rows is None else rows
+        rows = rows.map(lambda row: {"input_ids": [5, 6, row["label"]], "attention_mask": [1, 1, 1]})
+        rows = rows.filter(lambda row: row["label"] < 3)
+        arguments = make_args(tmp_path / folder, **({"max_steps": 4} | changes))
+        return NoisyTrainer(make_model(model), arguments, train_dataset=rows, method="auto")
+
+    return make
+
+
+def forced(monkeypatch, *names: str) -> list[str]:
+    """Choices that are handed out one after the other, as if each measurement said something else."""
+    left = list(names)
+    monkeypatch.setattr(auto, "choose", lambda measured: Choice(left.pop(0), {}, "it was said"))
+    return left
+
+
+def test_it_trains_says_why_and_notes_it(trainer, tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(auto.logger, "warning", said.append)
+    made = trainer()
+    assert said == [f"method auto: {made.choice.method}, because {made.choice.why}"]
+    assert "labels look wrong" in made.choice.why
+    made.train()
+    noted = json.loads((tmp_path / "run" / "auto_method.json").read_text())
+    assert noted["choice"]["method"] == made.choice.method
+    assert 0.15 < noted["measured"]["noise"][0][0] < 0.4
+    made.create_model_card()
+    assert "Chosen before training" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_branches_are_made_for_the_choice(trainer, monkeypatch):
+    forced(monkeypatch, "coregularization")
+    made = trainer()
+    assert made.model.num_branches == 2
+    made.train()
+
+
+def test_a_resumed_run_takes_the_method_of_the_first(trainer, tmp_path, monkeypatch):
+    saving = {"save_strategy": "steps", "save_steps": 2}
+    left = forced(monkeypatch, "elr", "gce")
+    first = trainer(**saving)
+    first.train()
+    again = trainer(**saving)
+    assert again.choice == first.choice
+    again.train(resume_from_checkpoint=True)
+    again = trainer(**saving)
+    again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    assert distance(parameters(first), parameters(again)) == 0.0
+    assert left == ["gce"]
+
+
+def test_other_rows_are_measured_anew(trainer, monkeypatch):
+    forced(monkeypatch, "elr", "gce", "sce", "tce")
+    trainer(save_strategy="steps", save_steps=2).train()
+    assert trainer(rate=0.1).choice.method == "gce"
+    assert trainer(seed=7).choice.method == "sce"
+    assert trainer(folder="other").choice.method == "tce"
+
+
+def test_an_unfinished_start_is_measured_anew(trainer, monkeypatch):
+    forced(monkeypatch, "elr", "gce")
+    trainer()
+    assert trainer().choice.method == "gce"
+
+
+def test_without_rows_the_noted_method_is_taken(trainer, tmp_path, monkeypatch):
+    forced(monkeypatch, "elr")
+    trainer()
+    made = NoisyTrainer(make_model("plain"), make_args(tmp_path / "run"), method="auto")
+    assert made.choice.method == "elr"
+
+
+def test_without_anything_it_is_a_safe_one(tmp_path):
+    made = NoisyTrainer(make_model("plain"), make_args(tmp_path), method="auto")
+    assert made.choice == choose(replace(NOTHING, reason="there are no training rows to look at"))
+    assert not (tmp_path / "auto_method.json").exists()
+
+
+def test_arguments_by_position_are_understood(trainer, tmp_path):
+    rows = rows_with_features(0.3, 300).rename_column("features", "vectors")
+    made = NoisyTrainer(make_model("plain"), make_args(tmp_path), None, rows, method="auto")
+    assert "random weights" in made.choice.why
+    assert isinstance(made, Trainer)
+
+
+def test_clean_and_very_noisy_rows_get_different_methods(trainer):
+    clean, noisy_rows = trainer(rate=0.0, folder="clean"), trainer(rate=0.5, folder="noisy")
+    assert (clean.choice.method, clean.choice.arguments) != (noisy_rows.choice.method, noisy_rows.choice.arguments)
