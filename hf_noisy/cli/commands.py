@@ -21,7 +21,7 @@ from hf_noisy.core.columns import (
     LABEL_SUGGESTED,
     LABEL_SUSPECTED,
 )
-from hf_noisy.core.files import said_clearly
+from hf_noisy.core.files import clear_os_errors
 from hf_noisy.data.load import make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
@@ -216,7 +216,7 @@ def _finish(
     splits: DatasetDict, card: DatasetCard, summary: dict[str, Any], output: Path, overwrite: bool,
     push_to_hub: str | None, page: Any = None,
 ) -> None:  # fmt: skip
-    with new_folder(output, overwrite) as folder, said_clearly(output):
+    with new_folder(output, overwrite) as folder, clear_os_errors(output):
         write_output(folder, splits, card, summary)
         if page is not None:
             write_report(page, folder / REPORT)

@@ -12,7 +12,7 @@ from typing import Any
 from datasets import Dataset
 from huggingface_hub import DatasetCard
 
-from hf_noisy.core.files import check_file_name, said_clearly, sync
+from hf_noisy.core.files import check_file_name, clear_os_errors, sync
 
 SUMMARY = "summary.json"
 _CARD, _DATA, REPORT = "README.md", "data", "report.html"
@@ -70,12 +70,12 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         FileExistsError: As [`check_output`].
     """
     target = check_output(path, overwrite)
-    with said_clearly(target):
+    with clear_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield staging
-        with said_clearly(target):
+        with clear_os_errors(target):
             staging.chmod(0o777 & ~_umask())
             for written in [*staging.rglob("*"), staging]:
                 if written.exists():  # not a link to nothing

@@ -36,7 +36,7 @@ _verified: set[tuple[str, int, int, int, str]] = set()
 
 
 @contextmanager
-def said_clearly(path: str | os.PathLike[str]) -> Iterator[None]:
+def clear_os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turns errors of a full, read-only or forbidden disk into one sentence that names `path`."""
     try:
         yield
@@ -76,7 +76,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     # A name of its own: two processes that write the same file must not write into one another's.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    with said_clearly(path):
+    with clear_os_errors(path):
         try:
             yield temporary
             sync(temporary)

@@ -16,9 +16,9 @@ from transformers.utils import logging
 
 from hf_noisy.core.files import (
     check_digest,
+    clear_os_errors,
     file_digest,
     read_sealed,
-    said_clearly,
     sync,
     write_atomically,
     write_sealed,
@@ -182,7 +182,7 @@ def refuse_unwritable(folder: str | Path) -> None:
         OSError: In one sentence that says why, if the reason is a usual one.
     """
     path = Path(folder) / f".{uuid.uuid4().hex}"
-    with said_clearly(folder):
+    with clear_os_errors(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "x")
         path.unlink()

@@ -14,13 +14,13 @@ from hypothesis.extra import numpy as arrays
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from hf_noisy import files
+from hf_noisy.core import files
 from hf_noisy.core.files import (
     check_digest,
     check_file_name,
+    clear_os_errors,
     read_sealed,
     replacing,
-    said_clearly,
     write_atomically,
     write_sealed,
     write_tensors,
@@ -96,10 +96,10 @@ def test_a_disk_that_refuses_is_told_in_one_sentence(tmp_path, monkeypatch, numb
 
 
 def test_the_errors_of_safetensors_are_told_alike_and_others_pass(tmp_path):
-    with pytest.raises(OSError, match="the disk is full"), said_clearly(tmp_path):
+    with pytest.raises(OSError, match="the disk is full"), clear_os_errors(tmp_path):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     for other in (SafetensorError("header too small"), OSError(errno.EIO, "device gone"), ValueError("no")):
-        with pytest.raises(type(other), match=str(other.args[-1])), said_clearly(tmp_path):
+        with pytest.raises(type(other), match=str(other.args[-1])), clear_os_errors(tmp_path):
             raise other
 
 

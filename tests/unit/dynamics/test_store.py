@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from hf_noisy import files
+from hf_noisy.core import files
 from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.dynamics import store
 from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
