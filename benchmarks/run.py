@@ -5,8 +5,8 @@
 A cell is one method on one setting with one seed. Cells are shared out among worker processes that `accelerate
 launch` starts, one for each GPU or as many as asked for on the CPU. Each finished cell is a file in the output folder;
 they are gathered in benchmarks/results/cells_<suite>.jsonl, and what is there is not run again: to run a cell anew,
-delete its line and its file. The tables are made of the lines by `python -m benchmarks.leaderboard`
-(benchmarks/write_tables.py puts them into the docs).
+delete its line and its file. The tables are made of the lines by `python -m benchmarks.reporting.leaderboard`
+(benchmarks/reporting/documents.py puts them into the docs).
 """
 
 import fcntl

@@ -3,13 +3,13 @@
 import json
 import re
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from benchmarks import leaderboard as board
-from benchmarks import run, standings
+from benchmarks import run
+from benchmarks.reporting import leaderboard as board
+from benchmarks.reporting import standings
 from benchmarks.suites import SUITES, Setting
 from hf_noisy.data.load import dataset_builder, make_noise
 
@@ -158,18 +158,11 @@ def result_of(cells):
     return {"command": "python -m x", "protocol": standings.protocol(cells), "titles": TITLES, "board": made}
 
 
-def test_tables_in_markdown_and_html():
+def test_tables_in_markdown():
     cells = cells_of(cross_entropy=0.8, early_stopping=0.7, bold=0.9)
     text = board.markdown(result_of(cells))
     assert re.search(r"\| <b>bold</b> \| 1\.0 \|.*\| \+10\.0 \|.*\| passes, \+20\.00 \|", text)
     assert "| 81.0 ± 1.0 |" in text
-    html = board.page({"text-small": result_of(cells)})
-    assert "&lt;b&gt;bold" in html
-    assert "<b>bold" not in html
-    assert "http" not in html  # nothing is loaded from elsewhere
-    parser = HTMLParser()
-    parser.feed(html)
-    assert html.count("<table>") == html.count("</table>") == 3
 
 
 def test_an_empty_suite_makes_an_empty_table():
@@ -228,13 +221,14 @@ def test_cells_of_a_cut_budget_stay_out_of_the_results(tmp_path):
     assert run.results_path(arguments(tmp_path, results=None)).parent == run.RESULTS
 
 
-def test_the_tables_are_written_beside_the_cells(tmp_path, monkeypatch):
+def test_the_tables_are_printed(tmp_path, monkeypatch, capsys):
     cells = [line for line in (board.RESULTS / "cells_text-small.jsonl").read_text().splitlines() if "/0/" in line]
     (tmp_path / "cells_text-small.jsonl").write_text("\n".join(cells[:40]) + "\n")
-    monkeypatch.setattr(sys, "argv", ["board", "--results", str(tmp_path), "--page", str(tmp_path / "page.html")])
+    monkeypatch.setattr(sys, "argv", ["board", "--results", str(tmp_path)])
     board.main()
-    assert json.loads((tmp_path / "leaderboard_text-small.json").read_text())["protocol"]["cells"] == 40
-    assert "<table" in (tmp_path / "page.html").read_text()
+    shown = capsys.readouterr().out
+    assert shown.startswith("## text-small\n\n| ")
+    assert "40 cells, seeds 0;" in shown
 
 
 def test_cells_come_seed_by_seed_and_unknown_names_are_refused(tmp_path):

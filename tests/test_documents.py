@@ -1,53 +1,30 @@
 """The figures in README, docs and cards are those of the result files."""
 
-import importlib.util
 import itertools
-import json
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
-from benchmarks import leaderboard
 from benchmarks.competitors import COMPETITORS
+from benchmarks.reporting import cards, documents, leaderboard
 from benchmarks.suites import SUITES
 from hf_noisy.methods import list_methods
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def write_tables():
-    spec = importlib.util.spec_from_file_location("write_tables", ROOT / "benchmarks" / "write_tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_documents_hold_what_the_result_files_say(write_tables):
-    for path, content in write_tables.documents().items():
-        assert path.read_text() == content, f"{path.name} is stale: python -m benchmarks.write_tables"
+def test_documents_hold_what_the_result_files_say():
+    for path, content in documents.documents().items():
+        assert path.read_text() == content, f"{path.name} is stale: python -m benchmarks.reporting.documents"
 
 
 def test_cards_are_those_of_the_result_files():
-    spec = importlib.util.spec_from_file_location("write_cards", ROOT / "benchmarks" / "write_cards.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    wanted = module.cards()
+    wanted = cards.cards()
     assert set((ROOT / "model_cards").glob("*.md")) == wanted.keys()
     for path, content in wanted.items():
-        assert path.read_text() == content, f"{path.name} is stale: python -m benchmarks.write_cards"
+        assert path.read_text() == content, f"{path.name} is stale: python -m benchmarks.reporting.cards"
         assert ModelCard(content).data.eval_results
-
-
-def test_the_leaderboard_is_that_of_the_cells():
-    made = leaderboard.boards(leaderboard.RESULTS)
-    for name, result in made.items():
-        kept = json.loads((leaderboard.RESULTS / f"leaderboard_{name}.json").read_text())
-        assert kept.keys() == result.keys()
-        for key in ("markdown", "short", "protocol"):
-            assert result[key] == kept[key], "stale: python -m benchmarks.leaderboard"
-    assert leaderboard.PAGE.read_text() == leaderboard.page(made)
 
 
 @pytest.mark.parametrize("name", ["text-small", "vision-small"])
@@ -58,14 +35,14 @@ def test_the_small_suites_are_whole(name):
     assert cells.keys() == set(wanted)
 
 
-def test_a_changed_figure_is_noticed(write_tables, tmp_path):
+def test_a_changed_figure_is_noticed(tmp_path):
     document = tmp_path / "page.md"
     document.write_text("<!-- demo -->\n\nold\n\n<!-- /demo -->\n")
-    assert write_tables.fill(document, {"demo": "new"}) != document.read_text()
+    assert documents.fill(document, {"demo": "new"}) != document.read_text()
 
 
-def test_every_marker_has_a_table(write_tables):
-    for path, content in write_tables.documents().items():
+def test_every_marker_has_a_table():
+    for path, content in documents.documents().items():
         assert "<!-- " in content
         assert "-->\n<!-- /" not in content, f"an empty table in {path.name}"
 

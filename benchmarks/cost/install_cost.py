@@ -1,6 +1,6 @@
 """What the package costs before it does anything: time of import and size on disk, install_cost.json.
 
-    python benchmarks/install_cost.py
+    python -m benchmarks.cost.install_cost
 
 Time: processor seconds of `import hf_noisy` in a new process that has imported transformers already, and of importing
 what a training script imports anyway; a pair of processes a run, in turn. Size: the files that `uv pip install` puts
@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from transformers import HfArgumentParser
 
-ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parents[1] / "results"
 DEVELOPERS = {"test", "dev", "docs"}
 TORCH = ("cuda", "functorch", "nvidia", "torch", "torchgen", "triton")
 # What is imported first and not counted, and what is.
@@ -88,7 +88,7 @@ def installed(extra: str | None, folder: Path) -> dict:
 def main() -> None:
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
     report = {
-        "command": " ".join(["python benchmarks/install_cost.py", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks.cost.install_cost", *sys.argv[1:]]),
         "arguments": {name: value for name, value in asdict(arguments).items() if name != "output"},
         "environment": {
             "versions": {name: version(name) for name in ("hf-noisy", "torch", "transformers", "datasets")},

@@ -1,6 +1,6 @@
 """What noise costs on a million labels, against the same noise by one vectorised draw of numpy's generator.
 
-    OMP_NUM_THREADS=1 python benchmarks/noise_injection.py --output benchmarks/results/noise_injection.json
+    OMP_NUM_THREADS=1 python -m benchmarks.cost.noise_injection --output benchmarks/results/noise_injection.json
 
 The baseline is what one writes in three lines: numpy's `Generator`, i.i.d. flips, no exact count, no number that
 belongs to a row, no record. Both sides run in turn, first one and then the other first; figures are medians over the
@@ -128,7 +128,7 @@ def main() -> None:
         cpu = {side: results[name][f"{side}_cpu_seconds"] for side in sides}
         print(f"{name:24}", *(f"{side} {seconds:.3f} s" for side, seconds in cpu.items()), sep="  ")
     report = {
-        "command": " ".join(["python benchmarks/noise_injection.py", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks.cost.noise_injection", *sys.argv[1:]]),
         "settings": {name: value for name, value in asdict(arguments).items() if name != "output"},
         "environment": environment(),
         "limit_seconds": LIMIT,

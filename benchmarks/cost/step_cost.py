@@ -1,7 +1,7 @@
 """What a training step of each method costs, as a ratio to `Trainer` with its own cross-entropy: step_cost.json.
 
-    python benchmarks/step_cost.py                 # CPU, or the GPU where there is one
-    python benchmarks/step_cost.py --methods nrd nct
+    python -m benchmarks.cost.step_cost                 # CPU, or the GPU where there is one
+    python -m benchmarks.cost.step_cost --methods nrd nct
     Cells that stand in the result file, measured in the same way, are not measured again.
 
 Two trainers with equal models run in one process and take turns, one optimiser step each, so that whatever else the
@@ -39,7 +39,7 @@ from transformers import (
 from hf_noisy import NoisyTrainer
 from hf_noisy.methods import METHODS
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 LIMITS = {"nrd": 1.5, "nct": 2.1, "coregularization": 2.1}
 CLASSES, ROWS, WARM_UP = 10, 4096, 5
 clock = time.perf_counter if torch.cuda.is_available() else time.thread_time
@@ -164,7 +164,7 @@ def resident(name: str) -> int:
 
 def peak(kind: str, method: str | None, arguments: Arguments) -> int:
     options = ["--memory", f"{kind}:{method or ''}", "--batch_size", str(arguments.batch_size)]
-    command = [sys.executable, __file__, *options]
+    command = [sys.executable, "-m", "benchmarks.cost.step_cost", *options]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
@@ -176,7 +176,7 @@ def main() -> None:
     torch.set_num_threads(1)
     settings = {name: getattr(arguments, name) for name in ("rounds", "pairs", "batch_size")}
     packages = ("torch", "transformers", "accelerate")
-    header = {"command": "python benchmarks/step_cost.py", "arguments": settings,
+    header = {"command": "python -m benchmarks.cost.step_cost", "arguments": settings,
               "baseline": "transformers.Trainer, cross-entropy of the model, one network",
               "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
               "threads": torch.get_num_threads(), "cores": os.cpu_count(),

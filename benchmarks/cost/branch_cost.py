@@ -1,6 +1,6 @@
 """Memory and time of LoRA branches against one LoRA model: benchmarks/results/branch_cost.json.
 
-    python benchmarks/branch_cost.py
+    python -m benchmarks.cost.branch_cost
 
 Memory is the peak of a process of its own, over what it held after its imports, while it takes a few training steps
 with AdamW. Time is measured in one process, a step of each candidate in turn, as a ratio to the single model.
@@ -31,7 +31,7 @@ from transformers import (
 
 from hf_noisy import BranchedModel
 
-RESULT = Path(__file__).parent / "results" / "branch_cost.json"
+RESULT = Path(__file__).parents[1] / "results" / "branch_cost.json"
 LORA = {"lora_dropout": 0.0}  # so that all candidates compute the same function
 BATCHES = {"minilm": (16, 64), "bert-base": (8, 64)}
 # Branches, LoRA, shared lower layers as a share of all, checkpointing.
@@ -114,7 +114,7 @@ def memory_here(backbone: str, candidate: str) -> dict:
 
 
 def memory(backbone: str, candidate: str) -> dict:
-    command = [sys.executable, __file__, "--backbones", backbone, "--child", candidate]
+    command = [sys.executable, "-m", "benchmarks.cost.branch_cost", "--backbones", backbone, "--child", candidate]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "0"}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -160,7 +160,7 @@ def main() -> None:
         print(json.dumps(memory_here(arguments.backbones[0], arguments.child)))
         return
     result = {
-        "command": " ".join(["python benchmarks/branch_cost.py", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks.cost.branch_cost", *sys.argv[1:]]),
         "device": "cpu, one thread",
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "versions": {name: version(name) for name in ("torch", "transformers", "peft")},

@@ -1,6 +1,6 @@
-"""The leaderboard of a suite: cells in, a JSON file, tables in Markdown and one HTML page out.
+"""The leaderboard of each suite in Markdown, from its cells; run as a module it prints them.
 
-python -m benchmarks.leaderboard && python -m benchmarks.write_tables
+python -m benchmarks.reporting.leaderboard --suites text-small
 """
 
 import json
@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from transformers import HfArgumentParser
 
-from benchmarks.markdown import table
-from benchmarks.standings import AUTO, BASE, SEEDS, STOPPED, Cells, leaderboard, protocol, read_cells
+from benchmarks.reporting.markdown import table
+from benchmarks.reporting.standings import AUTO, BASE, SEEDS, STOPPED, Cells, leaderboard, protocol, read_cells
 from benchmarks.suites import SUITES, Budget
 
-RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parent.parent / "docs" / "leaderboard.html"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -155,21 +154,6 @@ def short(result: dict[str, Any]) -> str:
     return table(header, rows)
 
 
-def page(results: dict[str, dict[str, Any]]) -> str:
-    """All suites as one HTML file that loads nothing."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    suites = [
-        {"name": name, "summary": summary_table(result["board"], result["titles"]),
-         "notes": [*findings(result), *notes(result)], "command": result["command"],
-         "tables": accuracy_tables(result["board"], result["titles"])}
-        for name, result in results.items()
-    ]  # fmt: skip
-    return environment.get_template("leaderboard.html.j2").render(suites=suites) + "\n"
-
-
 def command_cut(cells: Cells, budget: Budget) -> str:
     """What a trial run has to say of itself."""
     used = next(iter(cells.values()))["budget"]
@@ -192,27 +176,20 @@ def boards(folder: Path) -> dict[str, dict[str, Any]]:
             "titles": {method: competitor.title for method, competitor in COMPETITORS.items()},
             "board": leaderboard(cells, suite.settings, list(COMPETITORS)),
         }
-        # What benchmarks/write_tables.py puts into the documents.
-        results[name] |= {"markdown": markdown(results[name]), "short": short(results[name])}
     return results
 
 
 @dataclass
 class Arguments:
-    results: str = field(default=str(RESULTS), metadata={"help": "folder of cells_<suite>.jsonl; tables go there too"})
-    page: str = field(default=str(PAGE), metadata={"help": "the HTML page"})
+    results: str = field(default=str(RESULTS), metadata={"help": "folder of cells_<suite>.jsonl"})
+    suites: list[str] = field(default_factory=list, metadata={"help": "default: all that have cells"})
 
 
 def main() -> None:
-    from benchmarks.run import write_atomically
-
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
-    folder = Path(arguments.results)
-    results = boards(folder)
-    for name, result in results.items():
-        write_atomically(folder / f"leaderboard_{name}.json", json.dumps(result, indent=1) + "\n")
-        print(f"{name}: {result['protocol']['cells']} cells")
-    write_atomically(Path(arguments.page), page(results))
+    for name, result in boards(Path(arguments.results)).items():
+        if not arguments.suites or name in arguments.suites:
+            print(f"## {name}\n\n{markdown(result)}\n")
 
 
 if __name__ == "__main__":

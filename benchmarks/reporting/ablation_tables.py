@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.markdown import table
+from benchmarks.reporting.markdown import table
 
 Cells = dict[str, dict]
 

@@ -8,13 +8,9 @@ opponent weaker: rows are shuffled, the learning rate decays as it should, and c
 training rows alone, never from the true labels of validation or test rows.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch

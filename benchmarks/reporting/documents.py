@@ -1,6 +1,6 @@
 """Puts the figures of benchmarks/results into README.md and docs/.
 
-python -m benchmarks.write_tables
+python -m benchmarks.reporting.documents
 """
 
 import json
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import ablation_tables, auto_tables, performance_tables
-from benchmarks.markdown import percent, table
+from benchmarks.reporting import ablation_tables, auto_tables, costs, leaderboard
+from benchmarks.reporting.markdown import percent, table
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PLAIN = "prediction differs"
 
@@ -252,13 +252,12 @@ def documents() -> dict[Path, str]:
         blocks["auto_fresh"] = auto_tables.fresh()
     for name in ("dygen_speed", "evaluation_speed", "install_cost", "scale", "neighbours", "branch_cost", "serving"):
         if (RESULTS / f"{name}.json").is_file():
-            blocks[name] = getattr(performance_tables, name)(load(name))
+            blocks[name] = getattr(costs, name)(load(name))
     if (RESULTS / "ablations.json").is_file():
         blocks |= ablation_tables.blocks(load("ablations"))
-    for suite in ("text-small", "vision-small", "text-full", "vision-full"):
-        if (RESULTS / f"leaderboard_{suite}.json").is_file():
-            found = load(f"leaderboard_{suite}")
-            blocks |= {f"leaderboard_{suite}": found["markdown"], f"leaderboard_{suite}_short": found["short"]}
+    for suite, result in leaderboard.boards(RESULTS).items():
+        blocks[f"leaderboard_{suite}"] = leaderboard.markdown(result)
+        blocks[f"leaderboard_{suite}_short"] = leaderboard.short(result)
     marked = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "<!-- /" in path.read_text()]
     return {path: fill(path, blocks) for path in (ROOT / "README.md", *marked)}
 

@@ -1,6 +1,6 @@
 """What recording an epoch costs, in evaluation passes over the same rows.
 
-    OMP_NUM_THREADS=1 python benchmarks/recorder_cost.py --output benchmarks/results/recorder_cost.json
+    OMP_NUM_THREADS=1 python -m benchmarks.cost.recorder_cost --output benchmarks/results/recorder_cost.json
 
 Times `DynamicsRecorder` at the end of an epoch (forward passes, gathering, files) against `Trainer.evaluate` over the
 same rows with the same `per_device_eval_batch_size`: once in the order of the rows, as `Trainer` evaluates, and once
@@ -133,7 +133,7 @@ def main() -> None:
         orders = itertools.cycle(itertools.permutations(SIDES))
         runs = [{side: clocked(work[side]) for side in next(orders)} for _ in range(arguments.turns + 1)][1:]
     report = {
-        "command": " ".join(["python benchmarks/recorder_cost.py", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks.cost.recorder_cost", *sys.argv[1:]]),
         "settings": {name: value for name, value in asdict(arguments).items() if name != "output"},
         "environment": environment(),
         "limit": LIMIT,

@@ -1,6 +1,6 @@
 """Wrong labels found, the noise rate, time and memory, beside cleanlab on the same arrays.
 
-    HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python benchmarks/detection.py --output benchmarks/results/detection.json
+    HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python -m benchmarks.cost.detection --output detection.json
 
 Accuracy: the files of `noise_detection` (out-of-fold probabilities, given and true labels). F1 of the rows found by
 `find_wrong_labels`, by cleanlab's `find_label_issues` and by the rule that the prediction differs from the label;
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SIDES = {"hf_noisy": None, "cleanlab": {}, "cleanlab, n_jobs=1": {"n_jobs": 1}}
 
 
@@ -121,7 +121,7 @@ def speed(arguments: argparse.Namespace) -> dict[str, Any]:
         draw(arguments.rows, arguments.classes, folder)
         for _ in range(arguments.repeats):
             for side in SIDES:
-                command = [sys.executable, __file__, "--side", side, "--folder", folder]
+                command = [sys.executable, "-m", "benchmarks.cost.detection", "--side", side, "--folder", folder]
                 environment = {**os.environ, "PYTHONPATH": str(ROOT)}
                 finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
                 runs[side].append(json.loads(finished.stdout.splitlines()[-1]))
@@ -151,7 +151,7 @@ def main() -> None:
     if arguments.side:
         work(arguments.side, arguments.folder)
         return
-    result: dict[str, Any] = {"command": "python benchmarks/detection.py"}
+    result: dict[str, Any] = {"command": "python -m benchmarks.cost.detection"}
     if arguments.only != "speed":
         if "HF_NOISY_DATA_DIR" not in os.environ:
             parser.error("set HF_NOISY_DATA_DIR to the folder that holds noise_detection, or pass --only speed")

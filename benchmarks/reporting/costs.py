@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.markdown import percent, table
+from benchmarks.reporting.markdown import percent, table
 
 
 def spread(ratio: dict) -> str:

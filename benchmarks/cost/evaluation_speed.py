@@ -1,6 +1,6 @@
 """Predicting in batches of like length against `Trainer`'s order of the rows: evaluation_speed.json.
 
-    HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python benchmarks/evaluation_speed.py
+    HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python -m benchmarks.cost.evaluation_speed
 
 `NoisyTrainer.predict` and `Trainer.predict` with one network, rows and batch size, in turn; the figure is the median
 of the ratios of processor time within a turn. Both pad a batch to its longest row. Predictions are compared too.
@@ -30,7 +30,7 @@ from transformers import (
 
 from hf_noisy import NoisyTrainer, load_noisy_dataset
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 @dataclass
@@ -78,7 +78,7 @@ def main() -> None:
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
     torch.set_num_threads(1)
     report = {
-        "command": " ".join(["python benchmarks/evaluation_speed.py", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks.cost.evaluation_speed", *sys.argv[1:]]),
         "arguments": {name: value for name, value in asdict(arguments).items() if name != "output"},
         "environment": {
             "device": "cpu", "machine": platform.machine(), "cores": os.cpu_count(), "threads": 1,

@@ -1,8 +1,8 @@
 """DyGEN end to end, ours against a straightforward implementation of the paper: dygen_speed.json.
 
-    HF_NOISY_DATA_DIR=... python benchmarks/dygen_speed.py --workers 3
+    HF_NOISY_DATA_DIR=... python -m benchmarks.cost.dygen_speed --workers 3
 
-The straightforward side is benchmarks/straightforward_dygen.py, ours is what examples/run_dygen.py does:
+The straightforward side is benchmarks/cost/straightforward_dygen.py, ours is what examples/run_dygen.py does:
 `NoisyTrainer` with a `DynamicsRecorder` on training and test rows, `DyGen.fit`, `DyGen.posterior`. Both begin with the
 same branches and see the same rows, epochs, batch size, learning rate and longest text, in float32 on one thread. Ours
 is run with batches of random rows, as `Trainer` draws them, and with `train_sampling_strategy="group_by_length"`. Its
@@ -28,7 +28,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from straightforward_dygen import Settings, dygen, encode
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -37,9 +36,10 @@ from transformers import (
     set_seed,
 )
 
+from benchmarks.cost.straightforward_dygen import Settings, dygen, encode
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 PLAIN = "straightforward"
 SIDES = {"ours": "random", "ours, grouped by length": "group_by_length"}
 WHOLE_EPOCHS = 10  # of the paper
@@ -191,7 +191,7 @@ def compared(runs: dict[str, dict]) -> dict:
 def child(side: str, seed: int, arguments: Arguments) -> dict:
     options = {name: value for name, value in asdict(arguments).items() if name not in ("seeds", "cell", "output")}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, __file__, "--cell", f"{side}:{seed}", *words]
+    command = [sys.executable, "-m", "benchmarks.cost.dygen_speed", "--cell", f"{side}:{seed}", *words]
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **threads})
     if done.returncode:
@@ -222,7 +222,7 @@ def write(runs: dict[str, dict], arguments: Arguments) -> None:
     """The pairs that are complete; written after each."""
     pairs = {seed: pair for seed, pair in runs.items() if len(pair) == len(SIDES) + 1}
     report = {
-        "command": " ".join(["python benchmarks/dygen_speed.py", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks.cost.dygen_speed", *sys.argv[1:]]),
         "arguments": {name: value for name, value in asdict(arguments).items() if name not in ("cell", "output")},
         "environment": {
             "versions": {name: version(name) for name in PACKAGES}, "device": "cpu", "machine": platform.machine(),

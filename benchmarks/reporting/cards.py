@@ -1,6 +1,6 @@
 """Writes model_cards/: one card for each configuration of a paper that was measured here, from the result files.
 
-python -m benchmarks.write_cards
+python -m benchmarks.reporting.cards
 """
 
 import re
@@ -11,8 +11,8 @@ import numpy as np
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from benchmarks.markdown import percent, table
-from benchmarks.write_tables import ROOT, load
+from benchmarks.reporting.documents import ROOT, load
+from benchmarks.reporting.markdown import percent, table
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 FOLDER = ROOT / "model_cards"

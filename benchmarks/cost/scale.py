@@ -1,6 +1,6 @@
 """DyGEN on up to a million rows: time, memory and disk of every part, and how they grow.
 
-    OMP_NUM_THREADS=1 nice -n 10 python benchmarks/scale.py --output benchmarks/results/scale.json
+    OMP_NUM_THREADS=1 nice -n 10 python -m benchmarks.cost.scale --output benchmarks/results/scale.json
 
 Rows of ten classes, a share of them labelled wrongly, with synthetic embeddings of two branches and ten epochs and one
 set of pretrained features, all float16, written through `Trajectories` as a `DynamicsRecorder` writes them, as they
@@ -196,7 +196,7 @@ def processor() -> str:
 def run_all(args: argparse.Namespace) -> None:
     result: dict[str, Any] = json.loads(args.output.read_text()) if args.output.is_file() else {"cells": []}
     result |= {
-        "command": f"python benchmarks/scale.py --rows {' '.join(map(str, args.all_rows))}",
+        "command": f"python -m benchmarks.cost.scale --rows {' '.join(map(str, args.all_rows))}",
         "classes": CLASSES, "dim": DIM, "branches": args.branches, "epochs": args.epochs, "seed": args.seed,
         "machine": {"processor": processor(), "cores": os.cpu_count(), "shared": True,
                     "threads": os.environ.get("OMP_NUM_THREADS", "all")},
@@ -214,7 +214,17 @@ def run_all(args: argparse.Namespace) -> None:
                 missing = list(PARTS)
             folder.mkdir(parents=True, exist_ok=True)
             for part in missing:
-                command = [sys.executable, __file__, "--part", part, "--folder", str(folder), "--rows", str(rows)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.cost.scale",
+                    "--part",
+                    part,
+                    "--folder",
+                    str(folder),
+                    "--rows",
+                    str(rows),
+                ]
                 command += ["--projections", str(projection), "--epochs", str(args.epochs)]
                 command += ["--branches", str(args.branches), "--seed", str(args.seed)]
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -1,6 +1,6 @@
 """Exact neighbours against approximate ones: processor time and how many are found.
 
-    OMP_NUM_THREADS=1 python benchmarks/neighbours.py --output benchmarks/results/neighbours.json
+    OMP_NUM_THREADS=1 python -m benchmarks.cost.neighbours --output benchmarks/results/neighbours.json
 
 Rows about centres of classes and of groups within them. All rows are references, some of them queries: what takes time
 by query is scaled to all rows in the table. The inverted file of `index="faiss"`, and a graph (HNSW) of that package.
@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -79,7 +80,7 @@ def main() -> None:
         }
         print(index, results[index], flush=True)
         content = {
-            "command": f"python benchmarks/neighbours.py --rows {args.rows} --queries {args.queries} --dim {args.dim}",
+            "command": " ".join(["python -m benchmarks.cost.neighbours", *sys.argv[1:]]),
             "rows": args.rows, "queries": args.queries, "dim": args.dim, "k": args.k, "seed": args.seed,
             "results": results,
             "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),

@@ -1,6 +1,6 @@
 """DMLP on synthetic features: seconds against the number of rows, memory, and the published loop beside it.
 
-    python benchmarks/dmlp_speed.py --output benchmarks/results/dmlp_speed.json
+    python -m benchmarks.cost.dmlp_speed --output benchmarks/results/dmlp_speed.json
 
 `dmlp` is one whole call: baseline, two branches of IPC and EAC, and the posterior. `rows` is run in processes of their
 own, so that the peak of memory is that of one size. `ratio` times the label steps alone (IPC of one chunk, the same
@@ -54,7 +54,7 @@ def one_size(arguments: argparse.Namespace) -> dict:
 
 
 def in_own_process(arguments: argparse.Namespace, rows: int, epochs: int) -> dict:
-    words = [sys.executable, __file__, "--one", "--rows", str(rows), "--epochs", str(epochs)]
+    words = [sys.executable, "-m", "benchmarks.cost.dmlp_speed", "--one", "--rows", str(rows), "--epochs", str(epochs)]
     words += ["--threads", str(arguments.threads), "--width", str(arguments.width)]
     output = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     result = json.loads(output.splitlines()[-1])

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.leaderboard import RESULTS, gate_words, number
-from benchmarks.markdown import table
-from benchmarks.standings import AUTO, BASE, STOPPED, Cells, differences, gate, points, read_cells
+from benchmarks.reporting.leaderboard import RESULTS, gate_words, number
+from benchmarks.reporting.markdown import table
+from benchmarks.reporting.standings import AUTO, BASE, STOPPED, Cells, differences, gate, points, read_cells
 from benchmarks.suites import SUITES
 from hf_noisy.methods import make_method
 from hf_noisy.training.auto import RULES

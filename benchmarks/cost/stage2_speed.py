@@ -8,7 +8,7 @@ through a `DataLoader`, four losses read out a step, and a full pass of the VAE,
 label at inference. The default, `lean`, spares the loop all of that. Runs are paired (loop, batched, loop, ...), the
 figure is the median of the ratios. On a shared machine one thread and the processor time say most.
 
-    OMP_NUM_THREADS=1 python benchmarks/stage2_speed.py --output benchmarks/results/stage2_speed.json
+    OMP_NUM_THREADS=1 python -m benchmarks.cost.stage2_speed --output benchmarks/results/stage2_speed.json
 """
 
 import argparse
@@ -16,13 +16,10 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import sklearn

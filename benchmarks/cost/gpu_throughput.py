@@ -1,7 +1,7 @@
 """Tokens per second on a GPU in bfloat16: `NoisyTrainer` against `Trainer`, compiled and not, and by branches.
 
-    python benchmarks/gpu_throughput.py                                  # writes results/gpu_throughput.json
-    python benchmarks/gpu_throughput.py --tiny --output rehearsal.json   # the same on any CPU, to see that it runs
+    python -m benchmarks.cost.gpu_throughput                                  # writes results/gpu_throughput.json
+    python -m benchmarks.cost.gpu_throughput --tiny --output rehearsal.json   # the same on any CPU
 
 Trainings of a BERT classifier on texts of one full length, cross-entropy, the sides in turn, a few steps each; the
 first steps (and what is compiled in them) do not count. The figure is the median of the ratios of paired trainings.
@@ -35,7 +35,7 @@ from transformers import (
 
 from hf_noisy import BranchedModel, CoRegularization, NoisyTrainer
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 LIMIT, CLASSES = 0.97, 6
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -154,7 +154,7 @@ def main() -> None:
     rate = attainable(arguments)
     compiled = (False, True) if arguments.compiled else (False,)
     report = {
-        "command": " ".join(["python benchmarks/gpu_throughput.py", *sys.argv[1:]]),
+        "command": " ".join(["python -m benchmarks.cost.gpu_throughput", *sys.argv[1:]]),
         "arguments": {name: value for name, value in asdict(arguments).items() if name != "output"},
         "environment": {
             "device": "cpu" if arguments.tiny else torch.cuda.get_device_name(), "machine": platform.machine(),

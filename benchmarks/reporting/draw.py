@@ -1,6 +1,6 @@
 """Draws the pictures of docs/leaderboard.md and docs/ablations.md from the result files.
 
-python -m benchmarks.draw
+python -m benchmarks.reporting.draw
 """
 
 import json
@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ablation_tables import select
-from benchmarks.leaderboard import RESULTS, boards, named
-from benchmarks.standings import GATE, STOPPED, Cells, differences, read_cells
+from benchmarks.reporting.ablation_tables import select
+from benchmarks.reporting.leaderboard import RESULTS, boards, named
+from benchmarks.reporting.standings import GATE, STOPPED, Cells, differences, read_cells
 from benchmarks.suites import SUITES
 
-IMAGES = Path(__file__).parent.parent / "docs" / "images"
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
 NAMED = {"text-small": "texts", "vision-small": "images"}
 CURVES = (
     ("cross-entropy", 1, "network", "o:"),
