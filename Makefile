@@ -25,8 +25,8 @@ demo: $(READY)  ## DyGEN on the data set that comes with the package; writes out
 test: $(READY)  ## All tests but the slow ones
 	$(PYTEST)
 
-test-slow: $(READY)  ## The slow tests
-	$(PYTEST) -m slow -o faulthandler_timeout=3600
+test-slow: $(READY)  ## The slow tests, and those of drawn examples on new draws
+	$(PYTEST) -m 'slow or hypothesis' --hypothesis-profile=random -o faulthandler_timeout=3600
 
 lint: $(READY)  ## Style, format and types
 	$(BIN)/ruff check .

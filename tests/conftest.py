@@ -1,6 +1,7 @@
 """What all tests share. No test may reach a network."""
 
 import os
+import random
 from pathlib import Path
 
 # Read once, when the libraries are imported: set before any of them is.
@@ -8,7 +9,24 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import settings
+
+# `make test` draws the same examples every time, `make test-slow` others: --hypothesis-profile=random. No profile has
+# a deadline, since a busy machine would miss it.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("random", derandomize=False, deadline=None, print_blob=True)
+settings.load_profile("fixed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Start every test, and the fixtures made for it, from the same global random state."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -153,7 +153,7 @@ TENSORS = st.dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(TENSORS)
 def test_tensors_are_read_back_by_safetensors(tmp_path_factory, tensors):
     path = tmp_path_factory.mktemp("tensors") / "file.safetensors"
@@ -202,7 +202,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text("abc", min_size=1), JSON, max_size=4), st.data())
 def test_sealed_json_is_read_as_it_was_written_or_refused(tmp_path_factory, content, data):
     path = tmp_path_factory.mktemp("sealed") / "file.json"

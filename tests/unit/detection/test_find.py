@@ -98,7 +98,7 @@ def test_nothing_is_found_where_classifier_and_labels_agree():
     assert issues.noise_rate.low == 0.0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @hypothesis_given(st.lists(st.tuples(st.floats(0.0625, 0.9375, width=32), st.booleans()), min_size=1, max_size=12))
 def test_no_other_threshold_is_expected_to_reach_more(rows):
     wrong = np.array([row[0] for row in rows], dtype=np.float32)

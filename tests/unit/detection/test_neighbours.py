@@ -33,7 +33,7 @@ def test_votes_are_those_of_sklearn(width, dtype):
     np.testing.assert_allclose(found, expected, atol=1e-6)  # its products leave copies a little apart
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), k=st.integers(1, 30), shift=st.sampled_from([0.0, 1000.0]))
 def test_nearest_are_those_of_the_definition_and_ties_go_by_number(seed, k, shift):
     rng = np.random.default_rng(seed)

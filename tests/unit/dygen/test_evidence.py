@@ -185,7 +185,7 @@ def test_suspicion_is_positive_where_evidence_is_against_the_label():
 random_problem = st.tuples(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(6, 25), st.floats(0, 0.9))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(random_problem)
 def test_posterior_is_stochastic_and_follows_permutations(problem):
     seed, classes, rows, rate = problem
@@ -206,7 +206,7 @@ def test_posterior_is_stochastic_and_follows_permutations(problem):
     np.testing.assert_allclose(renamed_transition[np.ix_(new, new)], transition, atol=1e-8)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.integers(8, 25))
 def test_evidence_follows_permutations(seed, classes, rows):
     rng = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ def test_the_matrix_is_random_signs_of_its_seed():
     assert (projection_matrix(2, 8, seed=0) > 0).astype(int).tolist() == expected
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10**6))
 def test_distances_to_centroids_are_kept(seed):
     numbers = np.random.default_rng(seed)
@@ -26,8 +26,9 @@ def test_distances_to_centroids_are_kept(seed):
     projected = rows @ projection_matrix(768, 128, seed)
     before = centroid_distances(rows, centroids(rows, labels, 5))
     after = centroid_distances(projected, centroids(projected, labels, 5))
-    # A squared length has a relative deviation of sqrt(2 / 128), a length one of half of that: 1 / 16. Of the 1500
-    # distances none may be out by six of these.
+    # The share of a squared length that is kept is about chi-squared with 128 degrees of freedom over 128, so that a
+    # length deviates by 1 / 16. One of 1500 lengths is out by seven of these with probability 2e-8; their root mean
+    # square, which is 1.0 +- 0.1 of these, by two with even less.
     relative = np.abs(after / before - 1)
-    assert relative.max() < 6 / 16
-    assert np.sqrt((relative**2).mean()) < 1.3 / 16
+    assert relative.max() < 7 / 16
+    assert np.sqrt((relative**2).mean()) < 2 / 16

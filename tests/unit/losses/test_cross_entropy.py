@@ -16,7 +16,7 @@ def by_hand(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> tor
     return torch.stack(losses)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(2, 6), st.floats(0.0, 0.9), st.integers(0, 1000))
 def test_loss_of_each_row_is_the_formula(rows, classes, smoothing, seed):
     generator = torch.Generator().manual_seed(seed)

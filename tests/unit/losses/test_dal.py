@@ -20,7 +20,7 @@ def test_schedule_has_the_ends_that_are_given():
     assert DAL(0.4, 1.5).schedule(1.0) == pytest.approx((1.5, 1.0))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(0.1, 0.99), st.floats(1.01, 3.0), st.integers(1, 300))
 def test_bootstrapping_starts_where_the_exponent_passes_one(q_start, q_end, epochs):
     passes = (1 - q_start) * epochs / (q_end - q_start)
@@ -31,7 +31,7 @@ def test_bootstrapping_starts_where_the_exponent_passes_one(q_start, q_end, epoc
         assert q_start <= q < q_end
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.floats(0.1, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 0.999))
 def test_an_exponent_that_stays_below_one_never_bootstraps(q_start, share, progress):
     q_end = min(1.0, q_start + share * (1.0 - q_start))

@@ -63,7 +63,7 @@ BOUNDS: dict[str, tuple[Loss, float, float]] = {
     "dal": (DAL(q_start=1.2, q_end=1.2), -1e-5, 2 / 1.2),
 }
 
-examples = settings(deadline=None, max_examples=20)
+examples = settings(max_examples=20)
 seeds = st.integers(0, 2**16)
 
 

@@ -26,7 +26,7 @@ def test_exponent_one_is_mean_absolute_error():
     torch.testing.assert_close(GCE(1.0)(logits, labels), MAE()(logits, labels))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.floats(0.05, 3.0))
 def test_gradient_is_that_of_cross_entropy_weighted(seed, q):
     logits, labels = make_rows(seed)
@@ -37,7 +37,7 @@ def test_gradient_is_that_of_cross_entropy_weighted(seed, q):
     torch.testing.assert_close(ours, weight * cross_entropy)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.floats(0.05, 3.0), st.floats(0.05, 3.0))
 def test_larger_exponent_costs_less(seed, one, other):
     rows = make_rows(seed)

@@ -17,7 +17,7 @@ def make_rows(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return logits, torch.randint(0, 4, (6,), generator=generator)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.floats(0.0, 10.0), st.floats(0.01, 10.0))
 def test_is_the_sum_of_its_two_terms(seed, alpha, beta):
     rows = make_rows(seed)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from numpy.testing import assert_allclose, assert_array_equal
@@ -65,7 +65,6 @@ def test_one_bin_is_the_gap_of_the_means():
     assert_allclose(expected_calibration_error(probabilities, labels, num_bins=1), gap, rtol=1e-12)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(2, 6), st.integers(1, 20))
 def test_matches_loop_and_keeps_every_row(seed, num_rows, num_classes, num_bins):
     rng = np.random.default_rng(seed)
@@ -126,7 +125,6 @@ def test_bins_of_equal_mass_by_hand():
     assert_allclose(bins.edges, [0.55, 0.6, 0.9, 1.0])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(1, 20))
 def test_bins_of_equal_mass_hold_as_many_rows(seed, num_rows, num_bins):
     probabilities, labels = confidences(seed, num_rows)
@@ -156,7 +154,6 @@ def test_bins_are_those_of_sklearn(binning, strategy, num_bins):
     assert_allclose(bins.confidence[filled], confidence)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 20), st.sampled_from(["width", "mass"]))
 def test_the_mean_gap_is_below_the_largest(seed, num_rows, num_bins, binning):
     rng = np.random.default_rng(seed)
@@ -169,7 +166,6 @@ def test_the_mean_gap_is_below_the_largest(seed, num_rows, num_bins, binning):
     )
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(2, 6))
 def test_brier_score_is_that_of_sklearn(seed, num_rows, num_classes):
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
@@ -32,7 +32,6 @@ def test_scores_by_hand():
     assert detection_scores(scores, wrong, threshold=0.9)["f1"] == 0  # above, not at
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.sampled_from([2, 5, 1000]))
 def test_agrees_with_sklearn(seed, num_rows, levels):
     scores, wrong = found(seed, num_rows, levels)
@@ -42,7 +41,6 @@ def test_agrees_with_sklearn(seed, num_rows, levels):
     assert result["f1"] == pytest.approx(f1_score(wrong, scores > 0.5, zero_division=0))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 60))
 def test_only_the_order_of_scores_matters(seed, num_rows):
     scores, wrong = found(seed, num_rows)

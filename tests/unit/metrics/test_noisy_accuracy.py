@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_noisy.metrics import accuracy_by_noise, relabelling_scores
@@ -31,7 +31,6 @@ def test_a_clean_data_set_has_no_wrong_rows():
     assert np.isnan([scores["accuracy_wrong_label"], scores["memorised"]]).all()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
 def test_the_parts_make_the_whole(seed, num_rows):
     predicted, given_labels, clean = columns(seed, num_rows)
@@ -56,7 +55,6 @@ def test_relabelling_by_hand():
     }
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
 def test_gain_is_corrected_less_broken(seed, num_rows):
     new, given_labels, clean = columns(seed, num_rows)

@@ -51,7 +51,7 @@ def test_logits_are_the_log_of_the_mean_probability(kind, network, inputs):
         torch.testing.assert_close(output.branch_logits[:, branch], alone, rtol=0, atol=0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 4), st.integers(2, 6), st.integers(0, 1000), st.sampled_from([0.1, 5.0, 500.0]))
 def test_mean_log_probability_is_normalised_and_finite(branches, classes, seed, scale):
     logits = scale * torch.randn(3, branches, classes, generator=torch.Generator().manual_seed(seed))

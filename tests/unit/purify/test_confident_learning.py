@@ -93,7 +93,7 @@ def test_out_of_fold_probabilities_do_not_know_the_row():
     assert (out_of_fold_probabilities(features, labels, seed=3) != out_of_fold_probabilities(features, labels)).any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 9999), rows=st.integers(2, 40), classes=st.integers(2, 5), sharp=st.floats(0.02, 5))
 def test_rows_sum_to_one_whatever_is_predicted(seed, rows, classes, sharp):
     rng = np.random.default_rng(seed)

@@ -71,7 +71,7 @@ def test_a_row_has_no_vote_for_itself_not_even_among_duplicates(weights):
     np.testing.assert_allclose(found[0], [2 / 3, 1 / 3], atol=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 999), k=st.integers(1, 30), weights=st.sampled_from(["distance", "softmax", "uniform"]))
 def test_rows_sum_to_one_and_follow_their_rows(seed, k, weights):
     features, labels, _ = clusters(20, seed=seed)

@@ -148,7 +148,7 @@ def image(number: int) -> Image.Image:
     return Image.fromarray(np.full((2, 3, 3), number, dtype=np.uint8))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     labels=st.lists(st.integers(0, 2), min_size=2, max_size=7).filter(lambda drawn: max(drawn) > 0),
     policy=st.sampled_from(POLICIES),

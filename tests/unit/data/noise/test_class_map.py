@@ -16,7 +16,7 @@ MAP = {0: 2, 3: 4, 4: 3}
 LABELS = np.arange(5000) % CLASSES
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     rate=st.floats(0, 0.99), labels=st.lists(st.integers(0, 4), min_size=1, max_size=40), seed=st.integers(0, 2**31)
 )
@@ -96,7 +96,7 @@ def test_the_map_of_cifar100_is_that_of_the_published_code():
     assert set(found[(labels == 0) & (found != 0)].tolist()) == {51}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 3), min_size=5, max_size=30))
 def test_following_the_map_visits_a_superclass_once_and_comes_back(superclasses):
     mapping = noise.superclass_map(0.3, superclasses).mapping

@@ -34,7 +34,7 @@ GLOBAL_RATE = ["symmetric", "pair", *BY_ROW]
 ALL = BY_CLASS | BY_ROW
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     rate=st.floats(0, 0.99),
     labels=st.lists(st.integers(0, 3), min_size=1, max_size=40),
@@ -49,7 +49,7 @@ def test_exactly_the_rounded_share_flips_and_never_to_itself(rate, labels, seed,
     assert ((found >= 0) & (found < CLASSES)).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     rate=st.floats(0, 0.99),
     labels=st.lists(st.integers(0, 3), max_size=40),
@@ -76,7 +76,7 @@ def test_noise_is_a_function_of_seed_and_stream(kind, exact):
     assert (first != kind.apply(LABELS, CLASSES, 1, FEATURES, "validation")).mean() > 0.1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(kind=st.sampled_from(sorted(BY_CLASS)), rows=st.integers(1, 400), seed=st.integers(0, 2**31))
 def test_an_independent_draw_of_a_row_does_not_depend_on_the_other_rows(kind, rows, seed):
     kind = BY_CLASS[kind](RATE, exact=False)

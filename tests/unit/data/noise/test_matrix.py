@@ -15,7 +15,7 @@ def matrices(draw):
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(matrix=matrices(), rows=st.integers(0, 60), seed=st.integers(0, 2**31))
 def test_counts_of_each_class_are_its_shares_to_within_one_row(matrix, rows, seed):
     labels = np.random.default_rng(seed).integers(0, len(matrix), rows)
@@ -37,7 +37,7 @@ def test_the_remainder_goes_to_the_largest_rest_and_a_tie_to_the_lower_class():
     assert counts([0.29, 0.71, 0.0], 100) == [29, 71, 0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(matrix=matrices(), seed=st.integers(0, 2**31))
 def test_an_independent_draw_gives_nothing_that_has_no_probability(matrix, seed):
     labels = np.arange(500) % len(matrix)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
@@ -109,7 +109,6 @@ def test_rules_of_one_class_are_refused_where_silence_is_missing():
         dawid_skene(votes, 3, silence="missing")
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, 20),

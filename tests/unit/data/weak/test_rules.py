@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_noisy.data.weak import rule_table
@@ -31,7 +31,6 @@ def test_without_a_reference_nothing_is_said_of_accuracy():
     assert str(table).splitlines()[2] == "| a | 0 | 3 | 0.750 | 0.500 | 0.250 | - |"
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 6), st.integers(2, 4))
 def test_equals_a_loop(seed, num_rows, num_rules, num_classes):
     rng = np.random.default_rng(seed)

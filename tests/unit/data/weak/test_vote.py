@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_noisy.data.weak import majority_vote, weighted_vote
@@ -81,7 +81,6 @@ def test_policies_by_hand(ties, uncovered, expected):
     assert covered.tolist() == [True, False, True, True]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 8), st.integers(2, 5))
 def test_policies_agree_where_they_have_no_say(seed, num_rows, num_rules, num_classes):
     votes = np.random.default_rng(seed).integers(-1, num_classes, (num_rows, num_rules))
@@ -97,7 +96,6 @@ def test_policies_agree_where_they_have_no_say(seed, num_rows, num_rules, num_cl
     assert (lowest[~covered] == -1).all()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 8), st.integers(2, 5))
 def test_equal_weights_are_a_majority(seed, num_rows, num_rules, num_classes):
     votes = np.random.default_rng(seed).integers(-1, num_classes, (num_rows, num_rules))

@@ -23,7 +23,7 @@ def test_scaled_columns_have_mean_zero_and_rows_about_length_one():
 
 
 @given(st.floats(0.1, 100), st.floats(-50, 50))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_unit_and_origin_of_the_features_do_not_matter(unit, origin):
     features, _ = problem()
     moved = unit * features + origin
