@@ -18,7 +18,7 @@ pytestmark = [
 
 
 def predict(folder: Path) -> None:
-    from tests.unit.test_by_length import make, texts, widths
+    from tests.unit.training.test_by_length import make, texts, widths
 
     rows, seen = texts(), []
     trainer = make(folder, compute_metrics=lambda given: seen.append(given.label_ids.tolist()) or {})

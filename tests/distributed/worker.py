@@ -10,9 +10,9 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
-from hf_noisy.dynamics import extract
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.dynamics.store import FOLDER, MANIFEST
+from hf_noisy.models import inference
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract import faults
 from tests.contract.runs import CLASSES, SHORT_CASES, file_contents, make_args, make_model, make_rows, run
@@ -55,7 +55,7 @@ def record(folder: Path, ranks: int) -> DynamicsRecorder:
         "one": make_rows("branches", 1),
     }
     recorder = DynamicsRecorder(datasets, batch_size=3)
-    extract._ROUNDS_A_GATHER = 2  # several gathers an epoch, the last of them of fewer rounds
+    inference._ROUNDS_A_GATHER = 2  # several gathers an epoch, the last of them of fewer rounds
     settings = {"learning_rate": 0.0, "per_device_train_batch_size": 8 // ranks, "num_train_epochs": 2}
     run(folder, "coregularization", "branches", trainer={"callbacks": [recorder]}, **settings)
     return recorder

@@ -62,7 +62,7 @@ def run(folder, function, kind, limit=LIMIT):
         ("training_dynamics:aum", "epochs"),
         ("training_dynamics:data_map", "epochs"),
         ("anchor_free:anchor_free_transition_matrix", "features"),
-        ("loss_mixture:small_loss", "losses"),
+        ("mixture:small_loss", "losses"),
     ],
 )
 def test_a_million_rows_of_a_hundred_classes(folder, function, kind):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from hf_noisy.detection import loss_mixture
+from hf_noisy.detection import mixture
 from hf_noisy.detection.mixture import _check, small_loss
 
 COMPONENTS = ["gaussian", "beta"]
@@ -63,7 +63,7 @@ def test_order_scale_and_shift_do_not_matter(components):
 def test_quantiles_stand_for_many_rows(components, monkeypatch):
     losses, _ = losses_of(7000, 3000)
     expected = small_loss(losses, components)
-    monkeypatch.setattr(loss_mixture, "_MAX_FITTED", 1000)
+    monkeypatch.setattr(mixture, "_MAX_FITTED", 1000)
     assert_allclose(small_loss(losses, components), expected, atol=0.02)
 
 

@@ -7,8 +7,8 @@ import torch
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 
-from hf_noisy.purify import correction
 from hf_noisy.purify.base import Purifier
+from hf_noisy.purify.dmlp import correction
 from hf_noisy.purify.dmlp.correction import Correction
 from hf_noisy.purify.dmlp.dmlp import DMLP
 from hf_noisy.purify.dmlp.predictors import fit_transition, fit_weights, join
