@@ -26,7 +26,7 @@ from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.methods import list_methods, make_method
 from hf_noisy.models.preact_resnet import PreActResNetConfig
 from hf_noisy.reports import memorisation_curve, score_epochs
-from hf_noisy.reports.memorisation_curve import memorisation
+from hf_noisy.reports.memorised import memorisation
 
 PACKAGES = ("hf-noisy", "torch", "torchvision", "transformers", "datasets", "accelerate")
 SOURCE = ("noise_type", "noise_rate", "noise_seed", "image_column", "label_column")

@@ -20,7 +20,7 @@ from hf_noisy.cli.recipes import keyword_arguments, parse_with_recipe
 from hf_noisy.core.files import write_atomically
 from hf_noisy.methods import list_methods, make_method
 from hf_noisy.reports import memorisation_curve, score_epochs
-from hf_noisy.reports.memorisation_curve import memorisation
+from hf_noisy.reports.memorised import memorisation
 
 PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate")
 SOURCE = ("noise_type", "noise_rate", "noise_seed", "text_column", "label_column")

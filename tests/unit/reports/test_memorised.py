@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from hf_noisy.reports.memorisation_curve import memorisation
+from hf_noisy.reports.memorised import memorisation
 
 
 def random_case(epochs=3, rows=40, classes=5, seed=0):
