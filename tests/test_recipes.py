@@ -1,18 +1,18 @@
 """The recipes of the papers: each is read by the example it names, and stands in the index of papers."""
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import HfArgumentParser, TrainingArguments
 
-from hf_noisy.cli.recipes import keyword_arguments, parse_with_recipe
+from hf_noisy.cli.arguments import DyGenArguments, ImageArguments, TextArguments, parse
+from hf_noisy.cli.inputs import published_optimizer
+from hf_noisy.cli.recipes import keyword_arguments
 from hf_noisy.data.builders import cifar100
 from hf_noisy.methods import make_method
 from hf_noisy.methods.nct import NCT
@@ -29,27 +29,17 @@ STUDENT = {
 }  # fmt: skip
 
 
-def load(example: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(example, ROOT / "examples" / f"{example}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def parsers() -> dict[str, HfArgumentParser]:
-    names = ("run_dygen", "train_robust_image", "train_robust_text")
-    return {name: HfArgumentParser((load(name).Arguments, TrainingArguments)) for name in names}
+KINDS = {"run_dygen": DyGenArguments, "train_robust_image": ImageArguments, "train_robust_text": TextArguments}
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_is_read_by_the_example_that_it_names(recipe, parsers, tmp_path):
+def test_a_recipe_is_read_by_the_example_that_it_names(recipe):
     command = recipe.read_text().splitlines()[1]
     named = re.fullmatch(r"# python examples/(\w+)\.py examples/recipes/(\w+)\.yaml", command)
     assert named, command
     assert named[2] == recipe.stem
     words = [str(recipe), "--use_cpu", "true", "--report_to", "none"]
-    arguments, training = parse_with_recipe(parsers[named[1]], words)
+    arguments, training = parse(KINDS[named[1]], words)
     for name, value in yaml.safe_load(recipe.read_text()).items():
         if name != "method_args":
             read = getattr(arguments, name, getattr(training, name, None))
@@ -94,9 +84,9 @@ def test_the_weights_are_those_of_the_table(data, setting):
         assert recipe["noise_rate"] == pytest.approx(redrawn * (classes - 1) / classes)
 
 
-def test_the_schedules_of_nct_are_those_of_the_paper(parsers):
+def test_the_schedules_of_nct_are_those_of_the_paper():
     recipe = ROOT / "examples" / "recipes" / "nct_cifar10_symmetric_50.yaml"
-    arguments, training = parse_with_recipe(parsers["train_robust_image"], [str(recipe), "--report_to", "none"])
+    arguments, training = parse(ImageArguments, [str(recipe), "--report_to", "none"])
     method = make_method(arguments.method, **keyword_arguments(arguments.method_args))
     assert isinstance(method, NCT)
     epochs = int(training.num_train_epochs)
@@ -109,11 +99,10 @@ def test_the_schedules_of_nct_are_those_of_the_paper(parsers):
     [([2, 3], [1, 1, 0.1, 0.01, 0.01]), (None, [1, 0.1, 0.01, 1e-3, 1e-4])],
 )
 def test_the_learning_rate_falls_after_whole_epochs(milestones, expected):
-    example = load("train_robust_image")
     args = SimpleNamespace(learning_rate=1.0, weight_decay=0.5, gradient_accumulation_steps=2, num_train_epochs=5)
     trainer = SimpleNamespace(args=args, model=torch.nn.Linear(2, 2), get_train_dataloader=lambda: range(5))
     arguments = SimpleNamespace(momentum=0.9, nesterov=True, lr_gamma=0.1, lr_milestones=milestones)
-    optimizer, schedule = example.published_optimizer(trainer, arguments)
+    optimizer, schedule = published_optimizer(trainer, arguments)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5]  # of the bias too
     rates = []
     for _ in range(5):

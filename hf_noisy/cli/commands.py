@@ -12,14 +12,17 @@ from huggingface_hub import DatasetCard
 from hf_noisy.cli.outputs import REPORT, SUMMARY, check_output, new_folder, write_output
 from hf_noisy.cli.page import make_report
 from hf_noisy.cli.source import Columns, add_features, load_rows, modality
-from hf_noisy.cli.train import run_script
+from hf_noisy.cli.train import ImageArguments, TextArguments, parse
+from hf_noisy.cli.train import train as run_training
 from hf_noisy.core.columns import (
     CLEAN_LABEL,
+    IMAGE,
     LABEL,
     LABEL_POSTERIOR,
     LABEL_QUALITY,
     LABEL_SUGGESTED,
     LABEL_SUSPECTED,
+    TEXT,
 )
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.data.load import make_noise
@@ -150,17 +153,19 @@ def train(
     source: str, output: Path, method: str, model: str | None, words: list[str], *, columns: Columns,
     overwrite: bool, push_to_hub: str | None,
 ) -> None:  # fmt: skip
-    """`hf-noisy train`: the example script that fits the data; leaves the model, its card and what it reached."""
+    """`hf-noisy train`: leaves the model, its card and what it reached."""
     check_output(output, overwrite)
     text_column, image_column, label_column = columns
     kind = modality(load_rows(source, columns, "train")["train"])
+    arguments_of = {TEXT: TextArguments, IMAGE: ImageArguments}[kind]
     named = {"dataset": source, "method": method, "model_name_or_path": model, "label_column": label_column,
              "text_column": text_column, "image_column": image_column, "save_model": "true"}  # fmt: skip
     options = [word for name, value in named.items() if value is not None for word in (f"--{name}", value)]
     with new_folder(output, overwrite) as folder:
-        run_script(kind, [*options, *words, "--output_dir", str(folder)])
-        results = json.loads((folder / "results.json").read_text("utf-8"))
-        results["arguments"].pop("output_dir", None)
+        arguments, training = parse(
+            arguments_of, [*options, *words, "--output_dir", str(folder)], prog="hf-noisy train"
+        )
+        results = run_training(arguments, training)
         config = json.loads((folder / "config.json").read_text("utf-8"))
         card = model_card(results, config, name=f"{_name(source)}-{method}")
         card.save(folder / "README.md")

@@ -1,44 +1,179 @@
-"""`hf-noisy train`: the example scripts, found wherever the package is installed."""
+"""Train a classifier on noisy labels by any method, and write what it reached to `results.json`."""
 
-import runpy
-import sys
-from collections.abc import Sequence
+import dataclasses
+import json
+import time
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import hf_noisy.core.columns as columns
+import numpy as np
+import transformers
+from datasets import Dataset
+from scipy.special import softmax
+from transformers import TrainingArguments
 
-_SCRIPTS = {columns.TEXT: "train_robust_text.py", columns.IMAGE: "train_robust_image.py"}
+from hf_noisy.cli.arguments import ImageArguments, TextArguments, parse
+from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, random_rows
+from hf_noisy.cli.recipes import keyword_arguments
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL
+from hf_noisy.core.files import write_atomically
+from hf_noisy.dynamics.recorder import DynamicsRecorder
+from hf_noisy.methods import make_method
+from hf_noisy.reports import memorisation_curve, score_epochs
+from hf_noisy.reports.memorised import memorisation
+from hf_noisy.training.trainer import NoisyTrainer
+
+__all__ = ["ImageArguments", "TextArguments", "parse", "train"]
+
+_PACKAGES = ("hf-noisy", "torch", "torchvision", "transformers", "datasets", "accelerate")
+_TRAINING = {
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "optim",
+    "weight_decay",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "max_grad_norm",
+    "bf16",
+    "fp16",
+}
 
 
-def script_for(modality: str) -> Path:
-    """The example script that trains on `text` or `image`.
+def train(arguments: TextArguments | ImageArguments, training: TrainingArguments) -> dict[str, Any]:
+    """Train a classifier of texts or images, and measure it.
 
-    They lie inside an installed package, and beside it in a checkout.
-
-    Raises:
-        FileNotFoundError: If neither holds it.
-
-    Example:
-        >>> script_for("text").name
-        'train_robust_text.py'
-    """
-    package = Path(__file__).parents[1]
-    for folder in (package / "examples", package.parent / "examples"):
-        if (folder / _SCRIPTS[modality]).is_file():
-            return folder / _SCRIPTS[modality]
-    raise FileNotFoundError(f"script '{_SCRIPTS[modality]}' is not installed; install hf-noisy anew")
-
-
-def run_script(modality: str, words: Sequence[str]) -> None:
-    """Run the script in this process, as if called with these words.
+    True labels (`clean_label`) are read after training only, where there are any. `output_dir` then holds
+    `results.json`, the recorded trajectories, `memorisation.png` where true labels are known, and the model if
+    `save_model` is set.
 
     Args:
-        modality: `"text"` or `"image"`.
-        words: Its command line.
+        arguments: The data, the method, the model; the class says whether rows are texts or images.
+        training: As for `Trainer`; `resume_from_checkpoint` is obeyed.
+
+    Returns:
+        What `results.json` holds; empty on other processes than the main one.
+
+    Raises:
+        ValueError: If the method, its arguments, a column or a kind of noise is not known.
+
+    Example:
+        ```python
+        arguments, training = parse(TextArguments, ["--dataset", "reviews.csv", "--method", "nct"])
+        print(train(arguments, training)["test_accuracy_last"])
+        ```
     """
-    script, before = script_for(modality), sys.argv
-    sys.argv = [str(script), *words]
-    try:
-        runpy.run_path(str(script), run_name="__main__")
-    finally:
-        sys.argv = before
+    method_args = keyword_arguments(arguments.method_args)
+    if arguments.method == "auto" and method_args:
+        raise ValueError("method_args belong to a method that is named, and method 'auto' chooses one; leave them out")
+    # What "auto" chooses is known once the trainer has looked at the rows.
+    method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
+    inputs: Any = ImageInputs(arguments) if isinstance(arguments, ImageArguments) else TextInputs(arguments)
+    train_rows, test_rows = load_splits(arguments, training, inputs.prepare)
+    watched = random_rows(train_rows, arguments.max_watched_samples, training.seed)
+
+    transformers.set_seed(training.seed)
+    recorded = {
+        name: inputs.for_prediction(rows) for name, rows in (("test", test_rows), ("watched", watched)) if rows
+    }
+    recorder = DynamicsRecorder(recorded)
+    trainer = NoisyTrainer(
+        inputs.make_model(train_rows),
+        training,
+        train_dataset=inputs.for_training(train_rows, method, training.seed),
+        processing_class=inputs.processor,
+        method=method,
+        callbacks=[recorder],
+        compute_metrics=_accuracy,
+    )
+    inputs.set_optimizer(trainer)
+    start, resume = time.perf_counter(), training.resume_from_checkpoint
+    trainer.train(resume_from_checkpoint=str(resume).lower() == "true" or resume)
+    seconds, output_dir = time.perf_counter() - start, Path(str(training.output_dir))
+
+    # Only here are true labels read. The best epoch is reported, it chooses nothing.
+    labelled = _with_true_labels(test_rows)
+    metrics = trainer.evaluate(inputs.for_prediction(labelled))
+    if arguments.save_model:
+        trainer.save_model()
+    if not trainer.is_world_process_zero():
+        return {}
+    if arguments.save_model:
+        inputs.save(output_dir)
+    predicted = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}
+    results = {
+        **_setting(arguments, train_rows, test_rows),
+        **_method(trainer, arguments.method, method_args),
+        **score_epochs(predicted["test"], np.array(labelled[LABEL])),
+        # What else the method trains, such as a teacher: `eval_teacher_accuracy` of the trainer.
+        "test_accuracy_of_others": {
+            name.removeprefix("eval_").removesuffix("_accuracy"): value
+            for name, value in metrics.items()
+            if name.endswith("_accuracy") and name != "eval_accuracy"
+        },
+        "epochs": trainer.state.epoch,
+        "seconds": seconds,
+        **_run(training),
+        "arguments": dataclasses.asdict(arguments),
+    }
+    if CLEAN_LABEL in watched.features and "watched" in predicted:
+        accuracy = np.array(results["test_accuracy_by_epoch"])
+        results |= _memorisation(watched, predicted["watched"].mean(1), accuracy, output_dir)
+    write_atomically(output_dir / "results.json", json.dumps(results, indent=2))
+    print(*(f"{name:24}{value:.4f}" for name, value in results.items() if isinstance(value, float)), sep="\n")
+    return results
+
+
+def _accuracy(prediction: Any) -> dict[str, float]:
+    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+
+
+def _with_true_labels(rows: Dataset) -> Dataset:
+    return rows.remove_columns(LABEL).rename_column(CLEAN_LABEL, LABEL) if CLEAN_LABEL in rows.features else rows
+
+
+def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset) -> dict[str, Any]:
+    """The data and its noise."""
+    rate = None
+    if CLEAN_LABEL in train_rows.features:
+        rate = float((np.array(train_rows[LABEL]) != np.array(train_rows[CLEAN_LABEL])).mean())
+    return {
+        "dataset": arguments.dataset,
+        "num_train": len(train_rows),
+        "num_test": len(test_rows),
+        "num_classes": train_rows.features[LABEL].num_classes,
+        "test_labels": "true" if CLEAN_LABEL in test_rows.features else "given",
+        "selected_by": "last epoch; no true label was used",
+        "noise_type": arguments.noise_type,
+        "noise_seed": arguments.noise_seed,
+        "noise_rate_asked": arguments.noise_rate,
+        "noise_rate": rate,
+    }
+
+
+def _method(trainer: NoisyTrainer, name: str, method_args: dict[str, Any]) -> dict[str, Any]:
+    """The method, or the one that "auto" chose and why."""
+    choice, citation = trainer.choice, trainer.method.citation
+    if choice is None:
+        return {"method": name, "method_args": method_args, "citation": citation}
+    return {"method": choice.method, "method_args": choice.arguments, "citation": citation, "method_why": choice.why}
+
+
+def _run(training: TrainingArguments) -> dict[str, Any]:
+    """How and with what was trained."""
+    return {
+        "learning_rate": training.learning_rate,
+        "seed": training.seed,
+        "device": str(training.device),
+        "training": {name: value for name, value in training.to_sanitized_dict().items() if name in _TRAINING},
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def _memorisation(rows: Dataset, predicted: np.ndarray, test_accuracy: np.ndarray, folder: Path) -> dict[str, Any]:
+    """What became of wrong labels, as figures and as a picture."""
+    curves = memorisation(predicted, np.array(rows[LABEL]), np.array(rows[CLEAN_LABEL]))
+    picture = folder / "memorisation.png"
+    memorisation_curve(curves.memorised, curves.corrected, curves.learned, picture, test_accuracy=test_accuracy)
+    values = curves.as_lists()
+    return {"watched": {"rows": len(rows), **values}, **{f"{name}_last": found[-1] for name, found in values.items()}}

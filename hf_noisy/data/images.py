@@ -19,6 +19,7 @@ _CACHE_BYTES = 2**29
 _DECODED_AT_ONCE = 256
 
 Transform = Callable[[Any], Any]
+VIEWS = ("none", "standard", "nrd_student", "augmix", "resized_crop", "augmix_crop")  # of make_view
 
 
 class ImageViews(Dataset[dict[str, Any]]):
@@ -236,6 +237,22 @@ def eval_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Tr
         tensor([1.])
     """
     return _compose(size, [], mean, std)
+
+
+def make_view(name: str, size: int, mean: Sequence[float], std: Sequence[float], flip: float) -> Transform:
+    """The transform of that name, one of `VIEWS`; the crops are those of the experiments on large photographs."""
+    from torchvision.transforms import v2
+
+    if name in ("standard", "nrd_student"):
+        return {"standard": standard_transform, "nrd_student": nrd_student}[name](size, mean, std, flip=flip)
+    if name in ("none", "augmix"):
+        return {"none": eval_transform, "augmix": augmix}[name](size, mean, std)
+    crop = [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(flip)]
+    scale = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+    jitter = v2.ColorJitter(0.4, 0.4, 0.4, 0.2)
+    changes = {"resized_crop": [*crop, jitter], "augmix_crop": [v2.AugMix(), *crop]}[name]
+    view: Transform = v2.Compose([*changes, *scale])
+    return view
 
 
 def _compose(

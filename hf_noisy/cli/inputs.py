@@ -1,0 +1,172 @@
+"""From rows to what a model reads: tokens of texts, views of images, and the model itself."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from datasets import Dataset
+from transformers import TrainingArguments
+
+from hf_noisy.cli.arguments import DataArguments, ImageArguments
+from hf_noisy.cli.source import default_encoder
+from hf_noisy.core.columns import LABEL, TEXT
+from hf_noisy.data.builders import cifar10, digits
+from hf_noisy.data.images import ImageViews, Transform, make_view
+from hf_noisy.data.load import load_noisy_dataset
+from hf_noisy.data.views import ShiftAndFlip
+from hf_noisy.models.preact_resnet import PreActResNetConfig
+from hf_noisy.training.trainer import NoisyTrainer
+
+_SOURCE = {"noise_type", "noise_rate", "noise_seed", "text_column", "image_column", "label_column"}
+_SCALES = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def load_splits(
+    arguments: DataArguments, training: TrainingArguments, prepare: Callable[[Dataset], Dataset], row_column: str = ""
+) -> tuple[Dataset, Dataset]:
+    """Training and test rows; without a test split a fifth of the rows is set aside."""
+    source = {name: value for name, value in vars(arguments).items() if name in _SOURCE}
+    with training.main_process_first(desc="data"):
+        splits = load_noisy_dataset(arguments.dataset, **source)
+        if row_column:
+            splits["train"] = splits["train"].add_column(row_column, np.arange(len(splits["train"])))
+        if "test" not in splits:
+            splits = splits["train"].train_test_split(0.2, seed=training.seed)
+        train = random_rows(splits["train"], arguments.max_train_samples, training.seed)
+        test = random_rows(splits["test"], arguments.max_test_samples, training.seed)
+        return prepare(train), prepare(test)
+
+
+def random_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:
+    """At most `limit` random rows, in their order."""
+    return rows.select(np.sort(np.random.default_rng(seed).permutation(len(rows))[:limit]))
+
+
+class TextInputs:
+    """Texts are tokenised once and padded batch by batch."""
+
+    def __init__(self, arguments: Any) -> None:
+        self.backbone = arguments.model_name_or_path or default_encoder()
+        self.max_length = arguments.max_length
+        self.processor = transformers.AutoTokenizer.from_pretrained(self.backbone)
+
+    def prepare(self, rows: Dataset) -> Dataset:
+        """The rows with their tokens."""
+        options = {"truncation": True, "max_length": self.max_length}
+        return rows.map(self.processor, input_columns=TEXT, fn_kwargs=options, batched=True, desc="tokenizing")
+
+    def for_training(self, rows: Dataset, method: Any, seed: int) -> Any:
+        """What the trainer reads."""
+        return rows
+
+    def for_prediction(self, rows: Dataset) -> Any:
+        """What is predicted on."""
+        return rows
+
+    def make_model(self, rows: Dataset) -> Any:
+        """A pretrained encoder with a new head for the classes of the rows."""
+        auto = transformers.AutoModelForSequenceClassification
+        return auto.from_pretrained(self.backbone, **_class_names(rows))
+
+    def set_optimizer(self, trainer: NoisyTrainer) -> None:
+        """Leave it to `TrainingArguments`."""
+
+    def save(self, folder: Path) -> None:
+        """Nothing more: the trainer saves the tokenizer."""
+
+
+class ImageInputs:
+    """Images are augmented anew in every epoch, and only resized and scaled for predictions."""
+
+    processor = None
+
+    def __init__(self, arguments: ImageArguments) -> None:
+        self.arguments = arguments
+        self.mean, self.std = _SCALES.get(arguments.dataset, _IMAGENET)
+        if arguments.model_name_or_path:
+            processor = transformers.AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
+            self.mean, self.std = processor.image_mean, processor.image_std
+        self.flip = 0.0 if arguments.dataset == "digits" else 0.5  # a mirrored 3 is no 3
+
+    def prepare(self, rows: Dataset) -> Dataset:
+        """The rows as they are: images are transformed when they are read."""
+        return rows
+
+    def for_training(self, rows: Dataset, method: Any, seed: int) -> Any:
+        """Augmented views; two of them where the method has a second view."""
+        second, wanted = None, getattr(method, "second_view", None)
+        if wanted and self.arguments.second_view == "auto":
+            method.second_view = ShiftAndFlip(flip=self.flip)
+        elif wanted:
+            second = self._view(self.arguments.second_view)
+        return ImageViews(rows, self._view(self.arguments.augmentation), second, seed=seed)
+
+    def for_prediction(self, rows: Dataset) -> Any:
+        """Images without augmentation."""
+        return ImageViews(rows, self._view("none"))
+
+    def make_model(self, rows: Dataset) -> Any:
+        """A pretrained model with a new head, or one trained from scratch."""
+        named, auto = _class_names(rows), transformers.AutoModelForImageClassification
+        if pretrained := self.arguments.model_name_or_path:
+            return auto.from_pretrained(pretrained, ignore_mismatched_sizes=True, **named)
+        config = _architecture(self.arguments.architecture, self.arguments.image_size)
+        config.update({**named, "name_or_path": ""})  # nothing is loaded but the configuration
+        # The order of memory in which convolutions are fastest.
+        return auto.from_config(config).to(memory_format=torch.channels_last)
+
+    def set_optimizer(self, trainer: NoisyTrainer) -> None:
+        """SGD of the papers where `momentum` is given."""
+        if self.arguments.momentum is not None:
+            trainer.optimizer, trainer.lr_scheduler = published_optimizer(trainer, self.arguments)
+
+    def save(self, folder: Path) -> None:
+        """What `pipeline` does to an image before the model sees it."""
+        sides = {"height": self.arguments.image_size, "width": self.arguments.image_size}
+        processor = transformers.ViTImageProcessor(size=sides, image_mean=list(self.mean), image_std=list(self.std))
+        processor.save_pretrained(folder)
+
+    def _view(self, name: str) -> Transform:
+        return make_view(name, self.arguments.image_size, self.mean, self.std, self.flip)
+
+
+def published_optimizer(trainer: Any, arguments: Any) -> tuple[torch.optim.Optimizer, Any]:
+    """SGD and the schedule of the papers: every weight decays, the learning rate falls after whole epochs."""
+    args = trainer.args
+    optimizer = torch.optim.SGD(
+        trainer.model.parameters(),
+        args.learning_rate,
+        arguments.momentum,
+        weight_decay=args.weight_decay,
+        nesterov=arguments.nesterov,
+    )
+    if arguments.lr_gamma is None:
+        return optimizer, None  # the schedule is that of --lr_scheduler_type
+    epoch = math.ceil(len(trainer.get_train_dataloader()) / args.gradient_accumulation_steps)
+    milestones = [epoch * done for done in arguments.lr_milestones or range(1, math.ceil(args.num_train_epochs))]
+    return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, arguments.lr_gamma)
+
+
+def _architecture(name: str, size: int) -> Any:
+    """The configuration of a small network, or that of a model of the Hub."""
+    if name == "resnet":
+        sizes: dict[str, Any] = {"embedding_size": 32, "hidden_sizes": [32, 64, 128], "depths": [1, 1, 1]}
+        return transformers.ResNetConfig(layer_type="basic", **sizes)
+    if name == "vit":
+        sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 128}
+        return transformers.ViTConfig(image_size=size, patch_size=max(size // 8, 1), **sizes)
+    if name == "preact_resnet18":
+        return PreActResNetConfig()
+    if name == "preact_resnet34":
+        return PreActResNetConfig(depths=[3, 4, 6, 3])
+    return transformers.AutoConfig.from_pretrained(name)
+
+
+def _class_names(rows: Dataset) -> dict[str, Any]:
+    names = dict(enumerate(rows.features[LABEL].names))
+    return {"num_labels": len(names), "id2label": names, "label2id": {name: label for label, name in names.items()}}

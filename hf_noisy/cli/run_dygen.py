@@ -1,0 +1,180 @@
+"""DyGEN end to end on texts: stage I, stage II, the posterior, the suspects and a report."""
+
+import dataclasses
+import itertools
+import json
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import transformers
+from datasets import Dataset
+from scipy.special import softmax
+from transformers import TrainingArguments
+
+from hf_noisy.cli.arguments import DyGenArguments, parse
+from hf_noisy.cli.inputs import TextInputs, load_splits
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL
+from hf_noisy.core.files import replacing, write_atomically, write_tensors
+from hf_noisy.dygen.exact import DyGenForClassification
+from hf_noisy.dygen.pipeline import DyGen
+from hf_noisy.dygen.snapshots import EpochSnapshots
+from hf_noisy.dynamics.recorder import DynamicsRecorder
+from hf_noisy.methods import CoRegularization
+from hf_noisy.models import BranchedModel
+from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
+from hf_noisy.training.checkpoints import last_whole_checkpoint, refuse_unwritable
+from hf_noisy.training.distill import distill
+from hf_noisy.training.trainer import NoisyTrainer
+
+__all__ = ["DyGenArguments", "parse", "run_dygen"]
+
+_PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "peft")
+_STAGES = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
+_SUSPECTS = ["row", "text", "label", "proposed_label", "probability"]
+
+
+def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[str, Any]:
+    """Run DyGEN on texts with noisy labels, beside a plain classifier with the same budget.
+
+    No true label is read before the last evaluation. `output_dir` then holds the fitted DyGEN, the trajectories, the
+    posterior, `suspects.csv`, figures, a model for new rows if `export` asks for one, and, last,
+    `dygen_results.json`.
+
+    Args:
+        arguments: The data and the settings of DyGEN.
+        training: As for `Trainer`, for both trainings; `resume_from_checkpoint` is true or false.
+
+    Returns:
+        What `dygen_results.json` holds; empty on other processes than the main one.
+
+    Raises:
+        ValueError: If the arguments contradict each other.
+        OSError: If `output_dir` cannot be written, before anything is computed.
+
+    Example:
+        ```python
+        arguments, training = parse(DyGenArguments, ["--dataset", "reviews.csv", "--output_dir", "output/reviews"])
+        print(run_dygen(arguments, training)["noise_rate_estimated"])
+        ```
+
+    Source: Zhuang et al. (2023), DyGen.
+    """
+    _check(arguments, training)
+    output_dir, clock = Path(str(training.output_dir)), {"start": time.perf_counter()}
+    refuse_unwritable(output_dir)
+    inputs = TextInputs(arguments)
+    train_rows, test_rows = load_splits(arguments, training, inputs.prepare, row_column="row")
+    clock["data"] = time.perf_counter()
+
+    def fit(model: Any, folder: Path, **options: Any) -> NoisyTrainer:
+        training.output_dir = str(folder)
+        trainer = NoisyTrainer(model, training, train_dataset=train_rows, processing_class=inputs.processor, **options)
+        # A finished training resumes from its last checkpoint too, and has no step left to do.
+        resumes = str(training.resume_from_checkpoint).lower() == "true"
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resumes else None)
+        return trainer
+
+    # For comparison, a plain classifier with the same budget. Then stage I: co-regularised branches.
+    transformers.set_seed(training.seed)
+    model = inputs.make_model(train_rows)
+    lora: dict[str, Any] | None = {} if arguments.branches == "lora" else None
+    branched = BranchedModel.from_model(model, arguments.num_branches, seed=training.seed, lora=lora)
+    plain = fit(model, output_dir / "cross_entropy", method="cross_entropy")
+    predictions = {"cross-entropy": softmax(plain.predict(test_rows).predictions, axis=-1)}
+    clock["cross_entropy"] = time.perf_counter()
+    recorder = DynamicsRecorder({"train": train_rows, "test": test_rows})
+    callbacks = [recorder, EpochSnapshots(output_dir)] if arguments.export == "exact" else [recorder]
+    trainer = fit(branched, output_dir, method=CoRegularization(weight=5.0, warmup=0.1), callbacks=callbacks)
+    clock["stage1"] = time.perf_counter()
+    if not trainer.is_world_process_zero():
+        return {}
+
+    # Stage II: prior, Dirichlet VAE, posterior.
+    given, rate = np.array(train_rows[LABEL]), arguments.estimated_noise_rate
+    dygen = DyGen.fit(recorder.trajectories, given, rate, preset=arguments.preset, seed=training.seed)  # type: ignore[arg-type]
+    dygen.save_pretrained(output_dir / "dygen")
+    predictions["stage I"] = softmax(recorder.trajectories.logits("test")[-1], axis=-1).mean(0)
+    predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
+    posterior = dygen.posterior("train", labels=given)
+    _write_posterior(output_dir, posterior, predictions["DyGEN"], train_rows, dygen.suspects)
+    clock["stage2"] = time.perf_counter()
+    _export(arguments, training, output_dir, dygen, trainer.model, posterior, train_rows, inputs)
+
+    # Only here are true labels read, where there are any.
+    truth, test_truth = (
+        np.array(rows[CLEAN_LABEL]) if CLEAN_LABEL in rows.features else None for rows in (train_rows, test_rows)
+    )
+    scores = score_stages(predictions, test_truth)
+    right = None if truth is None else [float((labels == truth).mean()) for labels in (given, posterior.argmax(1))]
+    results = {
+        "dataset": arguments.dataset,
+        "num_train": len(train_rows),
+        "num_test": len(test_rows),
+        "num_classes": posterior.shape[1],
+        "noise_rate_true": None if right is None else 1 - right[0],
+        "noise_rate_estimated": dygen.noise_rate,
+        **{f"test_accuracy{key}": scores[name]["accuracy"] for name, key in _STAGES.items()},
+        **{f"test_ece{key}": scores[name]["ece"] for name, key in _STAGES.items()},
+        "train_label_accuracy_before": None if right is None else right[0],
+        "train_label_accuracy_after": None if right is None else right[1],
+        "selected_by": "last epoch; no true label was used",
+        "seed": training.seed,
+        "epochs": training.num_train_epochs,
+        "learning_rate": training.learning_rate,
+        "seconds": {end: clock[end] - clock[begin] for begin, end in itertools.pairwise(clock)},
+        "versions": {name: version(name) for name in _PACKAGES},
+        "arguments": dataclasses.asdict(arguments),
+    }
+    dynamics, wrong = dygen.fitted_prior.dynamics, None if truth is None else given != truth
+    dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, output_dir / "dynamics_map.png", wrong=wrong)
+    if test_truth is not None:
+        stages = {name: (found, test_truth) for name, found in predictions.items()}
+        reliability_diagram(stages, output_dir / "reliability.png")
+    write_atomically(output_dir / "dygen_results.json", json.dumps(results, indent=2))  # last: all else is there
+    print(
+        f"\n{arguments.dataset}: {len(train_rows)} training rows, {len(test_rows)} test rows\n{stage_table(scores)}\n"
+    )
+    shown = {k: v for k, v in results.items() if k.startswith(("noise_rate", "train_label")) and v is not None}
+    print(*(f"{name:30}{value:.3f}" for name, value in shown.items()), sep="\n")
+    return results
+
+
+def _check(arguments: DyGenArguments, training: TrainingArguments) -> None:
+    if arguments.export == "distilled" and training.world_size > 1:
+        raise ValueError("--export distilled trains in one process; leave it out here and call distill() afterwards")
+    if str(training.resume_from_checkpoint).lower() not in ("none", "false", "true"):
+        raise ValueError("--resume_from_checkpoint is true or false: each training has last checkpoints of its own")
+
+
+def _write_posterior(
+    folder: Path, posterior: np.ndarray, test_posterior: np.ndarray, rows: Dataset, suspects: np.ndarray
+) -> None:
+    """The posterior of every row, and the suspected rows with a proposal."""
+    with replacing(folder / "posterior.safetensors") as file:
+        write_tensors(file, {"train": posterior, "test": test_posterior})
+    proposals = rows.add_column("proposed_label", posterior.argmax(1)).add_column("probability", posterior.max(1))
+    proposals.select_columns(_SUSPECTS).select(np.flatnonzero(suspects)).to_csv(str(folder / "suspects.csv"))
+
+
+def _export(
+    arguments: DyGenArguments,
+    training: TrainingArguments,
+    output_dir: Path,
+    dygen: DyGen,
+    model: Any,
+    posterior: np.ndarray,
+    rows: Dataset,
+    inputs: TextInputs,
+) -> None:
+    """A model for new rows: the posterior itself, or an ordinary classifier trained on it."""
+    folder = output_dir / arguments.export
+    if arguments.export == "exact":
+        DyGenForClassification.from_training(dygen, model, output_dir).save_pretrained(folder)
+        inputs.processor.save_pretrained(folder)
+    if arguments.export == "distilled":
+        auto, training.output_dir = transformers.AutoModelForSequenceClassification, str(folder)
+        student = auto.from_pretrained(inputs.backbone, num_labels=posterior.shape[1])
+        distill(posterior, student, rows, training, inputs.processor)
