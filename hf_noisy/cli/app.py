@@ -24,6 +24,7 @@ Output = Annotated[Path, typer.Option(help="folder to write; it must not exist")
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an earlier output in that folder")]
 PushToHub = Annotated[str | None, typer.Option(help="also push the result to this repository of the Hub")]
 Model = Annotated[str | None, typer.Option(help="encoder of the features: Hub id or folder", show_default="small one")]
+TrainingOptions = Annotated[list[str] | None, typer.Argument(help="options of training, as --learning_rate 1e-4")]
 Seed = Annotated[int, typer.Option(help="of every draw")]
 
 
@@ -143,12 +144,14 @@ def apply(
     )  # fmt: skip
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(context_settings={"ignore_unknown_options": True})
 @in_one_sentence
 def train(
-    context: typer.Context,
     source: Source,
     output: Output,
+    words: Annotated[
+        list[str] | None, typer.Argument(help="options of training, such as --learning_rate 1e-4")
+    ] = None,
     method: Annotated[str, typer.Option(help="of hf_noisy.methods, such as nct")] = "cross_entropy",
     model: Annotated[str | None, typer.Option(help="Hub id or folder of the model to train")] = None,
     text_column: TextColumn = None,
@@ -161,7 +164,7 @@ def train(
     import hf_noisy.cli.commands as commands
 
     commands.train(
-        source, output, method, model, list(context.args), columns=(text_column, image_column, label_column),
+        source, output, method, model, words or [], columns=(text_column, image_column, label_column),
         overwrite=overwrite, push_to_hub=push_to_hub,
     )  # fmt: skip
 

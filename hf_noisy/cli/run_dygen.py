@@ -108,18 +108,15 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         np.array(rows[CLEAN_LABEL]) if CLEAN_LABEL in rows.features else None for rows in (train_rows, test_rows)
     )
     scores = score_stages(predictions, test_truth)
-    right = None if truth is None else [float((labels == truth).mean()) for labels in (given, posterior.argmax(1))]
     results = {
         "dataset": arguments.dataset,
         "num_train": len(train_rows),
         "num_test": len(test_rows),
         "num_classes": posterior.shape[1],
-        "noise_rate_true": None if right is None else 1 - right[0],
         "noise_rate_estimated": dygen.noise_rate,
+        **_label_accuracy(given, posterior, truth),
         **{f"test_accuracy{key}": scores[name]["accuracy"] for name, key in _STAGES.items()},
         **{f"test_ece{key}": scores[name]["ece"] for name, key in _STAGES.items()},
-        "train_label_accuracy_before": None if right is None else right[0],
-        "train_label_accuracy_after": None if right is None else right[1],
         "selected_by": "last epoch; no true label was used",
         "seed": training.seed,
         "epochs": training.num_train_epochs,
@@ -128,15 +125,10 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         "versions": {name: version(name) for name in _PACKAGES},
         "arguments": dataclasses.asdict(arguments),
     }
-    dynamics, wrong = dygen.fitted_prior.dynamics, None if truth is None else given != truth
-    dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, output_dir / "dynamics_map.png", wrong=wrong)
-    if test_truth is not None:
-        stages = {name: (found, test_truth) for name, found in predictions.items()}
-        reliability_diagram(stages, output_dir / "reliability.png")
+    _draw(output_dir, dygen, None if truth is None else given != truth, predictions, test_truth)
     write_atomically(output_dir / "dygen_results.json", json.dumps(results, indent=2))  # last: all else is there
-    print(
-        f"\n{arguments.dataset}: {len(train_rows)} training rows, {len(test_rows)} test rows\n{stage_table(scores)}\n"
-    )
+    print(f"\n{arguments.dataset}: {len(train_rows)} training rows, {len(test_rows)} test rows")
+    print(f"{stage_table(scores)}\n")
     shown = {k: v for k, v in results.items() if k.startswith(("noise_rate", "train_label")) and v is not None}
     print(*(f"{name:30}{value:.3f}" for name, value in shown.items()), sep="\n")
     return results
@@ -147,6 +139,23 @@ def _check(arguments: DyGenArguments, training: TrainingArguments) -> None:
         raise ValueError("--export distilled trains in one process; leave it out here and call distill() afterwards")
     if str(training.resume_from_checkpoint).lower() not in ("none", "false", "true"):
         raise ValueError("--resume_from_checkpoint is true or false: each training has last checkpoints of its own")
+
+
+def _label_accuracy(given: np.ndarray, posterior: np.ndarray, truth: np.ndarray | None) -> dict[str, float | None]:
+    """How many training labels are right, as given and as proposed."""
+    names = ("noise_rate_true", "train_label_accuracy_before", "train_label_accuracy_after")
+    if truth is None:
+        return dict.fromkeys(names)
+    before, after = float((given == truth).mean()), float((posterior.argmax(1) == truth).mean())
+    return dict(zip(names, (1 - before, before, after), strict=True))
+
+
+def _draw(folder: Path, dygen: DyGen, wrong: Any, predictions: dict[str, np.ndarray], truth: Any) -> None:
+    dynamics: Any = dygen.fitted_prior and dygen.fitted_prior.dynamics
+    dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, folder / "dynamics_map.png", wrong=wrong)
+    if truth is not None:
+        stages = {name: (found, truth) for name, found in predictions.items()}
+        reliability_diagram(stages, folder / "reliability.png")
 
 
 def _write_posterior(

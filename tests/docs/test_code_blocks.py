@@ -8,8 +8,10 @@ from pathlib import Path
 
 import datasets
 import pytest
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser
 
+from hf_noisy.cli.arguments import DyGenArguments, ImageArguments, TextArguments
+from hf_noisy.cli.arguments import parse as parse_training
 from tests.docs import surroundings
 
 ROOT = Path(__file__).parents[2]
@@ -73,21 +75,19 @@ def commands(page: str) -> list[str]:
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
+TRAINING = {"run_dygen": DyGenArguments, "train_robust_image": ImageArguments, "train_robust_text": TextArguments}
+
+
 def parse_script(script: str, words: list[str]) -> None:
     assert (ROOT / script).is_file(), script
-    found = runpy.run_path(str(ROOT / script), run_name="documents")
-    trains = script.startswith("examples") and "TrainingArguments" in (ROOT / script).read_text()
-    parser = HfArgumentParser((found["Arguments"], TrainingArguments) if trains else found["Arguments"])
-    words = [*words, "--use_cpu", "true"] if trains else words  # whatever this machine has
-    if words and words[0].endswith(".yaml") and not words[0].startswith("examples"):
-        words = words[1:]  # "my_recipe.yaml" stands for a file of the reader
-    if "parse_with_recipe" in found:
-        words = [str(ROOT / words[0]), *words[1:]] if words and words[0].endswith(".yaml") else words
-        if "--output_dir" not in words:
-            parser.set_defaults(output_dir="output")
-        found["parse_with_recipe"](parser, words)
+    if kind := TRAINING.get(Path(script).stem):
+        if words and words[0].endswith(".yaml"):
+            # "my_recipe.yaml" stands for a file of the reader.
+            words = [str(ROOT / words[0]), *words[1:]] if words[0].startswith("examples") else words[1:]
+        parse_training(kind, [*words, "--use_cpu", "true"])  # whatever this machine has
     else:
-        parser.parse_args_into_dataclasses(words)
+        found = runpy.run_path(str(ROOT / script), run_name="documents")
+        HfArgumentParser(found["Arguments"]).parse_args_into_dataclasses(words)
 
 
 def parse(line: str) -> None:

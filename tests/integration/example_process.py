@@ -14,12 +14,7 @@ ROOT = Path(__file__).parents[2]
 # What the DyGEN example imports, much of it only when it is used.
 PRELOADED = [
     __name__,
-    "hf_noisy.data.load",
-    "hf_noisy.dygen.pipeline",
-    "hf_noisy.dynamics.recorder",
-    "hf_noisy.methods",
-    "hf_noisy.reports",
-    "hf_noisy.training.trainer",
+    "hf_noisy.cli.run_dygen",
     "matplotlib.pyplot",
     "pandas",
     "sklearn.mixture",

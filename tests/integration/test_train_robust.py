@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoConfig, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, BertConfig, BertModel, PreTrainedTokenizerFast, pipeline
+from typer.testing import CliRunner
 
 from hf_noisy import Trajectories
+from hf_noisy.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("animal", "number", "place")
@@ -197,6 +199,21 @@ def test_a_saved_model_keeps_the_names_of_the_classes(run, tmp_path, encoder, me
 def test_what_a_method_does_not_know_is_said_in_one_sentence(run, example, words, message):
     with pytest.raises(ValueError, match=message):
         run(example, *words)
+
+
+def test_the_command_line_leaves_a_model_with_its_card(tmp_path, encoder):
+    data, out = write_texts(tmp_path / "data"), tmp_path / "out"
+    words = ["train", data, "--output", out, "--method", "gce", "--model", encoder, "--method_args", "q=0.5", *QUIET]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, (result.output, result.exception)
+    summary = json.loads((out / "summary.json").read_text())
+    results = json.loads((out / "results.json").read_text())
+    assert summary == {"command": "train", **results}
+    assert (results["method"], results["method_args"], results["epochs"]) == ("gce", {"q": 0.5}, 2)
+    assert "Trained by `gce`" in (out / "README.md").read_text()
+    assert pipeline("text-classification", str(out), device="cpu")("animal1 animal2")[0]["label"] in CLASSES
+    refused = CliRunner().invoke(app, [str(word) for word in [*words, "--overwrite", "--no_such_option", "1"]])
+    assert (refused.exit_code, "hf-noisy: Some specified arguments are not used" in refused.stderr) == (2, True)
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from hf_noisy.cli import commands
 from hf_noisy.cli.app import app
-from hf_noisy.cli.train import script_for
 from hf_noisy.purify import restore_labels
 
 
@@ -178,8 +177,3 @@ def test_a_missing_file_and_an_existing_folder_are_refused_before_work(parquet, 
 def test_a_fault_of_ours_is_no_sentence(parquet, tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "run_audit", lambda *_, **__: 1 / 0)
     assert isinstance(run("audit", parquet, "--output", tmp_path / "out").exception, ZeroDivisionError)
-
-
-def test_the_scripts_of_train_are_there():
-    assert script_for("text").is_file()
-    assert script_for("image").is_file()
