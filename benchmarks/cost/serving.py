@@ -154,8 +154,8 @@ def cell(kind: str, seed: int, arguments: Arguments) -> dict:
 
     predictions = {
         "plain": ask(plain.model), "branches": ask(stage1.model), "in training": dygen.posterior("test"),
-        "exact": exact.predict(test, tokenizer, progress=False),
-        "exact, half": half.predict(test, tokenizer, progress=False), "distilled": ask(distilled),
+        "exact": exact.predict(test, tokenizer, show_progress=False),
+        "exact, half": half.predict(test, tokenizer, show_progress=False), "distilled": ask(distilled),
     }  # fmt: skip
     # Only here are true labels read.
     scores = score_stages(predictions, np.array(test["clean_label"]))

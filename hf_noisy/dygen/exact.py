@@ -1,7 +1,7 @@
 """DyGEN's posterior for rows that training never saw: all that it reads behind one `PreTrainedModel`."""
 
 import copy
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 
@@ -10,18 +10,13 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from jaxtyping import Float, Float32, Float64, Int
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
-    DataCollatorWithPadding,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
-    default_data_collator,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -30,7 +25,9 @@ from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
 from hf_noisy.dygen.vae import DirichletVAE
 from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.models.branched_config import AUTO_CLASSES, TASKS
-from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads, pooled_features
+from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads
+from hf_noisy.models.inference import Collator, ModelInputs, batches_of, default_collator, outputs_by_row
+from hf_noisy.models.pooling import pooled_features
 
 
 class DyGenModelConfig(PreTrainedConfig):
@@ -228,8 +225,8 @@ class DyGenForClassification(PreTrainedModel):
         processing_class: Any = None,
         *,
         batch_size: int = 32,
-        data_collator: Callable[[list[Any]], Any] | None = None,
-        progress: bool = True,
+        data_collator: Collator | None = None,
+        show_progress: bool = True,
     ) -> Float64[np.ndarray, "rows classes"]:
         """Posterior of the true label of rows, prepared as those of training were.
 
@@ -238,7 +235,7 @@ class DyGenForClassification(PreTrainedModel):
             processing_class: The tokenizer, which pads texts; nothing is asked of another one.
             batch_size: Rows a forward pass.
             data_collator: Makes batches; defaults to padding with `processing_class`.
-            progress: Whether to show a progress bar.
+            show_progress: Whether to show a progress bar.
 
         Returns:
             `[rows, classes]`, sums to 1.
@@ -248,25 +245,27 @@ class DyGenForClassification(PreTrainedModel):
         """
         if not isinstance(dataset, Sized) or not len(dataset):
             raise ValueError("dataset must have a length and at least one row; load it without streaming")
-        pads = isinstance(processing_class, PreTrainedTokenizerBase)  # image processors pad pictures, not rows
-        collate = data_collator or (DataCollatorWithPadding(processing_class) if pads else default_data_collator)
+        inputs_of = ModelInputs(data_collator or default_collator(processing_class), self.network)
 
-        def batch(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-            kept = [{name: value for name, value in row.items() if self._takes(name)} for row in rows]
-            if self.main_input_name not in kept[0]:
+        def collate(rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:
+            if self.main_input_name not in rows[0]:
                 raise ValueError(
                     f"dataset must have a column '{self.main_input_name}', got {', '.join(rows[0])}; prepare it as "
                     "for training"
                 )
-            return dict(collate(kept))
+            return inputs_of(rows)
 
-        loader: DataLoader[Any] = DataLoader(cast(Any, dataset), batch_size, collate_fn=batch)
-        parts = []
-        with torch.no_grad():
-            for inputs in tqdm(loader, desc="posterior", leave=False, disable=not progress):
-                scores = self(**{name: value.to(self.device) for name, value in inputs.items()}).logits
-                parts.append(scores.double().softmax(-1).cpu().numpy())
-        return np.concatenate(parts)
+        (scores,) = outputs_by_row(
+            self,
+            dataset,
+            lambda inputs: [self(**inputs).logits[None]],
+            batches=batches_of(dataset, batch_size),
+            collate=collate,
+            show_progress="posterior" if show_progress else None,
+            processes="each",
+        )
+        posterior: np.ndarray = torch.from_numpy(scores[0]).double().softmax(-1).numpy()
+        return posterior
 
     @torch.no_grad()
     def _trajectory(

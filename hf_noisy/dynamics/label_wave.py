@@ -1,6 +1,6 @@
 """Label Wave: when to stop training on noisy labels, told by the predictions of the training rows alone."""
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,7 @@ from transformers.utils import logging
 from hf_noisy.core.files import replacing
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.indexed import IndexedDataset
-from hf_noisy.models.inference import extract_rows
-from hf_noisy.models.inputs import ModelInputs, batches_of
+from hf_noisy.models.inference import Collator, ModelInputs, batches_of, outputs_by_row
 
 logger = logging.get_logger(__name__)
 
@@ -103,7 +102,7 @@ class LabelWave(TrainerCallback, ExportableState):
         *,
         window: int = 3,
         patience: int = 1,
-        data_collator: Callable[[list[Any]], Any] | None = None,
+        data_collator: Collator | None = None,
         batch_size: int | None = None,
     ) -> None:
         for name, value in (("window", window), ("patience", patience)):
@@ -213,7 +212,9 @@ class LabelWave(TrainerCallback, ExportableState):
         dataset = kwargs["train_dataloader"].dataset if self.dataset is None else self.dataset
         self._dataset = dataset.dataset if isinstance(dataset, IndexedDataset) else dataset
         collator = getattr(self._trainer, "data_collator", kwargs["train_dataloader"].collate_fn)
-        self._collate = ModelInputs(self.data_collator or collator, kwargs["model"], not args.remove_unused_columns)
+        self._collate = ModelInputs(
+            self.data_collator or collator, kwargs["model"], all_columns=not args.remove_unused_columns
+        )
         if isinstance(self._dataset, IterableDataset) or not isinstance(self._dataset, Sized):
             raise TypeError(
                 f"dataset is a {type(self._dataset).__name__} without a length, so its rows cannot be predicted "
@@ -236,23 +237,19 @@ class LabelWave(TrainerCallback, ExportableState):
             classes = logits.argmax(-1).float().masked_fill(~logits.isfinite().all(-1), torch.nan)
             return [classes[None, :, None]]
 
-        was_training, size = model.training, self.batch_size or args.per_device_eval_batch_size
-        model.eval()
-        try:
-            with random_state_kept():
-                set_seed(0)  # rows that are augmented as they are read look the same in every epoch
-                (classes,) = extract_rows(
-                    self._dataset,
-                    forward,
-                    batches=batches_of(self._dataset, size),
-                    collate=self._collate,
-                    device=next(model.parameters()).device,
-                    dtype="float32",
-                    num_workers=args.dataloader_num_workers,
-                    progress=None if args.disable_tqdm else "predicting the training rows",
-                )
-        finally:
-            model.train(was_training)
+        size = self.batch_size or args.per_device_eval_batch_size
+        with random_state_kept():
+            set_seed(0)  # rows that are augmented as they are read look the same in every epoch
+            (classes,) = outputs_by_row(
+                model,
+                self._dataset,
+                forward,
+                batches=batches_of(self._dataset, size),
+                collate=self._collate,
+                check_finite=True,
+                num_workers=args.dataloader_num_workers,
+                show_progress=None if args.disable_tqdm else "predicting the training rows",
+            )
         return classes[0, :, 0].astype(np.int32)
 
     def _tensors(self, kwargs: dict[str, Any]) -> dict[str, Tensor]:

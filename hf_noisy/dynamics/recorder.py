@@ -9,14 +9,8 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from torch import Tensor, nn
-from transformers import (
-    DataCollatorWithPadding,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-    default_data_collator,
-)
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import RemoveColumnsCollator
 from transformers.utils import logging
 
 from hf_noisy.core.files import check_file_name
@@ -24,15 +18,9 @@ from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.fingerprint import describe
 from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
-from hf_noisy.models.heads import (
-    HeadInputs,
-    find_heads,
-    has_pooled_features,
-    num_classes,
-    pooled_features,
-)
-from hf_noisy.models.inference import extract_rows
-from hf_noisy.models.inputs import ModelInputs, batches_of
+from hf_noisy.models.heads import HeadInputs, find_heads, num_classes
+from hf_noisy.models.inference import Collator, ModelInputs, batches_of, outputs_by_row
+from hf_noisy.models.pooling import has_pooled_features, pooled_features
 
 logger = logging.get_logger(__name__)
 
@@ -48,7 +36,7 @@ class DynamicsRecorder(TrainerCallback):
     Args:
         datasets: Data sets by name, for example `{"train": train, "test": test}`, as given to the trainer.
         output_dir: Where the folder goes; defaults to the trainer's `output_dir`.
-        data_collator: Makes batches; defaults to padding with the trainer's processing class where it can pad.
+        data_collator: Makes batches; defaults to the trainer's.
         batch_size: Rows a forward pass; defaults to `per_device_eval_batch_size`.
         dtype: `"float16"` or `"float32"`.
         projection: Width to which embeddings are projected by random signs (see
@@ -75,7 +63,7 @@ class DynamicsRecorder(TrainerCallback):
         datasets: dict[str, Any],
         output_dir: str | Path | None = None,
         *,
-        data_collator: Callable[[list[Any]], Any] | None = None,
+        data_collator: Collator | None = None,
         batch_size: int | None = None,
         dtype: str = "float16",
         projection: int | None = None,
@@ -103,6 +91,11 @@ class DynamicsRecorder(TrainerCallback):
         self.projection = projection
         self._trajectories: Trajectories | None = None
         self._batches: dict[str, list[list[int]]] = {}
+        self._trainer: Any = None
+
+    def attach(self, trainer: Any) -> None:
+        """Hand over the trainer, for its collator; `NoisyTrainer` does."""
+        self._trainer = trainer
 
     @property
     def trajectories(self) -> Trajectories:
@@ -205,30 +198,28 @@ class DynamicsRecorder(TrainerCallback):
     ) -> None:
         """Extract and write one data set after the other; the main process writes."""
         model: nn.Module = kwargs["model"]
-        was_training, size = model.training, self.batch_size or args.per_device_eval_batch_size
-        collator = self.data_collator or _default_collator(kwargs.get("processing_class"))
-        # The default ones make tensors of labels, which those of other splits need not be.
-        collate = ModelInputs(collator, model, labels=self.data_collator is not None)
-        model.eval()
+        size = self.batch_size or args.per_device_eval_batch_size
+        collator = self.data_collator or _trainer_collator(self._trainer, kwargs)
+        collate = ModelInputs(collator, model, all_columns=not args.remove_unused_columns)
         with random_state_kept():
             for name, dataset in self.datasets.items():
                 if name not in self._batches:  # lengths of rows are read once
                     self._batches[name] = batches_of(dataset, size)
-                arrays = extract_rows(
+                arrays = outputs_by_row(
+                    model,
                     dataset,
                     forward,
                     batches=self._batches[name],
                     collate=collate,
-                    device=next(model.parameters()).device,
                     dtype=self.dtype,
+                    check_finite=True,
                     num_workers=args.dataloader_num_workers,
-                    progress=None if args.disable_tqdm else f"recording {name}",
-                    everywhere=False,
+                    show_progress=None if args.disable_tqdm else f"recording {name}",
+                    processes="main",
                 )
                 if PartialState().is_main_process:
                     write(name, arrays)
                 del arrays  # before those of the next data set are made
-        model.train(was_training)
 
     def _description(self, model: nn.Module) -> dict[str, Any]:
         """What has to be the same when a run is resumed."""
@@ -247,8 +238,10 @@ class DynamicsRecorder(TrainerCallback):
         }
 
 
-def _default_collator(processing_class: Any) -> Callable[[list[Any]], Any]:
-    if hasattr(processing_class, "pad"):
-        collator: Callable[[list[Any]], Any] = DataCollatorWithPadding(processing_class)
-        return collator
-    return default_data_collator
+def _trainer_collator(trainer: Any, kwargs: dict[str, Any]) -> Collator:
+    """The collator of the trainer: of one that was attached, or else of the training loader."""
+    if trainer is not None:
+        attached: Collator = trainer.data_collator
+        return attached
+    collator: Collator = kwargs["train_dataloader"].collate_fn
+    return collator.data_collator if isinstance(collator, RemoveColumnsCollator) else collator

@@ -4,24 +4,22 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import datasets
-import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets.fingerprint import Hasher
-from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
-
-Pooling = Literal["auto", "mean", "first", "pooler"]
+from hf_noisy.core.columns import FEATURES, IMAGE, INDEX, TEXT
+from hf_noisy.models.inference import batches_by_length, evaluating, outputs_by_row
+from hf_noisy.models.pooling import Pooling, pool_outputs
 
 
 def embed(
@@ -100,7 +98,7 @@ def embed(
         return mapped
 
     mine = range(state.process_index, len(starts), state.num_processes)
-    with embedder.ready(state.device), _quiet_maps():
+    with evaluating(embedder.encoder, state.device), _quiet_maps():
         for number in tqdm(mine, desc="embedding", disable=not state.is_main_process):
             shard(number)
         state.wait_for_everyone()
@@ -138,7 +136,6 @@ class _Embedder:
         self.is_text = isinstance(processing_class, PreTrainedTokenizerBase)
         self.column, self.output_column, self.pooling = column, output_column, pooling
         self.batch_size, self.max_length, self.bf16 = batch_size, max_length, bf16
-        self.device = torch.device("cpu")
 
     def fingerprint(self) -> str:
         """Hash of everything that the features depend on; the batch size changes rounding only."""
@@ -149,82 +146,42 @@ class _Embedder:
             digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    @contextlib.contextmanager
-    def ready(self, device: torch.device) -> Any:
-        """The encoder in evaluation mode on the device, and afterwards back where and as it was."""
-        parameter = next(self.encoder.parameters())
-        before, training = parameter.device, self.encoder.training
-        self.device = device
-        self.encoder.to(device).eval()
-        try:
-            yield
-        finally:
-            self.encoder.to(before).train(training)
-
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         values = list(batch[self.column])
-        if self.is_text:  # an empty cell of a CSV file is None, and an empty text all the same
+        if self.is_text:  # an empty cell of a CSV file is None, which stands for an empty text
             values = ["" if text is None else text for text in values]
         elif missing := [row for row, image in enumerate(values) if image is None]:
             raise ValueError(f"column '{self.column}' lacks the image of {len(missing)} rows; drop those rows first")
-        order = np.arange(len(values))
-        if self.is_text:  # rows of one length share a pass, so that little is padded
-            order = np.argsort([-len(text) for text in values], kind="stable")
-        parts = [
-            self._features([values[row] for row in order[start : start + self.batch_size]])
-            for start in range(0, len(values), self.batch_size)
-        ]
-        features = np.empty((len(values), parts[0].shape[1]), np.float32)
-        features[order] = np.concatenate(parts)
-        return {self.output_column: features}
+        (features,) = outputs_by_row(
+            self.encoder,
+            [{self.column: value} for value in values],
+            self._features,
+            # The longest texts first: what does not fit into memory fails at once.
+            batches=batches_by_length([-len(text) if self.is_text else 0 for text in values], self.batch_size),
+            collate=self._collate,
+            processes="each",
+        )
+        return {self.output_column: features[0]}
 
-    @torch.inference_mode()
-    def _features(self, values: Sequence[Any]) -> Float32[np.ndarray, "batch width"]:
-        inputs = self._inputs(values)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+    def _features(self, inputs: dict[str, Tensor]) -> list[Tensor]:
+        with torch.autocast(next(iter(inputs.values())).device.type, torch.bfloat16, enabled=self.bf16):
             outputs = self.encoder(**inputs)
-        hidden = getattr(outputs, "last_hidden_state", None)
-        if hidden is None:
-            raise ValueError(
-                f"model {type(self.encoder).__name__} gives no last_hidden_state to make features of; pass an encoder "
-                "as from AutoModel"
-            )
-        pooled = _pool(self.pooling, hidden, getattr(outputs, "pooler_output", None), inputs.get("attention_mask"))
-        return pooled.float().cpu().numpy()
+        return [pool_outputs(self.encoder, outputs, self.pooling, inputs.get("attention_mask"))[None]]
 
-    def _inputs(self, values: Sequence[Any]) -> dict[str, Tensor]:
+    def _collate(self, rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:
+        values = [row[self.column] for row in rows]
         if self.is_text:
-            # A tokenizer that names no limit says so with a huge number; the model's own is in its config.
+            # A tokenizer that names no limit gives a huge number; the model's own is in its config.
             limit = self.max_length or getattr(self.encoder.config, "max_position_embeddings", None)
             inputs = self.processing_class(
-                list(values), padding=True, truncation=limit is not None, max_length=limit, return_tensors="pt"
+                values, padding=True, truncation=limit is not None, max_length=limit, return_tensors="pt"
             )
         else:
             inputs = self.processing_class(images=[value.convert("RGB") for value in values], return_tensors="pt")
         dtype = next(self.encoder.parameters()).dtype
-        return {name: _on(value, self.device, dtype) for name, value in inputs.items()}
-
-
-def _on(value: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return value.to(device, dtype) if value.is_floating_point() else value.to(device)
-
-
-def _pool(
-    pooling: Pooling, hidden: Float[Tensor, "batch ..."], pooler: Tensor | None, mask: Tensor | None
-) -> Float[Tensor, "batch width"]:
-    if pooling == "pooler" and pooler is None:
-        raise ValueError("pooling='pooler' needs a model with a pooler_output; take 'mean' or 'first'")
-    if pooling == "pooler" or (pooling == "auto" and mask is None and pooler is not None):
-        assert pooler is not None
-        return pooler.flatten(1)
-    if hidden.ndim == 4:  # a feature map [batch, channel, height, width]
-        return hidden.flatten(2).mean(-1)
-    if pooling == "first" or (pooling == "auto" and mask is None):
-        return hidden[:, 0]
-    if mask is None:
-        return hidden.mean(1)
-    weight = mask[..., None].to(hidden.dtype)
-    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return [row[INDEX] for row in rows], {
+            name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()
+        }
 
 
 def _input_column(dataset: datasets.Dataset, column: str | None, output_column: str) -> str:

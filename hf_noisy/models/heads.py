@@ -64,7 +64,7 @@ def find_heads(model: nn.Module) -> list[nn.Linear]:
         # [Linear(in_features=768, out_features=3, bias=True)]
         ```
     """
-    return [_final_linear(network) for network in _networks(model)]
+    return [_final_linear(network) for network in networks_of(model)]
 
 
 class HeadInputs:
@@ -89,7 +89,7 @@ class HeadInputs:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._networks = _networks(model)
+        self._networks = networks_of(model)
         self._heads = [_final_linear(network) for network in self._networks]
         self._seen: dict[int, tuple[Tensor, Tensor]] = {}
         self._inputs: dict[int, Float[Tensor, "batch dim"]] = {}
@@ -149,7 +149,8 @@ def _one_vector_a_row(inputs: Tensor, scores: Tensor, logits: Any) -> Float[Tens
     return inputs.flatten(start_dim=1)
 
 
-def _networks(model: nn.Module) -> list[nn.Module]:
+def networks_of(model: nn.Module) -> list[nn.Module]:
+    """The branches of a branched model, or the model alone; wrappers are looked through."""
     model = _eager(model)
     for module in model.modules():
         if getattr(getattr(module, "config", None), "model_type", None) == _BRANCHED and hasattr(module, "branches"):
@@ -167,69 +168,6 @@ def accepted_inputs(model: nn.Module) -> set[str] | None:
     parameters = inspect.signature(base.forward).parameters.values()
     named = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
     return named or None
-
-
-def has_pooled_features(model: nn.Module) -> bool:
-    """Whether the model is one of transformers with an encoder below its head."""
-    return _encoder(model) is not None
-
-
-def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor, "batch dim"]:
-    """Mean of the encoder's last hidden states, over the tokens that are not padding or the positions of an image.
-
-    Of a [`BranchedModel`] the encoder of the first branch is used; before training they are all the same.
-
-    Args:
-        model: A classifier of transformers; wrappers are looked through.
-        inputs: What its `forward` takes.
-
-    Returns:
-        `[batch, dim]`.
-
-    Raises:
-        ValueError: If the model has no encoder of its own.
-
-    Example:
-        ```python
-        pooled_features(model, {"input_ids": ids, "attention_mask": mask}).shape  # [batch, width of the encoder]
-        ```
-    """
-    encoder = _encoder(model)
-    if encoder is None:
-        raise ValueError(f"{type(model).__name__} has no encoder below its head; pass a classifier of transformers")
-    hidden = _last_hidden_state(model, encoder, inputs)
-    if hidden.ndim == 4:  # a feature map [batch, channel, height, width]
-        return hidden.flatten(2).mean(-1)
-    mask = inputs.get("attention_mask")
-    if mask is None:
-        return hidden.mean(1)
-    weight = mask[..., None].to(hidden.dtype)
-    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
-
-
-def _last_hidden_state(model: nn.Module, encoder: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-    from torch.distributed.fsdp import FSDPModule
-
-    if not any(isinstance(module, FSDPModule) for module in model.modules()):
-        accepted = inspect.signature(encoder.forward).parameters
-        hidden: Tensor = encoder(**{name: inputs[name] for name in inputs if name in accepted}).last_hidden_state
-        return hidden
-    # Weights that are spread over processes come together only when the whole model is called.
-    seen: list[Tensor] = []
-    hook = encoder.register_forward_hook(lambda module, given, output: seen.append(output.last_hidden_state))
-    try:
-        model(**inputs)
-    finally:
-        hook.remove()
-    return seen[0]
-
-
-def _encoder(model: nn.Module) -> Any:
-    network: Any = _networks(model)[0]
-    if hasattr(network, "get_base_model"):
-        network = network.get_base_model()
-    encoder = getattr(network, "base_model", None)
-    return None if encoder is network else encoder
 
 
 def _eager(model: nn.Module) -> nn.Module:

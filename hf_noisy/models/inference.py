@@ -1,90 +1,110 @@
-"""One pass of a model over a data set: arrays by row, whatever the batches and the processes."""
+"""One pass of a model over a dataset: arrays in the order of the rows, whatever the batches and the processes."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, cast
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from torch import Tensor
+from datasets import Dataset
+from jaxtyping import Int64
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
+from transformers import (
+    DataCollatorWithPadding,
+    PreTrainedTokenizerBase,
+    SequenceFeatureExtractor,
+    default_data_collator,
+)
 
+from hf_noisy.core.columns import INDEX, LABEL, LABELS
+from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.indexed import IndexedDataset
+from hf_noisy.models.heads import accepted_inputs
+
+Collator = Callable[[list[Any]], Any]
 
 _ROUNDS_A_GATHER = 16
 
 
 @torch.no_grad()
-def extract_rows(
+def outputs_by_row(
+    model: nn.Module,
     dataset: Any,
     forward: Callable[[dict[str, Tensor]], list[Tensor]],
     *,
     batches: list[list[int]],
     collate: Callable[[list[Any]], tuple[list[int], dict[str, Tensor]]],
-    device: torch.device,
-    dtype: str,
+    dtype: str = "float32",
+    check_finite: bool = False,
     num_workers: int = 0,
-    progress: str | None = None,
-    everywhere: bool = True,
+    show_progress: str | None = None,
+    processes: Literal["all", "main", "each"] = "all",
 ) -> list[np.ndarray]:
-    """What `forward` makes of every row, in the order of the rows.
+    """Run a model over every row of a dataset and return its outputs in the order of the rows.
 
-    Beside the arrays themselves, no more than a few batches are in memory.
+    The model is in evaluation mode meanwhile, and the global random state is left as it was. Besides the arrays
+    themselves, no more than a few batches are in memory.
 
     Args:
-        dataset: Map-style data set.
-        forward: From a batch of inputs to tensors `[lead, batch, width]`.
-        batches: Row indices of each batch; together every row once.
-        collate: From rows, which carry their `index`, to `(indices, inputs)`.
-        device: Where inputs go.
+        model: The model that `forward` calls; inputs go to its device.
+        dataset: Map-style dataset.
+        forward: From the inputs of a batch to tensors `[lead, batch, width]`.
+        batches: Row indices of each batch; together they hold every row.
+        collate: From rows, which carry their `index`, to `(indices, inputs)`; usually a [`ModelInputs`].
         dtype: Of the arrays.
+        check_finite: Whether to refuse values that are not finite in `dtype`.
         num_workers: Of the loader.
-        progress: Text of the progress bar, or None.
-        everywhere: Whether every process is to have the arrays, or the main one alone.
+        show_progress: Text of the progress bar; None for no bar.
+        processes: `"all"`: the processes share the rows and all of them get the arrays; `"main"`: the processes share
+            the rows and the main one alone gets the arrays; `"each"`: every process runs over all rows by itself.
 
     Returns:
-        Arrays `[lead, rows, width]`, one for each tensor; empty on a process that is not to have them.
+        Arrays `[lead, rows, width]`, one for each tensor; no array on a process that is not to get any.
 
     Raises:
-        ValueError: If a value is not finite in `dtype`.
-        RuntimeError: If a row did not come back.
+        ValueError: With `check_finite`, if a value is not finite in `dtype`.
+        RuntimeError: If the output of a row is missing.
     """
-    process = PartialState()
-    # Every rank runs as many batches as any other (a sharded model needs all ranks in each forward); rows that come
-    # back twice are written twice with the same values.
-    rounds = math.ceil(len(batches) / process.num_processes)
-    mine = [batches[(process.process_index + i * process.num_processes) % len(batches)] for i in range(rounds)]
-    loader = DataLoader(
-        IndexedDataset(dataset),
-        batch_sampler=mine,
-        collate_fn=collate,
-        num_workers=num_workers,
-    )
+    rank, ranks = 0, 1
+    if processes != "each":
+        rank, ranks = PartialState().process_index, PartialState().num_processes
+    # Every process runs the same number of batches (sharded models need all of them in each forward pass); rows that
+    # run twice are written twice with the same values.
+    rounds = math.ceil(len(batches) / ranks)
+    mine = [batches[(rank + i * ranks) % len(batches)] for i in range(rounds)]
+    loader = DataLoader(IndexedDataset(dataset), batch_sampler=mine, collate_fn=collate, num_workers=num_workers)
+    device, keeps, rows = _device(model), processes != "main" or rank == 0, _Rows(len(dataset), dtype)
     parts: list[tuple[list[int], list[np.ndarray]]] = []
-    keeps, rows = everywhere or process.is_main_process, _Rows(len(dataset), dtype)
-    quiet = progress is None or not process.is_main_process
-    for number, (index, inputs) in enumerate(tqdm(loader, desc=progress, leave=False, disable=quiet), start=1):
-        tensors = forward({key: value.to(device) for key, value in inputs.items()})
-        arrays = [value.float().cpu().numpy().astype(dtype) for value in tensors]
-        if not all(np.isfinite(array).all() for array in arrays):
-            raise ValueError(
-                f"a recorded value is not finite in {dtype}; train without overflow or pass dtype='float32'"
-            )
-        parts.append((index, arrays))
-        # All ranks run as many rounds, so all of them meet here.
-        if number == rounds or process.num_processes == 1 or number % _ROUNDS_A_GATHER == 0:
-            for part in gather_object(parts):
-                if keeps:
-                    rows.put(*part)
-            parts.clear()
+    with evaluating(model), random_state_kept():
+        # tqdm would make a second iterator, with worker processes of its own, of the loader itself.
+        silent = show_progress is None or rank > 0
+        bar = tqdm(iter(loader), desc=show_progress, total=rounds, leave=False, disable=silent)
+        for number, (index, inputs) in enumerate(bar, start=1):
+            tensors = forward({key: value.to(device) for key, value in inputs.items()})
+            arrays = [value.float().cpu().numpy().astype(dtype) for value in tensors]
+            if check_finite and not all(np.isfinite(array).all() for array in arrays):
+                raise ValueError(
+                    f"a recorded value is not finite in {dtype}; train without overflow or pass dtype='float32'"
+                )
+            parts.append((index, arrays))
+            # All processes run the same number of rounds, so all of them gather at the same ones.
+            if number == rounds or ranks == 1 or number % _ROUNDS_A_GATHER == 0:
+                for part in parts if processes == "each" else gather_object(parts):
+                    if keeps:
+                        rows.put(*part)
+                parts.clear()
     return rows.complete() if keeps else []
 
 
 class _Rows:
-    """Arrays by row, made when the first rows come and filled as they come."""
+    """Arrays by row: allocated with the first rows, filled as more arrive."""
 
     def __init__(self, count: int, dtype: str) -> None:
         self.arrays: list[np.ndarray] = []
@@ -101,3 +121,90 @@ class _Rows:
         if not self.seen.all():
             raise RuntimeError(f"only {self.seen.sum()} of {len(self.seen)} rows came back from the processes")
         return self.arrays
+
+
+@contextmanager
+def evaluating(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
+    """The model in evaluation mode and, if given, on `device`; afterwards in the mode and on the device of before."""
+    before, was_training = _device(model), model.training
+    if moves := device is not None and device != before:
+        model.to(device)
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+        if moves:
+            model.to(before)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def batches_by_length(lengths: Sequence[int] | Int64[np.ndarray, " rows"], batch_size: int) -> list[list[int]]:
+    """Row indices of each batch, shortest rows first; rows of like length together need the least padding."""
+    order = np.argsort(lengths, kind="stable")
+    return [order[first : first + batch_size].tolist() for first in range(0, len(order), batch_size)]
+
+
+def batches_of(dataset: Any, batch_size: int) -> list[list[int]]:
+    """Row indices of each batch: by length where the rows are tokenized texts, else in their order."""
+    lengths = token_lengths(dataset)
+    return batches_by_length([0] * len(dataset) if lengths is None else lengths, batch_size)
+
+
+def token_lengths(dataset: Any) -> Int64[np.ndarray, " rows"] | None:
+    """Tokens of each row, without making lists of them; None where the rows are not tokenized texts."""
+    if not isinstance(dataset, Dataset) or "input_ids" not in dataset.column_names or not len(dataset):
+        return None
+    tokens = dataset.with_format("arrow", columns=["input_ids"])[:]["input_ids"]
+    if not (pa.types.is_list(tokens.type) or pa.types.is_large_list(tokens.type)):
+        return None
+    return np.asarray(pc.list_value_length(tokens).fill_null(0)).astype(np.int64)
+
+
+def default_collator(processing_class: Any) -> Collator:
+    """The collator that `Trainer` takes by default: it pads with the tokenizer where there is one."""
+    if isinstance(processing_class, PreTrainedTokenizerBase | SequenceFeatureExtractor):
+        padding: Collator = DataCollatorWithPadding(cast(Any, processing_class))
+        return padding
+    return default_data_collator
+
+
+class ModelInputs:
+    """Collates rows with an `index` to `(indices, inputs)`, where `inputs` holds only what the model accepts.
+
+    The default collators make tensors of labels, which the labels of some datasets cannot be, so they get none unless
+    labels are wanted; other collators often ask for them.
+
+    Args:
+        collator: From rows to a batch.
+        model: The model, whose `forward` names the accepted inputs.
+        all_columns: Whether the collator gets the columns that the model does not accept, to make inputs of them.
+        with_labels: Whether `inputs` also holds the labels of the batch, where there are any.
+    """
+
+    def __init__(
+        self, collator: Collator, model: nn.Module, *, all_columns: bool = False, with_labels: bool = False
+    ) -> None:
+        self.collator, self.with_labels = collator, with_labels
+        is_default = collator is default_data_collator or type(collator) is DataCollatorWithPadding
+        self.collates_labels = with_labels or not is_default
+        self.accepted = accepted_inputs(model)
+        self.all_columns = all_columns or self.accepted is None
+
+    def __call__(self, rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:
+        index = [int(row[INDEX]) for row in rows]
+        batch = self.collator([{key: value for key, value in row.items() if self._collates(key)} for row in rows])
+        return index, {key: value for key, value in batch.items() if self._keeps(key)}
+
+    def _collates(self, key: str) -> bool:
+        if key in (LABEL, LABELS):
+            return self.collates_labels
+        return key != INDEX and (self.all_columns or key in (self.accepted or ()))
+
+    def _keeps(self, key: str) -> bool:
+        if key in (INDEX, LABEL, LABELS):
+            return self.with_labels and key == LABELS
+        return self.accepted is None or key in self.accepted

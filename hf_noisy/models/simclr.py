@@ -22,7 +22,7 @@ from transformers import (
 
 from hf_noisy.core.columns import IMAGE, LABEL, LABEL_WEIGHT, LABELS
 from hf_noisy.data.images import ImageViews, Transform
-from hf_noisy.models.embed import _pool
+from hf_noisy.models.pooling import pool_outputs
 
 _MEAN = _STD = (0.5, 0.5, 0.5)  # the values of ViTImageProcessor
 
@@ -184,14 +184,7 @@ class _SimCLR(nn.Module):
             return {"loss": self.loss(first, second)}
 
     def _features(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch features"]:
-        outputs = self.encoder(pixel_values=images)
-        hidden = getattr(outputs, "last_hidden_state", None)
-        if hidden is None:
-            raise ValueError(
-                f"model {type(self.encoder).__name__} gives no last_hidden_state to make features of; pass an encoder "
-                "as from AutoModel"
-            )
-        return _pool("auto", hidden, getattr(outputs, "pooler_output", None), None)  # what embed reads off
+        return pool_outputs(self.encoder, self.encoder(pixel_values=images), "auto", None)  # as embed reads it
 
 
 class _Epochs(TrainerCallback):

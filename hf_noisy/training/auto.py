@@ -57,7 +57,7 @@ def method_for_trainer(*given: Any, **kwargs: Any) -> tuple[Method, Choice]:
             device=device,
             batch_size=args.per_device_eval_batch_size,
             seed=args.seed,
-            progress=not args.disable_tqdm,
+            show_progress=not args.disable_tqdm,
         )
         choice = choose(measured)
         if args.should_save and dataset is not None:

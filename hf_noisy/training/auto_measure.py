@@ -1,6 +1,5 @@
 """What can be told of the noise before training: from frozen features of the model and the given labels."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -9,9 +8,9 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from jaxtyping import Float, Float32, Int64
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Subset
-from transformers import DataCollatorWithPadding, PreTrainedModel, default_data_collator, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from hf_noisy.core.columns import FEATURES, LABEL, LABELS
 from hf_noisy.core.rng import random_state_kept
@@ -20,9 +19,16 @@ from hf_noisy.data.views import default_view
 from hf_noisy.detection.label_model import fit_label_model
 from hf_noisy.detection.noise_rate import NoiseRate, rate_of_verdict
 from hf_noisy.detection.probe import out_of_fold_probabilities
-from hf_noisy.models.heads import has_pooled_features, num_classes, pooled_features
-from hf_noisy.models.inference import extract_rows
-from hf_noisy.models.inputs import ModelInputs, batches_of
+from hf_noisy.models.heads import num_classes
+from hf_noisy.models.inference import (
+    Collator,
+    ModelInputs,
+    batches_of,
+    default_collator,
+    evaluating,
+    outputs_by_row,
+)
+from hf_noisy.models.pooling import has_pooled_features, pooled_features
 
 MAX_ROWS = 3000
 _MIN_ROWS = 50  # a rate estimated on fewer means nothing
@@ -75,12 +81,12 @@ def measure(
     train_dataset: Any,
     processing_class: Any = None,
     *,
-    data_collator: Callable[[list[Any]], Any] | None = None,
+    data_collator: Collator | None = None,
     device: torch.device | None = None,
     batch_size: int = 64,
     max_rows: int = MAX_ROWS,
     seed: int = 0,
-    progress: bool = True,
+    show_progress: bool = True,
 ) -> Measured:
     """Estimate rate and kind of the noise of a training set from frozen features, without a true label.
 
@@ -97,7 +103,7 @@ def measure(
         batch_size: Rows a forward pass.
         max_rows: Rows looked at, drawn by seed.
         seed: Of the rows and the folds.
-        progress: Whether to show a bar.
+        show_progress: Whether to show a bar.
 
     Returns:
         A [`Measured`], the same one on every process.
@@ -127,11 +133,8 @@ def measure(
         if features is None:
             if reason := _why_no_features(model):
                 return Measured(**known, reason=reason)
-            can_pad = hasattr(processing_class, "pad")
-            collator = data_collator or (
-                DataCollatorWithPadding(processing_class) if can_pad else default_data_collator
-            )
-            features = _encode(cast(nn.Module, model), sample, collator, device, batch_size, progress)
+            collator = data_collator or default_collator(processing_class)
+            features = _encode(cast(nn.Module, model), sample, collator, device, batch_size, show_progress)
         found: list[Any] = [None]
         if PartialState().is_main_process:
             found = [noise_of(features, labels, seed=seed)]
@@ -273,34 +276,20 @@ def _column(sample: Any) -> Float32[np.ndarray, "sample width"] | None:
 def _encode(
     model: nn.Module,
     sample: Any,
-    collator: Callable[[list[Any]], Any],
+    collator: Collator,
     device: torch.device | None,
     batch_size: int,
-    progress: bool,
+    show_progress: bool,
 ) -> Float32[np.ndarray, "sample width"]:
-    parameter = next(model.parameters())
-    before, was_training = parameter.device, model.training
-    device = device or before
-
-    def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
-        return [pooled_features(model, inputs)[None]]
-
-    if device != before:
-        model.to(device)
-    model.eval()
-    try:
-        (features,) = extract_rows(
+    with evaluating(model, device):
+        (features,) = outputs_by_row(
+            model,
             sample,
-            forward,
+            lambda inputs: [pooled_features(model, inputs)[None]],
             batches=batches_of(sample, batch_size),
             collate=ModelInputs(collator, model),
-            device=device,
-            dtype="float32",
-            progress="measuring the noise" if progress else None,
+            check_finite=True,
+            show_progress="measuring the noise" if show_progress else None,
         )
-    finally:
-        model.train(was_training)
-        if device != before:
-            model.to(before)
     vectors: np.ndarray = features[0]
     return vectors

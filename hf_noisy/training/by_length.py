@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sized
 from typing import Any
 
-import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from datasets import Dataset
 from jaxtyping import Int64
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, Trainer
 from transformers.trainer_utils import EvalLoopOutput, has_length
+
+from hf_noisy.models.inference import token_lengths
 
 
 class RowsByLength(SequentialSampler):
@@ -39,31 +39,6 @@ class RowsByLength(SequentialSampler):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.order.tolist()) if self.by_length and self.order is not None else super().__iter__()
-
-
-def token_lengths(dataset: Any) -> Int64[np.ndarray, " rows"] | None:
-    """Tokens of each row, without making lists of them.
-
-    Args:
-        dataset: Any.
-
-    Returns:
-        `[rows]`; None where rows are not tokenized texts with an attention mask, so that nothing is known of what
-        padding does to them.
-
-    Example:
-        >>> rows = datasets.Dataset.from_dict({"input_ids": [[1], [1, 2]], "attention_mask": [[1], [1, 1]]})
-        >>> token_lengths(rows).tolist()
-        [1, 2]
-    """
-    if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom" or not len(dataset):
-        return None
-    if not {"input_ids", "attention_mask"} <= set(dataset.column_names):
-        return None
-    tokens = dataset.with_format("arrow", columns=["input_ids"])[:]["input_ids"]
-    if not (pa.types.is_list(tokens.type) or pa.types.is_large_list(tokens.type)):
-        return None
-    return np.asarray(pc.list_value_length(tokens).fill_null(0)).astype(np.int64)
 
 
 class LengthSortedTrainer(Trainer):
@@ -97,7 +72,12 @@ class LengthSortedTrainer(Trainer):
             return RowsByLength(eval_dataset, None)
         # Padding in front moves the positions of the tokens of some models.
         in_front = getattr(self.processing_class, "padding_side", "right") != "right"
-        return RowsByLength(eval_dataset, None if in_front else token_lengths(eval_dataset))
+        # Without a mask, or with columns made as rows are read, nothing is known of what padding does to them.
+        rows: Any = eval_dataset
+        masked = isinstance(rows, Dataset) and "attention_mask" in rows.column_names
+        if in_front or not masked or rows.format["type"] == "custom":
+            return RowsByLength(rows, None)
+        return RowsByLength(rows, token_lengths(rows))
 
     def evaluation_loop(
         self,

@@ -2,8 +2,8 @@
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +25,8 @@ from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.models.branches import BranchedModel, mean_log_probability
-from hf_noisy.models.heads import accepted_inputs, num_classes
+from hf_noisy.models.heads import num_classes
+from hf_noisy.models.inference import Collator, ModelInputs, batches_of, evaluating, outputs_by_row
 
 logger = logging.get_logger(__name__)
 
@@ -307,43 +308,37 @@ def _quiet(args: TrainingArguments) -> TrainingArguments:
     return quiet
 
 
-@torch.no_grad()
 def _predictions(trainer: Trainer, networks: Sequence[Any], dataset: Any) -> _Seen:
     """Log-probabilities of every branch or network, by row, whatever the batches and the processes."""
     if dataset is None or not hasattr(dataset, "__len__"):
         raise ValueError("train_dataset or eval_dataset must have a length to choose by; load it without streaming")
-    scores: dict[int, Float64[np.ndarray, "networks classes"]] = {}
-    labels: dict[int, int] = {}
-    with _evaluating(networks):
-        for batch in trainer.get_test_dataloader(IndexedDataset(dataset)):
-            index, given = batch[INDEX], batch.get(LABELS)
-            with trainer.accelerator.autocast():
-                logits = torch.cat([_branch_logits(network, dict(batch)) for network in networks], 1)
-            gathered = trainer.accelerator.gather((index, logits.float().contiguous()))
-            rows = gathered[0].tolist()
-            scores |= zip(rows, gathered[1].double().log_softmax(-1).cpu().numpy(), strict=True)
-            if given is not None:
-                hard = given.argmax(-1) if given.ndim == 2 else given
-                labels |= zip(rows, trainer.accelerator.gather(hard.contiguous()).tolist(), strict=True)
-    by_row = np.stack([scores[row] for row in range(len(dataset))], 1)
-    return _Seen(by_row, np.array([labels[row] for row in range(len(dataset))]) if labels else None)
+    args, network = trainer.args, cast(nn.Module, trainer.model)
+
+    def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
+        given = inputs.pop(LABELS, None)
+        with trainer.accelerator.autocast():
+            logits = torch.cat([_branch_logits(network, inputs) for network in networks], 1).transpose(0, 1)
+        if given is None:
+            return [logits]
+        return [logits, (given.argmax(-1) if given.ndim == 2 else given)[None, :, None]]
+
+    collator, all_columns = cast(Collator, trainer.data_collator), not args.remove_unused_columns
+    with ExitStack() as stack:
+        for other in networks:
+            stack.enter_context(evaluating(other))
+        logits, *labels = outputs_by_row(
+            network,
+            dataset,
+            forward,
+            batches=batches_of(dataset, args.per_device_eval_batch_size),
+            collate=ModelInputs(collator, network, all_columns=all_columns, with_labels=True),
+            num_workers=args.dataloader_num_workers,
+        )
+    scores = torch.from_numpy(logits).double().log_softmax(-1).numpy()
+    return _Seen(scores, labels[0][0, :, 0].astype(np.int64) if labels else None)
 
 
-def _branch_logits(network: nn.Module, batch: dict[str, Any]) -> Float[Tensor, "batch networks classes"]:
-    accepted = accepted_inputs(network)
-    unused = {INDEX, LABELS, LABEL}
-    outputs = network(**{k: v for k, v in batch.items() if k not in unused and (accepted is None or k in accepted)})
+def _branch_logits(network: nn.Module, inputs: dict[str, Any]) -> Float[Tensor, "batch networks classes"]:
+    outputs = network(**inputs)
     logits: Tensor | None = getattr(outputs, "branch_logits", None)
     return outputs.logits[:, None] if logits is None else logits
-
-
-@contextmanager
-def _evaluating(networks: Sequence[Any]) -> Iterator[None]:
-    modes = [network.training for network in networks]
-    try:
-        for network in networks:
-            network.eval()
-        yield
-    finally:
-        for network, mode in zip(networks, modes, strict=True):
-            network.train(mode)

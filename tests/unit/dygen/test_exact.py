@@ -58,7 +58,7 @@ def test_posterior_is_that_of_training(kind, tmp_path):
     assert loaded.config.id2label == run.trainer.model.config.id2label
     for split, rows in run.rows.items():
         for batch_size in (4, 32):
-            said = loaded.predict(rows, batch_size=batch_size, progress=False)
+            said = loaded.predict(rows, batch_size=batch_size, show_progress=False)
             np.testing.assert_allclose(said, run.dygen.posterior(split), atol=1e-5)
     # Not something that any of the epochs would give: they differ.
     assert not np.allclose(run.dygen.posterior("test"), run.dygen.posterior("test")[::-1], atol=1e-3)
@@ -70,7 +70,7 @@ def test_every_part_counts(part, lora):
     held = getattr(exact, part)
     for tensor in [held] if isinstance(held, torch.Tensor) else held.parameters():
         tensor.data.add_(0.5)
-    assert np.abs(exact.predict(rows, progress=False) - lora.dygen.posterior("test")).max() > 1e-4
+    assert np.abs(exact.predict(rows, show_progress=False) - lora.dygen.posterior("test")).max() > 1e-4
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ def test_projected_embeddings(tmp_path):
     exact.save_pretrained(tmp_path / "exact")
     loaded = DyGenForClassification.from_pretrained(tmp_path / "exact")
     np.testing.assert_allclose(
-        loaded.predict(run.rows["test"], progress=False), run.dygen.posterior("test"), atol=1e-5
+        loaded.predict(run.rows["test"], show_progress=False), run.dygen.posterior("test"), atol=1e-5
     )
     run.dygen.trajectories = None
     with pytest.raises(ValueError, match=r"heads that read 8 dimensions, but dygen was fitted on 5.*trajectories"):
@@ -96,7 +96,7 @@ def test_layers_that_are_computed_once(tmp_path):
     model = BranchedModel.from_model(network, lora={"r": 2}, shared_layers=1)
     run = Trained(tmp_path, "plain", model=model)
     run.exact().save_pretrained(tmp_path / "exact")
-    said = DyGenForClassification.from_pretrained(tmp_path / "exact").predict(run.rows["test"], progress=False)
+    said = DyGenForClassification.from_pretrained(tmp_path / "exact").predict(run.rows["test"], show_progress=False)
     np.testing.assert_allclose(said, run.dygen.posterior("test"), atol=1e-5)
 
 
@@ -105,7 +105,9 @@ def test_published_preset_reads_no_features(tmp_path):
     run = Trained(tmp_path, "branches", preset="paper")
     exact = run.exact()
     assert exact.config.feature_width == len(exact.start) == 0
-    np.testing.assert_allclose(exact.predict(run.rows["test"], progress=False), run.dygen.posterior("test"), atol=1e-5)
+    np.testing.assert_allclose(
+        exact.predict(run.rows["test"], show_progress=False), run.dygen.posterior("test"), atol=1e-5
+    )
 
 
 def test_of_adapters_only_what_is_trained_is_kept(lora):
@@ -127,11 +129,13 @@ def test_half_the_room(dtype, tmp_path):
     assert {str(t.dtype) for t in read_snapshot(tmp_path / "elsewhere", 2).values()} == {f"torch.{dtype}"}
     exact = run.exact()
     assert {p.dtype for p in exact.parameters()} == {torch.float32}
-    np.testing.assert_allclose(exact.predict(run.rows["test"], progress=False), run.dygen.posterior("test"), atol=0.02)
+    np.testing.assert_allclose(
+        exact.predict(run.rows["test"], show_progress=False), run.dygen.posterior("test"), atol=0.02
+    )
     exact.to(getattr(torch, dtype)).save_pretrained(tmp_path / "half")
     loaded = DyGenForClassification.from_pretrained(tmp_path / "half", dtype=torch.float32)
     np.testing.assert_allclose(
-        loaded.predict(run.rows["test"], progress=False), run.dygen.posterior("test"), atol=0.05
+        loaded.predict(run.rows["test"], show_progress=False), run.dygen.posterior("test"), atol=0.05
     )
 
 
@@ -186,7 +190,7 @@ def test_weights_kept_wider_than_their_snapshots(lora):
     exact = lora.exact()
     exact.snapshots.half()
     np.testing.assert_allclose(
-        exact.predict(lora.rows["test"], progress=False), lora.dygen.posterior("test"), atol=0.02
+        exact.predict(lora.rows["test"], show_progress=False), lora.dygen.posterior("test"), atol=0.02
     )
 
 
@@ -202,7 +206,7 @@ def test_what_does_not_belong_together_is_refused(lora, tmp_path):
     with pytest.raises(ValueError, match=r"shape \(2, 8\) in the snapshots, but \(4, 8\)"):
         make(lora.dygen, wider, lora.snapshots.path)
     with pytest.raises(ValueError, match="column 'input_ids', got label"):
-        lora.exact().predict(lora.rows["test"].select_columns("label"), progress=False)
+        lora.exact().predict(lora.rows["test"].select_columns("label"), show_progress=False)
     with pytest.raises(ValueError, match="at least one row"):
         lora.exact().predict(lora.rows["test"].select([]))
     with pytest.raises(ValueError, match="dtype must be None or one of 'float16'"):

@@ -107,7 +107,7 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
 exact = AutoModelForSequenceClassification.from_pretrained(sys.argv[1])
 rows = Dataset.from_file(sys.argv[2])
-print(json.dumps(exact.predict(rows, progress=False).tolist()))
+print(json.dumps(exact.predict(rows, show_progress=False).tolist()))
 """
 
 

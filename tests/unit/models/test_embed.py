@@ -138,11 +138,11 @@ def test_an_interrupted_call_goes_on_where_it_was(tmp_path, monkeypatch):
     dataset, seen = stored(tmp_path / "rows"), []
     compute = features_module._Embedder._features
 
-    def count(self, values):
-        seen.append(len(values))
+    def count(self, inputs):
+        seen.append(len(inputs["input_ids"]))
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return compute(self, values)
+        return compute(self, inputs)
 
     monkeypatch.setattr(features_module._Embedder, "_features", count)
     with pytest.raises(KeyboardInterrupt):

@@ -1,3 +1,4 @@
+import contextlib
 import random
 import tracemalloc
 import warnings
@@ -10,11 +11,12 @@ from datasets import Dataset
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.checks import check_labels, check_weights
 from hf_noisy.data.fingerprint import describe, labels_digest
-from hf_noisy.models.inference import extract_rows
-from hf_noisy.models.inputs import batches_of
+from hf_noisy.models.inference import batches_by_length, batches_of, evaluating, outputs_by_row, token_lengths
 
 VALUES = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 ROWS = Dataset.from_dict({"x": VALUES.tolist(), "label": [0, 1, 2, 0, 1, 2, 0]})
+
+MODEL = torch.nn.Linear(1, 1)
 
 
 def collate(rows):
@@ -22,8 +24,8 @@ def collate(rows):
 
 
 def extract(batches, dataset=ROWS, forward=lambda inputs: [torch.stack([inputs["x"], 2 * inputs["x"]])], **options):
-    settings = {"collate": collate, "device": torch.device("cpu"), "dtype": "float32", **options}
-    return extract_rows(dataset, forward, batches=batches, **settings)
+    settings = {"collate": collate, "dtype": "float32", **options}
+    return outputs_by_row(MODEL, dataset, forward, batches=batches, **settings)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,32 @@ def test_several_arrays_of_the_wanted_type():
 def test_a_row_in_two_batches_is_written_once():
     (found,) = extract([[0, 1, 2, 3], [4, 5, 6], [0, 1]])
     np.testing.assert_array_equal(found[0], VALUES)
+
+
+def test_values_that_are_not_finite_are_refused_on_request():
+    def forward(inputs):
+        return [(inputs["x"] * 1e38 * 1e10)[None]]
+
+    assert not np.isfinite(extract([list(range(7))], forward=forward)[0]).any()
+    with pytest.raises(ValueError, match="a recorded value is not finite in float32"):
+        extract([list(range(7))], forward=forward, check_finite=True)
+
+
+def test_the_model_and_the_random_state_are_left_as_they_were():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Dropout()).train()
+    modes, state = [], torch.get_rng_state()
+
+    def forward(inputs):
+        modes.append(model.training)
+        return [inputs["x"][None] + torch.rand(())]
+
+    outputs_by_row(model, ROWS, forward, batches=[list(range(7))], collate=collate)
+    assert (modes, model.training) == ([False], True)
+    assert torch.equal(torch.get_rng_state(), state)
+    with contextlib.suppress(KeyError), evaluating(model):
+        assert not model.training
+        raise KeyError
+    assert model.training
 
 
 def test_missing_rows_are_not_left_uninitialised():
@@ -176,3 +204,16 @@ def test_rows_of_a_class_of_ones_own_are_told_by_themselves():
     assert batches_of(rows, 2) == [[0, 1], [2]]
     assert check_weights(rows)  # each batch is told that it must have them
     assert not check_labels(rows, 2)
+
+
+def test_rows_are_batched_by_their_number_of_tokens():
+    ids = [[1] * length for length in (3, 1, 2, 3)]
+    rows = Dataset.from_dict({"input_ids": ids, "label": [0] * 4})
+    for given in (rows, rows.with_format("torch"), rows.with_transform(lambda batch: batch)):
+        assert token_lengths(given).tolist() == [3, 1, 2, 3]
+        assert batches_of(given, 2) == [[1, 2], [0, 3]]
+    assert token_lengths(rows.select([2, 1])).tolist() == [2, 1]
+    assert token_lengths([{"input_ids": [1]}]) is None
+    assert token_lengths(Dataset.from_dict({"input_ids": []})) is None
+    assert batches_of(rows.remove_columns("input_ids"), 3) == [[0, 1, 2], [3]]
+    assert batches_by_length([-3, -1, -2, -3], 2) == [[0, 3], [2, 1]]

@@ -4,7 +4,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from hf_noisy.models import BranchedModel
-from hf_noisy.models.heads import has_pooled_features, pooled_features
+from hf_noisy.models.pooling import has_pooled_features, pooled_features
 
 # PEFT itself asks a model for what transformers calls by another name now.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

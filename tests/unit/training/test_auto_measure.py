@@ -82,7 +82,7 @@ def test_random_numbers_and_the_model_are_as_before():
     model.config._name_or_path = model.name_or_path = "loaded"
     rows, state = make_rows(count=90), torch.get_rng_state()
     model.train()
-    found = measure(model, rows, progress=False)
+    found = measure(model, rows, show_progress=False)
     assert found.noise is not None
     assert (found.modality, found.views, found.branches) == ("text", True, True)
     assert torch.equal(torch.get_rng_state(), state)

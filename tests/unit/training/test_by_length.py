@@ -6,7 +6,7 @@ import torch
 from datasets import Dataset
 from transformers import Trainer
 
-from hf_noisy.training.by_length import RowsByLength, token_lengths
+from hf_noisy.training.by_length import RowsByLength
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.runs import CLASSES, WORDS, bert, make_args, make_method
 
@@ -147,16 +147,11 @@ def test_where_batches_matter_they_are_those_of_trainer(tmp_path, settings):
     assert seen == expected
 
 
-def test_lengths_are_known_of_masked_tokens_alone():
-    rows = texts()
-    expected = [len(ids) for ids in rows["input_ids"]]
-    assert token_lengths(rows).tolist() == expected
-    assert token_lengths(rows.with_format("torch")).tolist() == expected
-    assert token_lengths(rows.select([5, 3])).tolist() == [expected[5], expected[3]]
-    assert token_lengths(rows.remove_columns("attention_mask")) is None
-    assert token_lengths(rows.with_transform(lambda batch: batch)) is None
-    assert token_lengths([{"input_ids": [1], "attention_mask": [1]}]) is None
-    assert token_lengths(Dataset.from_dict({"input_ids": [], "attention_mask": []})) is None
+def test_only_masked_tokens_are_sorted(tmp_path):
+    trainer, rows = make(tmp_path, NoisyTrainer), texts()
+    assert trainer._get_eval_sampler(rows).order is not None
+    assert trainer._get_eval_sampler(rows.remove_columns("attention_mask")).order is None
+    assert trainer._get_eval_sampler(rows.with_transform(lambda batch: batch)).order is None
 
 
 def test_rows_of_one_length_keep_their_order():

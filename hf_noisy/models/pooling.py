@@ -1,0 +1,83 @@
+"""One vector a row from the hidden states of an encoder."""
+
+import inspect
+from typing import Any, Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hf_noisy.models.heads import networks_of
+
+Pooling = Literal["auto", "mean", "first", "pooler"]
+
+
+def pool(
+    pooling: Pooling, hidden: Float[Tensor, "batch ..."], pooler: Tensor | None, mask: Tensor | None
+) -> Float[Tensor, "batch width"]:
+    """One vector a row; `"auto"` is the mean for texts, and for images the pooler output or else the first token."""
+    if pooling == "pooler" and pooler is None:
+        raise ValueError("pooling='pooler' needs a model with a pooler_output; take 'mean' or 'first'")
+    if pooler is not None and (pooling == "pooler" or (pooling == "auto" and mask is None)):
+        return pooler.flatten(1)
+    if hidden.ndim == 4:  # a feature map [batch, channel, height, width]
+        return hidden.flatten(2).mean(-1)
+    if pooling == "first" or (pooling == "auto" and mask is None):
+        return hidden[:, 0]
+    if mask is None:
+        return hidden.mean(1)
+    weight = mask[..., None].to(hidden.dtype)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def pool_outputs(
+    encoder: nn.Module, outputs: Any, pooling: Pooling, mask: Tensor | None
+) -> Float[Tensor, "batch width"]:
+    """[`pool`] of what an encoder returned."""
+    hidden = getattr(outputs, "last_hidden_state", None)
+    if hidden is None:
+        raise ValueError(
+            f"model {type(encoder).__name__} gives no last_hidden_state to make features of; pass an encoder as from "
+            "AutoModel"
+        )
+    return pool(pooling, hidden, getattr(outputs, "pooler_output", None), mask)
+
+
+def has_pooled_features(model: nn.Module) -> bool:
+    """Whether the model is one of transformers with an encoder below its head."""
+    return _encoder(model) is not None
+
+
+def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor, "batch dim"]:
+    """Mean of the encoder's last hidden states, over the tokens that are not padding or the positions of an image.
+
+    Of a [`BranchedModel`] the encoder of the first branch is used; before training they are all the same.
+    """
+    encoder = _encoder(model)
+    if encoder is None:
+        raise ValueError(f"{type(model).__name__} has no encoder below its head; pass a classifier of transformers")
+    return pool("mean", _last_hidden_state(model, encoder, inputs), None, inputs.get("attention_mask"))
+
+
+def _last_hidden_state(model: nn.Module, encoder: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    from torch.distributed.fsdp import FSDPModule
+
+    if not any(isinstance(module, FSDPModule) for module in model.modules()):
+        accepted = inspect.signature(encoder.forward).parameters
+        hidden: Tensor = encoder(**{name: inputs[name] for name in inputs if name in accepted}).last_hidden_state
+        return hidden
+    # Weights that are spread over processes come together only when the whole model is called.
+    seen: list[Tensor] = []
+    hook = encoder.register_forward_hook(lambda module, given, output: seen.append(output.last_hidden_state))
+    try:
+        model(**inputs)
+    finally:
+        hook.remove()
+    return seen[0]
+
+
+def _encoder(model: nn.Module) -> Any:
+    network: Any = networks_of(model)[0]
+    if hasattr(network, "get_base_model"):
+        network = network.get_base_model()
+    encoder = getattr(network, "base_model", None)
+    return None if encoder is network else encoder
