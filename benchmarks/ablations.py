@@ -83,9 +83,9 @@ def run(cell: Cell, work_dir: str) -> dict[str, Any]:
         model, method = task.network(), "cross_entropy"
         if cell.branches > 1:
             model = BranchedModel.from_model(model, cell.branches, seed=cell.seed, initialize="all")
-            method = CoRegularization(weight=5.0, warmup=0.1)
+            method = CoRegularization(agreement_weight=5.0, warmup_ratio=0.1)
         trajectories = recorded(task, method, model, folder).trajectories
-        dygen = DyGen.fit(trajectories, task.given, seed=cell.seed, progress=False)
+        dygen = DyGen.fit(trajectories, task.given, seed=cell.seed, show_progress=False)
         logits = trajectories.logits("test")[-1].astype(np.float64)
         said = {
             "network": softmax(logits, axis=-1).mean(0),
@@ -95,7 +95,7 @@ def run(cell: Cell, work_dir: str) -> dict[str, Any]:
         }
         if cell.setting in LARGE:  # as in the paper, whose DyGEN is told how many labels are wrong
             rate = float((task.given != task.clean).mean())
-            told = DyGen.fit(trajectories, task.given, noise_rate=rate, seed=cell.seed, progress=False)
+            told = DyGen.fit(trajectories, task.given, noise_rate=rate, seed=cell.seed, show_progress=False)
             said["posterior_known_rate"] = told.posterior("test")
         result = {"accuracy": {}, "ece": {}, "auroc": find_wrong(trajectories, dygen, task)}
         for name, probabilities in said.items():
@@ -118,16 +118,15 @@ def score(probabilities: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 def without_prior(trajectories: Any, given: np.ndarray, seed: int) -> np.ndarray:
     """Stage II on a prior that knows the given labels only."""
-    from hf_noisy.dygen.dirichlet import prior_alpha
-    from hf_noisy.dygen.vae import fit_vae
+    from hf_noisy.dygen.vae import fit_vae, prior_alpha
     from hf_noisy.dygen.vectors import TrajectoryVectors
 
     vectors = TrajectoryVectors.fit(trajectories, "train")
     labels = torch.from_numpy(np.asarray(given, np.int64))
     one_hot = torch.nn.functional.one_hot(labels, trajectories.num_classes).float()[None]
     vae = fit_vae(
-        vectors(trajectories, "train"), labels, prior_alpha(one_hot, 1.0, 10.0), iterations=10, batch_size=32,
-        learning_rate=1e-3, delta=1.0, seed=seed, progress=False,
+        vectors(trajectories, "train"), labels, prior_alpha(one_hot, 1.0, 10.0), epochs=10, batch_size=32,
+        learning_rate=1e-3, delta=1.0, seed=seed, show_progress=False,
     )  # fmt: skip
     last = torch.from_numpy(trajectories.logits("test")[-1]).softmax(-1)
     with torch.no_grad():
@@ -144,7 +143,7 @@ def find_wrong(trajectories: Any, dygen: Any, task: Any) -> dict[str, float] | N
     logits = trajectories.logits("train")[:, 0]
     probabilities = softmax(logits.astype(np.float64), axis=-1)
     cartography = data_map(list(logits), task.given)
-    dynamics = dygen.fitted_prior.dynamics
+    dynamics = dygen.dynamics(task.given)
     suspicious = {
         "confidence, last epoch": -self_confidence(probabilities[-1], task.given),
         "AUM": -aum(list(logits), task.given),

@@ -193,18 +193,18 @@ def branches(task: Task) -> BranchedModel:
 def npc(task: Task) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         recorder = recorded(task, "cross_entropy", task.network(), folder)
-        return Outcome(NPC.fit(recorder.trajectories, seed=task.seed, progress=False).posterior("test"))
+        return Outcome(NPC.fit(recorder.trajectories, seed=task.seed, show_progress=False).posterior("test"))
 
 
 def coregularization_npc(task: Task) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         recorder = recorded(task, "coregularization", branches(task), folder)
-        return Outcome(NPC.fit(recorder.trajectories, seed=task.seed, progress=False).posterior("test"))
+        return Outcome(NPC.fit(recorder.trajectories, seed=task.seed, show_progress=False).posterior("test"))
 
 
 def fitted_dygen(task: Task, folder: str) -> DyGen:
-    recorder = recorded(task, CoRegularization(weight=5.0, warmup=0.1), branches(task), folder)
-    return DyGen.fit(recorder.trajectories, task.given, seed=task.seed, progress=False)
+    recorder = recorded(task, CoRegularization(agreement_weight=5.0, warmup_ratio=0.1), branches(task), folder)
+    return DyGen.fit(recorder.trajectories, task.given, seed=task.seed, show_progress=False)
 
 
 def dygen(task: Task) -> Outcome:

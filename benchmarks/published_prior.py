@@ -52,7 +52,7 @@ def measure(folder: Path) -> dict:
     ceiling.fit(trajectories.features("train"), true)
     row["pretrained_features_with_true_labels"] = ceiling.score(trajectories.features("test"), test)
     for preset, rate in {"paper": float(wrong.mean()), "evidence": None}.items():
-        dygen = DyGen.fit(trajectories, given, rate, preset=preset, seed=result["seed"], progress=False)
+        dygen = DyGen.fit(trajectories, given, rate, preset=preset, seed=result["seed"], show_progress=False)
         prior = dygen.prior.argmax(2)  # of every branch; their mean would break ties by the number of the class
         expected = 0.1 * np.bincount(true, minlength=trajectories.num_classes)
         lost = [(np.bincount(labels, minlength=trajectories.num_classes) < expected).sum() for labels in prior]
@@ -61,7 +61,7 @@ def measure(folder: Path) -> dict:
             "classes_with_under_10_percent_of_their_rows": float(np.mean(lost)),
             "test_accuracy": (dygen.posterior("test").argmax(1) == test).mean(),
         }
-        dynamics = dygen.fitted_prior.dynamics
+        dynamics = dygen.dynamics(given)
         if preset == "paper":
             own = probabilities[np.arange(len(given)), given]
             scores = {"mean": dynamics.mean, "deviation": dynamics.deviation, "both": dynamics.score, "1-p": -own}

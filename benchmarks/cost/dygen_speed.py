@@ -109,7 +109,7 @@ def ours(model, tokenizer, splits, strategy: str, settings: Settings) -> tuple[d
             disable_tqdm=True, use_cpu=True)  # fmt: skip
         recorder = ClockedRecorder(rows)
         recorder.clock = clock
-        method = CoRegularization(weight=settings.agreement, warmup=settings.warmup)
+        method = CoRegularization(agreement_weight=settings.agreement, warmup_ratio=settings.warmup)
         trainer = NoisyTrainer(model, args, train_dataset=rows["train"], processing_class=tokenizer, method=method,
                                callbacks=[recorder])  # fmt: skip
         with clock("training"):
@@ -117,8 +117,8 @@ def ours(model, tokenizer, splits, strategy: str, settings: Settings) -> tuple[d
         for spent in clock.seconds.values():
             spent["training"] -= sum(seconds for phase, seconds in spent.items() if ", " in phase)
         with clock("prior and VAE"):
-            fitted = DyGen.fit(recorder.trajectories, np.array(rows["train"]["label"]), iterations=settings.iterations,
-                               seed=settings.seed, progress=False)  # fmt: skip
+            fitted = DyGen.fit(recorder.trajectories, np.array(rows["train"]["label"]), vae_epochs=settings.iterations,
+                               seed=settings.seed, show_progress=False)  # fmt: skip
         with clock("posterior"):
             final = fitted.posterior("test")
         mean = torch.from_numpy(recorder.trajectories.logits("test")[-1]).softmax(-1).mean(0)

@@ -127,9 +127,9 @@ def vae(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         )
 
     pipeline.evidence_prior = stored_prior  # measured as a part of its own
-    dygen = DyGen.fit(Trajectories(folder / "trajectories"), given, seed=args.seed, progress=False)
+    dygen = DyGen.fit(Trajectories(folder / "trajectories"), given, seed=args.seed, show_progress=False)
     dygen.save_pretrained(folder / "dygen")
-    return {"shuffled_rows": dygen.config.shuffled_rows, "passes": dygen.config.iterations}
+    return {"shuffled_rows": dygen.config.shuffled_rows, "passes": dygen.config.vae_epochs}
 
 
 def posterior(folder: Path, args: argparse.Namespace) -> dict[str, Any]:

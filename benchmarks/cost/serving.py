@@ -130,12 +130,12 @@ def cell(kind: str, seed: int, arguments: Arguments) -> dict:
     branched = BranchedModel.from_model(pretrained(), 2, seed=seed, lora={} if kind == "lora" else None)
     stage1 = NoisyTrainer(
         branched, args("stage1", arguments.lora_learning_rate if kind == "lora" else arguments.learning_rate),
-        train_dataset=train, processing_class=tokenizer, method=CoRegularization(weight=5.0),
+        train_dataset=train, processing_class=tokenizer, method=CoRegularization(agreement_weight=5.0),
         callbacks=[recorder, snapshots],
     )  # fmt: skip
     stage1.train()
     stage1.save_model()
-    dygen = DyGen.fit(recorder.trajectories, given, seed=seed, progress=False)
+    dygen = DyGen.fit(recorder.trajectories, given, seed=seed, show_progress=False)
     begun = time.perf_counter()
     DyGenForClassification.from_training(dygen, stage1.model, snapshots.path).save_pretrained(folder / "exact")
     exact = DyGenForClassification.from_pretrained(folder / "exact")

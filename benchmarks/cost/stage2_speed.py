@@ -28,8 +28,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from hf_noisy.dygen.dirichlet import prior_alpha
-from hf_noisy.dygen.vae import DirichletVAE, fit_vae, latent_uniforms, row_order
+from hf_noisy.dygen.vae import DirichletVAE, fit_vae, latent_uniforms, prior_alpha, row_order
 from hf_noisy.dynamics.scores import centroid_distances, centroids, dynamics_score
 from tests.reference import dygen_loop
 
@@ -82,7 +81,7 @@ def batched(problem: Problem, args: argparse.Namespace, timed: Callable[..., Any
 
     score = timed("scores", scores)
     prior = timed("prior", lambda: knn_prior(problem, score))
-    options = {"iterations": args.iterations, "batch_size": args.batch_size, "progress": False}
+    options = {"epochs": args.iterations, "batch_size": args.batch_size, "show_progress": False}
     vae = timed("vae", lambda: fit_vae(problem.w, problem.labels, prior, **options))
     with torch.no_grad():
         return score, timed("posterior", posterior)

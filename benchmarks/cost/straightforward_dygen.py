@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from transformers import get_linear_schedule_with_warmup
 
-from hf_noisy.dygen.dirichlet import prior_alpha
+from hf_noisy.dygen.vae import prior_alpha
 from tests.reference.dygen_loop import BranchVAE, scores
 from tests.reference.dygen_loop import loss as vae_loss
 

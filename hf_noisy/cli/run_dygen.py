@@ -87,7 +87,9 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     clock["cross_entropy"] = time.perf_counter()
     recorder = DynamicsRecorder({"train": train_rows, "test": test_rows})
     callbacks = [recorder, EpochSnapshots(output_dir)] if arguments.export == "exact" else [recorder]
-    trainer = fit(branched, output_dir, method=CoRegularization(weight=5.0, warmup=0.1), callbacks=callbacks)
+    trainer = fit(
+        branched, output_dir, method=CoRegularization(agreement_weight=5.0, warmup_ratio=0.1), callbacks=callbacks
+    )
     clock["stage1"] = time.perf_counter()
     if not trainer.is_world_process_zero():
         return {}
@@ -151,7 +153,7 @@ def _label_accuracy(given: np.ndarray, posterior: np.ndarray, truth: np.ndarray 
 
 
 def _draw(folder: Path, dygen: DyGen, wrong: Any, predictions: dict[str, np.ndarray], truth: Any) -> None:
-    dynamics: Any = dygen.fitted_prior and dygen.fitted_prior.dynamics
+    dynamics = dygen.dynamics(given)
     dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, folder / "dynamics_map.png", wrong=wrong)
     if truth is not None:
         stages = {name: (found, truth) for name, found in predictions.items()}

@@ -1,11 +1,9 @@
-"""What training recorded says about the true label of a row, whichever kind of noise there is.
+"""The evidence about true labels in recorded trajectories, for any kind of noise.
 
-Two witnesses, multiplied. The classifier, averaged over branches and epochs, is right early about random noise but
-learns the rules behind systematic noise. The pretrained encoder has seen no noisy label: the distances of its features
-to the class centroids are coarse, but a rule cannot bend them. Both count every class alike, so that a class which
-swallowed the others' rows does not win by its size.
-
-Both are read a block of rows at a time: what is held of all rows has the width of the classes.
+It is the product of two predictors. The classifier, averaged over branches and epochs, is right about random noise
+early in training but learns systematic noise. The pretrained encoder has seen no noisy label: distances of its
+features to the class centroids are coarse, but systematic noise cannot change them. Both give all classes the same
+weight, so that a class with many wrong rows does not win by its size. Trajectories are read in blocks of rows.
 """
 
 from dataclasses import dataclass
@@ -19,45 +17,28 @@ from hf_noisy.dygen.vectors import unit_rows
 from hf_noisy.dynamics.scores import centroid_distances, class_means, class_sums
 from hf_noisy.dynamics.store import ALL, Rows, Trajectories, row_blocks
 
-_NEVER = -30.0  # log-odds of a class without training rows against the best other: finite, but never chosen
+_EMPTY_CLASS = -30.0  # log-odds of a class without training rows against the best other: finite, but never chosen
 
 
 @dataclass
 class Evidence:
-    """Evidence about true labels, fitted on training rows and given labels.
+    """Evidence about true labels, fitted on training rows and given labels."""
 
-    Args:
-        mean_probability: `[classes]`, average prediction on the training rows.
-        centre: `[width]`, mean of the normalised features; None where the encoder recorded none.
-        centroids: `[classes, width]`, class means of the centred, normalised features.
-        sharpness: How fast a class becomes unlikely with the squared distance to its centroid.
-        counts: `[classes]`, training rows by given label.
-    """
-
-    mean_probability: Float64[np.ndarray, " classes"]
-    centre: Float64[np.ndarray, " width"] | None
-    centroids: Float64[np.ndarray, "classes width"] | None
-    sharpness: float
-    counts: Integer[np.ndarray, " classes"]
+    mean_probability: Float64[np.ndarray, " classes"]  # average prediction on the training rows
+    centre: Float64[np.ndarray, " width"] | None  # mean of the normalised features, if the encoder was recorded
+    centroids: Float64[np.ndarray, "classes width"] | None  # class means of the centred, normalised features
+    sharpness: float  # how fast a class becomes unlikely with the squared distance to its centroid
+    counts: Integer[np.ndarray, " classes"]  # training rows by given label
 
     @classmethod
     def fit(cls, trajectories: Trajectories, labels: Integer[np.ndarray, " rows"], split: str = "train") -> "Evidence":
-        """Fit on the rows of `split` and their given labels.
-
-        Args:
-            trajectories: What training recorded.
-            labels: `[rows]`, given labels.
-            split: The training split.
-
-        Returns:
-            The fitted evidence.
-        """
+        """Fit on the rows of `split` and their given labels."""
         num_rows, num_classes = len(labels), trajectories.num_classes
         counts = np.bincount(labels, minlength=num_classes)
         predicted = sum(
             mean_prediction(trajectories, split, rows).sum(0) for rows in row_blocks(num_rows, num_classes)
         )
-        # One row's worth for every class keeps the division by the average finite.
+        # A pseudo-count of one row a class keeps the division by the average finite.
         mean_probability = (predicted + 1.0) / (num_rows + num_classes)
         evidence = cls(mean_probability, None, None, 0.0, counts)
         width = _feature_width(trajectories, split)
@@ -79,16 +60,7 @@ class Evidence:
     def log_probabilities(
         self, trajectories: Trajectories, split: str, labels: Integer[np.ndarray, " rows"] | None = None
     ) -> Float64[np.ndarray, "rows classes"]:
-        """Log-probabilities of the true label, before the row's own given label is added.
-
-        Args:
-            trajectories: Those of the fit.
-            split: Any recorded split.
-            labels: `[rows]`, given labels if the rows took part in the fit: a row is then left out of its centroid.
-
-        Returns:
-            `[rows, classes]`, float64.
-        """
+        """Log-probabilities of the true label; with given `labels`, each row is left out of its own centroid."""
         width = 0 if self.centroids is None else _feature_width(trajectories, split)
         found = np.empty((trajectories.num_rows(split), trajectories.num_classes))
         for rows in row_blocks(len(found), max(width, trajectories.num_classes)):
@@ -108,7 +80,7 @@ class Evidence:
             squared = self._squared_distances(features, labels)
             evidence = evidence + np.maximum(log_softmax(-self.sharpness * squared, axis=-1), -20.0)
         empty = self.counts == 0
-        evidence[:, empty] = evidence[:, ~empty].max(1, keepdims=True) + _NEVER
+        evidence[:, empty] = evidence[:, ~empty].max(1, keepdims=True) + _EMPTY_CLASS
         return np.asarray(log_softmax(evidence, axis=-1))
 
     def _normalise(self, features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows width"]:
@@ -124,7 +96,7 @@ class Evidence:
             size = self.counts[labels].astype(np.float64)
             rows = np.arange(len(labels))
             own = squared[rows, labels] * (size / np.maximum(size - 1.0, 1.0)) ** 2
-            # The only row of a class has no other to be near to: neither for nor against.
+            # The only row of a class gets the mean distance to the other classes: neither for nor against its label.
             others = (squared[:, self.counts > 0].sum(1) - squared[rows, labels]) / max((self.counts > 0).sum() - 1, 1)
             squared[rows, labels] = np.where(size > 1, own, others)
         squared[:, self.counts == 0] = np.inf
@@ -132,7 +104,7 @@ class Evidence:
 
 
 def mean_prediction(trajectories: Trajectories, split: str, rows: Rows = ALL) -> Float64[np.ndarray, "rows classes"]:
-    """Class probabilities averaged over branches and epochs, `[rows, classes]`, an epoch at a time."""
+    """Class probabilities averaged over branches and epochs."""
     pairs = [(epoch, branch) for epoch in trajectories.epochs for branch in range(trajectories.num_branches)]
     total = sum(softmax(trajectories.branch_logits(split, *pair, rows).astype(np.float64), axis=-1) for pair in pairs)
     return np.asarray(total / len(pairs))
@@ -145,28 +117,10 @@ def posterior_given_label(
     *,
     max_iterations: int = 20,
 ) -> tuple[Float64[np.ndarray, "rows classes"], Float64[np.ndarray, "classes classes"]]:
-    """Add what a row's own given label says, through a transition matrix fitted on the evidence.
-
-    Expectation-maximisation of `p(y) T[y, given]`. Where the given labels carry something, each round trusts them
-    more; it stops as soon as the expected share of wrong labels is down to `noise_rate`, before the first round if
-    the evidence alone says so, and otherwise after `max_iterations`.
-
-    Args:
-        log_evidence: `[rows, classes]`.
-        labels: `[rows]`, given labels.
-        noise_rate: Share of wrong labels to stop at, in `[0, 1)`.
-        max_iterations: Rounds at most.
-
-    Returns:
-        Probabilities of the true label `[rows, classes]` and the row-stochastic transition matrix
-        `T[true, given]`.
-
-    Example:
-        >>> import numpy as np
-        >>> p, T = posterior_given_label(np.log(np.array([[0.6, 0.4], [0.6, 0.4]])), np.array([0, 0]), 0.5)
-        >>> p.round(1).tolist()
-        [[0.6, 0.4], [0.6, 0.4]]
-    """
+    """Probabilities of the true label given evidence and given label, and the transition matrix `T[true, given]`."""
+    # Expectation-maximisation of `p(y) T[y, given]`. Where the given labels are informative, each round trusts them
+    # more. It stops as soon as the expected share of wrong labels is down to `noise_rate`, before the first round if
+    # the evidence alone has it.
     posterior = np.empty_like(log_evidence)
     transition = _expect(log_evidence, labels, None, posterior)
     for _ in range(max_iterations):
@@ -179,7 +133,7 @@ def posterior_given_label(
 def suspicion(
     log_evidence: Float64[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
 ) -> Float64[np.ndarray, " rows"]:
-    """Log-odds of the best other class against the given label; above 0 the evidence is against the label."""
+    """Log-odds of the best other class against the given label."""
     others = log_evidence.copy()
     rows = np.arange(len(labels))
     others[rows, labels] = -np.inf
@@ -192,7 +146,7 @@ def _expect(
     transition: Float64[np.ndarray, "classes classes"] | None,
     posterior: Float64[np.ndarray, "rows classes"],
 ) -> Float64[np.ndarray, "classes classes"]:
-    # Fills the posterior under `transition` and returns the transition matrix that follows from it.
+    """Write the posterior under `transition` and return the transition matrix re-estimated from it."""
     num_classes = log_evidence.shape[1]
     counts = np.zeros((num_classes, num_classes))
     for rows in row_blocks(len(labels), num_classes):
@@ -200,7 +154,7 @@ def _expect(
         conditioned = log_evidence[rows] if transition is None else log_evidence[rows] + np.log(transition[:, given].T)
         posterior[rows] = softmax(conditioned, axis=-1)
         counts += posterior[rows].T @ np.eye(num_classes)[given]
-    # One row's worth of uniform counts keeps rows of rare classes stochastic and their logarithm finite.
+    # A uniform pseudo-count of one row a class keeps rows of rare classes stochastic and their logarithm finite.
     counts += 1.0 / num_classes
     return np.asarray(counts / counts.sum(1, keepdims=True))
 
@@ -221,7 +175,7 @@ def _fit_sharpness(
     labels: Integer[np.ndarray, " rows"],
     counts: Integer[np.ndarray, " classes"],
 ) -> float:
-    """The one number that makes distances into probabilities: likelihood of the given labels, each class alike."""
+    """The sharpness with the highest likelihood of the given labels, all classes weighted the same."""
     weight = 1.0 / counts[labels]
     weight /= weight.sum()
 

@@ -1,4 +1,4 @@
-"""DyGEN's posterior for rows that training never saw: all that it reads behind one `PreTrainedModel`."""
+"""DyGEN's posterior for new rows, as one `PreTrainedModel`."""
 
 import copy
 from collections.abc import Iterator, Sized
@@ -210,8 +210,12 @@ class DyGenForClassification(PreTrainedModel):
         Returns:
             `logits` `[batch, class]`, and `loss`, their mean cross-entropy, where there are labels.
         """
-        given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
-                 "pixel_values": pixel_values}  # fmt: skip
+        given = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "pixel_values": pixel_values,
+        }
         inputs = {name: value for name, value in given.items() if value is not None and self._takes(name)}
         w, logits = self._trajectory(inputs)
         posterior = self.vae.posterior(w, logits.softmax(-1)).float()

@@ -1,4 +1,4 @@
-"""NPC: noisy predictions of a finished classifier are calibrated, without what training showed on the way."""
+"""NPC: calibrate the predictions of a trained classifier by its last embedding, without training dynamics."""
 
 import math
 from typing import Any
@@ -9,36 +9,25 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from hf_noisy.core.rng import uniforms
-from hf_noisy.dygen.dirichlet import prior_alpha
 from hf_noisy.dygen.prior import neighbour_probabilities
-from hf_noisy.dygen.vae import DirichletVAE, fit_vae
+from hf_noisy.dygen.vae import DirichletVAE, fit_vae, prior_alpha
 from hf_noisy.dynamics.store import Trajectories
 
 _BATCH = 128
-_PASSES, _FEWEST_STEPS = 10, 1000
+_EPOCHS, _FEWEST_STEPS = 10, 1000
 
 
 class NPC:
-    """Calibrates what a classifier predicts by how its predictions sit in its last embedding.
+    """Calibrates a classifier's predictions by where they lie in its last embedding; made by [`NPC.fit`].
 
-    The prior of a row is the vote of its nearest neighbours among the surest predictions; a Dirichlet VAE then models
-    what the classifier says, `y_hat`, given the embedding and a latent true class. The given labels are not used: it
-    is the classifier that was trained on them. Branches are calibrated each on its own and averaged.
+    The prior of a row is the vote of its nearest neighbours among the most confident predictions; a Dirichlet VAE then
+    models the predicted class given the embedding and a latent true class. The given labels are not used: the
+    classifier was trained on them. Each branch is calibrated separately, and the posteriors are averaged.
 
-    The published code trains a copy of the network beside the VAE; here the embedding is that of the last epoch, as it
-    is. All else follows it: one reference row for each predicted class in batches of 128 rows, weights by inverse
-    distance, hard prior labels, `delta = 1 + 1 / C` and `rho = 5`. Ten passes are the published number; of few rows
-    there are as many as make 1,000 steps, since a VAE left as it was drawn makes predictions worse than they were.
-
-    Made by [`NPC.fit`].
-
-    Args:
-        trajectories: Where predictions are calibrated.
-        vae: The trained Dirichlet VAE.
-        centres: `[branches, dim]`, mean embedding of the training rows.
-        scales: `[branches]`, root mean square of the centred embeddings.
-        epoch: The epoch of the fit.
-        prior: `[branches, rows, classes]`, one-hot prior of the training rows.
+    The published code trains a copy of the network beside the VAE; here the embedding of the last epoch is used as it
+    is. All else follows the published code: one reference row for each predicted class in batches of 128 rows, weights
+    by inverse distance, hard prior labels, `delta = 1 + 1 / C` and `rho = 5`. Ten epochs are the published number;
+    with few rows there are as many as make 1,000 steps, since an untrained VAE makes predictions worse.
 
     Source: Bae et al. (2022), From Noisy Prediction to True Label.
     """
@@ -67,19 +56,19 @@ class NPC:
         *,
         split: str = "train",
         neighbours: int = 10,
-        iterations: int | None = None,
+        epochs: int | None = None,
         seed: int = 0,
-        progress: bool = True,
+        show_progress: bool = True,
     ) -> "NPC":
-        """Fit prior and VAE on what the classifier says of the training rows after the last epoch.
+        """Fit prior and VAE on the predictions for the training rows after the last epoch.
 
         Args:
-            trajectories: What a `DynamicsRecorder` recorded; the last epoch is read.
+            trajectories: Recorded by a `DynamicsRecorder`; the last epoch is read.
             split: Name under which the training rows were recorded.
             neighbours: K of the prior, at least 1.
-            iterations: Passes of the VAE over the rows, or None for 10, or as many as make 1,000 steps of 128 rows.
-            seed: Of everything random.
-            progress: Whether to show a progress bar.
+            epochs: Epochs of the VAE, or None for 10, or as many as make 1,000 steps of 128 rows.
+            seed: Seed of all random numbers.
+            show_progress: Whether to show a progress bar.
 
         Returns:
             The fitted model.
@@ -92,8 +81,6 @@ class NPC:
             npc = NPC.fit(recorder.trajectories)
             predictions = npc.posterior("test").argmax(1)
             ```
-
-        Source: Bae et al. (2022), Section 4.
         """
         if neighbours < 1:
             raise ValueError(f"neighbours must be at least 1, got {neighbours}; 10 is the published number")
@@ -105,37 +92,35 @@ class NPC:
         centres = embeddings.mean(1)
         scales = np.sqrt(((embeddings - centres[:, None]) ** 2).mean((1, 2)))
         scales = np.where(scales > 0, scales, 1).astype(np.float32)
-        if iterations is None:
-            iterations = max(_PASSES, math.ceil(_FEWEST_STEPS / math.ceil(logits.shape[1] / _BATCH)))
+        if epochs is None:
+            epochs = max(_EPOCHS, math.ceil(_FEWEST_STEPS / math.ceil(logits.shape[1] / _BATCH)))
         parts, prior = [], np.zeros(logits.shape)
-        fitting: dict[str, Any] = {"iterations": iterations, "batch_size": _BATCH, "seed": seed, "progress": progress}
         for branch in branches:
             probabilities = logits[branch].softmax(-1).numpy()
-            said = probabilities.argmax(-1)
+            predicted, rows = probabilities.argmax(-1), embeddings[branch]
             chosen = reference_rows(probabilities, seed)
-            voted = neighbour_probabilities(
-                embeddings[branch][chosen], said[chosen], embeddings[branch], trajectories.num_classes,
-                neighbours=neighbours,
-            )  # fmt: skip
-            prior[branch] = np.eye(trajectories.num_classes)[voted.argmax(1)]
-            w = torch.from_numpy((embeddings[branch] - centres[branch]) / scales[branch])[None]
+            votes = neighbour_probabilities(
+                rows[chosen], predicted[chosen], rows, trajectories.num_classes, neighbours=neighbours
+            )
+            prior[branch] = np.eye(trajectories.num_classes)[votes.argmax(1)]
+            w = torch.from_numpy((rows - centres[branch]) / scales[branch])[None]
             alpha = prior_alpha(torch.from_numpy(prior[branch]).float())
-            parts.append(fit_vae(w, torch.from_numpy(said), alpha, **fitting))
-        return cls(trajectories, _side_by_side(parts), centres, scales, epoch, prior)
+            parts.append(
+                fit_vae(
+                    w,
+                    torch.from_numpy(predicted),
+                    alpha,
+                    epochs=epochs,
+                    batch_size=_BATCH,
+                    seed=seed,
+                    show_progress=show_progress,
+                )
+            )
+        return cls(trajectories, _stacked(parts), centres, scales, epoch, prior)
 
     @torch.no_grad()
     def posterior(self, split: str) -> Float64[np.ndarray, "rows classes"]:
-        """Distribution of the true label of every row of a recorded split.
-
-        Args:
-            split: Any split recorded with the training.
-
-        Returns:
-            `[rows, classes]`, sums to 1, the mean of the branches.
-
-        Raises:
-            ValueError: If the split was not recorded.
-        """
+        """Probabilities of the true label of every row of a recorded split, the mean over branches."""
         logits = _logits(self.trajectories, split, self.epoch)
         return self.vae.posterior(self._vectors(split), logits.softmax(-1)).double().numpy()
 
@@ -151,33 +136,21 @@ def _logits(trajectories: Trajectories, split: str, epoch: int) -> Float32[Tenso
 
 
 def reference_rows(probabilities: Any, seed: int = 0) -> Int64[np.ndarray, " chosen"]:
-    """The surest row of each predicted class in random batches of 128 rows: whose predictions are trusted.
-
-    Args:
-        probabilities: `[rows, classes]`.
-        seed: Of the batches.
-
-    Returns:
-        Rows, ascending; at least one of every class that is predicted at all.
-
-    Example:
-        >>> reference_rows(np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])).tolist()
-        [0, 2]
-    """
+    """The most confident row of each predicted class in random batches of 128 rows, ascending."""
     rows = np.arange(len(probabilities))
     order = np.argsort(uniforms(seed, stream="dygen/npc/reference", index=rows, size=1)[:, 0], kind="stable")
-    said, sure = probabilities.argmax(1), probabilities.max(1)
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     chosen = []
     for start in range(0, len(order), _BATCH):
         batch = order[start : start + _BATCH]
-        for label in np.unique(said[batch]):
-            of_class = batch[said[batch] == label]
-            chosen.append(of_class[sure[of_class].argmax()])
+        for label in np.unique(predicted[batch]):
+            of_class = batch[predicted[batch] == label]
+            chosen.append(of_class[confidence[of_class].argmax()])
     return np.sort(np.array(chosen, dtype=np.int64))
 
 
-def _side_by_side(parts: list[DirichletVAE]) -> DirichletVAE:
-    """One VAE for each branch as the branches of one."""
+def _stacked(parts: list[DirichletVAE]) -> DirichletVAE:
+    """One VAE with the VAE of each branch as its branches."""
     first = parts[0]
     whole = DirichletVAE(len(parts), first.dim, first.num_classes, first.delta)
     stacked = {name: torch.cat([part.state_dict()[name] for part in parts]) for name in first.state_dict()}

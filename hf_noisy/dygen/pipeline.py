@@ -12,54 +12,38 @@ from safetensors.torch import load_file
 from hf_noisy.core.files import check_digest, read_sealed, replacing, write_sealed, write_tensors
 from hf_noisy.data.checks import check_label_range
 from hf_noisy.detection.noise_rate import check_noise_rate
-from hf_noisy.dygen.dirichlet import dirichlet_mode, prior_alpha
-from hf_noisy.dygen.prior import Prior, evidence_prior, paper_prior
-from hf_noisy.dygen.vae import SHUFFLED_ROWS, DirichletVAE, fit_vae
+from hf_noisy.dygen.prior import Prior, centroid_dynamics, evidence_prior, paper_prior
+from hf_noisy.dygen.vae import SHUFFLED_ROWS, DirichletVAE, dirichlet_mode, fit_vae, prior_alpha
 from hf_noisy.dygen.vectors import StoredVectors, TrajectoryVectors
+from hf_noisy.dynamics.scores import DynamicsScore
 from hf_noisy.dynamics.store import Trajectories, row_blocks
 
 CONFIG_FILE = "dygen_config.json"
 WEIGHTS_FILE = "dygen.safetensors"
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass
 class DyGenConfig:
-    """How a [`DyGen`] was fitted; saved beside its weights.
+    """How a [`DyGen`] was fitted; saved beside its weights."""
 
-    Args:
-        preset: `"evidence"` or `"paper"`.
-        noise_rate: The rate used, and whether it was estimated.
-        noise_rate_estimated: See `noise_rate`.
-        num_branches: Branches of the classifier.
-        num_classes: Classes.
-        dim: Length of the trajectory vector.
-        split: Training split.
-        delta: Concentration of the prior without evidence.
-        rho: Strength of the prior.
-        iterations: Passes of the VAE over the training rows.
-        seed: Of the estimate and the VAE.
-        shuffled_rows: Rows that stayed together in the order of the VAE: 1, or more where they were read from disk.
-        max_references: Rows that voted at most in the published prior; None means all.
-    """
-
-    preset: str
+    preset: str  # "evidence" or "paper"
     noise_rate: float
     noise_rate_estimated: bool
     num_branches: int
     num_classes: int
-    dim: int
-    split: str
-    delta: float
-    rho: float
-    iterations: int
+    dim: int  # length of a trajectory vector
+    split: str  # the training split
+    delta: float  # concentration of the prior without evidence
+    rho: float  # strength of the prior
+    vae_epochs: int
     seed: int
-    shuffled_rows: int = 1
-    max_references: int | None = None
+    shuffled_rows: int = 1  # rows that stayed together in the order of the VAE: more than 1 where read from disk
+    max_references: int | None = None  # rows that voted at most in the published prior
 
 
 class DyGen:
-    """Corrects what a classifier trained on noisy labels predicts, by the dynamics of its training.
+    """Corrects the predictions of a classifier trained on noisy labels, by the dynamics of its training.
 
     Made by [`DyGen.fit`] or [`DyGen.from_pretrained`].
 
@@ -101,30 +85,30 @@ class DyGen:
         *,
         split: str = "train",
         preset: Literal["evidence", "paper"] = "evidence",
-        iterations: int = 10,
+        vae_epochs: int = 10,
         seed: int = 0,
-        progress: bool = True,
+        show_progress: bool = True,
         max_memory: int = 1 << 30,
         max_references: int | None = None,
     ) -> "DyGen":
         """Fit prior and VAE on the training rows.
 
-        Time grows with the rows, except for the neighbours of the published prior, see `max_references`.
+        Time is linear in the rows, except for the neighbours of the published prior, see `max_references`.
 
         Args:
-            trajectories: What a `DynamicsRecorder` recorded, the training split among it.
-            labels: `[rows]`, the given labels that training saw, in their order.
+            trajectories: Recorded by a `DynamicsRecorder`, with the training split.
+            labels: `[rows]`, the given labels of the training rows, in their order.
             noise_rate: Share of wrong labels in `[0, 1)`, or None to have it estimated.
             split: Name under which the training rows were recorded.
             preset: `"evidence"` for the default, `"paper"` for the published prior, constants and trajectory vector.
-            iterations: Passes of the VAE over the rows.
-            seed: Of everything random.
-            progress: Whether to show progress bars.
-            max_memory: Bytes up to which the trajectory vectors are held in memory. Larger ones are read from the
-                disk in every pass, and the order of the rows is then a coarser one, see
-                [`hf_noisy.dygen.vae.fit_vae`].
-            max_references: Of the published prior, rows that vote at most, see
-                [`hf_noisy.dygen.prior.paper_prior`].
+            vae_epochs: Epochs of the VAE.
+            seed: Seed of all random numbers.
+            show_progress: Whether to show progress bars.
+            max_memory: Bytes up to which the trajectory vectors are held in memory. Larger ones are read from disk,
+                256 MiB at a time, in every epoch of the VAE; it then shuffles runs of 64 rows, and the rows within
+                each 256 MiB.
+            max_references: Trusted rows that vote in the published prior, a sample with the same shares of classes;
+                None means all, which takes quadratic time.
 
         Returns:
             The fitted model.
@@ -151,30 +135,42 @@ class DyGen:
         paper = preset == "paper"
         if max_references is not None and not paper:
             raise ValueError("max_references is for preset 'paper', the only one that asks neighbours; leave it out")
-        options: dict[str, Any] = {"split": split, "seed": seed}
         if paper:
-            prior = paper_prior(trajectories, labels, noise_rate, max_references=max_references, **options)
+            prior = paper_prior(
+                trajectories, labels, noise_rate, split=split, seed=seed, max_references=max_references
+            )
         else:
-            prior = evidence_prior(trajectories, labels, noise_rate, **options)
+            prior = evidence_prior(trajectories, labels, noise_rate, split=split, seed=seed)
         vectors = TrajectoryVectors.fit(trajectories, split, raw=paper)
         w = StoredVectors(vectors, trajectories, split)
         in_memory = w.row_bytes * len(labels) <= max_memory
         # The published constants leave every class a floor of probability; a prior that is soft by itself needs none.
         delta, rho = (1.0 + 1.0 / trajectories.num_classes, 5.0) if paper else (1.0, 10.0)
         config = DyGenConfig(
-            preset, prior.noise_rate, prior.estimated, trajectories.num_branches, trajectories.num_classes,
-            vectors.dim, split, delta, rho, iterations, seed, 1 if in_memory else SHUFFLED_ROWS, max_references,
-        )  # fmt: skip
+            preset=preset,
+            noise_rate=prior.noise_rate,
+            noise_rate_estimated=prior.estimated,
+            num_branches=trajectories.num_branches,
+            num_classes=trajectories.num_classes,
+            dim=vectors.dim,
+            split=split,
+            delta=delta,
+            rho=rho,
+            vae_epochs=vae_epochs,
+            seed=seed,
+            shuffled_rows=1 if in_memory else SHUFFLED_ROWS,
+            max_references=max_references,
+        )
         vae = fit_vae(
             vectors(trajectories, split) if in_memory else w,
             torch.from_numpy(labels),
             prior_alpha(torch.from_numpy(prior.probabilities).float(), delta, rho),
-            iterations=iterations,
+            epochs=vae_epochs,
             batch_size=32,
             learning_rate=1e-4 if paper else 1e-3,
             delta=delta,
             seed=seed,
-            progress=progress,
+            show_progress=show_progress,
         )
         fitted = cls(config, vae, vectors, prior.probabilities, prior.suspects, trajectories)
         fitted.fitted_prior = prior
@@ -188,18 +184,37 @@ class DyGen:
 
         Args:
             split: Any split recorded with the training.
-            labels: `[rows]`, the noisy labels of the rows where there are any: the posterior is then conditioned on
-                them, not on what the classifier thinks they would be.
+            labels: `[rows]`, the given labels of the rows, if any: the posterior is then conditioned on them, not on
+                the classifier's predictions of them.
 
         Returns:
             `[rows, classes]`, sums to 1.
 
         Raises:
-            ValueError: If no trajectories are at hand, the split was not recorded, or labels are not one a row or out
+            ValueError: If there are no trajectories, the split was not recorded, or labels are not one a row or out
                 of range.
 
         Source: DyGEN (Zhuang et al., 2023), Eq. 14, 15 and 21.
         """
+        trajectories = self._checked_trajectories()
+        num_rows, checked = trajectories.num_rows(split), None
+        if labels is not None:
+            if split == self.config.split:
+                trajectories.check_labels(split, labels)
+            checked = check_label_range(np.asarray(labels), self.config.num_classes).astype(np.int64)
+            if len(checked) != num_rows:
+                raise ValueError(f"labels must be one a row of {split!r}, {num_rows}, got {len(checked)}")
+        posterior = np.empty((num_rows, self.config.num_classes))
+        for rows in row_blocks(num_rows, self.config.num_branches * (self.config.dim + self.config.num_classes**2)):
+            w = self.vectors(trajectories, split, rows)
+            if checked is not None:
+                found = dirichlet_mode(self.vae.alpha(w, torch.from_numpy(checked[rows]))).mean(0)
+            else:
+                found = self.vae.posterior(w, self._predictions(split, rows))
+            posterior[rows] = found.numpy()
+        return posterior
+
+    def _checked_trajectories(self) -> Trajectories:
         if self.trajectories is None:
             raise ValueError("trajectories are not set; pass them to from_pretrained")
         if self.trajectories.num_classes != self.config.num_classes:
@@ -207,22 +222,7 @@ class DyGen:
                 f"trajectories have {self.trajectories.num_classes} classes, but the fit had "
                 f"{self.config.num_classes}; use those of the same training"
             )
-        num_rows, checked = self.trajectories.num_rows(split), None
-        if labels is not None:
-            if split == self.config.split:
-                self.trajectories.check_labels(split, labels)
-            checked = check_label_range(np.asarray(labels), self.config.num_classes).astype(np.int64)
-            if len(checked) != num_rows:
-                raise ValueError(f"labels must be one a row of {split!r}, {num_rows}, got {len(checked)}")
-        posterior = np.empty((num_rows, self.config.num_classes))
-        for rows in row_blocks(num_rows, self.config.num_branches * (self.config.dim + self.config.num_classes**2)):
-            w = self.vectors(self.trajectories, split, rows)
-            if checked is not None:
-                found = dirichlet_mode(self.vae.alpha(w, torch.from_numpy(checked[rows]))).mean(0)
-            else:
-                found = self.vae.posterior(w, self._predictions(split, rows))
-            posterior[rows] = found.numpy()
-        return posterior
+        return self.trajectories
 
     def _predictions(self, split: str, rows: slice) -> Float[torch.Tensor, "branch rows classes"]:
         # The last epoch of the fit, whatever was recorded since.
@@ -234,8 +234,7 @@ class DyGen:
         return torch.from_numpy(np.stack(logits)).softmax(-1)
 
     def prior_of(self, split: str) -> Float64[np.ndarray, "rows classes"]:
-        """What is believed of a split before the VAE: of the training rows the prior, of others the same evidence
-        without a given label.
+        """The prior of a split: that of the fit for the training rows, the same evidence without labels for others.
 
         Args:
             split: Any split recorded with the training.
@@ -251,6 +250,27 @@ class DyGen:
         if self.trajectories is None or self.fitted_prior is None:
             raise ValueError(f"the prior of {split!r} can be computed only after DyGen.fit, not after from_pretrained")
         return self.fitted_prior.of(self.trajectories, split)
+
+    def dynamics(self, labels: Integer[np.ndarray, " rows"]) -> DynamicsScore:
+        """Statistics over epochs of the distance of each training row to the centroid of its given label.
+
+        Not needed for the posterior, and therefore computed only here. Averaged over branches.
+
+        Args:
+            labels: `[rows]`, the given labels of the fit.
+
+        Returns:
+            `DynamicsScore(mean, deviation, score)`, each `[rows]`; a high score is suspicious.
+
+        Raises:
+            ValueError: If there are no trajectories, or they belong to another dataset.
+
+        Source: DyGEN (Zhuang et al., 2023), Eq. 4 and 5; the deviation is that of the paper (`ddof=0`) or, with preset
+        `"paper"`, of its code (`ddof=1`).
+        """
+        trajectories = self._checked_trajectories()
+        trajectories.check_labels(self.config.split, labels)
+        return centroid_dynamics(trajectories, labels, self.config.split, ddof=int(self.config.preset == "paper"))
 
     def save_pretrained(self, path: str | Path) -> None:
         """Save to a folder: weights as safetensors, the rest as JSON.

@@ -1,4 +1,4 @@
-"""The prior of stage II: what is believed of each training row's true label before the VAE sees it."""
+"""The prior of stage II: probabilities of each training row's true label before the VAE."""
 
 import warnings
 from collections.abc import Callable
@@ -19,25 +19,14 @@ _NEIGHBOURS = 10
 
 @dataclass
 class Prior:
-    """Prior over the true labels of the training rows.
+    """Prior over the true labels of the training rows."""
 
-    Args:
-        of: From trajectories and the name of another split to the prior of its rows, which have no given label.
-        probabilities: `[branches or 1, rows, classes]`.
-        suspects: `[rows]`, rows whose given label is more likely wrong than right.
-        suspicion: `[rows]`, the higher, the more suspicious the given label.
-        dynamics: Mean, deviation and score of the centroid distance, averaged over branches (Eq. 4, 5).
-        noise_rate: The rate used.
-        estimated: Whether it was estimated.
-    """
-
-    of: Callable[[Trajectories, str], Float64[np.ndarray, "_ _"]]
-    probabilities: Float[np.ndarray, "_ rows classes"]
-    suspects: Bool[np.ndarray, " rows"]
-    suspicion: Float64[np.ndarray, " rows"]
-    dynamics: DynamicsScore
+    of: Callable[[Trajectories, str], Float64[np.ndarray, "_ _"]]  # prior of another split, without given labels
+    probabilities: Float[np.ndarray, "_ rows classes"]  # for each branch, or one for all
+    suspects: Bool[np.ndarray, " rows"]  # rows whose given label is more likely wrong than right
+    suspicion: Float64[np.ndarray, " rows"]  # the higher, the more suspicious the given label
     noise_rate: float
-    estimated: bool
+    estimated: bool  # whether the noise rate was estimated
 
 
 def evidence_prior(
@@ -48,40 +37,23 @@ def evidence_prior(
     split: str = "train",
     seed: int = 0,
 ) -> Prior:
-    """The default: the evidence of classifier and pretrained encoder, then the row's own label.
-
-    The rate is estimated as the mean of two mixtures, on the suspicion of the classifier alone, which misses
-    systematic noise, and on that of all evidence, which overstates noise where the encoder knows little.
-
-    Args:
-        trajectories: What training recorded.
-        labels: `[rows]`, given labels.
-        noise_rate: Share of wrong labels, or None to have it estimated.
-        split: The training split.
-        seed: Of the estimate.
-
-    Returns:
-        The prior, one for all branches.
-
-    Raises:
-        ValueError: If `noise_rate` is outside `[0, 1)`.
-    """
+    """The default: the evidence of classifier and pretrained encoder, then the row's given label."""
     check_noise_rate(noise_rate)
     evidence = Evidence.fit(trajectories, labels, split)
     log_evidence = evidence.log_probabilities(trajectories, split, labels)
     rate = noise_rate
     if rate is None:
+        # The classifier alone misses systematic noise; all evidence overstates noise where the encoder is weak.
         classifier = np.log(mean_prediction(trajectories, split) + 1e-6)
         rate = float(np.mean([mixture_noise_rate(suspicion(e, labels), seed) for e in (classifier, log_evidence)]))
     probabilities, _ = posterior_given_label(log_evidence, labels, rate)
     suspects = probabilities[np.arange(len(labels)), labels] < 0.5
-    dynamics = _mean_over_branches(_scores(trajectories, labels, split, ddof=0))
 
     def of(others: Trajectories, name: str) -> Float64[np.ndarray, "_ _"]:
         return np.asarray(np.exp(evidence.log_probabilities(others, name)))
 
     against = suspicion(log_evidence, labels)
-    return Prior(of, probabilities[None], suspects, against, dynamics, rate, noise_rate is None)
+    return Prior(of, probabilities[None], suspects, against, rate, noise_rate is None)
 
 
 def paper_prior(
@@ -94,36 +66,19 @@ def paper_prior(
     max_references: int | None = None,
     index: Index = "exact",
 ) -> Prior:
-    """The published prior: suspects by a global share, corrected by neighbours in the first epoch's embedding.
-
-    Neighbours of all rows among all rows take time that grows with the square of their number; `max_references`
-    makes it linear.
-
-    Args:
-        trajectories: What training recorded.
-        labels: `[rows]`, given labels.
-        noise_rate: Share of suspects, or None for the upper component of a mixture on the score.
-        split: The training split.
-        seed: Of the estimate and the sample.
-        max_references: Trusted rows that vote, a sample of them with the same shares of classes; None means all.
-        index: How neighbours are found, see [`hf_noisy.detection.neighbours.nearest`].
-
-    Returns:
-        The prior, one for each branch; rows that are not suspected keep their given label.
-
-    Raises:
-        ValueError: If `noise_rate` is outside `[0, 1)`.
+    """The published prior: a share of suspects, corrected by neighbours in the first epoch's embedding.
 
     Source: DyGEN (Zhuang et al., 2023), Algorithm 1, with the constants of the published code.
     """
+    # Neighbours of all rows among all rows take quadratic time; `max_references` trusted rows make it linear.
     check_noise_rate(noise_rate)
-    scores = _scores(trajectories, labels, split, ddof=1)
-    dynamics = _mean_over_branches(scores)
-    rate = mixture_noise_rate(dynamics.score, seed) if noise_rate is None else noise_rate
+    scores = _branch_dynamics(trajectories, labels, split, ddof=1)
+    score = _mean_over_branches(scores).score
+    rate = mixture_noise_rate(score, seed) if noise_rate is None else noise_rate
     first = trajectories.epochs[0]
     suspects = np.zeros((trajectories.num_branches, len(labels)), dtype=bool)
-    for branch, score in enumerate(scores):
-        suspects[branch, np.argsort(-score.score, kind="stable")[: int(len(labels) * rate)]] = True
+    for branch, of_branch in enumerate(scores):
+        suspects[branch, np.argsort(-of_branch.score, kind="stable")[: int(len(labels) * rate)]] = True
 
     def neighbours(others: Trajectories, name: str, branch: int, asked: Any = ALL) -> Float64[np.ndarray, "_ _"]:
         trusted = np.flatnonzero(~suspects[branch])
@@ -141,8 +96,7 @@ def paper_prior(
         lambda others, name: np.mean([neighbours(others, name, branch) for branch in branches], axis=0),
         np.eye(trajectories.num_classes)[corrected],
         suspects.mean(0) > 0.5,
-        dynamics.score,
-        dynamics,
+        score,
         rate,
         noise_rate is None,
     )
@@ -157,24 +111,7 @@ def neighbour_probabilities(
     neighbours: int = _NEIGHBOURS,
     index: Index = "exact",
 ) -> Float64[np.ndarray, "queries classes"]:
-    """Label shares among the nearest reference rows, weighted by inverse distance.
-
-    Args:
-        reference: `[rows, dim]`.
-        labels: `[rows]`, their labels; a class may be missing.
-        queries: `[queries, dim]`; one at distance 0 from reference rows gets their labels.
-        num_classes: Columns of the result.
-        neighbours: K.
-        index: How neighbours are found, see [`hf_noisy.detection.neighbours.nearest`].
-
-    Returns:
-        `[queries, num_classes]`.
-
-    Raises:
-        ValueError: If there is no reference row.
-
-    Source: DyGEN (Zhuang et al., 2023), Algorithm 1, step 3.
-    """
+    """Label shares among the nearest reference rows, weighted by inverse distance; DyGEN, Algorithm 1, step 3."""
     if len(reference) == 0:
         raise ValueError("no reference row is left: every row is suspected; pass a lower noise_rate")
     distances, rows = nearest(queries, reference, min(neighbours, len(reference)), index=index)
@@ -184,7 +121,7 @@ def neighbour_probabilities(
 def _embeddings(
     trajectories: Trajectories, split: str, epoch: int, branch: int, chosen: Integer[np.ndarray, " chosen"]
 ) -> Float[np.ndarray, "chosen dim"]:
-    # Some rows, in order, without all of them in memory at once.
+    """Embeddings of some rows, in ascending order, without holding those of all rows."""
     found = np.empty((len(chosen), trajectories.dim), np.float32)
     for rows in row_blocks(trajectories.num_rows(split), trajectories.dim):
         start, stop = np.searchsorted(chosen, [rows.start, rows.stop])
@@ -192,12 +129,19 @@ def _embeddings(
     return found
 
 
-def _scores(
+def centroid_dynamics(
+    trajectories: Trajectories, labels: Integer[np.ndarray, " rows"], split: str = "train", ddof: int = 0
+) -> DynamicsScore:
+    """Mean, deviation and score of the distance to the centroid of the given label, averaged over branches."""
+    return _mean_over_branches(_branch_dynamics(trajectories, labels, split, ddof))
+
+
+def _branch_dynamics(
     trajectories: Trajectories, labels: Integer[np.ndarray, " rows"], split: str, ddof: int
 ) -> list[DynamicsScore]:
     ddof = min(ddof, trajectories.num_epochs - 1)  # one epoch has no deviation, not an undefined one
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="no row has the given label")  # said once, before training
+        warnings.filterwarnings("ignore", message="no row has the given label")  # warned about before training
         distances = (distances_by_epoch(trajectories, labels, split, b) for b in range(trajectories.num_branches))
         return [dynamics_score(of_branch, ddof=ddof) for of_branch in distances]
 

@@ -1,4 +1,4 @@
-"""A callback that keeps the weights of every epoch, which the exact artefact of DyGEN needs for rows to come."""
+"""A callback that keeps the weights of every epoch, which DyGEN needs to predict new rows exactly."""
 
 import math
 import re
@@ -84,7 +84,7 @@ class EpochSnapshots(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if PartialState().is_main_process:
-            # Numbered as the recorder does: what was seen of a last, incomplete epoch counts as that epoch.
+            # Numbered as the recorder does: a last, incomplete epoch counts as an epoch.
             epoch = math.ceil((state.epoch or 0) - 1e-6)
             self._write(_epoch_file(self.path, epoch).stem, changing(kwargs["model"]))
 
@@ -99,14 +99,7 @@ class EpochSnapshots(TrainerCallback):
 
 
 def changing(model: nn.Module) -> dict[str, Tensor]:
-    """What training changes of a network, by name: weights that take a gradient, and buffers that are saved.
-
-    Args:
-        model: The network; wrappers (DDP, `torch.compile`) are looked through.
-
-    Returns:
-        Floating-point tensors, each once, however many names it has.
-    """
+    """What training changes of a network: weights with a gradient and saved buffers, each once, by name."""
     model = extract_model_from_parallel(model, keep_torch_compile=False)
     found: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -116,14 +109,7 @@ def changing(model: nn.Module) -> dict[str, Tensor]:
 
 
 def encoder_names(model: nn.Module) -> list[str]:
-    """Names in `changing(model)` of the encoder that the recorder reads before the first step.
-
-    Args:
-        model: As for [`changing`].
-
-    Returns:
-        Names of the first branch's encoder; none where everything but the head is frozen.
-    """
+    """Names in `changing(model)` of the first branch's encoder, which is recorded before the first step."""
     model = extract_model_from_parallel(model, keep_torch_compile=False)
     network: Any = model.branches[0] if isinstance(model, BranchedModel) else model
     encoder = getattr(network, "base_model", network)
@@ -132,18 +118,7 @@ def encoder_names(model: nn.Module) -> list[str]:
 
 
 def read_snapshot(path: str | Path, epoch: int | None) -> dict[str, Tensor]:
-    """Weights after an epoch, or of the encoder before the first step.
-
-    Args:
-        path: Folder of the snapshots, or the `output_dir` that holds it.
-        epoch: From 1; None for before the first step.
-
-    Returns:
-        Tensors by their name in the network.
-
-    Raises:
-        FileNotFoundError: If there is no such snapshot.
-    """
+    """Weights by name after an epoch, or (None) of the encoder before training, from the folder or `output_dir`."""
     folder = Path(path) / FOLDER if (Path(path) / FOLDER).is_dir() else Path(path)
     file = folder / "start.safetensors" if epoch is None else _epoch_file(folder, epoch)
     if not file.is_file():

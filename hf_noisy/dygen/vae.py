@@ -12,13 +12,53 @@ from torch.nn import functional as F
 from tqdm.auto import trange
 
 from hf_noisy.core.rng import uniforms as keyed_uniforms
-from hf_noisy.dygen.dirichlet import SMALLEST_EXCESS, SMALLEST_UNIFORM, dirichlet_mode, gamma_kl, reparameterise
 from hf_noisy.dygen.vectors import StoredVectors
-from hf_noisy.losses.coregularization import coregularization
+from hf_noisy.losses.branch_divergence import branch_divergence
 from hf_noisy.losses.loss import at_least_float32
 
 SHUFFLED_ROWS = 64  # rows that stay together where the trajectories are read from disk
 _CHUNK_BYTES = 1 << 28
+# A uniform number of 0 would give the latent sample a gradient of NaN.
+_SMALLEST_UNIFORM = 1e-6
+# Float32 loses what softplus adds to 1 far below 0; with nothing left in any class the mode would be 0 / 0.
+_SMALLEST_EXCESS = 1e-6
+
+
+def gamma_kl(
+    alpha_hat: Float[Tensor, "*batch classes"], alpha_prior: Float[Tensor, "*prior classes"]
+) -> Float[Tensor, "*batch"]:
+    """KL divergence of Gamma(alpha_hat, 1) from Gamma(alpha_prior, 1), summed over classes; DyGEN, Eq. 13."""
+    # A Dirichlet variable is a normalised vector of Gamma variables. The paper regularises the Gamma variables, so
+    # this is not the (smaller) divergence of the two Dirichlet distributions.
+    alpha_hat, alpha_prior = at_least_float32(alpha_hat), at_least_float32(alpha_prior)
+    difference = torch.lgamma(alpha_prior) - torch.lgamma(alpha_hat)
+    return (difference + (alpha_hat - alpha_prior) * torch.digamma(alpha_hat)).sum(-1)
+
+
+def reparameterise(alpha: Float[Tensor, "*batch"], uniforms: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    r"""Approximate Gamma sample $(u\, \alpha\, \Gamma(\alpha))^{1/\alpha}$ with a gradient (Joo et al., 2020)."""
+    alpha = at_least_float32(alpha)
+    logarithm = uniforms.to(alpha.dtype).clamp(min=_SMALLEST_UNIFORM).log()
+    return ((logarithm + torch.lgamma(alpha + 1.0)) / alpha).exp()
+
+
+def dirichlet_mode(alpha: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch classes"]:
+    """Most probable class probabilities under Dirichlet(alpha), every `alpha` at least 1; DyGEN, Eq. 14."""
+    excess = (at_least_float32(alpha) - 1.0).clamp(min=_SMALLEST_EXCESS)
+    return excess / excess.sum(-1, keepdim=True)
+
+
+def prior_alpha(
+    prior: Float[Tensor, "*branch rows classes"],
+    delta: float | None = None,
+    rho: float | Float[Tensor, " rows"] = 5.0,
+) -> Float[Tensor, "*branch rows classes"]:
+    """Concentrations of the prior, `delta + rho * prior`; DyGEN, Eq. 10."""
+    # The paper prints delta = 1 and rho = 2; the published code has 1 + 1 / classes and 5.
+    prior = at_least_float32(prior)
+    floor = 1.0 + 1.0 / prior.shape[-1] if delta is None else delta
+    strength = rho[:, None].to(prior) if isinstance(rho, Tensor) else rho
+    return floor + strength * prior
 
 
 class VAELoss(NamedTuple):
@@ -31,29 +71,11 @@ class VAELoss(NamedTuple):
 
 
 class DirichletVAE(nn.Module):
-    r"""One conditional Dirichlet VAE a branch, with stacked weights.
+    r"""One conditional Dirichlet VAE a branch (DyGEN, section 5.1.3), with stacked weights.
 
     The encoder is $\hat\alpha = \mathrm{softplus}(\mathrm{Linear}([w, e_{\tilde y}])) + \delta$, the decoder
     $\mathrm{Linear}([w, z])$. Both are linear in `w`, so one product serves both, and the $C$ noisy labels share it:
     each only adds its own column.
-
-    Args:
-        num_branches: M.
-        dim: Length D of a trajectory vector `w`.
-        num_classes: C.
-        delta: Smallest concentration, at least 1; None means `1 + 1 / num_classes` as in the published code.
-        seed: Key of the initial weights; those of a branch do not depend on how many there are.
-
-    Raises:
-        ValueError: If `delta` is below 1, where the mode would not exist.
-
-    Source: DyGEN (Zhuang et al., 2023), section 5.1.3.
-
-    Example:
-        >>> import torch
-        >>> vae = DirichletVAE(num_branches=2, dim=4, num_classes=3)
-        >>> vae.alpha_all(torch.zeros(2, 5, 4)).shape
-        torch.Size([2, 5, 3, 3])
     """
 
     def __init__(
@@ -68,11 +90,8 @@ class DirichletVAE(nn.Module):
             _initial_weights(seed, f"dygen/vae/{part}", num_branches, dim, num_classes)
             for part in ("encoder", "decoder")
         )
-        parts = (dim, num_classes, 1)
-        (encoder_w, label, encoder_bias), (decoder_w, latent, decoder_bias) = (
-            encoder.split(parts, 2),
-            decoder.split(parts, 2),
-        )
+        encoder_w, label, encoder_bias = encoder.split((dim, num_classes, 1), 2)
+        decoder_w, latent, decoder_bias = decoder.split((dim, num_classes, 1), 2)
         # Rows [:C] read w for the encoder, rows [C:] for the decoder.
         self.trajectory_weight = nn.Parameter(torch.cat([encoder_w, decoder_w], 1))
         self.bias = nn.Parameter(torch.cat([encoder_bias, decoder_bias], 1).squeeze(2))
@@ -82,42 +101,13 @@ class DirichletVAE(nn.Module):
     def alpha(
         self, w: Float[Tensor, "branch rows dim"], labels: Int[Tensor, " rows"]
     ) -> Float[Tensor, "branch rows classes"]:
-        """Concentrations given each row's trajectory and noisy label.
-
-        Args:
-            w: `[branch, rows, dim]`, trajectories.
-            labels: `[rows]`, noisy labels.
-
-        Returns:
-            `[branch, rows, classes]`, above `delta`.
-        """
+        """Concentrations given the trajectories and noisy labels of rows."""
         return self._activate(self._read(w, slice(0, self.num_classes)), labels)
 
     def alpha_all(self, w: Float[Tensor, "branch rows dim"]) -> Float[Tensor, "branch rows classes classes"]:
-        """Concentrations for every possible noisy label.
-
-        Args:
-            w: `[branch, rows, dim]`, trajectories.
-
-        Returns:
-            `[branch, rows, noisy label, true label]`.
-        """
+        """Concentrations for every possible noisy label: `[branch, row, noisy label, true label]`."""
         shared = self._read(w, slice(0, self.num_classes))
         return F.softplus(shared[:, :, None] + self.label_weight.mT[:, None]) + self.delta
-
-    def reconstruct(
-        self, w: Float[Tensor, "branch rows dim"], z: Float[Tensor, "branch rows classes"]
-    ) -> Float[Tensor, "branch rows classes"]:
-        """Logits of the noisy label given trajectory and latent sample.
-
-        Args:
-            w: `[branch, rows, dim]`, trajectories.
-            z: `[branch, rows, classes]`, latent samples.
-
-        Returns:
-            `[branch, rows, classes]`.
-        """
-        return self._decode(self._read(w, slice(self.num_classes, None)), z)
 
     def loss(
         self,
@@ -128,44 +118,20 @@ class DirichletVAE(nn.Module):
         beta: float = 1.0,
         weight: float = 1.0,
     ) -> VAELoss:
-        """Negative evidence bound plus disagreement of the branches, one number a row.
-
-        Args:
-            w: `[branch, rows, dim]`, trajectories.
-            labels: `[rows]`, noisy labels, both condition and target.
-            prior_alpha: `[rows, classes]` or `[branch, rows, classes]`, see `prior_alpha()`.
-            uniforms: `[branch, rows, classes]`, the randomness of the latent samples.
-            beta: Weight of the divergence from the prior.
-            weight: Weight of the co-regularisation, the paper's `lambda_2`.
-
-        Returns:
-            `VAELoss(reconstruction, divergence, coregularization, total)`, each `[rows]`.
-
-        Source: DyGEN (Zhuang et al., 2023), Eq. 13, 18 and 20.
-        """
+        """Negative evidence lower bound plus divergence of the branches, one number a row; DyGEN, Eq. 13, 18, 20."""
         encoded, decoded = self._read(w, slice(None)).chunk(2, -1)
         alpha = self._activate(encoded, labels)
         logits = self._decode(decoded, reparameterise(alpha, uniforms))
         target = F.one_hot(labels, self.num_classes).to(logits).expand_as(logits)
         reconstruction = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(-1).mean(0)
         divergence = gamma_kl(alpha, prior_alpha).mean(0)
-        agreement = coregularization(dirichlet_mode(alpha))
+        agreement = branch_divergence(dirichlet_mode(alpha))
         return VAELoss(reconstruction, divergence, agreement, reconstruction + beta * divergence + weight * agreement)
 
     def posterior(
         self, w: Float[Tensor, "branch rows dim"], probabilities: Float[Tensor, "branch rows classes"]
     ) -> Float[Tensor, "rows classes"]:
-        """Distribution of the true label.
-
-        Args:
-            w: `[branch, rows, dim]`, trajectories.
-            probabilities: `[branch, rows, classes]`, what the classifier says of the noisy label.
-
-        Returns:
-            `[rows, classes]`, sums to 1 where `probabilities` do.
-
-        Source: DyGEN (Zhuang et al., 2023), Eq. 15 and 21.
-        """
+        """Distribution of the true label, given the classifier's predictions of the noisy one; DyGEN, Eq. 15, 21."""
         transition = dirichlet_mode(self.alpha_all(w))
         weights = probabilities.to(transition.dtype)
         return torch.einsum("mnky,mnk->ny", transition, weights) / self.num_branches
@@ -191,47 +157,16 @@ def fit_vae(
     labels: Int[Tensor, " rows"],
     prior_alpha: Float[Tensor, "*branch rows classes"],
     *,
-    iterations: int = 10,
+    epochs: int = 10,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     coregularization_weight: float = 1.0,
-    warmup: float = 0.1,
+    warmup_ratio: float = 0.1,
     delta: float | None = None,
     seed: int = 0,
-    progress: bool = True,
+    show_progress: bool = True,
 ) -> DirichletVAE:
-    """Train the VAE of stage II.
-
-    Args:
-        w: `[branch, rows, dim]`, trajectories; float64 stays, everything else trains in float32. Those left on disk
-            are read 256 MiB at a time: every pass draws an order of runs of 64 rows, and one of the rows within each
-            256 MiB.
-        labels: `[rows]`, noisy labels.
-        prior_alpha: `[rows, classes]` or `[branch, rows, classes]`, see `prior_alpha()`.
-        iterations: Passes over all rows.
-        batch_size: Rows a step. The loss is averaged over them (the published code sums), so that the last, smaller
-            batch steps no shorter; to Adam the scale makes no difference.
-        learning_rate: Of Adam.
-        coregularization_weight: `lambda_2` after the warm-up.
-        warmup: Share of the iterations in which `lambda_2` is 0.
-        delta: Smallest concentration of the encoder, see `DirichletVAE`.
-        seed: Key of initial weights, row order and latent samples; no global generator is touched.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        The trained VAE on the device of `w`, in evaluation mode.
-
-    Raises:
-        ValueError: If shapes disagree or a prior concentration is not above 0.
-
-    Source: DyGEN (Zhuang et al., 2023), Algorithm 2, step 3.
-
-    Example:
-        ```python
-        vae = fit_vae(w, labels, prior_alpha(F.one_hot(prior_labels).float()))
-        posterior = vae.posterior(w, probabilities)
-        ```
-    """
+    """Train the VAE of stage II (DyGEN, Algorithm 2, step 3) on the device of `w`; float32 unless `w` is float64."""
     example = at_least_float32(w) if isinstance(w, Tensor) else torch.empty(0)
     w = example if isinstance(w, Tensor) else w
     labels, prior_alpha = labels.to(example.device), prior_alpha.to(example)
@@ -241,11 +176,11 @@ def fit_vae(
     vae = DirichletVAE(num_branches, dim, num_classes, delta, seed=seed).to(example)
     optimizer = torch.optim.Adam(vae.parameters(), lr=learning_rate, fused=True)
     prior = prior_alpha.expand(num_branches, -1, -1)
-    for iteration in trange(iterations, desc="Dirichlet VAE", disable=not progress):
-        weight = 0.0 if iteration < warmup * iterations else coregularization_weight
-        for chunk, rows in _chunks(w, seed, iteration):
-            order = row_order(num_rows, seed, iteration, rows)
-            noise = latent_uniforms(num_branches, num_rows, num_classes, seed, iteration, rows[order]).to(chunk)
+    for epoch in trange(epochs, desc="Dirichlet VAE", disable=not show_progress):
+        weight = 0.0 if epoch < warmup_ratio * epochs else coregularization_weight
+        for chunk, rows in _chunks(w, seed, epoch):
+            order = row_order(num_rows, seed, epoch, rows)
+            noise = latent_uniforms(num_branches, num_rows, num_classes, seed, epoch, rows[order]).to(chunk)
             places, rows_now = torch.from_numpy(order).to(chunk.device), torch.from_numpy(rows[order]).to(chunk.device)
             given = labels[rows_now]
             # Classes before rows from here on: the layout in which products are fastest and every slice is a view.
@@ -253,7 +188,7 @@ def fit_vae(
                 given,
                 F.one_hot(given, num_classes).to(chunk).T,
                 prior[:, rows_now].mT.contiguous(),
-                noise.clamp(min=SMALLEST_UNIFORM).log().mT.contiguous(),
+                noise.clamp(min=_SMALLEST_UNIFORM).log().mT.contiguous(),
             )
             batches = zip(*(part.split(batch_size, -1) for part in columns), strict=True)
             for batch_rows, batch in zip(places.split(batch_size), batches, strict=True):
@@ -263,18 +198,18 @@ def fit_vae(
 
 
 def _chunks(
-    w: Float[Tensor, "branch rows dim"] | StoredVectors, seed: int, iteration: int
+    w: Float[Tensor, "branch rows dim"] | StoredVectors, seed: int, epoch: int
 ) -> Iterator[tuple[Float[Tensor, "branch part dim"], Int[np.ndarray, " part"]]]:
-    """What a pass holds in memory at a time and the numbers of its rows: everything, or runs of rows from the disk."""
+    """Parts of `w` that an epoch holds in memory, with their rows: everything at once, or shuffled runs from disk."""
     num_rows = w.shape[1]
     if isinstance(w, Tensor):
         yield w, np.arange(num_rows)
         return
     runs = np.arange(0, num_rows, SHUFFLED_ROWS)
-    keys = keyed_uniforms(seed, stream="dygen/vae/runs", index=runs, size=1, epoch=iteration)
+    keys = keyed_uniforms(seed, stream="dygen/vae/runs", index=runs, size=1, epoch=epoch)
     shuffled = runs[np.argsort(keys[:, 0], kind="stable")]
     together = max(_CHUNK_BYTES // (w.row_bytes * SHUFFLED_ROWS), 1)
-    # One for all: the system clears memory before it gives it out, which would take longer than to fill it.
+    # One buffer for all parts: the system clears new memory, which takes longer than filling it.
     buffer = torch.empty(w.shape[0] * min(together * SHUFFLED_ROWS, num_rows) * w.shape[2])
     for first in range(0, len(shuffled), together):
         starts = np.sort(shuffled[first : first + together])  # a disk reads forwards fastest
@@ -296,8 +231,9 @@ def _set_gradients(
     *,
     weight: float,
 ) -> None:
-    # The gradient of DirichletVAE.loss(...).total.mean(), written out: the arithmetic is tiny, so that the bookkeeping
-    # of autograd would take most of a step. `noise` is the logarithm of the uniform numbers.
+    # The gradient of DirichletVAE.loss(...).total.mean(), written out, since autograd would take most of such a small
+    # step. The published code sums over rows; with the mean the last, smaller batch steps no shorter, and to Adam the
+    # scale makes no difference. `noise` is the logarithm of the uniform numbers.
     classes, scale = vae.num_classes, 1.0 / (vae.num_branches * len(labels))
     product = torch.baddbmm(vae.bias[:, :, None], vae.trajectory_weight, w.mT)
     encoded = product[:, :classes] + vae.label_weight.index_select(2, labels)
@@ -321,8 +257,8 @@ def _set_gradients(
 
 
 def _coregularization_gradient(alpha: Float[Tensor, "branch classes rows"]) -> Float[Tensor, "branch classes rows"]:
-    # Gradient of num_branches * coregularization(mode of alpha) with respect to alpha.
-    excess = (alpha - 1.0).clamp(min=SMALLEST_EXCESS)
+    # Gradient of num_branches * branch_divergence(mode of alpha) with respect to alpha.
+    excess = (alpha - 1.0).clamp(min=_SMALLEST_EXCESS)
     total = excess.sum(1, keepdim=True)
     mode = excess / total
     consensus = mode.mean(0)
@@ -333,11 +269,11 @@ def _coregularization_gradient(alpha: Float[Tensor, "branch classes rows"]) -> F
 
 
 def row_order(
-    num_rows: int, seed: int, iteration: int, rows: Int[np.ndarray, " part"] | None = None
+    num_rows: int, seed: int, epoch: int, rows: Int[np.ndarray, " part"] | None = None
 ) -> Int[np.ndarray, " part"]:
-    """Order in which an iteration visits the rows, or the given ones of them, keyed by seed and iteration."""
+    """Order in which an epoch visits all or the given rows, keyed by seed and epoch."""
     index = np.arange(num_rows) if rows is None else rows
-    keys = keyed_uniforms(seed, stream="dygen/vae/order", index=index, size=1, epoch=iteration)
+    keys = keyed_uniforms(seed, stream="dygen/vae/order", index=index, size=1, epoch=epoch)
     return np.argsort(keys[:, 0], kind="stable")
 
 
@@ -346,13 +282,13 @@ def latent_uniforms(
     num_rows: int,
     num_classes: int,
     seed: int,
-    iteration: int,
+    epoch: int,
     rows: Int[np.ndarray, " part"] | None = None,
 ) -> Float[Tensor, "branch part classes"]:
-    """Uniform numbers of the latent samples of all or the given rows, keyed by seed, iteration and row, float64."""
+    """Uniform numbers of the latent samples of all or the given rows, keyed by seed, epoch and row, float64."""
     index = np.arange(num_rows) if rows is None else rows
     numbers = keyed_uniforms(
-        seed, stream="dygen/vae/latent", index=index, size=num_branches * num_classes, epoch=iteration
+        seed, stream="dygen/vae/latent", index=index, size=num_branches * num_classes, epoch=epoch
     )
     return torch.from_numpy(numbers).view(len(index), num_branches, num_classes).transpose(0, 1)
 

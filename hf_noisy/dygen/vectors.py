@@ -1,4 +1,4 @@
-"""The trajectory vector `w` of a row: what its embedding was, epoch after epoch."""
+"""The trajectory vector `w` of a row: its embeddings of all epochs, one after the other."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,23 +17,16 @@ _ROWS_IN_CACHE = 256
 class TrajectoryVectors:
     """Builds `w` from trajectories: the embeddings of all epochs, and the pretrained encoder's features.
 
-    Each epoch's block is centred and scaled by what the training rows showed, so that no epoch outweighs another; the
-    features count as much as all epochs together. With `raw`, `w` is the plain concatenation of the embeddings, as
+    Each epoch's block is centred and scaled by statistics of the training rows, so that no epoch outweighs another;
+    the features count as much as all epochs together. With `raw`, `w` is the plain concatenation of the embeddings, as
     published.
-
-    Args:
-        epochs: The epochs read, from 1.
-        means: `[epochs, branches, dim]`, mean of the training rows.
-        scales: `[epochs, branches]`, root mean square of the centred training rows.
-        feature_mean: `[width]`; None where the encoder recorded no features, or with `raw`.
-        feature_scale: Root mean square of the centred features.
     """
 
-    epochs: list[int]
-    means: Float[np.ndarray, "epochs branches dim"]
-    scales: Float[np.ndarray, "epochs branches"]
-    feature_mean: Float[np.ndarray, " width"] | None = None
-    feature_scale: float = 1.0
+    epochs: list[int]  # the epochs read, from 1
+    means: Float[np.ndarray, "epochs branches dim"]  # of the training rows
+    scales: Float[np.ndarray, "epochs branches"]  # root mean square of the centred training rows
+    feature_mean: Float[np.ndarray, " width"] | None = None  # None without recorded features, or with `raw`
+    feature_scale: float = 1.0  # root mean square of the centred features
 
     @classmethod
     def fit(cls, trajectories: Trajectories, split: str = "train", *, raw: bool = False) -> "TrajectoryVectors":
@@ -67,20 +60,7 @@ class TrajectoryVectors:
     def __call__(
         self, trajectories: Trajectories, split: str, rows: Rows = ALL, out: Tensor | None = None
     ) -> Float32[Tensor, "branch rows dim"]:
-        """`w` of the rows of a split, for every branch.
-
-        Args:
-            trajectories: Those of the fit.
-            split: Any recorded split.
-            rows: All rows, a range of them, or several ranges one after the other.
-            out: Float32 tensor `[branches, at least as many rows, dim]` to fill from its beginning, if at hand.
-
-        Returns:
-            `[branches, rows, dim]`, float32.
-
-        Raises:
-            ValueError: If the trajectories lack an epoch, a branch or features that the fit had.
-        """
+        """`w` of all rows of a split or of some ranges of them, written into the start of `out` if given."""
         width = self.means.shape[2]
         if (trajectories.num_branches, trajectories.dim) != (self.means.shape[1], width):
             raise ValueError(
@@ -92,7 +72,7 @@ class TrajectoryVectors:
         for position, epoch in enumerate(self.epochs):
             block = slice(position * width, (position + 1) * width)
             for branch in range(trajectories.num_branches):
-                # In place: arrays of their own would have the system clear more memory than is read.
+                # In place: new arrays would have the system clear more memory than is read.
                 embeddings = trajectories.embeddings(split, epoch, branch, rows, out=w[branch, :, block].numpy())
                 for start in range(0, num_rows, _ROWS_IN_CACHE):
                     embeddings[start : start + _ROWS_IN_CACHE] -= self.means[position, branch]
@@ -111,13 +91,7 @@ class TrajectoryVectors:
 
 @dataclass
 class StoredVectors:
-    """`w` of a split left on disk: the VAE reads from it what fits in memory.
-
-    Args:
-        vectors: Builder of `w`.
-        trajectories: Where it is built from.
-        split: Of which rows.
-    """
+    """`w` of a split left on disk: the VAE reads from it what fits in memory."""
 
     vectors: TrajectoryVectors
     trajectories: Trajectories
@@ -130,11 +104,11 @@ class StoredVectors:
 
     @property
     def row_bytes(self) -> int:
-        """Memory that a row takes for all branches, in float32."""
+        """Memory of a row of all branches, in float32."""
         return 4 * self.shape[0] * self.shape[2]
 
     def read(self, rows: Rows, out: Tensor | None = None) -> Float32[Tensor, "branch rows dim"]:
-        """`w` of some rows, see [`TrajectoryVectors`]."""
+        """`w` of some rows, as [`TrajectoryVectors`] builds it."""
         return self.vectors(self.trajectories, self.split, rows, out)
 
 
@@ -148,7 +122,7 @@ def _features(trajectories: Trajectories, split: str, rows: Rows) -> Float32[np.
 def _moments(
     blocks: Iterable[Float32[np.ndarray, "_ width"]],
 ) -> tuple[Float32[np.ndarray, " width"], np.float32]:
-    """Mean and root mean square of the centred rows, of which each block is seen once."""
+    """Mean of the rows and root mean square of the centred rows, in one pass over the blocks."""
     count, mean, squares = 0, np.zeros(1), 0.0
     for rows in blocks:
         own = rows.mean(0)

@@ -2,15 +2,15 @@
 
 from hf_noisy.losses.apl import NCEandAGCE, NCEandRCE
 from hf_noisy.losses.bootstrap import Bootstrap
-from hf_noisy.losses.coregularization import coregularization
+from hf_noisy.losses.branch_divergence import branch_divergence
 from hf_noisy.losses.cross_entropy import CrossEntropy, LabelSmoothing
 from hf_noisy.losses.dal import DAL
-from hf_noisy.losses.for_trainer import for_trainer
 from hf_noisy.losses.gce import GCE
 from hf_noisy.losses.jensen_shannon import JS
 from hf_noisy.losses.loss import Loss
 from hf_noisy.losses.mae import MAE
 from hf_noisy.losses.sce import SCE
+from hf_noisy.losses.stock_trainer import for_trainer
 from hf_noisy.losses.taylor import TCE
 
 __all__ = [
@@ -26,6 +26,6 @@ __all__ = [
     "Loss",
     "NCEandAGCE",
     "NCEandRCE",
-    "coregularization",
+    "branch_divergence",
     "for_trainer",
 ]

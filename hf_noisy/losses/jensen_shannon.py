@@ -74,17 +74,17 @@ def check_weights(weights: Sequence[float], count: int) -> None:
         raise ValueError(f"weights must be at least 0 and sum to 1, got {tuple(weights)} with the sum {sum(weights)}")
 
 
-def jensen_shannon_scale(weight: float) -> float:
+def jensen_shannon_scale(label_weight: float) -> float:
     r"""The constant that divides a scaled divergence, $Z = -(1 - \pi_1) \ln(1 - \pi_1)$.
 
     With it the loss behaves like cross-entropy for a small weight of the label, and like the mean absolute error for
     a large one.
 
     Args:
-        weight: `pi_1`, the weight of the label, in `(0, 1)`.
+        label_weight: `pi_1`, the weight of the label, in `(0, 1)`.
 
     Raises:
-        ValueError: If `weight` is outside `(0, 1)`, where `Z` is 0.
+        ValueError: If `label_weight` is outside `(0, 1)`, where `Z` is 0.
 
     Source: Englesson and Azizpour (2021).
 
@@ -92,9 +92,11 @@ def jensen_shannon_scale(weight: float) -> float:
         >>> round(1 / jensen_shannon_scale(0.2), 2)
         5.6
     """
-    if not 0.0 < weight < 1.0:
-        raise ValueError(f"weight of the label must be in (0, 1), got {weight}; 0.5 treats label and prediction alike")
-    return -(1 - weight) * math.log1p(-weight)
+    if not 0.0 < label_weight < 1.0:
+        raise ValueError(
+            f"weight of the label must be in (0, 1), got {label_weight}; 0.5 treats label and prediction alike"
+        )
+    return -(1 - label_weight) * math.log1p(-label_weight)
 
 
 class JS(Loss):
@@ -104,15 +106,15 @@ class JS(Loss):
       m = \pi_1 e_y + (1 - \pi_1) p, \quad Z = -(1 - \pi_1) \ln(1 - \pi_1)$$
 
     Args:
-        weight: `pi_1`, the weight of the given label, in `(0, 1)`: near 0 the loss is cross-entropy, near 1 the mean
-            absolute error, which learns more slowly and trusts the labels less.
+        label_weight: `pi_1`, the weight of the given label, in `(0, 1)`: near 0 the loss is cross-entropy, near 1 the
+            mean absolute error, which learns more slowly and trusts the labels less.
         scale: Whether to divide by `Z`.
 
     Raises:
-        ValueError: If `weight` is outside `(0, 1)`.
+        ValueError: If `label_weight` is outside `(0, 1)`.
 
     Example:
-        >>> losses = JS(weight=0.5)(torch.zeros(2, 4), torch.tensor([0, 3]))
+        >>> losses = JS(label_weight=0.5)(torch.zeros(2, 4), torch.tensor([0, 3]))
         >>> tuple(losses.shape)
         (2,)
 
@@ -124,13 +126,13 @@ class JS(Loss):
         "Labels. NeurIPS 2021."
     )
 
-    def __init__(self, weight: float = 0.5, scale: bool = True) -> None:
+    def __init__(self, label_weight: float = 0.5, scale: bool = True) -> None:
         super().__init__()
-        constant = jensen_shannon_scale(weight)
-        self.weight = weight
+        constant = jensen_shannon_scale(label_weight)
+        self.label_weight = label_weight
         self.divisor = constant if scale else 1.0
 
     def forward(
         self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
     ) -> Float[Tensor, " batch"]:
-        return jensen_shannon(logits[None], labels, (self.weight, 1 - self.weight)) / self.divisor
+        return jensen_shannon(logits[None], labels, (self.label_weight, 1 - self.label_weight)) / self.divisor

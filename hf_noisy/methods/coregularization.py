@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hf_noisy.losses.coregularization import coregularization
+from hf_noisy.losses.branch_divergence import branch_divergence
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.method import Batch, Method, Step
 
@@ -18,8 +18,8 @@ class CoRegularization(Method):
       \lambda \frac1M \sum_m \mathrm{KL}(r \,\|\, p^{(m)}), \qquad r = \frac1M \sum_m p^{(m)}$$
 
     Args:
-        weight: `lambda`, the weight of the agreement term, at least 0 (the paper's `lambda_1` is 5).
-        warmup: Share of the optimiser steps in which `lambda` is 0, in `[0, 1]`.
+        agreement_weight: `lambda`, at least 0 (the paper's `lambda_1` is 5).
+        warmup_ratio: Share of the optimiser steps in which `lambda` is 0, in `[0, 1]`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -27,7 +27,7 @@ class CoRegularization(Method):
     Example:
         ```python
         model = BranchedModel.from_model(model, num_branches=2)
-        trainer = NoisyTrainer(model, args, train_dataset=dataset, method=CoRegularization(weight=5.0))
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, method=CoRegularization(agreement_weight=5.0))
         ```
 
     Source: DyGEN (Zhuang et al., 2023), Eq. 16, 17, 19, 20; the agreement term is that of Zhou and Chen (2021).
@@ -40,14 +40,15 @@ class CoRegularization(Method):
 
     num_branches: ClassVar[int] = 2
 
-    def __init__(self, weight: float = 5.0, warmup: float = 0.1) -> None:
+    def __init__(self, agreement_weight: float = 5.0, warmup_ratio: float = 0.1) -> None:
         super().__init__()
-        if not weight >= 0:
-            raise ValueError(f"weight must be at least 0, got {weight}; the paper uses 5")
-        if not 0.0 <= warmup <= 1.0:
-            raise ValueError(f"warmup must be a share of the steps in [0, 1], got {warmup}; the paper uses 0.1")
-        self.weight = weight
-        self.warmup = warmup
+        if not agreement_weight >= 0:
+            raise ValueError(f"agreement_weight must be at least 0, got {agreement_weight}; the paper uses 5")
+        if not 0.0 <= warmup_ratio <= 1.0:
+            raise ValueError(
+                f"warmup_ratio must be a share of the steps in [0, 1], got {warmup_ratio}; the paper uses 0.1"
+            )
+        self.agreement_weight, self.warmup_ratio = agreement_weight, warmup_ratio
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
@@ -55,7 +56,7 @@ class CoRegularization(Method):
         branches = log_probabilities.shape[0]
         labels = batch.labels.expand(branches, -1)
         task = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(0)
-        disagreement = coregularization(log_probabilities.exp())
-        weight = 0.0 if batch.progress < self.warmup else self.weight
+        disagreement = branch_divergence(log_probabilities.exp())
+        weight = 0.0 if batch.progress < self.warmup_ratio else self.agreement_weight
         metrics = {"cross_entropy": task.detach(), "disagreement": disagreement.detach()}
         return Step(torch.add(task, disagreement, alpha=weight), outputs, metrics)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 from torch.nn import functional as F
 
-from hf_noisy.losses.elr import elr, elr_targets
+from hf_noisy.losses.early_learning import elr, elr_targets
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.method import Batch, Method, Step, class_logits
 from hf_noisy.methods.row_memory import RowMemory
@@ -25,14 +25,14 @@ class ELR(Method):
 
     Args:
         beta: Weight of the past in a target, in `[0, 1)`: 0.7 for CIFAR-10, 0.9 for CIFAR-100 in the paper.
-        weight: `lambda`, at least 0: 3 for CIFAR-10, 7 for CIFAR-100 in the paper.
+        regularization_weight: `lambda`, at least 0: 3 for CIFAR-10, 7 for CIFAR-100 in the paper.
 
     Raises:
         ValueError: If an argument is out of range.
 
     Example:
         ```python
-        trainer = NoisyTrainer(model, args, train_dataset=dataset, method=ELR(beta=0.7, weight=3.0))
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, method=ELR(beta=0.7, regularization_weight=3.0))
         ```
 
     Source: Liu et al. (2020), Section 4.
@@ -46,13 +46,15 @@ class ELR(Method):
 
     targets: RowMemory
 
-    def __init__(self, beta: float = 0.7, weight: float = 3.0) -> None:
+    def __init__(self, beta: float = 0.7, regularization_weight: float = 3.0) -> None:
         super().__init__()
         if not 0.0 <= beta < 1.0:
             raise ValueError(f"beta must be in [0, 1), got {beta}; the paper uses 0.7")
-        if not 0.0 <= weight < float("inf"):
-            raise ValueError(f"weight must be at least 0, got {weight}; the paper uses 3")
-        self.beta, self.weight = beta, weight
+        if not 0.0 <= regularization_weight < float("inf"):
+            raise ValueError(
+                f"regularization_weight must be at least 0, got {regularization_weight}; the paper uses 3"
+            )
+        self.beta, self.regularization_weight = beta, regularization_weight
 
     def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
         if accelerator is not None:
@@ -63,7 +65,7 @@ class ELR(Method):
         logits = at_least_float32(class_logits(outputs, batch.labels))
         targets = elr_targets(self.targets.read(batch.index), logits, self.beta)
         self.targets.write(batch.index, targets)
-        losses = elr(logits, batch.labels, targets, self.weight)
+        losses = elr(logits, batch.labels, targets, self.regularization_weight)
         task = F.cross_entropy(logits.detach(), batch.labels, reduction="none")
         metrics = {"cross_entropy": task, "regularization": losses.detach() - task}
         return Step(losses, outputs, metrics)

@@ -22,7 +22,7 @@ class GJS(Method):
     views. Both go through the network in one pass, and the gradient flows through both.
 
     Args:
-        weight: `pi_1`, the weight of the given label, in `(0, 1)`; 0.3 is the paper's for CIFAR-10 with 20 % of
+        label_weight: `pi_1`, the weight of the given label, in `(0, 1)`; 0.3 is the paper's for CIFAR-10 with 20 % of
             symmetric or asymmetric noise.
         scale: Whether to divide by `Z`.
         second_view: A [`View`], or `"auto"` for the one that fits the data (or the one that the rows bring with them).
@@ -32,7 +32,8 @@ class GJS(Method):
 
     Example:
         ```python
-        trainer = NoisyTrainer(model, args, train_dataset=dataset, processing_class=tokenizer, method=GJS(weight=0.5))
+        method = GJS(label_weight=0.5)
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, processing_class=tokenizer, method=method)
         ```
 
     Source: Englesson and Azizpour (2021), the scaled loss L_GJS; weights for CIFAR in Shon et al. (2024), Table 5.
@@ -41,13 +42,16 @@ class GJS(Method):
     citation: ClassVar[str] = JS.citation
     needs_rows: ClassVar[bool] = True  # a view is drawn for the row
 
-    def __init__(self, weight: float = 0.3, scale: bool = True, second_view: View | Literal["auto"] = "auto") -> None:
+    def __init__(
+        self, label_weight: float = 0.3, scale: bool = True, second_view: View | Literal["auto"] = "auto"
+    ) -> None:
         super().__init__()
         if second_view is None:
             raise ValueError("second_view must be a view or 'auto', got None; with one view use method='js'")
         check_view("second_view", second_view)
-        constant = jensen_shannon_scale(weight)
-        self.weights = (weight, (1 - weight) / 2, (1 - weight) / 2)
+        constant = jensen_shannon_scale(label_weight)
+        view_weight = (1 - label_weight) / 2
+        self.weights = (label_weight, view_weight, view_weight)
         self.divisor = constant if scale else 1.0
         self.second_view = second_view
 

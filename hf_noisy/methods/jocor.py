@@ -1,4 +1,4 @@
-"""JoCoR: two networks that are told to agree learn from the rows in which they do."""
+"""JoCoR: two networks are trained to agree, on the rows on which they already agree most."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,7 +27,7 @@ class JoCoR(TwoNetworks):
 
     Args:
         forget_rate: `tau` in `[0, 1)`, the share of wrong labels; `None` to have it estimated while the ramp rises.
-        weight: `lambda` in `[0, 1)`: 0.9 for CIFAR-10, 0.85 for CIFAR-100; less where noise is strong.
+        agreement_weight: `lambda` in `[0, 1)`: 0.9 for CIFAR-10, 0.85 for CIFAR-100; less where noise is strong.
         ramp_epochs: `E_k`, at least 1; `None` for 10, or a third of the epochs where these are fewer than 30.
 
     Raises:
@@ -46,11 +46,15 @@ class JoCoR(TwoNetworks):
         "with Co-Regularization. CVPR 2020."
     )
 
-    def __init__(self, forget_rate: float | None = None, weight: float = 0.9, ramp_epochs: int | None = None) -> None:
+    def __init__(
+        self, forget_rate: float | None = None, agreement_weight: float = 0.9, ramp_epochs: int | None = None
+    ) -> None:
         super().__init__()
-        if not 0.0 <= weight < 1.0:
-            raise ValueError(f"weight must be in [0, 1), got {weight}; the paper uses 0.9 for CIFAR-10")
-        self.weight = weight
+        if not 0.0 <= agreement_weight < 1.0:
+            raise ValueError(
+                f"agreement_weight must be in [0, 1), got {agreement_weight}; the paper uses 0.9 for CIFAR-10"
+            )
+        self.agreement_weight = agreement_weight
         self.selection = SmallLoss(forget_rate, ramp_epochs)
 
     def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
@@ -64,7 +68,7 @@ class JoCoR(TwoNetworks):
         labels = batch.labels[:, None].expand(-1, 2)
         task = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         apart = symmetric_kl(logits)
-        joint = torch.lerp(task.sum(1), apart, self.weight)
+        joint = torch.lerp(task.sum(1), apart, self.agreement_weight)
         mean = task.detach().mean(1)
         kept, share, forget_rate = self.selection(joint.detach()[:, None], mean, batch, logits.shape[-1])
         metrics = {

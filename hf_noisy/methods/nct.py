@@ -19,7 +19,7 @@ class NCT(TwoNetworks):
     $$L_k = (1 - \alpha)\, \mathrm{CE}(z_k, \hat y_k) + \alpha\, \tau^2\,
       \mathrm{KL}(\mathrm{sg}[\sigma(z_{3-k} / \tau)] \,\|\, \sigma(z_k / \tau)), \qquad \ell = L_1 + L_2$$
 
-    `sg` stops the gradient. In epoch $e = 0, 1, \dots$ of $E$, with $e_r$ = `ramp` $\cdot E$ and $e_w$ = `warmup`,
+    `sg` stops the gradient. In epoch $e = 0, 1, \dots$ of $E$, with $e_r$ = `ramp` $\cdot E$, $e_w$ = `warmup_epochs`,
 
     $$\alpha = \alpha_{max} \exp\left(-s\,(1 - \min(e, e_r) / e_r)^2\right), \qquad
       r = r_{min} + (r_{max} - r_{min}) \frac{\ln(e - e_w)}{\ln(E - e_w)} \text{ for } e > e_w, \text{ else } r_{min}$$
@@ -34,7 +34,7 @@ class NCT(TwoNetworks):
         r_max: Largest rate of varied labels, in `[0, 1]`. The paper tunes it: 0.1 for clean labels, 0.3 for 20 % and
             0.5 for 50 % symmetric noise on CIFAR-10; 0.3 is the middle of these.
         r_min: Smallest rate, in `[0, r_max]`.
-        warmup: `e_w`, epochs before the rate begins to grow.
+        warmup_epochs: `e_w`, epochs before the rate begins to grow.
         redraw_self: Whether the random class may be the given label again, as in the published code; the paper's
             Algorithm 2 draws among the other classes.
 
@@ -62,7 +62,7 @@ class NCT(TwoNetworks):
         ramp: float = 0.9,
         r_max: float = 0.3,
         r_min: float = 0.0,
-        warmup: int = 1,
+        warmup_epochs: int = 1,
         redraw_self: bool = True,
     ) -> None:
         super().__init__()
@@ -75,10 +75,10 @@ class NCT(TwoNetworks):
                 raise ValueError(f"{name} must be in [0, 1], got {value}; {usual} is the usual choice")
         if not 0.0 <= r_min <= r_max:
             raise ValueError(f"r_min must be in [0, r_max = {r_max}], got {r_min}; the paper uses 0")
-        if not (isinstance(warmup, int) and warmup >= 0):
-            raise ValueError(f"warmup must be a whole number of epochs, got {warmup}; the paper uses 1")
+        if not (isinstance(warmup_epochs, int) and warmup_epochs >= 0):
+            raise ValueError(f"warmup_epochs must be a whole number of epochs, got {warmup_epochs}; the paper uses 1")
         self.temperature, self.alpha_max, self.steepness, self.ramp = temperature, alpha_max, steepness, ramp
-        self.r_max, self.r_min, self.warmup, self.redraw_self = r_max, r_min, warmup, redraw_self
+        self.r_max, self.r_min, self.warmup_epochs, self.redraw_self = r_max, r_min, warmup_epochs, redraw_self
 
     def alpha(self, epoch: int, num_epochs: int) -> float:
         """Weight of the mimicry in an epoch, counted from 0."""
@@ -87,12 +87,12 @@ class NCT(TwoNetworks):
         return self.alpha_max * math.exp(-self.steepness * missing**2)
 
     def rate(self, epoch: int, num_epochs: int) -> float:
-        """Rate of varied labels in an epoch, counted from 0; epoch `warmup + 1` still has `r_min`, as ln 1 is 0."""
-        if epoch <= self.warmup:
+        """Rate of varied labels in an epoch, counted from 0; `r_min` up to epoch `warmup_epochs + 1`, as ln 1 is 0."""
+        if epoch <= self.warmup_epochs:
             return self.r_min
         if epoch >= num_epochs:
             return self.r_max
-        grown = math.log(epoch - self.warmup) / math.log(num_epochs - self.warmup)
+        grown = math.log(epoch - self.warmup_epochs) / math.log(num_epochs - self.warmup_epochs)
         return self.r_min + (self.r_max - self.r_min) * grown
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:

@@ -41,7 +41,7 @@ _TWO = ("branches", "lora", "vit-branches")
 METHODS: dict[str, tuple[Callable[[], Method | Loss], tuple[str, ...]]] = {
     "bootstrap": (losses.Bootstrap, _ONE),
     "co_teaching": (lambda: methods.CoTeaching(forget_rate=0.4, ramp_epochs=1), _TWO),
-    "coregularization": (lambda: methods.CoRegularization(weight=5.0, warmup=0.1), _TWO),
+    "coregularization": (lambda: methods.CoRegularization(agreement_weight=5.0, warmup_ratio=0.1), _TWO),
     "cross_entropy": (losses.CrossEntropy, (*_ONE, "branches", "peft")),
     "dal": (lambda: losses.DAL(q_start=0.6, q_end=1.8), _ONE),
     "elr": (methods.ELR, (*_ONE, "peft")),
@@ -53,7 +53,7 @@ METHODS: dict[str, tuple[Callable[[], Method | Loss], tuple[str, ...]]] = {
     "mae": (losses.MAE, _ONE),
     "nce_agce": (losses.NCEandAGCE, _ONE),
     "nce_rce": (losses.NCEandRCE, _ONE),
-    "nct": (lambda: methods.NCT(r_min=0.3, r_max=0.5, warmup=0), _TWO),
+    "nct": (lambda: methods.NCT(r_min=0.3, r_max=0.5, warmup_epochs=0), _TWO),
     "nrd": (lambda: methods.NRD(decay=0.9, scale=True), (*_ONE, "branches", "lora", "peft")),
     "sce": (losses.SCE, _ONE),
     "tce": (losses.TCE, _ONE),

@@ -78,7 +78,7 @@ def loaded(folder: Path) -> dict[str, torch.Tensor]:
 def corrected(trajectories: Trajectories, folder: Path) -> dict[str, torch.Tensor]:
     """DyGEN fitted on every rank, saved by all of them under one name, and loaded again."""
     labels = np.array(make_rows("branches", 21)["label"])
-    dygen = DyGen.fit(trajectories, labels, iterations=2, progress=False)
+    dygen = DyGen.fit(trajectories, labels, vae_epochs=2, show_progress=False)
     found = {"dygen.train": dygen.posterior("train", labels), "dygen.odd": dygen.posterior("odd")}
     dygen.save_pretrained(folder / "dygen")
     PartialState().wait_for_everyone()

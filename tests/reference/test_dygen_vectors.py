@@ -9,10 +9,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hf_noisy.dygen.dirichlet import dirichlet_mode, gamma_kl, prior_alpha, reparameterise
-from hf_noisy.dygen.vae import DirichletVAE, fit_vae, latent_uniforms, row_order
+from hf_noisy.dygen.vae import (
+    DirichletVAE,
+    dirichlet_mode,
+    fit_vae,
+    gamma_kl,
+    latent_uniforms,
+    prior_alpha,
+    reparameterise,
+    row_order,
+)
 from hf_noisy.dynamics.scores import centroid_distances, centroids, dynamics_score
-from hf_noisy.losses.coregularization import coregularization
+from hf_noisy.losses.branch_divergence import branch_divergence
 from tests.reference import dygen_loop
 
 VALUE, GRADIENT = 1e-9, 1e-6
@@ -73,7 +81,7 @@ def test_stage_one_loss(alpha: float) -> None:
     expected = outputs[f"alpha_t={alpha}"]
     logits, labels = real(inputs["logits[M,B,C]"]).requires_grad_(), torch.tensor(inputs["labels"])
     task = torch.stack([F.cross_entropy(branch, labels) for branch in logits]).mean()
-    loss = task + alpha * coregularization(logits.softmax(-1), inputs["eps"]).mean()
+    loss = task + alpha * branch_divergence(logits.softmax(-1), inputs["eps"]).mean()
     loss.backward()
     assert_near(loss, expected["loss"])
     assert_near(logits.grad, [expected["grad_logits_branch1"], expected["grad_logits_branch2"]], GRADIENT)
@@ -90,7 +98,7 @@ def test_stage_two_loss() -> None:
     assert_near(divergence.mean(0).sum(), outputs["kl_loss"])
     modes = dirichlet_mode(alpha)
     assert_near(modes, outputs["mode_m = (alpha-1)/sum(alpha-1)"])
-    disagreement = coregularization(modes).sum()
+    disagreement = branch_divergence(modes).sum()
     assert_near(disagreement, outputs["reg_loss"])
     (to_alpha,) = torch.autograd.grad(divergence.mean(0).sum(), alpha, retain_graph=True)
     assert_near(to_alpha, outputs["grad_kl_wrt_alpha"], GRADIENT)
@@ -130,7 +138,7 @@ def test_encoder_and_decoder() -> None:
     w, labels = real([inputs["x"]]), torch.tensor(inputs["y_tilde"])
     alpha = vae.alpha(w, labels)
     assert_near(alpha[0], outputs["alpha"])
-    logits = vae.reconstruct(w, reparameterise(alpha, real([inputs["u"]])))
+    logits = vae._decode(vae._read(w, slice(4, None)), reparameterise(alpha, real([inputs["u"]])))
     assert_near(logits[0], outputs["y_recon_logits"])
 
 
@@ -183,8 +191,8 @@ def test_batched_stage_two_equals_the_loop() -> None:
     prior = prior_alpha(F.one_hot(prior_labels, classes).double())
     probabilities = real(rng.normal(size=(branches, rows, classes))).softmax(-1)
 
-    options = {"iterations": iterations, "batch_size": 8, "learning_rate": 1e-2, "warmup": 0.3, "seed": seed}
-    vae = fit_vae(w, labels, prior, progress=False, **options)
+    options = {"epochs": iterations, "batch_size": 8, "learning_rate": 1e-2, "warmup_ratio": 0.3, "seed": seed}
+    vae = fit_vae(w, labels, prior, show_progress=False, **options)
     vaes = loop_vaes(DirichletVAE(branches, epochs * dim, classes, seed=seed).double())
     batches = [list(torch.from_numpy(row_order(rows, seed, i)).split(8)) for i in range(iterations)]
     noise = [latent_uniforms(branches, rows, classes, seed, i) for i in range(iterations)]

@@ -64,7 +64,7 @@ def test_schedule_of_the_balance():
     ("settings", "name"),
     [
         *[({"r_max": r_max}, f"rmax={r_max}, e_w=1, rmin=0") for r_max in (0.1, 0.3, 0.5, 0.7)],
-        ({"r_max": 0.7, "r_min": 0.2, "warmup": 3}, "code defaults rmax=0.7,rmin=0.2,e_w=3"),
+        ({"r_max": 0.7, "r_min": 0.2, "warmup_epochs": 3}, "code defaults rmax=0.7,rmin=0.2,e_w=3"),
     ],
 )
 def test_schedule_of_the_variability(settings, name):

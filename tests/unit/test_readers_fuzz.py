@@ -27,7 +27,7 @@ def dygen_values(folder):
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dygen")
     made = make(folder / "run", symmetric(0.3, 3), rows=60, epochs=2)
-    DyGen.fit(made.trajectories, made.given, 0.3, iterations=1, progress=False).save_pretrained(folder / "saved")
+    DyGen.fit(made.trajectories, made.given, 0.3, vae_epochs=1, show_progress=False).save_pretrained(folder / "saved")
     return folder / "saved"
 
 

@@ -31,7 +31,7 @@ class Trained:
         )  # fmt: skip
         self.trainer.train()
         labels = np.array(self.rows["train"].with_format(None)["label"][:])
-        self.dygen = DyGen.fit(recorder.trajectories, labels, 0.3, iterations=3, preset=preset, progress=False)
+        self.dygen = DyGen.fit(recorder.trajectories, labels, 0.3, vae_epochs=3, preset=preset, show_progress=False)
 
     def exact(self) -> DyGenForClassification:
         return DyGenForClassification.from_training(self.dygen, self.trainer.model, self.snapshots.path)

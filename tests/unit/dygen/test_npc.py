@@ -24,7 +24,7 @@ def confused(path, *, branches=2, rows=600, seed=0):
 
 def test_predictions_come_out_better_than_the_classifier_made_them(tmp_path):
     trajectories, true = confused(tmp_path, branches=1, rows=300)
-    fitted = NPC.fit(trajectories, progress=False, iterations=150)
+    fitted = NPC.fit(trajectories, show_progress=False, epochs=150)
     for split in ("train", "test"):
         said = trajectories.logits(split)[-1].argmax(-1)  # of each branch
         posterior = fitted.posterior(split)
@@ -35,7 +35,7 @@ def test_predictions_come_out_better_than_the_classifier_made_them(tmp_path):
 
 def test_the_prior_is_the_vote_of_the_surest_neighbours(tmp_path):
     trajectories, true = confused(tmp_path)
-    prior = NPC.fit(trajectories, progress=False, iterations=1).prior
+    prior = NPC.fit(trajectories, show_progress=False, epochs=1).prior
     assert prior.shape == (2, 600, 3)
     assert (prior.argmax(-1) == true["train"]).mean() > 0.95
     np.testing.assert_array_equal(prior.sum(-1), 1)
@@ -45,13 +45,13 @@ def test_the_prior_is_the_vote_of_the_surest_neighbours(tmp_path):
 def test_few_rows_are_passed_more_often(tmp_path, monkeypatch, rows, passes):
     asked = []
 
-    def stop(*_, iterations, **__):
-        asked.append(iterations)
+    def stop(*_, epochs, **__):
+        asked.append(epochs)
         raise InterruptedError
 
     monkeypatch.setattr(module, "fit_vae", stop)
     with pytest.raises(InterruptedError):
-        NPC.fit(confused(tmp_path, branches=1, rows=rows)[0], progress=False)
+        NPC.fit(confused(tmp_path, branches=1, rows=rows)[0], show_progress=False)
     assert asked == [passes]
 
 
@@ -66,14 +66,14 @@ def test_branches_are_calibrated_each_on_its_own(tmp_path):
         for split in two.splits
     }
     one = make_store(tmp_path / "one", arrays)
-    both, second = (NPC.fit(trajectories, progress=False, iterations=5) for trajectories in (two, one))
+    both, second = (NPC.fit(trajectories, show_progress=False, epochs=5) for trajectories in (two, one))
     for name, value in second.vae.state_dict().items():
         np.testing.assert_allclose(both.vae.state_dict()[name][1:], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_the_epoch_of_the_fit_is_read_whatever_is_recorded_later(tmp_path):
     trajectories, _ = confused(tmp_path)
-    fitted = NPC.fit(trajectories, progress=False, iterations=2)
+    fitted = NPC.fit(trajectories, show_progress=False, epochs=2)
     before = fitted.posterior("test")
     for split in trajectories.splits:
         rows = trajectories.num_rows(split)
@@ -86,7 +86,7 @@ def test_the_epoch_of_the_fit_is_read_whatever_is_recorded_later(tmp_path):
 def test_the_same_seed_gives_the_same_posterior(tmp_path):
     trajectories = make(tmp_path, symmetric(0.3, 3)).trajectories
     first, again, other = (
-        NPC.fit(trajectories, seed=seed, progress=False, iterations=2).posterior("test") for seed in (0, 0, 1)
+        NPC.fit(trajectories, seed=seed, show_progress=False, epochs=2).posterior("test") for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_posterior(tmp_path):
 
 def test_a_class_that_is_never_predicted_does_no_harm(tmp_path):
     trajectories = make(tmp_path, symmetric(0.3, 4), absent=2).trajectories
-    assert np.isfinite(NPC.fit(trajectories, progress=False, iterations=2).posterior("test")).all()
+    assert np.isfinite(NPC.fit(trajectories, show_progress=False, epochs=2).posterior("test")).all()
 
 
 def test_references_are_the_surest_of_each_class_in_every_batch():

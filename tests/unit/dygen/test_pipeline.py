@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hf_noisy.dygen.pipeline import CONFIG_FILE, WEIGHTS_FILE, DyGen
+from hf_noisy.dygen.prior import centroid_dynamics
 from hf_noisy.dynamics.store import Trajectories
 from tests.unit.dygen.synthetic import default_class, make, make_store, symmetric
 
@@ -16,7 +17,7 @@ ENOUGH = {"evidence": 10, "paper": 300}
 
 
 def fit(made, noise_rate=0.3, **options) -> DyGen:
-    return DyGen.fit(made.trajectories, made.given, noise_rate, progress=False, **options)
+    return DyGen.fit(made.trajectories, made.given, noise_rate, show_progress=False, **options)
 
 
 def posteriors(dygen, made):
@@ -35,7 +36,7 @@ def fitted(made):
 
 @PRESETS
 def test_labels_come_out_better_than_they_were_given(preset, made):
-    dygen = fit(made, preset=preset, iterations=ENOUGH[preset])
+    dygen = fit(made, preset=preset, vae_epochs=ENOUGH[preset])
     before = (made.given == made.true).mean()
     corrected = dygen.posterior("train", made.given).argmax(1)
     assert (corrected == made.true).mean() > before + 0.15
@@ -65,21 +66,21 @@ def test_given_labels_count(fitted, made, monkeypatch):
 @PRESETS
 def test_seed_decides_everything(preset, made):
     torch.manual_seed(1)
-    one = fit(made, preset=preset, noise_rate=None, iterations=2, seed=3)
+    one = fit(made, preset=preset, noise_rate=None, vae_epochs=2, seed=3)
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    two = fit(made, preset=preset, noise_rate=None, iterations=2, seed=3)
+    two = fit(made, preset=preset, noise_rate=None, vae_epochs=2, seed=3)
     assert torch.equal(torch.get_rng_state(), state)
     for first, second in zip(posteriors(one, made), posteriors(two, made), strict=True):
         np.testing.assert_array_equal(first, second)
-    assert (fit(made, preset=preset, iterations=2, seed=4).posterior("test") != one.posterior("test")).any()
+    assert (fit(made, preset=preset, vae_epochs=2, seed=4).posterior("test") != one.posterior("test")).any()
 
 
 @PRESETS
 @pytest.mark.parametrize("features", [True, False])
 def test_what_was_saved_gives_the_same_posteriors(preset, features, tmp_path):
     made = make(tmp_path / "run", symmetric(0.3, 3), features=features)
-    dygen = fit(made, preset=preset, iterations=2)
+    dygen = fit(made, preset=preset, vae_epochs=2)
     dygen.save_pretrained(tmp_path / "saved" / "dygen")
     assert {file.name for file in (tmp_path / "saved" / "dygen").iterdir()} == {WEIGHTS_FILE, CONFIG_FILE}
     loaded = DyGen.from_pretrained(tmp_path / "saved" / "dygen", Trajectories(tmp_path / "run"))
@@ -123,6 +124,21 @@ def test_posterior_needs_trajectories(fitted, made, tmp_path):
     np.testing.assert_array_equal(loaded.posterior("train"), fitted.posterior("train"))
 
 
+@PRESETS
+def test_dynamics_are_computed_when_asked_for_and_after_loading_too(preset, made, tmp_path):
+    dygen = fit(made, preset=preset, vae_epochs=1)
+    dygen.save_pretrained(tmp_path)
+    loaded = DyGen.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="trajectories are not set"):
+        loaded.dynamics(made.given)
+    loaded.trajectories = made.trajectories
+    expected = centroid_dynamics(made.trajectories, made.given, ddof=1 if preset == "paper" else 0)
+    for found in (dygen.dynamics(made.given), loaded.dynamics(made.given)):
+        np.testing.assert_array_equal(np.stack(found), np.stack(expected))
+    with pytest.raises(ValueError, match="belong to another dataset: split 'train' has 300 rows"):
+        dygen.dynamics((made.given + 1) % 3)
+
+
 @pytest.mark.parametrize("rate", [1.0, -0.1, 20.0, float("nan")])
 @PRESETS
 def test_rate_outside_its_range_is_refused_first(preset, rate, made, monkeypatch):
@@ -144,9 +160,9 @@ def test_labels_of_another_dataset_are_refused(made):
     swapped[0] = (swapped[0] + 1) % 3
     for labels in (swapped, made.given[:-1]):
         with pytest.raises(ValueError, match="belong to another dataset: split 'train' has 300 rows"):
-            DyGen.fit(made.trajectories, labels, progress=False)
+            DyGen.fit(made.trajectories, labels, show_progress=False)
     with pytest.raises(ValueError, match="labels must be below the 3 classes of the model, got 3"):
-        DyGen.fit(made.trajectories, made.given + 1, progress=False)
+        DyGen.fit(made.trajectories, made.given + 1, show_progress=False)
 
 
 def test_labels_of_the_posterior_are_checked(fitted, made):
@@ -178,7 +194,7 @@ def test_class_without_rows_works(preset, tmp_path):
     made = make(tmp_path, symmetric(0.3, 4), absent=2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dygen = fit(made, preset=preset, iterations=ENOUGH[preset])
+        dygen = fit(made, preset=preset, vae_epochs=ENOUGH[preset])
     assert sum("no row has the given label" in str(warning.message) for warning in caught) <= 1
     assert not [warning for warning in caught if issubclass(warning.category, RuntimeWarning)]
     for posterior in posteriors(dygen, made):
@@ -191,7 +207,7 @@ def test_class_without_rows_works(preset, tmp_path):
 @pytest.mark.parametrize(("epochs", "branches"), [(1, 2), (3, 1), (1, 1)])
 def test_one_epoch_and_one_branch_are_enough(preset, epochs, branches, tmp_path):
     made = make(tmp_path, symmetric(0.3, 3), epochs=epochs, branches=branches)
-    dygen = fit(made, preset=preset, iterations=ENOUGH[preset])
+    dygen = fit(made, preset=preset, vae_epochs=ENOUGH[preset])
     assert dygen.vae.num_branches == branches
     corrected = dygen.posterior("train", made.given).argmax(1)
     assert (corrected == made.true).mean() > (made.given == made.true).mean() + 0.1
@@ -199,14 +215,14 @@ def test_one_epoch_and_one_branch_are_enough(preset, epochs, branches, tmp_path)
 
 @PRESETS
 def test_rate_is_estimated_or_taken(preset, made):
-    estimated, taken = fit(made, None, preset=preset, iterations=1), fit(made, 0.25, preset=preset, iterations=1)
+    estimated, taken = fit(made, None, preset=preset, vae_epochs=1), fit(made, 0.25, preset=preset, vae_epochs=1)
     assert estimated.config.noise_rate_estimated
     assert 0.2 < estimated.noise_rate < 0.4
     assert (taken.noise_rate, taken.config.noise_rate_estimated) == (0.25, False)
 
 
 def test_published_constants(made):
-    dygen = fit(made, preset="paper", iterations=1)
+    dygen = fit(made, preset="paper", vae_epochs=1)
     assert dygen.config.delta == pytest.approx(1 + 1 / 3)
     assert dygen.config.rho == 5.0
     assert dygen.config.dim == 3 * 6  # the embeddings of all epochs and nothing else

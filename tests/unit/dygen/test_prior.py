@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from hf_noisy.dygen.evidence import Evidence
-from hf_noisy.dygen.prior import evidence_prior, neighbour_probabilities, paper_prior
+from hf_noisy.detection.noise_rate import mixture_noise_rate
+from hf_noisy.dygen.evidence import Evidence, mean_prediction, suspicion
+from hf_noisy.dygen.prior import centroid_dynamics, evidence_prior, neighbour_probabilities, paper_prior
 from hf_noisy.dynamics.scores import dynamics_score
 from tests.unit.dygen.synthetic import default_class, make, make_store, symmetric
 
@@ -23,11 +24,23 @@ def slow_dynamics(made, ddof):
     return np.array(branches)
 
 
-@pytest.mark.parametrize(("prior", "ddof"), [(evidence_prior, 0), (paper_prior, 1)])
-def test_dynamics_are_those_of_the_given_labels(prior, ddof, tmp_path):
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_dynamics_are_those_of_the_given_labels(ddof, tmp_path):
     made = make(tmp_path, symmetric(0.3, 3), rows=40)
-    expected = slow_dynamics(made, ddof)
-    np.testing.assert_allclose(np.stack(prior(made.trajectories, made.given, 0.3).dynamics), expected.mean(0))
+    found = centroid_dynamics(made.trajectories, made.given, ddof=ddof)
+    np.testing.assert_allclose(np.stack(found), slow_dynamics(made, ddof).mean(0))
+
+
+def test_published_score_is_that_of_the_dynamics(tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3), rows=40)
+    found = paper_prior(made.trajectories, made.given, 0.3).suspicion
+    np.testing.assert_array_equal(found, centroid_dynamics(made.trajectories, made.given, ddof=1).score)
+
+
+def test_evidence_needs_no_dynamics(tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_noisy.dygen.prior.distances_by_epoch", lambda *_: pytest.fail("computed the dynamics"))
+    made = make(tmp_path, symmetric(0.3, 3))
+    evidence_prior(made.trajectories, made.given)
 
 
 @BOTH
@@ -73,12 +86,34 @@ def test_evidence_prior_of_other_rows_knows_no_label(tmp_path):
     assert found.probabilities.shape == (1, 300, 3)
 
 
+def memorised(path, rows=600):
+    """Systematic noise that the classifier has learned, and that only the encoder's features contradict."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 3, rows)
+    given = np.where(rng.random(rows) < 0.4, 0, true)
+    logits = 3 * np.eye(3)[given] + rng.normal(size=(1, rows, 3))
+    trajectories = make_store(path, {"train": [(np.zeros((1, rows, 2)), logits)]}, {"train": given})
+    trajectories.write_features("train", (3 * np.eye(3)[true] + rng.normal(size=(rows, 3))).astype(np.float32))
+    return trajectories, given
+
+
+def test_estimated_rate_is_the_mean_of_that_of_the_classifier_and_that_of_all_evidence(tmp_path):
+    trajectories, given = memorised(tmp_path)
+    classifier = np.log(mean_prediction(trajectories, "train") + 1e-6)
+    everything = Evidence.fit(trajectories, given).log_probabilities(trajectories, "train", given)
+    rates = [mixture_noise_rate(suspicion(evidence, given), 0) for evidence in (classifier, everything)]
+    assert abs(rates[0] - rates[1]) > 0.05  # each alone would give another rate
+    assert evidence_prior(trajectories, given).noise_rate == pytest.approx(sum(rates) / 2)
+
+
 def test_evidence_suspects_are_rows_with_less_than_half_left_for_their_label(tmp_path):
-    made = make(tmp_path, symmetric(0.3, 3))
+    made = make(tmp_path, symmetric(0.3, 3), spread=3.0)
     found = evidence_prior(made.trajectories, made.given, 0.3)
     own = found.probabilities[0, np.arange(300), made.given]
     np.testing.assert_array_equal(found.suspects, own < 0.5)
     assert 0.2 < found.suspects.mean() < 0.4
+    # Any other threshold would suspect other rows.
+    assert (np.histogram(own, [0.4, 0.5, 0.7])[0] > 0).all()
 
 
 def test_published_suspects_are_the_highest_scores_of_each_branch(tmp_path):
@@ -109,7 +144,7 @@ def test_published_prior_of_duplicates_keeps_the_labels_of_trusted_rows(tmp_path
 def test_one_epoch_and_one_branch_are_enough(prior, tmp_path):
     made = make(tmp_path, symmetric(0.3, 3), epochs=1, branches=1)
     found = prior(made.trajectories, made.given)
-    np.testing.assert_array_equal(found.dynamics.deviation, 0)
+    np.testing.assert_array_equal(centroid_dynamics(made.trajectories, made.given, ddof=1).deviation, 0)
     assert (found.probabilities[0].argmax(1) == made.true).mean() > (made.given == made.true).mean()
 
 

@@ -118,7 +118,7 @@ def test_a_fresh_process_gives_the_posterior_of_training(tmp_path):
     trainer = make_trainer(tmp_path, "cross_entropy", "lora", rows=rows["train"],
                            trainer={"callbacks": [recorder, snapshots]})  # fmt: skip
     trainer.train()
-    dygen = DyGen.fit(recorder.trajectories, np.array(rows["train"]["label"]), 0.3, iterations=2, progress=False)
+    dygen = DyGen.fit(recorder.trajectories, np.array(rows["train"]["label"]), 0.3, vae_epochs=2, show_progress=False)
     DyGenForClassification.from_training(dygen, trainer.model, tmp_path).save_pretrained(tmp_path / "exact")
     rows["test"].save_to_disk(tmp_path / "rows")
     (file,) = (tmp_path / "rows").glob("*.arrow")
@@ -127,7 +127,7 @@ def test_a_fresh_process_gives_the_posterior_of_training(tmp_path):
 
 def test_of_a_fit_the_posterior_given_the_labels_is_taught(tmp_path, monkeypatch):
     made = make(tmp_path / "made", symmetric(0.3, CLASSES), rows=24)
-    dygen = DyGen.fit(made.trajectories, made.given, 0.3, iterations=2, progress=False)
+    dygen = DyGen.fit(made.trajectories, made.given, 0.3, vae_epochs=2, show_progress=False)
     taught = []
 
     def learned(model, rows, soft, *given):

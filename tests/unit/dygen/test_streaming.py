@@ -10,11 +10,10 @@ import torch
 from scipy.special import softmax
 
 from hf_noisy.dygen import vae as vae_module
-from hf_noisy.dygen.dirichlet import prior_alpha
 from hf_noisy.dygen.evidence import Evidence, mean_prediction, posterior_given_label
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.prior import evidence_prior, paper_prior
-from hf_noisy.dygen.vae import SHUFFLED_ROWS, fit_vae, row_order
+from hf_noisy.dygen.vae import SHUFFLED_ROWS, fit_vae, prior_alpha, row_order
 from hf_noisy.dygen.vectors import StoredVectors, TrajectoryVectors
 from hf_noisy.dynamics import store
 from hf_noisy.dynamics.scores import centroid_distances, centroids, distances_by_epoch
@@ -100,7 +99,7 @@ def test_prior_in_blocks_is_that_of_all_rows(prior, made, monkeypatch):
     monkeypatch.setattr(store, "_BLOCK_BYTES", 1000)
     found = prior(made.trajectories, made.given, 0.3)
     np.testing.assert_allclose(found.probabilities, whole.probabilities, atol=1e-9)
-    np.testing.assert_allclose(found.dynamics.score, whole.dynamics.score, rtol=1e-10)
+    np.testing.assert_allclose(found.suspicion, whole.suspicion, rtol=1e-10)
     np.testing.assert_allclose(found.of(made.trajectories, "test"), whole.of(made.trajectories, "test"), atol=1e-9)
 
 
@@ -143,7 +142,7 @@ def test_a_pass_from_the_disk_sees_every_row_once_with_its_own_numbers(made, mon
 def test_one_chunk_from_the_disk_trains_the_same_vae_as_memory(made, monkeypatch):
     vectors = stored(made)
     alpha = prior_alpha(torch.from_numpy(np.eye(3)[made.given]).float())
-    options = {"iterations": 2, "batch_size": 16, "progress": False}
+    options = {"epochs": 2, "batch_size": 16, "show_progress": False}
     expected = fit_vae(vectors.read(slice(None)), torch.from_numpy(made.given), alpha, **options)
     found = fit_vae(vectors, torch.from_numpy(made.given), alpha, **options)
     for one, other in zip(found.parameters(), expected.parameters(), strict=True):
@@ -155,10 +154,10 @@ def test_one_chunk_from_the_disk_trains_the_same_vae_as_memory(made, monkeypatch
 
 
 def test_posterior_from_the_disk_is_as_good_and_says_so(made, monkeypatch):
-    whole = DyGen.fit(made.trajectories, made.given, 0.3, progress=False)
+    whole = DyGen.fit(made.trajectories, made.given, 0.3, show_progress=False)
     monkeypatch.setattr(vae_module, "_CHUNK_BYTES", 2 * SHUFFLED_ROWS * stored(made).row_bytes)
     monkeypatch.setattr(store, "_BLOCK_BYTES", 5000)
-    found = DyGen.fit(made.trajectories, made.given, 0.3, progress=False, max_memory=0)
+    found = DyGen.fit(made.trajectories, made.given, 0.3, show_progress=False, max_memory=0)
     assert (whole.config.shuffled_rows, found.config.shuffled_rows) == (1, SHUFFLED_ROWS)
     for labels in (None, made.given):
         right = [(d.posterior("train", labels).argmax(1) == made.true).mean() for d in (whole, found)]
@@ -172,7 +171,14 @@ def test_voters_of_the_published_prior_can_be_a_sample(made):
     right = [(p.probabilities[0].argmax(1) == made.true).mean() for p in (whole, found)]
     assert right[1] > right[0] - 0.05
     dygen = DyGen.fit(
-        made.trajectories, made.given, 0.3, preset="paper", iterations=1, max_references=100, seed=3, progress=False
+        made.trajectories,
+        made.given,
+        0.3,
+        preset="paper",
+        vae_epochs=1,
+        max_references=100,
+        seed=3,
+        show_progress=False,
     )
     assert dygen.config.max_references == 100
     np.testing.assert_array_equal(dygen.prior, found.probabilities)
@@ -193,12 +199,12 @@ def used():
 
 folder = Path(sys.argv[1])
 small = make(folder / "small", symmetric(0.3, 3), rows=300)
-DyGen.fit(small.trajectories, small.given, 0.3, iterations=1, progress=False, max_memory=0).posterior("train")
+DyGen.fit(small.trajectories, small.given, 0.3, vae_epochs=1, show_progress=False, max_memory=0).posterior("train")
 trajectories, labels = Trajectories(folder / "large"), np.load(folder / "labels.npy")
 limit = used() + int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 options = {"max_memory": int(sys.argv[3])}
-DyGen.fit(trajectories, labels, 0.3, iterations=1, progress=False, **options).posterior("train")
+DyGen.fit(trajectories, labels, 0.3, vae_epochs=1, show_progress=False, **options).posterior("train")
 """
 
 

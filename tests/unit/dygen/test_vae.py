@@ -5,8 +5,16 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from hf_noisy.dygen import vae as vae_module
-from hf_noisy.dygen.dirichlet import dirichlet_mode, gamma_kl, prior_alpha, reparameterise
-from hf_noisy.dygen.vae import DirichletVAE, fit_vae, latent_uniforms, row_order
+from hf_noisy.dygen.vae import (
+    DirichletVAE,
+    dirichlet_mode,
+    fit_vae,
+    gamma_kl,
+    latent_uniforms,
+    prior_alpha,
+    reparameterise,
+    row_order,
+)
 
 BRANCHES, ROWS, DIM, CLASSES = 2, 7, 5, 3
 
@@ -151,14 +159,14 @@ def test_weights_start_like_a_linear_layer_and_belong_to_their_branch() -> None:
 
 def fit(rows: int = 50, **arguments: object) -> DirichletVAE:
     inputs = problem(rows)
-    options = {"batch_size": 16, "iterations": 2, "progress": False, **arguments}
+    options = {"batch_size": 16, "epochs": 2, "show_progress": False, **arguments}
     return fit_vae(inputs["w"], inputs["labels"], inputs["prior_alpha"], **options)
 
 
 def test_fit_lowers_the_loss_and_leaves_evaluation_mode() -> None:
     inputs = problem(50)
     before = DirichletVAE(BRANCHES, DIM, CLASSES).double().loss(**inputs).total.mean()
-    model = fit(iterations=30, learning_rate=1e-2)
+    model = fit(epochs=30, learning_rate=1e-2)
     assert model.loss(**inputs).total.mean() < before - 1
     assert not model.training
     assert model.trajectory_weight.dtype == torch.float64
@@ -176,9 +184,15 @@ def test_fit_is_the_same_whatever_the_global_generator() -> None:
     assert not torch.equal(first.trajectory_weight, fit(seed=1).trajectory_weight)
 
 
-def test_warm_up_leaves_out_the_agreement() -> None:
-    assert torch.equal(fit(warmup=1.0).bias, fit(coregularization_weight=0.0).bias)
-    assert not torch.equal(fit(warmup=0.0).bias, fit(coregularization_weight=0.0).bias)
+@pytest.mark.parametrize(
+    ("epochs", "warmup_ratio", "agree"), [(1, 0.0, True), (1, 0.5, False), (2, 0.5, True), (2, 1.0, False)]
+)
+def test_agreement_counts_from_the_first_epoch_after_the_warm_up(
+    epochs: int, warmup_ratio: float, agree: bool
+) -> None:
+    options = {"epochs": epochs, "warmup_ratio": warmup_ratio}
+    without = fit(**options, coregularization_weight=0.0)
+    assert torch.equal(fit(**options).bias, without.bias) == (not agree)
 
 
 def test_order_and_noise_are_keyed() -> None:
@@ -196,6 +210,6 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="rows of w"):
         vae_module._check(ROWS, CLASSES, labels[:-1], prior)
     with pytest.raises(ValueError, match="labels must be in"):
-        fit_vae(w, labels + 1, prior, progress=False)
+        fit_vae(w, labels + 1, prior, show_progress=False)
     with pytest.raises(ValueError, match="prior_alpha must be above 0"):
-        fit_vae(w, labels, prior * 0, progress=False)
+        fit_vae(w, labels, prior * 0, show_progress=False)

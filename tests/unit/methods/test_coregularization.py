@@ -42,19 +42,21 @@ def by_hand(weight: float) -> list[float]:
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 5.0])
 def test_loss_of_each_row_is_the_formula(weight):
-    assert step(0.5, weight=weight).losses.tolist() == pytest.approx(by_hand(weight), rel=1e-12)
+    assert step(0.5, agreement_weight=weight).losses.tolist() == pytest.approx(by_hand(weight), rel=1e-12)
 
 
 def test_agreement_counts_only_after_the_warmup():
     assert step(0.09).losses.tolist() == pytest.approx(by_hand(0.0))
     assert step(0.1).losses.tolist() == pytest.approx(by_hand(5.0))
-    assert step(0.0, warmup=0.0).losses.tolist() == pytest.approx(by_hand(5.0))
+    assert step(0.0, warmup_ratio=0.0).losses.tolist() == pytest.approx(by_hand(5.0))
 
 
 def test_metrics_are_the_two_terms_detached():
     model = make_model("branches")
     ids = torch.tensor([[3, 4, 5], [6, 7, 8]])
-    result = CoRegularization(weight=2.0)(model, Batch({"input_ids": ids}, torch.tensor([0, 1]), ids[:, 0], 0.5, 0))
+    result = CoRegularization(agreement_weight=2.0)(
+        model, Batch({"input_ids": ids}, torch.tensor([0, 1]), ids[:, 0], 0.5, 0)
+    )
     assert result.losses.requires_grad
     assert not any(value.requires_grad for value in result.metrics.values())
     torch.testing.assert_close(
@@ -65,9 +67,9 @@ def test_metrics_are_the_two_terms_detached():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weight": -1.0}, "weight must be at least 0, got -1.0"),
-        ({"weight": float("nan")}, "weight must be at least 0"),
-        ({"warmup": 1.5}, r"warmup must be a share of the steps in \[0, 1\], got 1.5"),
+        ({"agreement_weight": -1.0}, "agreement_weight must be at least 0, got -1.0"),
+        ({"agreement_weight": float("nan")}, "agreement_weight must be at least 0"),
+        ({"warmup_ratio": 1.5}, r"warmup_ratio must be a share of the steps in \[0, 1\], got 1.5"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

@@ -43,7 +43,7 @@ def test_training_is_that_of_the_paper_row_by_row():
                 total = total + F.cross_entropy(logits, labels[row]) + 2.0 * (1 - target @ p).log()
             (gradient,) = torch.autograd.grad(total / len(rows), weight)
             weight.data -= 0.5 * gradient
-    method = ready(ELR(beta=0.6, weight=2.0), model)
+    method = ready(ELR(beta=0.6, regularization_weight=2.0), model)
     train(method, model, range(4))
     torch.testing.assert_close(weights(model), weight.detach().flatten(), rtol=0, atol=1e-12)
     torch.testing.assert_close(method.targets.values, torch.stack(targets), rtol=0, atol=1e-7)
@@ -100,8 +100,8 @@ def test_model_of_transformers_has_a_target_for_each_class(kind):
     [
         ({"beta": 1.0}, r"beta must be in \[0, 1\), got 1.0; the paper uses 0.7"),
         ({"beta": -0.1}, r"beta must be in \[0, 1\), got -0.1"),
-        ({"weight": -1.0}, "weight must be at least 0, got -1.0; the paper uses 3"),
-        ({"weight": float("nan")}, "weight must be at least 0, got nan"),
+        ({"regularization_weight": -1.0}, "regularization_weight must be at least 0, got -1.0; the paper uses 3"),
+        ({"regularization_weight": float("nan")}, "regularization_weight must be at least 0, got nan"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

@@ -37,8 +37,8 @@ def step(first: Any = FIRST, second: Any = SECOND, model: nn.Module | None = Non
 @pytest.mark.parametrize("weight", [0.1, 0.3, 0.9])
 def test_loss_is_the_divergence_of_label_and_both_views(weight):
     expected = jensen_shannon(torch.stack([FIRST, SECOND]), LABELS, (weight, (1 - weight) / 2, (1 - weight) / 2))
-    torch.testing.assert_close(step(weight=weight, scale=False).losses, expected)
-    torch.testing.assert_close(step(weight=weight).losses, expected / (-(1 - weight) * math.log(1 - weight)))
+    torch.testing.assert_close(step(label_weight=weight, scale=False).losses, expected)
+    torch.testing.assert_close(step(label_weight=weight).losses, expected / (-(1 - weight) * math.log(1 - weight)))
 
 
 def test_two_equal_views_are_one():
@@ -83,7 +83,7 @@ def test_batches_that_cannot_lie_side_by_side_are_refused(first, second, message
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_bad_weight_is_refused(weight):
     with pytest.raises(ValueError, match=r"weight of the label must be in \(0, 1\), got"):
-        GJS(weight=weight)
+        GJS(label_weight=weight)
 
 
 @pytest.mark.parametrize("model", ["plain", "vit", "lora"])

@@ -72,7 +72,7 @@ def test_divergence_is_symmetric_and_moves_both_networks():
 
 def test_weight_zero_without_forgetting_is_the_sum_of_two_cross_entropies():
     model, labels = LinearPair(), given_labels()
-    step = ready(JoCoR(forget_rate=0.0, weight=0.0), model)(model, make_batch(ALL, labels, 2))
+    step = ready(JoCoR(forget_rate=0.0, agreement_weight=0.0), model)(model, make_batch(ALL, labels, 2))
     logits = step.outputs.branch_logits
     expected = sum(F.cross_entropy(logits[:, k], labels, reduction="none") for k in range(2))
     torch.testing.assert_close(step.losses, expected, rtol=0, atol=1e-12)
@@ -130,7 +130,7 @@ def test_extreme_logits_stay_finite(dtype):
 
 def test_metrics_are_the_terms_of_the_loss():
     model, labels = LinearPair(), given_labels()
-    step = ready(JoCoR(weight=0.7), model)(model, make_batch(ALL, labels))
+    step = ready(JoCoR(agreement_weight=0.7), model)(model, make_batch(ALL, labels))
     metrics = step.metrics
     assert not any(value.requires_grad for value in metrics.values())
     joint = 0.3 * 2 * metrics["cross_entropy"] + 0.7 * metrics["disagreement"]
@@ -142,8 +142,8 @@ def test_metrics_are_the_terms_of_the_loss():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weight": 1.0}, r"weight must be in \[0, 1\), got 1.0; the paper uses 0.9 for CIFAR-10"),
-        ({"weight": -0.1}, r"weight must be in \[0, 1\), got -0.1"),
+        ({"agreement_weight": 1.0}, r"agreement_weight must be in \[0, 1\), got 1.0; the paper uses 0.9 for CIFAR-10"),
+        ({"agreement_weight": -0.1}, r"agreement_weight must be in \[0, 1\), got -0.1"),
         ({"forget_rate": -0.2}, r"forget_rate must be in \[0, 1\), got -0.2; pass None to have it estimated"),
         ({"ramp_epochs": 0}, "ramp_epochs must be a whole number from 1 on, got 0"),
     ],

@@ -113,13 +113,13 @@ def test_schedules_by_hand():
     assert method.rate(200, 200) == 0.5
     assert NCT(ramp=0.0).alpha(0, 10) == 0.9
     assert NCT(steepness=0.0).alpha(0, 10) == 0.9
-    assert NCT(warmup=0).rate(1, 3) == 0.0
+    assert NCT(warmup_epochs=0).rate(1, 3) == 0.0
 
 
 @pytest.mark.parametrize("num_epochs", [1, 2, 3, 4])
 @pytest.mark.parametrize("warmup", [0, 1, 3])
 def test_a_few_epochs_have_schedules_too(num_epochs, warmup):
-    method = NCT(warmup=warmup, r_min=0.1)
+    method = NCT(warmup_epochs=warmup, r_min=0.1)
     for epoch in range(num_epochs + 1):
         assert 0.0 < method.alpha(epoch, num_epochs) <= 0.9
         assert 0.1 <= method.rate(epoch, num_epochs) <= 0.3
@@ -213,7 +213,7 @@ def test_metrics_are_the_two_terms_and_the_schedules():
         ({"ramp": float("nan")}, r"ramp must be in \[0, 1\], got nan"),
         ({"r_max": -0.1}, r"r_max must be in \[0, 1\], got -0.1; 0.3 is the usual choice"),
         ({"r_min": 0.4}, r"r_min must be in \[0, r_max = 0.3\], got 0.4"),
-        ({"warmup": -1}, "warmup must be a whole number of epochs, got -1; the paper uses 1"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be a whole number of epochs, got -1; the paper uses 1"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

@@ -21,7 +21,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dygen(made):
-    return DyGen.fit(made.trajectories, made.given, 0.3, progress=False)
+    return DyGen.fit(made.trajectories, made.given, 0.3, show_progress=False)
 
 
 def dataset(made, rows=slice(None)):

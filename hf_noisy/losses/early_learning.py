@@ -15,7 +15,7 @@ def elr(
     logits: Float[Tensor, "batch classes"],
     labels: Int[Tensor, " batch"],
     targets: Float[Tensor, "batch classes"],
-    weight: float,
+    regularization_weight: float,
 ) -> Float[Tensor, " batch"]:
     r"""Cross-entropy plus a term that is smallest where the prediction agrees with the target.
 
@@ -28,7 +28,7 @@ def elr(
         logits: `[batch, classes]`, any float type; computed in float32 at least.
         labels: `[batch]`, given labels.
         targets: `[batch, classes]`, at least 0, with a sum of at most 1 a row; no gradient.
-        weight: `lambda`, at least 0.
+        regularization_weight: `lambda`, at least 0.
 
     Returns:
         `[batch]`; below 0 where the prediction agrees with both.
@@ -36,13 +36,13 @@ def elr(
     Source: Liu et al. (2020), Section 4; probabilities in `[1e-4, 1 - 1e-4]` as in the published code.
 
     Example:
-        >>> zeros = torch.zeros(1, 2)
-        >>> round(elr(zeros, torch.tensor([0]), torch.tensor([[1.0, 0.0]]), weight=1.0).item(), 4)  # ln 2 + ln 0.5
+        >>> zeros, target = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
+        >>> round(elr(zeros, torch.tensor([0]), target, 1.0).item(), 4)  # ln 2 + ln 0.5
         0.0
     """
     logits = at_least_float32(logits)
     agreement = (_probabilities(logits) * targets.detach()).sum(-1)
-    return F.cross_entropy(logits, labels, reduction="none") + weight * torch.log1p(-agreement)
+    return F.cross_entropy(logits, labels, reduction="none") + regularization_weight * torch.log1p(-agreement)
 
 
 @torch.no_grad()

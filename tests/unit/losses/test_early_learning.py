@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hf_noisy.losses.elr import elr, elr_targets
+from hf_noisy.losses.early_learning import elr, elr_targets
 
 LABELS = torch.tensor([0, 2, 1, 2, 0])
 

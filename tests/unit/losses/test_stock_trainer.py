@@ -9,8 +9,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from hf_noisy.losses.bootstrap import Bootstrap
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.losses.dal import DAL
-from hf_noisy.losses.for_trainer import for_trainer
 from hf_noisy.losses.gce import GCE
+from hf_noisy.losses.stock_trainer import for_trainer
 from tests.contract.runs import bert, distance, make_args, make_rows, parameters
 
 ROWS = 21  # in batches of 8, the last one is incomplete

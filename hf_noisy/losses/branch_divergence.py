@@ -6,7 +6,7 @@ from torch import Tensor
 from hf_noisy.losses.loss import at_least_float32
 
 
-def coregularization(
+def branch_divergence(
     probabilities: Float[Tensor, "branch batch classes"], epsilon: float = 1e-5
 ) -> Float[Tensor, " batch"]:
     r"""Mean divergence of the branches from their average, one number a row.
@@ -28,7 +28,7 @@ def coregularization(
     Example:
         >>> import torch
         >>> agree = torch.tensor([[0.9, 0.1]]).expand(2, 1, 2)
-        >>> coregularization(agree).item()
+        >>> branch_divergence(agree).item()
         0.0
     """
     probabilities = at_least_float32(probabilities)
