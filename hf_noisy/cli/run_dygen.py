@@ -127,7 +127,11 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         "versions": {name: version(name) for name in _PACKAGES},
         "arguments": dataclasses.asdict(arguments),
     }
-    _draw(output_dir, dygen, None if truth is None else given != truth, predictions, test_truth)
+    wrong, dynamics = None if truth is None else given != truth, dygen.dynamics(given)
+    dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, output_dir / "dynamics_map.png", wrong=wrong)
+    if test_truth is not None:
+        stages = {name: (found, test_truth) for name, found in predictions.items()}
+        reliability_diagram(stages, output_dir / "reliability.png")
     write_atomically(output_dir / "dygen_results.json", json.dumps(results, indent=2))  # last: all else is there
     print(f"\n{arguments.dataset}: {len(train_rows)} training rows, {len(test_rows)} test rows")
     print(f"{stage_table(scores)}\n")
@@ -150,14 +154,6 @@ def _label_accuracy(given: np.ndarray, posterior: np.ndarray, truth: np.ndarray 
         return dict.fromkeys(names)
     before, after = float((given == truth).mean()), float((posterior.argmax(1) == truth).mean())
     return dict(zip(names, (1 - before, before, after), strict=True))
-
-
-def _draw(folder: Path, dygen: DyGen, wrong: Any, predictions: dict[str, np.ndarray], truth: Any) -> None:
-    dynamics = dygen.dynamics(given)
-    dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, folder / "dynamics_map.png", wrong=wrong)
-    if truth is not None:
-        stages = {name: (found, truth) for name, found in predictions.items()}
-        reliability_diagram(stages, folder / "reliability.png")
 
 
 def _write_posterior(
