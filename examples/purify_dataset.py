@@ -18,7 +18,7 @@ from hf_noisy.core.files import write_atomically
 from hf_noisy.hub.dataset_card import purified_card
 from hf_noisy.hub.publish import push_dataset_to_hub
 from hf_noisy.models.embed import embed
-from hf_noisy.purify import DMLP, ConfidentLearningPurifier, KNNPurifier, purify, restore_labels, summarise
+from hf_noisy.purify import PURIFIERS, purify, restore_labels, summarise
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Arguments:
     noise_rate: float | None = field(default=None, metadata={"help": "share of labels to flip, with noise_type"})
     purifier: str = field(
         default="confident_learning",
-        metadata={"help": "confident_learning, knn or dmlp", "choices": ["confident_learning", "knn", "dmlp"]},
+        metadata={"help": "by name", "choices": [name for name, one in PURIFIERS.items() if one.needs_features]},
     )
     policy: str = field(default="relabel", metadata={"help": "relabel, drop, soft, weight or flag"})
     min_confidence: float = field(default=0.0, metadata={"help": "rows less sure than this stay as they are"})
@@ -58,25 +58,22 @@ def main() -> None:
         label_column=arguments.label_column,
     )
     train = data["train"].select(np.sort(draw.permutation(len(data["train"]))[: arguments.max_train_samples]))
-    classes = train.features["label"].num_classes
 
     # Vectors of a frozen encoder; the cache of `datasets` keeps them.
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     train = embed(train, AutoModel.from_pretrained(backbone), tokenizer, max_length=arguments.max_length)
 
-    if arguments.purifier == "dmlp" and arguments.clean_share:
+    purifier, options = arguments.purifier, {}
+    if purifier == "confident_learning":
+        options["seed"] = arguments.seed
+    if purifier == "dmlp" and not arguments.clean_share:
+        purifier = "dmlp_trusted"
+    elif purifier == "dmlp":
         # Rows that somebody has checked: they leave the data set, and only their true labels are read.
         split = train.train_test_split(arguments.clean_share, seed=arguments.seed)
         train, clean = split["train"], split["test"].with_format("numpy")[:]
-        purifier = DMLP(clean["features"], clean["clean_label"], num_classes=classes)
-    elif arguments.purifier == "dmlp":
-        purifier = DMLP(clean="trusted", num_classes=classes)
-    elif arguments.purifier == "knn":
-        purifier = KNNPurifier(num_classes=classes)
-    else:
-        purifier = ConfidentLearningPurifier(num_classes=classes, seed=arguments.seed)
-
-    purified = purify(train, purifier, arguments.policy, min_confidence=arguments.min_confidence)
+        options = {"clean_features": clean["features"], "clean_labels": clean["clean_label"]}
+    purified = purify(train, purifier, arguments.policy, min_confidence=arguments.min_confidence, **options)
     summary = summarise(purified)
     print(summary)
     assert list(restore_labels(purified)["label"]) == list(train["label"])  # nothing was lost

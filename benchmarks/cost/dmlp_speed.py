@@ -22,9 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hf_noisy.purify.dmlp.correction import Correction
+from hf_noisy.purify.dmlp.correction import Correction, InnerRidge
 from hf_noisy.purify.dmlp.dmlp import DMLP
-from hf_noisy.purify.dmlp.ipc import InnerRidge
 from tests.reference import dmlp_loop
 
 

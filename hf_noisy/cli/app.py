@@ -99,7 +99,9 @@ def audit(
 def purify(
     source: Source,
     output: Output,
-    purifier: Annotated[str, typer.Option(help="confident_learning, knn or dmlp")] = "confident_learning",
+    purifier: Annotated[
+        str, typer.Option(help="confident_learning, knn, dmlp or dmlp_trusted")
+    ] = "confident_learning",
     policy: Annotated[str, typer.Option(help="relabel, drop, soft, weight or flag")] = "relabel",
     min_confidence: Annotated[float, typer.Option(help="rows less sure than this stay as they are")] = 0.0,
     clean_column: Annotated[str | None, typer.Option(help="column that is true where a label was checked")] = None,

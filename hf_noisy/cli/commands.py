@@ -16,9 +16,9 @@ from hf_noisy.cli.train import ImageArguments, TextArguments, parse
 from hf_noisy.cli.train import train as run_training
 from hf_noisy.core.columns import (
     CLEAN_LABEL,
+    FEATURES,
     IMAGE,
     LABEL,
-    LABEL_POSTERIOR,
     LABEL_QUALITY,
     LABEL_SUGGESTED,
     LABEL_SUSPECTED,
@@ -32,15 +32,14 @@ from hf_noisy.detection.audit import audit as run_audit
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.publish import push_dataset_to_hub, push_model_to_hub
-from hf_noisy.purify import DMLP, ConfidentLearningPurifier, KNNPurifier, Purifier, summarise
+from hf_noisy.purify import PURIFIERS, summarise
 from hf_noisy.purify import purify as run_purify
 from hf_noisy.purify.decisions import apply_decisions, read_decisions
-from hf_noisy.purify.dmlp.checked import CheckedDMLP
-from hf_noisy.purify.policies import DROPPED, Policy
+from hf_noisy.purify.dmlp.dmlp import ridge_posterior
+from hf_noisy.purify.policies import Policy
+from hf_noisy.purify.restore import DROPPED
 from hf_noisy.reports.html import write_report
 
-PURIFIERS = ("confident_learning", "knn", "dmlp")
-_PREDICTED = "out_of_fold_prediction"  # of an audit, on its way to a purifier
 _PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")
 
 
@@ -93,8 +92,9 @@ def purify(
 ) -> None:  # fmt: skip
     """`hf-noisy purify`: corrected labels with their provenance, and the report."""
     check_output(output, overwrite)
-    if purifier not in PURIFIERS:
-        raise ValueError(f"--purifier must be one of {', '.join(PURIFIERS)}, got '{purifier}'")
+    choices = [name for name, one in PURIFIERS.items() if one.needs_features]
+    if purifier not in choices:
+        raise ValueError(f"--purifier must be one of {', '.join(choices)}, got '{purifier}'")
     if policy not in get_args(Policy):
         raise ValueError(f"--policy must be one of {', '.join(get_args(Policy))}, got '{policy}'")
     if clean_column is not None and purifier != "dmlp":
@@ -103,10 +103,10 @@ def purify(
     _check_dropped(splits, policy == "drop")
     rows, encoder = add_features(splits[split], model)
     found = run_audit(rows, seed=seed)
-    made = _purifier(purifier, rows, clean_column)
-    if purifier == "confident_learning":  # on the predictions that the audit has made anyway
-        rows = rows.add_column(_PREDICTED, list(found.probabilities))
-    purified: Any = run_purify(rows, made, policy, min_confidence=min_confidence)  # type: ignore[call-overload]
+    chosen, options = _clean_rows(purifier, rows, clean_column)
+    if PURIFIERS[chosen].of_predictions is not None:  # the audit has made predictions anyway
+        options["probabilities"] = found.probabilities
+    purified: Any = run_purify(rows, chosen, policy, min_confidence=min_confidence, **options)  # type: ignore[call-overload]
     summary = summarise(purified)
     facts = {"labels changed": f"{summary.changed:,}", "labels kept": f"{summary.rows - summary.changed:,}",
              "noise before, estimated": _percent(summary.estimated_noise_before),
@@ -115,8 +115,9 @@ def purify(
         facts["true noise, before and after"] = (
             f"{_percent(summary.true_noise_before)}, {_percent(summary.true_noise_after)}"
         )
-    baseline = {} if purifier != "dmlp" else {"ridge_baseline": _ridge(rows, made)}
-    if baseline:
+    baseline = {}
+    if chosen.startswith("dmlp"):
+        baseline["ridge_baseline"] = _ridge(rows, options or {"clean": "trusted"})
         facts["ridge regression alone would change"] = f"{baseline['ridge_baseline']['changed']:,}"
     lead = f"What '{purifier}' made of the given labels, policy '{policy}'."
     page = make_report(_name(source), splits[split], found, lead=lead, facts=facts, notes=[_how(encoder)])
@@ -187,23 +188,22 @@ def _parts(purified: Dataset | DatasetDict, split: str) -> dict[str, Dataset]:
     return {DROPPED if name == DROPPED else split: part for name, part in purified.items()}
 
 
-def _purifier(name: str, rows: Dataset, clean_column: str | None) -> Purifier:
-    classes = rows.features[LABEL].num_classes
-    if name == "knn":
-        return KNNPurifier(num_classes=classes)
-    if name == "confident_learning":
-        return ConfidentLearningPurifier(_PREDICTED)
+def _clean_rows(name: str, rows: Dataset, clean_column: str | None) -> tuple[str, dict[str, Any]]:
+    """The purifier to run, and the rows that a person has checked."""
+    if name != "dmlp":
+        return name, {}
     if clean_column is None:
-        return DMLP(clean="trusted", num_classes=classes)
+        return "dmlp_trusted", {}
     if clean_column not in rows.column_names:
         raise ValueError(f"--clean-column must be one of {', '.join(rows.column_names)}, got '{clean_column}'")
-    return CheckedDMLP(clean_column, num_classes=classes)
+    return name, {"checked": np.asarray(rows[clean_column])}
 
 
-def _ridge(rows: Dataset, purifier: Any) -> dict[str, Any]:
-    """What the simplest use of the clean rows gives, to hold beside DMLP."""
-    posterior = purifier.baseline(rows.with_format("numpy", columns=list(purifier.columns))[:])[LABEL_POSTERIOR]
-    best = posterior.argmax(1)
+def _ridge(rows: Dataset, clean: dict[str, Any]) -> dict[str, Any]:
+    """What the simplest use of the clean rows gives, to compare DMLP with."""
+    arrays = rows.with_format("numpy", columns=[FEATURES, LABEL])[:]
+    classes = rows.features[LABEL].num_classes
+    best = ridge_posterior(arrays[FEATURES], arrays[LABEL], num_classes=classes, **clean).argmax(1)
     found = {"changed": int((best != np.asarray(rows[LABEL])).sum())}
     if CLEAN_LABEL not in rows.column_names:
         return found

@@ -32,7 +32,7 @@ from hf_noisy.data.records import noise_record
 from hf_noisy.detection.audit import Audit
 from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, public_name
 from hf_noisy.purify.decisions import DECISIONS
-from hf_noisy.purify.policies import DROPPED, purification_record
+from hf_noisy.purify.restore import DROPPED, purification_record
 from hf_noisy.purify.summary import PurificationSummary
 
 _TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md"

@@ -3,19 +3,17 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from hf_noisy.core.checks import given_classes
-from hf_noisy.core.columns import LABEL, LABEL_POSTERIOR, ROW_GIVEN
+from hf_noisy.core.columns import LABEL, ROW_GIVEN
 from hf_noisy.data.records import class_labels
-from hf_noisy.purify.policies import DROPPED, purify
+from hf_noisy.purify.policies import purify
+from hf_noisy.purify.restore import DROPPED
 
 DECISIONS = "decisions"  # in the column `purifier`
 _COLUMNS = ["row", "label_given", "label", "decision"]
@@ -37,28 +35,6 @@ class Decision:
     label_given: int
     label: int
     decision: str
-
-
-class Decisions:
-    """The decisions as a purifier: certain of what was decided, and of the given label everywhere else.
-
-    Args:
-        decisions: At most one a row.
-        num_classes: Number of classes.
-    """
-
-    citation = ""
-
-    def __init__(self, decisions: list[Decision], num_classes: int) -> None:
-        self.name, self.columns = DECISIONS, (LABEL,)
-        self.decisions, self.num_classes = decisions, num_classes
-
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        labels, classes = given_classes(batch, self.num_classes)
-        for decision in self.decisions:
-            if decision.decision == "relabel":
-                labels[decision.row] = decision.label
-        return {LABEL_POSTERIOR: np.eye(classes, dtype=np.float32)[labels]}
 
 
 def read_decisions(path: str | Path) -> list[Decision]:
@@ -124,7 +100,12 @@ def apply_decisions(dataset: Dataset, decisions: list[Decision]) -> Dataset | Da
     dropped = sorted(decision.row for decision in decisions if decision.decision == "drop")
     if len(dropped) == len(labels):
         raise ValueError("decisions drop every row, which would leave none; keep some")
-    purified = purify(dataset, Decisions(decisions, num_classes), "relabel")
+    decided = labels.copy()
+    for decision in decisions:
+        if decision.decision == "relabel":
+            decided[decision.row] = decision.label
+    # Certain of what was decided, and of the given label everywhere else.
+    purified = purify(dataset, np.eye(num_classes, dtype=np.float32)[decided], "relabel", name=DECISIONS)
     if not dropped:
         return purified
     kept = np.setdiff1d(np.arange(len(labels)), dropped)

@@ -13,9 +13,6 @@ from hf_noisy.data import inject_noise, load_noisy_dataset, noise
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dynamics.store import Trajectories
 from hf_noisy.models.embed import embed
-from hf_noisy.purify.confident_learning import ConfidentLearningPurifier
-from hf_noisy.purify.dmlp.dmlp import DMLP
-from hf_noisy.purify.knn import KNNPurifier
 from hf_noisy.purify.policies import purify
 from tests.contract.runs import make_rows
 from tests.unit.models.test_embed import encoder, texts, tokenizer
@@ -47,7 +44,7 @@ def refused() -> str:
 
 
 def purified(folder: Path) -> dict[str, torch.Tensor]:
-    """Every rank purifies the same stored rows at the same time, and writes into the same cache."""
+    """Every rank purifies the same stored rows at the same time."""
     state = PartialState()
     if state.is_main_process:
         draw = np.random.default_rng(0)
@@ -58,10 +55,10 @@ def purified(folder: Path) -> dict[str, torch.Tensor]:
     rows = Dataset.load_from_disk(folder / "rows")
     noisy = inject_noise(rows, noise.symmetric(0.2), seed=1)
     found = {"noise.label": torch.tensor(noisy["label"])}
-    for purifier in (KNNPurifier(k=5), ConfidentLearningPurifier(), DMLP(clean="trusted", epochs=3)):
-        result = purify(noisy, purifier, policy="relabel")
+    for name, options in {"knn": {"k": 5}, "confident_learning": {}, "dmlp_trusted": {"epochs": 3}}.items():
+        result = purify(noisy, name, policy="relabel", **options)
         for column in ("label", "label_given", "label_posterior", "label_confidence", "label_changed"):
-            found[f"{purifier.name}.{column}"] = torch.tensor(np.array(result[column]))
+            found[f"{name}.{column}"] = torch.tensor(np.array(result[column]))
     return found
 
 

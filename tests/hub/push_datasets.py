@@ -19,8 +19,8 @@ from hf_noisy.detection.audit import audit
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.publish import _in_one_sentence, push_dataset_to_hub
 from hf_noisy.hub.text import BEGIN, END
-from hf_noisy.purify.knn import KNNPurifier
-from hf_noisy.purify.policies import purify, restore_labels
+from hf_noisy.purify.policies import purify
+from hf_noisy.purify.restore import restore_labels
 from hf_noisy.purify.summary import summarise
 
 datasets.disable_progress_bars()
@@ -39,7 +39,7 @@ def rows(count: int = 60) -> Dataset:
 
 
 def purified(policy: str = "relabel", split: str = "train", count: int = 60) -> DatasetDict:
-    return purify(DatasetDict({split: rows(count), "test": rows(9)}), KNNPurifier(k=5), policy, split=split)
+    return purify(DatasetDict({split: rows(count), "test": rows(9)}), "knn", policy, split=split, k=5)
 
 
 def card_of(splits: DatasetDict, split: str = "train", name: str = "rows") -> DatasetCard:

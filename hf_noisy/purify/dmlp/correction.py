@@ -1,7 +1,12 @@
-"""The loop of DMLP: IPC and EAC by turns, over chunks of rows."""
+"""The loop of DMLP: label correction through a ridge regression (IPC) and through a classifier (EAC) in turns.
+
+The weights `W = (F'F + penalty)^-1 F'Y` are linear in the labels Y, so the gradient of a loss at Y is
+`F (F'F + penalty)^-1 dL/dW`: two solves with one Cholesky factor, and nothing to differentiate through an inverse.
+"""
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,17 +14,16 @@ from jaxtyping import Float, Float64, Int, Integer
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from hf_noisy.purify.dmlp.eac import Head
-from hf_noisy.purify.dmlp.ipc import InnerRidge, code_loss_gradient, paper_loss_gradient, softmax_gradient
 from hf_noisy.purify.dmlp.ridge import Scaling
 
 _PENALTY = 1.0
-_LABEL_RATE = 0.01
+_LABEL_LEARNING_RATE = 0.01
+_HEAD_LEARNING_RATE, _HEAD_BATCH = 0.03, 500
 _BETAS = (0.5, 0.999)
 
 
 class Correction:
-    """Corrects labels by what clean rows say, and keeps the classifier that learned them.
+    """Corrects labels so that a ridge regression on them fits the clean rows; keeps the classifier that learned them.
 
     By default a label matrix without constraints moves by Adam, whose steps do not shrink with the number of rows;
     `paper_exact` moves logits by plain gradient steps, which hardly change a label. Features are scaled (see
@@ -57,15 +61,8 @@ class Correction:
     ) -> "Correction":
         """Correct the given labels.
 
-        Args:
-            features: `[rows, width]`.
-            given: `[rows]`, given labels.
-            clean_features: `[clean, width]`.
-            clean_labels: `[clean]`.
-
-        Returns:
-            Itself, with `left_out` `[clean, classes]`: log-probabilities of each clean row by the branches that it
-            took no part in (by all, where there is one branch).
+        Afterwards `left_out` `[clean, classes]` holds log-probabilities of each clean row by the branches that were
+        fitted without it (by all, where there is one branch).
         """
         self.scaling = Scaling.fit(features)
         self._clean = torch.from_numpy(self.scaling(clean_features))
@@ -75,14 +72,14 @@ class Correction:
         self._head = Head(self._clean.shape[1], self.branches, self.num_classes, float(self.paper_exact))
         chunks = self._chunks(len(features))
         labels = [self._start(given[rows]) for rows in chunks]
-        factors: list[InnerRidge | None] = [None] * len(chunks)
+        ridges: list[InnerRidge | None] = [None] * len(chunks)
         for epoch in range(self.epochs):
             if epoch % self.overwrite_every == 0:
-                movers = [torch.optim.Adam([label], lr=_LABEL_RATE, betas=_BETAS) for label in labels]
+                optimizers = [torch.optim.Adam([label], lr=_LABEL_LEARNING_RATE, betas=_BETAS) for label in labels]
             for number, rows in enumerate(chunks):
                 chunk = torch.from_numpy(self.scaling(features[rows]))
-                inner = factors[number] = factors[number] or InnerRidge.fit(chunk, _PENALTY)
-                self._correct(inner, chunk, labels[number], movers[number])
+                ridge = ridges[number] = ridges[number] or InnerRidge.fit(chunk, _PENALTY)
+                self._correct(ridge, chunk, labels[number], optimizers[number])
                 self._head.epoch(chunk, self._targets(labels[number]))
             if (epoch + 1) % self.overwrite_every == 0 or epoch + 1 == self.epochs:
                 for rows, label in zip(chunks, labels, strict=True):
@@ -111,30 +108,119 @@ class Correction:
 
     def _correct(
         self,
-        inner: InnerRidge,
+        ridge: "InnerRidge",
         chunk: Float[Tensor, "rows width"],
         labels: Float[Tensor, "rows branches classes"],
-        mover: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer,
     ) -> None:
         """One IPC step on the labels of a chunk, in place."""
         sigma = torch.softmax(labels, -1) if self.paper_exact else labels
-        weights = inner.weights(chunk, sigma.flatten(1)).unflatten(1, labels.shape[1:])
-        of_loss = paper_loss_gradient if self.paper_exact else code_loss_gradient
+        weights = ridge.weights(chunk, sigma.flatten(1)).unflatten(1, labels.shape[1:])
+        loss_gradient = paper_loss_gradient if self.paper_exact else code_loss_gradient
         slopes = []
         for branch, fold in enumerate(self._folds):
             clean = self._clean[fold]
-            slopes.append(clean.T @ of_loss(clean @ weights[:, branch], self._clean_labels[fold]))
-        gradient = inner.target_gradient(chunk, torch.cat(slopes, 1)).unflatten(1, labels.shape[1:])
+            slopes.append(clean.T @ loss_gradient(clean @ weights[:, branch], self._clean_labels[fold]))
+        gradient = ridge.target_gradient(chunk, torch.cat(slopes, 1)).unflatten(1, labels.shape[1:])
         if self.paper_exact:
-            labels.sub_(softmax_gradient(sigma, gradient), alpha=_LABEL_RATE)
+            labels.sub_(softmax_gradient(sigma, gradient), alpha=_LABEL_LEARNING_RATE)
         else:
             labels.grad = gradient
-            mover.step()
+            optimizer.step()
 
     def _targets(self, labels: Float[Tensor, "rows branches classes"]) -> Float[Tensor, "rows branches classes"]:
         if self.paper_exact:
             return torch.softmax(labels, -1)
         return one_hot(labels.argmax(-1), self.num_classes).float()
+
+
+@dataclass(frozen=True)
+class InnerRidge:
+    """Ridge regression from features to labels of a chunk: the Cholesky factor of `F'F + penalty I` (Eq. 4)."""
+
+    factor: Float[Tensor, "width width"]
+
+    @classmethod
+    def fit(cls, features: Float[Tensor, "rows width"], penalty: float) -> "InnerRidge":
+        """Factorise once; every label matrix over the same rows is then cheap."""
+        gram = features.T @ features
+        gram.diagonal().add_(penalty)
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        if failed.item():
+            raise ValueError(f"penalty={penalty} leaves the ridge regression singular; pass a larger one, such as 1.0")
+        return cls(factor)
+
+    def weights(
+        self, features: Float[Tensor, "rows width"], targets: Float[Tensor, "rows classes"]
+    ) -> Float[Tensor, "width classes"]:
+        """Ridge weights for these targets (Eq. 5)."""
+        # In this order, since the product of a transposed tall matrix with few columns is up to eight times slower.
+        return torch.cholesky_solve((targets.T @ features).T, self.factor)
+
+    def target_gradient(
+        self, features: Float[Tensor, "rows width"], weight_gradient: Float[Tensor, "width classes"]
+    ) -> Float[Tensor, "rows classes"]:
+        """Gradient of a loss at the targets, from its gradient at the weights."""
+        return (torch.cholesky_solve(weight_gradient, self.factor).T @ features.T).T
+
+
+class Head:
+    """Linear softmax classifiers, one a branch, trained together by Adam (Eq. 8).
+
+    Cross-entropy on the logits: the published code takes a softmax twice, which bounds its logits to [0, 1].
+    """
+
+    def __init__(self, width: int, branches: int, num_classes: int, entropy_weight: float = 0.0) -> None:
+        self.weight = torch.zeros(width, branches * num_classes)
+        self.shape = (branches, num_classes)
+        self.entropy_weight = entropy_weight
+        self._optimizer = torch.optim.Adam([self.weight], lr=_HEAD_LEARNING_RATE, betas=_BETAS)
+
+    def __call__(self, features: Float[Tensor, "rows width"]) -> Float[Tensor, "rows branches classes"]:
+        """Log-probabilities."""
+        return torch.log_softmax((features @ self.weight).unflatten(1, self.shape), -1)
+
+    def epoch(self, features: Float[Tensor, "rows width"], labels: Float[Tensor, "rows branches classes"]) -> None:
+        """One pass over the rows in their order, 500 rows a step, towards soft or hard labels."""
+        for batch, targets in zip(features.split(_HEAD_BATCH), labels.split(_HEAD_BATCH), strict=True):
+            scores = (batch @ self.weight).unflatten(1, self.shape)
+            gradient = torch.softmax(scores, -1) - targets
+            if self.entropy_weight:
+                gradient += self.entropy_weight * entropy_gradient(scores)
+            self.weight.grad = (gradient.flatten(1).T @ batch).T / len(batch)
+            self._optimizer.step()
+
+
+def code_loss_gradient(
+    scores: Float[Tensor, "clean classes"], labels: Int[Tensor, " clean"]
+) -> Float[Tensor, "clean classes"]:
+    """Gradient of the clean loss of the published code: mean cross-entropy and summed squared error."""
+    # Its third term, which pulls the mean prediction towards equal classes, is left out: classes need not be equal.
+    onehot = one_hot(labels, scores.shape[1]).to(scores.dtype)
+    return (torch.softmax(scores, 1) - onehot) / len(labels) + 2 * (scores - onehot)
+
+
+def paper_loss_gradient(
+    scores: Float[Tensor, "clean classes"], labels: Int[Tensor, " clean"]
+) -> Float[Tensor, "clean classes"]:
+    """Gradient of the clean loss as printed (Eq. 6): squared error and entropy, averaged over the clean rows."""
+    # The entropy is that of the softmax of the scores, since it is not defined for the scores themselves.
+    onehot = one_hot(labels, scores.shape[1]).to(scores.dtype)
+    return (2 * (scores - onehot) + entropy_gradient(scores)) / len(labels)
+
+
+def entropy_gradient(scores: Float[Tensor, "... classes"]) -> Float[Tensor, "... classes"]:
+    """Gradient of the summed entropy of `softmax(scores)` at the scores."""
+    log_p = torch.log_softmax(scores, -1)
+    p = log_p.exp()
+    return -p * (log_p - (p * log_p).sum(-1, keepdim=True))
+
+
+def softmax_gradient(
+    probabilities: Float[Tensor, "... classes"], gradient: Float[Tensor, "... classes"]
+) -> Float[Tensor, "... classes"]:
+    """Gradient at the logits, from the gradient at their softmax."""
+    return probabilities * (gradient - (probabilities * gradient).sum(-1, keepdim=True))
 
 
 def _folds(labels: Integer[np.ndarray, " clean"], count: int) -> Integer[np.ndarray, " clean"]:

@@ -1,60 +1,134 @@
-"""DMLP as a step of `Dataset.map`: frozen features, given labels and a few clean rows in, a posterior out."""
+"""DMLP: frozen features, given labels and a few clean rows in, a posterior of the true label out."""
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Float32, Float64, Integer
 from scipy.special import softmax
 
 from hf_noisy.core.checks import feature_matrix, given_classes
 from hf_noisy.core.columns import FEATURES, LABEL, LABEL_POSTERIOR
+from hf_noisy.purify.dmlp.combine import combine, fit_transition, fit_weights
 from hf_noisy.purify.dmlp.correction import Correction
-from hf_noisy.purify.dmlp.predictors import fit_transition, fit_weights, join
-from hf_noisy.purify.dmlp.ridge import Ridge
-from hf_noisy.purify.dmlp.trusted import trusted_rows
+from hf_noisy.purify.dmlp.ridge import Ridge, trusted_rows
 
 logger = logging.getLogger(__name__)
 
-# Of the log-odds by the given label, where no clean row tells how far to believe it.
+CITATION = (
+    "Tu, Y., Zhang, B., Li, Y., Liu, L., Li, J., Wang, Y., Wang, C., Zhao, C. R. (2023). Learning from Noisy "
+    "Labels with Decoupled Meta Label Purifier. CVPR 2023."
+)
+# Of the log-odds by the given label, where there is no `clean_given` to fit it on.
 _GIVEN_WEIGHT = 0.7
 
+Posterior = Float32[np.ndarray, "rows classes"]
 
-class DMLP:
-    """Decoupled Meta Label Purifier: labels are corrected so that a ridge regression on them suits clean rows.
 
-    Gradient steps on the labels through a closed-form ridge regression (IPC) and a linear classifier that learns and
-    replaces the labels every few epochs (EAC) run by turns over chunks of rows. Two branches each see half of the
-    clean rows; the other half tells how much a branch can be believed, beside the ridge regression on the clean rows
+def dmlp_posterior(
+    features: Float[np.ndarray, "rows width"],
+    labels: Integer[np.ndarray, " rows"],
+    *,
+    clean: str = "given",
+    checked: Any = None,
+    clean_features: Float[np.ndarray, "clean width"] | None = None,
+    clean_labels: Integer[np.ndarray, " _"] | None = None,
+    clean_given: Integer[np.ndarray, " _"] | None = None,
+    num_classes: int | None = None,
+    epochs: int = 100,
+    chunk_rows: int = 7000,
+    paper_exact: bool = False,
+) -> Posterior:
+    """Decoupled Meta Label Purifier: labels are corrected so that a ridge regression on them fits the clean rows.
+
+    Gradient steps on the labels through a closed-form ridge regression (IPC) alternate with a linear classifier that
+    learns the labels and replaces them every few epochs (EAC), over chunks of rows. Two branches each see half of the
+    clean rows; the other half tells how reliable the branch is, compared with a ridge regression on the clean rows
     alone. The row's own given label is added last, through a transition matrix fitted to all rows; `clean_given` tells
-    how much to believe it. With `paper_exact` there is one branch, Eq. 4 to 9 are followed as printed, and the labels
-    are those of the classifier.
-
-    All rows must come in one batch: `dataset.map(purifier, batched=True, batch_size=None)`, which is quick on
-    `dataset.with_format("numpy")`.
+    how reliable it is. With `paper_exact` there is one branch, Eq. 4 to 9 are followed as printed, and the labels are
+    those of the classifier.
 
     Args:
+        features: `[rows, width]`, finite.
+        labels: `[rows]`, given labels.
+        clean: `"given"` for clean rows by one of the arguments below; `"trusted"` if there are none: rows on which the
+            features and the given label agree, balanced over the classes, serve instead.
+        checked: `[rows]`, True where the given label was checked; these rows are the clean ones and keep their label.
         clean_features: `[clean, width]`, features of rows whose true label is known; not among the rows to purify.
         clean_labels: `[clean]`, their true labels.
         clean_given: `[clean]`, the noisy labels that these rows had been given, if they are known. They tell how far
-            to believe a given label, which is less where the features are wrong about the same rows.
-        clean: `"given"` for the arguments above; `"trusted"` for people without clean labels: rows that the
-            features and the given label agree about, balanced over the classes, serve instead. `name` then says so.
+            a given label can be trusted, which is less where the features are wrong about the same rows.
         num_classes: Number of classes; by default what given and clean labels show.
         epochs: Passes over the rows.
         chunk_rows: Rows of one ridge regression; memory grows with it.
         paper_exact: Follow the equations as printed.
 
-    Attributes:
-        report: After a call, what was found: accuracy on left-out clean rows of the ridge baseline and of DMLP, their
-            weights, the transition matrix, and the share of rows on which both agree. None after a hit of the cache.
+    Returns:
+        `[rows, classes]`, sums to 1; certain where a label was checked.
 
     Raises:
-        ValueError: If the clean rows are missing, not finite, or an argument is out of range.
+        ValueError: If the clean rows are missing, features are not finite, or an argument is out of range.
 
     Source: Tu et al. (2023), Section 3. The defaults follow the published code and our measurements: docs/dmlp.md.
+
+    Example:
+        >>> draw = np.random.default_rng(0)
+        >>> truth = np.arange(400) % 2
+        >>> features = (draw.normal(size=(400, 4)) + 3 * truth[:, None]).astype(np.float32)
+        >>> checked = np.arange(400) < 40
+        >>> given = np.where(~checked & (draw.uniform(size=400) < 0.3), 1 - truth, truth)
+        >>> posterior = dmlp_posterior(features, given, checked=checked, epochs=20)
+        >>> bool((posterior.argmax(1) == truth).mean() > 0.95)
+        True
+    """
+    settings = DMLPSettings(num_classes, epochs, chunk_rows, paper_exact)
+    if checked is not None:
+        return _around_checked(lambda *rows: _fit(*rows)[0], features, labels, checked, settings)
+    return _fit(features, labels, CleanRows(clean_features, clean_labels, clean_given, clean, num_classes), settings)[
+        0
+    ]
+
+
+def ridge_posterior(
+    features: Float[np.ndarray, "rows width"],
+    labels: Integer[np.ndarray, " rows"],
+    *,
+    clean: str = "given",
+    checked: Any = None,
+    clean_features: Float[np.ndarray, "clean width"] | None = None,
+    clean_labels: Integer[np.ndarray, " _"] | None = None,
+    num_classes: int | None = None,
+) -> Posterior:
+    """Ridge regression on the clean rows alone, the baseline of DMLP; arguments as [`dmlp_posterior`]."""
+    settings = DMLPSettings(num_classes)
+    if checked is not None:
+        return _around_checked(_ridge, features, labels, checked, settings)
+    return _ridge(features, labels, CleanRows(clean_features, clean_labels, None, clean, num_classes), settings)
+
+
+class DMLP:
+    """[`dmlp_posterior`] as a step of `Dataset.map`, with a report of what was found.
+
+    All rows must come in one batch: `dataset.map(purifier, batched=True, batch_size=None)`, which is quick on
+    `dataset.with_format("numpy")`. A second call with the same rows reads the cache of `datasets`.
+
+    Args:
+        clean_features: As in [`dmlp_posterior`], like all that follow.
+        clean_labels: `[clean]`.
+        clean_given: `[clean]`.
+        clean: `"given"` or `"trusted"`.
+        **settings: `num_classes`, `epochs`, `chunk_rows` and `paper_exact`.
+
+    Attributes:
+        report: After a call: accuracy of the ridge baseline and of DMLP on clean rows that they were not fitted on,
+            the weights of the predictors, the transition matrix, and the share of rows on which DMLP and the baseline
+            agree. None if the result came from the cache.
+
+    Raises:
+        ValueError: As [`dmlp_posterior`].
 
     Example:
         >>> draw = np.random.default_rng(0)
@@ -67,12 +141,6 @@ class DMLP:
         True
     """
 
-    citation = (
-        "Tu, Y., Zhang, B., Li, Y., Liu, L., Li, J., Wang, Y., Wang, C., Zhao, C. R. (2023). Learning from Noisy "
-        "Labels with Decoupled Meta Label Purifier. CVPR 2023."
-    )
-    columns = (FEATURES, LABEL)
-
     def __init__(
         self,
         clean_features: Float[np.ndarray, "clean width"] | None = None,
@@ -80,27 +148,14 @@ class DMLP:
         clean_given: Integer[np.ndarray, " _"] | None = None,
         *,
         clean: str = "given",
-        num_classes: int | None = None,
-        epochs: int = 100,
-        chunk_rows: int = 7000,
-        paper_exact: bool = False,
+        **settings: Any,
     ) -> None:
-        for argument, value in (("epochs", epochs), ("chunk_rows", chunk_rows)):
-            if value < 1:
-                raise ValueError(f"{argument} must be at least 1, got {value}")
-        _check_clean(clean, clean_features, clean_labels, clean_given, num_classes)
-        self.clean_features, self.clean_labels, self.clean_given = clean_features, clean_labels, clean_given
-        self.clean, self.num_classes, self.epochs = clean, num_classes, epochs
-        self.chunk_rows, self.paper_exact = chunk_rows, paper_exact
+        self.settings = DMLPSettings(**settings)
+        self.clean_rows = CleanRows(clean_features, clean_labels, clean_given, clean, self.settings.num_classes)
         self.report: dict[str, Any] | None = None
 
-    @property
-    def name(self) -> str:
-        """`dmlp`, with what sets it apart from the default."""
-        return "dmlp" + "-paper" * self.paper_exact + "-trusted" * (self.clean == "trusted")
-
     def __getstate__(self) -> dict[str, Any]:
-        # What a call found is no part of what the purifier is: a second call must hit the cache.
+        # The report is no part of what the purifier is: a second call must hit the cache.
         return {**self.__dict__, "report": None}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,122 +170,185 @@ class DMLP:
         Raises:
             ValueError: If features or labels cannot be used.
         """
-        features, given, clean, classes, fitted = self._rows(batch)
-        _warn_of_duplicates(features)
-        ridge = Ridge.fit(clean[0], clean[1], classes)
-        correction = Correction(
-            classes,
-            branches=1 if self.paper_exact else 2,
-            epochs=self.epochs,
-            chunk_rows=self.chunk_rows,
-            paper_exact=self.paper_exact,
-        ).fit(features[fitted], given[fitted], *clean)
-        log_p, before = correction.log_probabilities(features), ridge(features)
-        self.report = {
-            "purifier": self.name,
-            "clean": self.clean,
-            "clean_rows": len(clean[1]),
-            "baseline_clean_accuracy": _accuracy(ridge.left_out, clean[1]),
-        }
-        if not self.paper_exact:
-            log_p = self._joined([before, log_p], [ridge.left_out, correction.left_out], given, clean[1])
-        self.report["agreement_with_baseline"] = float((log_p.argmax(1) == before.argmax(1)).mean())
+        posterior, self.report = _fit(batch[FEATURES], batch[LABEL], self.clean_rows, self.settings)
         logger.info("%s", self.report)
-        return {LABEL_POSTERIOR: softmax(log_p, axis=1).astype(np.float32)}
-
-    def _joined(
-        self,
-        witnesses: list[Float[np.ndarray, "rows classes"]],
-        left_out: list[Float[np.ndarray, "clean classes"]],
-        given: Integer[np.ndarray, " rows"],
-        clean_labels: Integer[np.ndarray, " clean"],
-    ) -> Float[np.ndarray, "rows classes"]:
-        """Ridge, head and given label as one, weighted by what they say of clean rows that were left out of them."""
-        assert self.report is not None
-        weights = fit_weights(left_out, clean_labels)
-        transition = fit_transition(join(witnesses, weights), given)
-        log_t = np.log(transition)
-        if self.clean_given is None:
-            self.report["clean_accuracy"] = _accuracy(join(left_out, weights), clean_labels)
-            weights = np.append(weights, _GIVEN_WEIGHT)
-        else:
-            left_out = [*left_out, log_t[:, self.clean_given].T]
-            weights = fit_weights(left_out, clean_labels)
-            self.report["clean_accuracy"] = _accuracy(join(left_out, weights), clean_labels)
-        self.report["weights"] = dict(zip(("ridge", "head", "given"), weights.tolist(), strict=True))
-        self.report["transition_matrix"] = transition
-        return join([*witnesses, log_t[:, given].T], weights)
+        return {LABEL_POSTERIOR: posterior}
 
     def baseline(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Posterior by ridge regression on the clean rows alone: what DMLP has to beat.
+        """Posterior by ridge regression on the clean rows alone; arguments and result as for a call."""
+        return {LABEL_POSTERIOR: _ridge(batch[FEATURES], batch[LABEL], self.clean_rows, self.settings)}
 
-        Args:
-            batch: As for a call; the given labels matter only with `clean="trusted"`.
 
-        Returns:
-            `{"label_posterior": [rows, classes]}`, float32.
-        """
-        features, _, clean, classes, _ = self._rows(batch)
-        return {LABEL_POSTERIOR: softmax(Ridge.fit(clean[0], clean[1], classes)(features), axis=1).astype(np.float32)}
+@dataclass(frozen=True)
+class CleanRows:
+    """Rows whose true label is known and the labels they had been given, or `source="trusted"`: none."""
 
-    def _rows(self, batch: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Features, given labels, clean features and labels, number of classes, and the rows to fit on."""
-        features = feature_matrix(batch, FEATURES)
-        given, classes = given_classes(batch, self.num_classes)
-        if len(given) == 0:
-            raise ValueError("the batch has no rows to purify; pass a dataset with rows")
-        if self.clean == "trusted":
-            chosen = trusted_rows(features, given, classes)
-            rest = np.setdiff1d(np.arange(len(given)), chosen)
-            return features, given, (features[chosen], given[chosen]), classes, rest
-        assert self.clean_features is not None
-        assert self.clean_labels is not None
-        clean_features = feature_matrix({"clean_features": self.clean_features}, "clean_features")
-        if clean_features.shape[1] != features.shape[1]:
+    features: Any = None
+    labels: Any = None
+    given: Any = None
+    source: str = "given"
+    num_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.source not in ("given", "trusted"):
+            raise ValueError(f"clean must be 'given' or 'trusted', got {self.source!r}")
+        if self.source == "trusted":
+            if any(rows is not None for rows in (self.features, self.labels, self.given)):
+                raise ValueError(
+                    "clean='trusted' takes no clean_features, clean_labels or clean_given; leave them out"
+                )
+            return
+        if self.features is None or self.labels is None:
             raise ValueError(
-                f"clean_features have {clean_features.shape[1]} columns, but the features to purify have "
-                f"{features.shape[1]}; embed both by the same model"
+                "clean_features and clean_labels are needed, rows whose true label is known; without any, pass "
+                "clean='trusted'"
             )
-        clean_labels = np.asarray(self.clean_labels)
-        if self.num_classes is None:
-            known = [clean_labels] if self.clean_given is None else [clean_labels, self.clean_given]
-            classes = max(classes, *(int(np.max(labels)) + 1 for labels in known))
-        missing = np.setdiff1d(np.arange(classes), clean_labels)
-        if len(missing):
-            warnings.warn(
-                f"no clean row has class {', '.join(map(str, missing))}; add one, or few rows will be moved there",
-                stacklevel=3,
+        feature_matrix({"clean_features": self.features}, "clean_features")
+        given_classes({"clean_labels": self.labels}, self.num_classes, "clean_labels")
+        if len(self.features) != len(self.labels) or len(self.labels) < 2:
+            raise ValueError(
+                f"clean_features and clean_labels must be of at least 2 rows and of as many, got {len(self.features)} "
+                f"and {len(self.labels)}"
             )
-        return features, given, (clean_features, clean_labels), classes, slice(None)
+        if self.given is not None:
+            given_classes({"clean_given": self.given}, self.num_classes, "clean_given")
+            if len(self.given) != len(self.labels):
+                raise ValueError(
+                    f"clean_given must hold one label a clean row, got {len(self.given)} for {len(self.labels)} rows"
+                )
+
+
+@dataclass(frozen=True)
+class DMLPSettings:
+    """The options of [`dmlp_posterior`] besides the clean rows."""
+
+    num_classes: int | None = None
+    epochs: int = 100
+    chunk_rows: int = 7000
+    paper_exact: bool = False
+
+    def __post_init__(self) -> None:
+        for argument in ("epochs", "chunk_rows"):
+            if getattr(self, argument) < 1:
+                raise ValueError(f"{argument} must be at least 1, got {getattr(self, argument)}")
+
+
+@dataclass(frozen=True)
+class _Problem:
+    features: Float[np.ndarray, "rows width"]
+    given: Integer[np.ndarray, " rows"]
+    clean_features: Float[np.ndarray, "clean width"]
+    clean_labels: Integer[np.ndarray, " clean"]
+    num_classes: int
+    fitted: Any  # the rows to correct; trusted rows are left alone
+
+
+def _problem(features: Any, labels: Any, clean: CleanRows, num_classes: int | None) -> _Problem:
+    features = feature_matrix({FEATURES: features}, FEATURES)
+    given, classes = given_classes({LABEL: labels}, num_classes)
+    if len(given) == 0:
+        raise ValueError("the batch has no rows to purify; pass a dataset with rows")
+    if clean.source == "trusted":
+        chosen = trusted_rows(features, given, classes)
+        rest = np.setdiff1d(np.arange(len(given)), chosen)
+        return _Problem(features, given, features[chosen], given[chosen], classes, rest)
+    clean_features = feature_matrix({"clean_features": clean.features}, "clean_features")
+    if clean_features.shape[1] != features.shape[1]:
+        raise ValueError(
+            f"clean_features have {clean_features.shape[1]} columns, but the features to purify have "
+            f"{features.shape[1]}; embed both by the same model"
+        )
+    clean_labels = np.asarray(clean.labels)
+    if num_classes is None:
+        known = [clean_labels] if clean.given is None else [clean_labels, clean.given]
+        classes = max(classes, *(int(np.max(labels)) + 1 for labels in known))
+    missing = np.setdiff1d(np.arange(classes), clean_labels)
+    if len(missing):
+        warnings.warn(
+            f"no clean row has class {', '.join(map(str, missing))}; add one, or few rows will be moved there",
+            stacklevel=4,
+        )
+    return _Problem(features, given, clean_features, clean_labels, classes, slice(None))
+
+
+def _fit(features: Any, labels: Any, clean: CleanRows, settings: DMLPSettings) -> tuple[Posterior, dict[str, Any]]:
+    """The posterior, and the report on it."""
+    rows, exact = _problem(features, labels, clean, settings.num_classes), settings.paper_exact
+    _warn_of_duplicates(rows.features)
+    ridge = Ridge.fit(rows.clean_features, rows.clean_labels, rows.num_classes)
+    correction = Correction(
+        rows.num_classes,
+        branches=1 if exact else 2,
+        epochs=settings.epochs,
+        chunk_rows=settings.chunk_rows,
+        paper_exact=exact,
+    ).fit(rows.features[rows.fitted], rows.given[rows.fitted], rows.clean_features, rows.clean_labels)
+    log_p, before = correction.log_probabilities(rows.features), ridge(rows.features)
+    report = {
+        "purifier": "dmlp" + "_paper" * exact + "_trusted" * (clean.source == "trusted"),
+        "clean": clean.source,
+        "clean_rows": len(rows.clean_labels),
+        "baseline_clean_accuracy": _accuracy(ridge.left_out, rows.clean_labels),
+    }
+    if not exact:
+        log_p, found = _combined([before, log_p], [ridge.left_out, correction.left_out], rows, clean.given)
+        report |= found
+    report["agreement_with_baseline"] = float((log_p.argmax(1) == before.argmax(1)).mean())
+    return softmax(log_p, axis=1).astype(np.float32), report
+
+
+def _ridge(features: Any, labels: Any, clean: CleanRows, settings: DMLPSettings) -> Posterior:
+    rows = _problem(features, labels, clean, settings.num_classes)
+    log_p = Ridge.fit(rows.clean_features, rows.clean_labels, rows.num_classes)(rows.features)
+    return np.asarray(softmax(log_p, axis=1), dtype=np.float32)
+
+
+def _around_checked(
+    function: Callable[..., Posterior], features: Any, labels: Any, checked: Any, settings: DMLPSettings
+) -> Posterior:
+    """The posterior of the other rows by the checked ones, which are certain."""
+    checked = np.asarray(checked)
+    # Numbers other than 0 and 1 are classes or counts: somebody passed the wrong column.
+    marks = checked.dtype.kind in "biu" and bool(np.isin(checked, (0, 1)).all())
+    if not marks or checked.all() or not checked.any():
+        raise ValueError(
+            f"checked must be true in some rows and false in others, got {checked.dtype} with "
+            f"{int(np.count_nonzero(checked))} of {len(checked)}; mark the rows whose label was checked"
+        )
+    checked = checked.astype(bool)
+    features = feature_matrix({FEATURES: features}, FEATURES)
+    labels, classes = given_classes({LABEL: labels}, settings.num_classes)
+    clean = CleanRows(features[checked], labels[checked], num_classes=classes)
+    posterior = np.eye(classes, dtype=np.float32)[labels]
+    settings = replace(settings, num_classes=classes)
+    posterior[~checked] = function(features[~checked], labels[~checked], clean, settings)
+    return posterior
+
+
+def _combined(
+    predictors: list[Float[np.ndarray, "rows classes"]],
+    left_out: list[Float[np.ndarray, "clean classes"]],
+    rows: _Problem,
+    clean_given: Integer[np.ndarray, " clean"] | None,
+) -> tuple[Float64[np.ndarray, "rows classes"], dict[str, Any]]:
+    """Ridge, classifier and given label as one, weighted by how well they predict clean rows left out of their fit."""
+    weights = fit_weights(left_out, rows.clean_labels)
+    transition = fit_transition(combine(predictors, weights), rows.given)
+    log_t = np.log(transition)
+    if clean_given is None:
+        accuracy = _accuracy(combine(left_out, weights), rows.clean_labels)
+        weights = np.append(weights, _GIVEN_WEIGHT)
+    else:
+        left_out = [*left_out, log_t[:, clean_given].T]
+        weights = fit_weights(left_out, rows.clean_labels)
+        accuracy = _accuracy(combine(left_out, weights), rows.clean_labels)
+    named = dict(zip(("ridge", "head", "given"), weights.tolist(), strict=True))
+    report = {"clean_accuracy": accuracy, "weights": named, "transition_matrix": transition}
+    return combine([*predictors, log_t[:, rows.given].T], weights), report
 
 
 def _accuracy(log_probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]) -> float:
     return float((log_probabilities.argmax(1) == labels).mean())
-
-
-def _check_clean(clean: str, features: Any, labels: Any, given: Any, num_classes: int | None) -> None:
-    if clean not in ("given", "trusted"):
-        raise ValueError(f"clean must be 'given' or 'trusted', got {clean!r}")
-    if clean == "trusted":
-        if any(rows is not None for rows in (features, labels, given)):
-            raise ValueError("clean='trusted' takes no clean_features, clean_labels or clean_given; leave them out")
-        return
-    if features is None or labels is None:
-        raise ValueError(
-            "clean_features and clean_labels are needed, rows whose true label is known; without any, pass "
-            "clean='trusted'"
-        )
-    feature_matrix({"clean_features": features}, "clean_features")
-    given_classes({"clean_labels": labels}, num_classes, "clean_labels")
-    if len(features) != len(labels) or len(labels) < 2:
-        raise ValueError(
-            f"clean_features and clean_labels must be of at least 2 rows and of as many, got {len(features)} and "
-            f"{len(labels)}"
-        )
-    if given is not None:
-        given_classes({"clean_given": given}, num_classes, "clean_given")
-        if len(given) != len(labels):
-            raise ValueError(f"clean_given must hold one label a clean row, got {len(given)} for {len(labels)} rows")
 
 
 def _warn_of_duplicates(features: Float[np.ndarray, "rows width"]) -> None:
@@ -240,5 +358,5 @@ def _warn_of_duplicates(features: Float[np.ndarray, "rows width"]) -> None:
         warnings.warn(
             f"{len(features) - distinct} rows have the features of another row; all are kept, and weigh as often as "
             "they occur",
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -1,4 +1,4 @@
-"""Ridge regression on class labels in closed form, and the baseline that every purifier with clean rows must beat."""
+"""Ridge regression on class labels in closed form: DMLP's baseline, and its choice of trusted rows."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,36 +11,29 @@ from scipy.special import log_softmax
 
 _PENALTIES = np.logspace(-3, 2, 16)
 _PART = 4096
+_TRUSTED_SHARE, _FEWEST_TRUSTED = 0.05, 10  # of all rows; a class
 _LEAST_LOG_TEMPERATURE, _MOST_LOG_TEMPERATURE = -1.0, 6.0
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Columns to mean 0 and one variance, rows to about length 1, and a column of ones; constant columns are left out.
+    """Columns of mean 0 and one variance, rows of about length 1, and a column of ones; without constant columns."""
 
-    Args:
-        mean: `[kept]`, of the rows of the fit.
-        factor: `[kept]`, one over the standard deviation and the square root of the number of columns kept.
-        kept: Columns that vary.
-
-    Example:
-        >>> features = np.array([[1.0, 5.0], [3.0, 5.0]], np.float32)
-        >>> Scaling.fit(features)(features).tolist()
-        [[-1.0, 1.0], [1.0, 1.0]]
-    """
-
+    # `factor` is one over the standard deviation and over the square root of the number of columns kept.
     mean: Float64[np.ndarray, " kept"]
     factor: Float64[np.ndarray, " kept"]
     kept: Integer[np.ndarray, " kept"]
 
     @classmethod
     def fit(cls, features: Float[np.ndarray, "rows width"]) -> "Scaling":
-        """Measure the columns of finite features; constant ones are told in a warning."""
+        """Measure the columns of finite features; constant ones raise a warning."""
         mean = features.mean(0, dtype=np.float64)
         deviation = np.sqrt(sum(((part - mean) ** 2).sum(0) for part in _parts(features)) / len(features))
         varies = deviation > 1e-6 * np.maximum(np.abs(mean), deviation.max(initial=0.0))
         if not varies.any():
-            raise ValueError("features are the same in every row, so they say nothing of a label; pass other features")
+            raise ValueError(
+                "features are the same in every row, so they carry no information about a label; pass other features"
+            )
         if constant := int((~varies).sum()):
             warnings.warn(
                 f"{constant} of {len(varies)} columns of features are constant and are not used", stacklevel=3
@@ -61,23 +54,9 @@ class Scaling:
 class Ridge:
     """Ridge regression on one-hot labels with probabilities, fitted on few rows.
 
-    Penalty and temperature are those that give the left-out labels of the fit the highest likelihood.
-
-    Args:
-        scaling: Of the rows of the fit.
-        weight: `[scaled, classes]`.
-        penalty: The ridge penalty, on scaled features.
-        temperature: Factor of the scores before the softmax.
-        left_out: `[rows, classes]`, log-probabilities of each row of the fit from all the others.
-
-    Source: leave-one-out residuals of linear smoothers, (y - fitted) / (1 - leverage) (Allen, 1974).
-
-    Example:
-        >>> features = np.random.default_rng(0).normal(size=(40, 2))
-        >>> labels = (features[:, 0] > 0).astype(int)
-        >>> model = Ridge.fit(features, labels, num_classes=2)
-        >>> bool((model(features).argmax(1) == labels).mean() > 0.9)
-        True
+    Penalty and temperature are those that give the left-out labels of the fit the highest likelihood. `left_out`
+    `[rows, classes]` holds log-probabilities of each row of the fit from all the others, by the leave-one-out
+    residuals of linear smoothers, (y - fitted) / (1 - leverage) (Allen, 1974).
     """
 
     scaling: Scaling
@@ -94,14 +73,7 @@ class Ridge:
         num_classes: int,
         penalty: float | None = None,
     ) -> "Ridge":
-        """Fit on rows whose labels are taken as they are.
-
-        Args:
-            features: `[rows, width]`, finite.
-            labels: `[rows]`.
-            num_classes: Number of classes.
-            penalty: On scaled features; None chooses among 0.001 to 100.
-        """
+        """Fit on rows whose labels are taken as they are; a `penalty` of None chooses among 0.001 to 100."""
         scaling = Scaling.fit(features)
         scaled, targets = scaling(features).astype(np.float64), np.eye(num_classes)[labels]
         # Eigenvectors of the Gram matrix serve every penalty at once.
@@ -124,6 +96,25 @@ class Ridge:
         weight = self.weight.astype(np.float32)
         scores = np.concatenate([self.scaling(part) @ weight for part in _parts(features)]).astype(np.float64)
         return np.asarray(log_softmax(self.temperature * scores, axis=1))
+
+
+def trusted_rows(
+    features: Float[np.ndarray, "rows width"], given: Integer[np.ndarray, " rows"], num_classes: int
+) -> Integer[np.ndarray, " trusted"]:
+    """Rows whose given label is also what all other rows predict, the surest of each class, ascending."""
+    # Easy rows: figures that are measured on them are too good, and noise that follows the features passes.
+    predicted = Ridge.fit(features, given, num_classes).left_out
+    own = predicted[np.arange(len(given)), given]
+    agrees = predicted.argmax(1) == given
+    quota = max(_FEWEST_TRUSTED, round(_TRUSTED_SHARE * len(given) / num_classes))
+    chosen = []
+    for label in range(num_classes):
+        rows = np.flatnonzero(agrees & (given == label))
+        chosen.append(rows[np.argsort(-own[rows], kind="stable")[:quota]])
+    trusted = np.sort(np.concatenate(chosen))
+    if len(trusted) < 2:
+        raise ValueError("clean='trusted' found no rows whose given label the features predict; pass clean_features")
+    return trusted
 
 
 def _parts(features: Float[np.ndarray, "rows width"]) -> Iterator[Float[np.ndarray, "_ width"]]:

@@ -154,7 +154,7 @@ def test_inject_then_apply(tmp_path, parquet):
         (["--label-column", "none"], "label_column must be one of"),
         (["--text-column", "none"], "text_column must be one of"),
         (["--split", "none"], "--split must be one of train, got 'none'"),
-        (["--purifier", "none"], "--purifier must be one of confident_learning, knn, dmlp, got 'none'"),
+        (["--purifier", "none"], "--purifier must be one of confident_learning, dmlp, dmlp_trusted, knn, got 'none'"),
         (["--policy", "none"], "policy must be one of"),
         (["--min-confidence", "2"], r"min_confidence must be in \[0, 1\], got 2"),
     ],

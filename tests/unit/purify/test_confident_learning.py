@@ -1,5 +1,3 @@
-import pickle
-
 import datasets
 import numpy as np
 import pytest
@@ -8,8 +6,7 @@ from hypothesis import strategies as st
 
 from hf_noisy.detection.probe import out_of_fold_probabilities
 from hf_noisy.detection.transition_matrix import confident_transition_matrix
-from hf_noisy.purify.base import Purifier
-from hf_noisy.purify.confident_learning import ConfidentLearningPurifier, confident_posterior
+from hf_noisy.purify.confident_learning import confident_posterior, cross_validated_posterior
 from hf_noisy.purify.policies import purify
 from hf_noisy.purify.summary import summarise
 
@@ -33,7 +30,7 @@ def clusters(transition=SYMMETRIC, rows=800, spread=1.0, seed=0):
 def test_labels_come_out_better_than_they_were_given(transition):
     features, labels, clean = clusters(transition)
     rows = {"features": features, "label": labels, "clean_label": clean}
-    summary = summarise(purify(datasets.Dataset.from_dict(rows), ConfidentLearningPurifier()))
+    summary = summarise(purify(datasets.Dataset.from_dict(rows), "confident_learning"))
     assert summary.true_noise_after < summary.true_noise_before / 3
     assert summary.true_precision > 0.9
     assert summary.estimated_noise_before == pytest.approx(summary.true_noise_before, abs=0.05)
@@ -50,14 +47,14 @@ def test_posterior_is_that_of_bayes_where_predictions_are_exact(transition):
     expected /= expected.sum(1, keepdims=True)
     estimate = confident_transition_matrix(predicted, labels)
     np.testing.assert_allclose(estimate, transition, atol=0.06)
-    found = confident_posterior(predicted, labels)
+    found = confident_posterior(labels, predicted)
     assert np.abs(found - expected).mean() < 0.05
 
 
 def test_without_noise_nothing_changes():
     clean = np.arange(90) % 3
     predicted = 0.04 + 0.88 * np.eye(3)[clean]
-    found = confident_posterior(predicted, clean)
+    found = confident_posterior(clean, predicted)
     assert (found.argmax(1) == clean).all()
     np.testing.assert_allclose(found.max(1), 1, atol=1e-6)
 
@@ -71,7 +68,7 @@ def test_joint_and_wrong_rows_are_those_of_cleanlab(transition):
     found = confident_transition_matrix(predicted, labels)
     np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), atol=0.01)  # theirs rounds to rows
     theirs = cleanlab.filter.find_label_issues(labels, predicted, filter_by="both")
-    ours = confident_posterior(predicted, labels).argmax(1) != labels
+    ours = confident_posterior(labels, predicted).argmax(1) != labels
     assert (ours == theirs).mean() > 0.95
     wrong = labels != clean
 
@@ -100,8 +97,7 @@ def test_rows_sum_to_one_whatever_is_predicted(seed, rows, classes, sharp):
     predicted = rng.dirichlet(np.full(classes, sharp), rows)
     labels = rng.integers(0, classes, rows)
     labels[:2] = [0, 1]
-    purifier = ConfidentLearningPurifier("predicted", num_classes=classes)
-    found = purifier({"predicted": predicted, "label": labels})["label_posterior"]
+    found = confident_posterior(labels, predicted)
     assert found.shape == (rows, classes)
     assert found.dtype == np.float32
     assert (found >= 0).all()
@@ -113,34 +109,33 @@ def test_rare_and_absent_classes_work():
     features, labels, _ = clusters(rows=100)
     labels = np.where(labels == 3, 0, labels)
     labels[:2] = 4
-    found = ConfidentLearningPurifier(num_classes=6)({"features": features, "label": labels})["label_posterior"]
+    found = cross_validated_posterior(features, labels, num_classes=6)
     assert found.shape == (100, 6)
     assert (found[:, [3, 5]] == 0).all()
 
 
-def test_it_is_a_purifier_that_can_be_pickled():
-    purifier = ConfidentLearningPurifier("predicted", seed=4)
-    assert isinstance(purifier, Purifier)
-    assert purifier.columns == ("predicted", "label")
-    assert ConfidentLearningPurifier(features="vectors").columns == ("vectors", "label")
-    assert vars(pickle.loads(pickle.dumps(purifier))) == vars(purifier)
+def test_predictions_take_the_place_of_features():
+    features, labels, _ = clusters()
+    predicted = out_of_fold_probabilities(features, labels)
+    dataset = datasets.Dataset.from_dict({"label": labels})
+    found = purify(dataset, "confident_learning", probabilities=predicted)
+    expected = confident_posterior(labels, predicted)
+    np.testing.assert_array_equal(np.float32(found["label_posterior"]), expected)
+    np.testing.assert_allclose(expected, cross_validated_posterior(features, labels), atol=1e-6)
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="folds must be at least 2, got 1"):
-        ConfidentLearningPurifier(folds=1)
     features, labels, _ = clusters(rows=20)
-    batch = {"features": features, "label": np.zeros(20, dtype=np.int64)}
+    with pytest.raises(ValueError, match="folds must be at least 2, got 1"):
+        cross_validated_posterior(features, labels, folds=1)
     with pytest.raises(ValueError, match="labels must hold at least 2 classes, got class 0 alone"):
-        ConfidentLearningPurifier()(batch)
+        cross_validated_posterior(features, np.zeros(20, dtype=np.int64))
     with pytest.raises(ValueError, match="every class must have at least 2 rows for cross-validation, but 1 classes"):
-        ConfidentLearningPurifier()({"features": features, "label": np.eye(20, dtype=np.int64)[0]})
-    with pytest.raises(
-        ValueError, match="column 'features' must hold rows of at least 0 that sum to 1; store softmax"
-    ):
-        ConfidentLearningPurifier("features")({"features": features, "label": labels})
+        cross_validated_posterior(features, np.eye(20, dtype=np.int64)[0])
+    with pytest.raises(ValueError, match="probabilities must hold rows of at least 0 that sum to 1; pass softmax"):
+        confident_posterior(labels, features)
     with pytest.raises(ValueError, match="column 'label' must hold classes from 0 to 1, got 3"):
-        ConfidentLearningPurifier("features")({"features": np.full((20, 2), 0.5), "label": labels})
+        confident_posterior(labels, np.full((20, 2), 0.5))
     features[3, 0] = np.nan
     with pytest.raises(ValueError, match="column 'features' must be finite, but 1 rows have NaN or infinity"):
-        ConfidentLearningPurifier()({"features": features, "label": labels})
+        cross_validated_posterior(features, labels)

@@ -2,7 +2,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 
 from hf_noisy.purify.decisions import Decision, apply_decisions, read_decisions
-from hf_noisy.purify.policies import restore_labels
+from hf_noisy.purify.restore import restore_labels
 from hf_noisy.purify.summary import summarise
 
 HEADER = "row,label_given,label,decision\n"

@@ -1,5 +1,4 @@
 import inspect
-import pickle
 
 import datasets
 import numpy as np
@@ -7,11 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_noisy.purify.base import Purifier
-from hf_noisy.purify.knn import KNNPurifier
+from hf_noisy.purify.knn import knn_posterior
 from hf_noisy.purify.policies import purify
 
-plain_init = inspect.unwrap(KNNPurifier.__init__)  # users have no type checks
+plain_knn = inspect.unwrap(knn_posterior)  # users have no type checks
 
 
 def clusters(rows=120, classes=3, wrong=0.2, seed=0):
@@ -22,9 +20,8 @@ def clusters(rows=120, classes=3, wrong=0.2, seed=0):
     return features.astype(np.float32), given, clean
 
 
-def posterior(features, labels, *arguments, **options):
-    batch = {"features": np.asarray(features), "label": np.asarray(labels)}
-    return KNNPurifier(*arguments, **options)(batch)["label_posterior"]
+def posterior(features, labels, k=10, weights="distance", **options):
+    return knn_posterior(np.asarray(features), np.asarray(labels), k=k, weights=weights, **options)
 
 
 def by_hand(features, labels, k, weights, temperature, metric, classes):
@@ -99,14 +96,10 @@ def test_cosine_does_not_see_lengths():
     np.testing.assert_allclose(posterior(scaled, labels), posterior(features, labels), atol=1e-4)
 
 
-def test_it_is_a_purifier_that_can_be_pickled():
-    purifier = KNNPurifier(5, features="vectors")
-    assert isinstance(purifier, Purifier)
-    assert purifier.columns == ("vectors", "label")
-    assert vars(pickle.loads(pickle.dumps(purifier))) == vars(purifier)
+def test_purify_reads_the_column_that_is_named():
     features, labels, clean = clusters()
     dataset = datasets.Dataset.from_dict({"vectors": features, "label": labels})
-    purified = purify(dataset, purifier)
+    purified = purify(dataset, "knn", features="vectors", k=5)
     assert (np.array(purified["label"]) == clean).mean() > (labels == clean).mean()
 
 
@@ -121,7 +114,7 @@ def test_it_is_a_purifier_that_can_be_pickled():
 )
 def test_arguments_out_of_range_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        plain_init(object.__new__(KNNPurifier), **arguments)
+        plain_knn(*clusters()[:2], **arguments)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +133,7 @@ def test_arguments_out_of_range_are_refused(arguments, message):
 def test_features_that_are_none_are_refused(features, message):
     dataset = datasets.Dataset.from_dict({"features": features, "label": [0, 1, 0]})
     with pytest.raises(ValueError, match=message):
-        purify(dataset, KNNPurifier())
+        purify(dataset, "knn")
 
 
 def test_too_few_rows_or_classes_are_refused():

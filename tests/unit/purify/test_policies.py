@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_noisy.data import inject_noise, noise, noise_record
-from hf_noisy.purify.policies import DROPPED, Policy, purification_record, purify, restore_labels
+from hf_noisy.purify.policies import Policy, purify
+from hf_noisy.purify.registry import PURIFIERS
+from hf_noisy.purify.restore import DROPPED, purification_record, restore_labels
 
 # Users have no type checks: the function below those of the tests is theirs.
 plain_purify = inspect.unwrap(purify)
@@ -20,21 +22,6 @@ POSTERIOR = np.array(
     [[0.9, 0.1, 0.0], [0.75, 0.25, 0.0], [0.0, 0.5, 0.5], [0.3, 0.45, 0.25], [0.0, 0.0, 1.0]], dtype=np.float32
 )
 every_policy = pytest.mark.parametrize("policy", POLICIES)
-
-
-class Fixed:
-    """Says what it was told to."""
-
-    citation = "Nobody (2000)."
-    calls = 0
-
-    def __init__(self, posterior: Any, columns: tuple[str, ...] = ("label",), name: str = "fixed") -> None:
-        self.posterior, self.columns, self.name = np.asarray(posterior), columns, name
-
-    def __call__(self, batch: Any) -> dict[str, Any]:
-        Fixed.calls += 1
-        assert set(batch) == set(self.columns)
-        return {"label_posterior": self.posterior}
 
 
 def rows(labels: Any = GIVEN, classes: Any = ("a", "b", "c"), **columns: Any) -> datasets.Dataset:
@@ -57,7 +44,7 @@ def assert_same(one: datasets.Dataset, other: datasets.Dataset) -> None:
 
 
 def purified_rows(policy: str, min_confidence: float = 0.0, **changes: Any) -> Any:
-    return purify(rows(**changes), Fixed(POSTERIOR), policy, min_confidence=min_confidence)
+    return purify(rows(**changes), POSTERIOR, policy, min_confidence=min_confidence)
 
 
 # What the policies do
@@ -69,7 +56,7 @@ def test_relabel_takes_the_most_probable_class_of_sure_rows():
     assert list(purified["label"]) == [0, 0, 1, 0, 2]
     assert list(purified["label_given"]) == GIVEN
     assert list(purified["label_changed"]) == [False, True, True, False, True]
-    assert set(purified["purifier"]) == {"fixed"}
+    assert set(purified["purifier"]) == {"posterior"}
     np.testing.assert_array_equal(np.array(purified["label_posterior"], dtype=np.float32), POSTERIOR)
     np.testing.assert_array_equal(np.array(purified["label_confidence"], dtype=np.float32), POSTERIOR.max(1))
     assert purified.features["label"] == purified.features["label_given"] == rows().features["label"]
@@ -103,7 +90,7 @@ def test_weights_are_the_posterior_of_the_given_label():
         np.array(purified["label_weight"], dtype=np.float32), np.float32([0.9, 0.25, 0.5, 1, 0])
     )
     assert list(purified["label"]) == GIVEN
-    seen = purify(rows().with_format("torch", columns=["label"]), Fixed(POSTERIOR), "weight")
+    seen = purify(rows().with_format("torch", columns=["label"]), POSTERIOR, "weight")
     assert set(seen[0]) == {"label", "label_weight"}
 
 
@@ -120,7 +107,7 @@ def test_whole_numbers_are_labels_too():
 
 
 def test_classes_that_a_purifier_has_not_seen_have_probability_zero():
-    purified = purify(rows([0, 1, 0, 1, 1]), Fixed(np.full((5, 2), 0.5, np.float32)), "flag")
+    purified = purify(rows([0, 1, 0, 1, 1]), np.full((5, 2), 0.5, np.float32), "flag")
     assert np.array(purified["label_posterior"]).tolist() == [[0.5, 0.5, 0.0]] * 5
 
 
@@ -128,14 +115,20 @@ def test_classes_that_a_purifier_has_not_seen_have_probability_zero():
 def test_record_format_and_description_are_kept(policy):
     noisy = inject_noise(rows(), noise.symmetric(0.4)).with_format("numpy", columns=["label"])
     noisy.info.license, noisy.info.citation = "mine", "Me."
-    whole = purify(noisy, Fixed(POSTERIOR), policy, min_confidence=0.25)
+    noisy = noisy.add_column("features", [[0.0, 1.0]] * 5)
+
+    def fixed(features, labels, scale):
+        return POSTERIOR * scale
+
+    fixed.citation = "Nobody (2000)."
+    whole = purify(noisy, fixed, policy, min_confidence=0.25, scale=1)
     purified = whole["train"] if policy == "drop" else whole
     assert noise_record(purified) == noise_record(noisy)
     assert purified.format["type"] == "numpy"
     assert (purified.info.license, purified.info.citation) == ("mine", "Me.")
     record = purification_record(purified)
     assert (record["policy"], record["min_confidence"], record["rows"]) == (policy, 0.25, 5)
-    assert (record["purifier"], record["citation"]) == ("fixed", "Nobody (2000).")
+    assert (record["purifier"], record["citation"], record["options"]) == ("fixed", "Nobody (2000).", {"scale": 1})
     assert purification_record(noisy) is purification_record(restore_labels(whole)) is None
     assert_same(restore_labels(whole), noisy)
     assert purification_record(purified) == record  # restoring changed nothing in place
@@ -171,14 +164,14 @@ def test_restoring_gives_the_dataset_that_was(labels, policy, classes, kind, for
     dataset = dataset.with_format(**form)
     posterior = np.random.default_rng(seed).dirichlet(np.full(3, 0.3), len(dataset)).astype(np.float32)
     posterior[0] = np.eye(3)[int(dataset.with_format(None)[0]["label"])]  # one row that is not dropped
-    purified = purify(dataset, Fixed(posterior), policy, min_confidence=min_confidence)
+    purified = purify(dataset, posterior, policy, min_confidence=min_confidence)
     assert_same(restore_labels(purified), dataset)
 
 
 @every_policy
 def test_restoring_works_after_saving(policy, tmp_path):
     dataset = rows()
-    purified = purify(dataset, Fixed(POSTERIOR), policy)
+    purified = purify(dataset, POSTERIOR, policy)
     purified.save_to_disk(tmp_path / "saved")
     restored = restore_labels(datasets.load_from_disk(tmp_path / "saved"))
     assert isinstance(restored, datasets.Dataset)
@@ -189,7 +182,7 @@ def test_restoring_works_after_saving(policy, tmp_path):
 @every_policy
 def test_restoring_needs_the_columns_alone(policy, tmp_path):
     # Parquet files are what the Hub holds; the description is lost there.
-    splits = purify(datasets.DatasetDict({"train": rows(), "test": rows()}), Fixed(POSTERIOR), policy)
+    splits = purify(datasets.DatasetDict({"train": rows(), "test": rows()}), POSTERIOR, policy)
     restored = {}
     for name, part in splits.items():
         part.to_parquet(tmp_path / f"{name}.parquet")
@@ -203,7 +196,7 @@ def test_restoring_needs_the_columns_alone(policy, tmp_path):
 
 
 def test_nothing_dropped_makes_no_split_of_nothing(tmp_path):
-    purified = purify(rows(), Fixed(np.eye(3, dtype=np.float32)[GIVEN]), "drop")
+    purified = purify(rows(), np.eye(3, dtype=np.float32)[GIVEN], "drop")
     assert list(purified) == ["train"]  # datasets cannot load a split without rows
     purified.save_to_disk(tmp_path / "saved")
     assert_same(restore_labels(purified), rows())
@@ -223,7 +216,7 @@ def test_lazy_transform_is_kept_and_not_run():
 
     dataset = rows().with_transform(forbidden)
     for policy in POLICIES:
-        purified = purify(dataset, Fixed(POSTERIOR), policy)
+        purified = purify(dataset, POSTERIOR, policy)
         restored = restore_labels(purified)
         assert restored.format == dataset.format
         assert restored.with_format(None).to_dict() == rows().to_dict()
@@ -235,7 +228,7 @@ def test_lazy_transform_is_kept_and_not_run():
 @every_policy
 def test_one_split_is_purified_and_the_others_stay(policy):
     splits = datasets.DatasetDict({"train": rows(), "validation": rows(), "test": rows()})
-    purified = purify(splits, Fixed(POSTERIOR), policy)
+    purified = purify(splits, POSTERIOR, policy)
     assert list(purified) == ["train", "validation", "test"] + ([DROPPED] if policy == "drop" else [])
     assert_same(purified["test"], rows())
     restored = restore_labels(purified)
@@ -243,33 +236,56 @@ def test_one_split_is_purified_and_the_others_stay(policy):
     assert list(restored) == list(splits)
     for name, part in restored.items():
         assert_same(part, splits[name])
-    other = purify(splits, Fixed(POSTERIOR), policy, split="test")
+    other = purify(splits, POSTERIOR, policy, split="test")
     assert "label_given" in other["test"].column_names
     assert_same(other["train"], rows())
 
 
 def test_a_single_split_stays_a_dictionary():
-    restored = restore_labels(purify(datasets.DatasetDict({"train": rows()}), Fixed(POSTERIOR), "drop"))
+    restored = restore_labels(purify(datasets.DatasetDict({"train": rows()}), POSTERIOR, "drop"))
     assert list(restored) == ["train"]
 
 
-# The cache
+# What a purifier is called with
 
 
-def test_second_call_is_a_cache_hit(tmp_path):
-    rows().save_to_disk(tmp_path / "saved")
-    results = []
-    Fixed.calls = 0
-    for posterior in (POSTERIOR, POSTERIOR.copy(), POSTERIOR[::-1]):
-        results.append(purify(datasets.load_from_disk(tmp_path / "saved"), Fixed(posterior)))
-    assert Fixed.calls == 2
-    assert results[0].to_dict() == results[1].to_dict() != results[2].to_dict()
-    assert results[0]._fingerprint == results[1]._fingerprint != results[2]._fingerprint
-    # A change of what the purifier does not read costs no new run.
-    purify(
-        datasets.load_from_disk(tmp_path / "saved").remove_columns("text").add_column("x", [0] * 5), Fixed(POSTERIOR)
-    )
-    assert Fixed.calls <= 3
+def test_a_function_is_called_with_the_stored_features_and_the_labels():
+    def purifier(features, labels):
+        np.testing.assert_array_equal(features, np.float32([[1, 2]] * 5))
+        np.testing.assert_array_equal(labels, GIVEN)
+        return POSTERIOR
+
+    dataset = rows(vectors=([[1.0, 2.0]] * 5, datasets.List(datasets.Value("float32"))))
+    purified = purify(dataset.with_transform(lambda batch: {"vectors": [0]}), purifier, features="vectors")
+    assert set(purified.with_format(None)["purifier"]) == {"purifier"}
+
+
+@pytest.mark.parametrize("column", [False, True])
+def test_predictions_are_an_array_or_a_column(column):
+    def doubled(labels, probabilities):
+        np.testing.assert_array_equal(probabilities, POSTERIOR)
+        return np.eye(3, dtype=np.float32)[(labels + 1) % 3]
+
+    dataset = rows(predicted=(POSTERIOR.tolist(), datasets.List(datasets.Value("float32"))))
+    purified = purify(dataset, doubled, probabilities="predicted" if column else POSTERIOR, name="next")
+    assert list(purified["label"]) == [1, 2, 0, 1, 2]
+    assert set(purified["purifier"]) == {"next"}
+
+
+def test_a_purifier_by_name_knows_the_classes_and_takes_options():
+    dataset = rows(features=([[0.0, 1], [0, 2], [0, 3], [1, 0], [2, 0]], datasets.List(datasets.Value("float32"))))
+    purified = purify(dataset, "knn", k=1, policy="flag")
+    assert np.array(purified["label_posterior"]).shape == (5, 3)
+    assert purification_record(purified)["options"] == {"k": 1}
+    with pytest.raises(ValueError, match="purifier 'knn' has no argument neighbours; it takes k, weights"):
+        purify(dataset, "knn", neighbours=1)
+    with pytest.raises(ValueError, match="purifier 'knn' does not read probabilities; leave them out"):
+        purify(dataset, "knn", probabilities=POSTERIOR)
+
+
+def test_every_purifier_has_a_paper():
+    assert all(purifier.citation for purifier in PURIFIERS.values())
+    assert list(PURIFIERS) == sorted(PURIFIERS)
 
 
 # What is refused
@@ -282,7 +298,7 @@ def test_second_call_is_a_cache_hit(tmp_path):
         (lambda d: d.rename_column("text", "label_weight"), "already has a column 'label_weight', which purify adds"),
         (lambda d: d.select([]), "dataset has no rows, so there is nothing to purify"),
         (
-            lambda d: purify(d, Fixed(POSTERIOR)),
+            lambda d: purify(d, POSTERIOR),
             "column 'label_given', so it was purified before; call restore_labels",
         ),
     ],
@@ -292,7 +308,7 @@ def test_second_call_is_a_cache_hit(tmp_path):
 def test_unfit_datasets_are_refused(change, message, splits):
     dataset = change(rows())
     with pytest.raises(ValueError, match=message):
-        purify(datasets.DatasetDict({"train": dataset}) if splits else dataset, Fixed(POSTERIOR))
+        purify(datasets.DatasetDict({"train": dataset}) if splits else dataset, POSTERIOR)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +323,7 @@ def test_unfit_datasets_are_refused(change, message, splits):
 def test_labels_that_are_no_classes_are_refused(labels, feature, message):
     dataset = rows().remove_columns("label").add_column("label", labels, feature=feature)
     with pytest.raises(ValueError, match=message):
-        purify(dataset, Fixed(POSTERIOR))
+        purify(dataset, POSTERIOR)
 
 
 @pytest.mark.parametrize(
@@ -320,27 +336,32 @@ def test_labels_that_are_no_classes_are_refused(labels, feature, message):
 )
 def test_arguments_out_of_range_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        plain_purify(rows(), Fixed(POSTERIOR), **arguments)
+        plain_purify(rows(), POSTERIOR, **arguments)
 
 
-@pytest.mark.parametrize("purifier", ["knn", Fixed, lambda batch: batch])
+@pytest.mark.parametrize("purifier", [5, int, [[1.0]]])
 def test_what_is_no_purifier_is_refused(purifier):
-    with pytest.raises(TypeError, match="purifier must be an object with name, citation and columns"):
+    with pytest.raises(TypeError, match="purifier must be a name such as 'knn', a function of"):
         plain_purify(rows(), purifier)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="purifier 'none' is not known; choose one of confident_learning, dmlp"):
+        purify(rows(), "none")
 
 
 def test_stream_is_refused():
     with pytest.raises(TypeError, match=r"must be a datasets\.Dataset or DatasetDict, got IterableDataset; load it"):
-        plain_purify(rows().to_iterable_dataset(), Fixed(POSTERIOR))
+        plain_purify(rows().to_iterable_dataset(), POSTERIOR)
 
 
 def test_splits_are_checked():
     splits = datasets.DatasetDict({"train": rows(), DROPPED: rows()})
     with pytest.raises(ValueError, match="split must be one of train, dropped, got 'dev'"):
-        purify(splits, Fixed(POSTERIOR), split="dev")
+        purify(splits, POSTERIOR, split="dev")
     with pytest.raises(ValueError, match="already has a split 'dropped', which policy 'drop' makes"):
-        purify(splits, Fixed(POSTERIOR), "drop")
-    assert_same(purify(splits, Fixed(POSTERIOR))[DROPPED], rows())
+        purify(splits, POSTERIOR, "drop")
+    assert_same(purify(splits, POSTERIOR)[DROPPED], rows())
 
 
 @pytest.mark.parametrize(
@@ -353,19 +374,21 @@ def test_splits_are_checked():
     ],
 )
 def test_posteriors_that_are_none_are_refused(posterior, message):
-    with pytest.raises(ValueError, match=f"purifier 'fixed' {message}"):
-        purify(rows(), Fixed(posterior))
+    with pytest.raises(ValueError, match=f"purifier 'posterior' {message}"):
+        purify(rows(), posterior)
 
 
 def test_a_dataset_of_which_nothing_would_be_left_is_refused():
     posterior = np.eye(3, dtype=np.float32)[[1, 2, 0, 1, 2]]
     with pytest.raises(ValueError, match="overrules the label of every row, so policy 'drop' would leave none"):
-        purify(rows(), Fixed(posterior), "drop")
+        purify(rows(), posterior, "drop")
 
 
 def test_missing_column_of_the_purifier_is_named():
-    with pytest.raises(ValueError, match="purifier 'fixed' needs a column 'features', but dataset has only text"):
-        purify(rows(), Fixed(POSTERIOR, ("features", "label")))
+    with pytest.raises(ValueError, match="purifier 'knn' needs a column 'features', but dataset has only text"):
+        purify(rows(), "knn")
+    with pytest.raises(ValueError, match="purifier 'confident_learning' needs a column 'p', but dataset has"):
+        purify(rows(), probabilities="p")
 
 
 def test_what_cannot_be_restored_is_refused():

@@ -4,9 +4,10 @@ import datasets
 import numpy as np
 import pytest
 
-from hf_noisy.purify.policies import DROPPED, purify
+from hf_noisy.purify.policies import purify
+from hf_noisy.purify.restore import DROPPED
 from hf_noisy.purify.summary import PurificationSummary, summarise
-from tests.unit.purify.test_policies import GIVEN, POSTERIOR, Fixed, rows
+from tests.unit.purify.test_policies import GIVEN, POSTERIOR, rows
 
 CLEAN = [0, 0, 1, 1, 1]
 TABLE = """\
@@ -26,7 +27,7 @@ c      b         1"""
 def purified(policy, clean=True, min_confidence=0.5):
     labels = datasets.ClassLabel(names=["a", "b", "c"])
     dataset = rows(**({"clean_label": (CLEAN, labels)} if clean else {}))
-    return purify(dataset, Fixed(POSTERIOR), policy, min_confidence=min_confidence)
+    return purify(dataset, POSTERIOR, policy, name="fixed", min_confidence=min_confidence)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_estimates_are_right_where_the_posterior_is():
     posterior = rng.dirichlet(np.full(3, 0.5), 20000).astype(np.float32)
     clean, given = ((rng.random((20000, 1)) > posterior.cumsum(1)).sum(1).clip(max=2) for _ in range(2))
     dataset = datasets.Dataset.from_dict({"label": given, "clean_label": clean})
-    summary = summarise(purify(dataset, Fixed(posterior)))
+    summary = summarise(purify(dataset, posterior))
     assert summary.estimated_precision == pytest.approx(summary.true_precision, abs=0.02)
     assert summary.estimated_noise_before == pytest.approx(summary.true_noise_before, abs=0.02)
     assert summary.estimated_noise_after == pytest.approx(summary.true_noise_after, abs=0.02)
@@ -81,7 +82,7 @@ def test_pairs_count_every_changed_row():
     rng = np.random.default_rng(1)
     posterior = rng.dirichlet(np.ones(6), 500).astype(np.float32)
     given = rng.integers(0, 6, 500)
-    summary = summarise(purify(datasets.Dataset.from_dict({"label": given}), Fixed(posterior), "flag"))
+    summary = summarise(purify(datasets.Dataset.from_dict({"label": given}), posterior, "flag"))
     counts = [count for _, _, count in summary.pairs]
     assert sum(counts) == summary.changed == int((posterior.argmax(1) != given).sum())
     assert counts == sorted(counts, reverse=True)
@@ -93,7 +94,7 @@ def test_pairs_count_every_changed_row():
 
 def test_table():
     assert str(summarise(purified("relabel"))) == TABLE
-    nothing = str(summarise(purify(rows(), Fixed(np.eye(3, dtype=np.float32)[GIVEN]))))
+    nothing = str(summarise(purify(rows(), np.eye(3, dtype=np.float32)[GIVEN])))
     assert nothing.splitlines()[3] == "precision of changes             -         -"
     assert "given" not in nothing
 
@@ -116,11 +117,11 @@ def test_the_columns_alone_are_read(tmp_path):
 
 def test_nothing_dropped_and_no_weight():
     given = [0, 0, 1, 1, 2]
-    dataset = purify(rows(given, clean_label=(CLEAN, datasets.Value("int64"))), Fixed(POSTERIOR), "drop")
+    dataset = purify(rows(given, clean_label=(CLEAN, datasets.Value("int64"))), POSTERIOR, "drop")
     summary = summarise(dataset)
     assert summary.dropped == summary.changed == 0
     assert summary.estimated_precision is summary.true_precision is None
-    silent = purify(rows([1] * 5), Fixed(np.eye(3, dtype=np.float32)[[0] * 5]), "weight")
+    silent = purify(rows([1] * 5), np.eye(3, dtype=np.float32)[[0] * 5], "weight")
     assert summarise(silent).estimated_noise_after is None
 
 

@@ -17,7 +17,6 @@ from hf_noisy.data.checks import check_weights
 from hf_noisy.purify.policies import purify
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.runs import CASES, bert, distance, logged_losses, make_rows, parameters, run
-from tests.unit.purify.test_policies import Fixed
 from tests.unit.training.test_trainer import Rows
 
 ROOT = Path(__file__).parents[3]
@@ -93,7 +92,7 @@ def test_purified_datasets_are_trained_on(tmp_path):
         "flag": rows,
     }
     for policy, expected in by_hand.items():
-        purified = purify(rows, Fixed(posterior), policy)
+        purified = purify(rows, posterior, policy)
         assert distance(run(tmp_path, rows=purified), run(tmp_path, rows=expected)) < TOLERANCE
 
 

@@ -7,12 +7,12 @@ import torch
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 
-from hf_noisy.purify.base import Purifier
 from hf_noisy.purify.dmlp import correction
-from hf_noisy.purify.dmlp.correction import Correction
-from hf_noisy.purify.dmlp.dmlp import DMLP
-from hf_noisy.purify.dmlp.predictors import fit_transition, fit_weights, join
-from hf_noisy.purify.dmlp.trusted import trusted_rows
+from hf_noisy.purify.dmlp.combine import combine, fit_transition, fit_weights
+from hf_noisy.purify.dmlp.correction import Correction, Head, InnerRidge
+from hf_noisy.purify.dmlp.dmlp import DMLP, dmlp_posterior, ridge_posterior
+from hf_noisy.purify.dmlp.ridge import trusted_rows
+from hf_noisy.purify.policies import purify
 
 pytestmark = pytest.mark.filterwarnings("ignore:no clean row has class")
 
@@ -46,12 +46,34 @@ def test_more_labels_are_right_than_given_or_by_the_baseline(noise):
     assert purifier.report["transition_matrix"].argmax(1).tolist() == [0, 1, 2]
 
 
-def test_it_is_a_purifier():
-    _, handed, _ = problem()
-    assert isinstance(DMLP(*handed), Purifier)
-    assert DMLP(*handed).columns == ("features", "label")
-    assert DMLP(*handed, paper_exact=True).name == "dmlp-paper"
-    assert DMLP(clean="trusted").name == "dmlp-trusted"
+def test_the_function_and_the_step_of_map_agree():
+    batch, (features, labels, given), _ = problem()
+    rows = {"clean_features": features, "clean_labels": labels, "clean_given": given}
+    purifier = DMLP(features, labels, given, epochs=3)
+    expected = purifier(batch)["label_posterior"]
+    found = dmlp_posterior(batch["features"], batch["label"], **rows, epochs=3)
+    np.testing.assert_array_equal(found, expected)
+    by_name = purify(Dataset.from_dict(batch), "dmlp", "flag", **rows, epochs=3)
+    np.testing.assert_array_equal(np.float32(by_name["label_posterior"]), expected)
+    names = [DMLP(features, labels, epochs=1, paper_exact=True), DMLP(clean="trusted", epochs=1)]
+    assert [made(batch) and made.report["purifier"] for made in names] == ["dmlp_paper", "dmlp_trusted"]
+
+
+def test_checked_rows_are_certain_and_help_the_others():
+    batch, _, true = problem()
+    checked = np.arange(len(true)) % 10 == 0
+    given = np.where(checked, true, batch["label"])
+    found = dmlp_posterior(batch["features"], given, checked=checked, epochs=40)
+    np.testing.assert_array_equal(found[checked], np.eye(3)[true[checked]])
+    baseline = ridge_posterior(batch["features"], given, checked=checked.astype(int))
+    assert (found.argmax(1) == true).mean() > max((given == true).mean(), (baseline.argmax(1) == true).mean())
+    expected = DMLP(batch["features"][checked], true[checked], epochs=40)(
+        {"features": batch["features"][~checked], "label": given[~checked]}
+    )
+    np.testing.assert_array_equal(found[~checked], expected["label_posterior"])
+    for wrong in (given, np.ones_like(checked), np.zeros_like(checked)):
+        with pytest.raises(ValueError, match="checked must be true in some rows and false in others, got"):
+            dmlp_posterior(batch["features"], given, checked=wrong)
 
 
 def test_the_second_map_is_a_hit_of_the_cache(tmp_path):
@@ -155,15 +177,15 @@ def test_trusted_rows_serve_where_there_are_no_clean_ones():
         trusted_rows(np.arange(8.0)[:, None] // 2, np.arange(8) % 2, 2)
 
 
-def test_weights_leave_a_witness_that_knows_nothing_aside():
+def test_a_predictor_that_knows_nothing_has_no_weight():
     draw = np.random.default_rng(0)
     labels = np.arange(300) % 3
-    said = np.where(draw.uniform(size=300) < 0.8, labels, (labels + 1) % 3)
-    good = np.log(np.where(np.eye(3)[said] == 1, 0.8, 0.1))
+    predicted = np.where(draw.uniform(size=300) < 0.8, labels, (labels + 1) % 3)
+    good = np.log(np.where(np.eye(3)[predicted] == 1, 0.8, 0.1))
     noise = np.log(draw.dirichlet(np.ones(3), 300))
     weights = fit_weights([good, noise], labels)
     assert weights[0] > 0.5 > 10 * weights[1]
-    np.testing.assert_allclose(np.exp(join([good, noise], weights)).sum(1), 1)
+    np.testing.assert_allclose(np.exp(combine([good, noise], weights)).sum(1), 1)
 
 
 def test_the_transition_matrix_is_found():
@@ -234,3 +256,18 @@ def test_sorted_rows_are_no_worse():
         warnings.simplefilter("error")
         found = DMLP(*handed, epochs=40, chunk_rows=300)({name: values[order] for name, values in batch.items()})
     assert accuracy(found, true[order]) > 0.85
+
+
+def test_weights_of_the_inner_ridge():
+    features = torch.eye(2)
+    weights = InnerRidge.fit(features, penalty=1.0).weights(features, torch.eye(2))
+    np.testing.assert_allclose(weights, 0.5 * np.eye(2), atol=1e-6)
+    with pytest.raises(ValueError, match=r"penalty=0\.0 leaves the ridge regression singular"):
+        InnerRidge.fit(torch.zeros(2, 2), penalty=0.0)
+
+
+def test_the_classifier_learns():
+    head, features = Head(2, 1, 2), torch.eye(2)
+    for _ in range(200):
+        head.epoch(features, labels=torch.eye(2)[:, None])
+    assert head(features)[:, 0].argmax(1).tolist() == [0, 1]

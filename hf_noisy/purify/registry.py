@@ -1,0 +1,82 @@
+"""Purifiers by name: functions from arrays to a posterior of the true label."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from hf_noisy.purify import confident_learning, dygen_posterior, knn
+from hf_noisy.purify.dmlp import dmlp
+
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Purifier:
+    """A purifier: what it is computed by, from what, and the paper.
+
+    Functions return the posterior of the true label `[rows, classes]`, take options by keyword, and are told
+    `num_classes` if they have an argument of that name.
+
+    Attributes:
+        function: Called as `function(features, labels, **options)`, or as `function(labels, **options)` where
+            `needs_features` is False.
+        citation: The paper, as it is cited.
+        needs_features: Whether it reads a column of vectors.
+        of_predictions: Called as `of_predictions(labels, probabilities, **options)` in place of `function` where
+            there are predictions of the given label; None if it has no use for them.
+    """
+
+    function: Callable[..., Any]
+    citation: str = ""
+    needs_features: bool = True
+    of_predictions: Callable[..., Any] | None = None
+
+
+PURIFIERS: dict[str, Purifier] = {
+    "confident_learning": Purifier(
+        confident_learning.cross_validated_posterior,
+        confident_learning.CITATION,
+        of_predictions=confident_learning.confident_posterior,
+    ),
+    "dmlp": Purifier(dmlp.dmlp_posterior, dmlp.CITATION),
+    "dmlp_trusted": Purifier(partial(dmlp.dmlp_posterior, clean="trusted"), dmlp.CITATION),
+    "dygen": Purifier(dygen_posterior.dygen_posterior, dygen_posterior.CITATION, needs_features=False),
+    "knn": Purifier(knn.knn_posterior, knn.CITATION),
+}
+
+
+def as_purifier(purifier: Any) -> tuple[str, Purifier]:
+    """The name and the purifier of a name of `PURIFIERS`, a function of arrays, or a posterior."""
+    if isinstance(purifier, str):
+        if purifier not in PURIFIERS:
+            raise ValueError(f"purifier {purifier!r} is not known; choose one of {', '.join(sorted(PURIFIERS))}")
+        return purifier, PURIFIERS[purifier]
+    if isinstance(purifier, np.ndarray):
+        return "posterior", Purifier(lambda labels: purifier, needs_features=False)
+    if not callable(purifier) or isinstance(purifier, type):
+        raise TypeError(
+            "purifier must be a name such as 'knn', a function of (features, labels), or a posterior [rows, classes], "
+            f"got {purifier!r}"
+        )
+    name = getattr(purifier, "__name__", type(purifier).__name__)
+    return name, Purifier(purifier, getattr(purifier, "citation", ""), of_predictions=purifier)
+
+
+def check_posterior(posterior: Any, rows: int, num_classes: int, name: str) -> Float32[np.ndarray, "rows classes"]:
+    """The posterior as float32, with a column for every class; refused unless each row is a distribution."""
+    posterior = np.asarray(posterior)
+    if posterior.ndim != 2 or posterior.dtype.kind != "f" or len(posterior) != rows:
+        raise ValueError(
+            f"purifier '{name}' must return a posterior of shape ({rows}, classes), got {posterior.dtype} of shape "
+            f"{posterior.shape}"
+        )
+    # Written so that NaN fails it too.
+    if not ((posterior >= 0).all() and (np.abs(posterior.sum(1) - 1) <= _SUM_TOLERANCE).all()):
+        raise ValueError(f"purifier '{name}' must return rows of at least 0 that sum to 1; normalise them")
+    wide = np.zeros((rows, max(num_classes, posterior.shape[1])), dtype=np.float32)
+    wide[:, : posterior.shape[1]] = posterior
+    return wide
