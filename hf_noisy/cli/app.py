@@ -100,7 +100,7 @@ def purify(
     source: Source,
     output: Output,
     purifier: Annotated[
-        str, typer.Option(help="confident_learning, knn, dmlp or dmlp_trusted")
+        str, typer.Option(help="name of the purifier, see docs/purify.md")
     ] = "confident_learning",
     policy: Annotated[str, typer.Option(help="relabel, drop, soft, weight or flag")] = "relabel",
     min_confidence: Annotated[float, typer.Option(help="rows less sure than this stay as they are")] = 0.0,

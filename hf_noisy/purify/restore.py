@@ -119,7 +119,7 @@ def _restored(dataset: Dataset, dropped: Dataset | None) -> Dataset:
         position = np.asarray(whole.select_columns([ROW_GIVEN]).with_format("numpy")[:][ROW_GIVEN])
         whole = whole.select(np.argsort(position, kind="stable"))
     whole = with_column(whole, LABEL, stored_labels(whole, LABEL_GIVEN), dataset.features[LABEL_GIVEN])
-    whole = whole.remove_columns([name for name in _ADDED if name in whole.column_names])
+    whole = whole.remove_columns([name for name in ADDED if name in whole.column_names])
     whole.info.description, _, _ = _split_description(whole)
     return with_format_of(form, whole)
 
