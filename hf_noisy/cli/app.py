@@ -99,9 +99,7 @@ def audit(
 def purify(
     source: Source,
     output: Output,
-    purifier: Annotated[
-        str, typer.Option(help="name of the purifier, see docs/purify.md")
-    ] = "confident_learning",
+    purifier: Annotated[str, typer.Option(help="name of the purifier, see docs/purify.md")] = "confident_learning",
     policy: Annotated[str, typer.Option(help="relabel, drop, soft, weight or flag")] = "relabel",
     min_confidence: Annotated[float, typer.Option(help="rows less sure than this stay as they are")] = 0.0,
     clean_column: Annotated[str | None, typer.Option(help="column that is true where a label was checked")] = None,
