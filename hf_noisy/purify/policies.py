@@ -10,6 +10,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict  # both: checks of types read the one out of the other
 from jaxtyping import Bool, Float, Float32, Integer
 
+from hf_noisy.core.checks import feature_matrix
 from hf_noisy.core.columns import (
     FEATURES,
     LABEL,
@@ -193,13 +194,13 @@ def _posterior(
     return posterior
 
 
-def _column(rows: Dataset, column: str, name: str) -> Any:
+def _column(rows: Dataset, column: str, name: str) -> Float[np.ndarray, "rows width"]:
     if column not in rows.column_names:
         raise ValueError(
             f"purifier '{name}' needs a column '{column}', but dataset has only {', '.join(rows.column_names)}; "
             "add it with embed, or name another by features= or probabilities="
         )
-    return rows.with_format(None).select_columns([column]).with_format("numpy")[:][column]
+    return feature_matrix(rows.with_format(None).select_columns([column]).with_format("numpy")[:], column)
 
 
 def _purified(

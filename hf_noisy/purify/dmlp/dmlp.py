@@ -319,7 +319,7 @@ def _around_checked(
     features = feature_matrix({FEATURES: features}, FEATURES)
     labels, classes = given_classes({LABEL: labels}, settings.num_classes)
     clean = CleanRows(features[checked], labels[checked], num_classes=classes)
-    posterior = np.eye(classes, dtype=np.float32)[labels]
+    posterior: Posterior = np.eye(classes, dtype=np.float32)[labels]
     settings = replace(settings, num_classes=classes)
     posterior[~checked] = function(features[~checked], labels[~checked], clean, settings)
     return posterior
