@@ -142,4 +142,4 @@ def test_too_few_rows_or_classes_are_refused():
     with pytest.raises(ValueError, match="column 'label' must hold classes from 0 to 1, got 2"):
         posterior([[1.0], [2.0]], [0, 2], num_classes=2)
     with pytest.raises(ValueError, match="column 'label' must hold one class id a row, got float64"):
-        posterior([[1.0], [2.0]], [0.0, 1.0])
+        plain_knn(np.array([[1.0], [2.0]]), np.array([0.0, 1.0]))
