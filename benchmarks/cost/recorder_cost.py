@@ -79,6 +79,7 @@ def sides(arguments: Arguments, folder: str) -> dict[str, Callable[[], object]]:
     trainer.remove_callback(PrinterCallback)
     recorder, control = DynamicsRecorder({"train": rows}), TrainerControl()
     context = {"model": trainer.model, "processing_class": tokenizer}
+    recorder.attach(trainer)  # for its collator
     recorder.on_train_begin(training, TrainerState(), control, **context)
     state = TrainerState(epoch=1.0)
     by_length = by_length_of(rows)

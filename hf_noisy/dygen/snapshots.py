@@ -1,27 +1,24 @@
 """A callback that keeps the weights of every epoch, which DyGEN needs to predict new rows exactly."""
 
-import math
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import extract_model_from_parallel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from hf_noisy.core.files import replacing
+from hf_noisy.dynamics.epoch_callback import EpochCallback
 from hf_noisy.models.branches import BranchedModel
 
 FOLDER = "_snapshots"  # the underscore keeps Trainer.push_to_hub from publishing it
-_FILE = re.compile(r"start\.safetensors|epoch-\d+\.safetensors")
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 _SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
-class EpochSnapshots(TrainerCallback):
+class EpochSnapshots(EpochCallback):
     """Writes what training changes of a network after every epoch, for any `Trainer`; put it beside a recorder.
 
     Of a network with adapters on a frozen backbone these are adapters and heads, of any other all weights; and once,
@@ -45,57 +42,32 @@ class EpochSnapshots(TrainerCallback):
         ```
     """
 
+    folder_name = FOLDER
+
     def __init__(self, output_dir: str | Path | None = None, *, dtype: str | None = None) -> None:
         if dtype is not None and dtype not in _DTYPES:
             raise ValueError(f"dtype must be None or one of {', '.join(map(repr, _DTYPES))}, got {dtype!r}")
         self.output_dir, self.dtype = output_dir, dtype
-        self._path: Path | None = None
 
-    @property
-    def path(self) -> Path:
-        """The folder of the snapshots, once training has begun."""
-        if self._path is None:
-            raise ValueError("no snapshot was written yet; train first")
-        return self._path
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def begin(self, args: TrainingArguments, state: TrainerState, **kwargs: Any) -> None:
         if (kind := PartialState().distributed_type.value) in _SHARDED:
             raise ValueError(f"EpochSnapshots writes whole weights, which {kind} spreads over processes; use DDP")
-        self._path = Path(self.output_dir or str(args.output_dir)) / FOLDER
-        if not PartialState().is_main_process:
-            return
-        self._path.mkdir(parents=True, exist_ok=True)
-        model, epoch = kwargs["model"], math.ceil((state.epoch or 0) - 1e-6)
         if not state.global_step:
-            for old in self._path.iterdir():
-                if _FILE.fullmatch(old.name):
-                    old.unlink()
-            self._write("start", {name: changing(model)[name] for name in encoder_names(model)})
-        # A checkpoint of an epoch's last step, or of the last of all, is written before on_epoch_end, which never
-        # fires after a resume from it.
-        elif (state.epoch == epoch or state.global_step >= state.max_steps) and not _epoch_file(
-            self._path, epoch
-        ).is_file():
-            self._write(_epoch_file(self._path, epoch).stem, changing(model))
+            self.remove("start")
+            self.remove("epoch-*")
+            model = kwargs["model"]
+            self._write_weights("start", {name: changing(model)[name] for name in encoder_names(model)})
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    def is_done(self, epoch: int) -> bool:
+        return _epoch_file(self.path, epoch).is_file()
+
+    def end_epoch(
+        self, epoch: int, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if PartialState().is_main_process:
-            # Numbered as the recorder does: a last, incomplete epoch counts as an epoch.
-            epoch = math.ceil((state.epoch or 0) - 1e-6)
-            self._write(_epoch_file(self.path, epoch).stem, changing(kwargs["model"]))
+        self._write_weights(_epoch_file(self.path, epoch).stem, changing(kwargs["model"]))
 
-    def _write(self, stem: str, tensors: dict[str, Tensor]) -> None:
-        dtype = _DTYPES.get(self.dtype or "")
-        copies = {
-            name: tensor.detach().to("cpu", dtype or tensor.dtype, copy=True).contiguous()
-            for name, tensor in tensors.items()
-        }
-        with replacing(self.path / f"{stem}.safetensors") as temporary:
-            save_file(copies, temporary)
+    def _write_weights(self, stem: str, tensors: dict[str, Tensor]) -> None:
+        self.write(stem, tensors, _DTYPES.get(self.dtype or ""))
 
 
 def changing(model: nn.Module) -> dict[str, Tensor]:

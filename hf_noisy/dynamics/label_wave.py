@@ -1,7 +1,6 @@
 """Label Wave: when to stop training on noisy labels, told by the predictions of the training rows alone."""
 
 from collections.abc import Sequence, Sized
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,31 +9,31 @@ from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, broadcast, broadcast_object_list
 from jaxtyping import Int
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers import TrainerControl, TrainerState, TrainingArguments, set_seed
 from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
-from hf_noisy.core.files import replacing
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.indexed import IndexedDataset
-from hf_noisy.models.inference import Collator, ModelInputs, batches_of, outputs_by_row
+from hf_noisy.dynamics.epoch_callback import EpochCallback
+from hf_noisy.models.inference import Collator
 
 logger = logging.get_logger(__name__)
 
 FOLDER = "_label_wave"  # the underscore keeps Trainer.push_to_hub from publishing it
 
 
-class Decision(NamedTuple):
-    """Of a sequence of changes: the position of the change that ends the candidate's window, and whether to stop."""
+class FirstMinimum(NamedTuple):
+    """Position of the change that ends the window of the least average so far, and whether to stop there."""
 
     candidate: int | None
     stop: bool
 
 
-def first_minimum(changes: Sequence[int], window: int = 3, patience: int = 1) -> Decision:
+def first_minimum(changes: Sequence[int], window: int = 3, patience: int = 1) -> FirstMinimum:
     """Find the first local minimum of the moving average of a sequence.
 
     Args:
@@ -48,7 +47,7 @@ def first_minimum(changes: Sequence[int], window: int = 3, patience: int = 1) ->
 
     Example:
         >>> first_minimum([90, 50, 20, 10, 30, 80])
-        Decision(candidate=4, stop=True)
+        FirstMinimum(candidate=4, stop=True)
 
     Source:
         Yuan, Feng and Liu, "Early Stopping Against Label Noise Without Validation Data", ICLR 2024, arXiv 2502.07551.
@@ -59,11 +58,11 @@ def first_minimum(changes: Sequence[int], window: int = 3, patience: int = 1) ->
         if candidate is None or total < least:
             candidate, least = last, total
         elif last - candidate >= patience:
-            return Decision(candidate, True)
-    return Decision(candidate, False)
+            return FirstMinimum(candidate, True)
+    return FirstMinimum(candidate, False)
 
 
-class LabelWave(TrainerCallback, ExportableState):
+class LabelWave(EpochCallback, ExportableState):
     """Stops any `Trainer` before it learns wrong labels by heart, without a validation set or any clean label.
 
     After each epoch it predicts the training rows and counts those predicted differently than an epoch before. While a
@@ -96,6 +95,8 @@ class LabelWave(TrainerCallback, ExportableState):
         Yuan, Feng and Liu, "Early Stopping Against Label Noise Without Validation Data", ICLR 2024, arXiv 2502.07551.
     """
 
+    folder_name = FOLDER
+
     def __init__(
         self,
         dataset: Any = None,
@@ -117,11 +118,6 @@ class LabelWave(TrainerCallback, ExportableState):
         self.epoch = 0
         self.given = dataset is not None or data_collator is not None
         self._predictions: np.ndarray | None = None
-        self._trainer: Any = None
-
-    def attach(self, trainer: Any) -> None:
-        """Hand over the trainer, for its collator, its trackers and the state of its method; `NoisyTrainer` does."""
-        self._trainer = trainer
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON."""
@@ -139,21 +135,16 @@ class LabelWave(TrainerCallback, ExportableState):
         """Whether the minimum is found."""
         return first_minimum(self.changes, self.window, self.patience).stop
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def begin(self, args: TrainingArguments, state: TrainerState, **kwargs: Any) -> None:
         self._check(args, kwargs)
         name = type(self).__name__
         # Trainer restores callbacks only on request, and knows none that was added after the checkpoint.
         kept = state.stateful_callbacks.setdefault(name, self.state()) if state.global_step else self.state()  # type: ignore[union-attr]
         if not state.global_step:
             kept["attributes"] |= {"changes": [], "epoch": 0}
-            self._remove("*")
+            self.remove("*")
         self.changes, self.epoch = [*kept["attributes"]["changes"]], kept["attributes"]["epoch"]
-        self._predictions = self._read(args) if self.epoch else None
-        # A checkpoint of an epoch's last step is written before on_epoch_end, which never fires after a resume.
-        if state.global_step:
-            self.on_epoch_end(args, state, control, **kwargs)
+        self._predictions = self._read() if self.epoch else None
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -161,23 +152,26 @@ class LabelWave(TrainerCallback, ExportableState):
         if self.stopped:  # resumed from the last checkpoint of a run that stopped
             control.should_training_stop = True
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    def is_done(self, epoch: int) -> bool:
+        return epoch <= self.epoch or self.stopped
+
+    def end_epoch(
+        self, epoch: int, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        epoch = round(state.epoch or 0)
-        # Of an epoch that max_steps cut short fewer rows have changed, which would pass for a minimum.
-        if abs((state.epoch or 0) - epoch) > 1e-6 or epoch <= self.epoch or self.stopped:
+        # In an epoch that max_steps cuts short fewer rows change, which would pass for a minimum.
+        if abs((state.epoch or 0) - epoch) > 1e-6 or self.is_done(epoch):
             return
         predictions = self._predict(args, kwargs)
         if self._predictions is not None and epoch == self.epoch + 1:
             self.changes.append(int((predictions != self._predictions).sum()))
         else:
-            self.changes = []  # nothing to compare with: the epochs before are not known
+            self.changes = []  # the predictions of the epoch before are not known
         self._predictions, self.epoch = predictions, epoch
-        self._write(f"predictions-{epoch}", {"predictions": torch.from_numpy(predictions)})
+        self.write(f"predictions-{epoch}", {"predictions": torch.from_numpy(predictions)})
         if self.candidate == epoch:
-            self._write(f"weights-{epoch}", {key: value.detach() for key, value in self._tensors(kwargs).items()})
-            self._remove("weights-*", but=epoch)
+            self.write(f"weights-{epoch}", self._tensors(kwargs))
+            self.remove("weights-*", keep=f"weights-{epoch}")
+        PartialState().wait_for_everyone()
         control.should_training_stop |= self.stopped
         self._log(state, control)
 
@@ -193,7 +187,7 @@ class LabelWave(TrainerCallback, ExportableState):
             return
         if epoch == self.epoch and state.epoch == epoch:
             return
-        file, found = self._folder / f"weights-{epoch}.safetensors", [False]
+        file, found = self.path / f"weights-{epoch}.safetensors", [False]
         if process.is_main_process:
             found = [file.is_file()]
         if not broadcast_object_list(found)[0]:
@@ -203,7 +197,6 @@ class LabelWave(TrainerCallback, ExportableState):
         logger.warning(f"LabelWave: the model is that of epoch {epoch}, where the fewest predictions changed")
 
     def _check(self, args: TrainingArguments, kwargs: dict[str, Any]) -> None:
-        self._folder = Path(str(args.output_dir)) / FOLDER
         if self.given and self.dataset is None and self.data_collator is None:
             raise ValueError(
                 "restore_callback_states_from_checkpoint makes a new LabelWave, without the dataset or data_collator "
@@ -211,10 +204,6 @@ class LabelWave(TrainerCallback, ExportableState):
             )
         dataset = kwargs["train_dataloader"].dataset if self.dataset is None else self.dataset
         self._dataset = dataset.dataset if isinstance(dataset, IndexedDataset) else dataset
-        collator = getattr(self._trainer, "data_collator", kwargs["train_dataloader"].collate_fn)
-        self._collate = ModelInputs(
-            self.data_collator or collator, kwargs["model"], all_columns=not args.remove_unused_columns
-        )
         if isinstance(self._dataset, IterableDataset) or not isinstance(self._dataset, Sized):
             raise TypeError(
                 f"dataset is a {type(self._dataset).__name__} without a length, so its rows cannot be predicted "
@@ -237,19 +226,10 @@ class LabelWave(TrainerCallback, ExportableState):
             classes = logits.argmax(-1).float().masked_fill(~logits.isfinite().all(-1), torch.nan)
             return [classes[None, :, None]]
 
-        size = self.batch_size or args.per_device_eval_batch_size
+        bar = None if args.disable_tqdm else "predicting the training rows"
         with random_state_kept():
             set_seed(0)  # rows that are augmented as they are read look the same in every epoch
-            (classes,) = outputs_by_row(
-                model,
-                self._dataset,
-                forward,
-                batches=batches_of(self._dataset, size),
-                collate=self._collate,
-                check_finite=True,
-                num_workers=args.dataloader_num_workers,
-                show_progress=None if args.disable_tqdm else "predicting the training rows",
-            )
+            (classes,) = self.outputs(self._dataset, forward, args, kwargs, show_progress=bar)
         return classes[0, :, 0].astype(np.int32)
 
     def _tensors(self, kwargs: dict[str, Any]) -> dict[str, Tensor]:
@@ -257,7 +237,7 @@ class LabelWave(TrainerCallback, ExportableState):
         model: nn.Module = kwargs["model"]
         tensors: dict[str, Tensor] = {name: value for name, value in model.named_parameters() if value.requires_grad}
         tensors |= dict(model.named_buffers())
-        method = getattr(self._trainer, "method", None)
+        method = getattr(self.trainer, "method", None)
         kept = method.state_dict() if isinstance(method, nn.Module) else {}
         return {f"model.{name}": value for name, value in tensors.items()} | {
             f"method.{name}": value for name, value in kept.items()
@@ -282,24 +262,16 @@ class LabelWave(TrainerCallback, ExportableState):
         logs = {"prediction_changes": float(self.changes[-1])}
         if len(self.changes) >= self.window:
             logs["prediction_changes_average"] = float(np.mean(self.changes[-self.window :]))
-        if self._trainer is None:
+        if self.trainer is None:
             state.log_history.append({**logs, "epoch": float(state.epoch or 0), "step": state.global_step})
         else:
             should_log = control.should_log  # log() takes the request for the epoch's own log as granted
-            self._trainer.log(logs)
+            self.trainer.log(logs)
             control.should_log = should_log
 
-    def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
-        if PartialState().is_main_process:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file = self._folder / f"{name}.safetensors"
-            with replacing(file) as temporary:
-                save_file({key: value.cpu().contiguous().clone() for key, value in tensors.items()}, temporary)
-        PartialState().wait_for_everyone()
-
-    def _read(self, args: TrainingArguments) -> Int[np.ndarray, " rows"] | None:
-        """The predictions of the checkpoint's epoch, from the main process."""
-        file = self._folder / f"predictions-{self.epoch}.safetensors"
+    def _read(self) -> Int[np.ndarray, " rows"] | None:
+        """The predictions of the checkpoint's epoch, which the main process reads for all."""
+        file = self.path / f"predictions-{self.epoch}.safetensors"
         found: list[np.ndarray | None] = [None]
         if PartialState().is_main_process and file.is_file():
             found = [load_file(file)["predictions"].numpy()]
@@ -312,9 +284,3 @@ class LabelWave(TrainerCallback, ExportableState):
                 "with the data of the first run"
             )
         return predictions
-
-    def _remove(self, pattern: str, but: int | None = None) -> None:
-        if PartialState().is_main_process:
-            for file in self._folder.glob(f"{pattern}.safetensors"):
-                if file.stem != f"weights-{but}":
-                    file.unlink()

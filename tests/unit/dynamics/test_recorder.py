@@ -169,6 +169,24 @@ def test_a_collator_of_ones_own_gets_the_label(tmp_path):
     np.testing.assert_array_equal(*logits)
 
 
+@pytest.mark.parametrize(
+    ("trainer_class", "method"), [(Trainer, {}), (NoisyTrainer, {}), (NoisyTrainer, {"method": "gjs"})]
+)
+def test_batches_are_made_by_the_collator_of_the_trainer(trainer_class, method, tmp_path):
+    def first_tokens(rows):
+        batch = {name: torch.tensor([row[name][:4] for row in rows]) for name in ("input_ids", "attention_mask")}
+        numbers = {name: torch.tensor([row[name] for row in rows]) for name in ("label", "index") if name in rows[0]}
+        return {**batch, **{"labels" if name == "label" else name: value for name, value in numbers.items()}}
+
+    rows = make_rows()
+    short = rows.map(lambda row: {name: row[name][:4] for name in ("input_ids", "attention_mask")})
+    recorders = [DynamicsRecorder({"train": data}, tmp_path / str(i)) for i, data in enumerate((rows, short))]
+    arguments = {"train_dataset": rows, "data_collator": first_tokens, "callbacks": recorders, **method}
+    trainer_class(make_model("plain"), make_args(tmp_path), **arguments).train()
+    logits = [recorder.trajectories.logits("train") for recorder in recorders]
+    np.testing.assert_array_equal(*logits)
+
+
 def test_dropout_is_off_while_recording_and_on_again(tmp_path):
     rows = make_rows()
     recorder = DynamicsRecorder({"train": rows, "again": rows}, dtype="float32")
