@@ -4,9 +4,9 @@ import inspect
 import re
 
 import pytest
+from hf_noisy.training.by_length import LengthSortedTrainer
 from transformers import Trainer
 
-from hf_noisy.training.by_length import LengthSortedTrainer
 from hf_noisy.training.guards import GuardedTrainer
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.faults import DividedTwice

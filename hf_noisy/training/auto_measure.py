@@ -34,7 +34,7 @@ MAX_ROWS = 3000
 _MIN_ROWS = 50  # a rate estimated on fewer means nothing
 
 
-class Noise(NamedTuple):
+class NoiseEstimate(NamedTuple):
     """What a sample of the training rows says of the given labels.
 
     Attributes:
@@ -72,7 +72,7 @@ class Measured:
     modality: str
     branches: bool
     views: bool
-    noise: Noise | None = None
+    noise: NoiseEstimate | None = None
     reason: str = ""
 
 
@@ -145,7 +145,7 @@ def measure(
 
 def noise_of(
     features: Float[np.ndarray, "rows width"], labels: Int64[np.ndarray, " rows"], *, seed: int = 0
-) -> Noise | None:
+) -> NoiseEstimate | None:
     """What features and given labels say of the noise.
 
     Args:
@@ -154,7 +154,7 @@ def noise_of(
         seed: Of the folds.
 
     Returns:
-        A [`Noise`], or None if there are too few rows or classes.
+        A [`NoiseEstimate`], or None if there are too few rows or classes.
 
     Example:
         >>> vectors = np.repeat(np.eye(2), 100, axis=0)
@@ -170,7 +170,7 @@ def noise_of(
     model = fit_label_model(probabilities, codes)
     rate = rate_of_verdict(model.judge(probabilities, codes), model.ambiguous)
     shares = np.bincount(codes) / len(codes)
-    return Noise(
+    return NoiseEstimate(
         NoiseRate(*(float(value) for value in rate)),
         concentration(model.transition, shares),
         float(model.ambiguous),

@@ -27,7 +27,6 @@ from hf_noisy.data.fingerprint import describe
 
 STATE_FILE = "hf_noisy_state.json"
 _FORMAT = 1
-_LATER = ("rng_state", "scaler.pt", STATE_FILE)
 _TORCH = (".bin", ".pt", ".pth")  # zip archives, whose members carry checksums
 
 logger = logging.get_logger(__name__)
@@ -119,8 +118,7 @@ def write_state(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
     """
     files = {}
     for path in sorted(Path(checkpoint).iterdir()):
-        # What other processes write beside, and what comes later, is looked at by its own format.
-        if path.is_file() and not path.name.startswith(_LATER):
+        if path.is_file() and path.name != STATE_FILE:
             sync(path)
             files[path.name] = file_digest(path)
     write_sealed(Path(checkpoint) / STATE_FILE, {**identity, "files": files}, _FORMAT)

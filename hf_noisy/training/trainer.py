@@ -1,16 +1,16 @@
 """`NoisyTrainer`: transformers' `Trainer` with a method for noisy labels."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
-from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import EvalLoopOutput
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput, SaveStrategy, TrainOutput
 
 from hf_noisy.core.columns import INDEX, LABEL_WEIGHT, LABELS, SECOND_VIEW
 from hf_noisy.core.files import write_atomically
@@ -21,20 +21,24 @@ from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.text import merged, placed
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.losses.loss import Loss, at_least_float32
-from hf_noisy.methods import Batch, LossMethod, Method, as_method
+from hf_noisy.methods import Batch, LossMethod, Method, as_method, make_method
 from hf_noisy.methods.method import class_logits
 from hf_noisy.models.heads import accepted_inputs, find_heads, num_classes
 from hf_noisy.models.sharded import check_can_be_sharded, check_can_evaluate
 from hf_noisy.models.with_branches import with_branches
-from hf_noisy.training.by_length import LengthSortedTrainer
-from hf_noisy.training.checkpoints import identity
-from hf_noisy.training.distill import export_model, forget_export
-from hf_noisy.training.guards import GuardedTrainer
+from hf_noisy.training.checkpoints import (
+    checkpoint_to_resume,
+    identity,
+    refuse_other_run,
+    refuse_unwritable,
+    warn_of_earlier_run,
+    whole_or_removed,
+    write_state,
+)
+from hf_noisy.training.method_callback import MethodCallback
 
-METHOD_FILE = "method.safetensors"
 
-
-class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
+class NoisyTrainer(Trainer):
     """`Trainer` that trains by a method for noisy labels; everything else is `Trainer`.
 
     Training takes each row's loss from the method and reduces it exactly: the same gradient comes out of any split of
@@ -44,11 +48,11 @@ class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
 
     Args:
         model: A sequence or image classifier of transformers, a `BranchedModel`, or any module with `logits`. For a
-            method of several networks, branches are made of a classifier of transformers: `trainer.model` has them.
+            method of several networks the trainer creates the extra networks from it: `trainer.model` has them all.
         args: `TrainingArguments`.
         *positional: The further arguments of `Trainer`, in its order.
-        method: Name (one of `hf_noisy.methods.METHODS`), [`Method`] or [`Loss`]; `"auto"` measures the noise and
-            chooses one, which `trainer.choice` then tells.
+        method: Name (one of `hf_noisy.methods.METHODS`), [`Method`] or [`Loss`]; `"auto"` measures the noise when
+            training starts and chooses one, with the reason in `trainer.choice`.
         **kwargs: Those of `Trainer`.
 
     Raises:
@@ -64,6 +68,7 @@ class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
 
     # Ours is: the sum of the row losses over the number of rows in the whole accumulated batch of all processes.
     loss_is_scaled_for_ga = True
+    model: nn.Module
     _signature_columns: list[str]  # type: ignore[assignment]
     _tag_names: ClassVar[list[str]] = ["hf_noisy", "noisy-labels"]
 
@@ -76,15 +81,30 @@ class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
         **kwargs: Any,
     ) -> None:
         self.choice: Any = None
-        if isinstance(method, str) and method == "auto":
-            from hf_noisy.training.auto import method_for_trainer  # loads much that no other method needs
-
-            method, self.choice = method_for_trainer(model, args, *positional, **kwargs)
-        self.method = as_method(method)
+        self._is_auto = isinstance(method, str) and method == "auto"
+        self.method = as_method("cross_entropy" if self._is_auto else method)
         super().__init__(self._branched(model, args), args, *positional, **kwargs)
-        if self.model is not model and self.optimizer is not None:
+        self._refuse_arguments(model)
+        if self.args.label_names is None:
+            self.label_names = [LABELS]  # Trainer finds none where forward takes no labels, and ours need not
+        self.method = _with_label_smoothing(self.method, self.args.label_smoothing_factor)
+        find_heads(self.model)  # refuses a model without class logits
+        check_can_be_sharded(self.model, self.accelerator)
+        self.method.setup(self.model, None)
+        # The rows of the whole accumulated batch are counted only for models said to accept the count.
+        self.model_accepts_loss_kwargs = True
+        self._keep_columns()
+        self._callback = MethodCallback(self)
+        self.callback_handler.callbacks.insert(0, self._callback)
+        self._checkpoint: str | None = None  # that training resumes from
+        self._identity: dict[str, Any] = {}  # what a run that resumes must have in common with this one
+        self._labels_checked = False
+        self._weighted = False  # whether the training set has weights
+
+    def _refuse_arguments(self, given: nn.Module | None) -> None:
+        if given is not None and self.model is not given and self.optimizer is not None:
             raise ValueError(
-                f"optimizers holds the weights of {type(model).__name__}, of which branches were made; hand over "
+                f"optimizers holds the weights of {type(given).__name__}, of which branches were made; hand over "
                 "BranchedModel.from_model(model) and an optimizer of that"
             )
         if self.compute_loss_func is not None:
@@ -94,20 +114,6 @@ class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
                 f"args sees {self.args.n_gpu} GPUs in one process, where losses of rows cannot be reduced exactly; "
                 "start with `accelerate launch` or show one GPU (CUDA_VISIBLE_DEVICES=0)"
             )
-        if self.args.label_names is None:
-            self.label_names = [LABELS]  # Trainer finds none where forward takes no labels, and ours need not
-        self.method = _with_label_smoothing(self.method, self.args.label_smoothing_factor)
-        find_heads(self.model)  # refuses a model without class logits
-        check_can_be_sharded(self.model, self.accelerator)
-        self.method.setup(self.model, None)
-        # The rows of the whole accumulated batch are counted only for models said to accept the count.
-        self.model_accepts_loss_kwargs = True
-        self.add_callback(_Beats(self))
-        self._views: list[Any] = []  # what makes another view of a row in every epoch
-        self._method_metrics: dict[str, tuple[Tensor, int]] = {}
-        self._labels_checked = False
-        self._weighted = False  # whether the training set has weights
-        self._names_differ = False
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """The model that `model_init` makes, with the branches that the method needs."""
@@ -116,17 +122,73 @@ class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
     def _branched(self, model: nn.Module | None, args: TrainingArguments | None) -> nn.Module | None:
         return with_branches(model, self.method.num_branches, type(self.method).__name__, args.seed if args else 42)
 
+    # Training
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """`Trainer`'s; True resumes from the last checkpoint that is whole, and another run's is refused.
+
+        Raises:
+            ValueError: If the checkpoint is not whole, or is of other data, classes or another method.
+            FloatingPointError: If losses or weights are no longer finite; no checkpoint is written from then on.
+            OSError: If `output_dir` cannot be written to, or a checkpoint could not be written.
+        """
+        folder, saves = str(self.args.output_dir), self.args.save_strategy != SaveStrategy.NO
+        if self.args.should_save and saves:
+            refuse_unwritable(folder)
+        self._checkpoint = checkpoint_to_resume(resume_from_checkpoint, folder)
+        if self._is_auto:
+            self._choose_method()
+        self._identity = self._make_identity()
+        if self._checkpoint is not None:
+            refuse_other_run(self._checkpoint, self._identity)
+        elif self.args.should_save and saves:
+            warn_of_earlier_run(folder)
+        self._callback.restart()
+        return super().train(self._checkpoint, trial, ignore_keys_for_eval)
+
+    def _choose_method(self) -> None:
+        from hf_noisy.training.auto import choose_for_trainer  # loads much that no other method needs
+
+        self.choice = choose_for_trainer(self, self._checkpoint)
+        method = make_method(self.choice.method, **self.choice.arguments)
+        self.method = _with_label_smoothing(method, self.args.label_smoothing_factor)
+        given = self.model
+        self.model = self.model_wrapped = cast(nn.Module, self._branched(given, self.args))
+        self._refuse_arguments(given)
+        check_can_be_sharded(self.model, self.accelerator)
+        self._keep_columns()
+        self._is_auto = False
+
+    def _make_identity(self) -> dict[str, Any]:
+        name = type(self.method.loss if isinstance(self.method, LossMethod) else self.method).__name__
+        return identity(self.train_dataset, self._signature_columns, num_classes(self.model), name)
+
+    def _keep_columns(self) -> None:
+        """Have `remove_unused_columns` leave what training reads beside the model's inputs."""
+        self._set_signature_columns_if_needed()
+        columns = [name for name in self._signature_columns if not name.startswith(SECOND_VIEW)]
+        views = [SECOND_VIEW + name for name in columns]
+        view = self.method.second_view
+        needed = [] if view is None else [*getattr(view, "columns", ()), "special_tokens_mask"]
+        self._signature_columns = [*dict.fromkeys([*columns, INDEX, LABEL_WEIGHT, *views, *needed])]
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The training loader, whose batches also carry the row index and the second view of a method."""
+        if self.is_in_train:
+            self._set_up_method()  # the model is final now, and not yet wrapped
         dataset = self.train_dataset
         if not _is_sized(dataset):
             return super().get_train_dataloader()
-        collator, self._views = self.data_collator, [dataset]
+        collator, self._callback.views = self.data_collator, [dataset]
         if (view := self.method.second_view) is not None:
-            row = dataset[0]  # type: ignore[index]
-            view = default_view(row, self.processing_class) if view == "auto" else view
+            view = default_view(dataset[0], self.processing_class) if view == "auto" else view  # type: ignore[index]
             self.data_collator = TwoViews(collator, view, seed=self.args.seed)
-            self._views.append(self.data_collator)
+            self._callback.views.append(self.data_collator)
         try:
             return self._get_dataloader(
                 dataset=IndexedDataset(dataset),
@@ -139,17 +201,7 @@ class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
         finally:
             self.data_collator = collator
 
-    def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
-        if INDEX not in self._signature_columns:
-            views = [SECOND_VIEW + name for name in self._signature_columns]
-            view = self.method.second_view
-            needed = () if view is None else (*getattr(view, "columns", ()), "special_tokens_mask")
-            self._signature_columns += [INDEX, LABEL_WEIGHT, *views, *needed]
-
-    def _prepare_for_training(
-        self, max_steps: int, train_dataloader: DataLoader[Any], resume_from_checkpoint: str | None
-    ) -> Any:
+    def _set_up_method(self) -> None:
         num_rows = len(self.train_dataset) if _is_sized(self.train_dataset) else None  # type: ignore[arg-type]
         if self.method.needs_rows and num_rows is None:
             raise ValueError(
@@ -161,10 +213,11 @@ class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
         self._weighted = check_weights(self.train_dataset)
         self.method.setup(self.model, self.accelerator, num_rows)
         self.method.to(self.args.device)
+        if self._checkpoint is not None:
+            self._callback.restore(self._checkpoint)
         for callback in self.callback_handler.callbacks:
             if hasattr(callback, "attach"):  # those that keep the state of the method too
                 callback.attach(self)
-        return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)  # type: ignore[no-untyped-call]
 
     def compute_loss(
         self,
@@ -175,67 +228,75 @@ class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
     ) -> Tensor | tuple[Tensor, Any]:
         """Loss of a batch: the method's in training, plain cross-entropy in evaluation."""
         inputs = dict(inputs)  # collators of tokenizers hand out a mapping of their own
-        labels = inputs.pop(LABELS, None)
+        labels, index, weights = (inputs.pop(name, None) for name in (LABELS, INDEX, LABEL_WEIGHT))
         if labels is None:
             raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
-        index, weights = inputs.pop(INDEX, None), inputs.pop(LABEL_WEIGHT, None)
-        accepted = accepted_inputs(self.model)
-        second = {
-            name.removeprefix(SECOND_VIEW): inputs.pop(name) for name in [*inputs] if name.startswith(SECOND_VIEW)
-        }
-        inputs, second = (
-            {name: value for name, value in view.items() if accepted is None or name in accepted}
-            for view in (inputs, second)
+        second = self._accepted(
+            {name.removeprefix(SECOND_VIEW): inputs.pop(name) for name in [*inputs] if name.startswith(SECOND_VIEW)}
         )
+        inputs = self._accepted(inputs)
         if not model.training:
             outputs = model(**inputs)
             loss = F.cross_entropy(at_least_float32(class_logits(outputs, labels)), labels)
-            return (
-                (loss, outputs if isinstance(outputs, dict) else {"logits": outputs.logits})
-                if return_outputs
-                else loss
-            )
-        if not self._labels_checked:
-            check_values(labels.cpu().numpy(), num_classes(self.model), self.method.soft_labels)
-        if weights is None and self._weighted:
-            raise ValueError(
-                f"data_collator must keep the column '{LABEL_WEIGHT}' of train_dataset, got a batch with "
-                f"{', '.join(sorted(inputs))}; pass numbers on as they are, or remove the column"
-            )
-        if index is None and self.method.needs_rows:
-            raise ValueError(
-                f"data_collator must keep the column '{INDEX}' for method {type(self.method).__name__}, which knows "
-                f"each row by its number, got a batch with {', '.join(sorted(inputs))}; pass numbers on as they are"
-            )
+            outputs = outputs if isinstance(outputs, dict) else {"logits": outputs.logits}
+            return (loss, outputs) if return_outputs else loss
+        self._check_batch(inputs, labels, index, weights)
         if index is None:
             index = torch.full(labels.shape[:1], -1, device=labels.device)
-        progress = min(self.state.global_step / max(self.state.max_steps, 1), 1.0)
-        # Of a stream nobody knows how many epochs there will be.
-        known = _is_sized(self.train_dataset)
-        epochs = {
-            "epoch": int(self.state.epoch or 0),
-            "num_epochs": max(self.state.num_train_epochs, 1) if known else 0,
-        }
-        batch = Batch(inputs, labels, index, progress, **epochs, seed=self.args.seed, second_view=second or None)
-        step = self.method(model, batch)
+        step = self.method(model, self._make_batch(inputs, labels, index, second))
         if step.losses.shape != labels.shape[:1]:
             raise ValueError(
                 f"method must return one loss a row, {tuple(labels.shape[:1])}, got {tuple(step.losses.shape)}; leave "
                 "the mean to the trainer"
             )
-        for name, value in step.metrics.items():
-            total, rows = self._method_metrics.get(name, (0.0, 0))
-            mean = value.detach().float().mean()
-            self._method_metrics[name] = (total + mean * len(labels), rows + len(labels))
-        count = labels.shape[0] if num_items_in_batch is None else num_items_in_batch
-        if num_items_in_batch is not None and labels.ndim == 2:
-            count = num_items_in_batch / labels.shape[1]  # Trainer counts the entries of soft labels
-        # DDP averages gradients over ranks while the count is the sum over ranks, so the ranks are multiplied back.
-        ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
         losses = step.losses if weights is None else step.losses * weights.to(step.losses.dtype)
-        self.watch.add(losses, index, self.state.global_step + 1, self.state.epoch or 0.0)
-        loss = losses.sum() * (ranks if num_items_in_batch is not None else 1) / count
+        self._callback.add(step, losses, index)
+        loss = self._reduced(losses, labels, num_items_in_batch)
         return (loss, step.outputs) if return_outputs else loss
+
+    def _accepted(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        accepted = accepted_inputs(self.model)
+        return {name: value for name, value in inputs.items() if accepted is None or name in accepted}
+
+    def _check_batch(self, inputs: dict[str, Any], labels: Tensor, index: Any, weights: Any) -> None:
+        if not self._labels_checked:
+            check_values(labels.cpu().numpy(), num_classes(self.model), self.method.soft_labels)
+        found = f"got a batch with {', '.join(sorted(inputs))}; pass numbers on as they are"
+        if weights is None and self._weighted:
+            raise ValueError(
+                f"data_collator must keep the column '{LABEL_WEIGHT}' of train_dataset, {found}, or remove the column"
+            )
+        if index is None and self.method.needs_rows:
+            raise ValueError(
+                f"data_collator must keep the column '{INDEX}' for method {type(self.method).__name__}, which knows "
+                f"each row by its number, {found}"
+            )
+
+    def _make_batch(self, inputs: dict[str, Any], labels: Tensor, index: Tensor, second: dict[str, Any]) -> Batch:
+        return Batch(
+            inputs,
+            labels,
+            index,
+            progress=min(self.state.global_step / max(self.state.max_steps, 1), 1.0),
+            epoch=int(self.state.epoch or 0),
+            # The number of epochs of a stream is not known.
+            num_epochs=max(self.state.num_train_epochs, 1) if _is_sized(self.train_dataset) else 0,
+            seed=self.args.seed,
+            second_view=second or None,
+        )
+
+    def _reduced(self, losses: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
+        """Sum of the losses over the rows of the whole accumulated batch of all processes."""
+        if num_items_in_batch is None:
+            return losses.sum() / len(losses)
+        if labels.ndim == 2:
+            num_items_in_batch = num_items_in_batch / labels.shape[1]  # Trainer counts the entries of soft labels
+        # DDP averages gradients over ranks while the count is the sum over ranks, so the ranks are multiplied back.
+        # Ranks that share a tensor-parallel model have the same rows and count once.
+        ranks = self.accelerator.num_processes // self.get_tp_size() if self.args.average_tokens_across_devices else 1
+        return losses.sum() * ranks / num_items_in_batch
+
+    # Evaluation
 
     def evaluation_loop(
         self,
@@ -260,43 +321,39 @@ class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
             self.model = model
         return result
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the averages of the method's metrics to the training logs."""
-        if "loss" in logs and self._method_metrics:
-            for name, (total, rows) in self._method_metrics.items():
-                logs[name] = self.accelerator.gather(total / rows).mean().item()
-            self._method_metrics.clear()
-        super().log(logs, start_time)
+    # Checkpoints and the model card
 
-    def save_model(
-        self,
-        output_dir: str | Path | None = None,
-        _internal_call: bool = False,
-        export: str | None = None,
-        export_args: TrainingArguments | None = None,
-    ) -> None:
-        """`Trainer`'s, which saves the branches or the student as they are; or one network made of them.
+    def _run_epoch(self, *positional: Any, **kwargs: Any) -> None:
+        # After a checkpoint of the last step there is none left, but Trainer would take one more of those that
+        # `max_steps` leaves out of an epoch.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*positional, **kwargs)  # type: ignore[no-untyped-call]
 
-        Args:
-            output_dir: Folder; `args.output_dir` by default.
-            _internal_call: Set by `Trainer` for checkpoints and pushes.
-            export: `"best_branch"` or `"distilled"` for an ordinary model, `"ensemble"` for the teacher of a method
-                that has one or all branches. What was chosen, and by what, is in `export.json` beside it.
-            export_args: Of the training of `"distilled"`; by default those of this training.
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self._callback.check(self.state)
+        folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
+        with whole_or_removed(folder) if self.args.should_save else nullcontext():
+            super()._save_checkpoint(model, trial)
 
-        Raises:
-            ValueError: If the model has neither branches nor a teacher, or there is nothing to choose by.
-        """
-        model, folder = self.model, output_dir or str(self.args.output_dir)
-        try:
-            if export is not None:
-                teacher = next((one for one in self.method.evaluated(model).values() if one is not model), None)
-                self.model = export_model(self, teacher, export, folder, export_args)
-            elif not _internal_call and self.args.should_save:
-                forget_export(folder)
-            super().save_model(str(folder), _internal_call)
-        finally:
-            self.model = model
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # Every process writes its own. What says that a checkpoint is whole is written next, and must not be there
+        # before all of these are: a resume without one goes on with other random numbers.
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            self._callback.save(output_dir)
+            write_state(output_dir, self._identity)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # Checkpoints carry the names of the published format, which for some architectures (ViT) are not those of the
+        # module; Trainer would leave such weights as they are, while from_pretrained translates the names.
+        if not load_result.unexpected_keys or not isinstance(self.model, PreTrainedModel):
+            return super()._issue_warnings_after_load(load_result)
+        folder = self.state.best_model_checkpoint if self._callback.has_begun else self._checkpoint
+        loaded = type(self.model).from_pretrained(folder, dtype=self.model.dtype)
+        self.model.load_state_dict(loaded.state_dict())
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Trainer's card, with a section on the method and what was noisy."""
@@ -304,80 +361,19 @@ class NoisyTrainer(GuardedTrainer, LengthSortedTrainer):
         if not self.is_world_process_zero():
             return
         method = self.method.loss if isinstance(self.method, LossMethod) else self.method
-        results = {"method": type(method).__name__, "citation": self.method.citation, "epochs": self.state.epoch,
-                   "learning_rate": self.args.learning_rate, "seed": self.args.seed,
-                   "method_args": self.choice and self.choice.arguments,
-                   "method_why": self.choice and self.choice.why}  # fmt: skip
+        results = {
+            "method": type(method).__name__,
+            "citation": self.method.citation,
+            "epochs": self.state.epoch,
+            "learning_rate": self.args.learning_rate,
+            "seed": self.args.seed,
+            "method_args": self.choice and self.choice.arguments,
+            "method_why": self.choice and self.choice.why,
+        }
         path, model = Path(str(self.args.output_dir)) / "README.md", cast(Any, self.model)
         name = self.hub_model_id or path.parent.name
         card = placed(model_card(results, model.config.to_dict(), name=name), name)
         write_atomically(path, merged(path.read_text("utf-8"), card))
-
-    def make_identity(self) -> dict[str, Any]:
-        """What a run that resumes must have in common with this one: data, classes and method."""
-        self._set_signature_columns_if_needed()
-        method = self.method.loss if isinstance(self.method, LossMethod) else self.method
-        return identity(self.train_dataset, self._signature_columns, num_classes(self.model), type(method).__name__)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self._load_renamed(resume_from_checkpoint)
-
-    def _load_best_model(self) -> None:
-        super()._load_best_model()
-        checkpoint = str(self.state.best_model_checkpoint)
-        self._load_renamed(checkpoint)
-        if (Path(checkpoint) / METHOD_FILE).is_file():  # a teacher belongs to its student
-            load_model(self.method, Path(checkpoint) / METHOD_FILE)
-
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        self._names_differ = bool(load_result.unexpected_keys) and isinstance(self.model, PreTrainedModel)
-        if not self._names_differ:
-            super()._issue_warnings_after_load(load_result)
-
-    def _load_renamed(self, checkpoint: str) -> None:
-        # Checkpoints carry the names of the published format, which for some architectures (ViT) are not those of the
-        # module; Trainer would leave such weights as they are, while from_pretrained translates the names.
-        if self._names_differ and isinstance(self.model, PreTrainedModel):
-            loaded = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype)
-            self.model.load_state_dict(loaded.state_dict())
-            self._names_differ = False
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if self.method.state_dict() and self.args.should_save:
-            save_model(self.method, str(Path(output_dir) / METHOD_FILE))
-        super()._save_optimizer_and_scheduler(output_dir)  # which notes the digests of all files
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and self.method.state_dict():
-            path = Path(checkpoint) / METHOD_FILE
-            if not path.is_file():
-                raise ValueError(
-                    f"resume_from_checkpoint {checkpoint} holds no {METHOD_FILE}, which method "
-                    f"{type(self.method).__name__} needs; resume from a checkpoint of the same method"
-                )
-            load_model(self.method, path)
-
-
-class _Beats(TrainerCallback):
-    """Tells views that an epoch begins, and the method that the optimiser has moved the model."""
-
-    def __init__(self, trainer: NoisyTrainer) -> None:
-        self.trainer = trainer
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        # Before the loader of the epoch is asked for its first batch, which accelerate's own call would not always be.
-        for views in self.trainer._views:
-            if hasattr(views, "set_epoch"):
-                views.set_epoch(int(state.epoch or 0))
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.trainer.method.after_step(kwargs["model"])
 
 
 def _is_sized(dataset: Any) -> bool:

@@ -24,6 +24,7 @@ from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.publish import push_model_to_hub
 from hf_noisy.hub.text import BEGIN
 from hf_noisy.models.branches import BranchedModel
+from hf_noisy.training.best_network import best_network
 from hf_noisy.training.trainer import NoisyTrainer
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
@@ -153,16 +154,16 @@ def the_exact_posterior_is_published(hub: LocalHub, tmp: Path) -> None:
     assert "import hf_noisy.dygen.exact" in hub.files("models", "tester/exact")["README.md"].decode()
 
 
-def an_export_is_pushed_in_place_of_the_branches(hub: LocalHub, tmp: Path) -> None:
+def the_best_branch_is_pushed(hub: LocalHub, tmp: Path) -> None:
     words = tokenizer()
     rows = Dataset.from_list([{**words("good film"), "label": 0}, {**words("bad film"), "label": 1}] * 4)
-    options = {"num_train_epochs": 1, "report_to": [], "save_strategy": "no", "push_to_hub": True}
-    args = TrainingArguments(str(tmp / "out"), hub_model_id="tester/best", **options)
+    args = TrainingArguments(str(tmp / "out"), num_train_epochs=1, report_to=[], save_strategy="no")
     trainer = NoisyTrainer(model(), args, train_dataset=rows, processing_class=words, method="coregularization")
     trainer.train()
-    trainer.save_model(export="best_branch")
+    best_network(trainer).save_pretrained(tmp / "best", words)
+    push_model_to_hub(tmp / "best", "tester/best", card())
     files = hub.files("models", "tester/best")
-    record = json.loads(files["export.json"])
+    record = json.loads(files["chosen_network.json"])
     assert not record["needs_hf_noisy"]
     chosen = trainer.model.unbranch(int(record["chosen"][-1]))
     assert torch.allclose(logits(AutoModelForSequenceClassification.from_pretrained("tester/best")), logits(chosen))

@@ -1,22 +1,24 @@
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from transformers import Trainer
+import torch
 
 import hf_noisy.training.auto as auto
 from hf_noisy.detection.noise_rate import NoiseRate
 from hf_noisy.methods import make_method
-from hf_noisy.training.auto import RULES, Choice, Measured, Noise, Rule, choose
+from hf_noisy.training.auto_measure import Measured, NoiseEstimate
+from hf_noisy.training.auto_rules import RULES, Choice, Rule, choose
 from hf_noisy.training.trainer import NoisyTrainer
-from tests.contract.runs import distance, make_args, make_model, parameters
+from tests.contract.runs import distance, make_args, make_model, make_rows, parameters
 from tests.unit.training.test_auto_measure import rows_with_features
 
 NOTHING = Measured(rows=None, classes=None, modality="unknown", branches=False, views=False, reason="said so")
 
 
 def noisy(rate: float, **changes: float) -> Measured:
-    noise = Noise(NoiseRate(rate, rate, rate), 0.0, 0.0, 1 - rate, 500)._replace(**changes)
+    noise = NoiseEstimate(NoiseRate(rate, rate, rate), 0.0, 0.0, 1 - rate, 500)._replace(**changes)
     return Measured(rows=500, classes=4, modality="text", branches=True, views=True, noise=noise)
 
 
@@ -94,9 +96,9 @@ def test_it_trains_says_why_and_notes_it(trainer, tmp_path, monkeypatch):
     said: list[str] = []
     monkeypatch.setattr(auto.logger, "warning", said.append)
     made = trainer()
+    made.train()
     assert said == [f"method auto: {made.choice.method}, because {made.choice.why}"]
     assert "labels look wrong" in made.choice.why
-    made.train()
     noted = json.loads((tmp_path / "run" / "auto_method.json").read_text())
     assert noted["choice"]["method"] == made.choice.method
     assert 0.15 < noted["measured"]["noise"][0][0] < 0.4
@@ -104,11 +106,69 @@ def test_it_trains_says_why_and_notes_it(trainer, tmp_path, monkeypatch):
     assert "Chosen before training" in (tmp_path / "run" / "README.md").read_text()
 
 
+def test_nothing_is_measured_before_training(trainer, tmp_path, monkeypatch):
+    monkeypatch.setattr(auto, "measure", None)
+    made = trainer()
+    assert made.choice is None
+    assert not list((tmp_path / "run").rglob("*"))
+    # Until then it is the plain model, which may be looked at as it is.
+    model = made.model
+    assert made.evaluate(make_rows())["eval_loss"] > 0
+    assert made.model is model
+
+
 def test_branches_are_made_for_the_choice(trainer, monkeypatch):
     forced(monkeypatch, "coregularization")
     made = trainer()
-    assert made.model.num_branches == 2
+    before = made.evaluate(make_rows())["eval_loss"]
     made.train()
+    assert made.model.num_branches == 2
+    assert made.evaluate(make_rows())["eval_loss"] != before
+    first = parameters(made)
+    made.train()  # goes on with the method and the branches of the first time
+    assert distance(made, first) > 0
+
+
+def test_it_is_the_training_of_the_method_by_name(trainer, tmp_path, monkeypatch):
+    forced(monkeypatch, "coregularization")
+    made = trainer()
+    made.train()
+    named = NoisyTrainer(
+        make_model("plain"),
+        make_args(tmp_path / "named", max_steps=4),
+        train_dataset=made.train_dataset,
+        method="coregularization",
+    )
+    named.train()
+    assert distance(made, named) == 0.0
+
+
+def test_a_model_made_later_gets_its_branches_too(trainer, tmp_path, monkeypatch):
+    forced(monkeypatch, "coregularization")
+    rows = trainer().train_dataset
+    made = NoisyTrainer(
+        args=make_args(tmp_path / "run", max_steps=4),
+        model_init=lambda: make_model("plain"),
+        train_dataset=rows,
+        method="auto",
+    )
+    made.train()
+    assert made.model.num_branches == 2
+
+
+def test_an_optimizer_of_the_plain_model_is_refused(trainer, tmp_path, monkeypatch):
+    forced(monkeypatch, "coregularization")
+    model = make_model("plain")
+    optimizers = (torch.optim.SGD(model.parameters(), lr=0.1), None)
+    made = NoisyTrainer(
+        model,
+        make_args(tmp_path, max_steps=1),
+        train_dataset=trainer().train_dataset,
+        optimizers=optimizers,
+        method="auto",
+    )
+    with pytest.raises(ValueError, match="optimizers holds the weights of BertForSequenceClassification"):
+        made.train()
 
 
 def test_a_resumed_run_takes_the_method_of_the_first(trainer, tmp_path, monkeypatch):
@@ -117,8 +177,8 @@ def test_a_resumed_run_takes_the_method_of_the_first(trainer, tmp_path, monkeypa
     first = trainer(**saving)
     first.train()
     again = trainer(**saving)
-    assert again.choice == first.choice
     again.train(resume_from_checkpoint=True)
+    assert again.choice == first.choice
     again = trainer(**saving)
     again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
     assert distance(parameters(first), parameters(again)) == 0.0
@@ -126,39 +186,36 @@ def test_a_resumed_run_takes_the_method_of_the_first(trainer, tmp_path, monkeypa
 
 
 def test_other_rows_are_measured_anew(trainer, monkeypatch):
+    def chosen(**changes: Any) -> str:
+        made = trainer(**changes)
+        made.train()
+        return made.choice.method
+
     forced(monkeypatch, "elr", "gce", "sce", "tce")
-    trainer(save_strategy="steps", save_steps=2).train()
-    assert trainer(rate=0.1).choice.method == "gce"
-    assert trainer(seed=7).choice.method == "sce"
-    assert trainer(folder="other").choice.method == "tce"
+    assert chosen(save_strategy="steps", save_steps=2) == "elr"
+    assert chosen(rate=0.1) == "gce"
+    assert chosen(seed=7) == "sce"
+    assert chosen(folder="other") == "tce"
 
 
-def test_an_unfinished_start_is_measured_anew(trainer, monkeypatch):
+def test_another_run_is_measured_before_it_is_refused(trainer, monkeypatch):
     forced(monkeypatch, "elr", "gce")
-    trainer()
-    assert trainer().choice.method == "gce"
+    trainer(save_strategy="steps", save_steps=2).train()
+    with pytest.raises(ValueError, match="belongs to another run"):
+        trainer(rate=0.1).train(resume_from_checkpoint=True)
 
 
-def test_without_rows_the_noted_method_is_taken(trainer, tmp_path, monkeypatch):
-    forced(monkeypatch, "elr")
-    trainer()
-    made = NoisyTrainer(make_model("plain"), make_args(tmp_path / "run"), method="auto")
-    assert made.choice.method == "elr"
-
-
-def test_without_anything_it_is_a_safe_one(tmp_path):
-    made = NoisyTrainer(make_model("plain"), make_args(tmp_path), method="auto")
-    assert made.choice == choose(replace(NOTHING, reason="there are no training rows to look at"))
-    assert not (tmp_path / "auto_method.json").exists()
-
-
-def test_arguments_by_position_are_understood(trainer, tmp_path):
+def test_features_of_random_weights_say_nothing(tmp_path):
     rows = rows_with_features(0.3, 300).rename_column("features", "vectors")
-    made = NoisyTrainer(make_model("plain"), make_args(tmp_path), None, rows, method="auto")
+    rows = rows.map(lambda row: {"input_ids": [5, 6, row["label"]], "attention_mask": [1, 1, 1]})
+    rows = rows.filter(lambda row: row["label"] < 3)
+    made = NoisyTrainer(make_model("plain"), make_args(tmp_path, max_steps=1), None, rows, method="auto")
+    made.train()
     assert "random weights" in made.choice.why
-    assert isinstance(made, Trainer)
 
 
 def test_clean_and_very_noisy_rows_get_different_methods(trainer):
     clean, noisy_rows = trainer(rate=0.0, folder="clean"), trainer(rate=0.5, folder="noisy")
+    clean.train()
+    noisy_rows.train()
     assert (clean.choice.method, clean.choice.arguments) != (noisy_rows.choice.method, noisy_rows.choice.arguments)

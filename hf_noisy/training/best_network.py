@@ -1,0 +1,213 @@
+"""One network to serve, taken out of a trainer that trained branches or an averaged teacher."""
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from hf_noisy.core.columns import INDEX, LABEL, LABELS
+from hf_noisy.core.files import write_atomically
+from hf_noisy.data.indexed import IndexedDataset
+from hf_noisy.models.branches import BranchedModel
+from hf_noisy.models.heads import accepted_inputs
+from hf_noisy.training.distill import name_classes
+from hf_noisy.training.trainer import NoisyTrainer
+
+logger = logging.get_logger(__name__)
+
+FILE = "chosen_network.json"
+
+
+@dataclass(frozen=True)
+class ChosenNetwork:
+    """A network of a trainer, and why it was chosen.
+
+    Attributes:
+        model: A copy of the network, which shares nothing with the trainer.
+        chosen: Which one, such as `"branch 1"` or `"teacher"`.
+        reason: Why, in half a sentence.
+        rows: What it was chosen by, `"eval_dataset"` or `"train_dataset"`; None where nothing was compared.
+        candidates: Accuracy and loss of each network, against the given labels of these rows.
+    """
+
+    model: nn.Module
+    chosen: str
+    reason: str
+    rows: str | None = None
+    candidates: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def save_pretrained(self, folder: str | Path, processing_class: Any = None) -> None:
+        """Save the network, with `chosen_network.json` beside it: which it is, and why.
+
+        Args:
+            folder: Where to.
+            processing_class: Tokenizer or image processor to save with it.
+        """
+        if not PartialState().is_main_process:
+            return
+        needs_us = not type(self.model).__module__.startswith(("transformers.", "peft."))
+        cast(Any, self.model).save_pretrained(str(folder))
+        if processing_class is not None:
+            processing_class.save_pretrained(str(folder))
+        record = {name: value for name, value in vars(self).items() if name != "model"}
+        record |= {"architecture": type(self.model).__name__, "needs_hf_noisy": needs_us}
+        write_atomically(Path(folder) / FILE, json.dumps(record, indent=1))
+        needs = "; loading it needs hf_noisy.models to be imported" if needs_us else ""
+        logger.warning_once(f"{folder}: saved {self.chosen}, {self.reason}{needs}")
+
+
+def best_network(trainer: NoisyTrainer) -> ChosenNetwork:
+    """The branch, or of a method with a teacher the student or the teacher, that agrees most with given labels.
+
+    The rows are those of `eval_dataset`, or of `train_dataset` where there is none. The highest accuracy is taken, ties
+    by the lower loss. No true label is looked at, unless the labels of `eval_dataset` are true ones.
+
+    Args:
+        trainer: After training.
+
+    Returns:
+        A [`ChosenNetwork`], whose model is an ordinary one; adapters of branches are merged.
+
+    Raises:
+        ValueError: If the trainer has neither branches nor a teacher, weights are spread over processes, or there are
+            no rows or labels to choose by.
+
+    Example:
+        ```python
+        best = best_network(trainer)
+        best.save_pretrained("one-branch", tokenizer)
+        best.chosen, best.candidates
+        ```
+    """
+    source = _source(trainer)
+    networks = [source] if isinstance(source, BranchedModel) else [trainer.model, source]
+    by, parts = "train_dataset", [trainer.train_dataset]
+    if trainer.eval_dataset is not None:
+        by, of = "eval_dataset", trainer.eval_dataset
+        parts = list(of.values()) if isinstance(of, dict) else [of]
+    seen = [_predictions(trainer, networks, part) for part in parts]
+    if any(part.labels is None for part in seen):
+        raise ValueError(f"{by} must have labels to choose a network by, in a column 'label' or 'labels'")
+    labels = np.concatenate([cast(np.ndarray, part.labels) for part in seen])
+    scores = np.concatenate([part.scores for part in seen], 1)
+    names = ["student", "teacher"] if len(networks) == 2 else [f"branch {index}" for index in range(len(scores))]
+    accuracy = (scores.argmax(-1) == labels).mean(1)
+    loss = -scores[:, np.arange(len(labels)), labels].mean(1)
+    best = int(np.lexsort((loss, -accuracy))[0])
+    candidates = {
+        name: {"accuracy": float(a), "loss": float(b)} for name, a, b in zip(names, accuracy, loss, strict=True)
+    }
+    reason = f"by its accuracy against the {len(labels)} given labels of {by}, {accuracy[best]:.4f}"
+    if by == "train_dataset":
+        reason += ", some of which it may know by heart: pass an eval_dataset to choose by other rows"
+    network = source.unbranch(best) if isinstance(source, BranchedModel) else _copy(networks[best])
+    return _named(trainer, ChosenNetwork(network, names[best], reason, by, candidates))
+
+
+def ensemble(trainer: NoisyTrainer) -> ChosenNetwork:
+    """All branches as one model, or the averaged teacher of a method that has one.
+
+    Args:
+        trainer: After training.
+
+    Returns:
+        A [`ChosenNetwork`]: a [`BranchedModel`], which needs `hf_noisy.models` to load, or an ordinary model.
+
+    Raises:
+        ValueError: If the trainer has neither branches nor a teacher, or weights are spread over processes.
+    """
+    source = _source(trainer)
+    chosen, reason = "the averaged teacher", "which is the mean of the student over its last steps"
+    if isinstance(source, BranchedModel):
+        chosen = f"all {source.num_branches} branches as one model"
+        reason = "since no single ordinary network gives the mean of their probabilities"
+    return _named(trainer, ChosenNetwork(_copy(source), chosen, reason))
+
+
+def _source(trainer: NoisyTrainer) -> nn.Module:
+    """The averaged teacher of the method, or the model with branches."""
+    model = trainer.model
+    teacher = next((one for one in trainer.method.evaluated(model).values() if one is not model), None)
+    if teacher is None and not isinstance(model, BranchedModel):
+        raise ValueError(
+            f"trainer must have a model with branches or a method with a teacher after training, got "
+            f"{type(model).__name__}; it is an ordinary model already: take trainer.model"
+        )
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise ValueError("choosing a network needs whole weights in each process; save_model() first, then load them")
+    return model if teacher is None else teacher
+
+
+def _copy(network: nn.Module) -> nn.Module:
+    if not isinstance(network, PreTrainedModel) or isinstance(network, BranchedModel):
+        return copy.deepcopy(network)
+    # Built anew: accelerate may have hung its own forward on the network that was trained.
+    again = type(network)(copy.deepcopy(network.config)).to(device=network.device, dtype=network.dtype)
+    again.load_state_dict(network.state_dict())
+    return again.train(network.training)
+
+
+def _named(trainer: NoisyTrainer, chosen: ChosenNetwork) -> ChosenNetwork:
+    if isinstance(chosen.model, PreTrainedModel) and not isinstance(chosen.model, BranchedModel):
+        name_classes(chosen.model, trainer.train_dataset)
+    return chosen
+
+
+@dataclass
+class _Seen:
+    """Log-probabilities `[network, row, class]` of the rows of a dataset, and their given labels."""
+
+    scores: Float64[np.ndarray, "networks rows classes"]
+    labels: Int64[np.ndarray, " rows"] | None
+
+
+@torch.no_grad()
+def _predictions(trainer: NoisyTrainer, networks: Sequence[Any], dataset: Any) -> _Seen:
+    """Log-probabilities of every branch or network, by row, whatever the batches and the processes."""
+    if dataset is None or not hasattr(dataset, "__len__"):
+        raise ValueError("train_dataset or eval_dataset must have a length to choose by; load it without streaming")
+    scores: dict[int, Float64[np.ndarray, "networks classes"]] = {}
+    labels: dict[int, int] = {}
+    with _evaluating(networks):
+        for batch in trainer.get_test_dataloader(IndexedDataset(dataset)):
+            index, given = batch[INDEX], batch.get(LABELS)
+            logits = torch.cat([_branch_logits(network, dict(batch)) for network in networks], 1)
+            gathered = trainer.accelerator.gather((index, logits.float().contiguous()))
+            rows = gathered[0].tolist()
+            scores |= zip(rows, gathered[1].double().log_softmax(-1).cpu().numpy(), strict=True)
+            if given is not None:
+                hard = given.argmax(-1) if given.ndim == 2 else given
+                labels |= zip(rows, trainer.accelerator.gather(hard.contiguous()).tolist(), strict=True)
+    by_row = np.stack([scores[row] for row in range(len(dataset))], 1)
+    return _Seen(by_row, np.array([labels[row] for row in range(len(dataset))]) if labels else None)
+
+
+def _branch_logits(network: nn.Module, batch: dict[str, Any]) -> Float[Tensor, "batch networks classes"]:
+    accepted = accepted_inputs(network)
+    unused = {INDEX, LABELS, LABEL}
+    outputs = network(**{k: v for k, v in batch.items() if k not in unused and (accepted is None or k in accepted)})
+    logits: Tensor | None = getattr(outputs, "branch_logits", None)
+    return outputs.logits[:, None] if logits is None else logits
+
+
+@contextmanager
+def _evaluating(networks: Sequence[Any]) -> Iterator[None]:
+    modes = [network.training for network in networks]
+    try:
+        for network in networks:
+            network.eval()
+        yield
+    finally:
+        for network, mode in zip(networks, modes, strict=True):
+            network.train(mode)

@@ -1,0 +1,117 @@
+"""What a method needs of the training loop, through the public hooks of `TrainerCallback`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Float, Int
+from safetensors.torch import load_model, save_model
+from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hf_noisy.methods import Method, Step
+from hf_noisy.training.guards import LossWatch, refuse_broken_weights
+
+if TYPE_CHECKING:
+    from hf_noisy.training.trainer import NoisyTrainer
+
+METHOD_FILE = "method.safetensors"
+
+
+class MethodCallback(TrainerCallback):
+    """Keeps a method in step with training: epochs of its views, optimiser steps, metrics, finite losses, its state.
+
+    It is the first callback of a trainer: the others then see the method as the step (or the best checkpoint) left it,
+    and the trackers get the method's metrics with the loss.
+    """
+
+    def __init__(self, trainer: "NoisyTrainer") -> None:
+        self.trainer = trainer
+        self.views: list[Any] = []  # what makes another view of a row in every epoch
+        self.watch = LossWatch(trainer.args.learning_rate)
+        self.has_begun = False
+        self._sums: dict[str, tuple[Tensor | float, int]] = {}
+
+    def restart(self) -> None:
+        """Forget the losses and metrics of an earlier training."""
+        self.watch, self.has_begun = LossWatch(self.trainer.args.learning_rate), False
+        self._sums.clear()
+
+    @property
+    def method(self) -> Method:
+        """That of the trainer, which `"auto"` chooses late."""
+        return self.trainer.method
+
+    def add(self, step: Step, losses: Float[Tensor, " batch"], index: Int[Tensor, " batch"]) -> None:
+        """Keep the (weighted) losses and the metrics of a micro-batch until they are next logged."""
+        state, rows = self.trainer.state, len(losses)
+        self.watch.add(losses, index, state.global_step + 1, state.epoch or 0.0)
+        for name, value in step.metrics.items():
+            total, counted = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + value.detach().float().mean() * rows, counted + rows)
+
+    def check(self, state: TrainerState) -> None:
+        """Raise `FloatingPointError` if a loss or a weight is not finite."""
+        self.watch.check()
+        refuse_broken_weights(self.trainer.model, state.global_step)
+
+    def save(self, checkpoint: str | Path) -> None:
+        """Write the method's state into a checkpoint."""
+        if self.method.state_dict() and self.trainer.args.should_save:
+            save_model(self.method, str(Path(checkpoint) / METHOD_FILE))
+
+    def restore(self, checkpoint: str | Path) -> None:
+        """Read the method's state from a checkpoint; raises `ValueError` if it holds none and the method needs one."""
+        if not self.method.state_dict():
+            return
+        path = Path(checkpoint) / METHOD_FILE
+        if not path.is_file():
+            raise ValueError(
+                f"resume_from_checkpoint {checkpoint} holds no {METHOD_FILE}, which method "
+                f"{type(self.method).__name__} needs; resume from a checkpoint of the same method"
+            )
+        load_model(self.method, path)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.has_begun = True
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # Before the loader of the epoch is asked for its first batch, which accelerate's own call would not always be.
+        for views in self.views:
+            if hasattr(views, "set_epoch"):
+                views.set_epoch(int(state.epoch or 0))
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.method.after_step(kwargs["model"])
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not self.trainer.is_in_train or logs is None:
+            return
+        self.watch.check()
+        if "train_loss" in logs:
+            refuse_broken_weights(self.trainer.model, state.global_step)
+        if "loss" in logs:
+            gather = self.trainer.accelerator.gather
+            means = {name: gather(total / rows).mean().item() for name, (total, rows) in self._sums.items()}
+            self._sums.clear()
+            logs |= means
+            state.log_history[-1] |= means
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        best = state.best_model_checkpoint
+        if args.load_best_model_at_end and best and (Path(best) / METHOD_FILE).is_file():
+            load_model(self.method, Path(best) / METHOD_FILE)  # a teacher belongs to its student
