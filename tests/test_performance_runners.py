@@ -43,7 +43,6 @@ def test_times_of_imports(tmp_path):
 SMALL = {
     "dmlp_speed": "--rows 300 --width 16 --classes 3 --clean 20 --epochs 1",
     "dygen_speed": "--rows 32 --validation_rows 8 --test_rows 16 --seeds 0 --max_length 16",
-    "evaluation_speed": "--datasets trec --rows 32 --turns 1",
     "neighbours": "--rows 500 --queries 50 --dim 16 --indices exact",
     "recorder_cost": "--rows 32 --turns 1",
     "scale": "--rows 500 --projections 0 --epochs 2",
@@ -54,6 +53,6 @@ SMALL = {
 
 @pytest.mark.parametrize("name", SMALL)
 def test_the_others_run_on_the_last_code(name, tmp_path):
-    if name in ("dygen_speed", "evaluation_speed", "recorder_cost") and "HF_NOISY_DATA_DIR" not in os.environ:
+    if name in ("dygen_speed", "recorder_cost") and "HF_NOISY_DATA_DIR" not in os.environ:
         pytest.skip("trec is not here")
     assert run(name, tmp_path / "report.json", *SMALL[name].split())

@@ -9,7 +9,7 @@ from benchmarks.reporting.markdown import table
 from benchmarks.reporting.standings import AUTO, BASE, STOPPED, Cells, differences, gate, points, read_cells
 from benchmarks.suites import SUITES
 from hf_noisy.methods import make_method
-from hf_noisy.training.auto import RULES
+from hf_noisy.training.auto_rules import RULES
 
 FRESH = {name: RESULTS / f"cells_{name}_fresh.jsonl" for name in ("text-small", "vision-small")}
 

@@ -43,14 +43,6 @@ def described(arguments: dict) -> str:
     return ", ".join(f"{name} {arguments[name]}" for name in names)
 
 
-def evaluation_speed(data: dict) -> str:
-    rows = [[name, str(row["rows"]), f"{row['tokens']:.0f}",
-             f"{row['ratio']:.2f} ({row['lowest']:.2f} to {row['highest']:.2f})", f"{row['largest_difference']:.0e}"]
-            for name, row in data["datasets"].items()]  # fmt: skip
-    header = ["test rows of", "rows", "tokens a row", "`Trainer` / `NoisyTrainer`", "largest difference of a logit"]
-    return table(header, rows) + f"\n\n`{data['command']}`, processor time, {data['environment']['threads']} thread."
-
-
 def install_cost(data: dict) -> str:
     times = [[name, *(f"{row[key]:.3f}" for key in ("median_s", "lowest_s", "highest_s"))]
              for name, row in data["imports"].items()]  # fmt: skip

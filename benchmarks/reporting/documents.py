@@ -250,7 +250,7 @@ def documents() -> dict[Path, str]:
     # Until there is a result, the page says so where its table will stand.
     if all(path.is_file() for path in auto_tables.FRESH.values()):
         blocks["auto_fresh"] = auto_tables.fresh()
-    for name in ("dygen_speed", "evaluation_speed", "install_cost", "scale", "neighbours", "branch_cost", "serving"):
+    for name in ("dygen_speed", "install_cost", "scale", "neighbours", "branch_cost", "serving"):
         if (RESULTS / f"{name}.json").is_file():
             blocks[name] = getattr(costs, name)(load(name))
     if (RESULTS / "ablations.json").is_file():

@@ -32,7 +32,7 @@ def choose_for_trainer(trainer: Trainer, checkpoint: str | None = None) -> Choic
     found: list[Choice | None] = [None]
     if PartialState().is_main_process and checkpoint is not None:
         found = [_noted(Path(checkpoint).parent / FILE, known)]
-    choice = broadcast_object_list(found)[0]
+    choice: Choice | None = broadcast_object_list(found)[0]
     if choice is None:
         measured = measure(
             model,

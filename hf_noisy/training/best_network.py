@@ -70,8 +70,8 @@ class ChosenNetwork:
 def best_network(trainer: NoisyTrainer) -> ChosenNetwork:
     """The branch, or of a method with a teacher the student or the teacher, that agrees most with given labels.
 
-    The rows are those of `eval_dataset`, or of `train_dataset` where there is none. The highest accuracy is taken, ties
-    by the lower loss. No true label is looked at, unless the labels of `eval_dataset` are true ones.
+    The rows are those of `eval_dataset`, or of `train_dataset` where there is none. The highest accuracy is taken,
+    ties by the lower loss. No true label is looked at, unless the labels of `eval_dataset` are true ones.
 
     Args:
         trainer: After training.
@@ -153,9 +153,9 @@ def _copy(network: nn.Module) -> nn.Module:
     if not isinstance(network, PreTrainedModel) or isinstance(network, BranchedModel):
         return copy.deepcopy(network)
     # Built anew: accelerate may have hung its own forward on the network that was trained.
-    again = type(network)(copy.deepcopy(network.config)).to(device=network.device, dtype=network.dtype)
-    again.load_state_dict(network.state_dict())
-    return again.train(network.training)
+    again: Any = type(network)(copy.deepcopy(network.config))
+    again.to(device=network.device, dtype=network.dtype).load_state_dict(network.state_dict())
+    return cast(nn.Module, again.train(network.training))
 
 
 def _named(trainer: NoisyTrainer, chosen: ChosenNetwork) -> ChosenNetwork:

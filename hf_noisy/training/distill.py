@@ -1,4 +1,4 @@
-"""An ordinary classifier trained on a distribution over the classes of each row: `pipeline` loads it without this package."""
+"""An ordinary classifier, which `pipeline` loads without this package, trained on what a teacher predicts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,8 +51,8 @@ def distill(
 
     Raises:
         TypeError: If `model` is no ordinary model, or the rows have no length.
-        ValueError: If rows, classes or labels disagree, the labels of the rows cannot be read, or the probabilities are
-            not one distribution a row.
+        ValueError: If rows, classes or labels disagree, the labels of the rows cannot be read, or the probabilities
+            are not one distribution a row.
 
     Example:
         ```python

@@ -289,12 +289,12 @@ class NoisyTrainer(Trainer):
         """Sum of the losses over the rows of the whole accumulated batch of all processes."""
         if num_items_in_batch is None:
             return losses.sum() / len(losses)
-        if labels.ndim == 2:
-            num_items_in_batch = num_items_in_batch / labels.shape[1]  # Trainer counts the entries of soft labels
+        # Trainer counts the entries of soft labels.
+        rows = num_items_in_batch / labels.shape[1] if labels.ndim == 2 else num_items_in_batch
         # DDP averages gradients over ranks while the count is the sum over ranks, so the ranks are multiplied back.
         # Ranks that share a tensor-parallel model have the same rows and count once.
         ranks = self.accelerator.num_processes // self.get_tp_size() if self.args.average_tokens_across_devices else 1
-        return losses.sum() * ranks / num_items_in_batch
+        return losses.sum() * ranks / rows
 
     # Evaluation
 

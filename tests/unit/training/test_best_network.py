@@ -111,7 +111,7 @@ def test_the_teacher_is_an_ordinary_model(averaged, tmp_path):
 
 def test_what_cannot_be_chosen_is_refused(averaged, tmp_path):
     for choose in (best_network, ensemble):
-        with pytest.raises(ValueError, match="an ordinary model already: take trainer.model"):
+        with pytest.raises(ValueError, match=r"an ordinary model already: take trainer\.model"):
             choose(make_trainer(tmp_path, "dal"))
         with pytest.raises(ValueError, match="with a teacher after training"):
             choose(make_trainer(tmp_path, "nrd"))
