@@ -2,8 +2,8 @@
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from hf_noisy.core.columns import INDEX, LABEL, LABELS
+from hf_noisy.core.columns import LABELS
 from hf_noisy.core.files import write_atomically
-from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.models.branches import BranchedModel
-from hf_noisy.models.heads import accepted_inputs
+from hf_noisy.models.inference import Collator, ModelInputs, batches_of, evaluating, outputs_by_row
 from hf_noisy.training.distill import name_classes
 from hf_noisy.training.trainer import NoisyTrainer
 
@@ -96,11 +95,11 @@ def best_network(trainer: NoisyTrainer) -> ChosenNetwork:
     if trainer.eval_dataset is not None:
         by, of = "eval_dataset", trainer.eval_dataset
         parts = list(of.values()) if isinstance(of, dict) else [of]
-    seen = [_predictions(trainer, networks, part) for part in parts]
-    if any(part.labels is None for part in seen):
+    predicted = [_predictions(trainer, networks, part) for part in parts]
+    if any(part.labels is None for part in predicted):
         raise ValueError(f"{by} must have labels to choose a network by, in a column 'label' or 'labels'")
-    labels = np.concatenate([cast(np.ndarray, part.labels) for part in seen])
-    scores = np.concatenate([part.scores for part in seen], 1)
+    labels = np.concatenate([cast(np.ndarray, part.labels) for part in predicted])
+    scores = np.concatenate([part.scores for part in predicted], 1)
     names = ["student", "teacher"] if len(networks) == 2 else [f"branch {index}" for index in range(len(scores))]
     accuracy = (scores.argmax(-1) == labels).mean(1)
     loss = -scores[:, np.arange(len(labels)), labels].mean(1)
@@ -165,49 +164,42 @@ def _named(trainer: NoisyTrainer, chosen: ChosenNetwork) -> ChosenNetwork:
 
 
 @dataclass
-class _Seen:
+class _Predictions:
     """Log-probabilities `[network, row, class]` of the rows of a dataset, and their given labels."""
 
     scores: Float64[np.ndarray, "networks rows classes"]
     labels: Int64[np.ndarray, " rows"] | None
 
 
-@torch.no_grad()
-def _predictions(trainer: NoisyTrainer, networks: Sequence[Any], dataset: Any) -> _Seen:
+def _predictions(trainer: NoisyTrainer, networks: Sequence[nn.Module], dataset: Any) -> _Predictions:
     """Log-probabilities of every branch or network, by row, whatever the batches and the processes."""
     if dataset is None or not hasattr(dataset, "__len__"):
         raise ValueError("train_dataset or eval_dataset must have a length to choose by; load it without streaming")
-    scores: dict[int, Float64[np.ndarray, "networks classes"]] = {}
-    labels: dict[int, int] = {}
-    with _evaluating(networks):
-        for batch in trainer.get_test_dataloader(IndexedDataset(dataset)):
-            index, given = batch[INDEX], batch.get(LABELS)
-            logits = torch.cat([_branch_logits(network, dict(batch)) for network in networks], 1)
-            gathered = trainer.accelerator.gather((index, logits.float().contiguous()))
-            rows = gathered[0].tolist()
-            scores |= zip(rows, gathered[1].double().log_softmax(-1).cpu().numpy(), strict=True)
-            if given is not None:
-                hard = given.argmax(-1) if given.ndim == 2 else given
-                labels |= zip(rows, trainer.accelerator.gather(hard.contiguous()).tolist(), strict=True)
-    by_row = np.stack([scores[row] for row in range(len(dataset))], 1)
-    return _Seen(by_row, np.array([labels[row] for row in range(len(dataset))]) if labels else None)
+    args, collator = trainer.args, cast(Collator, trainer.data_collator)
+
+    def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
+        given = inputs.pop(LABELS, None)
+        logits = torch.cat([_branch_logits(network, inputs) for network in networks], 1).transpose(0, 1)
+        if given is None:
+            return [logits]
+        return [logits, (given.argmax(-1) if given.ndim == 2 else given)[None, :, None]]
+
+    with ExitStack() as stack:
+        for network in networks:
+            stack.enter_context(evaluating(network))
+        logits, *labels = outputs_by_row(
+            networks[0],
+            dataset,
+            forward,
+            batches=batches_of(dataset, args.per_device_eval_batch_size),
+            collate=ModelInputs(collator, networks[0], all_columns=not args.remove_unused_columns, with_labels=True),
+            num_workers=args.dataloader_num_workers,
+        )
+    scores = torch.from_numpy(logits).double().log_softmax(-1).numpy()
+    return _Predictions(scores, labels[0][0, :, 0].astype(np.int64) if labels else None)
 
 
-def _branch_logits(network: nn.Module, batch: dict[str, Any]) -> Float[Tensor, "batch networks classes"]:
-    accepted = accepted_inputs(network)
-    unused = {INDEX, LABELS, LABEL}
-    outputs = network(**{k: v for k, v in batch.items() if k not in unused and (accepted is None or k in accepted)})
+def _branch_logits(network: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor, "batch networks classes"]:
+    outputs = network(**inputs)
     logits: Tensor | None = getattr(outputs, "branch_logits", None)
     return outputs.logits[:, None] if logits is None else logits
-
-
-@contextmanager
-def _evaluating(networks: Sequence[Any]) -> Iterator[None]:
-    modes = [network.training for network in networks]
-    try:
-        for network in networks:
-            network.eval()
-        yield
-    finally:
-        for network, mode in zip(networks, modes, strict=True):
-            network.train(mode)

@@ -1,7 +1,6 @@
 """An ordinary classifier, which `pipeline` loads without this package, trained on what a teacher predicts."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,8 +17,7 @@ from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.models.branches import BranchedModel
 from hf_noisy.models.heads import num_classes
-from hf_noisy.models.inference import extract_rows
-from hf_noisy.models.inputs import ModelInputs, batches_of
+from hf_noisy.models.inference import Collator, ModelInputs, batches_of, outputs_by_row
 
 
 def distill(
@@ -28,7 +26,7 @@ def distill(
     train_dataset: Any,
     args: TrainingArguments,
     processing_class: Any = None,
-    data_collator: Callable[[list[Any]], Any] | None = None,
+    data_collator: Collator | None = None,
 ) -> PreTrainedModel:
     """Train an ordinary classifier on what a teacher predicts for the training rows; the default way to serve DyGEN.
 
@@ -144,17 +142,13 @@ def _posterior(dygen: DyGen, dataset: Any) -> Float64[np.ndarray, "rows classes"
 
 def _probabilities(network: nn.Module, dataset: Any, trainer: Trainer) -> Float64[np.ndarray, "rows classes"]:
     """Probabilities that a network gives each row; of branches the mean."""
-    was_training = network.training
-    network.eval()
-    try:
-        (logits,) = extract_rows(
-            dataset,
-            lambda inputs: [network(**inputs).logits[None]],
-            batches=batches_of(dataset, trainer.args.per_device_eval_batch_size),
-            collate=ModelInputs(trainer.data_collator, network, not trainer.args.remove_unused_columns),
-            device=next(network.parameters()).device,
-            dtype="float32",
-        )
-    finally:
-        network.train(was_training)
+    args, collator = trainer.args, cast(Collator, trainer.data_collator)
+    (logits,) = outputs_by_row(
+        network,
+        dataset,
+        lambda inputs: [network(**inputs).logits[None]],
+        batches=batches_of(dataset, args.per_device_eval_batch_size),
+        collate=ModelInputs(collator, network, all_columns=not args.remove_unused_columns),
+        num_workers=args.dataloader_num_workers,
+    )
     return torch.from_numpy(logits[0]).double().softmax(-1).numpy()
