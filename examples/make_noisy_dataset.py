@@ -1,10 +1,9 @@
-"""A dataset with noisy labels as a folder that other programs read; says what was done. See docs/noise.md.
+"""Write a dataset with noisy labels as a folder, with a record of the noise. See docs/noise.md.
 
 python examples/make_noisy_dataset.py --dataset 20news --noise symmetric --rate 0.4 --output_dir 20news_sym40
 """
 
 import json
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from datasets import DatasetDict
 from transformers import HfArgumentParser
 
 from hf_noisy import inject_noise, load_noisy_dataset, noise
-from hf_noisy.core.files import check_file_name, sync, write_atomically
+from hf_noisy.cli.outputs import check_output, new_folder
+from hf_noisy.core.files import check_file_name, write_atomically
 from hf_noisy.data import noise_record
 from hf_noisy.data.noise.row_features import row_features
 
@@ -41,7 +41,7 @@ class Arguments:
 def build(arguments: Arguments) -> noise.Noise:
     needed = {"transition": "matrix", "replay": "labels"}.get(arguments.noise, "rate")
     if getattr(arguments, needed) is None:
-        raise SystemExit(f"--noise {arguments.noise} needs --{needed}")
+        raise ValueError(f"--noise {arguments.noise} needs --{needed}")
     if arguments.noise == "replay":
         return noise.replay(arguments.labels, arguments.key)
     if arguments.noise == "transition":
@@ -52,41 +52,31 @@ def build(arguments: Arguments) -> noise.Noise:
 
 def main() -> None:
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
-    output = Path(arguments.output_dir)
-    if output.exists():
-        raise SystemExit(f"--output_dir {output} exists already; name a new folder")
-    kind = build(arguments)
-    data = load_noisy_dataset(
-        arguments.dataset, text_column=arguments.text_column, label_column=arguments.label_column
-    )
+    check_output(arguments.output_dir, overwrite=False)
+    kind, columns = build(arguments), {"text_column": arguments.text_column, "label_column": arguments.label_column}
+    data = load_noisy_dataset(arguments.dataset, **columns)
     if unknown := set(arguments.splits) - set(data):
-        raise SystemExit(f"--splits must be among {', '.join(data)}, got {', '.join(sorted(unknown))}")
-    clean = {split: rows.remove_columns([c for c in ("clean_label", "votes") if c in rows.column_names])
-             for split, rows in data.items()}  # fmt: skip
+        raise ValueError(f"--splits must be among {', '.join(data)}, got {', '.join(sorted(unknown))}")
+    clean = {}
     for split in arguments.splits:
         if "clean_label" in data[split].column_names and data[split]["label"][:] != data[split]["clean_label"][:]:
-            raise SystemExit(f"--dataset {arguments.dataset}: the labels of {split} are noisy already")
-    # One fit for all splits: the same row must run the same risk in each of them.
-    parts = row_features(*(clean[split] for split in arguments.splits)) if arguments.noise in BY_ROW else []
-    parts = parts or [None] * len(arguments.splits)
-    noisy = {split: inject_noise(clean[split], kind, seed=arguments.seed, features=features, stream=split)
-             for split, features in zip(arguments.splits, parts, strict=True)}  # fmt: skip
-    records = {split: noise_record(rows) for split, rows in noisy.items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    # Renamed when whole, so that a folder of this name is never a part of one.
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        written = Path(folder) / "dataset"
-        DatasetDict(data | noisy).save_to_disk(written) if arguments.format == "arrow" else written.mkdir()
-        for split, rows in (data | noisy).items() if arguments.format == "parquet" else ():
-            check_file_name(split, "name of a split")
-            rows.to_parquet(written / f"{split}.parquet")
-        write_atomically(written / "noise.json", json.dumps(records, indent=2))
-        for file in [*written.rglob("*"), written]:
-            sync(file)
-        written.rename(output)
+            raise ValueError(f"--dataset {arguments.dataset}: the labels of {split} are noisy already")
+        clean[split] = data[split].remove_columns({"clean_label", "votes"} & set(data[split].column_names))
+    # One fit for all splits: the same row must have the same probability of a flip in each of them.
+    features = row_features(*clean.values()) if arguments.noise in BY_ROW else [None] * len(clean)
+    for (split, rows), vectors in zip(clean.items(), features, strict=True):
+        data[split] = inject_noise(rows, kind, seed=arguments.seed, features=vectors, stream=split)
+    records = {split: noise_record(data[split]) for split in clean}
+    with new_folder(arguments.output_dir) as folder:
+        if arguments.format == "arrow":
+            DatasetDict(data).save_to_disk(folder)
+        else:
+            for split, rows in data.items():
+                rows.to_parquet(folder / f"{check_file_name(split, 'name of a split')}.parquet")
+        write_atomically(folder / "noise.json", json.dumps(records, indent=2))
     for split, record in records.items():
-        print(f"{split}: {len(noisy[split])} rows, {json.dumps(record)}")
-    print(f"{output} written")
+        print(f"{split}: {len(data[split])} rows, {json.dumps(record)}")
+    print(f"{arguments.output_dir} written")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 
-from hf_noisy.cli.arguments import DyGenArguments, ImageArguments, TextArguments, parse
+from hf_noisy.cli.arguments import DyGenArguments, ImageArguments, TextArguments
 from hf_noisy.cli.inputs import published_optimizer
-from hf_noisy.cli.recipes import keyword_arguments
+from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.data.builders import cifar100
 from hf_noisy.methods import make_method
 from hf_noisy.methods.nct import NCT

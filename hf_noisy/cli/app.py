@@ -1,8 +1,6 @@
-"""The commands and their options. What they do stands in `commands.py`."""
+"""The options of the commands; `commands.py` holds what they do."""
 
-import functools
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +8,7 @@ import typer
 
 app = typer.Typer(
     name="hf-noisy",
-    help="Noisy labels: inject them, find them, correct them, train in spite of them.",
+    help="Noisy labels: inject them, find them, correct them, train with them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -19,36 +17,36 @@ Source = Annotated[str, typer.Argument(help="CSV, JSON lines or parquet file, a 
 TextColumn = Annotated[str | None, typer.Option(help="column of the texts", show_default="text")]
 ImageColumn = Annotated[str | None, typer.Option(help="column of the images", show_default="image")]
 LabelColumn = Annotated[str | None, typer.Option(help="column of the given labels", show_default="label")]
-Split = Annotated[str, typer.Option(help="split that the command is about; the others are passed on")]
+Split = Annotated[str, typer.Option(help="split to work on; the others are passed on")]
 Output = Annotated[Path, typer.Option(help="folder to write; it must not exist")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an earlier output in that folder")]
 PushToHub = Annotated[str | None, typer.Option(help="also push the result to this repository of the Hub")]
 Model = Annotated[str | None, typer.Option(help="encoder of the features: Hub id or folder", show_default="small one")]
 TrainingOptions = Annotated[list[str] | None, typer.Argument(help="options of training, as --learning_rate 1e-4")]
-Seed = Annotated[int, typer.Option(help="of every draw")]
+Seed = Annotated[int, typer.Option(help="of every random draw")]
 
 
-def in_one_sentence(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn what the user can mend into one sentence on stderr and exit code 2; anything else is a fault of ours."""
+def _run(command: str, options: dict[str, Any]) -> None:
+    """Call the function of that name in `commands`, with the common options as a `Job`.
 
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        from datasets.exceptions import DatasetGenerationError
+    What the user can fix is one sentence on stderr with exit code 2; anything else is a bug.
+    """
+    from datasets.exceptions import DatasetGenerationError
 
-        try:
-            command(*args, **kwargs)
-        except (ValueError, TypeError, OSError, ImportError, DatasetGenerationError) as error:
-            # A file that cannot be parsed: the reader says why, `datasets` only that it was so.
-            reason = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
-            sentence = " ".join(str(reason).split()) or type(reason).__name__
-            print(f"hf-noisy: {sentence}", file=sys.stderr)
-            raise typer.Exit(2) from None
+    import hf_noisy.cli.commands as commands  # imports much that `--help` need not wait for
 
-    return wrapped
+    try:
+        common = {field: options.pop(field) for field in commands.Job.__dataclass_fields__ if field in options}
+        getattr(commands, command)(commands.Job(**common), **options)
+    except (ValueError, TypeError, OSError, ImportError, DatasetGenerationError) as error:
+        # `datasets` hides why a file cannot be parsed in the cause.
+        reason = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
+        sentence = " ".join(str(reason).split()) or type(reason).__name__
+        print(f"hf-noisy: {sentence}", file=sys.stderr)
+        raise typer.Exit(2) from None
 
 
 @app.command()
-@in_one_sentence
 def inject(
     source: Source,
     output: Output,
@@ -63,16 +61,10 @@ def inject(
     push_to_hub: PushToHub = None,
 ) -> None:
     """Put noise into true labels, which stay in the column `clean_label`."""
-    import hf_noisy.cli.commands as commands
-
-    commands.inject(
-        source, output, noise_type, noise_rate, noise_seed, columns=(text_column, image_column, label_column),
-        split=split, overwrite=overwrite, push_to_hub=push_to_hub,
-    )  # fmt: skip
+    _run("inject", locals())
 
 
 @app.command()
-@in_one_sentence
 def audit(
     source: Source,
     output: Output,
@@ -86,16 +78,10 @@ def audit(
     push_to_hub: PushToHub = None,
 ) -> None:
     """How noisy is my data, and which rows? No true label and no noise rate is needed."""
-    import hf_noisy.cli.commands as commands
-
-    commands.audit(
-        source, output, model, columns=(text_column, image_column, label_column), split=split, seed=seed,
-        overwrite=overwrite, push_to_hub=push_to_hub,
-    )  # fmt: skip
+    _run("audit", locals())
 
 
 @app.command()
-@in_one_sentence
 def purify(
     source: Source,
     output: Output,
@@ -113,17 +99,10 @@ def purify(
     push_to_hub: PushToHub = None,
 ) -> None:
     """Correct the labels; what was changed stays with every row and can be undone."""
-    import hf_noisy.cli.commands as commands
-
-    commands.purify(
-        source, output, purifier, policy, min_confidence, clean_column, model,
-        columns=(text_column, image_column, label_column), split=split, seed=seed, overwrite=overwrite,
-        push_to_hub=push_to_hub,
-    )  # fmt: skip
+    _run("purify", locals())
 
 
 @app.command()
-@in_one_sentence
 def apply(
     decisions: Annotated[Path, typer.Argument(help="decisions.csv of a report")],
     source: Source,
@@ -136,22 +115,14 @@ def apply(
     push_to_hub: PushToHub = None,
 ) -> None:
     """Apply what was decided in a report to the data that the report was made of."""
-    import hf_noisy.cli.commands as commands
-
-    commands.apply(
-        decisions, source, output, columns=(text_column, image_column, label_column), split=split,
-        overwrite=overwrite, push_to_hub=push_to_hub,
-    )  # fmt: skip
+    _run("apply", locals())
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
-@in_one_sentence
 def train(
     source: Source,
     output: Output,
-    words: Annotated[
-        list[str] | None, typer.Argument(help="options of training, such as --learning_rate 1e-4")
-    ] = None,
+    words: TrainingOptions = None,
     method: Annotated[str, typer.Option(help="of hf_noisy.methods, such as nct")] = "cross_entropy",
     model: Annotated[str | None, typer.Option(help="Hub id or folder of the model to train")] = None,
     text_column: TextColumn = None,
@@ -161,12 +132,7 @@ def train(
     push_to_hub: PushToHub = None,
 ) -> None:
     """Train by a robust method; any argument of the example scripts and of TrainingArguments can follow."""
-    import hf_noisy.cli.commands as commands
-
-    commands.train(
-        source, output, method, model, words or [], columns=(text_column, image_column, label_column),
-        overwrite=overwrite, push_to_hub=push_to_hub,
-    )  # fmt: skip
+    _run("train", locals())
 
 
 def main() -> None:

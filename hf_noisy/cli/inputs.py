@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DataArguments, ImageArguments
@@ -19,20 +18,24 @@ from hf_noisy.data.images import ImageViews, Transform, make_view
 from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.models.preact_resnet import PreActResNetConfig
-from hf_noisy.training.trainer import NoisyTrainer
 
 _SOURCE = {"noise_type", "noise_rate", "noise_seed", "text_column", "image_column", "label_column"}
 _SCALES = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+def load_source(arguments: DataArguments) -> DatasetDict:
+    """The splits that the arguments name, with the noise that they ask for."""
+    source = {name: value for name, value in vars(arguments).items() if name in _SOURCE}
+    return load_noisy_dataset(arguments.dataset, **source)
+
+
 def load_splits(
     arguments: DataArguments, training: TrainingArguments, prepare: Callable[[Dataset], Dataset], row_column: str = ""
 ) -> tuple[Dataset, Dataset]:
     """Training and test rows; without a test split a fifth of the rows is set aside."""
-    source = {name: value for name, value in vars(arguments).items() if name in _SOURCE}
     with training.main_process_first(desc="data"):
-        splits = load_noisy_dataset(arguments.dataset, **source)
+        splits = load_source(arguments)
         if row_column:
             splits["train"] = splits["train"].add_column(row_column, np.arange(len(splits["train"])))
         if "test" not in splits:
@@ -56,28 +59,18 @@ class TextInputs:
         self.processor = transformers.AutoTokenizer.from_pretrained(self.backbone)
 
     def prepare(self, rows: Dataset) -> Dataset:
-        """The rows with their tokens."""
         options = {"truncation": True, "max_length": self.max_length}
         return rows.map(self.processor, input_columns=TEXT, fn_kwargs=options, batched=True, desc="tokenizing")
 
     def for_training(self, rows: Dataset, method: Any, seed: int) -> Any:
-        """What the trainer reads."""
         return rows
 
     def for_prediction(self, rows: Dataset) -> Any:
-        """What is predicted on."""
         return rows
 
     def make_model(self, rows: Dataset) -> Any:
-        """A pretrained encoder with a new head for the classes of the rows."""
         auto = transformers.AutoModelForSequenceClassification
         return auto.from_pretrained(self.backbone, **_class_names(rows))
-
-    def set_optimizer(self, trainer: NoisyTrainer) -> None:
-        """Leave it to `TrainingArguments`."""
-
-    def save(self, folder: Path) -> None:
-        """Nothing more: the trainer saves the tokenizer."""
 
 
 class ImageInputs:
@@ -94,11 +87,9 @@ class ImageInputs:
         self.flip = 0.0 if arguments.dataset == "digits" else 0.5  # a mirrored 3 is no 3
 
     def prepare(self, rows: Dataset) -> Dataset:
-        """The rows as they are: images are transformed when they are read."""
         return rows
 
     def for_training(self, rows: Dataset, method: Any, seed: int) -> Any:
-        """Augmented views; two of them where the method has a second view."""
         second, wanted = None, getattr(method, "second_view", None)
         if wanted and self.arguments.second_view == "auto":
             method.second_view = ShiftAndFlip(flip=self.flip)
@@ -107,11 +98,9 @@ class ImageInputs:
         return ImageViews(rows, self._view(self.arguments.augmentation), second, seed=seed)
 
     def for_prediction(self, rows: Dataset) -> Any:
-        """Images without augmentation."""
         return ImageViews(rows, self._view("none"))
 
     def make_model(self, rows: Dataset) -> Any:
-        """A pretrained model with a new head, or one trained from scratch."""
         named, auto = _class_names(rows), transformers.AutoModelForImageClassification
         if pretrained := self.arguments.model_name_or_path:
             return auto.from_pretrained(pretrained, ignore_mismatched_sizes=True, **named)
@@ -120,16 +109,10 @@ class ImageInputs:
         # The order of memory in which convolutions are fastest.
         return auto.from_config(config).to(memory_format=torch.channels_last)
 
-    def set_optimizer(self, trainer: NoisyTrainer) -> None:
-        """SGD of the papers where `momentum` is given."""
-        if self.arguments.momentum is not None:
-            trainer.optimizer, trainer.lr_scheduler = published_optimizer(trainer, self.arguments)
-
-    def save(self, folder: Path) -> None:
+    def pipeline_processor(self) -> Any:
         """What `pipeline` does to an image before the model sees it."""
         sides = {"height": self.arguments.image_size, "width": self.arguments.image_size}
-        processor = transformers.ViTImageProcessor(size=sides, image_mean=list(self.mean), image_std=list(self.std))
-        processor.save_pretrained(folder)
+        return transformers.ViTImageProcessor(size=sides, image_mean=list(self.mean), image_std=list(self.std))
 
     def _view(self, name: str) -> Transform:
         return make_view(name, self.arguments.image_size, self.mean, self.std, self.flip)

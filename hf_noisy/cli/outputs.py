@@ -21,22 +21,7 @@ _COMMANDS = ("inject", "audit", "purify", "apply", "train")
 
 
 def check_output(path: str | Path, overwrite: bool) -> Path:
-    """The path, refused if something is there that may not be replaced.
-
-    Args:
-        path: Folder to come.
-        overwrite: Whether an earlier output may go. What is not one, is never removed.
-
-    Returns:
-        The path.
-
-    Raises:
-        FileExistsError: If it exists, unless it is an earlier output and `overwrite` is set.
-
-    Example:
-        >>> check_output("no-such-folder", overwrite=False).name
-        'no-such-folder'
-    """
+    """The path; refused where something exists, unless it is an earlier output and `overwrite` is set."""
     target = Path(path)
     if not target.exists():
         return target
@@ -47,7 +32,7 @@ def check_output(path: str | Path, overwrite: bool) -> Path:
         raise FileExistsError(
             f"--output '{path}' holds no {SUMMARY} of ours, so it is no earlier output; name another"
         )
-    # A training leaves files of many names; of the others everything is known.
+    # A training leaves files of many names; what the other commands leave is known.
     if command != "train" and (other := sorted({entry.name for entry in target.iterdir()} - _LEFT)):
         raise FileExistsError(
             f"--output '{path}' also holds '{other[0]}', which is no output; move it or name another"
@@ -57,18 +42,7 @@ def check_output(path: str | Path, overwrite: bool) -> Path:
 
 @contextmanager
 def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `path` at the end.
-
-    Args:
-        path: Where the folder goes.
-        overwrite: Whether an earlier output may be replaced; it stays until the new one is whole.
-
-    Yields:
-        A folder of another name beside it, removed if anything fails.
-
-    Raises:
-        FileExistsError: As [`check_output`].
-    """
+    """A temporary folder that takes the place of `path` at the end, or is removed if anything fails."""
     target = check_output(path, overwrite)
     with clear_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,17 +72,7 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def write_output(folder: Path, splits: dict[str, Dataset], card: DatasetCard, summary: dict[str, Any]) -> None:
-    """Parquet files, the card and the figures, in the layout that `load_dataset(folder)` and the Hub read.
-
-    Args:
-        folder: An empty folder.
-        splits: Rows by the name of their split.
-        card: Written as `README.md`.
-        summary: Figures, written as `summary.json`.
-
-    Raises:
-        ValueError: If the name of a split cannot be that of a file.
-    """
+    """Parquet files, the card and `summary.json`, in the layout that `load_dataset(folder)` and the Hub read."""
     for name in splits:
         check_file_name(name, "name of a split")
     (folder / _DATA).mkdir()

@@ -13,25 +13,13 @@ from hf_noisy.reports.data_map import data_map_figure
 from hf_noisy.reports.figures import reliability_diagram
 from hf_noisy.reports.html import Picture, Report, SuspiciousRow, thumbnail
 
-MAX_ROWS = 1000
+MAX_ROWS = 1000  # more would make the page slow
 
 
 def make_report(
     title: str, rows: Dataset, audit: Audit, *, lead: str, facts: Mapping[str, str], notes: list[str]
 ) -> Report:
-    """The page of an audit.
-
-    Args:
-        title: Name of the data set.
-        rows: The rows that were audited, with `text` or `image` to show.
-        audit: What was found.
-        lead: A sentence below the title.
-        facts: Figures that the command adds, after those of the audit.
-        notes: How it was made.
-
-    Returns:
-        What `write_report` takes.
-    """
+    """The page of an audit; `lead` and `facts` are what the command adds, `notes` how it was made."""
     rate = audit.issues.noise_rate
     found = {
         "rows": f"{len(rows):,}",
@@ -56,7 +44,7 @@ def make_report(
 
 
 def _suspicious(rows: Dataset, audit: Audit) -> list[SuspiciousRow]:
-    """The worst rows first; of those under suspicion all, up to a number that a browser shows at ease."""
+    """The worst rows first, at most `MAX_ROWS`."""
     worst = np.argsort(audit.issues.quality, kind="stable")[: min(MAX_ROWS, len(rows))]
     shown = rows.select(worst).with_format(None)
     texts = shown[TEXT] if TEXT in rows.column_names else [None] * len(worst)
@@ -90,12 +78,16 @@ def _pictures(rows: Dataset, audit: Audit) -> list[Picture]:
     def reliability(path: Path) -> None:
         reliability_diagram({"out-of-fold predictions": (audit.probabilities, labels)}, path)
 
+    map_caption = (
+        "Each row by the model's confidence in its given label during training: the mean, and how much it changed. "
+        "Rows at the lower left were never learned."
+    )
+    reliability_caption = f"How often a prediction of that confidence agrees with the {against} label"
+    reliability_caption += "." if known else ", which is wrong in some rows, so the line lies low."
     return [
-        Picture("Data map", "Each row by what training thought of its given label: how sure on average, and how much "
-                "that changed. Rows at the lower left were never learned.", _drawn(data_map)),
-        Picture("Reliability", f"How often a prediction of that confidence agrees with the {against} label"
-                + ("." if known else ", which is wrong in some rows, so the line lies low."), _drawn(reliability)),
-    ]  # fmt: skip
+        Picture("Data map", map_caption, _drawn(data_map)),
+        Picture("Reliability", reliability_caption, _drawn(reliability)),
+    ]
 
 
 def _drawn(draw: Callable[[Path], object]) -> bytes:

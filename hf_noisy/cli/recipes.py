@@ -1,4 +1,4 @@
-"""Recipes: the arguments of a script as a YAML file, with the command line on top."""
+"""Command lines and recipes: YAML files of arguments, which the command line may override."""
 
 import ast
 import dataclasses
@@ -9,59 +9,49 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, TrainingArguments
 
 
-def parse_with_recipe(parser: HfArgumentParser, words: Sequence[str] | None = None) -> tuple[Any, ...]:
-    """Parse a command line whose first word may be a recipe: a YAML file of arguments by name.
+def parse(kind: Any, words: Sequence[str] | None = None, **options: Any) -> tuple[Any, TrainingArguments]:
+    """Read arguments from a command line whose first word may be a recipe.
 
-    What the recipe says is put before the other words, so that a word of the command line wins. A mapping in a recipe
-    stands for `key=value` pairs. Where the command line names another method, the `method_args` of the recipe are
-    left out.
+    The command line overrides the recipe. A mapping in a recipe stands for `key=value` pairs. Where the command line
+    names another method, the `method_args` of the recipe are left out.
 
     Args:
-        parser: Of the script.
+        kind: `TextArguments`, `ImageArguments`, `DyGenArguments` or another dataclass; `kind.defaults` are its
+            defaults of `TrainingArguments`.
         words: The command line without the script; by default that of the process.
+        **options: Of `argparse.ArgumentParser`, such as `prog`.
 
     Returns:
-        The dataclasses of the parser, filled in.
+        An object of `kind`, and the `TrainingArguments`.
 
     Raises:
         FileNotFoundError: If the first word is no option and no file.
-        ValueError: If the recipe is no mapping, or has a key that the script does not know.
+        ValueError: If the recipe is not a mapping, or an argument is not known.
 
     Example:
         ```python
         # python train.py recipes/nct_cifar10.yaml --seed 1
-        arguments, training = parse_with_recipe(HfArgumentParser((Arguments, TrainingArguments)))
+        arguments, training = parse(ImageArguments)
         ```
     """
+    kinds: Any = (kind, TrainingArguments)
+    parser = HfArgumentParser(kinds, **options)
+    parser.set_defaults(save_strategy="no", logging_strategy="epoch", **getattr(kind, "defaults", {}))
     words = list(sys.argv[1:] if words is None else words)
     if words and not words[0].startswith("-"):
-        recipe = _read(Path(words.pop(0)), parser)
+        recipe = _read(Path(words.pop(0)), kinds)
         if _method_of(words) not in (None, recipe.get("method")):
             recipe.pop("method_args", None)
         words = [word for name, value in recipe.items() for word in _words(name, value)] + words
-    return tuple(parser.parse_args_into_dataclasses(args=words))
+    arguments, training = parser.parse_args_into_dataclasses(args=words)
+    return arguments, training
 
 
 def keyword_arguments(pairs: Sequence[str]) -> dict[str, Any]:
-    """Keyword arguments out of `key=value` pairs.
-
-    Args:
-        pairs: Such as `["q=0.7", "weights=(0.2, 0.6, 0.2)"]`. A value that is no Python literal is a string; `true`,
-            `false` and `none` may be written in any case.
-
-    Returns:
-        Values by key.
-
-    Raises:
-        ValueError: If a pair has no `=`, or no name before it.
-
-    Example:
-        >>> keyword_arguments(["q=0.7", "view=auto", "scale=true"])
-        {'q': 0.7, 'view': 'auto', 'scale': True}
-    """
+    """`["q=0.7", "view=auto", "scale=true"]` as keyword arguments: Python literals, or else strings."""
     found = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -80,13 +70,13 @@ def _method_of(words: Sequence[str]) -> str | None:
     return flat[flat.index("--method") + 1] if "--method" in flat[:-1] else None
 
 
-def _read(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
+def _read(path: Path, kinds: Sequence[Any]) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"recipe {path} is not there; the first word is a YAML file or begins with --")
     recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(recipe, dict):
         raise ValueError(f"recipe {path} must hold lines of the form `argument: value`, got {type(recipe).__name__}")
-    known = [field.name for kind in parser.dataclass_types for field in dataclasses.fields(kind)]
+    known = [field.name for kind in kinds for field in dataclasses.fields(kind)]
     for name in recipe:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, 1) or ["--help"]
@@ -97,7 +87,7 @@ def _read(path: Path, parser: HfArgumentParser) -> dict[str, Any]:
 
 
 def _words(name: str, value: Any) -> list[str]:
-    """The words that say on a command line what a line of a recipe says."""
+    """A line of a recipe as words of a command line."""
     if value is None:
         return []
     if isinstance(value, dict):

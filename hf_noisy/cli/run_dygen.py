@@ -14,8 +14,9 @@ from datasets import Dataset
 from scipy.special import softmax
 from transformers import TrainingArguments
 
-from hf_noisy.cli.arguments import DyGenArguments, parse
+from hf_noisy.cli.arguments import DyGenArguments
 from hf_noisy.cli.inputs import TextInputs, load_splits
+from hf_noisy.cli.recipes import parse
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
 from hf_noisy.dygen.exact import DyGenForClassification

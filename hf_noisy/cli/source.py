@@ -1,6 +1,5 @@
-"""Where the rows of a command come from: a file, a folder, or a dataset of the Hub."""
+"""Where the rows of a command come from, and the vectors that a command computes for them."""
 
-from collections.abc import Callable
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,20 +18,7 @@ _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def load_rows(source: str, columns: Columns, split: str) -> DatasetDict:
-    """The splits of a source, under the names of the columns that the package uses.
-
-    Args:
-        source: What `load_noisy_dataset` takes.
-        columns: Columns of texts, images and labels, where they have other names than `text`, `image` and `label`.
-        split: The split that the command is about.
-
-    Returns:
-        All splits.
-
-    Raises:
-        ValueError: If the split or a column is missing.
-        FileNotFoundError: If there is no such source.
-    """
+    """All splits of a source, with the column names of the package; `split` must be one of them."""
     text, image, label = columns
     splits = load_noisy_dataset(source, text_column=text, image_column=image, label_column=label)
     if split not in splits:
@@ -41,11 +27,7 @@ def load_rows(source: str, columns: Columns, split: str) -> DatasetDict:
 
 
 def modality(rows: Dataset) -> str:
-    """`"image"` or `"text"`, by the columns.
-
-    Raises:
-        ValueError: If there is neither.
-    """
+    """`"image"` or `"text"`, by the columns."""
     for column in (IMAGE, TEXT):
         if column in rows.column_names:
             return column
@@ -55,25 +37,24 @@ def modality(rows: Dataset) -> str:
 
 
 def add_features(rows: Dataset, model: str | None) -> tuple[Dataset, str]:
-    """The rows with frozen vectors in `features`, and how they were made.
-
-    Args:
-        rows: With `text` or `image`; vectors that are there already are kept.
-        model: An encoder of the Hub or a folder; by default a small sentence encoder for texts, and the pixels
-            themselves for images.
-
-    Returns:
-        The rows with `features`, and a phrase that names the encoder.
-    """
+    """The rows with frozen vectors in `features`, and how these were made; vectors that are there are kept."""
     if FEATURES in rows.column_names:
         return rows, "the column 'features' of the data"
     kind = modality(rows)
     if model is None and kind == IMAGE:
-        (vectors,) = row_features(rows)
-        feature = datasets.List(datasets.Value("float32"), length=vectors.shape[1])
-        return rows.add_column(FEATURES, list(vectors.astype(np.float32)), feature=feature), "the pixels"
+        (pixels,) = row_features(rows)
+        feature = datasets.List(datasets.Value("float32"), length=pixels.shape[1])
+        return rows.add_column(FEATURES, list(pixels.astype(np.float32)), feature=feature), "the pixels"
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+    from hf_noisy.models.embed import embed
+
     name = model or default_encoder()
-    return _embedders()[kind](rows, name), f"the encoder '{_short(name)}'"
+    processor = (AutoImageProcessor if kind == IMAGE else AutoTokenizer).from_pretrained(name)
+    max_length = None if kind == IMAGE else 256
+    return embed(
+        rows, AutoModel.from_pretrained(name), processor, max_length=max_length
+    ), f"the encoder '{_short(name)}'"
 
 
 def default_encoder() -> str:
@@ -83,20 +64,10 @@ def default_encoder() -> str:
     return _ENCODER
 
 
+def public_name(source: str) -> str:
+    """The name of a source for a card: of a path the last part, as folders of this machine are private."""
+    return Path(source).name.split(".")[0] if Path(source).exists() else source
+
+
 def _short(name: str) -> str:
-    # No path of this machine goes into a card.
     return _ENCODER if name == default_encoder() else Path(name).name if Path(name).is_dir() else name
-
-
-def _embedders() -> dict[str, Callable[[Dataset, str], Dataset]]:
-    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-
-    from hf_noisy.models.embed import embed
-
-    def text(rows: Dataset, name: str) -> Dataset:
-        return embed(rows, AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name), max_length=256)
-
-    def image(rows: Dataset, name: str) -> Dataset:
-        return embed(rows, AutoModel.from_pretrained(name), AutoImageProcessor.from_pretrained(name))
-
-    return {TEXT: text, IMAGE: image}

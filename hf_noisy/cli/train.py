@@ -13,9 +13,9 @@ from datasets import Dataset
 from scipy.special import softmax
 from transformers import TrainingArguments
 
-from hf_noisy.cli.arguments import ImageArguments, TextArguments, parse
-from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, random_rows
-from hf_noisy.cli.recipes import keyword_arguments
+from hf_noisy.cli.arguments import ImageArguments, TextArguments
+from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_optimizer, random_rows
+from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.core.files import write_atomically
 from hf_noisy.dynamics.recorder import DynamicsRecorder
@@ -27,17 +27,8 @@ from hf_noisy.training.trainer import NoisyTrainer
 __all__ = ["ImageArguments", "TextArguments", "parse", "train"]
 
 _PACKAGES = ("hf-noisy", "torch", "torchvision", "transformers", "datasets", "accelerate")
-_TRAINING = {
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "optim",
-    "weight_decay",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "max_grad_norm",
-    "bf16",
-    "fp16",
-}
+_TRAINING = {"optim", "weight_decay", "lr_scheduler_type", "warmup_steps", "max_grad_norm", "bf16", "fp16"}
+_TRAINING |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 
 
 def train(arguments: TextArguments | ImageArguments, training: TrainingArguments) -> dict[str, Any]:
@@ -86,7 +77,8 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         callbacks=[recorder],
         compute_metrics=_accuracy,
     )
-    inputs.set_optimizer(trainer)
+    if isinstance(arguments, ImageArguments) and arguments.momentum is not None:
+        trainer.optimizer, trainer.lr_scheduler = published_optimizer(trainer, arguments)
     start, resume = time.perf_counter(), training.resume_from_checkpoint
     trainer.train(resume_from_checkpoint=str(resume).lower() == "true" or resume)
     seconds, output_dir = time.perf_counter() - start, Path(str(training.output_dir))
@@ -98,12 +90,14 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         trainer.save_model()
     if not trainer.is_world_process_zero():
         return {}
-    if arguments.save_model:
-        inputs.save(output_dir)
+    if arguments.save_model and isinstance(inputs, ImageInputs):
+        inputs.pipeline_processor().save_pretrained(output_dir)
     predicted = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}
     results = {
         **_setting(arguments, train_rows, test_rows),
-        **_method(trainer, arguments.method, method_args),
+        "method": arguments.method,
+        "method_args": method_args,
+        "citation": trainer.method.citation,
         **score_epochs(predicted["test"], np.array(labelled[LABEL])),
         # What else the method trains, such as a teacher: `eval_teacher_accuracy` of the trainer.
         "test_accuracy_of_others": {
@@ -113,9 +107,15 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         },
         "epochs": trainer.state.epoch,
         "seconds": seconds,
-        **_run(training),
+        "learning_rate": training.learning_rate,
+        "seed": training.seed,
+        "device": str(training.device),
+        "training": {name: value for name, value in training.to_sanitized_dict().items() if name in _TRAINING},
+        "versions": {name: version(name) for name in _PACKAGES},
         "arguments": dataclasses.asdict(arguments),
     }
+    if choice := trainer.choice:
+        results |= {"method": choice.method, "method_args": choice.arguments, "method_why": choice.why}
     if CLEAN_LABEL in watched.features and "watched" in predicted:
         accuracy = np.array(results["test_accuracy_by_epoch"])
         results |= _memorisation(watched, predicted["watched"].mean(1), accuracy, output_dir)
@@ -148,25 +148,6 @@ def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset) -> dict[st
         "noise_seed": arguments.noise_seed,
         "noise_rate_asked": arguments.noise_rate,
         "noise_rate": rate,
-    }
-
-
-def _method(trainer: NoisyTrainer, name: str, method_args: dict[str, Any]) -> dict[str, Any]:
-    """The method, or the one that "auto" chose and why."""
-    choice, citation = trainer.choice, trainer.method.citation
-    if choice is None:
-        return {"method": name, "method_args": method_args, "citation": citation}
-    return {"method": choice.method, "method_args": choice.arguments, "citation": citation, "method_why": choice.why}
-
-
-def _run(training: TrainingArguments) -> dict[str, Any]:
-    """How and with what was trained."""
-    return {
-        "learning_rate": training.learning_rate,
-        "seed": training.seed,
-        "device": str(training.device),
-        "training": {name: value for name, value in training.to_sanitized_dict().items() if name in _TRAINING},
-        "versions": {name: version(name) for name in _PACKAGES},
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 from transformers import HfArgumentParser
 
 from hf_noisy.cli.arguments import DyGenArguments, ImageArguments, TextArguments
-from hf_noisy.cli.arguments import parse as parse_training
+from hf_noisy.cli.recipes import parse as parse_training
 from tests.docs import surroundings
 
 ROOT = Path(__file__).parents[2]

@@ -90,7 +90,7 @@ def test_a_matrix_and_a_label_file(run, tmp_path):
 )
 def test_what_is_unclear_is_refused_and_nothing_written(run, tmp_path, options, message):
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(ValueError, match=message):
         run(*options)
     assert sorted(path for path in tmp_path.iterdir() if path.name != "rows.csv") == [
         path for path in before if path.name != "rows.csv"
@@ -99,12 +99,12 @@ def test_what_is_unclear_is_refused_and_nothing_written(run, tmp_path, options, 
 
 def test_a_folder_that_exists_and_labels_that_are_noisy_are_left_alone(run, tmp_path):
     (tmp_path / "made").mkdir()
-    with pytest.raises(SystemExit, match="made exists already; name a new folder"):
+    with pytest.raises(FileExistsError, match="made' exists already; name another folder"):
         run("--rate", "0.4")
     (tmp_path / "made").rmdir()
     made = run("--rate", "0.4")
     made.rename(tmp_path / "first")
-    with pytest.raises(SystemExit, match="the labels of train are noisy already"):
+    with pytest.raises(ValueError, match="the labels of train are noisy already"):
         run("--dataset", str(tmp_path / "first"), "--text_column", "text", "--label_column", "label", "--rate", "0.4")
     assert not (tmp_path / "made").exists()
 

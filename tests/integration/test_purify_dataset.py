@@ -80,5 +80,5 @@ def test_it_leaves_a_better_dataset_that_can_be_undone(run, tmp_path, capsys, wo
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["estimated_noise_after"] < summary["estimated_noise_before"]
     assert "## Noisy labels" in (tmp_path / "out" / "README.md").read_text()
-    with pytest.raises(SystemExit, match="exists already; name another folder"):
+    with pytest.raises(FileExistsError, match="exists already; name another folder"):
         run(*words)

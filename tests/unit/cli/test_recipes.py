@@ -1,9 +1,10 @@
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
-from transformers import HfArgumentParser, TrainingArguments
 
-from hf_noisy.cli.recipes import keyword_arguments, parse_with_recipe
+from hf_noisy.cli.recipes import keyword_arguments
+from hf_noisy.cli.recipes import parse as parse_training
 
 
 @dataclass
@@ -13,15 +14,16 @@ class Arguments:
     lr_milestones: list[int] | None = None
     model_name_or_path: str | None = "default"
 
+    defaults: ClassVar[dict] = {}
+
 
 @pytest.fixture
-def parse(tmp_path):
+def parse(tmp_path, monkeypatch):
     def parse(text: str, *words: str):
         recipe = tmp_path / "recipe.yaml"
         recipe.write_text(text)
-        parser = HfArgumentParser((Arguments, TrainingArguments))
-        parser.set_defaults(output_dir=str(tmp_path), report_to="none", use_cpu=True)
-        return parse_with_recipe(parser, [str(recipe), *words])
+        monkeypatch.setattr(Arguments, "defaults", {"output_dir": str(tmp_path), "report_to": "none", "use_cpu": True})
+        return parse_training(Arguments, [str(recipe), *words])
 
     return parse
 
@@ -60,15 +62,17 @@ def test_another_method_leaves_the_arguments_of_the_first_behind(parse, words):
     assert (arguments.method, arguments.method_args) == ("gce", [])
 
 
-def test_without_a_recipe_nothing_changes(tmp_path):
-    parser = HfArgumentParser(Arguments)
-    assert parse_with_recipe(parser, ["--method", "gce"])[0].method == "gce"
-    assert parse_with_recipe(parser, [])[0] == Arguments()
+QUIET = ["--report_to", "none", "--use_cpu", "true", "--output_dir", "output"]
+
+
+def test_without_a_recipe_nothing_changes():
+    assert parse_training(Arguments, ["--method", "gce", *QUIET])[0].method == "gce"
+    assert parse_training(Arguments, QUIET)[0] == Arguments()
 
 
 def test_the_words_of_the_process_are_the_default(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train.py", "--method", "gce"])
-    assert parse_with_recipe(HfArgumentParser(Arguments))[0].method == "gce"
+    monkeypatch.setattr("sys.argv", ["train.py", "--method", "gce", *QUIET])
+    assert parse_training(Arguments)[0].method == "gce"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,7 @@ def test_a_recipe_with_a_fault_is_refused(parse, text, message):
 
 def test_a_missing_recipe_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.yaml is not there; the first word is a YAML file or begins"):
-        parse_with_recipe(HfArgumentParser(Arguments), [str(tmp_path / "none.yaml")])
+        parse_training(Arguments, [str(tmp_path / "none.yaml")])
 
 
 def test_keyword_arguments():
