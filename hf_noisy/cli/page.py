@@ -9,8 +9,7 @@ from datasets import Dataset
 
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
 from hf_noisy.detection.audit import Audit
-from hf_noisy.reports.data_map import data_map_figure
-from hf_noisy.reports.figures import reliability_diagram
+from hf_noisy.reports.figures import data_map_figure, reliability_diagram
 from hf_noisy.reports.html import Picture, Report, SuspiciousRow, thumbnail
 
 MAX_ROWS = 1000  # more would make the page slow

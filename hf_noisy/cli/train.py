@@ -21,7 +21,7 @@ from hf_noisy.core.files import write_atomically
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.methods import make_method
 from hf_noisy.reports import memorisation_curve, score_epochs
-from hf_noisy.reports.memorised import memorisation
+from hf_noisy.reports.memorisation import memorisation
 from hf_noisy.training.trainer import NoisyTrainer
 
 __all__ = ["ImageArguments", "TextArguments", "parse", "train"]

@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -30,7 +29,7 @@ _LINES = (
 )
 # Suspected or not: colour, marker, and the area that makes the markers look equally large.
 _ROWS = {False: (_BLUE, "o", 1.0), True: (_VERMILION, "^", 1.25)}
-# More points than this hide each other, and the picture lies about where rows are dense.
+# More points than this hide each other, and the picture misrepresents where rows are dense.
 _MAX_DRAWN = 3000
 
 
@@ -70,32 +69,29 @@ def dynamics_map(
         ...     path.name
         'map.png'
     """
-    known = np.zeros_like(suspects) if wrong is None else wrong
-    _check_rows(mean=mean, deviation=deviation, suspects=suspects, wrong=known)
-    figure = _figure(7.6, 4.6)
+    _check_rows(mean=mean, deviation=deviation, suspects=suspects, wrong=suspects if wrong is None else wrong)
+    figure = new_figure()
     axes = figure.subplots()
-    drawn = _sample(len(mean))
-    size = float(np.clip(30000 / drawn.sum(), 10, 36))
-    # Known ones last: an outline that is covered says nothing.
-    for outlined in (False, True):
-        for suspected, (color, marker, scale) in _ROWS.items():
-            rows = drawn & (known == outlined) & (suspects == suspected)
-            axes.scatter(
-                deviation[rows],
-                mean[rows],
-                s=size * scale,
-                c=color,
-                marker=marker,
-                alpha=0.75,
-                edgecolors="black" if outlined else "none",
-                linewidths=0.8,
-                rasterized=True,
-            )
-    _name_rows(axes, suspects, wrong)
-    note = "" if drawn.all() else f"\n{_MAX_DRAWN:,} of {len(mean):,} rows drawn, chosen at random"
-    _dress(axes, f"deviation of the centroid distance over epochs{note}", "mean centroid distance over epochs")
-    _legend(figure)
-    return _save(figure, path)
+    _draw_rows(axes, mean, deviation, suspects, wrong, alpha=0.75)
+    sampled = f"\n{_MAX_DRAWN:,} of {len(mean):,} rows drawn, chosen at random" if len(mean) > _MAX_DRAWN else ""
+    finish(axes, f"deviation of the centroid distance over epochs{sampled}", "mean centroid distance over epochs")
+    return save(figure, path)
+
+
+def data_map_figure(
+    confidence: Float[np.ndarray, " rows"],
+    variability: Float[np.ndarray, " rows"],
+    suspects: Bool[np.ndarray, " rows"],
+    path: str | os.PathLike[str],
+) -> Path:
+    """Data map of Swayamdipta et al. (2020): mean and deviation over epochs of the given label's probability."""
+    _check_rows(confidence=confidence, variability=variability, suspects=suspects)
+    figure = new_figure()
+    axes = figure.subplots()
+    _draw_rows(axes, confidence, variability, suspects, None, alpha=0.6)
+    axes.set(xlim=(0, 0.5), ylim=(0, 1))
+    finish(axes, "deviation of the given label's probability over epochs", "its mean over epochs")
+    return save(figure, path)
 
 
 def reliability_diagram(
@@ -133,50 +129,87 @@ def reliability_diagram(
     """
     if not predictions:
         raise ValueError("predictions must hold at least one model, got none")
-    figure = _figure(7.6, 5.6)
+    figure = new_figure(height=5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     upper.plot([0, 1], [0, 1], color="#8C8C8C", linewidth=1, linestyle=(0, (1, 2)), label="perfect calibration")
-    for (name, (probabilities, labels)), (color, marker, line) in zip(
-        predictions.items(), cycle(_LINES), strict=False
-    ):
+    for number, (name, (probabilities, labels)) in enumerate(predictions.items()):
         error = expected_calibration_error(probabilities, labels, num_bins, binning)
         bins = reliability_bins(probabilities, labels, num_bins, binning)
         # Bins of equal mass would all be of one height.
         density = reliability_bins(probabilities, labels, num_bins)
         filled = bins.count > 0
-        upper.plot(
-            bins.confidence[filled],
-            bins.accuracy[filled],
-            color=color,
-            marker=marker,
-            markersize=5.5,
-            linestyle=line,
-            linewidth=1.6,
-            clip_on=False,
-            label=f"{name} (ECE {error:.1%})",
-        )
-        lower.stairs(
-            100 * density.count / density.count.sum(), density.edges, color=color, linewidth=1.6, linestyle=line
-        )
+        draw_line(upper, bins.confidence[filled], bins.accuracy[filled], number, f"{name} (ECE {error:.1%})")
+        color, _, line = _LINES[number % len(_LINES)]
+        shares = 100 * density.count / density.count.sum()
+        lower.stairs(shares, density.edges, color=color, linewidth=1.6, linestyle=line)
     upper.set(xlim=(0, 1), ylim=(0, 1.02))
     lower.set_ylim(bottom=0)
-    _dress(upper, "", "accuracy")
-    _dress(lower, "confidence" if binning == "width" else "confidence (line: bins of equal mass)", "rows, %")
-    _legend(figure)
-    return _save(figure, path)
+    finish(upper, "", "accuracy")
+    finish(lower, "confidence" if binning == "width" else "confidence (line: bins of equal mass)", "rows, %")
+    return save(figure, path)
 
 
-def _sample(num_rows: int) -> Bool[np.ndarray, " rows"]:
-    if num_rows <= _MAX_DRAWN:
-        return np.ones(num_rows, dtype=bool)
-    order = uniforms(0, stream="dynamics_map", index=np.arange(num_rows), size=1)[:, 0].argsort()
-    drawn = np.zeros(num_rows, dtype=bool)
-    drawn[order[:_MAX_DRAWN]] = True
-    return drawn
+def new_figure(height: float = 4.6) -> "Figure":
+    """An empty figure, without pyplot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, height), dpi=160, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
 
 
-def _name_rows(axes: "Axes", suspects: Bool[np.ndarray, " rows"], wrong: Bool[np.ndarray, " rows"] | None) -> None:
-    # Entries of their own, opaque and of one size, with the numbers of all rows rather than of those drawn.
+def draw_line(axes: "Axes", x: np.ndarray, y: np.ndarray, number: int, label: str, **style: Any) -> None:
+    """A line in the colour, marker and dashes of its number."""
+    color, marker, dashes = _LINES[number % len(_LINES)]
+    style = {"markersize": 5.5, "linewidth": 1.6, "clip_on": False, **style}
+    axes.plot(x, y, color=color, marker=marker, linestyle=dashes, label=label, **style)
+
+
+def finish(axes: "Axes", x_label: str, y_label: str) -> None:
+    """Names of the axes, a grid, and no box."""
+    axes.set_xlabel(x_label, fontsize=11, color=_INK)
+    axes.set_ylabel(y_label, fontsize=11, color=_INK)
+    axes.tick_params(labelsize=10, colors=_INK)
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_INK)
+
+
+def save(figure: "Figure", path: str | os.PathLike[str]) -> Path:
+    """Add the legend and write the file, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.legend(loc="outside right upper", fontsize=10, frameon=False, labelcolor=_INK)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
+    return path
+
+
+def _draw_rows(
+    axes: "Axes",
+    mean: Float[np.ndarray, " rows"],
+    deviation: Float[np.ndarray, " rows"],
+    suspects: Bool[np.ndarray, " rows"],
+    wrong: Bool[np.ndarray, " rows"] | None,
+    alpha: float,
+) -> None:
+    """One point a row, or a sample of many rows, and the legend."""
+    known = np.zeros_like(suspects) if wrong is None else wrong
+    drawn = np.ones(len(mean), dtype=bool)
+    if len(mean) > _MAX_DRAWN:
+        order = uniforms(0, stream="dynamics_map", index=np.arange(len(mean)), size=1)[:, 0].argsort()
+        drawn[order[_MAX_DRAWN:]] = False
+    size = float(np.clip(30000 / drawn.sum(), 10, 36))
+    # Known ones last: an outline that is covered shows nothing.
+    for outlined in (False, True):
+        for suspected, (color, marker, scale) in _ROWS.items():
+            rows = drawn & (known == outlined) & (suspects == suspected)
+            edges = {"edgecolors": "black" if outlined else "none", "linewidths": 0.8}
+            points = {"s": size * scale, "c": color, "marker": marker, "alpha": alpha, **edges}
+            axes.scatter(deviation[rows], mean[rows], rasterized=True, **points)
+    # Legend entries are opaque and of one size, with the numbers of all rows rather than of those drawn.
     for suspected, (color, marker, scale) in _ROWS.items():
         label = f"{'suspect' if suspected else 'not suspected'} ({int((suspects == suspected).sum()):,})"
         axes.scatter([], [], s=44 * scale, c=color, marker=marker, linewidths=0, label=label)
@@ -197,34 +230,3 @@ def _check_rows(**columns: np.ndarray) -> None:
             raise ValueError(
                 f"{name} must be finite, got NaN or infinity in row {int(np.argmin(np.isfinite(column)))}"
             )
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=160, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _dress(axes: "Axes", x_label: str, y_label: str) -> None:
-    axes.set_xlabel(x_label, fontsize=11, color=_INK)
-    axes.set_ylabel(y_label, fontsize=11, color=_INK)
-    axes.tick_params(labelsize=10, colors=_INK)
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_INK)
-
-
-def _legend(figure: "Figure") -> None:
-    figure.legend(loc="outside right upper", fontsize=10, frameon=False, labelcolor=_INK)
-
-
-def _save(figure: "Figure", path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
-    return path

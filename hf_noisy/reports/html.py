@@ -1,4 +1,4 @@
-"""One HTML page that shows what is wrong with a data set and lets a person decide row by row.
+"""One HTML page that shows the suspicious rows of a data set and lets a person decide on each.
 
 The page is one file: no server, nothing loaded from elsewhere. Text of the data set reaches the page as JSON, which
 the page's script shows as text, so that nothing in a row is ever taken for markup.
@@ -23,19 +23,12 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _THUMBNAIL = 96  # pixels, as the page shows them
-_MAX_TEXT = 600  # characters of a row that one reads
+_MAX_TEXT = 600  # characters shown of a row
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page.
-
-    Attributes:
-        title: Above the figure.
-        caption: How to read it, below.
-        content: The bytes of the image file.
-        media_type: Of the bytes, such as `image/png`.
-    """
+    """A figure of the page: the title above it, the caption below, and the bytes of the image file."""
 
     title: str
     caption: str
@@ -50,80 +43,41 @@ class Picture:
 
 @dataclass(frozen=True)
 class SuspiciousRow:
-    """A row of the page's table.
+    """A row of the page's table."""
 
-    Attributes:
-        row: Its number in the data set, from 0.
-        given: Id of the given label.
-        suggested: Id of the label that the evidence speaks for.
-        scores: Numbers to sort by, such as the quality of the given label, each in [0, 1].
-        text: What the row says; cut after some hundred characters.
-        image: Its thumbnail as a `data:` address.
-        checked: Whether the box "relabel" is ticked at first.
-    """
-
-    row: int
-    given: int
-    suggested: int
-    scores: Mapping[str, float]
+    row: int  # its number in the data set, from 0
+    given: int  # id of the given label
+    suggested: int  # id of the most likely label
+    scores: Mapping[str, float]  # numbers to sort by, each in [0, 1]
     text: str | None = None
-    image: str | None = None
-    checked: bool = False
+    image: str | None = None  # a thumbnail as a `data:` address
+    checked: bool = False  # whether the box "relabel" is ticked at first
 
 
 @dataclass(frozen=True)
 class Report:
-    """What [`write_report`] puts on the page.
-
-    Attributes:
-        title: Name of the data set, as a rule.
-        lead: A sentence below the title.
-        facts: Figures by their name, shown as tiles, in order.
-        class_names: Names of the classes, in the order of the ids.
-        transition_matrix: Estimated P(given = column | true = row), `[classes, classes]`, or None.
-        pictures: Figures.
-        rows: The most suspicious rows, the worst first.
-        num_rows: Rows of the data set.
-        notes: Sentences at the end: how the figures were made, what they do not say.
-    """
+    """What [`write_report`] puts on the page."""
 
     title: str
-    lead: str
-    facts: Mapping[str, str]
+    lead: str  # a sentence below the title
+    facts: Mapping[str, str]  # figures by their name, shown as tiles
     class_names: Sequence[str]
-    rows: Sequence[SuspiciousRow]
-    num_rows: int
-    transition_matrix: Float[np.ndarray, "classes classes"] | None = None
+    rows: Sequence[SuspiciousRow]  # the most suspicious first
+    num_rows: int  # of the data set
+    transition_matrix: Float[np.ndarray, "classes classes"] | None = None  # P(given = column | true = row)
     pictures: Sequence[Picture] = ()
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = field(default_factory=tuple)  # sentences at the end: how the figures were made
 
 
 def write_report(report: Report, path: str | os.PathLike[str]) -> Path:
-    """Write the page.
-
-    Args:
-        report: What to show.
-        path: File to write, `.html`.
-
-    Returns:
-        The path written.
-
-    Raises:
-        ValueError: If a row's label is no class, or the matrix does not fit the classes.
-
-    Example:
-        >>> row = SuspiciousRow(3, given=0, suggested=1, scores={"quality": 0.1}, text="<script>")
-        >>> report = Report("demo", "Two classes.", {"rows": "5"}, ["no", "yes"], [row], num_rows=5)
-        >>> "<script>alert" in render_report(report)
-        False
-    """
+    """Write the page as one HTML file; refuses labels that are no class and a matrix that does not fit the classes."""
     target = Path(path)
     write_atomically(target, render_report(report))
     return target
 
 
 def render_report(report: Report) -> str:
-    """The page as text; arguments and errors as [`write_report`]."""
+    """The page as text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     _check(report)
@@ -136,14 +90,7 @@ def render_report(report: Report) -> str:
 
 
 def thumbnail(image: "Image") -> str:
-    """A small copy of an image as a `data:` address.
-
-    Args:
-        image: Of Pillow, any mode.
-
-    Returns:
-        PNG, at most 96 pixels wide and high, without the metadata of the original.
-    """
+    """A PNG of at most 96 pixels a side as a `data:` address, without the metadata of the original."""
     small = image.convert("RGB")
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     buffer = io.BytesIO()
@@ -160,7 +107,7 @@ def _row(row: SuspiciousRow) -> dict[str, Any]:
 
 
 def _script_safe(data: dict[str, Any]) -> str:
-    """JSON that cannot end the script element it stands in, whatever the text of a row."""
+    """JSON that cannot end its script element, whatever the text of a row."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

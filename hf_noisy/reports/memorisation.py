@@ -1,13 +1,94 @@
-"""The memorisation curve: what becomes of wrong labels while training goes on."""
+"""How far a network memorises labels that are known to be wrong, epoch by epoch: the numbers and the figure."""
 
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Integer
 
-from hf_noisy.reports.figures import _LINES, _dress, _figure, _legend, _save
+from hf_noisy.reports.figures import draw_line, finish, new_figure, save
+
+# Of float32: below it a probability has been rounded to nothing, which is not the same as an infinite loss.
+_SMALLEST = np.finfo(np.float32).tiny
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """What [`memorisation`] returns: one number an epoch, NaN where there are no such rows.
+
+    Attributes:
+        memorised: `[epochs]`, share of the wrongly labelled rows predicted as their given, wrong label.
+        corrected: `[epochs]`, share of the wrongly labelled rows predicted as their true label.
+        learned: `[epochs]`, share of the rightly labelled rows predicted as their label.
+        loss_wrong: `[epochs]`, mean cross-entropy with the given label over the wrongly labelled rows, in nats.
+        loss_right: `[epochs]`, the same over the rightly labelled rows.
+    """
+
+    memorised: Float64[np.ndarray, " epochs"]
+    corrected: Float64[np.ndarray, " epochs"]
+    learned: Float64[np.ndarray, " epochs"]
+    loss_wrong: Float64[np.ndarray, " epochs"]
+    loss_right: Float64[np.ndarray, " epochs"]
+
+    def as_lists(self) -> dict[str, list[float | None]]:
+        """The numbers as JSON takes them: lists by name, `None` for NaN."""
+        return {
+            name: [None if np.isnan(value) else float(value) for value in values]
+            for name, values in asdict(self).items()
+        }
+
+
+def memorisation(
+    probabilities: Float[np.ndarray, "epochs rows classes"],
+    given: Integer[np.ndarray, " _"],
+    true: Integer[np.ndarray, " _"],
+) -> Memorisation:
+    r"""How many wrong labels a network repeats, and how many it corrects.
+
+    With $W$ the rows whose given label is not the true one, in every epoch
+
+    $$\mathrm{memorised} = \frac{1}{|W|} \sum_{i \in W} [\hat{y}_i = \tilde{y}_i], \qquad
+    \mathrm{corrected} = \frac{1}{|W|} \sum_{i \in W} [\hat{y}_i = y_i]$$
+
+    The true labels are for this report only. Nothing that trains or chooses a model may read it.
+
+    Args:
+        probabilities: Predictions after each epoch, `[epochs, rows, classes]`, each row sums to 1.
+        given: `[rows]`, the labels that training saw.
+        true: `[rows]`, the true labels.
+
+    Returns:
+        A [`Memorisation`].
+
+    Raises:
+        ValueError: If the numbers of rows differ, or a label is no class.
+
+    Source: Liu et al. (2020), ELR, Figure 1; the losses: Sarfraz et al. (2021), NCT, Figure 1.
+
+    Example:
+        >>> import numpy as np
+        >>> epochs = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.7, 0.3]]])
+        >>> result = memorisation(epochs, given=np.array([0, 0]), true=np.array([0, 1]))
+        >>> result.memorised.tolist(), result.corrected.tolist(), result.learned.tolist()
+        ([0.0, 1.0], [1.0, 0.0], [1.0, 1.0])
+    """
+    rows, classes = probabilities.shape[1:]
+    for name, labels in (("given", given), ("true", true)):
+        if len(labels) != rows:
+            raise ValueError(f"{name} must be one label for each of the {rows} rows, got {len(labels)}")
+        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+            raise ValueError(f"{name} must be classes 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
+    wrong = given != true
+    predicted = probabilities.argmax(axis=2)
+    losses = -np.log(probabilities[:, np.arange(len(given)), given].clip(_SMALLEST).astype(np.float64))
+    return Memorisation(
+        memorised=_mean((predicted == given)[:, wrong]),
+        corrected=_mean((predicted == true)[:, wrong]),
+        learned=_mean((predicted == given)[:, ~wrong]),
+        loss_wrong=_mean(losses[:, wrong]),
+        loss_right=_mean(losses[:, ~wrong]),
+    )
 
 
 def memorisation_curve(
@@ -20,7 +101,7 @@ def memorisation_curve(
 ) -> Path:
     """Shares of the training rows by epoch: wrong labels memorised, wrong labels corrected, right labels learned.
 
-    A line without a finite value is left out: of a training set without wrong labels only `learned` is drawn.
+    A line without a finite value is left out: for a training set without wrong labels only `learned` is drawn.
 
     Args:
         memorised: `[epochs]`, share of the wrongly labelled rows predicted as their given, wrong label, in [0, 1].
@@ -54,29 +135,25 @@ def memorisation_curve(
     lengths = {name: len(values) for name, values in curves.items() if values is not None}
     if len(set(lengths.values())) > 1 or not len(memorised):
         raise ValueError(f"every curve needs one value an epoch and at least one epoch, got {lengths}")
-    figure = _figure(7.6, 4.6)
+    figure = new_figure()
     axes = figure.subplots()
     epochs = np.arange(1, len(memorised) + 1)
-    # Markers on few epochs: on four hundred they would hide the line.
-    style: dict[str, Any] = {"markersize": 5.5, "markevery": max(1, len(epochs) // 20)}
-    for (name, values), (color, marker, line) in zip(curves.items(), _LINES, strict=False):
+    for number, (name, values) in enumerate(curves.items()):
         if values is None or not np.isfinite(values).any():
             continue
         if np.nanmin(values) < 0 or np.nanmax(values) > 1:
             raise ValueError(f"{name} must be in [0, 1], got {np.nanmin(values):.4g} to {np.nanmax(values):.4g}")
-        axes.plot(
-            epochs,
-            values,
-            color=color,
-            marker=marker,
-            linestyle=line,
-            linewidth=1.6,
-            clip_on=False,
-            label=name,
-            **style,
-        )
+        # Markers on few epochs: on four hundred they would hide the line.
+        draw_line(axes, epochs, values, number, name, markevery=max(1, len(epochs) // 20))
     axes.set(xlim=(0.5, len(epochs) + 0.5), ylim=(0, 1.02))
     axes.locator_params(axis="x", integer=True, min_n_ticks=1)
-    _dress(axes, "epoch", "share of rows")
-    _legend(figure)
-    return _save(figure, path)
+    finish(axes, "epoch", "share of rows")
+    return save(figure, path)
+
+
+def _mean(values: np.ndarray) -> Float64[np.ndarray, " epochs"]:
+    # numpy warns of the mean of nothing, but a training set without a wrong label is no mistake.
+    if not values.shape[1]:
+        return np.full(len(values), np.nan)
+    means: Float64[np.ndarray, " epochs"] = values.mean(axis=1, dtype=np.float64)
+    return means

@@ -25,14 +25,14 @@ def texts(monkeypatch):
     """Every text of the figures drawn in a test, legend included."""
     seen = []
 
-    def save(figure, path, original=figures._save):
+    def save(figure, path, original=figures.save):
         from matplotlib.text import Text
 
         written = original(figure, path)
         seen.extend(text.get_text() for text in figure.findobj(Text))
         return written
 
-    monkeypatch.setattr(figures, "_save", save)
+    monkeypatch.setattr(figures, "save", save)
     return seen
 
 
