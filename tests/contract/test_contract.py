@@ -32,7 +32,19 @@ from tests.contract.runs import (
 TOLERANCE = 1e-6
 MOVED = 1e-3  # what a run must at least change, so that two equal runs are not two runs that did nothing
 
-all_cases = pytest.mark.parametrize(("method", "model"), CASES, ids=lambda value: str(value))
+
+def slow_unless(fast: list[tuple[str, str]]) -> list[Any]:
+    return [case if case in fast else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
+
+
+# A loss of the logits has no state and is the same code for every kind of model: few of these cases are quick ones.
+MORE_THAN_A_LOSS = [case for case in CASES if case[0] in {"cross_entropy", *(method for method, _ in LONG_CASES)}]
+all_cases = pytest.mark.parametrize(
+    ("method", "model"), slow_unless(MORE_THAN_A_LOSS + SHORT_CASES), ids=lambda value: str(value)
+)
+cases_with_state = pytest.mark.parametrize(
+    ("method", "model"), slow_unless([*MORE_THAN_A_LOSS, ("dal", "plain")]), ids=lambda value: str(value)
+)
 long_cases = pytest.mark.parametrize(("method", "model"), LONG_CASES, ids=lambda value: str(value))
 short_cases = pytest.mark.parametrize(("method", "model"), SHORT_CASES, ids=lambda value: str(value))
 
@@ -102,7 +114,7 @@ def recorded_run(folder: Path, method: Any, model: str, resume: str | None = Non
     return run(folder, method, network, rows=rows, trainer={"callbacks": [recorder]}, resume=resume, **settings)
 
 
-@all_cases
+@cases_with_state
 def test_resumed_run_is_the_uninterrupted_run(method, model, tmp_path):
     # Dropout is on where there is any: the random numbers have to continue too.
     whole = recorded_run(tmp_path / "whole", method, model, save_strategy="steps")
