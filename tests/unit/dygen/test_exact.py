@@ -26,9 +26,14 @@ class Trained:
         recorder = DynamicsRecorder(self.rows, dtype="float32", projection=projection)
         self.snapshots = snapshots or EpochSnapshots()
         self.trainer = make_trainer(
-            folder, "cross_entropy", model or kind, rows=self.rows["train"],
-            trainer={"callbacks": [recorder, self.snapshots]}, num_train_epochs=3, **changes,
-        )  # fmt: skip
+            folder,
+            "cross_entropy",
+            model or kind,
+            rows=self.rows["train"],
+            trainer={"callbacks": [recorder, self.snapshots]},
+            num_train_epochs=3,
+            **changes,
+        )
         self.trainer.train()
         labels = np.array(self.rows["train"].with_format(None)["label"][:])
         self.dygen = DyGen.fit(recorder.trajectories, labels, 0.3, vae_epochs=3, preset=preset, show_progress=False)
@@ -148,8 +153,14 @@ def test_a_resumed_run_ends_with_the_same_snapshots(tmp_path):
     assert set(file_contents(whole.snapshots.path)) == {name.split("/")[1] for name in names}
     for name in names[:3]:  # that of the checkpoint itself too: its epoch's end never comes again
         (tmp_path / "whole" / name).unlink()
-    again = make_trainer(tmp_path / "whole", "cross_entropy", "lora", save_strategy="epoch", num_train_epochs=3,
-                         trainer={"callbacks": [EpochSnapshots()]})  # fmt: skip
+    again = make_trainer(
+        tmp_path / "whole",
+        "cross_entropy",
+        "lora",
+        save_strategy="epoch",
+        num_train_epochs=3,
+        trainer={"callbacks": [EpochSnapshots()]},
+    )
     again.train(resume_from_checkpoint=str(checkpoint))
     after = {name: (tmp_path / "whole" / name).read_bytes() for name in names}
     assert after == before

@@ -90,11 +90,23 @@ def test_pipelines_load_what_was_distilled_without_this_package(tmp_path):
     processor = ViTImageProcessor(size={"height": 8, "width": 8})
     pixels = processor(colours(), return_tensors="np")["pixel_values"]
     images = Dataset.from_dict({"pixel_values": pixels.tolist(), "label": [0] * 12}).with_format("torch")
-    config = ViTConfig(image_size=8, patch_size=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
-                       intermediate_size=16, id2label=dict(enumerate(NAMES)))  # fmt: skip
+    config = ViTConfig(
+        image_size=8,
+        patch_size=4,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        id2label=dict(enumerate(NAMES)),
+    )
     torch.manual_seed(0)
-    distill(np.eye(CLASSES)[np.arange(12) % CLASSES], ViTForImageClassification(config), images,
-            learn(tmp_path / "image"), processor)  # fmt: skip
+    distill(
+        np.eye(CLASSES)[np.arange(12) % CLASSES],
+        ViTForImageClassification(config),
+        images,
+        learn(tmp_path / "image"),
+        processor,
+    )
     texts, pictures = child(ORDINARY, tmp_path / "text", tmp_path / "image")
     assert texts == ["blame", "praise", "neither"]
     assert pictures == NAMES
@@ -115,8 +127,9 @@ print(json.dumps(exact.predict(rows, show_progress=False).tolist()))
 def test_a_fresh_process_gives_the_posterior_of_training(tmp_path):
     rows = {"train": make_rows(), "test": make_rows(count=9, seed=1)}
     recorder, snapshots = DynamicsRecorder(rows, dtype="float32"), EpochSnapshots()
-    trainer = make_trainer(tmp_path, "cross_entropy", "lora", rows=rows["train"],
-                           trainer={"callbacks": [recorder, snapshots]})  # fmt: skip
+    trainer = make_trainer(
+        tmp_path, "cross_entropy", "lora", rows=rows["train"], trainer={"callbacks": [recorder, snapshots]}
+    )
     trainer.train()
     dygen = DyGen.fit(recorder.trajectories, np.array(rows["train"]["label"]), 0.3, vae_epochs=2, show_progress=False)
     DyGenForClassification.from_training(dygen, trainer.model, tmp_path).save_pretrained(tmp_path / "exact")
