@@ -3,17 +3,14 @@
 import math
 from typing import ClassVar
 
-from jaxtyping import Float, Int
-from torch import Tensor
 from torch.nn import functional as F
 
+from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import Loss, at_least_float32, check_weights
 from hf_noisy.losses.sce import reverse_cross_entropy
 
 
-def normalised_cross_entropy(
-    logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
-) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+def normalised_cross_entropy(logits: Logits, labels: LabelTensor) -> tuple[RowLosses, RowLosses]:
     r"""Normalised cross-entropy $\ln p_y / \sum_k \ln p_k$, in `(0, 1)`, and $\ln p_y$ for the second loss."""
     log_probabilities = at_least_float32(logits).log_softmax(-1)
     of_label = -F.nll_loss(log_probabilities, labels, reduction="none")
@@ -55,9 +52,7 @@ class NCEandRCE(Loss):
         self.alpha = alpha
         self.beta = beta
 
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
-    ) -> Float[Tensor, " batch"]:
+    def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         active, log_probability = normalised_cross_entropy(logits, labels)
         return self.alpha * active + self.beta * reverse_cross_entropy(log_probability)
 
@@ -102,9 +97,7 @@ class NCEandAGCE(Loss):
         self.a = a
         self.q = q
 
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
-    ) -> Float[Tensor, " batch"]:
+    def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         active, log_probability = normalised_cross_entropy(logits, labels)
         asymmetric = (math.pow(self.a + 1.0, self.q) - (log_probability.exp() + self.a).pow(self.q)) / self.q
         return self.alpha * active + self.beta * asymmetric

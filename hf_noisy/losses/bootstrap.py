@@ -3,10 +3,9 @@
 import math
 from typing import ClassVar
 
-from jaxtyping import Float, Int
-from torch import Tensor
 from torch.nn import functional as F
 
+from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import Loss, at_least_float32
 
 PAPER_BETA = {"soft": 0.95, "hard": 0.8}
@@ -55,9 +54,7 @@ class Bootstrap(Loss):
         self.beta = beta
         self.kind = kind
 
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
-    ) -> Float[Tensor, " batch"]:
+    def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         log_probabilities = at_least_float32(logits).log_softmax(-1)
         bounded = log_probabilities.clamp(min=math.log(EPSILON))
         task = F.nll_loss(bounded, labels, reduction="none")

@@ -2,10 +2,11 @@
 
 from typing import ClassVar
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import Loss, at_least_float32
 
 
@@ -40,10 +41,10 @@ class CrossEntropy(Loss):
 
     def forward(
         self,
-        logits: Float[Tensor, "batch classes"],
-        labels: Int[Tensor, " batch"] | Float[Tensor, "batch classes"],
+        logits: Logits,
+        labels: LabelTensor | Float[Tensor, "rows classes"],
         progress: float = 0.0,
-    ) -> Float[Tensor, " batch"]:
+    ) -> RowLosses:
         logits = at_least_float32(logits)
         if labels.is_floating_point():
             labels = labels.to(logits.dtype)

@@ -3,10 +3,11 @@
 import math
 from typing import ClassVar
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.gce import EPSILON, generalised_cross_entropy
 from hf_noisy.losses.loss import Loss, at_least_float32
 
@@ -65,9 +66,7 @@ class DAL(Loss):
         # Only q > 1 implies q_end > 1: elsewhere the published quotient divides by 0 or exceeds 1.
         return q, (q - 1.0) / (self.q_end - 1.0) if q > 1.0 else 0.0
 
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
-    ) -> Float[Tensor, " batch"]:
+    def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         q, weight = self.schedule(progress)
         log_probabilities = at_least_float32(logits).log_softmax(-1)
         of_label = -F.nll_loss(log_probabilities, labels, reduction="none")
@@ -76,7 +75,7 @@ class DAL(Loss):
             return losses
         return losses + weight / (q * math.log(logits.shape[-1])) * self._bootstrapping(log_probabilities)
 
-    def _bootstrapping(self, log_probabilities: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
+    def _bootstrapping(self, log_probabilities: Float[Tensor, "rows classes"]) -> RowLosses:
         if self.bootstrap == "hard":
             return -log_probabilities.max(-1).values
         probabilities = log_probabilities.exp()

@@ -3,18 +3,14 @@
 import math
 from typing import ClassVar
 
-from jaxtyping import Float, Int
-from torch import Tensor
-
+from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import Loss, label_log_probability
 
 # A probability below it counts as this much, so that a row which the model is sure to be wrong has no gradient.
 EPSILON = 1e-6
 
 
-def generalised_cross_entropy(
-    log_probability: Float[Tensor, " batch"], q: float, epsilon: float = EPSILON
-) -> Float[Tensor, " batch"]:
+def generalised_cross_entropy(log_probability: RowLosses, q: float, epsilon: float = EPSILON) -> RowLosses:
     r"""$(1 - \max(p_y, \epsilon)^q) / q$ from $\ln p_y$; exact for small `q` too, where the power is nearly 1."""
     return (log_probability.clamp(min=math.log(epsilon)) * q).expm1() / -q
 
@@ -57,7 +53,5 @@ class GCE(Loss):
         self.q = q
         self.epsilon = epsilon
 
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
-    ) -> Float[Tensor, " batch"]:
+    def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         return generalised_cross_entropy(label_log_probability(logits, labels), self.q, self.epsilon)

@@ -5,47 +5,28 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import Loss, at_least_float32
 
 _SUM_TOLERANCE = 1e-6
 
 
 def jensen_shannon(
-    logits: Float[Tensor, "predictions batch classes"],
-    labels: Int[Tensor, " batch"],
+    logits: Float[Tensor, "predictions rows classes"],
+    labels: LabelTensor,
     weights: Sequence[float],
     epsilon: float = 1e-7,
-) -> Float[Tensor, " batch"]:
+) -> RowLosses:
     r"""Weighted divergence of the label and the predictions from their mixture, one number a row.
 
     $$\ell = \pi_1 \mathrm{KL}(e_y \,\|\, m) + \sum_{k \ge 2} \pi_k \mathrm{KL}(p_k \,\|\, m), \qquad
       m = \pi_1 e_y + \sum_{k \ge 2} \pi_k p_k$$
 
-    It is at least 0 and at most the entropy of the weights, so no row can dominate a batch. The gradient flows into
-    every prediction; detach the logits of those that only teach.
-
-    Args:
-        logits: `[predictions, batch, classes]`, any float type; computed in float32 at least.
-        labels: `[batch]`, given labels in `[0, classes)`.
-        weights: `pi`, at least 0 and with the sum 1: of the label first, then of each prediction.
-        epsilon: Smallest probability inside a logarithm.
-
-    Returns:
-        `[batch]`.
-
-    Raises:
-        ValueError: If the weights do not fit the predictions, or are no distribution.
-
-    Source: Englesson and Azizpour (2021); with a teacher as the second prediction Shon et al. (2024), Eq. 19.
-
-    Example:
-        >>> apart = torch.tensor([[[-50.0, 50.0]]])
-        >>> losses = jensen_shannon(apart, torch.tensor([0]), weights=(0.5, 0.5))
-        >>> bool(torch.isclose(losses, torch.tensor(2.0).log(), atol=1e-4))
-        True
+    `weights` are `pi`, the label's first. The loss lies between 0 and the entropy of the weights, so no row can
+    dominate a batch. The gradient flows into every prediction; detach the logits of a teacher.
     """
     check_weights(weights, len(logits) + 1)
     log_probabilities = at_least_float32(logits).log_softmax(-1)
@@ -63,11 +44,7 @@ def jensen_shannon(
 
 
 def check_weights(weights: Sequence[float], count: int) -> None:
-    """Refuse weights that are no distribution over the label and the predictions.
-
-    Raises:
-        ValueError: If there are too few or too many, or one is negative, or their sum is not 1.
-    """
+    """Refuse weights that are no distribution over the label and the predictions."""
     if len(weights) != count:
         raise ValueError(f"weights must be {count} numbers, the label's first, got {len(weights)}: {tuple(weights)}")
     if not all(weight >= 0 for weight in weights) or not math.isclose(sum(weights), 1.0, abs_tol=_SUM_TOLERANCE):
@@ -75,23 +52,7 @@ def check_weights(weights: Sequence[float], count: int) -> None:
 
 
 def jensen_shannon_scale(label_weight: float) -> float:
-    r"""The constant that divides a scaled divergence, $Z = -(1 - \pi_1) \ln(1 - \pi_1)$.
-
-    With it the loss behaves like cross-entropy for a small weight of the label, and like the mean absolute error for
-    a large one.
-
-    Args:
-        label_weight: `pi_1`, the weight of the label, in `(0, 1)`.
-
-    Raises:
-        ValueError: If `label_weight` is outside `(0, 1)`, where `Z` is 0.
-
-    Source: Englesson and Azizpour (2021).
-
-    Example:
-        >>> round(1 / jensen_shannon_scale(0.2), 2)
-        5.6
-    """
+    r"""Divisor $-(1 - \pi_1) \ln(1 - \pi_1)$: the loss is then like cross-entropy for small, MAE for large `pi_1`."""
     if not 0.0 < label_weight < 1.0:
         raise ValueError(
             f"weight of the label must be in (0, 1), got {label_weight}; 0.5 treats label and prediction alike"
@@ -132,7 +93,5 @@ class JS(Loss):
         self.label_weight = label_weight
         self.divisor = constant if scale else 1.0
 
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
-    ) -> Float[Tensor, " batch"]:
+    def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         return jensen_shannon(logits[None], labels, (self.label_weight, 1 - self.label_weight)) / self.divisor

@@ -5,9 +5,11 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 
 
 class Loss(nn.Module, ABC):
@@ -22,9 +24,7 @@ class Loss(nn.Module, ABC):
     soft_labels: ClassVar[bool] = False  # whether labels may also be probabilities, `[batch, classes]`
 
     @abstractmethod
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
-    ) -> Float[Tensor, " batch"]:
+    def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         """Loss of each row.
 
         Args:
@@ -43,13 +43,8 @@ def at_least_float32(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def label_log_probability(
-    logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"]
-) -> Float[Tensor, " batch"]:
-    """`ln p_y`, the log probability of the given label, in float32 at least.
-
-    Losses start from it rather than from `p_y`, which underflows where the model is sure of another class.
-    """
+def label_log_probability(logits: Logits, labels: LabelTensor) -> RowLosses:
+    """`ln p_y` of the given label, at least float32; `p_y` underflows where the model is sure of another class."""
     return -F.cross_entropy(at_least_float32(logits), labels, reduction="none")
 
 

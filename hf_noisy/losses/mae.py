@@ -2,9 +2,7 @@
 
 from typing import ClassVar
 
-from jaxtyping import Float, Int
-from torch import Tensor
-
+from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import Loss, label_log_probability
 
 
@@ -29,7 +27,5 @@ class MAE(Loss):
         "Networks. AAAI 2017."
     )
 
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
-    ) -> Float[Tensor, " batch"]:
+    def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         return -label_log_probability(logits, labels).expm1()

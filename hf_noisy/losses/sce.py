@@ -3,16 +3,14 @@
 import math
 from typing import ClassVar
 
-from jaxtyping import Float, Int
-from torch import Tensor
-
+from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import Loss, check_weights, label_log_probability
 
 # The probability that stands for the 0 of a one-hot label inside the logarithm.
 LABEL_FLOOR = 1e-4
 
 
-def reverse_cross_entropy(log_probability: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+def reverse_cross_entropy(log_probability: RowLosses) -> RowLosses:
     r"""$-\sum_k p_k \ln \max(e_{yk}, 10^{-4}) = -\ln(10^{-4})\,(1 - p_y)$ from $\ln p_y$."""
     return math.log(LABEL_FLOOR) * log_probability.expm1()
 
@@ -49,8 +47,6 @@ class SCE(Loss):
         self.alpha = alpha
         self.beta = beta
 
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
-    ) -> Float[Tensor, " batch"]:
+    def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         log_probability = label_log_probability(logits, labels)
         return self.beta * reverse_cross_entropy(log_probability) - self.alpha * log_probability

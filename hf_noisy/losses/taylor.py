@@ -4,9 +4,8 @@ import math
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
+from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.gce import EPSILON
 from hf_noisy.losses.loss import Loss, label_log_probability
 
@@ -43,9 +42,7 @@ class TCE(Loss):
             raise ValueError(f"order must be a whole number of at least 1, got {order}; the paper uses 2 to 6")
         self.order = order
 
-    def forward(
-        self, logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], progress: float = 0.0
-    ) -> Float[Tensor, " batch"]:
+    def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         log_probability = label_log_probability(logits, labels)
         rest = -log_probability.clamp(min=math.log(EPSILON)).expm1()
         orders = torch.arange(1, self.order + 1, device=rest.device, dtype=rest.dtype)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hf_noisy.core.types import RowLosses
 from hf_noisy.methods.method import Batch, Step
 from hf_noisy.methods.small_loss import SmallLoss
 from hf_noisy.methods.two_networks import TwoNetworks, network_logits
@@ -83,16 +84,7 @@ class JoCoR(TwoNetworks):
         self.selection.after_step()
 
 
-def symmetric_kl(logits: Float[Tensor, "batch 2 classes"]) -> Float[Tensor, " batch"]:
-    r"""$\mathrm{KL}(p_1 \| p_2) + \mathrm{KL}(p_2 \| p_1)$, with a gradient for both networks.
-
-    Args:
-        logits: `[batch, network, classes]`.
-
-    Returns:
-        `[batch]`.
-
-    Source: Wei et al. (2020), Section 3.
-    """
+def symmetric_kl(logits: Float[Tensor, "rows 2 classes"]) -> RowLosses:
+    r"""$\mathrm{KL}(p_1 \| p_2) + \mathrm{KL}(p_2 \| p_1)$, with a gradient for both networks."""
     first, second = logits.log_softmax(-1).unbind(1)
     return ((first.exp() - second.exp()) * (first - second)).sum(-1)

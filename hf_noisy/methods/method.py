@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import Loss
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ class Batch:
     """
 
     inputs: dict[str, Any]
-    labels: Int[Tensor, " batch"] | Float[Tensor, "batch classes"]
-    index: Int[Tensor, " batch"]
+    labels: LabelTensor | Float[Tensor, "rows classes"]
+    index: Int[Tensor, " rows"]
     progress: float
     epoch: int
     num_epochs: int = 1
@@ -49,7 +50,7 @@ class Step:
         metrics: Detached scalars or `[batch]` tensors, averaged and logged by the trainer.
     """
 
-    losses: Float[Tensor, " batch"]
+    losses: RowLosses
     outputs: Any
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
@@ -116,9 +117,7 @@ class LossMethod(Method):
         return Step(self.loss(logits, batch.labels, progress), outputs)
 
 
-def class_logits(
-    outputs: Any, labels: Int[Tensor, " batch"] | Float[Tensor, "batch classes"]
-) -> Float[Tensor, "batch classes"]:
+def class_logits(outputs: Any, labels: LabelTensor | Float[Tensor, "rows classes"]) -> Logits:
     """The `[batch, classes]` logits of a model output, or a sentence that says why there are none."""
     logits = outputs.get("logits") if isinstance(outputs, dict) else getattr(outputs, "logits", None)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != labels.shape[0]:

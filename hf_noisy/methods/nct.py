@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hf_noisy.core.rng import uniforms
+from hf_noisy.core.types import LabelTensor
 from hf_noisy.methods.method import Batch, Step
 from hf_noisy.methods.two_networks import TwoNetworks, network_logits
 
@@ -114,42 +115,21 @@ class NCT(TwoNetworks):
         return Step(torch.lerp(task, copied, alpha).sum(1), outputs, metrics)
 
 
-def mimicry(logits: Float[Tensor, "batch 2 classes"], temperature: float) -> Float[Tensor, "batch 2"]:
-    r"""Divergence of each network from the other one, which gets no gradient: $\tau^2 \mathrm{KL}$ at `temperature`.
-
-    Args:
-        logits: `[batch, network, classes]`.
-        temperature: `tau`, above 0.
-
-    Returns:
-        `[batch, network]`.
-    """
+def mimicry(logits: Float[Tensor, "rows 2 classes"], temperature: float) -> Float[Tensor, "rows 2"]:
+    r"""$\tau^2 \mathrm{KL}$ of each network from the other one, which gets no gradient, at `temperature`."""
     student = (logits / temperature).log_softmax(-1)
     teacher = student.detach().flip(1)
     return temperature**2 * F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
 
 
 def varied_labels(
-    labels: Int[Tensor, " batch"],
-    draws: Float[Tensor, "batch network 2"],
+    labels: LabelTensor,
+    draws: Float[Tensor, "rows network 2"],
     rate: float,
     num_classes: int,
     redraw_self: bool = True,
-) -> Int[Tensor, "batch network"]:
-    """Labels of which some are replaced by a random class, for each network on its own.
-
-    Args:
-        labels: `[batch]`, given labels.
-        draws: `[batch, network, 2]`, uniform in (0, 1), on any device: whether to replace, and by which class.
-        rate: Probability of a replacement.
-        num_classes: How many classes there are.
-        redraw_self: Whether the random class may be the given label.
-
-    Returns:
-        `[batch, network]`.
-
-    Source: Sarfraz, Arani and Zonooz (2021), Algorithm 2.
-    """
+) -> Int[Tensor, "rows network"]:
+    """Labels of which some are replaced by a random class, for each network on its own; Algorithm 2."""
     first = 0 if redraw_self else 1
     shift = (first + (draws[..., 1] * (num_classes - first)).long()) * (draws[..., 0] < rate)
     return (labels[:, None] + shift.to(labels.device)) % num_classes

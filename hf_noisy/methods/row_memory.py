@@ -11,27 +11,10 @@ if TYPE_CHECKING:
 
 
 class RowMemory(nn.Module):
-    """A table with one entry for each training row.
+    """A table with one entry for each training row, the same on all processes, saved with the method.
 
-    What one process writes, all processes hold: the sampler hands a row to another process in every epoch, and the
-    first process saves the table for all. It is a buffer, so that a checkpoint has it.
-
-    Args:
-        num_rows: Rows of the training set.
-        shape: Shape of one entry.
-        accelerator: The trainer's.
-        fill: What an entry is before it is written.
-
-    Raises:
-        ValueError: If the number of rows is not known.
-
-    Example:
-        >>> from accelerate import Accelerator
-        >>> memory = RowMemory(4, (2,), Accelerator(cpu=True))
-        >>> memory.write(torch.tensor([3, 1]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-        >>> memory.read(torch.tensor([1, 0]))
-        tensor([[3., 4.],
-                [0., 0.]])
+    What one process writes, all processes hold: the sampler gives a row to another process in every epoch, and the
+    main process saves the table for all.
     """
 
     values: Tensor
@@ -45,25 +28,13 @@ class RowMemory(nn.Module):
         self._accelerator = accelerator
         self.register_buffer("values", torch.full((num_rows, *shape), fill, device=accelerator.device))
 
-    def read(self, index: Int[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
-        """Entries of rows.
-
-        Args:
-            index: `[batch]`, rows in the training set.
-
-        Returns:
-            `[batch, *shape]`, float32.
-        """
+    def read(self, index: Int[Tensor, " rows"]) -> Float[Tensor, "rows ..."]:
+        """Entries of rows, float32."""
         return self.values[index]
 
     @torch.no_grad()
-    def write(self, index: Int[Tensor, " batch"], values: Float[Tensor, "batch ..."]) -> None:
-        """Replace the entries of rows, on all processes; every process has to call it at the same time.
-
-        Args:
-            index: `[batch]`, rows in the training set. Of a row that stands here twice the last one counts.
-            values: `[batch, *shape]`, any float type.
-        """
+    def write(self, index: Int[Tensor, " rows"], values: Float[Tensor, "rows ..."]) -> None:
+        """Replace entries on all processes, which must call this together; of duplicate rows the last counts."""
         if self._accelerator.num_processes > 1:
             index, values = self._gather(index, values)
         # Which of two writes to one place wins is not defined on a GPU, and has to be the same everywhere.
@@ -72,7 +43,7 @@ class RowMemory(nn.Module):
         self.values[index] = values[last].to(self.values.dtype)
 
     def _gather(
-        self, index: Int[Tensor, " batch"], values: Float[Tensor, "batch ..."]
+        self, index: Int[Tensor, " rows"], values: Float[Tensor, "rows ..."]
     ) -> tuple[Int[Tensor, " all"], Float[Tensor, "all ..."]]:
         # The last batch may have fewer rows on one process than on another.
         padded = [self._accelerator.pad_across_processes(part, pad_index=-1) for part in (index, values.contiguous())]

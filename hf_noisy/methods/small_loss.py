@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from hf_noisy.core.types import RowLosses
 from hf_noisy.methods.method import Batch
 from hf_noisy.methods.row_memory import RowMemory
 
@@ -17,15 +18,9 @@ _RAMP_EPOCHS = 10  # of the 200 epochs of the papers
 
 
 class Selection(NamedTuple):
-    """Rows that are kept.
+    """Rows that are kept, the share of rows to keep, and the forget rate at the end of the ramp."""
 
-    Args:
-        kept: `[batch, rankings]`.
-        share: Scalar, the share of the rows that is meant to be kept.
-        forget_rate: Scalar, the rate at the end of the ramp, given or as far as it is estimated.
-    """
-
-    kept: Bool[Tensor, "batch rankings"]
+    kept: Bool[Tensor, "rows rankings"]
     share: Float[Tensor, ""]
     forget_rate: Float[Tensor, ""]
 
@@ -33,20 +28,13 @@ class Selection(NamedTuple):
 class SmallLoss(nn.Module):
     r"""Keeps the rows whose loss is at most a quantile of the last losses of all rows.
 
-    In epoch $e = 0, 1, \dots$ the share that is kept is $1 - \tau \min(e / E_k, 1)$ with the forget rate $\tau$.
-    Ranking the rows of a batch, as the papers do, would keep other rows in batches of another size. Here the last loss
-    of each row is remembered, and a row is kept if its loss now is at most that quantile, which is found once an
-    optimiser step. In the first epoch all rows are kept.
+    In epoch $e = 0, 1, \dots$ the share that is kept is $1 - \tau \min(e / E_k, 1)$ with `forget_rate` $\tau$ and
+    `ramp_epochs` $E_k$. Ranking the rows of a batch, as the papers do, would keep other rows in batches of another
+    size. Here the last loss of each row is remembered, and a row is kept if its loss now is at most that quantile,
+    which is found once an optimiser step. In the first epoch all rows are kept.
 
-    Without a given rate, the share of the rows whose label is held less likely than chance, $p_y < 1 / C$, is taken at
-    the start of each epoch until the ramp has ended: before wrong labels are learned, few right ones are below it.
-
-    Args:
-        forget_rate: `tau` in `[0, 1)`, the share of wrong labels; `None` to have it estimated.
-        ramp_epochs: `E_k`, at least 1; `None` for 10, or a third of the epochs where these are fewer than 30.
-
-    Raises:
-        ValueError: If an argument is out of range.
+    Without a given rate, the share of the rows with $p_y < 1 / C$ is taken at the start of each epoch until the ramp
+    has ended: before wrong labels are learned, few right ones are below it.
     """
 
     memory: RowMemory
@@ -62,13 +50,7 @@ class SmallLoss(nn.Module):
         self.forget_rate, self.ramp_epochs = forget_rate, ramp_epochs
 
     def setup(self, rankings: int, num_rows: int | None, accelerator: "Accelerator") -> None:
-        """Make room for the losses of all rows.
-
-        Args:
-            rankings: How many losses of a row are ranked, each on its own.
-            num_rows: Rows of the training set.
-            accelerator: The trainer's.
-        """
+        """Make room for the losses of all rows, of which `rankings` are ranked, each on its own."""
         # The last entry is the mean cross-entropy of the networks, of which the forget rate is estimated.
         self.memory = RowMemory(num_rows, (rankings + 1,), accelerator, fill=math.nan)
         self.register_buffer("estimate", torch.zeros((), device=accelerator.device))
@@ -79,19 +61,12 @@ class SmallLoss(nn.Module):
     @torch.no_grad()
     def forward(
         self,
-        losses: Float[Tensor, "batch rankings"],
-        cross_entropy: Float[Tensor, " batch"],
+        losses: Float[Tensor, "rows rankings"],
+        cross_entropy: RowLosses,
         batch: Batch,
         num_classes: int,
     ) -> Selection:
-        """Choose among the rows of a batch and remember their losses.
-
-        Args:
-            losses: `[batch, rankings]`, what rows are ranked by.
-            cross_entropy: `[batch]`, mean over the networks.
-            batch: The batch.
-            num_classes: How many classes there are.
-        """
+        """Choose rows of a batch by `losses` and remember these; `cross_entropy` is the mean over networks."""
         ramp = min(batch.epoch / self._ramp(batch.num_epochs), 1.0)
         if self.forget_rate is None and batch.epoch != self._last_epoch:
             self._update_estimate(batch, num_classes)
@@ -124,6 +99,6 @@ class SmallLoss(nn.Module):
             return
         recorded = self.memory.values[:, -1]
         below_chance = (recorded > math.log(num_classes)).sum() / (~recorded.isnan()).sum().clamp(min=1)
-        # With more wrong labels than that, labels would tell less than nothing.
+        # With more wrong labels than that, labels are anti-informative.
         self.estimate.copy_(below_chance.clamp(max=1.0 - 1.0 / num_classes))
         self.estimated_in.fill_(batch.epoch)

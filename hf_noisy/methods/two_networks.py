@@ -31,6 +31,6 @@ class TwoNetworks(Method):
             )
 
 
-def network_logits(outputs: Any) -> Float[Tensor, "batch 2 classes"]:
+def network_logits(outputs: Any) -> Float[Tensor, "rows 2 classes"]:
     """Logits of both networks, `[batch, network, class]`, in float32 at least."""
     return at_least_float32(outputs.branch_logits)
