@@ -1,16 +1,17 @@
-"""The rules that keep the package readable: who may import whom, and how large things may grow."""
+"""The rules that keep the package readable: who may import whom, how large things may grow, what names mean."""
 
 import ast
 import importlib
 import inspect
 import json
+import re
 import statistics
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -151,6 +152,29 @@ def size_faults(package: Path) -> list[str]:
     return faults
 
 
+def name_faults(package: Path) -> list[str]:
+    """Modules or classes that share their name with another one."""
+    places: dict[str, list[str]] = {}
+    for module, tree in modules(package).items():
+        if (name := module.rpartition(".")[2]) and not (package / Path(*module.split("."))).is_dir():
+            places.setdefault(f"module {name}", []).append(module)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(f"class {node.name}", []).append(module)
+    return [f"{name}: {', '.join(where)}" for name, where in places.items() if len(where) > 1]
+
+
+def unformatted_faults(folders: list[Path]) -> list[str]:
+    """Lines that are kept from the formatter."""
+    return [
+        f"{file.name}:{number}: break or shorten the line instead of `# fmt: skip`"
+        for folder in folders
+        for file in sorted(folder.rglob("*.py"))
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
+        if re.search(r"# fmt: (skip|off)", line)
+    ]
+
+
 def dependency_faults(package: Path, declared: set[str]) -> list[str]:
     """Third-party packages that are imported but not declared, so that they are there by luck only."""
     trees, faults = modules(package), []
@@ -182,6 +206,15 @@ def test_heavy_packages_are_imported_where_they_are_used():
 
 def test_files_and_functions_stay_small():
     assert size_faults(PACKAGE) == []
+
+
+def test_modules_and_classes_have_names_of_their_own():
+    assert {fault.split(":")[0] for fault in name_faults(PACKAGE)} <= {"module checks", "class Noise"}
+
+
+def test_all_code_is_formatted():
+    rooms = set(MAY_IMPORT) - {"cli", "hub", "training", "reports"}
+    assert unformatted_faults([PACKAGE / room for room in rooms]) == []
 
 
 def test_what_is_imported_is_declared():
@@ -263,6 +296,16 @@ def test_size_is_caught(plant):
     )
 
 
+def test_a_shared_name_is_caught(plant):
+    files = {"data.checks": "class Noise: pass", "core.checks": "", "core.rng": "class Noise: pass\nclass Other: pass"}
+    assert sorted(fault.split(":")[0] for fault in name_faults(plant(files))) == ["class Noise", "module checks"]
+
+
+def test_a_line_kept_from_the_formatter_is_caught(plant):
+    package = plant({"core.rng": "x = {1: 2,\n     3: 4}  # fmt: " + "skip"})
+    assert len(unformatted_faults([package])) == 1
+
+
 def test_an_undeclared_dependency_is_caught(plant):
     assert len(dependency_faults(plant({"rng": "import os, requests\nimport numpy.linalg"}), {"numpy"})) == 1
 
@@ -278,11 +321,24 @@ def public_faults(module: object) -> list[str]:
         value = getattr(module, name, None)
         if value is None:
             faults.append(f"{name} is exported but does not exist")
-        elif (inspect.isclass(value) or inspect.isroutine(value)) and not _own_docstring(value):
-            faults.append(f"{name} has no docstring")
+        elif inspect.isclass(value) or inspect.isroutine(value):
+            faults += [f"{name} {fault}" for fault in docstring_faults(value)]
     ours = {name for name, value in vars(module).items() if getattr(value, "__module__", "").startswith("hf_noisy.")}
     if missing := {name for name in ours if not name.startswith("_")} - set(names):
         faults.append(f"imported but not exported: {', '.join(sorted(missing))}")
+    return faults
+
+
+def docstring_faults(value: Any) -> list[str]:
+    """What the docstring of a public class or function lacks."""
+    if not _own_docstring(value):
+        return ["has no docstring"]
+    doc, signature = inspect.getdoc(value), inspect.signature(value)
+    named = [name for name, given in signature.parameters.items() if given.kind is not given.VAR_KEYWORD]
+    named = [name for name in named if not name.startswith("_") and name != "args"]
+    faults = [f"has no line on {name}" for name in named if not re.search(rf"^ +{name}: ", doc, flags=re.MULTILINE)]
+    if named and inspect.isroutine(value) and signature.return_annotation is not None and "\nReturns:" not in doc:
+        faults.append("does not say what it returns")
     return faults
 
 
@@ -294,6 +350,27 @@ def _own_docstring(value: object) -> bool:
 
 def test_public_names_are_sorted_documented_and_complete():
     assert public_faults(importlib.import_module("hf_noisy")) == []
+
+
+@pytest.mark.parametrize("room", ["losses", "methods", "data", "metrics", "detection"])
+def test_what_a_room_exports_is_documented(room):
+    module = importlib.import_module(f"hf_noisy.{room}")
+    exported = {name: getattr(module, name) for name in getattr(module, "__all__", [])}
+    documented = {
+        name: value for name, value in exported.items() if inspect.isclass(value) or inspect.isroutine(value)
+    }
+    assert {name: faults for name, value in documented.items() if (faults := docstring_faults(value))} == {}
+
+
+def test_an_incomplete_docstring_is_caught():
+    def described(rows: int, rate: float) -> int:
+        """One line.
+
+        Args:
+            rows: How many.
+        """
+
+    assert docstring_faults(described) == ["has no line on rate", "does not say what it returns"]
 
 
 def test_public_faults_are_caught():

@@ -61,6 +61,9 @@ def dataset_builder(name: str) -> type[NoisyDatasetBuilder]:
     Args:
         name: A name of [`list_noisy_datasets`].
 
+    Returns:
+        The class.
+
     Raises:
         ValueError: If the name is not known.
 
@@ -162,6 +165,9 @@ def make_noise(noise_type: str, noise_rate: float | None, name: str | None = Non
         noise_type: `"symmetric"`, `"pair"`, `"asymmetric"` or `"instance"`.
         noise_rate: Share of wrong labels, in [0, 1).
         name: Dataset that it is for: a named one may know the look-alikes of its classes.
+
+    Returns:
+        The noise, not yet applied.
 
     Raises:
         ValueError: If the type is not known or the rate is missing or out of range.

@@ -69,6 +69,9 @@ def make_method(name: str, **arguments: Any) -> Method:
         name: One of [`list_methods`].
         **arguments: Those of the method's class.
 
+    Returns:
+        The method; one that is a loss as a [`LossMethod`].
+
     Raises:
         ValueError: If the name or an argument is not known, or an argument is out of range.
 
@@ -91,6 +94,9 @@ def as_method(method: str | Method | Loss) -> Method:
 
     Args:
         method: A name of `METHODS`, a [`Method`], or a [`Loss`].
+
+    Returns:
+        The method itself, or a [`LossMethod`].
 
     Raises:
         ValueError: If the name is not known.
