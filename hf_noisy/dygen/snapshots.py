@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import extract_model_from_parallel
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -15,7 +14,6 @@ from hf_noisy.models.branches import BranchedModel
 
 FOLDER = "_snapshots"  # the underscore keeps Trainer.push_to_hub from publishing it
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-_SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
 class EpochSnapshots(EpochCallback):
@@ -50,8 +48,7 @@ class EpochSnapshots(EpochCallback):
         self.output_dir, self.dtype = output_dir, dtype
 
     def begin(self, args: TrainingArguments, state: TrainerState, **kwargs: Any) -> None:
-        if (kind := PartialState().distributed_type.value) in _SHARDED:
-            raise ValueError(f"EpochSnapshots writes whole weights, which {kind} spreads over processes; use DDP")
+        self.check_weights_are_whole()
         if not state.global_step:
             self.remove("start")
             self.remove("epoch-*")
@@ -71,7 +68,7 @@ class EpochSnapshots(EpochCallback):
 
 
 def changing(model: nn.Module) -> dict[str, Tensor]:
-    """What training changes of a network: weights with a gradient and saved buffers, each once, by name."""
+    """What training changes of a network, each tensor once: weights with a gradient, and saved float buffers."""
     model = extract_model_from_parallel(model, keep_torch_compile=False)
     found: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -81,7 +78,7 @@ def changing(model: nn.Module) -> dict[str, Tensor]:
 
 
 def encoder_names(model: nn.Module) -> list[str]:
-    """Names in `changing(model)` of the first branch's encoder, which is recorded before the first step."""
+    """Names in `changing(model)` of the weights of the encoder that the recorder reads before the first step."""
     model = extract_model_from_parallel(model, keep_torch_compile=False)
     network: Any = model.branches[0] if isinstance(model, BranchedModel) else model
     encoder = getattr(network, "base_model", network)
@@ -90,7 +87,7 @@ def encoder_names(model: nn.Module) -> list[str]:
 
 
 def read_snapshot(path: str | Path, epoch: int | None) -> dict[str, Tensor]:
-    """Weights by name after an epoch, or (None) of the encoder before training, from the folder or `output_dir`."""
+    """Weights after an epoch (from 1), or for None those of the encoder before the first step, by their names."""
     folder = Path(path) / FOLDER if (Path(path) / FOLDER).is_dir() else Path(path)
     file = folder / "start.safetensors" if epoch is None else _epoch_file(folder, epoch)
     if not file.is_file():

@@ -104,6 +104,14 @@ class EpochCallback(TrainerCallback):
             collator = kwargs["train_dataloader"].collate_fn
         return collator.data_collator if isinstance(collator, RemoveColumnsCollator) else collator
 
+    def check_weights_are_whole(self) -> None:
+        """Refuse training that spreads weights over processes, of which no process could write whole files."""
+        kind = PartialState().distributed_type.value
+        if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+            raise ValueError(
+                f"{type(self).__name__} writes whole weights, which {kind} spreads over processes; use DDP"
+            )
+
     def write(self, stem: str, tensors: dict[str, Tensor], dtype: torch.dtype | None = None) -> None:
         """Write tensors as `stem.safetensors`, whole or not at all; the main process writes, the others do nothing."""
         if PartialState().is_main_process:

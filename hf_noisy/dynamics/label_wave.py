@@ -1,4 +1,4 @@
-"""Label Wave: when to stop training on noisy labels, told by the predictions of the training rows alone."""
+"""Label Wave: when to stop training on noisy labels, from the predictions of the training rows alone."""
 
 from collections.abc import Sequence, Sized
 from typing import Any, NamedTuple
@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, broadcast, broadcast_object_list
+from accelerate.utils import broadcast, broadcast_object_list
 from jaxtyping import Int
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -34,24 +33,7 @@ class FirstMinimum(NamedTuple):
 
 
 def first_minimum(changes: Sequence[int], window: int = 3, patience: int = 1) -> FirstMinimum:
-    """Find the first local minimum of the moving average of a sequence.
-
-    Args:
-        changes: Rows whose prediction changed, one number an epoch.
-        window: Epochs that the moving average spans.
-        patience: So many averages after the minimum must not fall below it.
-
-    Returns:
-        The position of the last of the `window` changes with the least average so far (None before there are so
-        many), and whether that minimum stands.
-
-    Example:
-        >>> first_minimum([90, 50, 20, 10, 30, 80])
-        FirstMinimum(candidate=4, stop=True)
-
-    Source:
-        Yuan, Feng and Liu, "Early Stopping Against Label Noise Without Validation Data", ICLR 2024, arXiv 2502.07551.
-    """
+    """The first local minimum of the mean of `window` changes, found once `patience` means did not fall below it."""
     candidate, least = None, 0
     for last in range(window - 1, len(changes)):
         total = sum(changes[last - window + 1 : last + 1])
@@ -63,17 +45,17 @@ def first_minimum(changes: Sequence[int], window: int = 3, patience: int = 1) ->
 
 
 class LabelWave(EpochCallback, ExportableState):
-    """Stops any `Trainer` before it learns wrong labels by heart, without a validation set or any clean label.
+    """Stops any `Trainer` before it memorises wrong labels, without a validation set or any clean label.
 
-    After each epoch it predicts the training rows and counts those predicted differently than an epoch before. While a
-    model learns what rows have in common that number falls; when it begins to fit wrong labels it rises. Training
-    stops at the first local minimum of the number's moving average, and the weights of that epoch come back.
+    After each epoch it predicts the training rows and counts the predictions that changed since the epoch before. The
+    count falls while the model learns what rows have in common, and rises when it begins to fit wrong labels. Training
+    stops at the first local minimum of the count's moving average, and the weights of that epoch are restored.
 
-    With [`NoisyTrainer`] the state of the method (an EMA teacher) comes back with them, and what is logged reaches the
-    trackers; a stock `Trainer` gets it in `trainer.state.log_history`. The optimiser is not taken back.
+    With [`NoisyTrainer`] the state of the method (an EMA teacher) is restored with them, and the logs reach the
+    trackers; with a stock `Trainer` they are in `trainer.state.log_history`. The optimizer is not restored.
 
     Args:
-        dataset: The training rows as they are to be predicted, such as images without augmentation; defaults to the
+        dataset: The training rows as they should be predicted, such as images without augmentation; defaults to the
             trainer's `train_dataset`.
         window: Epochs that the moving average spans.
         patience: Epochs without a lower average after which training stops.
@@ -136,9 +118,10 @@ class LabelWave(EpochCallback, ExportableState):
         return first_minimum(self.changes, self.window, self.patience).stop
 
     def begin(self, args: TrainingArguments, state: TrainerState, **kwargs: Any) -> None:
+        self.check_weights_are_whole()
         self._check(args, kwargs)
         name = type(self).__name__
-        # Trainer restores callbacks only on request, and knows none that was added after the checkpoint.
+        # Trainer restores callbacks only on request, and none that was added after the checkpoint.
         kept = state.stateful_callbacks.setdefault(name, self.state()) if state.global_step else self.state()  # type: ignore[union-attr]
         if not state.global_step:
             kept["attributes"] |= {"changes": [], "epoch": 0}
@@ -211,18 +194,14 @@ class LabelWave(EpochCallback, ExportableState):
             )
         if args.load_best_model_at_end:
             raise ValueError("load_best_model_at_end and LabelWave both choose the model; set it to False")
-        if AcceleratorState().distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-            raise ValueError(
-                "args shards the weights (FSDP or DeepSpeed), of which LabelWave keeps a whole copy; train without"
-            )
 
     def _predict(self, args: TrainingArguments, kwargs: dict[str, Any]) -> Int[np.ndarray, " rows"]:
-        """The class that the model (of branches: their ensemble) gives each row, on every process."""
+        """The class that the model (of branches: their ensemble) predicts for each row, on every process."""
         model: nn.Module = kwargs["model"]
 
         def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
             logits = model(**inputs).logits
-            # A model that diverged predicts one class for ever, which would pass for a minimum.
+            # A model that diverged always predicts one class, which would pass for a minimum.
             classes = logits.argmax(-1).float().masked_fill(~logits.isfinite().all(-1), torch.nan)
             return [classes[None, :, None]]
 
@@ -233,7 +212,7 @@ class LabelWave(EpochCallback, ExportableState):
         return classes[0, :, 0].astype(np.int32)
 
     def _tensors(self, kwargs: dict[str, Any]) -> dict[str, Tensor]:
-        """What training changes: weights that learn, buffers, and the state of the method."""
+        """What training changes: trainable weights, buffers, and the state of the method."""
         model: nn.Module = kwargs["model"]
         tensors: dict[str, Tensor] = {name: value for name, value in model.named_parameters() if value.requires_grad}
         tensors |= dict(model.named_buffers())
@@ -245,7 +224,7 @@ class LabelWave(EpochCallback, ExportableState):
 
     @torch.no_grad()
     def _restore(self, kwargs: dict[str, Any], source: dict[str, Tensor]) -> None:
-        # Written by the main process, whose disk the others need not see.
+        # The main process wrote the weights, to a disk that the others need not share.
         main, missing = PartialState().is_main_process, []
         for name, target in self._tensors(kwargs).items():
             if main and name not in source:
@@ -254,7 +233,7 @@ class LabelWave(EpochCallback, ExportableState):
                 target.copy_(source[name])
             target.copy_(broadcast(target.detach().clone()))
         if missing:
-            logger.warning(f"not taken back, as they did not learn in that epoch: {', '.join(missing[:5])}")
+            logger.warning(f"not restored, as they were frozen in that epoch: {', '.join(missing[:5])}")
 
     def _log(self, state: TrainerState, control: TrainerControl) -> None:
         if not self.changes:
@@ -265,7 +244,7 @@ class LabelWave(EpochCallback, ExportableState):
         if self.trainer is None:
             state.log_history.append({**logs, "epoch": float(state.epoch or 0), "step": state.global_step})
         else:
-            should_log = control.should_log  # log() takes the request for the epoch's own log as granted
+            should_log = control.should_log  # log() resets it, although the epoch's own log is still to come
             self.trainer.log(logs)
             control.should_log = should_log
 

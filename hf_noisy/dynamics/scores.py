@@ -13,13 +13,7 @@ _ROWS_A_BLOCK = 256
 
 
 class DynamicsScore(NamedTuple):
-    """Statistics of a row's distance to the centroid of its given label.
-
-    Attributes:
-        mean: `[rows]`, over epochs.
-        deviation: `[rows]`, standard deviation over epochs.
-        score: `[rows]`, `mean + deviation`; the higher, the more suspicious.
-    """
+    """Statistics of a row's distance to the centroid of its given label."""
 
     mean: Float64[np.ndarray, " rows"]
     deviation: Float64[np.ndarray, " rows"]
@@ -67,16 +61,7 @@ def centroids(
 def class_sums(
     embeddings: Float[np.ndarray, "rows dim"], labels: Integer[np.ndarray, " rows"], num_classes: int
 ) -> Float64[np.ndarray, "classes dim"]:
-    """Sum of the embeddings of every given label; those of blocks of rows add up to that of all.
-
-    Args:
-        embeddings: `[rows, dim]`, any float type; summed in float64.
-        labels: `[rows]`, given labels in `[0, num_classes)`.
-        num_classes: How many sums.
-
-    Returns:
-        `[num_classes, dim]`, float64; 0 for a class without rows.
-    """
+    """Sum of the embeddings of every given label, in float64; the sums of blocks of rows add up to those of all."""
     sums = np.zeros((num_classes, embeddings.shape[1]))
     for label in np.unique(labels):
         sums[label] = embeddings[labels == label].sum(0, dtype=np.float64)
@@ -86,15 +71,7 @@ def class_sums(
 def class_means(
     sums: Float64[np.ndarray, "classes dim"], counts: Integer[np.ndarray, " classes"]
 ) -> Float64[np.ndarray, "classes dim"]:
-    """Centroids from [`class_sums`] and the number of rows of each class.
-
-    Args:
-        sums: `[classes, dim]`.
-        counts: `[classes]`, at least one of them above 0.
-
-    Returns:
-        `[classes, dim]`. A class without rows gets the mean of all rows, and a warning.
-    """
+    """Class centroids `[classes, dim]`; a class without rows gets the mean of all rows, and a warning."""
     means = sums / np.maximum(counts, 1)[:, None]
     empty = np.flatnonzero(counts == 0)
     if empty.size:
@@ -106,25 +83,7 @@ def class_means(
 def centroid_distances(
     embeddings: Float[np.ndarray, "rows dim"], centroids: Float[np.ndarray, "classes dim"]
 ) -> Float64[np.ndarray, "rows classes"]:
-    """Euclidean distance of every row to every centroid.
-
-    Args:
-        embeddings: `[rows, dim]`, any float type; computed in float64, a block of rows at a time.
-        centroids: `[classes, dim]`.
-
-    Returns:
-        `[rows, classes]`, float64.
-
-    Raises:
-        ValueError: If the dimensions differ.
-
-    Source: DyGEN (Zhuang et al., 2023), Eq. 4.
-
-    Example:
-        >>> import numpy as np
-        >>> centroid_distances(np.array([[3.0, 4.0]]), np.zeros((1, 2))).tolist()
-        [[5.0]]
-    """
+    """Euclidean distance `[rows, classes]` of every row to every centroid, in float64 (Eq. 4 of DyGEN)."""
     if embeddings.shape[1] != centroids.shape[1]:
         raise ValueError(
             f"centroids must have the dimension of the embeddings, {embeddings.shape[1]}, got {centroids.shape[1]}; "
@@ -153,21 +112,7 @@ def own_distances(
     centroids: Float[np.ndarray, "classes dim"],
     labels: Integer[np.ndarray, " rows"],
 ) -> Float64[np.ndarray, " rows"]:
-    """Euclidean distance of every row to the centroid of its own label, without those to the others.
-
-    Args:
-        embeddings: `[rows, dim]`, any float type; computed in float64, a block of rows at a time.
-        centroids: `[classes, dim]`.
-        labels: `[rows]`.
-
-    Returns:
-        `[rows]`, float64.
-
-    Example:
-        >>> import numpy as np
-        >>> own_distances(np.array([[3.0, 4.0]]), np.array([[0.0, 0.0], [3.0, 0.0]]), np.array([1])).tolist()
-        [4.0]
-    """
+    """Euclidean distance `[rows]` of every row to the centroid of its own label, without those to the others."""
     distances = np.empty(len(labels))
     for start in range(0, len(labels), _ROWS_A_BLOCK):
         rows = slice(start, start + _ROWS_A_BLOCK)

@@ -27,10 +27,10 @@ ALL = slice(None)
 
 
 class Trajectories:
-    """What training recorded, read lazily from its folder.
+    """Training trajectories, read lazily from their folder.
 
-    The manifest lists every file with its SHA-256: a file that is not listed was never finished and is not read, one
-    that is listed and missing or changed is refused. An object shows what was recorded when it was made.
+    The manifest lists every file with its SHA-256: a file that is not listed was never finished and is not read; one
+    that is listed but missing or changed is refused. An object shows what was recorded when it was created.
 
     Args:
         path: The folder, or the `output_dir` that holds it.
@@ -39,7 +39,7 @@ class Trajectories:
         splits: Names of the recorded data sets.
         epochs: The epochs (from 1) recorded for every split and branch.
         num_branches, num_classes, dim: Sizes.
-        manifest: Everything known of the run: sizes, `run` (an id), and the description of each split.
+        manifest: Sizes, `run` (an id), and the description of each split.
 
     Raises:
         FileNotFoundError: If there are no trajectories at `path`.
@@ -100,7 +100,7 @@ class Trajectories:
     def embeddings(
         self, split: str, epoch: int, branch: int, rows: Rows = ALL, out: np.ndarray | None = None
     ) -> Float[np.ndarray, "rows dim"]:
-        """What the classification head of `branch` saw after `epoch` (from 1), `[rows, dim]`, float32, or in `out`."""
+        """Inputs of the head of `branch` after `epoch` (from 1), `[rows, dim]`, float32; into `out` if given."""
         return self._read_epoch(split, epoch, branch, "embeddings", rows, out)
 
     def logits(self, split: str) -> Float[np.ndarray, "epochs branches rows classes"]:
@@ -146,12 +146,7 @@ class Trajectories:
         embeddings: Float[np.ndarray, "branches rows dim"],
         logits: Float[np.ndarray, "branches rows classes"],
     ) -> None:
-        """Write one epoch of a split, all branches; it is read once all its files are whole, and not before.
-
-        Raises:
-            ValueError: If the sizes are not those of the manifest, or another run has begun in the folder.
-            OSError: If the disk is full or read-only, in one sentence; what was recorded before stays as it was.
-        """
+        """Write one epoch of a split, all branches; it can be read once all of its files are complete."""
         rows, branches = self.num_rows(split), self.num_branches
         for name, array, width in (("embeddings", embeddings, self.dim), ("logits", logits, self.num_classes)):
             if array.shape != (expected := (branches, rows, width)):
@@ -160,7 +155,7 @@ class Trajectories:
         self._write({name: {"embeddings": embeddings[b], "logits": logits[b]} for name, b in names.items()})
 
     def write_features(self, split: str, features: Float[np.ndarray, "rows width"]) -> None:
-        """Write what the encoder saw before the first step; errors as [`Trajectories.write`]."""
+        """Write the pooled features of the encoder before the first step."""
         if len(features) != self.num_rows(split):
             raise ValueError(
                 f"features of split {split!r} must have {self.num_rows(split)} rows as in the manifest, got "
@@ -169,11 +164,7 @@ class Trajectories:
         self._write({f"{split}/{_FEATURES}": {"features": features}})
 
     def drop_after(self, epoch: int) -> None:
-        """Forget what an interrupted run recorded after `epoch`, and that epoch too where a file of it is gone.
-
-        Args:
-            epoch: The last whole epoch of the checkpoint that training resumes from.
-        """
+        """Forget what an interrupted run recorded after `epoch`, and that epoch too where a file of it is missing."""
 
         def stays(name: str) -> bool:
             recorded = int(match[1]) if (match := _FILE.fullmatch(name.rpartition("/")[2])) else 0
@@ -202,7 +193,7 @@ class Trajectories:
         self._files = ordered
 
     def _remove_unlisted(self) -> None:
-        """Remove files of ours that the manifest does not list, temporary ones of a killed run among them."""
+        """Remove our files that the manifest does not list, such as temporary ones of a killed run."""
         for file in [*self.path.glob("*/*"), *self.path.glob(f".{MANIFEST}.*")]:
             written = re.sub(r"^\.(.+)\.[0-9a-f]{8}\.tmp$", r"\1", file.name)
             ours = _FILE.fullmatch(written) or written in (_FEATURES, MANIFEST)
@@ -241,29 +232,13 @@ class Trajectories:
 
 
 def row_blocks(num_rows: int, width: int) -> list[slice]:
-    """Ranges that together are all rows, each of at most 32 MiB in float32.
-
-    Args:
-        num_rows: How many rows there are.
-        width: Numbers a row.
-
-    Returns:
-        The ranges, in order.
-
-    Example:
-        >>> row_blocks(10, 1)
-        [slice(0, 10, None)]
-    """
+    """Ranges of rows that together are all rows, each of at most 32 MiB in float32 for `width` numbers a row."""
     size = max(_BLOCK_BYTES // (4 * max(width, 1)), 1)
     return [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
 
 
 def row_ranges(rows: Rows, num_rows: int) -> list[tuple[int, int]]:
-    """First row and the one after the last of each range.
-
-    Raises:
-        ValueError: If a range leaves out rows between its ends.
-    """
+    """First row and the one after the last of each range."""
     ranges = [part.indices(num_rows) for part in ([rows] if isinstance(rows, slice) else rows)]
     if any(step != 1 for _, _, step in ranges):
         raise ValueError(f"rows must be ranges without a step, got {rows}; pass one range for each run of rows")

@@ -35,24 +35,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
 
 
 def lora_to_dict(lora: "LoraConfig | dict[str, Any]") -> dict[str, Any]:
-    """Write LoRA settings as plain JSON values, with the defaults filled in.
-
-    Args:
-        lora: A `peft.LoraConfig`, or its keyword arguments; `{}` takes all defaults.
-
-    Returns:
-        The settings that differ from those of `peft.LoraConfig()`.
-
-    Raises:
-        TypeError: If `lora` is neither, or has an unknown key.
-        ValueError: If a setting would change the backbone that branches share.
-
-    Source: LoRA (Hu et al., 2022).
-
-    Example:
-        >>> lora_to_dict({"r": 4})["r"]
-        4
-    """
+    """The LoRA settings that differ from `peft.LoraConfig()`, as plain JSON values, with our defaults filled in."""
     from peft import LoraConfig
 
     if isinstance(lora, dict):
@@ -76,30 +59,9 @@ def lora_to_dict(lora: "LoraConfig | dict[str, Any]") -> dict[str, Any]:
 
 
 def share_backbone(model: PreTrainedModel, lora: dict[str, Any], shared_layers: int = 0) -> PreTrainedModel:
-    """Make one branch: a copy of a model with a new adapter and its own head, on the parameters of the backbone.
-
-    Shared and frozen are the parameters of `model.base_model`, except those of modules that
-    `lora["modules_to_save"]` names. The branch's own are its adapter, its head (all that is not backbone), the
-    modules named, and all buffers (BatchNorm statistics). The parameters of `model` that are shared are frozen in
-    place.
-
-    Args:
-        model: The classifier that lends its backbone; it gets no adapter itself.
-        lora: Settings as [`lora_to_dict`] writes them.
-        shared_layers: How many of the lowest layers get no adapter.
-
-    Returns:
-        The branch, an ordinary model whose linear layers carry an adapter.
-
-    Raises:
-        ValueError: If the settings match no layer of the backbone, or `shared_layers` is out of range.
-
-    Example:
-        ```python
-        first, second = (share_backbone(classifier, lora_to_dict({})) for _ in range(2))
-        first.get_input_embeddings().weight is second.get_input_embeddings().weight  # True
-        ```
-    """
+    """One branch: a copy of a model with an adapter and a head of its own, on the parameters of the backbone."""
+    # Shared, and frozen in place, are the parameters of `model.base_model` but for those of `modules_to_save`. The
+    # branch's own are its adapter, its head (all that is not backbone), the modules named, and all buffers.
     from peft import LoraConfig, inject_adapter_in_model
 
     own = set(lora.get("modules_to_save") or [])
@@ -109,11 +71,11 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any], shared_layers: 
     lower = lower_modules(branch, shared_layers) if shared_layers else set()
     settings["target_modules"], settings["exclude_modules"] = _targets(branch, settings, shared, lower)
     inject_adapter_in_model(LoraConfig(**settings), branch)
-    # PEFT leaves its settings on the model, where they would only confuse a reader of the branch.
+    # PEFT leaves its settings on the model, where they would mislead: the branch is an ordinary model.
     del branch.peft_config
     for module in branch.modules():
         if _is_adapter(module):
-            # The wrapper's own initialisation must not run over what PEFT has initialised.
+            # transformers must not initialise anew what PEFT has initialised.
             for part in cast(nn.Module, module).modules():
                 setattr(part, "_is_hf_initialized", True)  # noqa: B010  (a plain flag, not a parameter or a module)
     for parameter in branch.parameters():
@@ -128,19 +90,7 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any], shared_layers: 
 
 
 def merge_adapter(branch: PreTrainedModel) -> PreTrainedModel:
-    """Add the adapter of a branch to the weights beneath, in place, and leave an ordinary trainable model.
-
-    Args:
-        branch: A model from [`share_backbone`] that shares its parameters with no other any more.
-
-    Returns:
-        The same model without adapter layers.
-
-    Example:
-        ```python
-        merge_adapter(copy.deepcopy(branch)).save_pretrained("merged")
-        ```
-    """
+    """Add the adapter of a branch to the weights beneath it, in place, and leave an ordinary trainable model."""
     for name, module in list(branch.named_modules()):
         if _is_adapter(module):
             module.merge()
@@ -170,7 +120,7 @@ def _backbone_parameters(model: PreTrainedModel, own_modules: set[str]) -> dict[
 def _targets(
     branch: PreTrainedModel, settings: dict[str, Any], shared: dict[int, nn.Parameter], lower: set[str]
 ) -> tuple[Any, list[str] | str]:
-    """Layers to adapt and layers to leave: heads that are trained in full, and what is computed once for all."""
+    """Layers to adapt, and layers to leave: heads that are trained in full and layers computed once for all."""
     linears, left = [], []
     for name, module in branch.named_modules():
         if name in lower:

@@ -1,4 +1,4 @@
-"""A network whose weights are the moving average of another's."""
+"""A network whose weights are the moving average of those of another."""
 
 import copy
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ class EMA(nn.Module):
     $$\bar\theta \leftarrow \beta \bar\theta + (1 - \beta) \theta$$
 
     The teacher begins as a copy of the student. Its floating-point buffers (BatchNorm statistics) are averaged like
-    its weights, whole numbers are copied. Weights that are frozen in the student when the teacher is made are one and
-    the same tensors in both, so the teacher of a LoRA model costs an adapter; they stay out of `state_dict()`. The
-    teacher is always in evaluation mode, takes no gradient, and has none of the hooks that users hung on the student.
+    its weights, integer ones are copied. Student and teacher share the weights that are frozen when the teacher is
+    made, so the teacher of a LoRA model costs an adapter; they stay out of `state_dict()`. The teacher is always in
+    evaluation mode, takes no gradient, and has none of the hooks that users registered on the student.
 
     Args:
         model: The student, unwrapped; it is left as it is.
@@ -30,14 +30,6 @@ class EMA(nn.Module):
 
     Raises:
         ValueError: If `decay` is out of range, or the student trains weights of half precision.
-
-    Example:
-        >>> student = nn.Linear(2, 1)
-        >>> teacher = EMA(student, decay=0.9)
-        >>> student.weight.data += 1.0
-        >>> teacher.update(student)
-        >>> bool(torch.allclose(student.weight - teacher.model.weight, torch.tensor(0.9)))
-        True
 
     Source: mean teacher (Tarvainen and Valpola, 2017), Eq. 3, without bias correction.
     """
@@ -50,7 +42,7 @@ class EMA(nn.Module):
         self.model = _copy_for_teaching(model)
         self._average = get_ema_multi_avg_fn(decay)
         own = {name for name, weight in model.named_parameters() if weight.requires_grad}
-        # A tied weight has several names, of which `named_parameters` tells the first.
+        # A tied weight has several names, of which `named_parameters` yields the first.
         everything = self.model.state_dict(keep_vars=True).items()
         self._left_out = [name for name, value in everything if isinstance(value, nn.Parameter) and name not in own]
         self._own = own
@@ -68,11 +60,7 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def update(self, student: nn.Module) -> None:
-        """Move towards the student by one step.
-
-        Args:
-            student: The unwrapped network that the teacher was made of, after its optimiser step.
-        """
+        """Move towards the student by one step, after its optimizer step."""
         values = dict(self._state(student))
         averaged: tuple[list[Tensor], list[Tensor]] = ([], [])
         for name, value in self._state(self.model):
@@ -84,27 +72,19 @@ class EMA(nn.Module):
         self._average(*averaged, 0)
 
     def _state(self, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """What the teacher has of its own: weights that are trained, and all buffers."""
+        """What the teacher does not share: weights that are trained, and all buffers."""
         yield from ((name, weight) for name, weight in model.named_parameters() if name in self._own)
         yield from model.named_buffers()
 
 
 def check_decay(decay: float) -> None:
-    """Refuse a decay with which the teacher would not move, or grow.
-
-    Raises:
-        ValueError: If `decay` is outside `[0, 1)`.
-    """
+    """Refuse a decay with which the teacher would not move, or would grow."""
     if not 0.0 <= decay < 1.0:
         raise ValueError(f"decay must be in [0, 1), got {decay}; 0.99 is the usual choice, 0 copies the student")
 
 
 def check_can_be_averaged(model: nn.Module) -> None:
-    """Refuse a network whose trained weights are too coarse for an average to move.
-
-    Raises:
-        ValueError: If a weight that is trained is of half precision.
-    """
+    """Refuse a network that trains weights of half precision, too coarse for an average to move."""
     for name, weight in model.named_parameters():
         if weight.requires_grad and weight.is_floating_point() and torch.finfo(weight.dtype).bits < 32:
             raise ValueError(
@@ -115,7 +95,7 @@ def check_can_be_averaged(model: nn.Module) -> None:
 
 def _copy_for_teaching(model: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
-    # What a hook belongs to (a recorder with all it recorded) must not be copied along.
+    # The object that a hook belongs to (a recorder with all it recorded) must not be copied with it.
     hooks = [hook for module in model.modules() for name in _HOOKS for hook in getattr(module, name).values()]
     memo |= {id(hook): hook for hook in hooks}
     teacher = copy.deepcopy(model, memo)
@@ -123,7 +103,7 @@ def _copy_for_teaching(model: nn.Module) -> nn.Module:
         for name in _HOOKS:
             kept = getattr(module, name)
             for key, hook in list(kept.items()):
-                # By their own hooks transformers and peft collect hidden states and pick adapters.
+                # With hooks of their own, transformers and peft collect hidden states and select adapters.
                 if not getattr(hook, "__module__", "").startswith(("transformers.", "peft.")):
                     del kept[key]
     return teacher.requires_grad_(False).eval()

@@ -3,8 +3,8 @@
 import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets.fingerprint import Hasher
+from datasets.utils import are_progress_bars_disabled
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
@@ -38,10 +39,10 @@ def embed(
 ) -> datasets.Dataset:
     """Add the features of a frozen encoder to every row.
 
-    Rows are embedded in shards of `shard_rows`, each a file of the cache that is written when it is done: an
-    interrupted call goes on at the shard it was at, and a second call reads the files. The name of a file comes from
-    the content of the dataset, the weights of the model and the arguments. Launched with Accelerate on several
-    processes, each takes every n-th shard and all read all files, so the cache must be one that all of them see.
+    Rows are embedded in shards of `shard_rows`, each a file of the cache that is written when the shard is complete:
+    an interrupted call continues with the next shard, and a second call reads the files. The name of a file is a hash
+    of the dataset, the weights of the model and the arguments. Launched with Accelerate on several processes, each
+    embeds every n-th shard and all read all files, so all processes must see the same cache.
 
     Args:
         dataset: Rows with a column of texts or images.
@@ -49,10 +50,10 @@ def embed(
         processing_class: Its tokenizer, or its image processor.
         column: Column to embed; by default `text`, else `image`.
         output_column: Name of the new column.
-        pooling: What stands for a row: `"mean"` of the last hidden states that are not padding, the `"first"` of them
-            (CLS), or the model's `"pooler"` output. `"auto"` is the mean for texts; for images the pooler output where
-            the model has one, else the first token, or the mean of a feature map. A checkpoint may lack the weights
-            of a pooler: transformers then warns, and `"first"` is the choice.
+        pooling: The vector of a row: the `"mean"` of the last hidden states that are not padding, the `"first"` of
+            them (CLS), or the model's `"pooler"` output. `"auto"` is the mean for texts; for images the pooler output
+            where the model has one, else the first token, or the mean of a feature map. Some checkpoints lack the
+            weights of the pooler: transformers then warns, and `"first"` is the right choice.
         batch_size: Rows in one forward pass.
         max_length: Tokens at which texts are cut; by default what the model takes.
         bf16: Compute in bfloat16 (autocast); features are stored as float32 either way.
@@ -73,14 +74,14 @@ def embed(
         384
     """
     column = _input_column(dataset, column, output_column)
-    embedder = _Embedder(model, processing_class, column, output_column, pooling, batch_size, max_length, bf16)
+    encoder = getattr(model, "base_model", model)
+    embedder = _Embedder(encoder, processing_class, column, output_column, pooling, batch_size, max_length, bf16)
     folder = Path(cache_dir) if cache_dir else _cache_folder(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     source = dataset.select_columns([column]).with_format(None)
-    # Without saying so, processes on a machine without an accelerator do not find each other.
+    # Without `cpu`, processes on a machine without an accelerator do not find each other.
     state = PartialState(cpu=not torch.accelerator.is_available())
-    weights = _same_everywhere(embedder.fingerprint())
-    identity = Hasher.hash([dataset._fingerprint, weights, shard_rows])
+    identity = Hasher.hash([dataset._fingerprint, _same_everywhere(embedder.fingerprint()), shard_rows])
     starts = range(0, len(dataset), shard_rows)
 
     def shard(number: int) -> datasets.Dataset:
@@ -98,11 +99,11 @@ def embed(
         return mapped
 
     mine = range(state.process_index, len(starts), state.num_processes)
-    with evaluating(embedder.encoder, state.device), _quiet_maps():
+    with evaluating(encoder, state.device), _quiet_maps():
         for number in tqdm(mine, desc="embedding", disable=not state.is_main_process):
             shard(number)
         state.wait_for_everyone()
-        # Files of the others are hits; where the processes do not share a disk they are made again.
+        # The files of the other processes are read, or made again where the processes do not share a disk.
         features = datasets.concatenate_datasets([shard(number) for number in range(len(starts))])
     with_features: datasets.Dataset = datasets.concatenate_datasets([dataset.with_format(None), features], axis=1)
     return with_features.with_format(**_same_format(dataset, output_column))
@@ -117,28 +118,25 @@ def _same_everywhere(fingerprint: str) -> str:
     return fingerprint
 
 
+@dataclass
 class _Embedder:
     """The map step: a batch of texts or images to a batch of features."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        processing_class: Any,
-        column: str,
-        output_column: str,
-        pooling: Pooling,
-        batch_size: int,
-        max_length: int | None,
-        bf16: bool,
-    ) -> None:
-        self.encoder: Any = getattr(model, "base_model", model)
-        self.processing_class = processing_class
-        self.is_text = isinstance(processing_class, PreTrainedTokenizerBase)
-        self.column, self.output_column, self.pooling = column, output_column, pooling
-        self.batch_size, self.max_length, self.bf16 = batch_size, max_length, bf16
+    encoder: Any
+    processing_class: Any
+    column: str
+    output_column: str
+    pooling: Pooling
+    batch_size: int
+    max_length: int | None
+    bf16: bool
+
+    @property
+    def is_text(self) -> bool:
+        return isinstance(self.processing_class, PreTrainedTokenizerBase)
 
     def fingerprint(self) -> str:
-        """Hash of everything that the features depend on; the batch size changes rounding only."""
+        """Hash of everything that the features depend on; the batch size changes only rounding."""
         digest = hashlib.sha256(_description(self.encoder, self.processing_class).encode())
         digest.update(repr((self.column, self.output_column, self.pooling, self.max_length, self.bf16)).encode())
         for name, weight in self.encoder.state_dict().items():
@@ -204,12 +202,12 @@ def _cache_folder(dataset: datasets.Dataset) -> Path:
 
 
 def _description(encoder: Any, processing_class: Any) -> str:
-    """Config of the model and of its tokenizer or image processor, without where they were loaded from."""
+    """Configuration of the model and of its tokenizer or image processor, without the place they were loaded from."""
     parts = [type(encoder).__name__, type(processing_class).__name__]
     config = getattr(encoder, "config", None)
     parts.append(config.to_json_string(use_diff=False) if config is not None else repr(encoder))
     if hasattr(processing_class, "backend_tokenizer"):
-        # Padding and truncation are set by each call, and are no part of what the tokenizer is.
+        # Padding and truncation are set by each call.
         state = json.loads(processing_class.backend_tokenizer.to_str())
         parts.append(repr({key: value for key, value in state.items() if key not in ("padding", "truncation")}))
     elif hasattr(processing_class, "to_json_string"):
@@ -228,12 +226,12 @@ def _same_format(dataset: datasets.Dataset, output_column: str) -> dict[str, Any
 
 
 @contextlib.contextmanager
-def _quiet_maps() -> Any:
-    """One bar for the whole, not one a shard."""
-    shown = datasets.is_progress_bar_enabled() if hasattr(datasets, "is_progress_bar_enabled") else True
+def _quiet_maps() -> Iterator[None]:
+    """One progress bar for all shards, in place of one for each."""
+    shown = not are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         yield
     finally:
-        if shown and os.environ.get("HF_DATASETS_DISABLE_PROGRESS_BARS") is None:
+        if shown:
             datasets.enable_progress_bars()

@@ -159,10 +159,7 @@ def networks_of(model: nn.Module) -> list[nn.Module]:
 
 
 def accepted_inputs(model: nn.Module) -> set[str] | None:
-    """Names that the model's `forward` takes; None where it takes anything.
-
-    Many models swallow unknown names through `**kwargs` as well, so only what they name themselves counts.
-    """
+    """Names that the `forward` of a model takes; None where it takes anything."""
     model = _eager(model)
     base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     parameters = inspect.signature(base.forward).parameters.values()

@@ -56,17 +56,7 @@ class PreActResNetConfig(PreTrainedConfig):
 
 
 class PreActResNetBlock(nn.Module):
-    """Two 3 x 3 convolutions, each after batch normalisation and ReLU, added to what came in.
-
-    Where the shape changes, a 1 x 1 convolution of the activated input is the shortcut.
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        stride: 1, or 2 to halve height and width.
-
-    Source: He et al. (2016), Identity Mappings in Deep Residual Networks, Figure 4 (e).
-    """
+    """Two 3 x 3 convolutions, each after batch normalisation and ReLU, added to the input (Figure 4 e)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -109,11 +99,7 @@ class PreActResNetPreTrainedModel(PreTrainedModel):
 
 
 class PreActResNetModel(PreActResNetPreTrainedModel):
-    """Everything below the pooling: stem of one 3 x 3 convolution, stages of blocks, batch normalisation, ReLU.
-
-    Args:
-        config: A [`PreActResNetConfig`].
-    """
+    """Everything below the pooling: stem of one 3 x 3 convolution, stages of blocks, batch normalisation, ReLU."""
 
     def __init__(self, config: PreActResNetConfig) -> None:
         super().__init__(config)
@@ -130,14 +116,7 @@ class PreActResNetModel(PreActResNetPreTrainedModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, pixel_values: Float[Tensor, "batch channel height width"]) -> BaseModelOutputWithNoAttention:
-        """Run the network below its head.
-
-        Args:
-            pixel_values: Normalised images.
-
-        Returns:
-            `last_hidden_state`, the feature map `[batch, channels, height, width]`.
-        """
+        """The feature map `[batch, channels, height, width]` of normalised images, as `last_hidden_state`."""
         hidden = F.relu(self.norm(self.blocks(self.stem(pixel_values))))
         return BaseModelOutputWithNoAttention(last_hidden_state=hidden)
 
@@ -169,15 +148,7 @@ class PreActResNetForImageClassification(PreActResNetPreTrainedModel):
         pixel_values: Float[Tensor, "batch channel height width"],
         labels: Int[Tensor, " batch"] | None = None,
     ) -> ImageClassifierOutputWithNoAttention:
-        """Classify images.
-
-        Args:
-            pixel_values: Normalised images, of 32 pixels or a few more a side.
-            labels: Classes; with them the output has a loss.
-
-        Returns:
-            `logits` `[batch, class]`, and `loss`, the mean cross-entropy, where there are labels.
-        """
+        """Logits `[batch, class]` of normalised images, and the mean cross-entropy where there are labels."""
         hidden = self.preact_resnet(pixel_values).last_hidden_state
         logits = self.classifier(hidden.mean((2, 3)))
         loss = None if labels is None else F.cross_entropy(at_least_float32(logits), labels)

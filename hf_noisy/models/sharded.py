@@ -1,4 +1,4 @@
-"""What cannot work where no process holds a whole weight (FSDP, DeepSpeed ZeRO-3), said before training begins."""
+"""What cannot work where no process holds a whole weight (FSDP, DeepSpeed ZeRO-3), refused before training begins."""
 
 from typing import TYPE_CHECKING
 
@@ -9,19 +9,7 @@ if TYPE_CHECKING:
 
 
 def sharded_by(accelerator: "Accelerator") -> str | None:
-    """What spreads each weight over the processes.
-
-    Args:
-        accelerator: The trainer's.
-
-    Returns:
-        Its name, or `None` where every process holds whole weights, as under DDP and DeepSpeed ZeRO-1 and ZeRO-2.
-
-    Example:
-        >>> from accelerate import Accelerator
-        >>> sharded_by(Accelerator(cpu=True)) is None
-        True
-    """
+    """What spreads each weight over processes; None where every process has whole weights, as under DDP and ZeRO-2."""
     kind = accelerator.distributed_type.value
     if kind == "DEEPSPEED":
         return "DeepSpeed ZeRO-3" if accelerator.state.deepspeed_plugin.zero_stage == 3 else None
@@ -29,15 +17,7 @@ def sharded_by(accelerator: "Accelerator") -> str | None:
 
 
 def check_can_be_sharded(model: nn.Module, accelerator: "Accelerator") -> None:
-    """Refuse what training could not do, or not save, where weights are spread over processes.
-
-    Args:
-        model: The model, not yet wrapped.
-        accelerator: The trainer's.
-
-    Raises:
-        ValueError: If branches are adapters of one backbone, or FSDP would save no model that can be loaded.
-    """
+    """Refuse what training could not do, or not save, where weights are spread over processes."""
     kind = sharded_by(accelerator)
     if kind is None:
         return
@@ -55,14 +35,7 @@ def check_can_be_sharded(model: nn.Module, accelerator: "Accelerator") -> None:
 
 
 def check_can_evaluate(accelerator: "Accelerator") -> None:
-    """Refuse an evaluation before training under FSDP2, which spreads a model only together with its optimizer.
-
-    Args:
-        accelerator: The trainer's.
-
-    Raises:
-        ValueError: If weights are spread by FSDP2 and nothing was trained yet.
-    """
+    """Refuse an evaluation before training under FSDP2, which spreads a model only together with its optimizer."""
     if getattr(accelerator, "is_fsdp2", False) and not accelerator._models:
         raise ValueError(
             "evaluate() and predict() before train() cannot work under FSDP2, which spreads a model only with its "

@@ -8,11 +8,7 @@ from transformers import PreTrainedModel
 
 
 class SharedLayer(nn.Module):
-    """A frozen layer of the first branch, whose output the other branches take.
-
-    Args:
-        layer: The layer. It runs without gradients: nothing below it is trained.
-    """
+    """A frozen layer of the first branch, run without gradients, whose output the other branches take."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -33,11 +29,7 @@ class SharedLayer(nn.Module):
 
 
 class TakenLayer(nn.Module):
-    """In the place of a layer of a further branch: hands out what the first branch's layer made of the same batch.
-
-    Args:
-        source: The layer of the first branch.
-    """
+    """Replaces a layer of a further branch: returns the output of the first branch's layer for the same batch."""
 
     def __init__(self, source: SharedLayer) -> None:
         super().__init__()
@@ -57,17 +49,7 @@ class TakenLayer(nn.Module):
 
 
 def find_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """The stack of layers of an encoder, and its name in the model.
-
-    Args:
-        model: A classifier whose backbone is a stack of layers of one kind.
-
-    Returns:
-        The dotted name and the longest list of modules of one class.
-
-    Raises:
-        ValueError: If the backbone has no such list.
-    """
+    """The stack of layers of an encoder (its longest list of modules of one class) and its dotted name."""
     backbone = model.base_model
     prefix = next((f"{name}." for name, module in model.named_modules() if module is backbone and name), "")
     lists = [
@@ -84,18 +66,7 @@ def find_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def lower_modules(model: PreTrainedModel, depth: int) -> set[str]:
-    """Names of all modules up to and including the first `depth` layers: what carries no adapter.
-
-    Args:
-        model: A classifier.
-        depth: How many layers are shared.
-
-    Returns:
-        Dotted names.
-
-    Raises:
-        ValueError: If no layer would be left above the shared ones.
-    """
+    """Names of all modules up to and including the first `depth` layers, which carry no adapter."""
     name, layers = find_layers(model)
     if not 0 <= depth < len(layers):
         raise ValueError(
@@ -107,15 +78,7 @@ def lower_modules(model: PreTrainedModel, depth: int) -> set[str]:
 
 
 def share_lower_layers(branches: list[PreTrainedModel], depth: int) -> list[PreTrainedModel]:
-    """Have the first `depth` layers of all branches computed once, in place.
-
-    Args:
-        branches: Networks of one architecture whose first layers hold the same frozen parameters.
-        depth: How many layers; with 0 nothing is changed.
-
-    Returns:
-        The branches.
-    """
+    """Have the first `depth` layers of all branches, which hold the same parameters, computed once; in place."""
     if not depth:
         return branches
     _, first = find_layers(branches[0])
@@ -128,21 +91,14 @@ def share_lower_layers(branches: list[PreTrainedModel], depth: int) -> list[PreT
 
 
 def forget_outputs(branches: nn.ModuleList) -> None:
-    """Drop what the shared layers of the first branch hold of the last batch."""
+    """Drop the outputs of the last batch that the shared layers of the first branch hold."""
     for module in branches[0].modules():
         if isinstance(module, SharedLayer):
             module.output = None
 
 
 def own_layers(branch: PreTrainedModel) -> PreTrainedModel:
-    """Give a branch that was taken out its lower layers back, in place.
-
-    Args:
-        branch: A copy that shares nothing with the model that it was taken from.
-
-    Returns:
-        The same branch, an ordinary model.
-    """
+    """Give a branch that was taken out its lower layers back, in place."""
     for name, module in list(branch.named_modules()):
         if isinstance(module, (SharedLayer, TakenLayer)):
             source = module._source[0] if isinstance(module, TakenLayer) else module

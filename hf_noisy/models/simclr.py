@@ -28,12 +28,7 @@ _MEAN = _STD = (0.5, 0.5, 0.5)  # the values of ViTImageProcessor
 
 
 class SimCLRResult(NamedTuple):
-    """An encoder and its image processor, in the order in which [`embed`] takes them.
-
-    Attributes:
-        model: What was trained, in evaluation mode.
-        image_processor: Brings images to the size and scale of the training.
-    """
+    """The trained encoder, in evaluation mode, and its image processor, in the order in which [`embed`] takes them."""
 
     model: PreTrainedModel
     image_processor: ViTImageProcessor
@@ -51,15 +46,15 @@ def train_simclr(
     temperature: float = 0.5,
     callbacks: Sequence[TrainerCallback] | None = None,
 ) -> SimCLRResult:
-    """Train an encoder of images to know two augmented views of one image again, by the stock `Trainer`.
+    """Train an encoder of images to recognise two augmented views of one image, by the stock `Trainer`.
 
-    Labels are not read. Needs the extra `vision`, which brings the package lightly with the loss and the projection
-    head. Launched with Accelerate on several processes, the views of all of them are told apart from each other.
+    Labels are not read. Needs the extra `vision` (the package lightly, for the loss and the projection head). Launched
+    with Accelerate on several processes, the loss contrasts the views of all of them.
 
     Args:
         dataset: Rows with a column of images.
         model: An encoder of transformers as from `AutoModel`, trained in place; of a classifier the encoder below its
-            head is trained. By default a small `ResNetModel` of width 256 that starts from nothing.
+            head is trained. By default a small `ResNetModel` of width 256 with random weights.
         args: As for `Trainer`. `args.seed` seeds everything: a new model, the projection head, the order of rows and
             the views. By default 100 epochs in batches of 256 with AdamW, without checkpoints.
         image_column: Column of the images.
@@ -91,7 +86,7 @@ def train_simclr(
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}; 0.5 is usual")
     _lightly()
-    if isinstance(dataset, datasets.Dataset):  # what else it may be is refused by ImageViews
+    if isinstance(dataset, datasets.Dataset):  # ImageViews refuses anything else
         dataset = dataset.remove_columns([n for n in (LABEL, LABELS, LABEL_WEIGHT) if n in dataset.column_names])
     if transform is None:
         transform = simclr_transform(image_size)
@@ -99,7 +94,7 @@ def train_simclr(
         args = args or _default_arguments(folder)
         views = ImageViews(dataset, transform, transform, image_column=image_column, seed=args.seed)
         _check_rows(len(views), args)
-        # The global generator is where modules draw from; it is left as it was.
+        # Modules draw from the global generator, which is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(args.seed)
             model = model or _small_resnet()
@@ -121,7 +116,7 @@ def simclr_transform(
     strength: float = 0.5,
     grey: float = 0.2,
 ) -> Transform:
-    """Random resized crop, mirror image, other colours, and sometimes none: the views of SimCLR for small images.
+    """Random crop and resize, mirror image, colour jitter and grey images: the views of SimCLR for small images.
 
     Args:
         size: Height and width in pixels.
@@ -158,18 +153,18 @@ def simclr_transform(
 
 
 class _SimCLR(nn.Module):
-    """Encoder, projection head and loss as one module, which is what `Trainer` wants."""
+    """Encoder, projection head and loss as one module, as `Trainer` needs it."""
 
     def __init__(self, model: PreTrainedModel, image_size: int, projection_dim: int, temperature: float) -> None:
         super().__init__()
         head, loss = _lightly()
         self.encoder: Any = getattr(model, "base_model", model)
-        self.encoder.eval()  # the look below must not count for batch normalisation
+        self.encoder.eval()  # the pass below must not update batch normalisation
         with torch.no_grad():
             images = torch.zeros(1, 3, image_size, image_size, device=model.device, dtype=model.dtype)
             width = self._features(images).shape[1]
         self.head = head(input_dim=width, hidden_dim=width, output_dim=projection_dim)
-        # With negatives from all processes the batch that counts is the global one, as without processes.
+        # With negatives from all processes, the loss is that of one process with the global batch.
         self.loss = loss(temperature=temperature, gather_distributed=torch.distributed.is_available())
 
     def forward(
@@ -188,7 +183,7 @@ class _SimCLR(nn.Module):
 
 
 class _Epochs(TrainerCallback):
-    """New views in every epoch; Accelerate tells the data set of it on one process only."""
+    """New views in every epoch, on every process (Accelerate calls `set_epoch` on one only)."""
 
     def __init__(self, views: ImageViews) -> None:
         self.views = views
