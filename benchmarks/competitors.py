@@ -226,7 +226,7 @@ def dygen_dal(task: Task) -> Outcome:
 
 def dmlp(task: Task) -> Outcome:
     """The labels that DMLP makes with some true ones, then cross-entropy on all rows."""
-    from hf_noisy.purify.dmlp.dmlp import DMLP
+    from hf_noisy.purification.dmlp.dmlp import DMLP
 
     count = round(task.budget.checked * len(task.given))
     checked = np.sort(np.random.default_rng([task.seed, 2]).permutation(len(task.given))[:count])

@@ -28,8 +28,8 @@ from transformers import AutoModel, AutoTokenizer
 from hf_noisy.data import load_noisy_dataset
 from hf_noisy.data.noise import PairNoise, SymmetricNoise
 from hf_noisy.models.embed import embed
-from hf_noisy.purify.dmlp.dmlp import DMLP
-from hf_noisy.purify.dmlp.ridge import Scaling
+from hf_noisy.purification.dmlp.dmlp import DMLP
+from hf_noisy.purification.dmlp.ridge import Scaling
 
 NOISE = {"symmetric 20 %": SymmetricNoise(0.2), "symmetric 50 %": SymmetricNoise(0.5),
          "symmetric 80 %": SymmetricNoise(0.8), "asymmetric 40 %": PairNoise(0.4)}  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datasets import DatasetDict
 from transformers import AutoModel, AutoTokenizer, HfArgumentParser
 
+from hf_noisy import embed, purify, restore_labels
 from hf_noisy.cli.arguments import DataArguments, TextOptions
 from hf_noisy.cli.inputs import load_source, random_rows
 from hf_noisy.cli.outputs import check_output, new_folder
@@ -17,8 +18,7 @@ from hf_noisy.cli.source import default_encoder
 from hf_noisy.core.files import write_atomically
 from hf_noisy.hub.dataset_card import purified_card
 from hf_noisy.hub.publish import push_dataset_to_hub
-from hf_noisy.models.embed import embed
-from hf_noisy.purify import PURIFIERS, purify, restore_labels, summarise
+from hf_noisy.purification import PURIFIERS, summarise
 
 
 @dataclass

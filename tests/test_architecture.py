@@ -23,7 +23,7 @@ CORE = {"core"}
 ROWS = CORE | {"losses", "data"}
 MODELS = ROWS | {"models"}
 METHODS = MODELS | {"detection", "methods", "dynamics", "metrics"}
-CORRECTION = METHODS | {"dygen", "purify"}
+CORRECTION = METHODS | {"dygen", "purification"}
 RESULTS = CORRECTION | {"hub", "reports"}
 MAY_IMPORT = {
     "core": set(),
@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "dynamics": MODELS,
     "methods": MODELS | {"detection"},
     "dygen": METHODS,
-    "purify": METHODS | {"dygen"},
+    "purification": METHODS | {"dygen"},
     "hub": CORRECTION,
     "reports": CORRECTION,
     "training": RESULTS,
@@ -50,7 +50,7 @@ HEAVY = {
     "faiss": {"detection.neighbours"},
     "lightly": {"models.simclr"},
     "sklearn": {"data.builders.digits", "data.builders.newsgroups", "data.noise.row_features", "detection", "dygen"}
-    | {"metrics", "purify"},
+    | {"metrics", "purification"},
     "torchvision": {"data", "models.simclr"},
 }
 MAX_FILE_LINES = 400

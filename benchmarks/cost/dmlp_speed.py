@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hf_noisy.purify.dmlp.correction import Correction, InnerRidge
-from hf_noisy.purify.dmlp.dmlp import DMLP
+from hf_noisy.purification.dmlp.correction import Correction, InnerRidge
+from hf_noisy.purification.dmlp.dmlp import DMLP
 from tests.reference import dmlp_loop
 
 

@@ -35,12 +35,12 @@ from hf_noisy.detection.audit import audit as run_audit
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.publish import push_dataset_to_hub, push_model_to_hub
-from hf_noisy.purify import PURIFIERS, summarise
-from hf_noisy.purify import purify as run_purify
-from hf_noisy.purify.decisions import apply_decisions, read_decisions
-from hf_noisy.purify.dmlp.dmlp import ridge_posterior
-from hf_noisy.purify.policies import Policy
-from hf_noisy.purify.restore import DROPPED
+from hf_noisy.purification import PURIFIERS, summarise
+from hf_noisy.purification import purify as run_purify
+from hf_noisy.purification.decisions import apply_decisions, read_decisions
+from hf_noisy.purification.dmlp.dmlp import ridge_posterior
+from hf_noisy.purification.policies import Policy
+from hf_noisy.purification.restore import DROPPED
 from hf_noisy.reports.html import write_report
 
 _PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")

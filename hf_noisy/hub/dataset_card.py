@@ -31,9 +31,9 @@ from hf_noisy.core.columns import (
 from hf_noisy.data.records import noise_record
 from hf_noisy.detection.audit import Audit
 from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, public_name
-from hf_noisy.purify.decisions import DECISIONS
-from hf_noisy.purify.restore import DROPPED, purification_record
-from hf_noisy.purify.summary import PurificationSummary
+from hf_noisy.purification.decisions import DECISIONS
+from hf_noisy.purification.restore import DROPPED, purification_record
+from hf_noisy.purification.summary import PurificationSummary
 
 _TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md"
 _PAIRS_SHOWN, _CLASSES_SHOWN, _MATRIX_SHOWN = 20, 200, 12
@@ -118,7 +118,7 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
         method=method,
         citations=[escape(record["citation"])] if record.get("citation") else [],
         undo="Every row keeps its given label. This gives the dataset as it was, dropped rows in their places:",
-        undo_code="from datasets import load_dataset\nfrom hf_noisy.purify.policies import restore_labels\n\n"
+        undo_code="from datasets import load_dataset\nfrom hf_noisy.purification.policies import restore_labels\n\n"
         f"given = restore_labels(load_dataset({REPOSITORY}))",
         limits=limits,
     )  # fmt: skip

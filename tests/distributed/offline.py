@@ -13,7 +13,7 @@ from hf_noisy.data import inject_noise, load_noisy_dataset, noise
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dynamics.store import Trajectories
 from hf_noisy.models.embed import embed
-from hf_noisy.purify.policies import purify
+from hf_noisy.purification.policies import purify
 from tests.contract.runs import make_rows
 from tests.unit.models.test_embed import encoder, texts, tokenizer
 

@@ -19,9 +19,9 @@ from hf_noisy.detection.audit import audit
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.publish import _in_one_sentence, push_dataset_to_hub
 from hf_noisy.hub.text import BEGIN, END
-from hf_noisy.purify.policies import purify
-from hf_noisy.purify.restore import restore_labels
-from hf_noisy.purify.summary import summarise
+from hf_noisy.purification.policies import purify
+from hf_noisy.purification.restore import restore_labels
+from hf_noisy.purification.summary import summarise
 
 datasets.disable_progress_bars()
 NAMES = ["a|b", "<b>no</b>\n---\nx: 1", "snake_case"]

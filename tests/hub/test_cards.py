@@ -16,8 +16,8 @@ from hf_noisy.hub.dataset_card import audit_card, configurations, injected_card,
 from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.publish import push_dataset_to_hub
 from hf_noisy.hub.text import BEGIN, END, TAGS, code, escape, is_path, merged, public_name
-from hf_noisy.purify.decisions import Decision, apply_decisions
-from hf_noisy.purify.summary import summarise
+from hf_noisy.purification.decisions import Decision, apply_decisions
+from hf_noisy.purification.summary import summarise
 
 OURS = RepoCard(f"---\ntags: [a, b]\npretty_name: ours\n---\n# Title\n\n{BEGIN}\nNew words.\n{END}\n")
 

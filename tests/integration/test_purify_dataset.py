@@ -13,7 +13,7 @@ from datasets import load_from_disk
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from hf_noisy.purify import restore_labels
+from hf_noisy.purification import restore_labels
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "purify_dataset.py"
 WORDS = ["red", "blue", "cat", "dog"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_noisy.purify.dmlp.correction import (
+from hf_noisy.purification.dmlp.correction import (
     InnerRidge,
     code_loss_gradient,
     entropy_gradient,

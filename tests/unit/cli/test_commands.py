@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from hf_noisy.cli import commands
 from hf_noisy.cli.app import app
-from hf_noisy.purify import restore_labels
+from hf_noisy.purification import restore_labels
 
 
 def run(*words: object):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hf_noisy.data.checks import check_weights
-from hf_noisy.purify.policies import purify
+from hf_noisy.purification.policies import purify
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.runs import CASES, bert, distance, logged_losses, make_rows, parameters, run
 from tests.unit.training.test_trainer import Rows

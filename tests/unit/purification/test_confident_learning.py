@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from hf_noisy.detection.probe import out_of_fold_probabilities
 from hf_noisy.detection.transition_matrix import confident_transition_matrix
-from hf_noisy.purify.confident_learning import confident_posterior, cross_validated_posterior
-from hf_noisy.purify.policies import purify
-from hf_noisy.purify.summary import summarise
+from hf_noisy.purification.confident_learning import confident_posterior, cross_validated_posterior
+from hf_noisy.purification.policies import purify
+from hf_noisy.purification.summary import summarise
 
 PAIR = 0.7 * np.eye(4) + 0.3 * np.roll(np.eye(4), 1, axis=1)
 SYMMETRIC = 0.6 * np.eye(4) + 0.1

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from hf_noisy.purify import confident_learning, dygen_posterior, knn
-from hf_noisy.purify.dmlp import dmlp
+from hf_noisy.purification import confident_learning, dygen_posterior, knn
+from hf_noisy.purification.dmlp import dmlp
 
 _SUM_TOLERANCE = 1e-3
 

@@ -12,8 +12,8 @@ from datasets import Dataset, DatasetDict
 
 from hf_noisy.core.columns import LABEL, ROW_GIVEN
 from hf_noisy.data.records import class_labels
-from hf_noisy.purify.policies import purify
-from hf_noisy.purify.restore import DROPPED
+from hf_noisy.purification.policies import purify
+from hf_noisy.purification.restore import DROPPED
 
 DECISIONS = "decisions"  # in the column `purifier`
 _COLUMNS = ["row", "label_given", "label", "decision"]

@@ -23,8 +23,8 @@ from hf_noisy.core.columns import (
     ROW_GIVEN,
 )
 from hf_noisy.data.records import class_labels
-from hf_noisy.purify.registry import Purifier, as_purifier, check_posterior
-from hf_noisy.purify.restore import ADDED, DROPPED, add_record, stored_labels, with_column, with_format_of
+from hf_noisy.purification.registry import Purifier, as_purifier, check_posterior
+from hf_noisy.purification.restore import ADDED, DROPPED, add_record, stored_labels, with_column, with_format_of
 
 Policy = Literal["relabel", "drop", "soft", "weight", "flag"]
 PurifierLike = str | Callable[..., Any] | np.ndarray
@@ -75,8 +75,8 @@ def purify(
     Args:
         dataset: A dataset with given labels in `label`. Of a `DatasetDict` one split is purified and the others, which
             are there to evaluate on, stay as they are.
-        purifier: A name of [`hf_noisy.purify.PURIFIERS`], a function of `(features, labels)` that returns a posterior
-            of the true label `[rows, classes]`, or such a posterior.
+        purifier: A name of [`hf_noisy.purification.PURIFIERS`], a function of `(features, labels)` that returns a
+            posterior of the true label `[rows, classes]`, or such a posterior.
         policy: See above.
         min_confidence: In [0, 1].
         split: The split of a `DatasetDict` to purify.

@@ -4,9 +4,9 @@ import pytest
 
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dynamics.store import Trajectories
-from hf_noisy.purify.dygen_posterior import dygen_posterior
-from hf_noisy.purify.policies import purify
-from hf_noisy.purify.summary import summarise
+from hf_noisy.purification.dygen_posterior import dygen_posterior
+from hf_noisy.purification.policies import purify
+from hf_noisy.purification.summary import summarise
 from tests.unit.dygen.synthetic import make, symmetric
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64, Int, Integer
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from hf_noisy.purify.dmlp.ridge import Scaling
+from hf_noisy.purification.dmlp.ridge import Scaling
 
 _PENALTY = 1.0
 _LABEL_LEARNING_RATE = 0.01

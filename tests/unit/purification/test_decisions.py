@@ -1,9 +1,9 @@
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 
-from hf_noisy.purify.decisions import Decision, apply_decisions, read_decisions
-from hf_noisy.purify.restore import restore_labels
-from hf_noisy.purify.summary import summarise
+from hf_noisy.purification.decisions import Decision, apply_decisions, read_decisions
+from hf_noisy.purification.restore import restore_labels
+from hf_noisy.purification.summary import summarise
 
 HEADER = "row,label_given,label,decision\n"
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_noisy.purify.knn import knn_posterior
-from hf_noisy.purify.policies import purify
+from hf_noisy.purification.knn import knn_posterior
+from hf_noisy.purification.policies import purify
 
 plain_knn = inspect.unwrap(knn_posterior)  # users have no type checks
 

@@ -12,9 +12,9 @@ from scipy.special import softmax
 
 from hf_noisy.core.checks import feature_matrix, given_classes
 from hf_noisy.core.columns import FEATURES, LABEL, LABEL_POSTERIOR
-from hf_noisy.purify.dmlp.combine import combine, fit_transition, fit_weights
-from hf_noisy.purify.dmlp.correction import Correction
-from hf_noisy.purify.dmlp.ridge import Ridge, trusted_rows
+from hf_noisy.purification.dmlp.combine import combine, fit_transition, fit_weights
+from hf_noisy.purification.dmlp.correction import Correction
+from hf_noisy.purification.dmlp.ridge import Ridge, trusted_rows
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ import torch
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 
-from hf_noisy.purify.dmlp import correction
-from hf_noisy.purify.dmlp.combine import combine, fit_transition, fit_weights
-from hf_noisy.purify.dmlp.correction import Correction, Head, InnerRidge
-from hf_noisy.purify.dmlp.dmlp import DMLP, dmlp_posterior, ridge_posterior
-from hf_noisy.purify.dmlp.ridge import trusted_rows
-from hf_noisy.purify.policies import purify
+from hf_noisy.purification.dmlp import correction
+from hf_noisy.purification.dmlp.combine import combine, fit_transition, fit_weights
+from hf_noisy.purification.dmlp.correction import Correction, Head, InnerRidge
+from hf_noisy.purification.dmlp.dmlp import DMLP, dmlp_posterior, ridge_posterior
+from hf_noisy.purification.dmlp.ridge import trusted_rows
+from hf_noisy.purification.policies import purify
 
 pytestmark = pytest.mark.filterwarnings("ignore:no clean row has class")
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_noisy.data import inject_noise, noise, noise_record
-from hf_noisy.purify.policies import Policy, purify
-from hf_noisy.purify.registry import PURIFIERS
-from hf_noisy.purify.restore import DROPPED, purification_record, restore_labels
+from hf_noisy.purification.policies import Policy, purify
+from hf_noisy.purification.registry import PURIFIERS
+from hf_noisy.purification.restore import DROPPED, purification_record, restore_labels
 
 # Users have no type checks: the function below those of the tests is theirs.
 plain_purify = inspect.unwrap(purify)

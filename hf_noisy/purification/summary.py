@@ -19,8 +19,8 @@ from hf_noisy.core.columns import (
     PURIFIER,
     ROW_GIVEN,
 )
-from hf_noisy.purify.decisions import DECISIONS
-from hf_noisy.purify.restore import DROPPED
+from hf_noisy.purification.decisions import DECISIONS
+from hf_noisy.purification.restore import DROPPED
 
 _PAIRS_SHOWN = 10
 
@@ -110,7 +110,7 @@ def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
         ValueError: If the dataset, or not exactly one split of it, is purified, or dropped rows are missing.
 
     Example:
-        >>> from hf_noisy.purify.policies import purify
+        >>> from hf_noisy.purification.policies import purify
         >>> rows = {"features": [[0.0, 1], [0, 2], [0, 3], [1, 0], [2, 0], [3, 0]], "label": [0, 0, 1, 1, 1, 1]}
         >>> print(summarise(purify(Dataset.from_dict(rows), "knn", k=2, min_confidence=0.9)))
         knn: 6 rows, 1 labels overruled (16.7 %), 0 rows dropped

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_noisy.purify.dmlp.ridge import Ridge, Scaling
+from hf_noisy.purification.dmlp.ridge import Ridge, Scaling
 
 
 def problem(rows=60, width=5, classes=3, seed=0, distance=2.0):

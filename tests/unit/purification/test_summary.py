@@ -4,10 +4,10 @@ import datasets
 import numpy as np
 import pytest
 
-from hf_noisy.purify.policies import purify
-from hf_noisy.purify.restore import DROPPED
-from hf_noisy.purify.summary import PurificationSummary, summarise
-from tests.unit.purify.test_policies import GIVEN, POSTERIOR, rows
+from hf_noisy.purification.policies import purify
+from hf_noisy.purification.restore import DROPPED
+from hf_noisy.purification.summary import PurificationSummary, summarise
+from tests.unit.purification.test_policies import GIVEN, POSTERIOR, rows
 
 CLEAN = [0, 0, 1, 1, 1]
 TABLE = """\

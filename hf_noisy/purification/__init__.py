@@ -1,0 +1,18 @@
+"""Label correction: the posterior of the true label, and datasets that record what was corrected."""
+
+from hf_noisy.purification.dmlp.dmlp import DMLP
+from hf_noisy.purification.policies import purify
+from hf_noisy.purification.registry import PURIFIERS, Purifier
+from hf_noisy.purification.restore import purification_record, restore_labels
+from hf_noisy.purification.summary import PurificationSummary, summarise
+
+__all__ = [
+    "DMLP",
+    "PURIFIERS",
+    "PurificationSummary",
+    "Purifier",
+    "purification_record",
+    "purify",
+    "restore_labels",
+    "summarise",
+]
