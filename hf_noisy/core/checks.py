@@ -1,69 +1,179 @@
-"""Checks of labels, features and probabilities: bad input is refused in one sentence, before anything is computed."""
+"""The one checker of labels, probabilities, weights, features and rates.
 
-from collections.abc import Mapping
+Bad input is refused before anything is computed, in one sentence: what the argument or column must be, what was given,
+in which row, and what would do.
+"""
+
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int64
 
-from hf_noisy.core.columns import LABEL
+from hf_noisy.core.blocks import ELEMENTS_A_BLOCK, Block, row_blocks, row_slices
+from hf_noisy.core.types import Labels, Probabilities
 
-
-def given_classes(
-    batch: Mapping[str, Any], num_classes: int | None, column: str = LABEL
-) -> tuple[Integer[np.ndarray, " rows"], int]:
-    """Given labels of a batch, and the number of classes.
-
-    Args:
-        batch: What a purifier is called with.
-        num_classes: Number of classes, or None for the largest label plus one.
-        column: Column of the labels.
-
-    Returns:
-        Labels `[rows]`, int64, and the number of classes.
-
-    Raises:
-        ValueError: If a label is none of the classes.
-    """
-    labels = np.asarray(batch[column])
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(f"column '{column}' must hold one class id a row, got {labels.dtype} of shape {labels.shape}")
-    found = int(labels.max(initial=-1)) + 1
-    if labels.min(initial=0) < 0 or (num_classes is not None and found > num_classes):
-        raise ValueError(
-            f"column '{column}' must hold classes from 0 to {(num_classes or found) - 1}, got "
-            f"{int(labels.min(initial=0)) if labels.min(initial=0) < 0 else found - 1}; drop rows without a label, "
-            "or raise num_classes"
-        )
-    return labels.astype(np.int64), found if num_classes is None else num_classes
+# Wide enough for rows that were normalised in half precision, narrow enough to catch logits.
+ROW_SUM_TOLERANCE = 5e-3
 
 
-def feature_matrix(batch: Mapping[str, Any], column: str) -> Float[np.ndarray, "rows width"]:
-    """The row vectors in a column, refused where they cannot be computed with.
+def check_labels(
+    labels: Any, num_classes: int | None = None, num_rows: int | None = None, name: str = "labels"
+) -> Labels:
+    """The labels, refused unless they are a numpy array of one class id a row, from 0 to `num_classes` - 1."""
+    check_integers(labels, name)
+    if labels.ndim != 1:
+        raise ValueError(f"{name} must be one class id a row, got an array of shape {labels.shape}")
+    if num_rows is not None and len(labels) != num_rows:
+        raise ValueError(f"{name} must be one class id for each of the {num_rows} rows, got {len(labels)}")
+    if len(labels) and (labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes)):
+        negative = labels.min() < 0
+        row = int(labels.argmin() if negative else labels.argmax())
+        known = "from 0" if num_classes is None else f"0 to {num_classes - 1}"
+        remedy = "drop rows without a label" if negative else "drop such rows, or allow for more classes (num_labels)"
+        raise ValueError(f"{name} must be classes {known}, got {labels[row]} in row {row}; {remedy}")
+    checked: Labels = labels
+    return checked
 
-    Args:
-        batch: What a purifier is called with.
-        column: Column of vectors of one length.
 
-    Returns:
-        `[rows, width]`, of the float type of the column, float64 for other numbers.
+def given_classes(labels: Any, num_classes: int | None = None, name: str = "labels") -> tuple[Labels, int]:
+    """The labels as int64, and the number of classes: by default the largest label plus one."""
+    checked = check_labels(np.asarray(labels), num_classes, name=name).astype(np.int64)
+    return checked, int(checked.max(initial=-1)) + 1 if num_classes is None else num_classes
 
-    Raises:
-        ValueError: If the vectors differ in length, are no numbers, or one is missing, NaN or infinite.
-    """
+
+def check_integers(values: Any, name: str) -> None:
+    """Refuse what is not a numpy array of whole numbers; a class 0.5 would be cut down to 0."""
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"{name} must be a numpy array of integers, got {_kind(values)}; convert it with np.asarray")
+    missing = [value is None or value != value for value in values.flat] if values.dtype.kind in "Of" else [False]
+    if any(missing):
+        row = int(np.argmax(missing))
+        raise ValueError(f"{name} must not be missing, but there is none in row {row}; drop rows without one")
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be one integer a row, got {values.dtype} of shape {values.shape}; encode them")
+
+
+def check_label_columns(**columns: Any) -> None:
+    """Refuse columns of labels that are not of the same rows, at least one, and one class id a row."""
+    for name, column in columns.items():
+        if not len(check_labels(column, name=name)):
+            raise ValueError(f"{name} must have at least one row, got none")
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        counted = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"the same rows are needed in each, got {counted}")
+
+
+def class_counts(labels: Labels, num_classes: int) -> Int64[np.ndarray, " classes"]:
+    """Rows of each given class `[classes]`, refused where a class has none and so cannot be estimated."""
+    counts = np.bincount(labels.astype(np.intp, copy=False), minlength=num_classes)
+    if not counts.all():
+        empty = ", ".join(map(str, np.flatnonzero(counts == 0)[:8]))
+        raise ValueError(f"labels must hold every class, but no row has class {empty}; leave such classes out")
+    return counts.astype(np.int64)
+
+
+def check_probabilities(labels: Any, probabilities: Any) -> None:
+    """Refuse what is not one class id and one distribution over the classes a row; reads a block of rows at a time."""
+    for _ in probability_blocks(labels, probabilities):
+        pass
+
+
+def probability_blocks(labels: Any, probabilities: Any) -> Iterator[Block]:
+    """The blocks of [`row_blocks`]; shapes and labels are checked at once, values as their block is reached."""
+    check_scores(labels, probabilities)
+    return (_distributions(block, "probabilities") for block in row_blocks(labels, probabilities))
+
+
+def check_scores(labels: Any, scores: Any, name: str = "probabilities") -> None:
+    """Refuse scores (probabilities, logits) that are not `[rows, classes]` floats, with one class id a row."""
+    if np.ndim(labels) == 2 and np.ndim(scores) == 1:
+        raise ValueError(f"labels come first and {name} second, got them in the other order; swap the two")
+    if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f":
+        raise ValueError(f"{name} must be a numpy array of floats, got {_kind(scores)}; convert it with np.asarray")
+    if scores.ndim != 2 or len(scores) == 0 or scores.shape[1] < 2:
+        raise ValueError(f"{name} must be [rows, classes] of at least 1 row and 2 classes, got {scores.shape}")
+    check_labels(labels, num_classes=scores.shape[1], num_rows=len(scores))
+
+
+def check_soft_labels(
+    values: Any, num_classes: int | None = None, num_rows: int | None = None, name: str = "soft labels"
+) -> Probabilities:
+    """The distributions over the classes `[rows, classes]`, refused unless each row is at least 0 and sums to 1."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.ndim != 2:
+        shape = f" of shape {values.shape}" if isinstance(values, np.ndarray) else ""
+        raise ValueError(f"{name} must be an array of floats [rows, classes], got {_kind(values)}{shape}")
+    if num_rows is not None and len(values) != num_rows:
+        raise ValueError(f"{name} must be one distribution for each of the {num_rows} rows, got {len(values)}")
+    if num_classes is not None and values.shape[1] != num_classes:
+        raise ValueError(f"{name} must have a column for each of the {num_classes} classes, got {values.shape[1]}")
+    if values.size:
+        for block in row_blocks(np.zeros(len(values), np.int64), values):
+            _distributions(block, name)
+    checked: Probabilities = values
+    return checked
+
+
+def check_weights(weights: Any, name: str) -> None:
+    """Refuse row weights that are not finite and at least 0, or that are all 0."""
+    weights = np.asarray(weights)
+    if weights.ndim != 1 or weights.dtype.kind not in "fiu" or not np.isfinite(weights).all():
+        raise ValueError(f"{name} must hold one finite number a row; fill in those that are missing")
+    if weights.min(initial=0) < 0 or not weights.any():
+        raise ValueError(f"{name} must be at least 0, and above 0 in some row; 1 is a full weight")
+
+
+def check_features(features: Any, name: str = "features") -> Float[np.ndarray, "rows width"]:
+    """The row vectors `[rows, width]`, float64 where they were integers, refused unless all are finite numbers."""
     try:
-        features = np.asarray(batch[column])
+        features = np.asarray(features)
     except ValueError:  # numpy on vectors of several lengths
         features = np.empty(0, dtype=object)
     if features.ndim != 2 or features.dtype.kind not in "fiub" or features.shape[1] == 0:
         raise ValueError(
-            f"column '{column}' must hold vectors of numbers of one length in every row; drop the rows that have none"
+            f"{name} must hold vectors of numbers of one length in every row, got {features.dtype} of shape "
+            f"{features.shape}; drop the rows that have none"
         )
     features = features if features.dtype.kind == "f" else features.astype(np.float64)
-    bad = ~np.isfinite(features).all(axis=1)
-    if bad.any():
+    finite = np.ones(len(features), bool)
+    for rows in row_slices(len(features), features.shape[1], ELEMENTS_A_BLOCK):
+        finite[rows] = np.isfinite(features[rows]).all(axis=1)
+    if not finite.all():
         raise ValueError(
-            f"column '{column}' must be finite, but {int(bad.sum())} rows have NaN or infinity, the first of them row "
-            f"{int(bad.argmax())}; drop or fill them"
+            f"{name} must be finite, but {int((~finite).sum())} rows have NaN or infinity, the first of them row "
+            f"{int(finite.argmin())}; drop or fill them"
         )
-    return features
+    checked: np.ndarray = features
+    return checked
+
+
+def check_rate(rate: Any, name: str = "noise_rate", remedy: str = "pass None to have it estimated") -> None:
+    """Refuse a share of rows that is not a number in [0, 1)."""
+    if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating) or not 0 <= rate < 1:
+        raise ValueError(f"{name} must be a number in [0, 1), got {rate!r}; {remedy}")
+
+
+def _distributions(block: Block, name: str) -> Block:
+    """The block, if every row is finite, at least 0 and sums to 1."""
+    values, first = block.values, block.rows.start
+    # A row sum is finite only if every entry is, and NaN fails each comparison.
+    sums = np.einsum("rc->r", values)
+    if values.min() >= 0 and np.abs(sums - 1).max() <= ROW_SUM_TOLERANCE:
+        return block
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        row = first + int(np.argmin(finite))
+        raise ValueError(f"{name} must be finite, got NaN or infinity in row {row}; mend or drop such rows")
+    if values.min() < 0:
+        row = first + int(np.argmin(values.min(axis=1)))
+        raise ValueError(f"{name} must not be negative, got {values.min():.4g} in row {row}; pass softmax(logits)")
+    sums = values.sum(axis=1, dtype=np.float64)
+    worst = int(np.argmax(np.abs(sums - 1)))
+    raise ValueError(
+        f"{name} must sum to 1 in each row, got {sums[worst]:.4g} in row {first + worst}; pass softmax(logits)"
+    )
+
+
+def _kind(value: Any) -> str:
+    return str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__

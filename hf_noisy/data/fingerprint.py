@@ -9,7 +9,7 @@ from jaxtyping import Shaped
 from transformers import set_seed
 
 from hf_noisy.core.rng import random_state_kept
-from hf_noisy.data.checks import label_column
+from hf_noisy.data.labels import label_column
 
 
 def labels_digest(labels: Shaped[np.ndarray, " rows"]) -> str:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from hf_noisy.core.columns import IMAGE, LABEL, LABEL_WEIGHT, SECOND_VIEW
 from hf_noisy.core.rng import uniforms
-from hf_noisy.data.checks import label_column
+from hf_noisy.data.labels import label_column
 
 _PIXELS = "pixel_values"
 _CACHE_BYTES = 2**29

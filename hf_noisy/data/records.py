@@ -7,6 +7,7 @@ import datasets
 import numpy as np
 from jaxtyping import Float, Integer
 
+from hf_noisy.core.checks import check_labels
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 
 _RECORD_KEY = "noise_record"
@@ -44,20 +45,9 @@ def class_labels(dataset: datasets.Dataset, column: str) -> tuple[Integer[np.nda
         num_classes = feature.num_classes
     else:
         num_classes = int(labels.max(initial=-1)) + 1
-    return check_class_ids(labels, num_classes), num_classes
-
-
-def check_class_ids(labels: Integer[np.ndarray, " rows"], num_classes: int) -> Integer[np.ndarray, " rows"]:
-    """The labels as int64, refused unless they are at least two classes from 0 to `num_classes` - 1."""
     if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}; noise needs a class to move to")
-    outside = labels[(labels < 0) | (labels >= num_classes)]
-    if len(outside):
-        raise ValueError(
-            f"labels must be in 0 to {num_classes - 1}, got {outside[0]} (rows outside: {len(outside)}); drop rows "
-            "without a label first"
-        )
-    return labels.astype(np.int64)
+        raise ValueError(f"column '{column}' must hold at least 2 classes, got {num_classes}; check the column")
+    return check_labels(labels, num_classes, name=f"column '{column}'").astype(np.int64), num_classes
 
 
 def record_noise(

@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer
 
+from hf_noisy.core.checks import check_features, check_labels, class_counts
 from hf_noisy.core.rng import uniforms
-from hf_noisy.detection.checks import check_features, check_labels, class_counts
 
 
 def anchor_free_transition_matrix(
@@ -48,8 +48,7 @@ def anchor_free_transition_matrix(
         >>> anchor_free_transition_matrix(features, np.array([0, 0, 0, 1, 1, 1]), 2).round(3).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
-    check_features(features)
-    check_labels(labels, len(features), num_classes)
+    check_labels(labels, num_classes, num_rows=len(features))
     if max_rows < 3 or len(features) < 3:
         raise ValueError(f"features and max_rows must allow at least 3 rows, got {len(features)} and {max_rows}")
     rows = np.arange(len(features))
@@ -58,7 +57,7 @@ def anchor_free_transition_matrix(
         rows = np.sort(np.argpartition(draws, max_rows)[:max_rows])
     chosen = labels[rows].astype(np.int64)
     counts = class_counts(chosen, num_classes)
-    neighbours = _two_nearest(np.asarray(features[rows], dtype=np.float32))
+    neighbours = _two_nearest(check_features(features[rows]).astype(np.float32, copy=False))
     triples = np.sort(np.concatenate([chosen[:, None], chosen[neighbours]], axis=1), axis=1)
     distinct, weights = np.unique(triples, axis=0, return_counts=True)
     return _climb(distinct, weights / len(chosen), counts / len(chosen))
@@ -68,8 +67,6 @@ def _two_nearest(features: Float[np.ndarray, "rows dim"]) -> Integer[np.ndarray,
     """Indices of the two nearest other rows by cosine."""
     from sklearn.neighbors import NearestNeighbors
 
-    if not np.isfinite(features).all():
-        raise ValueError("features must be finite, got NaN or infinity; mend or drop such rows")
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     # On the unit sphere the order of distances is that of cosines, and sklearn has a fast path for distances.
     unit = features / np.maximum(norms, np.finfo(np.float32).tiny)

@@ -7,7 +7,7 @@ import numpy as np
 from datasets import Dataset
 from jaxtyping import Float64, Int64
 
-from hf_noisy.core.checks import feature_matrix
+from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import FEATURES, LABEL
 from hf_noisy.data.records import class_labels
 from hf_noisy.detection.find import LabelIssues, find_wrong_labels
@@ -71,7 +71,7 @@ def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs:
     if features not in dataset.column_names:
         raise ValueError(f"features must be one of {dataset.column_names}, got '{features}'; add it with embed")
     columns = dataset.with_format("numpy", columns=[features])
-    vectors = feature_matrix({features: columns[:][features]}, features)
+    vectors = check_features(columns[:][features], f"column '{features}'")
     counts = np.bincount(labels, minlength=num_classes)
     names = feature.names if isinstance(feature, datasets.ClassLabel) else [str(i) for i in range(num_classes)]
     if counts.min() < 2:

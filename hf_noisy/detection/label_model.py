@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer
 
-from hf_noisy.detection.checks import check_shapes, checked_blocks, class_counts, row_blocks
+from hf_noisy.core.blocks import row_blocks
+from hf_noisy.core.checks import check_scores, class_counts, probability_blocks
 from hf_noisy.detection.transition_matrix import calibrated_joint, confident_joint
 
 # More rows are represented by so many, evenly spaced, which bounds time and memory of the fit.
@@ -80,7 +81,7 @@ class LabelModel:
         """
         if probabilities.ndim == 2 and probabilities.shape[1] != len(self.bias):
             raise ValueError(f"probabilities must have {len(self.bias)} classes, got {probabilities.shape[1]}")
-        blocks = checked_blocks(probabilities, labels)
+        blocks = probability_blocks(labels, probabilities)
         wrong, wrong_by_class = np.empty(len(labels), np.float32), np.empty(len(labels), np.float32)
         suggested, disagrees = np.empty(len(labels), np.int32), np.empty(len(labels), bool)
         given_to_true = self.transition.T.astype(np.float32)
@@ -179,17 +180,17 @@ def mean_probabilities(
         raise ValueError("dynamics is read more than once, got an iterator; pass an array or a list of epochs")
     total: np.ndarray | None = None
     for number, logits in enumerate(dynamics):
-        check_shapes(logits, labels, name=f"dynamics of epoch {number}")
+        check_scores(labels, logits, name=f"dynamics of epoch {number}")
         total = np.zeros(logits.shape, np.float32) if total is None else total
         if logits.shape != total.shape:
             raise ValueError(f"dynamics must have one shape in all epochs, got {logits.shape} in epoch {number}")
-        for block in row_blocks(logits, labels):
+        for block in row_blocks(labels, logits):
             relative = block.values.astype(np.float32) - _row_maxima(block.values)[:, None].astype(np.float32)
             powers = _powers(relative, 1.0)
             total[block.rows] += powers / _row_sums(powers)[:, None]
     if total is None:
         raise ValueError("dynamics must hold at least one epoch, got none; record training first")
-    for block in row_blocks(total, labels):
+    for block in row_blocks(labels, total):
         block.values[:] /= _row_sums(block.values)[:, None]
     return total
 

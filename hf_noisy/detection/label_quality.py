@@ -7,7 +7,8 @@ an early epoch, or as a mean over epochs.
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 
-from hf_noisy.detection.checks import Block, checked_blocks, row_blocks
+from hf_noisy.core.blocks import Block, row_blocks
+from hf_noisy.core.checks import probability_blocks
 
 # What cleanlab allows for rounding when it compares a probability with a threshold.
 _SLACK = 1e-6
@@ -33,7 +34,7 @@ def self_confidence(
         >>> self_confidence(np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([1, 0])).tolist()
         [0.25, 0.5]
     """
-    blocks = checked_blocks(probabilities, labels)
+    blocks = probability_blocks(labels, probabilities)
     quality = np.empty(len(labels))
     for block in blocks:
         quality[block.rows] = block.own()
@@ -62,7 +63,7 @@ def normalized_margin(
         >>> normalized_margin(np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([1, 0])).tolist()
         [0.25, 0.5]
     """
-    blocks = checked_blocks(probabilities, labels)
+    blocks = probability_blocks(labels, probabilities)
     quality = np.empty(len(labels))
     for block in blocks:
         quality[block.rows] = block.own().astype(np.float64) - block.best_other()
@@ -97,7 +98,7 @@ def confidence_weighted_entropy(
         >>> confidence_weighted_entropy(rows, np.array([0, 0, 1])).round(3).tolist()
         [1.0, 0.549, 0.0]
     """
-    blocks = checked_blocks(probabilities, labels)
+    blocks = probability_blocks(labels, probabilities)
     quality = np.empty(len(labels))
     for block in blocks:
         own, entropy = block.own().astype(np.float64), _normalized_entropy(block)
@@ -146,7 +147,7 @@ def confident_classes(
     # was.
     weights = np.arange(num_classes, 2 * num_classes, dtype=np.float32)
     found = np.empty(len(labels), dtype=np.int64)
-    for block in row_blocks(probabilities, labels):
+    for block in row_blocks(labels, probabilities):
         passed = (block.values >= thresholds.astype(block.values.dtype)).astype(np.float32)
         code = np.einsum("rc,c->r", passed, weights)
         part = np.where(code > 0, code - num_classes, -1).astype(np.int64)
@@ -204,7 +205,7 @@ def suggested_labels(
         >>> suggested_labels(np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([1, 1])).tolist()
         [0, 1]
     """
-    blocks = checked_blocks(probabilities, labels)
+    blocks = probability_blocks(labels, probabilities)
     suggested = np.empty(len(labels), dtype=np.int64)
     for block in blocks:
         best = block.values.argmax(axis=1)

@@ -146,13 +146,3 @@ def mixture_noise_rate(scores: Float[np.ndarray, " rows"], seed: int = 0) -> flo
         mixture.fit(column)
     upper = int(np.argmax(mixture.means_[:, 0]))
     return float(min(mixture.predict_proba(column)[:, upper].mean(), 1.0 - 1.0 / len(scores)))
-
-
-def check_noise_rate(noise_rate: float | None) -> None:
-    """Refuse a rate outside [0, 1).
-
-    Raises:
-        ValueError: If it is given and outside.
-    """
-    if noise_rate is not None and not 0.0 <= noise_rate < 1.0:
-        raise ValueError(f"noise_rate must be in [0, 1), got {noise_rate}; pass None to have it estimated")

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
-from hf_noisy.detection.checks import Block, check_shapes, row_blocks
+from hf_noisy.core.blocks import Block, row_blocks
+from hf_noisy.core.checks import check_scores
 
 
 class DataMap(NamedTuple):
@@ -105,11 +106,11 @@ def _epochs(logits: Iterable[np.ndarray], labels: Integer[np.ndarray, " rows"]) 
     """The blocks of every epoch, checked."""
     shape: tuple[int, ...] | None = None
     for number, values in enumerate(logits):
-        check_shapes(values, labels, name=f"logits of epoch {number}")
+        check_scores(labels, values, name=f"logits of epoch {number}")
         if shape is not None and values.shape != shape:
             raise ValueError(f"logits must have the shape {shape} of the first epoch, got {values.shape} in {number}")
         shape = values.shape
-        yield (_finite(block, number) for block in row_blocks(values, labels))
+        yield (_finite(block, number) for block in row_blocks(labels, values))
     if shape is None:
         raise ValueError("logits must hold at least one epoch, got none; record training first")
 

@@ -7,7 +7,7 @@ transpose it.
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer, Num, Shaped
 
-from hf_noisy.detection.checks import checked_blocks, class_counts
+from hf_noisy.core.checks import class_counts, probability_blocks
 from hf_noisy.detection.label_quality import confident_classes
 
 _ROW_SUM_TOLERANCE = 1e-6
@@ -193,7 +193,7 @@ def dual_t_transition_matrix(
         >>> dual_t_transition_matrix(rows, np.array([0, 1, 1, 1])).tolist()
         [[0.5, 0.5], [0.0, 1.0]]
     """
-    blocks = checked_blocks(probabilities, labels)
+    blocks = probability_blocks(labels, probabilities)
     num_classes = probabilities.shape[1]
     predicted = np.empty(len(labels), dtype=np.int64)
     highest = np.full(num_classes, -np.inf)

@@ -13,18 +13,16 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_noisy.core.task import SEQUENCES, TASKS, auto_task
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
 from hf_noisy.dygen.vae import DirichletVAE
 from hf_noisy.dynamics.projection import projection_matrix
-from hf_noisy.models.branched_config import AUTO_CLASSES, TASKS
 from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads
 from hf_noisy.models.inference import Collator, ModelInputs, batches_of, default_collator, outputs_by_row
 from hf_noisy.models.pooling import pooled_features
@@ -54,7 +52,7 @@ class DyGenModelConfig(PreTrainedConfig):
     def __init__(
         self,
         network: PreTrainedConfig | dict[str, Any] | None = None,
-        task: str = TASKS[0],
+        task: str = SEQUENCES.name,
         epochs: list[int] | tuple[int, ...] = (1,),
         changed: list[str] | tuple[str, ...] = (),
         start: list[str] | tuple[str, ...] = (),
@@ -113,7 +111,7 @@ class DyGenForClassification(PreTrainedModel):
         super().__init__(config)
         if config.network is None:
             raise ValueError("config.network is None; pass the configuration of the network that was trained")
-        network: PreTrainedModel = AUTO_CLASSES[config.task].from_config(copy.deepcopy(config.network))
+        network: PreTrainedModel = TASKS[config.task].auto_class.from_config(copy.deepcopy(config.network))
         self.network, self.main_input_name = network, network.main_input_name
         self._accepted = accepted_inputs(network)
         epochs, branches, dim = len(config.epochs), config.num_branches, config.dim
@@ -149,12 +147,7 @@ class DyGenForClassification(PreTrainedModel):
         """
         model = extract_model_from_parallel(model, keep_torch_compile=False)
         network_config = copy.deepcopy(getattr(model, "config", None))
-        task = TASKS[getattr(model, "main_input_name", None) == "pixel_values"]
-        if not isinstance(model, PreTrainedModel) or type(network_config) not in AUTO_CLASSES[task]._model_mapping:
-            raise TypeError(
-                f"model must be a classifier of transformers or a BranchedModel, got {type(model).__name__}; for "
-                "adapters train a BranchedModel with lora="
-            )
+        task, model = auto_task(model).name, cast(PreTrainedModel, model)
         vectors, epochs = dygen.vectors, list(map(int, dygen.vectors.epochs))
         names, width = list(changing(model)), 0 if vectors.feature_mean is None else len(vectors.feature_mean)
         matrix = _projection(dygen, model)
@@ -365,5 +358,5 @@ def _holding(tensors: list[Tensor], values: list[Tensor] | None) -> Iterator[Non
 
 AutoConfig.register("dygen", DyGenModelConfig, exist_ok=True)
 AutoModel.register(DyGenModelConfig, DyGenForClassification, exist_ok=True)
-AutoModelForSequenceClassification.register(DyGenModelConfig, DyGenForClassification, exist_ok=True)
-AutoModelForImageClassification.register(DyGenModelConfig, DyGenForClassification, exist_ok=True)
+for _task in TASKS.values():
+    _task.auto_class.register(DyGenModelConfig, DyGenForClassification, exist_ok=True)

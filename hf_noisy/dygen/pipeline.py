@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Float64, Integer
 from safetensors.torch import load_file
 
+from hf_noisy.core.checks import check_labels, check_rate
 from hf_noisy.core.files import check_digest, read_sealed, replacing, write_sealed, write_tensors
-from hf_noisy.data.checks import check_label_range
-from hf_noisy.detection.noise_rate import check_noise_rate
 from hf_noisy.dygen.prior import Prior, centroid_dynamics, evidence_prior, paper_prior
 from hf_noisy.dygen.vae import SHUFFLED_ROWS, DirichletVAE, dirichlet_mode, fit_vae, prior_alpha
 from hf_noisy.dygen.vectors import StoredVectors, TrajectoryVectors
@@ -127,8 +126,9 @@ class DyGen:
         """
         if preset not in ("evidence", "paper"):
             raise ValueError(f"preset must be 'evidence' or 'paper', got {preset!r}")
-        check_noise_rate(noise_rate)
-        labels = check_label_range(np.asarray(labels), trajectories.num_classes).astype(np.int64)
+        if noise_rate is not None:
+            check_rate(noise_rate)
+        labels = check_labels(np.asarray(labels), trajectories.num_classes).astype(np.int64)
         trajectories.check_labels(split, labels)
         if not trajectories.epochs:
             raise ValueError(f"trajectories at {trajectories.path} hold no complete epoch; train for at least one")
@@ -201,9 +201,8 @@ class DyGen:
         if labels is not None:
             if split == self.config.split:
                 trajectories.check_labels(split, labels)
-            checked = check_label_range(np.asarray(labels), self.config.num_classes).astype(np.int64)
-            if len(checked) != num_rows:
-                raise ValueError(f"labels must be one a row of {split!r}, {num_rows}, got {len(checked)}")
+            name = f"labels of {split!r}"
+            checked = check_labels(np.asarray(labels), self.config.num_classes, num_rows, name).astype(np.int64)
         posterior = np.empty((num_rows, self.config.num_classes))
         for rows in row_blocks(num_rows, self.config.num_branches * (self.config.dim + self.config.num_classes**2)):
             w = self.vectors(trajectories, split, rows)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Integer
 
+from hf_noisy.core.checks import check_rate
 from hf_noisy.detection.neighbours import Index, nearest, sample_references, vote_by_distance
-from hf_noisy.detection.noise_rate import check_noise_rate, mixture_noise_rate
+from hf_noisy.detection.noise_rate import mixture_noise_rate
 from hf_noisy.dygen.evidence import Evidence, mean_prediction, posterior_given_label, suspicion
 from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
 from hf_noisy.dynamics.store import ALL, Trajectories, row_blocks
@@ -38,7 +39,8 @@ def evidence_prior(
     seed: int = 0,
 ) -> Prior:
     """The default: the evidence of classifier and pretrained encoder, then the row's given label."""
-    check_noise_rate(noise_rate)
+    if noise_rate is not None:
+        check_rate(noise_rate)
     evidence = Evidence.fit(trajectories, labels, split)
     log_evidence = evidence.log_probabilities(trajectories, split, labels)
     rate = noise_rate
@@ -71,7 +73,8 @@ def paper_prior(
     Source: DyGEN (Zhuang et al., 2023), Algorithm 1, with the constants of the published code.
     """
     # Neighbours of all rows among all rows take quadratic time; `max_references` trusted rows make it linear.
-    check_noise_rate(noise_rate)
+    if noise_rate is not None:
+        check_rate(noise_rate)
     scores = _branch_dynamics(trajectories, labels, split, ddof=1)
     score = _mean_over_branches(scores).score
     rate = mixture_noise_rate(score, seed) if noise_rate is None else noise_rate

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import trange
 
+from hf_noisy.core.checks import check_labels
 from hf_noisy.core.rng import uniforms as keyed_uniforms
 from hf_noisy.dygen.vectors import StoredVectors
 from hf_noisy.losses.branch_divergence import branch_divergence
@@ -309,7 +310,8 @@ def _check(num_rows: int, num_classes: int, labels: Int[Tensor, " rows"], prior_
             f"labels and prior_alpha must have the {num_rows} rows of w, got {len(labels)} and "
             f"{prior_alpha.shape[-2]}; select the same rows for all three"
         )
-    if num_rows == 0 or labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"labels must be in [0, {num_classes}) and not empty; drop rows without a label")
+    if num_rows == 0:
+        raise ValueError("w must have at least one row, got none; pass the rows of one split")
+    check_labels(labels.numpy(force=True), num_classes)
     if not bool((prior_alpha > 0).all()):
         raise ValueError("prior_alpha must be above 0 everywhere; make it with prior_alpha(prior, delta, rho)")

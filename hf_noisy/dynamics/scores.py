@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, Integer
 
+from hf_noisy.core.checks import check_labels
 from hf_noisy.dynamics.store import Trajectories, row_blocks
 
 # A block of float64 rows stays in the cache of the processor.
@@ -46,15 +47,9 @@ def centroids(
         >>> centroids(np.array([[0.0], [2.0], [5.0]]), np.array([0, 0, 1]), 2).tolist()
         [[1.0], [5.0]]
     """
-    if len(embeddings) == 0 or len(labels) != len(embeddings):
-        raise ValueError(
-            f"labels must have one entry per embedding and at least one, got {len(labels)} labels and "
-            f"{len(embeddings)} embeddings; pass the rows of one split"
-        )
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(
-            f"labels must be in [0, {num_classes}), got {labels.min()} to {labels.max()}; drop rows without a label"
-        )
+    if len(embeddings) == 0:
+        raise ValueError("embeddings must have at least one row, got none; pass the rows of one split")
+    check_labels(labels, num_classes, num_rows=len(embeddings))
     return class_means(class_sums(embeddings, labels, num_classes), np.bincount(labels, minlength=num_classes))
 
 

@@ -28,6 +28,7 @@ from hf_noisy.core.columns import (
     TEXT,
     VOTES,
 )
+from hf_noisy.core.task import TASKS
 from hf_noisy.data.records import noise_record
 from hf_noisy.detection.audit import Audit
 from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, public_name
@@ -267,12 +268,11 @@ def _card(splits: DatasetDict, name: str, rows: Dataset, **sections: Any) -> Dat
     groups = configurations(splits)
     configs = [{"config_name": config, "data_files": [{"split": part, "path": f"data/{part}-*"} for part in names]}
                for config, names in groups.items()]  # fmt: skip
-    kinds = {TEXT: "text-classification", IMAGE: "image-classification"}
     title = " ".join(public_name(name).split())
     data = DatasetCardData(
         pretty_name=title,
         tags=list(TAGS),
-        task_categories=[task for column, task in kinds.items() if column in rows.column_names] or None,
+        task_categories=[task.pipeline_tag for task in TASKS.values() if task.modality in rows.column_names] or None,
         configs=configs,
     )
     feature = rows.features.get(LABEL_GIVEN, rows.features[LABEL])

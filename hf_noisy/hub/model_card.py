@@ -1,6 +1,5 @@
 """The card of a model that was trained on noisy labels."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from hf_noisy.core.task import task_of_config
 from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, is_path, public_name
 
 _TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
@@ -35,8 +35,7 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
         >>> card.data.eval_results[0].metric_name
         'Accuracy against given labels'
     """
-    known = json.dumps(dict(config or {}), default=str)
-    task = "image-classification" if '"num_channels"' in known else "text-classification"
+    task = task_of_config(config or {}).pipeline_tag
     method, dataset = str(results.get("method", "unknown")), public_name(str(results.get("dataset") or "unknown"))
     figures = _eval_results(results, task, dataset)
     data = ModelCardData(

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from hf_noisy.core.task import SINGLE_LABEL
 from hf_noisy.losses.loss import Loss
 
 
@@ -50,17 +50,7 @@ def for_trainer(loss: Loss) -> Callable[..., Tensor]:
                 "Trainer sees several GPUs in one process, where losses of rows cannot be reduced exactly; start with "
                 "`accelerate launch` or show one GPU (CUDA_VISIBLE_DEVICES=0)"
             )
-        losses: Tensor = loss(_logits(outputs, labels.shape[0]), labels)
+        losses: Tensor = loss(SINGLE_LABEL.rows(outputs, labels).logits, labels)
         return losses.sum() / (labels.shape[0] if num_items_in_batch is None else num_items_in_batch)
 
     return compute_loss
-
-
-def _logits(outputs: Any, rows: int) -> Tensor:
-    logits = outputs.get("logits") if isinstance(outputs, dict) else getattr(outputs, "logits", None)
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != rows:
-        raise ValueError(
-            f"model must return logits of shape [{rows}, classes], got {tuple(getattr(logits, 'shape', ()))}; use a "
-            "sequence or image classification model"
-        )
-    return logits

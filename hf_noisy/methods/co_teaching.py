@@ -54,8 +54,9 @@ class CoTeaching(TwoNetworks):
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
-        logits = network_logits(outputs)
-        labels = batch.labels[:, None].expand(-1, 2)
+        rows = batch.rows(outputs)
+        logits = network_logits(rows)
+        labels = rows.labels[:, None].expand(-1, 2)
         losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         task = losses.detach().mean(1)
         kept, share, forget_rate = self.selection(losses.detach(), task, batch, logits.shape[-1])

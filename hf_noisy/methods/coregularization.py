@@ -52,9 +52,10 @@ class CoRegularization(Method):
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
-        log_probabilities = at_least_float32(outputs.branch_logits).log_softmax(-1).transpose(0, 1)
-        branches = log_probabilities.shape[0]
-        labels = batch.labels.expand(branches, -1)
+        rows = batch.rows(outputs)
+        assert rows.branch_logits is not None  # the trainer makes branches of a model that has none
+        log_probabilities = at_least_float32(rows.branch_logits).log_softmax(-1).transpose(0, 1)
+        labels = rows.labels.expand(len(log_probabilities), -1)
         task = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(0)
         disagreement = branch_divergence(log_probabilities.exp())
         weight = 0.0 if batch.progress < self.warmup_ratio else self.agreement_weight

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from hf_noisy.losses.early_learning import elr, elr_targets
 from hf_noisy.losses.loss import at_least_float32
-from hf_noisy.methods.method import Batch, Method, Step, class_logits
+from hf_noisy.methods.method import Batch, Method, Step
 from hf_noisy.methods.row_memory import RowMemory
 from hf_noisy.models.heads import num_classes
 
@@ -62,10 +62,11 @@ class ELR(Method):
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
-        logits = at_least_float32(class_logits(outputs, batch.labels))
-        targets = elr_targets(self.targets.read(batch.index), logits, self.beta)
-        self.targets.write(batch.index, targets)
-        losses = elr(logits, batch.labels, targets, self.regularization_weight)
-        task = F.cross_entropy(logits.detach(), batch.labels, reduction="none")
+        rows = batch.rows(outputs)
+        logits = at_least_float32(rows.logits)
+        targets = elr_targets(self.targets.read(rows.index), logits, self.beta)
+        self.targets.write(rows.index, targets)
+        losses = elr(logits, rows.labels, targets, self.regularization_weight)
+        task = F.cross_entropy(logits.detach(), rows.labels, reduction="none")
         metrics = {"cross_entropy": task, "regularization": losses.detach() - task}
         return Step(losses, outputs, metrics)

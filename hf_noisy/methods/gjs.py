@@ -8,7 +8,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_noisy.data.views import View, check_view
 from hf_noisy.losses.jensen_shannon import JS, jensen_shannon, jensen_shannon_scale
-from hf_noisy.methods.method import Batch, Method, Step, class_logits
+from hf_noisy.methods.method import Batch, Method, Step
 
 
 class GJS(Method):
@@ -56,10 +56,10 @@ class GJS(Method):
         self.second_view = second_view
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
-        labels = batch.labels
         outputs = model(**_side_by_side(batch))
-        logits = class_logits(outputs, torch.cat([labels, labels])).unflatten(0, (2, len(labels)))
-        losses = jensen_shannon(logits, labels, self.weights) / self.divisor
+        rows = batch.task.rows(outputs, torch.cat([batch.labels] * 2), torch.cat([batch.index] * 2))
+        logits = rows.logits.unflatten(0, (2, -1))
+        losses = jensen_shannon(logits, rows.labels[: logits.shape[1]], self.weights) / self.divisor
         first, second = logits.detach().argmax(-1)
         return Step(losses, SequenceClassifierOutput(logits=logits[0]), {"views_agree": (first == second).float()})
 

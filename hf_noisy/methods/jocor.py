@@ -65,8 +65,9 @@ class JoCoR(TwoNetworks):
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
-        logits = network_logits(outputs)
-        labels = batch.labels[:, None].expand(-1, 2)
+        rows = batch.rows(outputs)
+        logits = network_logits(rows)
+        labels = rows.labels[:, None].expand(-1, 2)
         task = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         apart = symmetric_kl(logits)
         joint = torch.lerp(task.sum(1), apart, self.agreement_weight)

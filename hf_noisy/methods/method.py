@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hf_noisy.core.types import LabelTensor, Logits, RowLosses
+from hf_noisy.core.task import SINGLE_LABEL, Rows, Task
+from hf_noisy.core.types import LabelTensor, RowLosses
 from hf_noisy.losses.loss import Loss
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Batch:
         num_epochs: Epochs of the whole run, rounded up; 0 where that is not known, of a stream.
         seed: Seed of the run; with `index` and `epoch` the key of every random number of a method.
         second_view: Inputs of a second view of the same rows, for methods that ask for one.
+        task: What a row of logits is.
     """
 
     inputs: dict[str, Any]
@@ -38,6 +39,16 @@ class Batch:
     num_epochs: int = 1
     seed: int = 0
     second_view: dict[str, Any] | None = None
+    task: Task = SINGLE_LABEL
+
+    @property
+    def row_index(self) -> Int[Tensor, " rows"]:
+        """Numbers of the rows of logits, before the model is called."""
+        return self.task.row_index(self.labels, self.index)
+
+    def rows(self, outputs: Any) -> Rows:
+        """The rows of logits in what the model made of `inputs`, with their labels and numbers."""
+        return self.task.rows(outputs, self.labels, self.index)
 
 
 @dataclass
@@ -111,19 +122,7 @@ class LossMethod(Method):
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
-        logits = class_logits(outputs, batch.labels)
+        rows = batch.rows(outputs)
         # The papers change their constants between epochs, not between steps; a stream has no epochs.
         progress = batch.epoch / batch.num_epochs if batch.num_epochs else batch.progress
-        return Step(self.loss(logits, batch.labels, progress), outputs)
-
-
-def class_logits(outputs: Any, labels: LabelTensor | Float[Tensor, "rows classes"]) -> Logits:
-    """The `[batch, classes]` logits of a model output, or a sentence that says why there are none."""
-    logits = outputs.get("logits") if isinstance(outputs, dict) else getattr(outputs, "logits", None)
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != labels.shape[0]:
-        found = "no logits" if logits is None else f"logits of shape {tuple(getattr(logits, 'shape', ()))}"
-        raise ValueError(
-            f"model must return logits of shape [batch, classes], but its output has {found} for a batch of "
-            f"{labels.shape[0]}; use a sequence or image classification model"
-        )
-    return logits
+        return Step(self.loss(rows.logits, rows.labels, progress), outputs)

@@ -99,11 +99,12 @@ class NCT(TwoNetworks):
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         alpha, rate = (schedule(batch.epoch, batch.num_epochs) for schedule in (self.alpha, self.rate))
         # Before the model is called: copying the rows' numbers to the host would wait for it.
-        index = batch.index.cpu().numpy()
+        index = batch.row_index.cpu().numpy()
         draws = torch.from_numpy(uniforms(batch.seed, stream="nct/target", index=index, size=4, epoch=batch.epoch))
         outputs = model(**batch.inputs)
-        logits = network_logits(outputs)
-        targets = varied_labels(batch.labels, draws.view(-1, 2, 2), rate, logits.shape[-1], self.redraw_self)
+        rows = batch.rows(outputs)
+        logits = network_logits(rows)
+        targets = varied_labels(rows.labels, draws.view(-1, 2, 2), rate, logits.shape[-1], self.redraw_self)
         task = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
         copied = mimicry(logits, self.temperature)
         metrics = {

@@ -10,7 +10,7 @@ from torch import nn
 from hf_noisy.data.views import View, check_view
 from hf_noisy.losses.jensen_shannon import check_weights, jensen_shannon, jensen_shannon_scale
 from hf_noisy.losses.loss import at_least_float32
-from hf_noisy.methods.method import Batch, Method, Step, class_logits
+from hf_noisy.methods.method import Batch, Method, Step
 from hf_noisy.models.ema import EMA, check_can_be_averaged, check_decay
 from hf_noisy.models.sharded import sharded_by
 
@@ -115,14 +115,15 @@ class NRD(Method):
                 "method 'nrd' has no teacher yet; call setup(model, accelerator) before the first batch"
             )
         outputs = model(**batch.inputs)
-        student = at_least_float32(class_logits(outputs, batch.labels))
+        rows = batch.rows(outputs)
+        student = at_least_float32(rows.logits)
         with self._autocast():
             teacher_outputs = self.ema(**self._teacher_inputs(batch))
-        teacher = at_least_float32(class_logits(teacher_outputs, batch.labels))
-        losses = jensen_shannon(torch.stack([student, teacher]), batch.labels, self.weights) / self.divisor
+        teacher = at_least_float32(batch.rows(teacher_outputs).logits)
+        losses = jensen_shannon(torch.stack([student, teacher]), rows.labels, self.weights) / self.divisor
         teacher_class = teacher.argmax(-1)
         metrics = {
-            "teacher_keeps_label": (teacher_class == batch.labels).float(),
+            "teacher_keeps_label": (teacher_class == rows.labels).float(),
             "teacher_agrees_with_student": (teacher_class == student.argmax(-1)).float(),
         }
         return Step(losses, outputs, metrics)

@@ -75,7 +75,7 @@ class SmallLoss(nn.Module):
         if self._threshold is None:
             self._threshold = self._quantile(share)
         kept = losses <= self._threshold
-        self.memory.write(batch.index, torch.cat([losses, cross_entropy[:, None]], 1))
+        self.memory.write(batch.row_index, torch.cat([losses, cross_entropy[:, None]], 1))
         return Selection(kept, share, rate)
 
     def after_step(self) -> None:

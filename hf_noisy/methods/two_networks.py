@@ -1,10 +1,11 @@
 """What the methods share that train two networks against each other."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hf_noisy.core.task import Rows
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.method import Method
 
@@ -31,6 +32,7 @@ class TwoNetworks(Method):
             )
 
 
-def network_logits(outputs: Any) -> Float[Tensor, "rows 2 classes"]:
-    """Logits of both networks, `[batch, network, class]`, in float32 at least."""
-    return at_least_float32(outputs.branch_logits)
+def network_logits(rows: Rows) -> Float[Tensor, "rows 2 classes"]:
+    """Logits of both networks, `[rows, network, class]`, in float32 at least."""
+    assert rows.branch_logits is not None  # `setup` refuses a model of one network
+    return at_least_float32(rows.branch_logits)

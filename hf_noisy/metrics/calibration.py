@@ -1,17 +1,14 @@
 """Whether a classifier that says 80% is right in 80% of the cases."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer
 
-from hf_noisy.metrics.checks import check_class_ids
+from hf_noisy.core.checks import check_probabilities
 
 Binning = Literal["width", "mass"]
-
-# Wide enough for rows normalised in float16, narrow enough to catch logits and unnormalised scores.
-_ROW_SUM_TOLERANCE = 5e-3
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ def reliability_bins(
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")
     if binning not in ("width", "mass"):
         raise ValueError(f"binning must be width or mass, got {binning!r}")
-    _check(probabilities, labels)
+    check_probabilities(labels, probabilities)
     confidences = probabilities.max(axis=1).astype(np.float64)
     hits = probabilities.argmax(axis=1) == labels
     # The quotients k/M are the closest floats to the edges; multiples of 1/M are not, and 0.7 would leave (0.6, 0.7].
@@ -180,7 +177,7 @@ def brier_score(probabilities: Float[np.ndarray, "rows classes"], labels: Intege
         >>> round(brier_score(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0])), 3)
         0.65
     """
-    _check(probabilities, labels)
+    check_probabilities(labels, probabilities)
     distance = probabilities.astype(np.float64)
     distance[np.arange(len(labels)), labels] -= 1
     return float(np.square(distance).sum(axis=1).mean())
@@ -217,27 +214,3 @@ def calibration_scores(
         "mce": maximum_calibration_error(probabilities, labels, num_bins, binning),
         "brier": brier_score(probabilities, labels),
     }
-
-
-def _check(probabilities: Any, labels: Any) -> None:
-    if not isinstance(probabilities, np.ndarray) or probabilities.dtype.kind not in "fiu":
-        kind = probabilities.dtype if isinstance(probabilities, np.ndarray) else type(probabilities).__name__
-        raise ValueError(f"probabilities must be a numpy array of numbers, got {kind}; convert them by np.asarray")
-    check_class_ids("labels", labels)
-    if probabilities.ndim != 2 or not probabilities.size:
-        raise ValueError(f"probabilities must be [rows, classes] with at least one row, got {probabilities.shape}")
-    num_rows, num_classes = probabilities.shape
-    if labels.shape != (num_rows,):
-        raise ValueError(f"labels must be one class id for each of the {num_rows} rows, got shape {labels.shape}")
-    if not np.isfinite(probabilities).all():
-        row = int(np.argmin(np.isfinite(probabilities).all(axis=1)))
-        raise ValueError(f"probabilities must be finite, got NaN or infinity in row {row}")
-    if probabilities.min() < 0:
-        raise ValueError(f"probabilities must not be negative, got {probabilities.min()}; pass softmax(logits)")
-    sums = probabilities.sum(axis=1, dtype=np.float64)
-    row = int(np.argmax(np.abs(sums - 1)))
-    if abs(sums[row] - 1) > _ROW_SUM_TOLERANCE:
-        raise ValueError(f"probabilities must sum to 1 in each row, got {sums[row]:.4g} in row {row}")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        wrong = labels.min() if labels.min() < 0 else labels.max()
-        raise ValueError(f"labels must be classes 0 to {num_classes - 1}, got {wrong}")

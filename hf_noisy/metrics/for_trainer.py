@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Integer
 
+from hf_noisy.core.checks import check_label_columns
+from hf_noisy.core.task import SINGLE_LABEL, Task
 from hf_noisy.metrics.calibration import calibration_scores
-from hf_noisy.metrics.checks import check_rows
 from hf_noisy.metrics.detection import detection_scores
 from hf_noisy.metrics.label_scores import relabelling_scores
 from hf_noisy.metrics.modules import SETTINGS
@@ -22,6 +23,7 @@ def compute_metrics(
     *names: str,
     given_labels: _Labels | None = None,
     clean_labels: _Labels | None = None,
+    task: Task = SINGLE_LABEL,
     **settings: Any,
 ) -> Callable[[Any], dict[str, float]]:
     """Metrics of a classifier as the `compute_metrics` of a `Trainer` or `NoisyTrainer`.
@@ -36,6 +38,7 @@ def compute_metrics(
             `"label_quality"`.
         given_labels: Given labels of the evaluation set, in its order.
         clean_labels: Its true labels. Whatever is chosen by the scores, a checkpoint for one, has then seen them.
+        task: What a row of the predictions is.
         settings: `num_bins` and `binning` of calibration, `k` and `threshold` of detection.
 
     Returns:
@@ -55,18 +58,18 @@ def compute_metrics(
         >>> score(EvalPrediction(predictions=logits, label_ids=given))["memorised"]
         1.0
     """
-    _check_names(names, settings, given_labels is None or clean_labels is None)
+    _check_names(names, settings, task, given_labels is None or clean_labels is None)
     if (given_labels is None) != (clean_labels is None):
         raise ValueError("given_labels and clean_labels go together, got only one; pass both columns or neither")
     given = None if given_labels is None else np.asarray(given_labels)
     clean = None if clean_labels is None else np.asarray(clean_labels)
     if given is not None and clean is not None:
-        check_rows(given_labels=given, clean_labels=clean)
+        check_label_columns(given_labels=given, clean_labels=clean)
 
     def compute(predicted: Any, compute_result: bool | None = None) -> dict[str, float]:
         if compute_result is not None:
             raise ValueError("these metrics need all rows at once; set batch_eval_metrics=False")
-        probabilities, labels = _read(predicted)
+        labels, probabilities = task.evaluated(predicted)
         if given is not None and clean is not None:
             _check_order(labels, given, clean)
             labels = clean
@@ -99,24 +102,10 @@ def _score(
     return detection_scores(1 - probabilities[np.arange(len(given)), given], given != labels, **settings)
 
 
-def _read(predicted: Any) -> tuple[Float64[np.ndarray, "rows classes"], Integer[np.ndarray, " rows"]]:
-    from scipy.special import softmax
-
-    # A model that returns more than logits, such as hidden states, has them first.
-    logits = predicted.predictions[0] if isinstance(predicted.predictions, tuple) else predicted.predictions
-    labels = predicted.label_ids
-    if not isinstance(labels, np.ndarray) or labels.ndim != 1:
-        raise ValueError(f"labels must be one class id a row, got {getattr(labels, 'shape', type(labels).__name__)}")
-    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or len(logits) != len(labels):
-        shape = getattr(logits, "shape", type(logits).__name__)
-        raise ValueError(f"predictions must be logits [rows, classes] of the {len(labels)} rows, got {shape}")
-    return softmax(logits.astype(np.float64), axis=1), labels
-
-
-def _check_names(names: tuple[str, ...], settings: dict[str, Any], one_missing: bool) -> None:
-    unknown = [name for name in names if name not in _SETTINGS]
+def _check_names(names: tuple[str, ...], settings: dict[str, Any], task: Task, one_missing: bool) -> None:
+    unknown = [name for name in names if name not in task.metrics]
     if unknown or not names:
-        raise ValueError(f"metrics must be some of {', '.join(_SETTINGS)}, got {unknown[0] if unknown else 'none'}")
+        raise ValueError(f"metrics must be some of {', '.join(task.metrics)}, got {unknown[0] if unknown else 'none'}")
     known = [key for name in names for key in _SETTINGS[name]]
     if wrong := [key for key in settings if key not in known]:
         raise ValueError(f"settings of {', '.join(names)} are {', '.join(known) or 'none'}, got {wrong[0]}")

@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Integer
 
-from hf_noisy.metrics.checks import check_rows, share
+from hf_noisy.core.checks import check_label_columns
+from hf_noisy.metrics.share import share
 
 
 def relabelling_scores(
@@ -35,7 +36,7 @@ def relabelling_scores(
         {'label_accuracy_before': 0.5, 'label_accuracy_after': 0.5, 'changed': 2, 'corrected': 1, 'broken': 1,
          'still_wrong': 1}
     """
-    check_rows(new_labels=new_labels, given_labels=given_labels, clean_labels=clean_labels)
+    check_label_columns(new_labels=new_labels, given_labels=given_labels, clean_labels=clean_labels)
     before, after = given_labels == clean_labels, new_labels == clean_labels
     return {
         "label_accuracy_before": share(before),

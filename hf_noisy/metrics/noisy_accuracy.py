@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Integer
 
-from hf_noisy.metrics.checks import check_rows, share
+from hf_noisy.core.checks import check_label_columns
+from hf_noisy.metrics.share import share
 
 
 def accuracy_by_noise(
@@ -38,7 +39,7 @@ def accuracy_by_noise(
         {'accuracy': 0.75, 'accuracy_right_label': 1.0, 'accuracy_wrong_label': 0.5, 'memorised': 0.5,
          'noise_rate': 0.5}
     """
-    check_rows(predictions=predictions, given_labels=given_labels, clean_labels=clean_labels)
+    check_label_columns(predictions=predictions, given_labels=given_labels, clean_labels=clean_labels)
     hit, wrong = predictions == clean_labels, given_labels != clean_labels
     return {
         "accuracy": share(hit),

@@ -3,18 +3,9 @@
 import copy
 from typing import Any, ClassVar
 
-from transformers import (
-    AutoConfig,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    PreTrainedConfig,
-)
+from transformers import AutoConfig, PreTrainedConfig
 
-AUTO_CLASSES: dict[str, Any] = {
-    "sequence-classification": AutoModelForSequenceClassification,
-    "image-classification": AutoModelForImageClassification,
-}
-TASKS = tuple(AUTO_CLASSES)
+from hf_noisy.core.task import SEQUENCES, TASKS
 
 
 class BranchedConfig(PreTrainedConfig):
@@ -44,7 +35,7 @@ class BranchedConfig(PreTrainedConfig):
     def __init__(
         self,
         branch: PreTrainedConfig | dict[str, Any] | None = None,
-        task: str = "sequence-classification",
+        task: str = SEQUENCES.name,
         num_branches: int = 2,
         lora: dict[str, Any] | None = None,
         shared_layers: int = 0,

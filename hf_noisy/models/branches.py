@@ -13,27 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast, no_type_check
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import (
-    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    AutoConfig,
-    AutoModel,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from hf_noisy.models.branched_config import AUTO_CLASSES, TASKS, BranchedConfig
+from hf_noisy.core.task import TASKS, auto_task
+from hf_noisy.models.branched_config import BranchedConfig
 from hf_noisy.models.heads import find_heads
 from hf_noisy.models.shared_layers import forget_outputs, own_layers, share_lower_layers
 
 if TYPE_CHECKING:
     from peft import LoraConfig
-
-_MAPPINGS: dict[str, Any] = dict(
-    zip(TASKS, (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING), strict=True)
-)
 
 # What transformers reads of a model class for loading and sharding; it looks at direct children only.
 _CLASS_RULES = (
@@ -141,7 +130,7 @@ class BranchedModel(PreTrainedModel):
 
         Source: the two co-regularised branches of DyGEN (Zhuang et al., 2023), Section 4.4.
         """
-        task = _task(model)
+        task = auto_task(model)
         find_heads(model)  # refuses a model without a head
         if initialize not in ("head", "all") or (initialize == "all" and lora is not None):
             raise ValueError(
@@ -155,7 +144,7 @@ class BranchedModel(PreTrainedModel):
         branch_config = copy.deepcopy(model.config)
         branch_config.architectures = [type(model).__name__]
         config = BranchedConfig(
-            branch=branch_config, task=task, num_branches=num_branches, lora=settings, shared_layers=shared_layers
+            branch=branch_config, task=task.name, num_branches=num_branches, lora=settings, shared_layers=shared_layers
         )
         branched = cls(config, _copies(model, config, seed, initialize))
         branched.train(model.training)
@@ -262,27 +251,9 @@ def mean_log_probability(
     return wide.log_softmax(dim=-1).logsumexp(dim=1) - math.log(wide.shape[1])
 
 
-def _task(model: PreTrainedModel) -> str:
-    if not isinstance(model, PreTrainedModel):
-        raise TypeError(
-            f"model must be a transformers model, got {type(model).__name__}; for adapters pass the plain "
-            "model, and lora= beside it"
-        )
-    if model.config.problem_type in ("regression", "multi_label_classification"):
-        raise ValueError(f"model must classify into one label, got problem_type={model.config.problem_type!r}")
-    for task, mapping in _MAPPINGS.items():
-        classes = mapping.get(type(model.config), ())
-        if type(model) in (classes if isinstance(classes, tuple) else (classes,)):
-            return task
-    raise ValueError(
-        f"{type(model).__name__} is no classifier of text or images that transformers knows; pass a model from "
-        "AutoModelForSequenceClassification or AutoModelForImageClassification"
-    )
-
-
 def _build(config: BranchedConfig) -> list[PreTrainedModel]:
     """Branches with random weights, in the structure that a file will fill."""
-    auto_class = AUTO_CLASSES[config.task]
+    auto_class = TASKS[config.task].auto_class
     if config.lora is None:
         return [auto_class.from_config(copy.deepcopy(config.branch)) for _ in range(config.num_branches)]
     from hf_noisy.models.adapters import share_backbone
@@ -305,7 +276,7 @@ def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int, initializ
         with _seeded(seed, index):
             branch = copy_one()
             if initialize == "all":
-                fresh = AUTO_CLASSES[config.task].from_config(copy.deepcopy(config.branch))
+                fresh = TASKS[config.task].auto_class.from_config(copy.deepcopy(config.branch))
                 branch.load_state_dict(fresh.state_dict())
             else:
                 _initialise_head(branch)
@@ -346,5 +317,5 @@ def _aliases(branches: nn.ModuleList) -> dict[str, str]:
 
 AutoConfig.register("branched", BranchedConfig, exist_ok=True)
 AutoModel.register(BranchedConfig, BranchedModel, exist_ok=True)
-AutoModelForSequenceClassification.register(BranchedConfig, BranchedModel, exist_ok=True)
-AutoModelForImageClassification.register(BranchedConfig, BranchedModel, exist_ok=True)
+for _task in TASKS.values():
+    _task.auto_class.register(BranchedConfig, BranchedModel, exist_ok=True)

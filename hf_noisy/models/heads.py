@@ -11,6 +11,8 @@ from accelerate.utils import extract_model_from_parallel
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hf_noisy.core.task import AUTO_CLASS_NAMES
+
 _BRANCHED = "branched"  # model_type of BranchedModel, compared by name because that module imports this one
 
 
@@ -38,7 +40,7 @@ def num_classes(model: nn.Module) -> int:
     if not linears:
         raise ValueError(
             f"{type(model).__name__} has no config.num_labels and no linear layer to count the classes by; "
-            "pass a classifier, such as one from AutoModelForSequenceClassification"
+            f"pass a classifier, such as one from {AUTO_CLASS_NAMES}"
         )
     return linears[-1].out_features
 
@@ -187,6 +189,6 @@ def _final_linear(model: nn.Module) -> nn.Linear:
     if not heads:
         raise ValueError(
             f"{type(model).__name__} has no linear layer with {count} outputs (one a class); pass a classifier, such "
-            "as one from AutoModelForSequenceClassification or AutoModelForImageClassification"
+            f"as one from {AUTO_CLASS_NAMES}"
         )
     return heads[-1]

@@ -3,8 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float32, Integer
 
-from hf_noisy.core.checks import feature_matrix, given_classes
-from hf_noisy.core.columns import FEATURES, LABEL
+from hf_noisy.core.checks import check_features, check_probabilities, given_classes
 from hf_noisy.detection.probe import out_of_fold_probabilities
 from hf_noisy.detection.transition_matrix import confident_transition_matrix
 
@@ -52,16 +51,12 @@ def confident_posterior(
 
     Source: the joint by Northcutt et al. (2021), Eq. 1 to 3; the posterior is ours, theirs prunes or ranks rows.
     """
-    probabilities = feature_matrix({"probabilities": probabilities}, "probabilities")
-    labels, width = given_classes({LABEL: labels}, probabilities.shape[1])
-    if len(probabilities) != len(labels):
-        raise ValueError(f"probabilities must have one row for each of the {len(labels)} labels")
-    if not ((probabilities >= 0).all() and (np.abs(probabilities.sum(1) - 1) < 5e-3).all()):
-        raise ValueError("probabilities must hold rows of at least 0 that sum to 1; pass softmax(logits)")
+    labels, _ = given_classes(labels)
+    check_probabilities(labels, probabilities)
     present, renumbered = _present(labels)
     kept = probabilities[:, present].astype(np.float64) + _TINY
     found = _invert(renumbered, kept / kept.sum(axis=1, keepdims=True))
-    return _widened(found, present, max(width, num_classes or 0))
+    return _widened(found, present, max(probabilities.shape[1], num_classes or 0))
 
 
 def cross_validated_posterior(
@@ -95,8 +90,8 @@ def cross_validated_posterior(
     """
     if folds < 2:
         raise ValueError(f"folds must be at least 2, got {folds}; 5 is a usual choice")
-    features = feature_matrix({FEATURES: features}, FEATURES)
-    labels, num_classes = given_classes({LABEL: labels}, num_classes)
+    features = check_features(features)
+    labels, num_classes = given_classes(labels, num_classes)
     present, renumbered = _present(labels)
     predicted = out_of_fold_probabilities(features, renumbered, folds=folds, seed=seed)
     return _widened(_invert(renumbered, predicted), present, num_classes)

@@ -4,7 +4,6 @@ import numpy as np
 from jaxtyping import Float32, Integer
 
 from hf_noisy.core.checks import given_classes
-from hf_noisy.core.columns import LABEL
 from hf_noisy.dygen.pipeline import DyGen
 
 CITATION = (
@@ -43,7 +42,7 @@ def dygen_posterior(
         raise ValueError("dygen has no trajectories; pass them to DyGen.from_pretrained")
     split = dygen.config.split if split is None else split
     num_rows = dygen.trajectories.num_rows(split)
-    labels, _ = given_classes({LABEL: labels}, dygen.config.num_classes)
+    labels, _ = given_classes(labels, dygen.config.num_classes)
     if len(labels) != num_rows:
         raise ValueError(
             f"dataset must have the {num_rows} rows recorded as '{split}', in their order, got {len(labels)}; pass "

@@ -5,8 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64, Integer
 
-from hf_noisy.core.checks import feature_matrix, given_classes
-from hf_noisy.core.columns import FEATURES, LABEL
+from hf_noisy.core.checks import check_features, given_classes
 from hf_noisy.detection.neighbours import Index, check_index, nearest, sample_references
 
 Weights = Literal["distance", "softmax", "uniform"]
@@ -75,8 +74,8 @@ def knn_posterior(
     if max_references is not None and max_references < 2:
         raise ValueError(f"max_references must be at least 2 rows, got {max_references}; pass None for all rows")
     check_index(index)
-    features = feature_matrix({FEATURES: features}, FEATURES)
-    labels, num_classes = given_classes({LABEL: labels}, num_classes)
+    features = check_features(features)
+    labels, num_classes = given_classes(labels, num_classes)
     if len(labels) < 2:
         raise ValueError(f"dataset must have at least 2 rows for neighbours to vote, got {len(labels)}")
     references = sample_references(labels, max_references, seed)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict  # both: checks of types read the one out of the other
 from jaxtyping import Bool, Float, Float32, Integer
 
-from hf_noisy.core.checks import feature_matrix
+from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import (
     FEATURES,
     LABEL,
@@ -200,7 +200,8 @@ def _column(rows: Dataset, column: str, name: str) -> Float[np.ndarray, "rows wi
             f"purifier '{name}' needs a column '{column}', but dataset has only {', '.join(rows.column_names)}; "
             "add it with embed, or name another by features= or probabilities="
         )
-    return feature_matrix(rows.with_format(None).select_columns([column]).with_format("numpy")[:], column)
+    vectors = rows.with_format(None).select_columns([column]).with_format("numpy")[:][column]
+    return check_features(vectors, f"column '{column}'")
 
 
 def _purified(

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from hf_noisy.core.checks import check_soft_labels
 from hf_noisy.purification import confident_learning, dygen_posterior, knn
 from hf_noisy.purification.dmlp import dmlp
-
-_SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,7 @@ def as_purifier(purifier: Any) -> tuple[str, Purifier]:
 
 def check_posterior(posterior: Any, rows: int, num_classes: int, name: str) -> Float32[np.ndarray, "rows classes"]:
     """The posterior as float32, with a column for every class; refused unless each row is a distribution."""
-    posterior = np.asarray(posterior)
-    if posterior.ndim != 2 or posterior.dtype.kind != "f" or len(posterior) != rows:
-        raise ValueError(
-            f"purifier '{name}' must return a posterior of shape ({rows}, classes), got {posterior.dtype} of shape "
-            f"{posterior.shape}"
-        )
-    # Written so that NaN fails it too.
-    if not ((posterior >= 0).all() and (np.abs(posterior.sum(1) - 1) <= _SUM_TOLERANCE).all()):
-        raise ValueError(f"purifier '{name}' must return rows of at least 0 that sum to 1; normalise them")
+    posterior = check_soft_labels(np.asarray(posterior), num_rows=rows, name=f"posterior of purifier '{name}'")
     wide = np.zeros((rows, max(num_classes, posterior.shape[1])), dtype=np.float32)
     wide[:, : posterior.shape[1]] = posterior
     return wide

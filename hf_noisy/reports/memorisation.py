@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float64, Integer
 
+from hf_noisy.core.checks import check_labels
 from hf_noisy.reports.figures import draw_line, finish, new_figure, save
 
 # Of float32: below it a probability has been rounded to nothing, which is not the same as an infinite loss.
@@ -75,10 +76,7 @@ def memorisation(
     """
     rows, classes = probabilities.shape[1:]
     for name, labels in (("given", given), ("true", true)):
-        if len(labels) != rows:
-            raise ValueError(f"{name} must be one label for each of the {rows} rows, got {len(labels)}")
-        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-            raise ValueError(f"{name} must be classes 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
+        check_labels(labels, classes, num_rows=rows, name=name)
     wrong = given != true
     predicted = probabilities.argmax(axis=2)
     losses = -np.log(probabilities[:, np.arange(len(given)), given].clip(_SMALLEST).astype(np.float64))

@@ -11,8 +11,8 @@ from transformers import Trainer
 from transformers.utils import logging
 
 from hf_noisy.core.files import read_sealed, write_sealed
-from hf_noisy.data.checks import label_column
 from hf_noisy.data.fingerprint import labels_digest
+from hf_noisy.data.labels import label_column
 from hf_noisy.training.auto_measure import measure
 from hf_noisy.training.auto_rules import Choice, choose
 

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel, set_seed
 
 from hf_noisy.core.columns import FEATURES, LABEL, LABELS
 from hf_noisy.core.rng import random_state_kept
-from hf_noisy.data.checks import label_column
+from hf_noisy.core.task import TASKS
+from hf_noisy.data.labels import label_column
 from hf_noisy.data.views import default_view
 from hf_noisy.detection.label_model import fit_label_model
 from hf_noisy.detection.noise_rate import NoiseRate, rate_of_verdict
@@ -209,10 +210,8 @@ def _modality(model: nn.Module | None, dataset: Any) -> str:
     columns = getattr(dataset, "column_names", None) or []
     if _fed_with_features(model) or (model is None and FEATURES in columns):
         return "features"
-    main = getattr(model, "main_input_name", None)
-    if main == "input_ids" or "input_ids" in columns:
-        return "text"
-    return "image" if main == "pixel_values" or "pixel_values" in columns else "unknown"
+    inputs = {getattr(model, "main_input_name", None), *columns}
+    return next((task.modality for task in TASKS.values() if task.main_input in inputs), "unknown")
 
 
 def _fed_with_features(model: nn.Module | None) -> bool:

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
+from hf_noisy.core.checks import check_soft_labels
 from hf_noisy.core.columns import INDEX, LABEL, LABELS
-from hf_noisy.data.checks import check_values, label_column
+from hf_noisy.core.task import AUTO_CLASS_NAMES
 from hf_noisy.data.indexed import IndexedDataset
+from hf_noisy.data.labels import label_column
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.models.branches import BranchedModel
@@ -62,7 +64,7 @@ def distill(
     if not isinstance(model, PreTrainedModel) or isinstance(model, BranchedModel):
         raise TypeError(
             f"model must be one plain classifier of transformers, got {type(model).__name__}; take one from "
-            "AutoModelForSequenceClassification or AutoModelForImageClassification"
+            f"{AUTO_CLASS_NAMES}"
         )
     if args.n_gpu > 1:
         raise ValueError(
@@ -83,7 +85,7 @@ def distill(
     else:
         probabilities = teacher
     rows = _SoftRows(train_dataset, probabilities)
-    check_values(rows.probabilities, num_classes(model), soft_labels=True)
+    check_soft_labels(rows.probabilities, num_classes(model))
     name_classes(model, train_dataset)
     trainer.train_dataset = rows
     trainer.train()

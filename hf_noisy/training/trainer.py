@@ -14,15 +14,15 @@ from transformers.trainer_utils import EvalLoopOutput, SaveStrategy, TrainOutput
 
 from hf_noisy.core.columns import INDEX, LABEL_WEIGHT, LABELS, SECOND_VIEW
 from hf_noisy.core.files import write_atomically
-from hf_noisy.data.checks import check_labels, check_values, check_weights
+from hf_noisy.core.task import task_of
 from hf_noisy.data.indexed import IndexedDataset
+from hf_noisy.data.labels import check_training_labels, check_training_weights
 from hf_noisy.data.views import TwoViews, default_view
 from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.text import merged, placed
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.losses.loss import Loss, at_least_float32
 from hf_noisy.methods import Batch, LossMethod, Method, as_method, make_method
-from hf_noisy.methods.method import class_logits
 from hf_noisy.models.heads import accepted_inputs, find_heads, num_classes
 from hf_noisy.models.sharded import check_can_be_sharded, check_can_evaluate
 from hf_noisy.models.with_branches import with_branches
@@ -88,6 +88,7 @@ class NoisyTrainer(Trainer):
         if self.args.label_names is None:
             self.label_names = [LABELS]  # Trainer finds none where forward takes no labels, and ours need not
         self.method = _with_label_smoothing(self.method, self.args.label_smoothing_factor)
+        self.task = task_of(self.model)  # refuses a model of another kind
         find_heads(self.model)  # refuses a model without class logits
         check_can_be_sharded(self.model, self.accelerator)
         self.method.setup(self.model, None)
@@ -209,8 +210,9 @@ class NoisyTrainer(Trainer):
                 f"which knows each row by its number, got {type(self.train_dataset).__name__}; load it without "
                 "streaming"
             )
-        self._labels_checked = check_labels(self.train_dataset, num_classes(self.model), self.method.soft_labels)
-        self._weighted = check_weights(self.train_dataset)
+        classes, soft = num_classes(self.model), self.method.soft_labels
+        self._labels_checked = check_training_labels(self.train_dataset, self.task, classes, soft)
+        self._weighted = check_training_weights(self.train_dataset)
         self.method.setup(self.model, self.accelerator, num_rows)
         self.method.to(self.args.device)
         if self._checkpoint is not None:
@@ -237,17 +239,19 @@ class NoisyTrainer(Trainer):
         inputs = self._accepted(inputs)
         if not model.training:
             outputs = model(**inputs)
-            loss = F.cross_entropy(at_least_float32(class_logits(outputs, labels)), labels)
+            rows = self.task.rows(outputs, labels)
+            loss = F.cross_entropy(at_least_float32(rows.logits), rows.labels)
             outputs = outputs if isinstance(outputs, dict) else {"logits": outputs.logits}
             return (loss, outputs) if return_outputs else loss
         self._check_batch(inputs, labels, index, weights)
         if index is None:
             index = torch.full(labels.shape[:1], -1, device=labels.device)
-        step = self.method(model, self._make_batch(inputs, labels, index, second))
-        if step.losses.shape != labels.shape[:1]:
+        batch = self._make_batch(inputs, labels, index, second)
+        step = self.method(model, batch)
+        if step.losses.shape != batch.row_index.shape:
             raise ValueError(
-                f"method must return one loss a row, {tuple(labels.shape[:1])}, got {tuple(step.losses.shape)}; leave "
-                "the mean to the trainer"
+                f"method must return one loss a row, {tuple(batch.row_index.shape)}, got {tuple(step.losses.shape)}; "
+                "leave the mean to the trainer"
             )
         losses = step.losses if weights is None else step.losses * weights.to(step.losses.dtype)
         self._callback.add(step, losses, index)
@@ -260,7 +264,7 @@ class NoisyTrainer(Trainer):
 
     def _check_batch(self, inputs: dict[str, Any], labels: Tensor, index: Any, weights: Any) -> None:
         if not self._labels_checked:
-            check_values(labels.cpu().numpy(), num_classes(self.model), self.method.soft_labels)
+            self.task.check_labels(labels.cpu().numpy(), num_classes(self.model), self.method.soft_labels)
         found = f"got a batch with {', '.join(sorted(inputs))}; pass numbers on as they are"
         if weights is None and self._weighted:
             raise ValueError(
@@ -277,6 +281,7 @@ class NoisyTrainer(Trainer):
             inputs,
             labels,
             index,
+            task=self.task,
             progress=min(self.state.global_step / max(self.state.max_steps, 1), 1.0),
             epoch=int(self.state.epoch or 0),
             # The number of epochs of a stream is not known.

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from hf_noisy.methods import Batch, Method, Step
-from hf_noisy.methods.method import class_logits
 from hf_noisy.training.trainer import NoisyTrainer
 
 
@@ -15,7 +14,7 @@ class GlobalRandom(Method):
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
-        losses = nn.functional.cross_entropy(class_logits(outputs, batch.labels), batch.labels, reduction="none")
+        losses = nn.functional.cross_entropy(batch.rows(outputs).logits, batch.labels, reduction="none")
         return Step(losses * torch.rand((), device=losses.device), outputs)
 
 
@@ -31,7 +30,7 @@ class Memory(Method):
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
-        logits = class_logits(outputs, batch.labels)
+        logits = batch.rows(outputs).logits
         remembered = self.seen[batch.index]
         self.seen[batch.index] = 0.5 * remembered + 0.5 * logits.detach().softmax(-1)
         losses = nn.functional.cross_entropy(logits, batch.labels, reduction="none")
@@ -72,7 +71,7 @@ class OwnNetwork(Method):
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
-        logits: Tensor = self.correction(class_logits(outputs, batch.labels))
+        logits: Tensor = self.correction(batch.rows(outputs).logits)
         return Step(nn.functional.cross_entropy(logits, batch.labels, reduction="none"), outputs)
 
     def after_step(self, model: nn.Module) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
-from hf_noisy.data.noise.draws import check_rate, choose, noise_draws, rows_by_class
+from hf_noisy.core.checks import check_rate
+from hf_noisy.data.noise.draws import choose, noise_draws, rows_by_class
 from hf_noisy.data.noise.kind import ClassNoise
 
 # truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse.
@@ -46,7 +47,7 @@ class MapNoise(ClassNoise):
     kind: str = field(default="asymmetric", init=False)
 
     def __post_init__(self) -> None:
-        check_rate(self.rate)
+        check_rate(self.rate, "rate", "0.4 is 40 % of the rows")
         # A copy in plain numbers: the record is JSON, and a dictionary that changes later must not change it.
         object.__setattr__(self, "mapping", _class_ids(self.mapping))
         same = [label for label, target in self.mapping.items() if label == target]

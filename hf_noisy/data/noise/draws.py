@@ -1,21 +1,11 @@
 """Which rows a noise changes: the draws that all noises share."""
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from hf_noisy.core.rng import uniforms
 
 _ROWS = 8192  # the arrays in between stay in the cache of the processor
-
-
-def check_rate(rate: Any) -> None:
-    """Refuse a rate that is not a share of rows."""
-    if not isinstance(rate, int | float | np.integer | np.floating):
-        raise ValueError(f"rate must be a number in [0, 1), got {rate!r}")
-    if not 0 <= rate < 1:
-        raise ValueError(f"rate must be in [0, 1), got {rate}")
 
 
 def noise_draws(seed: int, stream: str, num_rows: int, size: int) -> Float[np.ndarray, "rows {size}"]:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
+from hf_noisy.core.checks import check_rate
 from hf_noisy.core.rng import uniforms
-from hf_noisy.data.noise.draws import check_rate, choose, noise_draws
+from hf_noisy.data.noise.draws import choose, noise_draws
 from hf_noisy.data.noise.kind import Noise
 
 _CHUNK = 4096
@@ -24,7 +25,7 @@ class FeatureNoise(Noise):
     exact: bool
 
     def __post_init__(self) -> None:
-        check_rate(self.rate)
+        check_rate(self.rate, "rate", "0.4 is 40 % of the rows")
         if not self.std >= 0:
             raise ValueError(f"std must be at least 0, got {self.std}")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
-from hf_noisy.data.records import check_class_ids
+from hf_noisy.core.checks import check_labels
 
 
 class Noise(ABC):
@@ -39,7 +39,10 @@ class Noise(ABC):
         Raises:
             ValueError: If labels are out of range, or of fewer than 2 classes, or do not fit the noise.
         """
-        return self._given(check_class_ids(labels, num_classes), num_classes, seed, features, stream)
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, got {num_classes}; noise needs a class to move to")
+        labels = check_labels(labels, num_classes).astype(np.int64)
+        return self._given(labels, num_classes, seed, features, stream)
 
     @abstractmethod
     def _given(

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
-from hf_noisy.data.noise.draws import check_rate, choose, noise_draws
+from hf_noisy.core.checks import check_rate
+from hf_noisy.data.noise.draws import choose, noise_draws
 from hf_noisy.data.noise.kind import ClassNoise
 
 
@@ -32,7 +33,7 @@ class PairNoise(ClassNoise):
     kind: str = field(default="pair", init=False)
 
     def __post_init__(self) -> None:
-        check_rate(self.rate)
+        check_rate(self.rate, "rate", "0.4 is 40 % of the rows")
 
     def _given(
         self,

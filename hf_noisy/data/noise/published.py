@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, Num, Shaped
 
+from hf_noisy.core.checks import check_labels
 from hf_noisy.data.noise.kind import Noise
 from hf_noisy.data.noise.label_file import read_label_file, whole_numbers
 
@@ -65,9 +66,7 @@ class ReplayNoise(Noise):
         given, clean, name = self._stored
         if len(given) != len(labels):
             raise ValueError(f"{name} has {len(given)} labels, but the dataset has {len(labels)} rows")
-        outside = given[(given < 0) | (given >= num_classes)]
-        if len(outside):
-            raise ValueError(f"{name} must hold classes from 0 to {num_classes - 1}, got {outside[0]}")
+        check_labels(given, num_classes, name=name)
         if clean is not None and not np.array_equal(clean, labels):
             raise ValueError(
                 f"{name} has other true labels under '{self.clean_key}' than the dataset; put the rows of both into "

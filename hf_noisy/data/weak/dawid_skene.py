@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float64, Int64, Integer
 from scipy.sparse import csr_array
 from scipy.special import logsumexp
 
-from hf_noisy.data.weak.checks import check_votes, count_votes
+from hf_noisy.data.weak.votes import check_votes, count_votes
 
 Silence = Literal["outcome", "missing"]
 

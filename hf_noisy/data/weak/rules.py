@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from hf_noisy.data.weak.checks import check_votes, check_whole_numbers, count_votes
+from hf_noisy.core.checks import check_integers
+from hf_noisy.data.weak.votes import check_classes_or_abstain, check_votes, count_votes
 
 _COLUMNS = ("rule", "classes", "votes", "coverage", "overlap", "conflict", "accuracy")
 
@@ -88,17 +89,10 @@ def rule_table(
 
 
 def _known(reference: Any, num_rows: int, num_classes: int, abstain: int) -> Bool[np.ndarray, " rows"]:
-    check_whole_numbers("reference", reference)
+    check_integers(reference, "reference")
     if reference.shape != (num_rows,):
         raise ValueError(f"reference must be one label for each of the {num_rows} rows, got shape {reference.shape}")
-    known: np.ndarray = reference != abstain
-    outside = known & ((reference < 0) | (reference >= num_classes))
-    if outside.any():
-        raise ValueError(
-            f"reference must be classes 0 to {num_classes - 1} or {abstain} where there is none, "
-            f"got {int(reference[outside][0])}"
-        )
-    return known
+    return check_classes_or_abstain(reference, num_classes, abstain, "reference")
 
 
 def _cell(value: object) -> str:

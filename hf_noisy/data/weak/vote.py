@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from hf_noisy.core.rng import uniforms
-from hf_noisy.data.weak.checks import check_votes, count_votes
+from hf_noisy.data.weak.votes import check_votes, count_votes
 
 Ties = Literal["random", "lowest", "highest", "abstain"]
 Uncovered = Literal["random", "abstain"] | int

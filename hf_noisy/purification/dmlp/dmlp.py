@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Integer
 from scipy.special import softmax
 
-from hf_noisy.core.checks import feature_matrix, given_classes
+from hf_noisy.core.checks import check_features, given_classes
 from hf_noisy.core.columns import FEATURES, LABEL, LABEL_POSTERIOR
 from hf_noisy.purification.dmlp.combine import combine, fit_transition, fit_weights
 from hf_noisy.purification.dmlp.correction import Correction
@@ -203,15 +203,15 @@ class CleanRows:
                 "clean_features and clean_labels are needed, rows whose true label is known; without any, pass "
                 "clean='trusted'"
             )
-        feature_matrix({"clean_features": self.features}, "clean_features")
-        given_classes({"clean_labels": self.labels}, self.num_classes, "clean_labels")
+        check_features(self.features, "clean_features")
+        given_classes(self.labels, self.num_classes, "clean_labels")
         if len(self.features) != len(self.labels) or len(self.labels) < 2:
             raise ValueError(
                 f"clean_features and clean_labels must be of at least 2 rows and of as many, got {len(self.features)} "
                 f"and {len(self.labels)}"
             )
         if self.given is not None:
-            given_classes({"clean_given": self.given}, self.num_classes, "clean_given")
+            given_classes(self.given, self.num_classes, "clean_given")
             if len(self.given) != len(self.labels):
                 raise ValueError(
                     f"clean_given must hold one label a clean row, got {len(self.given)} for {len(self.labels)} rows"
@@ -244,15 +244,15 @@ class _Problem:
 
 
 def _problem(features: Any, labels: Any, clean: CleanRows, num_classes: int | None) -> _Problem:
-    features = feature_matrix({FEATURES: features}, FEATURES)
-    given, classes = given_classes({LABEL: labels}, num_classes)
+    features = check_features(features)
+    given, classes = given_classes(labels, num_classes)
     if len(given) == 0:
         raise ValueError("the batch has no rows to purify; pass a dataset with rows")
     if clean.source == "trusted":
         chosen = trusted_rows(features, given, classes)
         rest = np.setdiff1d(np.arange(len(given)), chosen)
         return _Problem(features, given, features[chosen], given[chosen], classes, rest)
-    clean_features = feature_matrix({"clean_features": clean.features}, "clean_features")
+    clean_features = check_features(clean.features, "clean_features")
     if clean_features.shape[1] != features.shape[1]:
         raise ValueError(
             f"clean_features have {clean_features.shape[1]} columns, but the features to purify have "
@@ -316,8 +316,8 @@ def _around_checked(
             f"{int(np.count_nonzero(checked))} of {len(checked)}; mark the rows whose label was checked"
         )
     checked = checked.astype(bool)
-    features = feature_matrix({FEATURES: features}, FEATURES)
-    labels, classes = given_classes({LABEL: labels}, settings.num_classes)
+    features = check_features(features)
+    labels, classes = given_classes(labels, settings.num_classes)
     clean = CleanRows(features[checked], labels[checked], num_classes=classes)
     posterior: Posterior = np.eye(classes, dtype=np.float32)[labels]
     settings = replace(settings, num_classes=classes)

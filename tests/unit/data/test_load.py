@@ -146,7 +146,7 @@ def test_a_missing_folder_is_named(tmp_path, monkeypatch):
         ({**COLUMNS, "noise_type": "worse", "noise_rate": 0.1}, "noise_type must be None or one of symmetric, pair,"),
         ({**COLUMNS, "noise_type": "symmetric"}, "noise_rate must be given"),
         ({**COLUMNS, "noise_rate": 0.1}, "needs noise_type"),
-        ({**COLUMNS, "noise_type": "symmetric", "noise_rate": 1.0}, r"rate must be in \[0, 1\)"),
+        ({**COLUMNS, "noise_type": "symmetric", "noise_rate": 1.0}, r"rate must be a number in \[0, 1\)"),
     ],
 )
 def test_unclear_arguments_are_refused(csv, arguments, message):

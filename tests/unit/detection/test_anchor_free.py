@@ -70,7 +70,7 @@ def test_vectors_without_direction_and_lone_classes_stay_finite():
     [
         ({"labels": np.array([0, 1, 3, 0])}, "labels must be classes 0 to 2, got 3"),
         ({"labels": np.array([0, 1, 1, 0])}, "labels must hold every class, but no row has class 2"),
-        ({"features": np.full((4, 2), np.nan)}, "features must be finite, got NaN or infinity; mend"),
+        ({"features": np.full((4, 2), np.nan)}, "features must be finite, but 4 rows have NaN or infinity"),
         ({"max_rows": 2}, "must allow at least 3 rows, got 4 and 2"),
     ],
 )

@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from hf_noisy.detection import checks
+from hf_noisy.core import blocks
 from hf_noisy.detection.label_quality import (
     confidence_weighted_entropy,
     confident_classes,
@@ -121,7 +121,7 @@ def test_order_of_rows_does_not_matter_to_thresholds():
 def test_size_of_a_block_does_not_matter(monkeypatch, data, elements):
     whole = [function(*data) for function in EVERY]
     with monkeypatch.context() as patch:
-        patch.setattr(checks, "ELEMENTS_A_BLOCK", elements)
+        patch.setattr(blocks, "ELEMENTS_A_BLOCK", elements)
         for function, expected in zip(EVERY, whole, strict=True):
             # Sums over classes may be grouped otherwise, which moves the last digit of an entropy.
             assert_allclose(function(*data), expected, rtol=1e-5, atol=1e-7)

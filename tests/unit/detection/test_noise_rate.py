@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
-from hf_noisy.detection.noise_rate import check_noise_rate, estimate_noise_rate, mixture_noise_rate
+from hf_noisy.detection.noise_rate import estimate_noise_rate, mixture_noise_rate
 
 
 def mixture(share, rows=4000, distance=6.0, deviations=(1.0, 1.0), seed=0):
@@ -61,17 +61,6 @@ def test_scores_that_tell_nothing_are_refused(scores):
     expected = f"scores must be at least 4 finite numbers, got {len(scores)}; pass noise_rate yourself"
     with pytest.raises(ValueError, match=expected):
         mixture_noise_rate(np.array(scores))
-
-
-@pytest.mark.parametrize("rate", [None, 0.0, 0.5, 0.999])
-def test_rates_in_range_pass(rate):
-    assert check_noise_rate(rate) is None
-
-
-@pytest.mark.parametrize("rate", [1.0, -0.01, 40.0, float("nan")])
-def test_rates_outside_are_refused(rate):
-    with pytest.raises(ValueError, match=rf"noise_rate must be in \[0, 1\), got {rate}; pass None to have it est"):
-        check_noise_rate(rate)
 
 
 def labelled(rate, sure, rows=5000, classes=5):

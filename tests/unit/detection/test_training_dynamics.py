@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import softmax
 
-from hf_noisy.detection import checks
+from hf_noisy.core import blocks
 from hf_noisy.detection.training_dynamics import aum, data_map
 from hf_noisy.dynamics.store import Trajectories
 
@@ -53,7 +53,7 @@ def test_order_of_rows_and_size_of_a_block_do_not_matter(data, seed, elements):
     order = np.random.default_rng(seed).permutation(len(labels))
     expected = [aum(logits, labels), *data_map(logits, labels)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checks, "ELEMENTS_A_BLOCK", elements)
+        patch.setattr(blocks, "ELEMENTS_A_BLOCK", elements)
         found = [aum(logits[:, order], labels[order]), *data_map(logits[:, order], labels[order])]
     for ours, theirs in zip(found, expected, strict=True):
         assert_allclose(ours, theirs[order], atol=1e-9)
@@ -117,7 +117,7 @@ def test_recorded_trajectories_are_read_by_branch(tmp_path):
         ([np.zeros((2, 3)), np.zeros((2, 4))], r"must have the shape \(2, 3\) of the first epoch, got \(2, 4\) in 1"),
         (
             [np.zeros((2, 3)), np.zeros((3, 3))],
-            r"labels must be one class id for each of the 3 rows, got shape \(2,\)",
+            r"labels must be one class id for each of the 3 rows, got 2",
         ),
         ([np.zeros((2, 3), dtype=np.int64)], "logits of epoch 0 must be a numpy array of floats, got int64"),
         ([np.zeros(2)], r"logits of epoch 0 must be \[rows, classes\]"),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from hf_noisy.detection import checks
+from hf_noisy.core import blocks
 from hf_noisy.detection.transition_matrix import (
     calibrated_joint,
     check_transition_matrix,
@@ -92,7 +92,7 @@ def test_anchors_that_share_the_highest_probability_are_averaged(monkeypatch):
     probabilities = np.array([[0.8, 0.2, 0.0], [0.1, 0.9, 0.0], [0.8, 0.0, 0.2], [0.0, 0.1, 0.9]])
     labels = np.array([0, 1, 0, 2])
     for elements in (3, 6, 100):
-        monkeypatch.setattr(checks, "ELEMENTS_A_BLOCK", elements)
+        monkeypatch.setattr(blocks, "ELEMENTS_A_BLOCK", elements)
         assert_allclose(dual_t_transition_matrix(probabilities, labels)[0], [0.8, 0.1, 0.1])
 
 
@@ -112,7 +112,7 @@ def test_properties(data, seed, elements):
         check_transition_matrix(matrix, probabilities.shape[1])
         assert_allclose(estimate(probabilities[order], labels[order]), matrix, atol=1e-12)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(checks, "ELEMENTS_A_BLOCK", elements)
+            patch.setattr(blocks, "ELEMENTS_A_BLOCK", elements)
             assert_allclose(estimate(probabilities, labels), matrix, atol=1e-12)
 
 

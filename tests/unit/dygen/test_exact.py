@@ -209,7 +209,7 @@ def test_what_does_not_belong_together_is_refused(lora, tmp_path):
     make = DyGenForClassification.from_training
     with pytest.raises(FileNotFoundError, match=r"lack epoch-001.safetensors.*EpochSnapshots"):
         make(lora.dygen, lora.trainer.model, tmp_path)
-    with pytest.raises(TypeError, match="classifier of transformers or a BranchedModel, got Linear"):
+    with pytest.raises(TypeError, match="model must be a transformers model, got Linear"):
         make(lora.dygen, torch.nn.Linear(2, 2), lora.snapshots.path)
     with pytest.raises(ValueError, match=r"have no weight.*the same training"):
         make(lora.dygen, BranchedModel.from_model(bert()), lora.snapshots.path)

@@ -144,7 +144,7 @@ def test_dynamics_are_computed_when_asked_for_and_after_loading_too(preset, made
 def test_rate_outside_its_range_is_refused_first(preset, rate, made, monkeypatch):
     # Before a file is read: these labels would be refused next.
     monkeypatch.setattr(Trajectories, "check_labels", lambda *_: pytest.fail("looked at the labels"))
-    with pytest.raises(ValueError, match=r"noise_rate must be in \[0, 1\), got"):
+    with pytest.raises(ValueError, match=r"noise_rate must be a number in \[0, 1\), got"):
         fit(made, rate, preset=preset)
 
 
@@ -161,16 +161,16 @@ def test_labels_of_another_dataset_are_refused(made):
     for labels in (swapped, made.given[:-1]):
         with pytest.raises(ValueError, match="belong to another dataset: split 'train' has 300 rows"):
             DyGen.fit(made.trajectories, labels, show_progress=False)
-    with pytest.raises(ValueError, match="labels must be below the 3 classes of the model, got 3"):
+    with pytest.raises(ValueError, match="labels must be classes 0 to 2, got 3"):
         DyGen.fit(made.trajectories, made.given + 1, show_progress=False)
 
 
 def test_labels_of_the_posterior_are_checked(fitted, made):
     with pytest.raises(ValueError, match="belong to another dataset: split 'train' has 300 rows"):
         fitted.posterior("train", (made.given + 1) % 3)
-    with pytest.raises(ValueError, match="labels must be one a row of 'test', 100, got 1"):
+    with pytest.raises(ValueError, match="labels of 'test' must be one class id for each of the 100 rows, got 1"):
         fitted.posterior("test", made.given[:1])
-    with pytest.raises(ValueError, match="labels must be below the 3 classes"):
+    with pytest.raises(ValueError, match="must be classes 0 to 2"):
         fitted.posterior("test", made.test_true + 1)
 
 

@@ -209,7 +209,7 @@ def test_bad_input_is_refused() -> None:
         DirichletVAE(2, DIM, CLASSES, delta=0.5)
     with pytest.raises(ValueError, match="rows of w"):
         vae_module._check(ROWS, CLASSES, labels[:-1], prior)
-    with pytest.raises(ValueError, match="labels must be in"):
+    with pytest.raises(ValueError, match="labels must be classes 0 to"):
         fit_vae(w, labels + 1, prior, show_progress=False)
     with pytest.raises(ValueError, match="prior_alpha must be above 0"):
         fit_vae(w, labels, prior * 0, show_progress=False)

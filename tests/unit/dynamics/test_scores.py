@@ -62,9 +62,9 @@ def test_score_is_mean_plus_deviation() -> None:
 
 def test_bad_input_is_refused() -> None:
     rows = np.zeros((3, 2))
-    with pytest.raises(ValueError, match="labels must have one entry"):
+    with pytest.raises(ValueError, match="embeddings must have at least one row"):
         centroids(rows[:0], np.zeros(0, dtype=int), 2)
-    with pytest.raises(ValueError, match=r"labels must be in \[0, 2\)"):
+    with pytest.raises(ValueError, match=r"labels must be classes 0 to 1"):
         centroids(rows, np.array([0, 1, -1]), 2)
     # Under pytest the shapes of the signature speak first; without them the function does.
     with pytest.raises((ValueError, TypeCheckError), match="centroids"):

@@ -21,7 +21,7 @@ class FixedPair(nn.Module):
         self.logits = logits
 
     def forward(self, rows: Tensor) -> SimpleNamespace:
-        return SimpleNamespace(branch_logits=self.logits[rows])
+        return SimpleNamespace(branch_logits=self.logits[rows], logits=self.logits[rows].mean(1))
 
 
 class LinearPair(nn.Module):

@@ -6,7 +6,6 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from hf_noisy.losses import CrossEntropy
 from hf_noisy.losses.loss import Loss, at_least_float32
 from hf_noisy.methods import METHODS, Batch, CoRegularization, LossMethod, Method, as_method, list_methods, make_method
-from hf_noisy.methods.method import class_logits
 
 LABELS = torch.tensor([0, 2])
 
@@ -78,26 +77,6 @@ def test_lifted_loss_gets_logits_labels_and_progress():
     assert step.outputs.logits is logits
     assert step.metrics == {}
     assert method.citation == "A paper."
-
-
-@pytest.mark.parametrize("form", [lambda x: SequenceClassifierOutput(logits=x), lambda x: {"logits": x}])
-def test_logits_are_found_in_outputs_and_dictionaries(form):
-    logits = torch.zeros(2, 3)
-    assert class_logits(form(logits), LABELS) is logits
-
-
-@pytest.mark.parametrize(
-    ("outputs", "found"),
-    [
-        (SequenceClassifierOutput(logits=torch.zeros(2, 5, 3)), r"logits of shape \(2, 5, 3\)"),
-        (SequenceClassifierOutput(logits=torch.zeros(4, 3)), r"logits of shape \(4, 3\)"),
-        (SequenceClassifierOutput(hidden_states=()), "no logits"),
-        (torch.zeros(2, 3), "no logits"),
-    ],
-)
-def test_outputs_without_class_logits_are_refused(outputs, found):
-    with pytest.raises(ValueError, match=rf"model must return logits .*{found} for a batch of 2"):
-        class_logits(outputs, LABELS)
 
 
 def test_half_precision_becomes_single_and_double_stays():

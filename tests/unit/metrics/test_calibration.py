@@ -93,11 +93,11 @@ GOOD = np.array([[0.9, 0.1], [0.2, 0.8]])
     ("probabilities", "labels", "num_bins", "message"),
     [
         (np.array([[0.9, 0.1], [0.2, 0.7]]), np.array([0, 1]), 15, r"sum to 1 in each row, got 0\.9 in row 1"),
-        (np.array([[2.0, -1.0], [0.2, 0.8]]), np.array([0, 1]), 15, r"not be negative, got -1\.0; pass softmax"),
+        (np.array([[2.0, -1.0], [0.2, 0.8]]), np.array([0, 1]), 15, r"not be negative, got -1 in row 0; pass softmax"),
         (np.array([[0.9, 0.1], [np.nan, 0.8]]), np.array([0, 1]), 15, "must be finite, got NaN or infinity in row 1"),
         (GOOD, np.array([0, 2]), 15, "labels must be classes 0 to 1, got 2"),
         (GOOD, np.array([0, -1]), 15, "labels must be classes 0 to 1, got -1"),
-        (np.zeros((0, 2)), np.zeros(0, dtype=np.int64), 15, r"at least one row, got \(0, 2\)"),
+        (np.zeros((0, 2)), np.zeros(0, dtype=np.int64), 15, r"at least 1 row and 2 classes, got \(0, 2\)"),
         (GOOD, np.array([0, 1]), 0, "num_bins must be at least 1, got 0"),
     ],
 )

@@ -124,8 +124,8 @@ def test_bad_requests_are_refused(names, options, message):
 @pytest.mark.parametrize(
     ("predictions", "label_ids", "message"),
     [
-        (LOGITS, np.eye(2)[CLEAN], r"labels must be one class id a row, got \(4, 2\)"),
-        (LOGITS, None, "labels must be one class id a row, got NoneType"),
+        (LOGITS, np.eye(2)[CLEAN], r"labels must be one integer a row, got float64 of shape \(4, 2\)"),
+        (LOGITS, None, "labels must be a numpy array of integers, got NoneType"),
         (np.zeros((4, 5, 2)), CLEAN, r"predictions must be logits \[rows, classes\] of the 4 rows, got \(4, 5, 2\)"),
     ],
 )

@@ -9,8 +9,9 @@ import torch
 from datasets import Dataset
 
 from hf_noisy.core.rng import random_state_kept
-from hf_noisy.data.checks import check_labels, check_weights
+from hf_noisy.core.task import SINGLE_LABEL
 from hf_noisy.data.fingerprint import describe, labels_digest
+from hf_noisy.data.labels import check_training_labels, check_training_weights
 from hf_noisy.models.inference import batches_by_length, batches_of, evaluating, outputs_by_row, token_lengths
 
 VALUES = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
@@ -202,8 +203,8 @@ def test_rows_of_a_class_of_ones_own_are_told_by_themselves():
     rows = Told({"input_ids": [1] * n, "label": 0, "label_weight": 1.0} for n in (3, 1, 2))
     assert describe(rows)["labels"] is None
     assert batches_of(rows, 2) == [[0, 1], [2]]
-    assert check_weights(rows)  # each batch is told that it must have them
-    assert not check_labels(rows, 2)
+    assert check_training_weights(rows)  # each batch is told that it must have them
+    assert not check_training_labels(rows, SINGLE_LABEL, 2)
 
 
 def test_rows_are_batched_by_their_number_of_tokens():

@@ -139,7 +139,7 @@ def test_features_that_are_none_are_refused(features, message):
 def test_too_few_rows_or_classes_are_refused():
     with pytest.raises(ValueError, match="dataset must have at least 2 rows for neighbours to vote, got 1"):
         posterior([[1.0]], [0])
-    with pytest.raises(ValueError, match="column 'label' must hold classes from 0 to 1, got 2"):
+    with pytest.raises(ValueError, match="labels must be classes 0 to 1, got 2"):
         posterior([[1.0], [2.0]], [0, 2], num_classes=2)
-    with pytest.raises(ValueError, match="column 'label' must hold one class id a row, got float64"):
+    with pytest.raises(ValueError, match="labels must be one integer a row, got float64"):
         plain_knn(np.array([[1.0], [2.0]]), np.array([0.0, 1.0]))

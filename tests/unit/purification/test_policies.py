@@ -315,7 +315,7 @@ def test_unfit_datasets_are_refused(change, message, splits):
     ("labels", "feature", "message"),
     [
         ([0, 1, None, 0, 1], datasets.Value("int64"), "column 'label' lacks 1 labels; drop those rows first"),
-        ([0, 1, -1, 0, 1], datasets.Value("int64"), "labels must be in 0 to 1, got -1"),
+        ([0, 1, -1, 0, 1], datasets.Value("int64"), "column 'label' must be classes 0 to 1, got -1"),
         (list("ababa"), datasets.Value("string"), "column 'label' must hold class ids"),
         ([0.5] * 5, datasets.Value("float32"), "column 'label' must hold class ids"),
     ],
@@ -367,9 +367,9 @@ def test_splits_are_checked():
 @pytest.mark.parametrize(
     ("posterior", "message"),
     [
-        (POSTERIOR[:, 0], r"must return a posterior of shape \(5, classes\), got float32 of shape \(5,\)"),
-        (POSTERIOR * 2, "must return rows of at least 0 that sum to 1; normalise them"),
-        (np.where(POSTERIOR == 1.0, np.float32(np.nan), POSTERIOR), "must return rows of at least 0 that sum to 1"),
+        (POSTERIOR[:, 0], r"must be an array of floats \[rows, classes\], got float32 of shape \(5,\)"),
+        (POSTERIOR * 2, "must sum to 1 in each row, got 2 in row"),
+        (np.where(POSTERIOR == 1.0, np.float32(np.nan), POSTERIOR), "must be finite, got NaN"),
         (np.full((5, 4), 0.25, np.float32), "knows 4 classes, but column 'label' has 3"),
     ],
 )

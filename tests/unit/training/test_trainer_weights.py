@@ -13,7 +13,7 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hf_noisy.data.checks import check_weights
+from hf_noisy.data.labels import check_training_weights
 from hf_noisy.purification.policies import purify
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.runs import CASES, bert, distance, logged_losses, make_rows, parameters, run
@@ -148,16 +148,16 @@ def test_a_collator_that_drops_weights_is_refused(tmp_path):
 def test_weights_that_are_none_are_refused_before_training(weights, message, tmp_path):
     rows = make_rows("plain", 3).add_column("label_weight", weights)
     with pytest.raises(ValueError, match=message):
-        check_weights(rows)
+        check_training_weights(rows)
     with pytest.raises(ValueError, match=message):
         weighted(tmp_path, rows=rows)
 
 
 def test_no_column_means_no_weights():
-    assert not check_weights(make_rows())
-    assert not check_weights(Rows(make_rows()))
-    assert check_weights(weighted_rows())
-    assert check_weights(weighted_rows().to_iterable_dataset())
+    assert not check_training_weights(make_rows())
+    assert not check_training_weights(Rows(make_rows()))
+    assert check_training_weights(weighted_rows())
+    assert check_training_weights(weighted_rows().to_iterable_dataset())
 
 
 def main(folder: Path) -> None:

@@ -74,7 +74,7 @@ def test_classes_and_rates_out_of_range_are_refused():
         noise.asymmetric(0.4, {0: 4}).apply(np.array([0, 1]), 3)
     with pytest.raises(ValueError, match="mapping must name classes from 0 to 2, got -1"):
         noise.asymmetric(0.4, {-1: 0}).transition_matrix(3)
-    with pytest.raises(ValueError, match=r"rate must be in \[0, 1\), got 1.0"):
+    with pytest.raises(ValueError, match=r"rate must be a number in \[0, 1\), got 1.0"):
         noise.asymmetric(1.0, MAP)
 
 

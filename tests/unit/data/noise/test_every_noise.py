@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_noisy.data import noise
-from hf_noisy.data.noise.draws import check_rate
 from hf_noisy.data.records import measured_transition_matrix
 
 FIXTURES = Path(__file__).parents[3] / "reference" / "fixtures"
@@ -139,19 +138,13 @@ def test_draws_stay_those_of_the_first_release():
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.2, float("nan")])
 @pytest.mark.parametrize("kind", sorted(ALL.keys() - {"transition"}))
 def test_a_rate_outside_is_refused(kind, rate):
-    with pytest.raises(ValueError, match=r"rate must be in \[0, 1\), got"):
+    with pytest.raises(ValueError, match=r"rate must be a number in \[0, 1\), got"):
         ALL[kind](rate)
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_labels_out_of_range_are_refused(kind):
-    with pytest.raises(ValueError, match=r"labels must be in 0 to 3, got 4 \(rows outside: 1\)"):
+    with pytest.raises(ValueError, match=r"labels must be classes 0 to 3, got 4"):
         ALL[kind](RATE).apply(np.array([0, 4]), CLASSES)
     with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
         ALL[kind](RATE).apply(np.array([0, 0]), 1)
-
-
-@pytest.mark.parametrize("rate", ["0.4", None])
-def test_a_rate_that_is_no_number_is_refused(rate):
-    with pytest.raises(ValueError, match=rf"rate must be a number in \[0, 1\), got {rate!r}"):
-        check_rate(rate)

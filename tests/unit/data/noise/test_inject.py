@@ -127,9 +127,12 @@ def test_empty_classes_are_refused_unless_allowed():
     [
         (lambda: dataset([0, 1]).add_column("clean_label", [0, 0]), "noisy labels already, its columns 'label' and"),
         (lambda: dataset([0, None]), "lacks 1 labels; drop those rows first"),
-        (lambda: dataset([0, -1]), r"labels must be in 0 to 3, got -1 \(rows outside: 1\)"),
-        (lambda: datasets.Dataset.from_dict({"label": [0, 1, -100]}), "labels must be in 0 to 1, got -100"),
-        (lambda: datasets.Dataset.from_dict({"label": [0, 0]}), "num_classes must be at least 2"),
+        (lambda: dataset([0, -1]), r"column 'label' must be classes 0 to 3, got -1 in row 1"),
+        (
+            lambda: datasets.Dataset.from_dict({"label": [0, 1, -100]}),
+            "must be classes 0 to 1, got -100",
+        ),
+        (lambda: datasets.Dataset.from_dict({"label": [0, 0]}), "must hold at least 2 classes, got 1"),
         (lambda: datasets.Dataset.from_dict({"label": ["a", "b"]}), "class ids, got .*; call dataset.class_encode"),
         (lambda: datasets.Dataset.from_dict({"label": [0.0, 1.0]}), "class ids, got .*; cast whole numbers with"),
         (lambda: datasets.Dataset.from_dict({"label": [[0], [1]]}), "class ids, got .*; reduce it to one whole"),

@@ -115,8 +115,8 @@ def test_rows_in_another_order_are_noticed(tmp_path):
     ("values", "message"),
     [
         (GIVEN[:-1], r"label file 'labels.npy' has 8 labels, but the dataset has 9 rows"),
-        (np.where(GIVEN == 2, 3, GIVEN), r"label file 'labels.npy' must hold classes from 0 to 2, got 3"),
-        (np.where(GIVEN == 2, -1, GIVEN), r"must hold classes from 0 to 2, got -1"),
+        (np.where(GIVEN == 2, 3, GIVEN), r"label file 'labels.npy' must be classes 0 to 2, got 3"),
+        (np.where(GIVEN == 2, -1, GIVEN), r"must be classes 0 to 2, got -1"),
         (GIVEN.astype(float), r"'.*labels.npy' must hold one whole number a row, got float64 of shape \(9,\)"),
         (GIVEN[:, None], r"one whole number a row, got int64 of shape \(9, 1\)"),
     ],

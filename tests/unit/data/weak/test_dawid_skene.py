@@ -169,7 +169,7 @@ def test_a_rule_that_never_votes_changes_nothing():
 @pytest.mark.parametrize(
     ("votes", "options", "message"),
     [
-        ([[0, 3]], {}, "votes must be classes 0 to 2 or -1 for silence, got 3"),
+        ([[0, 3]], {}, "votes must be classes 0 to 2, or -1 for none, got 3"),
         ([[-1, -1]], {}, "votes must hold at least one vote, got silence only in 1 rows"),
         ([[0, 1]], {"smoothing": -0.5}, r"smoothing must be a finite number of at least 0, got -0\.5"),
         ([[0, 1]], {"max_iterations": 0}, "max_iterations must be at least 1, got 0"),

@@ -49,7 +49,7 @@ def test_equals_a_loop(seed, num_rows, num_rules, num_classes):
     ("options", "message"),
     [
         ({"reference": np.array([0, 1])}, r"one label for each of the 4 rows, got shape \(2,\)"),
-        ({"reference": np.array([0, 1, 2, 0])}, "reference must be classes 0 to 1 or -1 where there is none, got 2"),
+        ({"reference": np.array([0, 1, 2, 0])}, "reference must be classes 0 to 1, or -1 for none, got 2"),
         ({"names": ["a"]}, "names must be one for each of the 3 rules, got 1"),
     ],
 )
@@ -59,5 +59,5 @@ def test_bad_input_is_refused(options, message):
 
 
 def test_a_reference_of_another_type_is_refused():
-    with pytest.raises(ValueError, match="reference must be a numpy array of whole numbers, got float64"):
+    with pytest.raises(ValueError, match="reference must not be missing, but there is none in row 1"):
         _known(np.array([0.0, np.nan]), 2, 2, -1)

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_noisy.data.weak import majority_vote, weighted_vote
-from hf_noisy.data.weak.checks import check_votes
 from hf_noisy.data.weak.vote import _check_policies, _check_weights
+from hf_noisy.data.weak.votes import check_votes
 
 
 def test_the_majority_wins_and_silence_does_not_count():
@@ -52,7 +52,7 @@ def test_another_sign_of_silence():
 
 @pytest.mark.parametrize("votes", [[[3]], [[-2]]])
 def test_votes_outside_the_classes_are_refused(votes):
-    with pytest.raises(ValueError, match="votes must be classes 0 to 2 or -1"):
+    with pytest.raises(ValueError, match="votes must be classes 0 to 2, or -1"):
         majority_vote(np.array(votes), num_classes=3)
 
 
@@ -159,9 +159,9 @@ def test_bad_weights_are_refused():
 @pytest.mark.parametrize(
     ("votes", "abstain", "message"),
     [
-        (np.array([[0.5, 1.0]]), -1, "votes must be a numpy array of whole numbers, got float64"),
-        ([[0, 1]], -1, "votes must be a numpy array of whole numbers, got list"),
-        (np.array([[None, 1]]), -1, "votes must be a numpy array of whole numbers, got object"),
+        (np.array([[0.5, 1.0]]), -1, "votes must be a numpy array of integers, got float64"),
+        ([[0, 1]], -1, "votes must be a numpy array of integers, got list"),
+        (np.array([[None, 1]]), -1, "votes must be a numpy array of integers, got object"),
         (np.array([0, 1]), -1, r"votes must be \[rows, rules\], got shape \(2,\)"),
         (np.array([[0, 1]]), 0, "abstain must be no class from 0 to 1, got 0; number classes from 0"),
     ],

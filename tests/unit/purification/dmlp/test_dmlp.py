@@ -227,7 +227,7 @@ def test_constant_columns_are_told():
 def test_bad_input_is_refused():
     batch, (features, labels, given), _ = problem(rows=100, clean=20)
     spoiled = {**batch, "features": np.where(np.arange(80)[:, None] == 4, np.nan, batch["features"])}
-    with pytest.raises(ValueError, match="column 'features' must be finite, but 1 rows have NaN"):
+    with pytest.raises(ValueError, match="features must be finite, but 1 rows have NaN"):
         DMLP(features, labels)(spoiled)
     with pytest.raises(ValueError, match="column 'clean_features' must be finite"):
         DMLP(np.full_like(features, np.nan), labels)

@@ -1,10 +1,10 @@
 import warnings
 
-import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, IterableDataset, Value
 
-from hf_noisy.data.checks import check_label_range, check_labels, label_column
+from hf_noisy.core.task import SINGLE_LABEL
+from hf_noisy.data.labels import check_training_labels, label_column
 
 
 def rows(labels: list, name: str = "label", feature: object = None) -> Dataset:
@@ -19,8 +19,8 @@ def test_good_labels_pass(name, feature):
     assert label_column(dataset) == name
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert check_labels(dataset, 3)
-        assert check_labels(dataset.with_format("torch"), 3)
+        assert check_training_labels(dataset, SINGLE_LABEL, 3)
+        assert check_training_labels(dataset.with_format("torch"), SINGLE_LABEL, 3)
 
 
 @pytest.mark.parametrize(
@@ -28,38 +28,34 @@ def test_good_labels_pass(name, feature):
     [
         ([0, 1, None], "labels must not be missing"),
         ([0.0, 1.0, float("nan")], "labels must not be missing"),
-        ([0, 1, -100], "labels must not be missing or negative, got -100"),
-        ([0, 1, -1], "labels must not be missing or negative, got -1"),
-        ([0, 1, 3], "labels must be below the 3 classes of the model, got 3; set num_labels"),
+        ([0, 1, -100], "labels must be classes 0 to 2, got -100 in row 2"),
+        ([0, 1, -1], "labels must be classes 0 to 2, got -1 in row 2"),
+        ([0, 1, 3], "labels must be classes 0 to 2, got 3 in row 2; .*num_labels"),
         ([0.0, 1.0, 2.0], "labels must be one integer a row, got float64"),
-        ([[0, 1], [1, 0], [0, 0]], r"labels must be one integer a row, got int64 of shape \(3, 2\)"),
+        ([[0, 1], [1, 0], [0, 0]], r"labels must be one class id a row, got an array of shape \(3, 2\)"),
         (["a", "b", "c"], "labels must be one integer a row"),
     ],
 )
 def test_bad_labels_are_refused(labels, message):
     with pytest.raises(ValueError, match=message):
-        check_labels(rows(labels), 3)
+        check_training_labels(rows(labels), SINGLE_LABEL, 3)
 
 
 def test_fewer_than_two_classes_are_refused():
     with pytest.raises(ValueError, match="model has 1 class, but at least 2 are needed"):
-        check_labels(rows([0, 0]), 1)
+        check_training_labels(rows([0, 0]), SINGLE_LABEL, 1)
 
 
 def test_a_class_without_rows_warns():
     with pytest.warns(UserWarning, match="no training row has label 1, 3; these classes cannot be learned"):
-        assert check_labels(rows([0, 2, 2]), 4)
+        assert check_training_labels(rows([0, 2, 2]), SINGLE_LABEL, 4)
 
 
 def test_what_cannot_be_read_cheaply_is_left_to_the_batches():
     plain = rows([0, 1, 7])
-    assert not check_labels([{"label": 7}], 3)
-    assert not check_labels(plain.with_transform(lambda batch: batch), 3)
-    assert not check_labels(plain.rename_column("label", "fine_label"), 3)
+    assert not check_training_labels([{"label": 7}], SINGLE_LABEL, 3)
+    assert not check_training_labels(plain.with_transform(lambda batch: batch), SINGLE_LABEL, 3)
+    assert not check_training_labels(plain.rename_column("label", "fine_label"), SINGLE_LABEL, 3)
     stream = plain.to_iterable_dataset()
     assert isinstance(stream, IterableDataset)
-    assert not check_labels(stream, 3)
-
-
-def test_labels_of_no_rows_are_in_range():
-    assert len(check_label_range(np.array([], dtype=np.int64), 3)) == 0
+    assert not check_training_labels(stream, SINGLE_LABEL, 3)
