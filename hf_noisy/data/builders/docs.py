@@ -18,8 +18,8 @@ from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT, VOTES
 from hf_noisy.core.rng import uniforms
 from hf_noisy.data.builders import docstrings
 from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
-from hf_noisy.data.weak import checks
 from hf_noisy.data.weak import vote as voting
+from hf_noisy.data.weak.votes import check_votes
 
 # Name of the class and of the distribution -> name to import.
 PACKAGES = {
@@ -113,7 +113,7 @@ class DocsBuilder(NoisyDatasetBuilder):
         "sentences BSD-3-Clause (numpy, scipy, scikit-learn, pandas, torch), Apache-2.0 (the others); rules Apache-2.0"
     )
     CITATION = "Cite the packages whose docstrings they are: " + ", ".join(PACKAGES)
-    CODE = (docstrings, voting, checks, uniforms)
+    CODE = (docstrings, voting, check_votes, uniforms)
     BUILDER_CONFIGS: ClassVar = [
         NoisyConfig(name="rules", description="The given label is the majority vote of the rules.", noise="rules"),
         NoisyConfig(name="clean", description="The given label is the true one."),

@@ -18,7 +18,8 @@ from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT, VOTES
 from hf_noisy.core.rng import uniforms
 from hf_noisy.data import json_lines
 from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
-from hf_noisy.data.weak import checks, vote
+from hf_noisy.data.weak import vote
+from hf_noisy.data.weak.votes import check_votes
 
 _FILES = {"train": "train.json", "validation": "valid.json", "test": "test.json"}
 _EXAMPLES = "labeled_ids.json"
@@ -47,7 +48,7 @@ class WrenchBuilder(NoisyDatasetBuilder):
         "train.json, valid.json and test.json as data_dir"
     )
     MARKERS = ("label.json", json_lines.CLASSES_FILE)
-    CODE = (json_lines, vote, checks, uniforms)
+    CODE = (json_lines, vote, check_votes, uniforms)
     BUILDER_CONFIGS: ClassVar = [
         NoisyConfig(name="rules", description="The given label is the majority vote of the rules.", noise="rules"),
         NoisyConfig(name="clean", description="The given label is the true one."),
