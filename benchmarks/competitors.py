@@ -1,4 +1,6 @@
-"""How each row of the leaderboard trains and predicts. All have the rows, network, epochs and optimiser of the task.
+"""How each row of the leaderboard trains and predicts: a new row is one entry of `METHODS`.
+
+All have the rows, network, epochs and optimiser of the task.
 
 Methods run with the defaults of the package, those of their papers but for DyGEN's prior (docs/dygen.md says how
 that was chosen). True labels of training rows reach only the rows that say so (`uses_clean_labels`), and the test rows
@@ -7,6 +9,7 @@ are scored after the fact.
 
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +20,14 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 from transformers import PrinterCallback, TrainerCallback
 
-from benchmarks.tasks import Task
+from benchmarks.pools import prepare as prepare
+from benchmarks.suites import Cell
+from benchmarks.tasks import Task, task_of
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.dygen.npc import NPC
 from hf_noisy.methods import make_method
+from hf_noisy.metrics.calibration import expected_calibration_error
 
 LAST = "last epoch"
 
@@ -109,9 +115,13 @@ def train(
     model = task.network() if model is None else model
     with tempfile.TemporaryDirectory() as scratch:
         trainer = NoisyTrainer(
-            model, task.arguments(folder or Path(scratch)), train_dataset=task.training_rows(rows, labels, two_views),
-            method=method, callbacks=[watch, *callbacks], processing_class=task.processing_class,
-        )  # fmt: skip
+            model,
+            task.arguments(folder or Path(scratch)),
+            train_dataset=task.training_rows(rows, labels, two_views),
+            method=method,
+            callbacks=[watch, *callbacks],
+            processing_class=task.processing_class,
+        )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     return Trained(trainer.model, watch.logits, trainer.choice)
@@ -134,10 +144,11 @@ def early_stopping(task: Task) -> Outcome:
     best = max(range(len(scores)), key=lambda epoch: scores[epoch])
     said = trained.logits["test"]
     return Outcome(
-        softmax(said[best].astype(np.float64), axis=-1), [logits.argmax(-1) for logits in said],
+        softmax(said[best].astype(np.float64), axis=-1),
+        [logits.argmax(-1) for logits in said],
         f"accuracy on the given labels of {len(held)} rows held out, ties by cross-entropy",
         details={"epoch": best + 1},
-    )  # fmt: skip
+    )
 
 
 def split_rows(task: Task) -> tuple[np.ndarray, np.ndarray]:
@@ -212,10 +223,11 @@ def dygen(task: Task) -> Outcome:
         fitted = fitted_dygen(task, folder)
         stage1 = softmax(fitted.trajectories.logits("test")[-1].astype(np.float64), axis=-1).mean(0)
         return Outcome(
-            fitted.posterior("test"), details={"noise_rate_estimated": fitted.noise_rate},
+            fitted.posterior("test"),
+            details={"noise_rate_estimated": fitted.noise_rate},
             stages={"stage1": stage1, "prior": fitted.prior_of("test")},
             train_labels=fitted.posterior("train", task.given).argmax(1),
-        )  # fmt: skip
+        )
 
 
 def dygen_dal(task: Task) -> Outcome:
@@ -253,7 +265,7 @@ def confident_learning(task: Task) -> Outcome:
     return last_epoch(train(task, rows=kept), details={"pruned": int(wrong.sum())})
 
 
-COMPETITORS: dict[str, Competitor] = {
+METHODS: dict[str, Competitor] = {
     "cross_entropy": Competitor("cross-entropy", plain("cross_entropy")),
     "label_smoothing": Competitor("label smoothing", plain("label_smoothing")),
     "early_stopping": Competitor("early stopping on given labels", early_stopping),
@@ -277,3 +289,33 @@ COMPETITORS: dict[str, Competitor] = {
     "confident_learning": Competitor("confident learning: prune, retrain", confident_learning),
     "dmlp": Competitor("DMLP, then cross-entropy", dmlp, uses_clean_labels=True),
 }
+
+
+def run(cell: Cell, context: Any) -> dict[str, Any]:
+    """Train and score one cell; only here are the true labels of the test rows looked at."""
+    task = task_of(cell, context)
+    wall, processor = time.perf_counter(), time.process_time()
+    outcome = METHODS[cell.method].run(task)
+    seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - processor}
+
+    def accuracy(predicted: np.ndarray) -> float:
+        return float((predicted == task.truth).mean())
+
+    by_epoch = None if outcome.by_epoch is None else [accuracy(predicted) for predicted in outcome.by_epoch]
+    details = outcome.details | {f"{name}_accuracy": accuracy(p.argmax(1)) for name, p in outcome.stages.items()}
+    if outcome.train_labels is not None:
+        details["train_label_accuracy"] = float((outcome.train_labels == task.clean).mean())
+    return {
+        "test_accuracy_last": accuracy(outcome.probabilities.argmax(1)),
+        "test_accuracy_best": None if by_epoch is None else max(by_epoch),
+        "test_accuracy_by_epoch": by_epoch,
+        "ece": float(expected_calibration_error(outcome.probabilities, task.truth)),
+        "selected_by": outcome.selected_by,
+        "clean_labels": outcome.clean_labels,
+        "noise_rate": float((task.given != task.clean).mean()),
+        "train_rows": len(task.given),
+        "test_rows": len(task.truth),
+        "details": details,
+        "data": task.digest,
+        **seconds,
+    }

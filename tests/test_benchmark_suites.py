@@ -1,8 +1,11 @@
 """The accuracy benchmark: its settings, its cells, and what the leaderboard makes of them."""
 
 import json
+import os
 import re
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from benchmarks import run
 from benchmarks.reporting import leaderboard as board
 from benchmarks.reporting import standings
-from benchmarks.suites import SUITES, Setting
+from benchmarks.suites import LEADERBOARDS, SUITES, Cell, Setting
 from hf_noisy.data.load import dataset_builder, make_noise
 
 TITLES = {"cross_entropy": "cross-entropy", "early_stopping": "early stopping", "bold": "<b>bold</b>", "told": "told"}
@@ -43,19 +46,41 @@ def cells_of(**accuracies):
     return made
 
 
-def test_settings_are_ones_that_the_package_knows():
-    for suite in SUITES.values():
-        names = [setting.name for setting in suite.settings]
-        assert len(set(names)) == len(names)
-        assert len(suite.seeds) >= 3
-        for setting in suite.settings:
-            assert setting.config in [config.name for config in dataset_builder(setting.dataset).BUILDER_CONFIGS]
-            assert setting.real == (setting.noise_type is None and setting.noise != "clean")
-            if setting.noise_type:
-                make_noise(setting.noise_type, setting.noise_rate, setting.dataset)
-        for dataset in {setting.dataset for setting in suite.settings}:
-            gated = [setting for setting in suite.settings if setting.dataset == dataset and setting.gated]
-            assert {setting.noise for setting in gated} == {"clean", "symmetric 10 %"}
+@pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
+def test_settings_are_ones_that_the_package_knows(suite):
+    names = [setting.name for setting in suite.settings]
+    assert len(set(names)) == len(names)
+    assert len(suite.seeds) >= 3
+    methods = run.module_of(run.Arguments(suite=suite.name)).METHODS
+    for setting in suite.settings:
+        assert setting.config in {
+            "worse",
+            *(config.name for config in dataset_builder(setting.dataset).BUILDER_CONFIGS),
+        }
+        assert set(setting.methods) <= set(methods)
+        if setting.noise_type not in (None, "worse"):
+            make_noise(setting.noise_type, setting.noise_rate, setting.dataset)
+
+
+@pytest.mark.parametrize("suite", LEADERBOARDS, ids=lambda suite: suite.name)
+def test_every_data_set_of_a_leaderboard_has_settings_of_the_gate(suite):
+    for setting in suite.settings:
+        assert setting.real == (setting.noise_type is None and setting.noise != "clean")
+    for dataset in {setting.dataset for setting in suite.settings}:
+        gated = [setting for setting in suite.settings if setting.dataset == dataset and setting.gated]
+        assert {setting.noise for setting in gated} == {"clean", "symmetric 10 %"}
+
+
+@pytest.mark.parametrize("path", sorted(run.RESULTS.glob("cells_*.jsonl")), ids=lambda path: path.stem)
+def test_stored_cells_are_those_of_their_suite(path):
+    name = path.stem.removeprefix("cells_").removesuffix("_fresh")
+    asked = run.Arguments(suite=name, work_dir="nowhere", results=str(path))
+    stored = run.finished(asked)  # which refuses cells of another budget
+    seeds = sorted({cell["seed"] for cell in stored.values()})
+    planned = {cell.key for cell in run.planned(replace(asked, seeds=seeds), run.module_of(asked).METHODS)}
+    assert stored.keys() <= planned
+    assert len(stored) == len(path.read_text().splitlines())
+    assert all({"code", "digest", "versions", "machine", "device"} <= cell.keys() for cell in stored.values())
 
 
 def test_the_six_noises_of_the_paper_are_there():
@@ -188,8 +213,8 @@ def test_what_is_finished_is_not_run_again(tmp_path, monkeypatch):
             raise RuntimeError("no memory")
         return {"key": cell.key, "digest": run.digest(asked), "test_accuracy_last": 0.5, "seconds": 1.0}
 
-    competitors = dict.fromkeys(["cross_entropy", "gce", "sce"])
-    monkeypatch.setattr("benchmarks.competitors.COMPETITORS", competitors)
+    methods = dict.fromkeys(["cross_entropy", "gce", "sce"])
+    monkeypatch.setattr("benchmarks.competitors.METHODS", methods)
     monkeypatch.setattr(run, "run_cell", run_cell)
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)
     monkeypatch.setattr("transformers.logging.set_verbosity_error", lambda: None)  # of other tests
@@ -222,7 +247,7 @@ def test_cells_of_a_cut_budget_stay_out_of_the_results(tmp_path):
 
 
 def test_the_tables_are_printed(tmp_path, monkeypatch, capsys):
-    cells = [line for line in (board.RESULTS / "cells_text-small.jsonl").read_text().splitlines() if "/0/" in line]
+    cells = [line for line in (run.RESULTS / "cells_text-small.jsonl").read_text().splitlines() if "/0/" in line]
     (tmp_path / "cells_text-small.jsonl").write_text("\n".join(cells[:40]) + "\n")
     monkeypatch.setattr(sys, "argv", ["board", "--results", str(tmp_path)])
     board.main()
@@ -241,15 +266,15 @@ def test_cells_come_seed_by_seed_and_unknown_names_are_refused(tmp_path):
 
 @pytest.mark.slow
 def test_every_method_runs_a_cell(tmp_path, monkeypatch):
-    from benchmarks.competitors import COMPETITORS
+    from benchmarks.competitors import METHODS
 
     asked = arguments(tmp_path, datasets=["digits"], noises=["symmetric 40 %"], seeds=[0], max_rows=300,
                       num_train_epochs=4)  # fmt: skip
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)
-    for cell in run.planned(asked, list(COMPETITORS)):
+    for cell in run.planned(asked, list(METHODS)):
         result = run.run_cell(cell, asked)
         assert 0.1 < result["test_accuracy_last"] <= 1, cell.method
-        assert (result["clean_labels"] > 0) == COMPETITORS[cell.method].uses_clean_labels, cell.method
+        assert (result["clean_labels"] > 0) == METHODS[cell.method].uses_clean_labels, cell.method
         assert result["noise_rate"] == pytest.approx(0.4)
         json.dumps(result)
 
@@ -257,8 +282,8 @@ def test_every_method_runs_a_cell(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_true_labels_reach_only_methods_that_say_so(tmp_path, monkeypatch):
     """With other true labels of the training rows every other method gives the same answer."""
-    from benchmarks import tasks
-    from benchmarks.competitors import COMPETITORS
+    from benchmarks import competitors, tasks
+    from benchmarks.competitors import METHODS
 
     asked = arguments(tmp_path, datasets=["digits"], noises=["symmetric 40 %"], seeds=[0], max_rows=200,
                       num_train_epochs=2)  # fmt: skip
@@ -271,11 +296,117 @@ def test_true_labels_reach_only_methods_that_say_so(tmp_path, monkeypatch):
         return task
 
     cell = run.planned(asked, ["early_stopping"])[0]
-    pool = run.pool_of("digits", asked)
-    budget = run.suite_of(asked).budget
-    for method, competitor in COMPETITORS.items():
-        answers = [competitor.run(make(cell.setting, budget, 0, pool)).probabilities for make in (made, shuffled)]
+    context = run.context_of(asked)
+    pool = competitors.prepare("digits", context)
+    for method, competitor in METHODS.items():
+        answers = [
+            competitor.run(make(cell.setting, context.budget, 0, pool)).probabilities for make in (made, shuffled)
+        ]
         assert np.array_equal(*answers) != competitor.uses_clean_labels, method
+
+
+def test_a_new_method_is_one_entry_and_needs_no_data_of_others(tmp_path, monkeypatch):
+    """A row of digits beside the committed cells, without the folder of research data."""
+    from benchmarks import competitors
+
+    monkeypatch.delenv("HF_NOISY_DATA_DIR", raising=False)
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    mine = competitors.Competitor("my method", competitors.plain("dal"))
+    monkeypatch.setitem(competitors.METHODS, "mine", mine)
+    path = tmp_path / "cells_vision-small.jsonl"
+    path.write_bytes((run.RESULTS / path.name).read_bytes())
+    asked = run.Arguments(suite="vision-small", work_dir=str(tmp_path / "work"), results=str(path))
+    asked.datasets, asked.noises, asked.methods = ["digits"], ["clean"], ["mine"]
+    run.work(replace(asked, seeds=[0]))
+    assert run.gather(asked) == 1 + len((run.RESULTS / path.name).read_text().splitlines())
+    new = run.finished(asked)["digits clean/0/mine"]
+    assert re.fullmatch("[0-9a-f]{12}", new["code"])
+    assert re.fullmatch("[0-9a-f]{12}", new["data"])
+    result = board.boards(tmp_path)["vision-small"]
+    row = result["board"]["methods"]["mine"]
+    assert (row["settings"], row["rank"]) == (1, None)
+    assert not row["gate"]["passed"]  # one seed is no verdict
+    assert abs(row["against_cross_entropy"]) < 5
+    assert "| my method |" in board.markdown(result)
+
+
+def test_stored_cells_are_checked_to_the_last_digit(tmp_path, monkeypatch, capsys):
+    asked = arguments(tmp_path, datasets=["digits"], noises=["clean"], seeds=[0, 1], methods=["gce"])
+    stored = [
+        {"key": f"digits clean/{seed}/gce", "digest": run.digest(asked), "ece": 0.25, "seconds": 1.0}
+        for seed in (0, 1)
+    ]
+    (tmp_path / "cells.jsonl").write_text("\n".join(map(json.dumps, stored)) + "\n")
+    monkeypatch.setattr(run, "quieten", lambda: None)
+    monkeypatch.setattr(run, "run_cell", lambda cell, _: stored[cell.seed] | {"seconds": 9.0})
+    run.check(asked, 10)
+    assert capsys.readouterr().out.endswith("vision-small: 2 of 2 cells are equal\n")
+    monkeypatch.setattr(run, "run_cell", lambda cell, _: stored[cell.seed] | {"ece": 0.25 + 1e-16 * (1 + cell.seed)})
+    with pytest.raises(SystemExit):
+        run.check(asked, 10)
+    assert "digits clean/1/gce: different\n  ece\n    stored 0.25\n" in capsys.readouterr().out
+
+
+def test_the_digest_of_the_code_is_of_what_runs_a_cell_and_not_of_where_it_lies(tmp_path, monkeypatch):
+    import hf_noisy
+
+    package = Path(hf_noisy.__file__).parent
+    for file in [*package.rglob("*.py"), *(run.ROOT / "benchmarks").rglob("*.py")]:
+        copy = tmp_path / file.relative_to(package.parent if package in file.parents else run.ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    here = run.code.__wrapped__()
+    monkeypatch.setattr(hf_noisy, "__file__", str(tmp_path / "hf_noisy" / "__init__.py"))
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    assert run.code.__wrapped__() == here
+    (tmp_path / "benchmarks" / "cost" / "harness.py").write_text("")
+    assert run.code.__wrapped__() == here
+    (tmp_path / "hf_noisy" / "core" / "rng.py").write_text("")
+    assert run.code.__wrapped__() != here
+
+
+def test_commands_of_cells_are_ones_that_the_package_knows(tmp_path):
+    from benchmarks import robust
+    from hf_noisy.cli.train import ImageArguments, parse
+
+    asked = run.Arguments(suite="robust-digits", work_dir=str(tmp_path))
+    setting = next(setting for setting in SUITES[asked.suite].settings if setting.noise == "symmetric 40 %")
+    words = robust.words_of(Cell(setting, 3, "nrd"), run.context_of(asked))
+    ours, training = parse(ImageArguments, words)
+    assert (ours.dataset, ours.noise_type, ours.noise_rate, ours.noise_seed) == ("digits", "symmetric", 0.4, 3)
+    assert (training.num_train_epochs, training.learning_rate, training.seed) == (20, 0.1, 3)
+    asked = run.Arguments(suite="dygen", work_dir=str(tmp_path))
+    trec, semeval, *_ = SUITES["dygen"].settings
+    for setting, epochs in ((trec, 8), (semeval, 5)):
+        words = robust.words_of(Cell(setting, 0, "dygen"), run.context_of(asked))
+        assert words[words.index("--num_train_epochs") + 1] == str(epochs)
+        assert words[words.index("--max_train_samples") + 1] == "1000"
+
+
+STUDIES = {
+    "ablations": ("docs", "rules", "2 branches", 120),
+    "dygen": ("trec", "", "dygen", 48),
+    "purify": ("digits", "symmetric 20 %", "dmlp", 300),
+    "robust-digits": ("digits", "clean", "nrd", 64),
+    "text-views": ("20news", "symmetric 40 %", "NRD, 10 % masked", 40),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", STUDIES)
+def test_every_study_runs_a_cell(suite, tmp_path, monkeypatch):
+    dataset, noise, method, rows = STUDIES[suite]
+    if dataset not in ("docs", "digits") and "HF_NOISY_DATA_DIR" not in os.environ:
+        pytest.skip(f"{dataset} is not here")
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    asked = run.Arguments(suite=suite, work_dir=str(tmp_path), datasets=[dataset], methods=[method], seeds=[0])
+    asked.noises, asked.max_rows, asked.num_train_epochs = [noise], rows, 2
+    (cell,) = run.planned(asked, run.module_of(asked).METHODS)
+    made = run.run_cell(cell, asked)
+    stored = run.finished(run.Arguments(suite=suite, work_dir=str(tmp_path / "none")))[cell.key]
+    assert made.keys() >= stored.keys()  # the figures that the tables are made of
+    assert re.fullmatch("[0-9a-f]{12}", made["data"])
+    json.dumps(made)
 
 
 def test_the_command_lists_what_is_to_be_done(tmp_path, monkeypatch, capsys):

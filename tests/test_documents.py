@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from benchmarks.competitors import COMPETITORS
-from benchmarks.reporting import cards, documents, leaderboard
+from benchmarks.competitors import METHODS
+from benchmarks.reporting import RESULTS, documents, read_cells
 from benchmarks.suites import SUITES
 from hf_noisy.methods import list_methods
 
@@ -20,18 +20,18 @@ def test_documents_hold_what_the_result_files_say():
 
 
 def test_cards_are_those_of_the_result_files():
-    wanted = cards.cards()
+    wanted = documents.cards()
     assert set((ROOT / "model_cards").glob("*.md")) == wanted.keys()
     for path, content in wanted.items():
-        assert path.read_text() == content, f"{path.name} is stale: python -m benchmarks.reporting.cards"
+        assert path.read_text() == content, f"{path.name} is stale: python -m benchmarks.reporting.documents"
         assert ModelCard(content).data.eval_results
 
 
 @pytest.mark.parametrize("name", ["text-small", "vision-small"])
 def test_the_small_suites_are_whole(name):
-    cells = leaderboard.read_cells(leaderboard.RESULTS / f"cells_{name}.jsonl")
+    cells = read_cells(RESULTS / f"cells_{name}.jsonl")
     suite = SUITES[name]
-    wanted = itertools.product([setting.name for setting in suite.settings], suite.seeds, COMPETITORS)
+    wanted = itertools.product([setting.name for setting in suite.settings], suite.seeds, METHODS)
     assert cells.keys() == set(wanted)
 
 

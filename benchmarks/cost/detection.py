@@ -1,6 +1,6 @@
-"""Wrong labels found, the noise rate, time and memory, beside cleanlab on the same arrays.
+"""Wrong labels found, the noise rate, time and memory, beside cleanlab on the same arrays: detection.json.
 
-    HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python -m benchmarks.cost.detection --output detection.json
+    HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python -m benchmarks.cost.detection
 
 Accuracy: the files of `noise_detection` (out-of-fold probabilities, given and true labels). F1 of the rows found by
 `find_wrong_labels`, by cleanlab's `find_label_issues` and by the rule that the prediction differs from the label;
@@ -10,24 +10,30 @@ turn; the array is loaded before the clock starts. Memory is the peak of the pro
 call; the largest process that it started is given beside it. Times are medians; `cpu` counts the processes started.
 """
 
-import argparse
 import json
 import os
-import platform
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[2]
+from benchmarks.cost import harness
+from hf_noisy.detection.find import find_wrong_labels
+
 SIDES = {"hf_noisy": None, "cleanlab": {}, "cleanlab, n_jobs=1": {"n_jobs": 1}}
+PLAIN = "prediction differs"
+
+
+@dataclass
+class Arguments(harness.Arguments):
+    rows: int = harness.option(1_000_000, "of the comparison of speed")
+    classes: int = harness.option(20, "likewise")
+    repeats: int = harness.option(3, "runs of each side")
+    only: str | None = harness.option(None, "measure one of both", choices=["accuracy", "speed"])
 
 
 def f1(found: np.ndarray, wrong: np.ndarray) -> float:
@@ -40,36 +46,38 @@ def accuracy(path: Path) -> dict[str, Any]:
     from cleanlab.rank import get_label_quality_scores
     from sklearn.metrics import average_precision_score
 
-    from hf_noisy.detection.find import find_wrong_labels
-
     with np.load(path) as arrays:
         probabilities = arrays["pred_probs"].astype(np.float32)
         given, true = (arrays[name].astype(np.int64) for name in ("noisy_labels", "true_labels"))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     wrong, differs = given != true, probabilities.argmax(1) != given
     ours = find_wrong_labels(given, probabilities)
-    relabelled = ours.is_wrong & wrong
-    rates = {
-        "hf_noisy": ours.noise_rate.rate,
-        "cleanlab": float(1 - np.trace(estimate_joint(given, probabilities))),
-        "prediction differs": float(differs.mean()),
-    }
+    theirs = find_label_issues(given, probabilities, n_jobs=1)
+    quality = get_label_quality_scores(given, probabilities)
     return {
         "file": path.name,
         "rows": len(given),
         "noise_rate": float(wrong.mean()),
-        "f1": {
-            "hf_noisy": f1(ours.is_wrong, wrong),
-            "cleanlab": f1(find_label_issues(given, probabilities, n_jobs=1), wrong),
-            "prediction differs": f1(differs, wrong),
-        },
+        "f1": {"hf_noisy": f1(ours.is_wrong, wrong), "cleanlab": f1(theirs, wrong), PLAIN: f1(differs, wrong)},
         "auprc": {
             "hf_noisy": float(average_precision_score(wrong, -ours.quality)),
-            "cleanlab": float(average_precision_score(wrong, -get_label_quality_scores(given, probabilities))),
+            "cleanlab": float(average_precision_score(wrong, -quality)),
         },
-        "noise_rate_estimated": rates,
+        "noise_rate_estimated": {
+            "hf_noisy": ours.noise_rate.rate,
+            "cleanlab": float(1 - np.trace(estimate_joint(given, probabilities))),
+            PLAIN: float(differs.mean()),
+        },
         "noise_rate_interval": [ours.noise_rate.low, ours.noise_rate.high],
-        "suggested_right_among_wrong_found": float((ours.suggested == true)[relabelled].mean()),
+        "suggested_right_among_wrong_found": float((ours.suggested == true)[ours.is_wrong & wrong].mean()),
+    }
+
+
+def mean_errors(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean absolute error of each estimate of the noise rate."""
+    return {
+        side: float(np.mean([abs(row["noise_rate_estimated"][side] - row["noise_rate"]) for row in rows]))
+        for side in ("hf_noisy", "cleanlab", PLAIN)
     }
 
 
@@ -86,97 +94,56 @@ def draw(rows: int, classes: int, folder: str) -> None:
     np.save(Path(folder) / "labels.npy", labels)
 
 
-def resident(key: str) -> int:
-    return 1024 * int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0])
+def one_call(arguments: Arguments) -> dict[str, float]:
+    from cleanlab.filter import find_label_issues
 
+    side, folder = arguments.part, Path(arguments.work_dir)
+    probabilities, labels = (np.load(folder / f"{name}.npy") for name in ("probabilities", "labels"))
 
-def work(side: str, folder: str) -> None:
-    """One call in this process; prints what it took."""
-    probabilities, labels = (np.load(Path(folder) / f"{name}.npy") for name in ("probabilities", "labels"))
-    if side == "hf_noisy":
-        from hf_noisy.detection.find import find_wrong_labels
+    def call(rows: int | None) -> None:
+        if side == "hf_noisy":
+            find_wrong_labels(labels[:rows], probabilities[:rows])
+        else:
+            find_label_issues(labels[:rows], probabilities[:rows], **({"n_jobs": 1} if rows else SIDES[side]))
 
-        find_wrong_labels(labels[:1000], probabilities[:1000])  # what the first call imports is not timed
-        before, start = resident("VmRSS"), time.perf_counter()
-        cpu = time.process_time()
-        found = find_wrong_labels(labels, probabilities).is_wrong
-    else:
-        from cleanlab.filter import find_label_issues
-
-        find_label_issues(labels[:1000], probabilities[:1000], n_jobs=1)
-        before, start = resident("VmRSS"), time.perf_counter()
-        cpu = time.process_time()
-        found = find_label_issues(labels, probabilities, **SIDES[side])
-    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    call(1000)  # what the first call imports is not timed
+    before = harness.resident()
+    harness.forget_peak()
+    spent = harness.clocked(lambda: call(None))
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu += children.ru_utime + children.ru_stime
-    peak = resident("VmHWM") - before
-    print(json.dumps({"wall_s": wall, "cpu_s": cpu, "memory_mb": peak / 1e6,
-                      "largest_child_mb": children.ru_maxrss * 1024 / 1e6, "found": int(found.sum())}))  # fmt: skip
+    return {
+        "wall_s": spent["wall"],
+        "cpu_s": spent["cpu"] + children.ru_utime + children.ru_stime,
+        "memory_mb": (harness.resident("VmHWM") - before) / 1e6,
+        "largest_child_mb": children.ru_maxrss * 1024 / 1e6,
+    }
 
 
-def speed(arguments: argparse.Namespace) -> dict[str, Any]:
+def speed(arguments: Arguments) -> dict[str, Any]:
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as folder:
         draw(arguments.rows, arguments.classes, folder)
         for _ in range(arguments.repeats):
-            for side in SIDES:
-                command = [sys.executable, "-m", "benchmarks.cost.detection", "--side", side, "--folder", folder]
-                environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-                finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-                runs[side].append(json.loads(finished.stdout.splitlines()[-1]))
+            for side, of in runs.items():
+                of.append(harness.child(__file__, "--part", side, "--work_dir", folder))
     median = {
         side: {key: round(statistics.median(run[key] for run in of), 3) for key in of[0]} for side, of in runs.items()
     }
-    ours = median["hf_noisy"]
-    ratios = {
-        side: {key: round(of[key] / ours[key], 2) for key in ("wall_s", "cpu_s", "memory_mb")}
-        for side, of in median.items()
-        if side != "hf_noisy"
-    }
-    return {"rows": arguments.rows, "classes": arguments.classes, "repeats": arguments.repeats,
-            "median": median, "cleanlab_over_ours": ratios}  # fmt: skip
+    sizes = {"rows": arguments.rows, "classes": arguments.classes, "repeats": arguments.repeats}
+    return {**sizes, "median": median}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--classes", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--only", choices=("accuracy", "speed"))
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.side:
-        work(arguments.side, arguments.folder)
-        return
-    result: dict[str, Any] = {"command": "python -m benchmarks.cost.detection"}
+def measure(arguments: Arguments, report: harness.Report) -> None:
     if arguments.only != "speed":
         if "HF_NOISY_DATA_DIR" not in os.environ:
-            parser.error("set HF_NOISY_DATA_DIR to the folder that holds noise_detection, or pass --only speed")
+            raise SystemExit("set HF_NOISY_DATA_DIR to the folder that holds noise_detection, or pass --only speed")
         files = sorted((Path(os.environ["HF_NOISY_DATA_DIR"]) / "noise_detection").glob("*.npz"))
-        result["accuracy"] = [accuracy(path) for path in files]
-        errors = {
-            side: float(
-                np.mean([abs(of["noise_rate_estimated"][side] - of["noise_rate"]) for of in result["accuracy"]])
-            )
-            for side in ("hf_noisy", "cleanlab", "prediction differs")
-        }
-        result["mean_error_of_noise_rate"] = errors
+        report["accuracy"] = [accuracy(path) for path in files]
+        report["mean_error_of_noise_rate"] = mean_errors(report["accuracy"])
     if arguments.only != "accuracy":
-        result["speed"] = speed(arguments)
-    result["environment"] = {
-        "python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count(),
-        "load": os.getloadavg()[0], **{name: version(name) for name in ("numpy", "scipy", "cleanlab")},
-    }  # fmt: skip
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.output:
-        temporary = arguments.output.with_suffix(".part")
-        temporary.write_text(text + "\n")
-        os.replace(temporary, arguments.output)
+        report["speed"] = speed(arguments)
+    print(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    harness.run(__file__, Arguments, measure, "numpy", "scipy", "cleanlab", part=one_call)

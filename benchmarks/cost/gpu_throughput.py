@@ -10,15 +10,10 @@ three forward passes, with the products of the attention and without anything re
 """
 
 import json
-import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,33 +21,30 @@ from datasets import Dataset
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
-    HfArgumentParser,
     Trainer,
     TrainerCallback,
-    TrainingArguments,
     set_seed,
 )
 
+from benchmarks.cost import harness
 from hf_noisy import BranchedModel, CoRegularization, NoisyTrainer
 
-RESULTS = Path(__file__).parents[1] / "results"
 LIMIT, CLASSES = 0.97, 6
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
 
 @dataclass
-class Arguments:
-    tiny: bool = field(default=False, metadata={"help": "a rehearsal on the CPU: small network, few steps"})
-    batch_size: int = field(default=64, metadata={"help": "rows a step"})
-    length: int = field(default=128, metadata={"help": "tokens a row"})
-    steps: int = field(default=60, metadata={"help": "of each training that count"})
-    warm_up: int = field(default=20, metadata={"help": "steps of each training that do not"})
-    rounds: int = field(default=5, metadata={"help": "pairs of trainings"})
-    branches: list[int] = field(default_factory=lambda: [1, 2, 3, 5], metadata={"help": "full branches, each a run"})
-    matrix: int = field(default=8192, metadata={"help": "side of the matrices of the attainable rate"})
-    compiled: bool = field(default=True, metadata={"help": "whether to run with torch.compile too"})
-    output: str = field(default=str(RESULTS / "gpu_throughput.json"), metadata={"help": "result file"})
+class Arguments(harness.Arguments):
+    tiny: bool = harness.option(False, "a rehearsal on the CPU: small network, few steps")
+    batch_size: int = harness.option(64, "rows a step")
+    length: int = harness.option(128, "tokens a row")
+    steps: int = harness.option(60, "of each training that count")
+    warm_up: int = harness.option(20, "steps of each training that do not")
+    rounds: int = harness.option(5, "pairs of trainings")
+    branches: list[int] = harness.option([1, 2, 3, 5], "full branches, each a run")
+    matrix: int = harness.option(8192, "side of the matrices of the attainable rate")
+    compiled: bool = harness.option(True, "whether to run with torch.compile too")
 
 
 class StepClock(TrainerCallback):
@@ -85,11 +77,16 @@ def tokens_per_second(kind: type[Trainer], arguments: Arguments, branches: int =
     if kind is NoisyTrainer:
         method = {"method": "cross_entropy" if branches == 1 else CoRegularization()}
     with tempfile.TemporaryDirectory() as folder:
-        args = TrainingArguments(
-            folder, max_steps=arguments.warm_up + arguments.steps, bf16=True, torch_compile=compiled,
-            per_device_train_batch_size=arguments.batch_size, learning_rate=1e-5, save_strategy="no",
-            logging_strategy="no", report_to="none", disable_tqdm=True, use_cpu=arguments.tiny,
-            dataloader_pin_memory=not arguments.tiny)  # fmt: skip
+        args = harness.training_arguments(
+            folder,
+            max_steps=arguments.warm_up + arguments.steps,
+            per_device_train_batch_size=arguments.batch_size,
+            learning_rate=1e-5,
+            bf16=True,
+            torch_compile=compiled,
+            use_cpu=arguments.tiny,
+            dataloader_pin_memory=not arguments.tiny,
+        )
         kind(model(arguments, branches), args, train_dataset=rows(arguments), callbacks=[clock], **method).train()
     seconds = np.diff(clock.ends)[arguments.warm_up - 1 :]
     return arguments.batch_size * arguments.length / statistics.median(seconds)
@@ -105,9 +102,8 @@ def operations_a_token(arguments: Arguments) -> float:
 
 def attainable(arguments: Arguments) -> float:
     """Operations per second of a large bfloat16 product, the best of several."""
-    device = "cpu" if arguments.tiny else "cuda"
+    device, best = "cpu" if arguments.tiny else "cuda", float("inf")
     one, other = (torch.randn(arguments.matrix, arguments.matrix, device=device).bfloat16() for _ in range(2))
-    best = float("inf")
     for _ in range(20):
         start = time.perf_counter()
         one @ other
@@ -118,13 +114,13 @@ def attainable(arguments: Arguments) -> float:
 
 
 def against_trainer(arguments: Arguments, compiled: bool) -> dict:
-    plain, ours = [], []
+    speeds: dict[type[Trainer], list[float]] = {Trainer: [], NoisyTrainer: []}
     for turn in range(arguments.rounds):
-        for kind in (Trainer, NoisyTrainer) if turn % 2 else (NoisyTrainer, Trainer):
-            (plain if kind is Trainer else ours).append(tokens_per_second(kind, arguments, compiled=compiled))
-    ratios = [mine / theirs for mine, theirs in zip(ours, plain, strict=True)]
-    return {"compiled": compiled, "ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios),
-            "trainer_tokens_per_second": statistics.median(plain), "limit": LIMIT}  # fmt: skip
+        for kind in list(speeds)[:: 1 if turn % 2 else -1]:
+            speeds[kind].append(tokens_per_second(kind, arguments, compiled=compiled))
+    ratios = [mine / theirs for mine, theirs in zip(speeds[NoisyTrainer], speeds[Trainer], strict=True)]
+    plain = statistics.median(speeds[Trainer])
+    return {"compiled": compiled, "ratio": harness.spread(ratios), "trainer_tokens_per_second": plain, "limit": LIMIT}
 
 
 def by_branches(arguments: Arguments, rate: float) -> list[dict]:
@@ -137,39 +133,25 @@ def by_branches(arguments: Arguments, rate: float) -> list[dict]:
         # Of a step with one branch, within a round.
         steps = [one / speed for one, speed in zip(speeds[arguments.branches[0]], measured, strict=True)]
         used = statistics.median(measured) * operations_a_token(arguments) * branches / rate
-        table.append({"branches": branches, "step": statistics.median(steps), "lowest": min(steps),
-                      "highest": max(steps), "fraction_of_attainable": used})  # fmt: skip
+        table.append({"branches": branches, "step": harness.spread(steps), "fraction_of_attainable": used})
     return table
 
 
-def main() -> None:
-    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+def measure(arguments: Arguments, report: harness.Report) -> None:
     if not arguments.tiny and not torch.cuda.is_available():
         raise SystemExit("no GPU is visible; --tiny rehearses on the CPU")
     if arguments.tiny:
-        if Path(arguments.output).resolve().parent == RESULTS.resolve():
+        if report.path.resolve().parent == harness.RESULTS.resolve():
             raise SystemExit("a rehearsal is no result; name another --output")
         arguments.batch_size, arguments.length, arguments.steps, arguments.warm_up = 4, 16, 3, 1
         arguments.rounds, arguments.matrix, arguments.compiled = 2, 256, False
-    rate = attainable(arguments)
+        report["environment"]["device"] = "cpu"
+    report["attainable_operations_per_second"] = rate = attainable(arguments)
     compiled = (False, True) if arguments.compiled else (False,)
-    report = {
-        "command": " ".join(["python -m benchmarks.cost.gpu_throughput", *sys.argv[1:]]),
-        "arguments": {name: value for name, value in asdict(arguments).items() if name != "output"},
-        "environment": {
-            "device": "cpu" if arguments.tiny else torch.cuda.get_device_name(), "machine": platform.machine(),
-            "cores": os.cpu_count(),
-            "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")},
-        },
-        "attainable_operations_per_second": rate,
-        "against_trainer": [against_trainer(arguments, flag) for flag in compiled],
-        "by_branches": by_branches(arguments, rate),
-    }  # fmt: skip
-    temporary = Path(arguments.output).with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=1) + "\n")
-    os.replace(temporary, arguments.output)
+    report["against_trainer"] = [against_trainer(arguments, flag) for flag in compiled]
+    report["by_branches"] = by_branches(arguments, rate)
     print(json.dumps({name: report[name] for name in ("against_trainer", "by_branches")}, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    harness.run(__file__, Arguments, measure, "transformers", "accelerate")

@@ -1,95 +1,86 @@
-"""Exact neighbours against approximate ones: processor time and how many are found.
+"""Exact neighbours against approximate ones, processor time and how many are found: neighbours.json.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.cost.neighbours --output benchmarks/results/neighbours.json
+    OMP_NUM_THREADS=1 python -m benchmarks.cost.neighbours
 
 Rows about centres of classes and of groups within them. All rows are references, some of them queries: what takes time
 by query is scaled to all rows in the table. The inverted file of `index="faiss"`, and a graph (HNSW) of that package.
 """
 
-import argparse
-import json
-import os
-import platform
-import sys
-import time
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass
 
 import faiss
 import numpy as np
 
-from hf_noisy.core.files import write_atomically
+from benchmarks.cost import harness
 from hf_noisy.detection import neighbours
-from hf_noisy.detection.neighbours import nearest
 
 
-def rows_of_groups(args: argparse.Namespace) -> np.ndarray:
-    rng = np.random.default_rng(args.seed)
-    centres = rng.standard_normal((10, args.dim), np.float32)
-    groups = centres[np.arange(200) % 10] + 0.7 * rng.standard_normal((200, args.dim), np.float32)
-    return groups[rng.integers(0, 200, args.rows)] + rng.standard_normal((args.rows, args.dim), np.float32)
+@dataclass
+class Arguments(harness.Arguments):
+    rows: int = harness.option(100_000, "references")
+    queries: int = harness.option(2000, "rows that are searched for")
+    dim: int = harness.option(384, "width of a row")
+    k: int = harness.option(10, "neighbours")
+    seed: int = harness.option(0, "of the rows")
+    indices: list[str] = harness.option(["exact", "faiss", "hnsw"], "what to time")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--queries", type=int, default=2000)
-    parser.add_argument("--dim", type=int, default=384)
-    parser.add_argument("--k", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--indices", nargs="+", default=["exact", "faiss", "hnsw"])
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/neighbours.json"))
-    args = parser.parse_args()
-    faiss.omp_set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    rows = rows_of_groups(args)
-    own, few = np.arange(args.queries), min(8, args.queries)
-    results: dict[str, dict[str, float]] = {}
-    found: dict[str, np.ndarray] = {}
+def rows_of_groups(arguments: Arguments) -> np.ndarray:
+    rng, dim = np.random.default_rng(arguments.seed), arguments.dim
+    centres = rng.standard_normal((10, dim), np.float32)
+    groups = centres[np.arange(200) % 10] + 0.7 * rng.standard_normal((200, dim), np.float32)
+    rows = arguments.rows
+    return groups[rng.integers(0, 200, rows)] + rng.standard_normal((rows, dim), np.float32)
 
-    def search(index: str, count: int) -> np.ndarray:
-        return nearest(rows[:count], rows, args.k, own=own[:count], index=index)[1]
 
-    for index in args.indices:
-        begin = time.process_time()
-        if index == "hnsw":
-            graph = faiss.IndexHNSWFlat(args.dim, 32)
-            graph.hnsw.efConstruction = 40
-            graph.add(rows)
-            built = time.process_time() - begin
-            graph.hnsw.efSearch = 64
-            begin = time.process_time()
-            raw = graph.search(rows[: args.queries], args.k + 1)[1]
-            found[index] = np.stack([line[line != at][: args.k] for at, line in enumerate(raw)])
-            searched = time.process_time() - begin
+def search_graph(rows: np.ndarray, arguments: Arguments, clock: harness.Clock) -> np.ndarray:
+    with clock("build"):
+        graph = faiss.IndexHNSWFlat(arguments.dim, 32)
+        graph.hnsw.efConstruction = 40
+        graph.add(rows)
+    with clock("search"):
+        graph.hnsw.efSearch = 64
+        raw = graph.search(rows[: arguments.queries], arguments.k + 1)[1]
+        return np.stack([line[line != at][: arguments.k] for at, line in enumerate(raw)])
+
+
+def search(index: str, rows: np.ndarray, arguments: Arguments, clock: harness.Clock) -> np.ndarray:
+    def nearest(count: int) -> np.ndarray:
+        own = np.arange(count)
+        return neighbours.nearest(rows[:count], rows, arguments.k, own=own, index=index)[1]
+
+    with clock("build"):
+        if index == "faiss":
+            inverted = neighbours._inverted_file(rows)
+            neighbours._inverted_file = lambda _: inverted
         else:
-            if index == "faiss":
-                inverted = neighbours._inverted_file(rows)
-                neighbours._inverted_file = lambda _, inverted=inverted: inverted
-            else:
-                search(index, few)  # what does not grow with the queries is what a few of them take
-            built = time.process_time() - begin
-            begin = time.process_time()
-            found[index] = search(index, args.queries)
-            searched = time.process_time() - begin - (built if index == "exact" else 0.0)
-        hits = [len(set(a) & set(b)) / args.k for a, b in zip(found["exact"], found[index], strict=True)]
-        results[index] = {
+            nearest(min(8, arguments.queries))  # what does not grow with the queries is what a few of them take
+    with clock("search"):
+        found = nearest(arguments.queries)
+    if index == "exact":
+        clock.seconds["cpu"]["search"] -= clock.seconds["cpu"]["build"]
+    return found
+
+
+def measure(arguments: Arguments, report: harness.Report) -> None:
+    faiss.omp_set_num_threads(1)
+    rows, few = rows_of_groups(arguments), min(8, arguments.queries)
+    exact, report["results"] = None, {}
+    for index in arguments.indices:
+        clock = harness.Clock()
+        found = search_graph(rows, arguments, clock) if index == "hnsw" else search(index, rows, arguments, clock)
+        exact = found if exact is None else exact
+        built, searched = (clock.seconds["cpu"][phase] for phase in ("build", "search"))
+        hits = [len(set(a) & set(b)) / arguments.k for a, b in zip(exact, found, strict=True)]
+        report["results"][index] = {
             "build_cpu_s": built,
             "search_cpu_s": searched,
-            "all_rows_cpu_s": built + searched * args.rows / (args.queries - few),
+            "all_rows_cpu_s": built + searched * arguments.rows / (arguments.queries - few),
             "recall": float(np.mean(hits)),
         }
-        print(index, results[index], flush=True)
-        content = {
-            "command": " ".join(["python -m benchmarks.cost.neighbours", *sys.argv[1:]]),
-            "rows": args.rows, "queries": args.queries, "dim": args.dim, "k": args.k, "seed": args.seed,
-            "results": results,
-            "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
-                        "shared": True, "threads": os.environ.get("OMP_NUM_THREADS", "1"),
-                        "load": os.getloadavg()[0]},
-            "versions": {name: version(name) for name in ("torch", "numpy", "faiss-cpu")},
-        }  # fmt: skip
-        write_atomically(args.output, json.dumps(content, indent=1) + "\n")
+        print(index, report["results"][index], flush=True)
+        report.save()
 
 
 if __name__ == "__main__":
-    main()
+    harness.run(__file__, Arguments, measure, "numpy", "faiss-cpu")

@@ -1,6 +1,6 @@
-"""DyGEN on up to a million rows: time, memory and disk of every part, and how they grow.
+"""DyGEN on up to a million rows, time, memory and disk of every part, and how they grow: scale.json.
 
-    OMP_NUM_THREADS=1 nice -n 10 python -m benchmarks.cost.scale --output benchmarks/results/scale.json
+    OMP_NUM_THREADS=1 nice -n 10 python -m benchmarks.cost.scale
 
 Rows of ten classes, a share of them labelled wrongly, with synthetic embeddings of two branches and ten epochs and one
 set of pretrained features, all float16, written through `Trajectories` as a `DynamicsRecorder` writes them, as they
@@ -9,23 +9,17 @@ checks the files against their checksums once, which a single process would do o
 has are not run again. Processor time is what the exponents are of; on a shared machine the clock says little.
 """
 
-import argparse
 import json
-import os
-import platform
-import resource
 import shutil
-import subprocess
-import sys
 import threading
 import time
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hf_noisy.core.files import write_atomically
+from benchmarks.cost import harness
 from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.dygen import pipeline
 from hf_noisy.dygen.pipeline import DyGen
@@ -38,12 +32,29 @@ PARTS = ("write", "scores", "prior", "vae", "posterior")
 CLASSES, DIM, NOISE_RATE, BLOCK = 10, 384, 0.3, 2000
 
 
-def labels(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Given and true labels."""
-    rng = np.random.default_rng(seed)
-    true = rng.integers(0, CLASSES, rows)
-    wrong = (true + rng.integers(1, CLASSES, rows)) % CLASSES
-    return np.where(rng.random(rows) < NOISE_RATE, wrong, true), true
+@dataclass
+class Arguments(harness.Arguments):
+    rows: list[int] = harness.option([100_000, 300_000, 1_000_000], "sizes")
+    projections: list[int] = harness.option([64, 0], "widths, 0 for none")
+    epochs: int = harness.option(10, "recorded")
+    branches: int = harness.option(2, "recorded")
+    seed: int = harness.option(0, "of the rows")
+
+
+class Cell:
+    """One size with one projection: its labels and its folder."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self.arguments, self.rows, self.projection = arguments, arguments.rows[0], arguments.projections[0]
+        self.folder, self.seed = Path(arguments.work_dir), arguments.seed
+        rng = np.random.default_rng(self.seed)
+        self.true = rng.integers(0, CLASSES, self.rows)
+        wrong = (self.true + rng.integers(1, CLASSES, self.rows)) % CLASSES
+        self.given = np.where(rng.random(self.rows) < NOISE_RATE, wrong, self.true)
+
+    @property
+    def trajectories(self) -> Trajectories:
+        return Trajectories(self.folder / "trajectories")
 
 
 def synthetic(
@@ -65,55 +76,48 @@ def synthetic(
     return found
 
 
-def write(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    given, true = labels(args.rows, args.seed)
-    dim = args.projection or DIM
-    manifest = {
-        "num_branches": args.branches,
-        "num_classes": CLASSES,
-        "dim": dim,
-        "dtype": "float16",
-        "splits": {"train": {"rows": args.rows, "labels": labels_digest(given), "fingerprint": ""}},
-    }
-    trajectories = Trajectories.create(folder / "trajectories", manifest)
-    centres = 0.25 * np.random.default_rng(args.seed).standard_normal((CLASSES, DIM), np.float32)
-    matrix = projection_matrix(DIM, args.projection, args.seed) if args.projection else None
-    trajectories.write_features("train", synthetic(true, centres, 0.4, [args.seed, 0], None))
-    writing = 0.0
-    for epoch in range(1, args.epochs + 1):
-        embeddings = np.empty((args.branches, args.rows, dim), np.float16)
-        logits = np.empty((args.branches, args.rows, CLASSES), np.float16)
-        for branch in range(args.branches):
-            stream = [args.seed, epoch, branch]
-            embeddings[branch] = synthetic(true, centres, epoch / args.epochs, stream, matrix)
-            logits[branch] = np.random.default_rng(stream).standard_normal((args.rows, CLASSES), np.float32)
-            logits[branch, np.arange(args.rows), true] += 2.0
-        before = time.process_time()
-        trajectories.write("train", epoch, embeddings, logits)
-        writing += time.process_time() - before
+def write(cell: Cell) -> dict[str, Any]:
+    branches, epochs, seed, true = cell.arguments.branches, cell.arguments.epochs, cell.seed, cell.true
+    dim = cell.projection or DIM
+    split = {"rows": cell.rows, "labels": labels_digest(cell.given), "fingerprint": ""}
+    sizes = {"num_branches": branches, "num_classes": CLASSES, "dim": dim, "dtype": "float16"}
+    trajectories = Trajectories.create(cell.folder / "trajectories", {**sizes, "splits": {"train": split}})
+    centres = 0.25 * np.random.default_rng(seed).standard_normal((CLASSES, DIM), np.float32)
+    matrix = projection_matrix(DIM, cell.projection, seed) if cell.projection else None
+    trajectories.write_features("train", synthetic(true, centres, 0.4, [seed, 0], None))
+    clock = harness.Clock()
+    for epoch in range(1, epochs + 1):
+        embeddings = np.empty((branches, cell.rows, dim), np.float16)
+        logits = np.empty((branches, cell.rows, CLASSES), np.float16)
+        for branch in range(branches):
+            stream = [seed, epoch, branch]
+            embeddings[branch] = synthetic(true, centres, epoch / epochs, stream, matrix)
+            logits[branch] = np.random.default_rng(stream).standard_normal((cell.rows, CLASSES), np.float32)
+            logits[branch, np.arange(cell.rows), true] += 2.0
+        with clock("store"):
+            trajectories.write("train", epoch, embeddings, logits)
     size = sum(file.stat().st_size for file in trajectories.path.rglob("*") if file.is_file())
-    return {"store_cpu_s": writing, "disk_bytes": size}
+    return {"store_cpu_s": clock.seconds["cpu"]["store"], "disk_bytes": size}
 
 
-def scores(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    trajectories, (given, true) = Trajectories(folder / "trajectories"), labels(args.rows, args.seed)
-    score = [dynamics_score(distances_by_epoch(trajectories, given, branch=b)).score for b in range(args.branches)]
-    wrong = given != true
-    return {"mean_score": {"wrong": float(np.mean(score[0][wrong])), "right": float(np.mean(score[0][~wrong]))}}
+def scores(cell: Cell) -> dict[str, Any]:
+    trajectories, wrong = cell.trajectories, cell.given != cell.true
+    for branch in range(cell.arguments.branches):
+        score = dynamics_score(distances_by_epoch(trajectories, cell.given, branch=branch)).score
+    return {"mean_score": {"wrong": float(np.mean(score[wrong])), "right": float(np.mean(score[~wrong]))}}
 
 
-def prior(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    given, true = labels(args.rows, args.seed)
-    found = evidence_prior(Trajectories(folder / "trajectories"), given, seed=args.seed)
-    np.savez(folder / "prior.npz", probabilities=found.probabilities, suspects=found.suspects, rate=found.noise_rate)
-    right = found.probabilities[0].argmax(1) == true
+def prior(cell: Cell) -> dict[str, Any]:
+    found = evidence_prior(cell.trajectories, cell.given, seed=cell.seed)
+    stored = {"probabilities": found.probabilities, "suspects": found.suspects, "rate": found.noise_rate}
+    np.savez(cell.folder / "prior.npz", **stored)
+    right = found.probabilities[0].argmax(1) == cell.true
     return {"label_accuracy": float(right.mean()), "noise_rate": found.noise_rate, "noise_rate_true": NOISE_RATE}
 
 
-def vae(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    given, _ = labels(args.rows, args.seed)
-    stored = np.load(folder / "prior.npz")
-    empty = DynamicsScore(*np.zeros((3, args.rows)))
+def vae(cell: Cell) -> dict[str, Any]:
+    stored = np.load(cell.folder / "prior.npz")
+    empty = DynamicsScore(*np.zeros((3, cell.rows)))
 
     def stored_prior(*_: Any, **__: Any) -> Prior:
         return Prior(
@@ -127,19 +131,15 @@ def vae(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         )
 
     pipeline.evidence_prior = stored_prior  # measured as a part of its own
-    dygen = DyGen.fit(Trajectories(folder / "trajectories"), given, seed=args.seed, show_progress=False)
-    dygen.save_pretrained(folder / "dygen")
+    dygen = DyGen.fit(cell.trajectories, cell.given, seed=cell.seed, show_progress=False)
+    dygen.save_pretrained(cell.folder / "dygen")
     return {"shuffled_rows": dygen.config.shuffled_rows, "passes": dygen.config.vae_epochs}
 
 
-def posterior(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    given, true = labels(args.rows, args.seed)
-    dygen = DyGen.from_pretrained(folder / "dygen", Trajectories(folder / "trajectories"))
-    found = dygen.posterior("train")
-    return {
-        "label_accuracy": float((found.argmax(1) == true).mean()),
-        "label_accuracy_given": float((given == true).mean()),
-    }
+def posterior(cell: Cell) -> dict[str, Any]:
+    found = DyGen.from_pretrained(cell.folder / "dygen", cell.trajectories).posterior("train")
+    right = {"label_accuracy": found.argmax(1), "label_accuracy_given": cell.given}
+    return {name: float((labels == cell.true).mean()) for name, labels in right.items()}
 
 
 class PeakOfPrivateMemory(threading.Thread):
@@ -151,26 +151,23 @@ class PeakOfPrivateMemory(threading.Thread):
 
     def run(self) -> None:
         while True:
-            status = Path("/proc/self/status").read_text()
-            self.peak = max(self.peak, 1024 * int(status.split("RssAnon:")[1].split()[0]))
+            self.peak = max(self.peak, harness.resident("RssAnon"))
             time.sleep(0.02)
 
 
-def run_part(args: argparse.Namespace) -> None:
-    """One part, in this process; prints its figures."""
-    private = PeakOfPrivateMemory()
+def run_part(arguments: Arguments) -> dict[str, Any]:
+    """One part, in this process."""
+    private, found = PeakOfPrivateMemory(), {}
     private.start()
-    cpu, wall, load = time.process_time(), time.perf_counter(), os.getloadavg()[0]
-    found = globals()[args.part](args.folder, args)
-    figures = {
-        "cpu_s": time.process_time() - cpu,
-        "wall_s": time.perf_counter() - wall,
-        "peak_rss_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    work = {"write": write, "scores": scores, "prior": prior, "vae": vae, "posterior": posterior}[arguments.part]
+    spent = harness.clocked(lambda: found.update(work(Cell(arguments))))
+    return {
+        "cpu_s": spent["cpu"],
+        "wall_s": spent["wall"],
+        "peak_rss_bytes": harness.resident("VmHWM"),
         "peak_private_bytes": private.peak,
-        "load": [load, os.getloadavg()[0]],
         **found,
     }
-    print(json.dumps(figures))
 
 
 def exponents(cells: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -188,71 +185,28 @@ def exponents(cells: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def run_all(args: argparse.Namespace) -> None:
-    result: dict[str, Any] = json.loads(args.output.read_text()) if args.output.is_file() else {"cells": []}
-    result |= {
-        "command": f"python -m benchmarks.cost.scale --rows {' '.join(map(str, args.all_rows))}",
-        "classes": CLASSES, "dim": DIM, "branches": args.branches, "epochs": args.epochs, "seed": args.seed,
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "shared": True,
-                    "threads": os.environ.get("OMP_NUM_THREADS", "all")},
-        "versions": {name: version(name) for name in ("torch", "numpy", "safetensors")},
-    }  # fmt: skip
-    for rows in args.all_rows:
-        for projection in args.projections:
-            cell = next((c for c in result["cells"] if (c["rows"], c["projection"]) == (rows, projection)), None)
+def measure(arguments: Arguments, report: harness.Report) -> None:
+    report |= {"classes": CLASSES, "dim": DIM, "cells": report.earlier().get("cells", [])}
+    for rows in arguments.rows:
+        for projection in arguments.projections:
+            cell = next((c for c in report["cells"] if (c["rows"], c["projection"]) == (rows, projection)), None)
             if cell is None:
                 cell = {"rows": rows, "projection": projection, "parts": {}}
-                result["cells"].append(cell)
+                report["cells"].append(cell)
             missing = [part for part in PARTS if part not in cell["parts"]]
-            folder = args.scratch / f"{rows}-{projection}"
+            folder = Path(arguments.work_dir or "scale_scratch") / f"{rows}-{projection}"
             if missing and not folder.is_dir():
                 missing = list(PARTS)
             folder.mkdir(parents=True, exist_ok=True)
             for part in missing:
-                command = [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.cost.scale",
-                    "--part",
-                    part,
-                    "--folder",
-                    str(folder),
-                    "--rows",
-                    str(rows),
-                ]
-                command += ["--projections", str(projection), "--epochs", str(args.epochs)]
-                command += ["--branches", str(args.branches), "--seed", str(args.seed)]
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-                cell["parts"][part] = json.loads(done.stdout.splitlines()[-1])
-                result["exponents"] = exponents(result["cells"])
-                write_atomically(args.output, json.dumps(result, indent=1) + "\n")
+                words = ["--part", part, "--work_dir", folder, "--rows", rows, "--projections", projection]
+                words += ["--epochs", arguments.epochs, "--branches", arguments.branches, "--seed", arguments.seed]
+                cell["parts"][part] = harness.child(__file__, *words)
+                report["exponents"] = exponents(report["cells"])
+                report.save()
                 print(rows, projection, part, json.dumps(cell["parts"][part]), flush=True)
             shutil.rmtree(folder)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", dest="all_rows", type=int, nargs="+", default=[100_000, 300_000, 1_000_000])
-    parser.add_argument("--projections", type=int, nargs="+", default=[64, 0], help="widths, 0 for none")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--branches", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/scale.json"))
-    parser.add_argument("--scratch", type=Path, default=Path("scale_scratch"), help="holds one cell at a time")
-    parser.add_argument("--part", choices=PARTS, help="run this part alone, in --folder")
-    parser.add_argument("--folder", type=Path)
-    args = parser.parse_args()
-    if args.part:
-        args.rows, args.projection = args.all_rows[0], args.projections[0]
-        run_part(args)
-    else:
-        run_all(args)
-
-
 if __name__ == "__main__":
-    main()
+    harness.run(__file__, Arguments, measure, "numpy", "safetensors", part=run_part)

@@ -1,45 +1,50 @@
-"""How much faster stage II of DyGEN is than the same stage written with loops.
+"""How much faster stage II of DyGEN is than the same stage written with loops: stage2_speed.json.
+
+    python -m benchmarks.cost.stage2_speed
 
 Both sides do the same computation on the same numbers (the results are compared): scores, kNN prior, VAE, posterior.
-The loop runs over branches, classes and noisy labels, see tests/reference/dygen_loop.py. Two arrangements:
-`every` evaluates the posterior of all rows after each iteration in mini-batches, as the published code does, `last`
-only once at the end. `--habits published` lets the loop also have the other habits of the published code: rows
-through a `DataLoader`, four losses read out a step, and a full pass of the VAE, decoder included, for every noisy
-label at inference. The default, `lean`, spares the loop all of that. Runs are paired (loop, batched, loop, ...), the
-figure is the median of the ratios. On a shared machine one thread and the processor time say most.
-
-    OMP_NUM_THREADS=1 python -m benchmarks.cost.stage2_speed --output benchmarks/results/stage2_speed.json
+The loop runs over branches, classes and noisy labels, see tests/reference/dygen_loop.py. Two arrangements: `every`
+evaluates the posterior of all rows after each iteration in mini-batches, as the published code does, `last` only once
+at the end. Runs are paired, the figure is the median of the ratios.
 """
 
-import argparse
-import json
-import os
-import platform
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import sklearn
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.cost import harness
 from hf_noisy.dygen.vae import DirichletVAE, fit_vae, latent_uniforms, prior_alpha, row_order
 from hf_noisy.dynamics.scores import centroid_distances, centroids, dynamics_score
 from tests.reference import dygen_loop
 
 PARTS = ("scores", "prior", "vae", "posterior")
+Result = tuple[np.ndarray, torch.Tensor]  # scores [branch, rows], posterior [rows, classes]
+
+
+@dataclass
+class Arguments(harness.Arguments):
+    rows: int = harness.option(2500, "training rows")
+    branches: int = harness.option(2, "branches")
+    epochs: int = harness.option(8, "recorded epochs")
+    dim: int = harness.option(384, "width of an embedding")
+    classes: int = harness.option(6, "classes")
+    iterations: int = harness.option(10, "passes of stage II")
+    repeats: int = harness.option(5, "pairs that count")
+    seed: int = harness.option(0, "of the rows")
+    batch_sizes: list[int] = harness.option([32, 128], "32 is the published one")
 
 
 class Problem:
     """Gaussian classes whose embeddings drift over the epochs; 40 % of the given labels are the next class."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: Arguments, batch_size: int) -> None:
         self.branches, self.epochs, self.classes = args.branches, args.epochs, args.classes
+        self.rows, self.dim, self.iterations, self.batch_size = args.rows, args.dim, args.iterations, batch_size
         rng = np.random.default_rng(args.seed)
         true = rng.integers(0, args.classes, args.rows)
         self.given = np.where(rng.random(args.rows) < 0.4, (true + 1) % args.classes, true)
@@ -64,32 +69,31 @@ def knn_prior(problem: Problem, scores: np.ndarray) -> torch.Tensor:
     return prior_alpha(F.one_hot(torch.from_numpy(labels), problem.classes).float())
 
 
-def batched(problem: Problem, args: argparse.Namespace, timed: Callable[..., Any]) -> tuple[np.ndarray, torch.Tensor]:
-    rows = np.arange(args.rows)
+def batched(problem: Problem, clock: harness.Clock) -> Result:
+    rows = np.arange(problem.rows)
 
     def own_distances(epoch: np.ndarray) -> np.ndarray:
         means = centroids(epoch, problem.given, problem.classes)
         return centroid_distances(epoch, means)[rows, problem.given]
 
-    def scores() -> np.ndarray:
-        return np.stack([dynamics_score(np.stack([own_distances(e) for e in b])).score for b in problem.embeddings])
-
-    def posterior() -> torch.Tensor:
-        for _ in range(args.iterations):
-            result = vae.posterior(problem.w, problem.probabilities)
-        return result
-
-    score = timed("scores", scores)
-    prior = timed("prior", lambda: knn_prior(problem, score))
-    options = {"epochs": args.iterations, "batch_size": args.batch_size, "show_progress": False}
-    vae = timed("vae", lambda: fit_vae(problem.w, problem.labels, prior, **options))
-    with torch.no_grad():
-        return score, timed("posterior", posterior)
+    with clock("scores"):
+        branches = [np.stack([own_distances(epoch) for epoch in branch]) for branch in problem.embeddings]
+        score = np.stack([dynamics_score(distances).score for distances in branches])
+    with clock("prior"):
+        prior = knn_prior(problem, score)
+    options = {"epochs": problem.iterations, "batch_size": problem.batch_size, "show_progress": False}
+    with clock("vae"):
+        vae = fit_vae(problem.w, problem.labels, prior, **options)
+    with clock("posterior"), torch.no_grad():
+        for _ in range(problem.iterations):
+            posterior = vae.posterior(problem.w, problem.probabilities)
+    return score, posterior
 
 
-def looped(problem: Problem, args: argparse.Namespace, timed: Callable[..., Any]) -> tuple[np.ndarray, torch.Tensor]:
-    initial = DirichletVAE(args.branches, args.epochs * args.dim, args.classes)
-    vaes = [dygen_loop.BranchVAE(args.epochs * args.dim, args.classes) for _ in range(args.branches)]
+def loop_vaes(problem: Problem) -> list[dygen_loop.BranchVAE]:
+    """One VAE a branch with the initial weights of the batched one."""
+    initial = DirichletVAE(problem.branches, problem.w.shape[2], problem.classes)
+    vaes = [dygen_loop.BranchVAE(problem.w.shape[2], problem.classes) for _ in range(problem.branches)]
     with torch.no_grad():
         for m, vae in enumerate(vaes):
             weight, bias = initial.trajectory_weight[m].chunk(2), initial.bias[m].chunk(2)
@@ -97,145 +101,68 @@ def looped(problem: Problem, args: argparse.Namespace, timed: Callable[..., Any]
             vae.decoder.weight.copy_(torch.cat([weight[1], initial.latent_weight[m]], 1))
             vae.encoder.bias.copy_(bias[0])
             vae.decoder.bias.copy_(bias[1])
+    return vaes
 
-    def loader(*columns: torch.Tensor, **options: Any) -> DataLoader[Any]:
-        return DataLoader(TensorDataset(*columns), batch_size=args.batch_size, **options)
 
-    def published_train() -> None:
-        optimizer = torch.optim.Adam([p for vae in vaes for p in vae.parameters()], lr=1e-3)
-        for i in range(args.iterations):
-            noise = latent_uniforms(args.branches, args.rows, args.classes, 0, i).float().transpose(0, 1)
-            order = row_order(args.rows, 0, i).tolist()
-            for w, alpha, u, labels in loader(by_row, prior.transpose(0, 1), noise, problem.labels, sampler=order):
-                batch = (w.transpose(0, 1), labels, alpha.transpose(0, 1), u.transpose(0, 1))
-                bound, disagreement = dygen_loop.loss(vaes, *batch)
-                loss = bound + (i >= 0.1 * args.iterations) * disagreement
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                for term in (loss, bound, disagreement, loss):
-                    term.item()
-
-    @torch.no_grad()
-    def published_posterior() -> torch.Tensor:
-        for _ in range(args.iterations):
-            parts = []
-            for w, p in loader(by_row, problem.probabilities.transpose(0, 1)):
-                merged = torch.zeros(len(w), args.classes)
-                for m, vae in enumerate(vaes):
-                    for k in range(args.classes):
-                        one_hot = torch.zeros(len(w), args.classes)
-                        one_hot[:, k] = 1
-                        _, alpha = vae(w[:, m], one_hot, torch.rand(len(w), args.classes))
-                        merged += (alpha - 1) / (alpha - 1).sum(1, keepdim=True) * p[:, m, k : k + 1]
-                parts.append(merged / args.branches)
-        return torch.cat(parts)
-
-    def train() -> None:
-        shape = (args.branches, args.rows, args.classes)
-        steps = range(args.iterations)
-        orders = [torch.from_numpy(row_order(args.rows, 0, i)) for i in steps]
-        noise = [latent_uniforms(*shape, 0, i).float() for i in steps]
-        batches = [list(order.split(args.batch_size)) for order in orders]
+def looped(problem: Problem, clock: harness.Clock) -> Result:
+    vaes, steps = loop_vaes(problem), range(problem.iterations)
+    with clock("scores"):
+        score = dygen_loop.scores([list(branch) for branch in problem.embeddings], problem.given, problem.classes)
+    with clock("prior"):
+        prior = knn_prior(problem, score)
+    with clock("vae"):
+        orders = [torch.from_numpy(row_order(problem.rows, 0, i)) for i in steps]
+        noise = [latent_uniforms(problem.branches, problem.rows, problem.classes, 0, i).float() for i in steps]
+        batches = [list(order.split(problem.batch_size)) for order in orders]
         dygen_loop.train(vaes, problem.w, problem.labels, prior, batches, noise)
-
-    def posterior() -> torch.Tensor:
-        for _ in range(args.iterations):
-            result = dygen_loop.posterior(vaes, problem.w, problem.probabilities, args.batch_size)
-        return result
-
-    if args.habits == "published":
-        train, posterior = published_train, published_posterior
-    by_row = problem.w.transpose(0, 1).contiguous()
-    epochs = [list(branch) for branch in problem.embeddings]
-    score = timed("scores", lambda: dygen_loop.scores(epochs, problem.given, problem.classes))
-    prior = timed("prior", lambda: knn_prior(problem, score))
-    timed("vae", train)
-    return score, timed("posterior", posterior)
+    with clock("posterior"):
+        for _ in steps:
+            posterior = dygen_loop.posterior(vaes, problem.w, problem.probabilities, problem.batch_size)
+    return score, posterior
 
 
-def clocked(side: Callable[..., Any], problem: Problem, args: argparse.Namespace) -> tuple[dict[str, Any], Any]:
-    """Seconds of each part, by the clock on the wall and by processor time."""
-    seconds: dict[str, dict[str, float]] = {"wall": {}, "cpu": {}}
-
-    def timed(part: str, work: Callable[[], Any]) -> Any:
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = work()
-        seconds["wall"][part], seconds["cpu"][part] = time.perf_counter() - wall, time.process_time() - cpu
-        return result
-
-    return seconds, side(problem, args, timed)
-
-
-def total(seconds: dict[str, float], evaluations: float) -> float:
-    return seconds["scores"] + seconds["prior"] + seconds["vae"] + seconds["posterior"] * evaluations
-
-
-def compared(runs: list[dict[str, Any]], seconds: Callable[[dict[str, Any]], float]) -> dict[str, float]:
+def compared(runs: list[dict[str, harness.Run]], seconds: Callable[[harness.Run], float]) -> dict[str, float]:
     """Medians over the pairs of runs: seconds of either side, and the ratio within a pair."""
-    loop, fast = [seconds(run["loop"]) for run in runs], [seconds(run["batched"]) for run in runs]
-    ratios = [slow / quick for slow, quick in zip(loop, fast, strict=True)]
-    values = {"loop_s": loop, "batched_s": fast, "ratio": ratios}
-    return {name: round(statistics.median(column), 4) for name, column in values.items()}
+    loop, fast = ([seconds(run[side]) for run in runs] for side in ("loop", "batched"))
+    values = {"loop_s": loop, "batched_s": fast, "ratio": np.divide(loop, fast)}
+    return {name: round(float(np.median(column)), 4) for name, column in values.items()}
 
 
-def summary(runs: list[dict[str, Any]], clock: str, iterations: int) -> dict[str, Any]:
+def summary(runs: list[dict[str, harness.Run]], clock: str, iterations: int) -> dict[str, Any]:
     result = {part: compared(runs, lambda side, part=part: side[clock][part]) for part in PARTS}
     for name, share in (("every", 1.0), ("last", 1.0 / iterations)):
-        key = f"total, posterior after {name} iteration"
-        result[key] = compared(runs, lambda side, share=share: total(side[clock], share))
+        weights = dict.fromkeys(PARTS, 1.0) | {"posterior": share}
+        total = lambda side, weights=weights: sum(side[clock][part] * weight for part, weight in weights.items())  # noqa: E731
+        result[f"total, posterior after {name} iteration"] = compared(runs, total)
     return result
 
 
-def environment() -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "sklearn": sklearn.__version__,
-        "machine": platform.machine(),
-        "processors": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
+def measured(arguments: Arguments, batch_size: int) -> dict[str, Any]:
+    problem, runs = Problem(arguments, batch_size), []
+    for _ in range(arguments.repeats + 1):
+        clocks = {"loop": harness.Clock(), "batched": harness.Clock()}
+        loop_scores, loop_posterior = looped(problem, clocks["loop"])
+        scores, posterior = batched(problem, clocks["batched"])
+        runs.append({side: clock.seconds for side, clock in clocks.items()})
+    difference = {
+        "scores": float(np.abs(loop_scores - scores).max()),
+        "posterior": float((loop_posterior - posterior).abs().max()),
     }
+    # The first pair warms up.
+    result = {clock: summary(runs[1:], clock, arguments.iterations) for clock in ("wall", "cpu")}
+    return {**result, "batch_size": batch_size, "largest_difference": difference}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = {"rows": 2500, "branches": 2, "epochs": 8, "dim": 384, "classes": 6, "iterations": 10}
-    for name, default in {**sizes, "repeats": 5, "threads": 1, "seed": 0}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[32, 128], help="32 is the published one")
-    parser.add_argument("--habits", choices=["lean", "published"], default="lean", help="how the loop is written")
-    parser.add_argument("--output", type=Path)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    problem = Problem(args)
-    report: dict[str, Any] = {"settings": {k: v for k, v in vars(args).items() if k != "output"}, "results": []}
-    report["environment"] = environment()
-    for batch_size in args.batch_sizes:
-        args.batch_size, runs = batch_size, []
-        for repeat in range(args.repeats + 1):
-            loop, (loop_scores, loop_posterior) = clocked(looped, problem, args)
-            fast, (fast_scores, fast_posterior) = clocked(batched, problem, args)
-            if repeat:  # the first pair warms up
-                runs.append({"loop": loop, "batched": fast})
-        result = {clock: summary(runs, clock, args.iterations) for clock in ("wall", "cpu")}
-        result["batch_size"] = args.batch_size
-        result["largest_difference"] = {
-            "scores": float(np.abs(loop_scores - fast_scores).max()),
-            "posterior": float((loop_posterior - fast_posterior).abs().max()),
-        }
+def measure(arguments: Arguments, report: harness.Report) -> None:
+    report["results"] = []
+    for batch_size in arguments.batch_sizes:
+        result = measured(arguments, batch_size)
         report["results"].append(result)
-        print(f"batch size {args.batch_size}, largest difference {result['largest_difference']}")
+        print(f"batch size {batch_size}, largest difference {result['largest_difference']}")
         for clock in ("wall", "cpu"):
             for name, row in result[clock].items():
                 print(f"  {clock:4} {name:42} {row['loop_s']:8.3f} s {row['batched_s']:8.3f} s {row['ratio']:6.1f} x")
-    if args.output:
-        temporary = args.output.with_suffix(".tmp")
-        temporary.write_text(json.dumps(report, indent=1) + "\n")
-        os.replace(temporary, args.output)
 
 
 if __name__ == "__main__":
-    main()
+    harness.run(__file__, Arguments, measure, "numpy", "scikit-learn")

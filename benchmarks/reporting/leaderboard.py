@@ -11,11 +11,25 @@ from typing import Any
 import numpy as np
 from transformers import HfArgumentParser
 
-from benchmarks.reporting.markdown import table
-from benchmarks.reporting.standings import AUTO, BASE, SEEDS, STOPPED, Cells, leaderboard, protocol, read_cells
-from benchmarks.suites import SUITES, Budget
+from benchmarks.reporting import RESULTS, Cells, read_cells, table
+from benchmarks.reporting.standings import (
+    AUTO,
+    BASE,
+    GATE,
+    SEEDS,
+    STOPPED,
+    differences,
+    gate,
+    leaderboard,
+    points,
+    protocol,
+)
+from benchmarks.suites import LEADERBOARDS, SUITES, Budget
+from hf_noisy.methods import make_method
+from hf_noisy.training.auto_rules import RULES
 
-RESULTS = Path(__file__).parents[1] / "results"
+# With cells of other seeds too, from which the rules of `auto` were not written.
+FRESH = ("text-small", "vision-small")
 
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -39,20 +53,39 @@ def named(board: dict[str, Any], method: str, titles: dict[str, str]) -> str:
 
 def summary_table(board: dict[str, Any], titles: dict[str, str]) -> tuple[list[str], list[list[str]]]:
     """Header and rows, by mean rank, those without a rank last."""
-    header = ["", "mean rank", "rank, real noise", "accuracy, %", "to cross-entropy", "p", "settings above it",
-              "to early stopping", "p ", "gate: worst to early stopping", "worst to cross-entropy", "cost", "ECE, %",
-              "best minus last"]  # fmt: skip
+    columns = (
+        "mean rank",
+        "rank, real noise",
+        "accuracy, %",
+        "to cross-entropy",
+        "p",
+        "settings above it",
+        "to early stopping",
+        "p ",
+        "gate: worst to early stopping",
+        "worst to cross-entropy",
+        "cost",
+        "ECE, %",
+        "best minus last",
+    )
+    header = ["", *columns]
     rows = []
     for method in sorted(board["methods"], key=lambda name: board["methods"][name]["rank"] or np.inf):
         row = board["methods"][method]
-        rows.append([
-            named(board, method, titles), number(row["rank"]),
-            number(row["rank_real_noise"]), number(row["mean"]), number(row["against_cross_entropy"], sign=True),
-            p_value(row["p_cross_entropy"]), f"{row['wins']} of {row['settings']}" if method != BASE else "",
-            number(row["against_early_stopping"], sign=True), p_value(row["p_early_stopping"]),
-            gate_words(row["gate"]), number(row["worst_to_base"], sign=True), number(row["cost"]),
-            number(row["ece"]), number(row["best_minus_last"]),
-        ])  # fmt: skip
+        rows.append(
+            [
+                named(board, method, titles),
+                *(number(row[key]) for key in ("rank", "rank_real_noise", "mean")),
+                number(row["against_cross_entropy"], sign=True),
+                p_value(row["p_cross_entropy"]),
+                f"{row['wins']} of {row['settings']}" if method != BASE else "",
+                number(row["against_early_stopping"], sign=True),
+                p_value(row["p_early_stopping"]),
+                gate_words(row["gate"]),
+                number(row["worst_to_base"], sign=True),
+                *(number(row[key]) for key in ("cost", "ece", "best_minus_last")),
+            ]
+        )
     return header, rows
 
 
@@ -120,8 +153,8 @@ def findings(result: dict[str, Any]) -> list[str]:
     for name in board["real"]:
         found = {m: cell for m, cell in board["settings"][name].items() if not board["methods"][m]["mark"]}
         first, *others = sorted(found, key=lambda method: -found[method]["mean"])[:3]
-        words.append(f"{name}: {titles.get(first, first)} is first with {_cell(found[first])}; then "
-                     + "; ".join(f"{titles.get(m, m)} {_cell(found[m])}" for m in others) + ".")  # fmt: skip
+        then = "; ".join(f"{titles.get(m, m)} {_cell(found[m])}" for m in others)
+        words.append(f"{name}: {titles.get(first, first)} is first with {_cell(found[first])}; then {then}.")
     return words
 
 
@@ -144,11 +177,15 @@ def short(result: dict[str, Any]) -> str:
     ranked = sorted(ranks, key=ranks.__getitem__)
     shown = [m for m in ranked if m in ranked[:5] or m in (BASE, STOPPED)] + [AUTO] * (AUTO in board["methods"])
     rows = [
-        [named(board, m, titles), number(ranks.get(m)),
-         *(_cell(board["settings"][name].get(m)) for name in board["real"]),
-         number(board["methods"][m]["mean"]), gate_words(board["methods"][m]["gate"])]
+        [
+            named(board, m, titles),
+            number(ranks.get(m)),
+            *(_cell(board["settings"][name].get(m)) for name in board["real"]),
+            number(board["methods"][m]["mean"]),
+            gate_words(board["methods"][m]["gate"]),
+        ]
         for m in shown
-    ]  # fmt: skip
+    ]
     wrong = [f"{name}, {100 * board['noise_rate'][name]:.0f} % wrong" for name in board["real"]]
     header = ["accuracy, %", f"mean rank of {len(ranked)}", *wrong, f"mean of {len(board['settings'])}", "gate"]
     return table(header, rows)
@@ -162,21 +199,125 @@ def command_cut(cells: Cells, budget: Budget) -> str:
 
 def boards(folder: Path) -> dict[str, dict[str, Any]]:
     """All that is told of each suite that has cells in a folder."""
-    from benchmarks.competitors import COMPETITORS
+    from benchmarks.competitors import METHODS
 
     results = {}
-    for name, suite in SUITES.items():
-        path = folder / f"cells_{name}.jsonl"
-        if not path.is_file():
-            continue
-        cells = read_cells(path)
-        results[name] = {
-            "command": f"python -m benchmarks.run --suite {name}" + command_cut(cells, suite.budget),
-            "protocol": protocol(cells),
-            "titles": {method: competitor.title for method, competitor in COMPETITORS.items()},
-            "board": leaderboard(cells, suite.settings, list(COMPETITORS)),
-        }
+    for suite in LEADERBOARDS:
+        path = folder / f"cells_{suite.name}.jsonl"
+        if path.is_file():
+            cells = read_cells(path)
+            results[suite.name] = {
+                "command": f"python -m benchmarks.run --suite {suite.name}" + command_cut(cells, suite.budget),
+                "protocol": protocol(cells),
+                "titles": {method: competitor.title for method, competitor in METHODS.items()},
+                "board": leaderboard(cells, suite.settings, list(METHODS)),
+            }
     return results
+
+
+def auto_rules() -> str:
+    """The decision table of `method="auto"`, in the order in which its rules are tried."""
+    rows = []
+    for rule in RULES:
+        shares = (("wrong labels", rule.rate), ("by row", rule.by_row))
+        words = [
+            f"{name} {100 * low:.0f} to {100 * high:.0f} %" for name, (low, high) in shares if (low, high) != (0, 1)
+        ]
+        words += [" or ".join(rule.modality)] if rule.modality else []
+        words += ["noise not measured"] if rule.unmeasured else []
+        words += ["a second view can be made"] if (method := make_method(rule.method)).second_view is not None else []
+        words += ["not a stream"] if method.needs_rows else []
+        rows.append([", ".join(words) or "everything else", f"`{rule.method}`", rule.because.removeprefix("so ")])
+    return table(["where", "method", "why"], rows)
+
+
+def holds_the_rate(cell: dict[str, Any]) -> bool:
+    """Whether the estimated interval holds the true share of wrong labels."""
+    _, low, high = cell["details"]["measured"]["noise"][0]
+    return low <= cell["noise_rate"] <= high
+
+
+def auto_row(cells: Cells, setting: str) -> list[str]:
+    own = [cell for (name, _, method), cell in sorted(cells.items()) if (name, method) == (setting, AUTO)]
+    wrong = 100 * np.mean([cell["noise_rate"] for cell in own])
+    estimated = 100 * np.mean([cell["details"]["measured"]["noise"][0][0] for cell in own])
+    taken = sorted({cell["details"]["method"] for cell in own})
+    means = [np.mean(list(points(cells, setting, method).values())) for method in (BASE, STOPPED, AUTO)]
+    held = f"{sum(map(holds_the_rate, own))} of {len(own)}"
+    return [setting, f"{wrong:.0f}", f"{estimated:.0f}", held, ", ".join(f"`{m}`" for m in taken), *map(number, means)]
+
+
+def auto_fresh() -> str:
+    """What `auto` measured, took and gained with seeds that were not looked at when its rules were written."""
+    header = ["", "wrong, %", "estimated", "interval holds it", "taken", "cross-entropy", "early stopping", "auto"]
+    rows, words, held = [], [], []
+    for name in FRESH:
+        cells, settings = read_cells(RESULTS / f"cells_{name}_fresh.jsonl"), SUITES[name].settings
+        names = [setting.name for setting in settings]
+
+        def gains(other: str, names: list[str], cells: Cells = cells) -> list[float]:
+            return [float(np.mean(values)) for values in differences(cells, AUTO, other, names).values()]
+
+        rows += [auto_row(cells, setting) for setting in names]
+        held += [holds_the_rate(cell) for (_, _, method), cell in cells.items() if method == AUTO]
+        to_base, to_stopped = gains(BASE, names), gains(STOPPED, names)
+        real = gains(BASE, [setting.name for setting in settings if setting.real])
+        seeds = ", ".join(str(seed) for seed in sorted({seed for _, seed, _ in cells}))
+        words += [
+            f"{name}, seeds {seeds}: {np.mean(to_base):+.1f} points to cross-entropy (above it in "
+            f"{sum(d > 0 for d in to_base)} of {len(to_base)} settings), {np.mean(to_stopped):+.1f} to early "
+            f"stopping; gate: {gate_words(gate(cells, AUTO, settings))}.",
+            f"{name}, where people or rules made the wrong labels: {np.mean(real):+.1f} points to cross-entropy "
+            f"({min(real):+.1f} to {max(real):+.1f}).",
+        ]
+    words.append(f"The interval of the share of wrong labels holds the true one in {sum(held)} of {len(held)} cells.")
+    return "\n".join(f"- {word}" for word in words) + "\n\n" + table(header, rows)
+
+
+def blocks(folder: Path) -> dict[str, str]:
+    """What stands between the markers of a document, by marker."""
+    made = {"auto_table": auto_rules(), "auto_fresh": auto_fresh()}
+    for suite, result in boards(folder).items():
+        made |= {f"leaderboard_{suite}": markdown(result), f"leaderboard_{suite}_short": short(result)}
+    return made
+
+
+def draw_suite(axes: Any, suite: str, result: dict[str, Any]) -> None:
+    """Mean points above early stopping in the settings that the gate does not look at, and its worst case."""
+    cells = read_cells(RESULTS / f"cells_{suite}.jsonl")
+    rows = {name: row for name, row in result["board"]["methods"].items() if name != STOPPED}
+    noisy = [setting.name for setting in SUITES[suite].settings if not setting.gated]
+    found = {method: differences(cells, method, STOPPED, noisy) for method in rows}
+    above = {method: float(np.mean([np.mean(v) for v in by.values()])) for method, by in found.items() if by}
+    order = sorted(above, key=above.__getitem__)
+    passed = [name for name in order if rows[name]["gate"]["passed"]]
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.axvline(GATE, color="grey", linewidth=0.8, linestyle=":")
+    axes.barh(order, [above[name] for name in order], color="tab:blue", alpha=0.45, label="under more noise, mean")
+    for names, style, label in (
+        (passed, {"marker": "o", "color": "tab:green"}, "little or no noise, worst: passes"),
+        ([name for name in order if name not in passed], {"marker": "X", "color": "tab:red"}, "fails"),
+    ):
+        axes.plot([rows[name]["gate"]["worst"] for name in names], names, linestyle="none", label=label, **style)
+    axes.set_yticks(order, [named(result["board"], name, result["titles"]) for name in order])
+    axes.tick_params(axis="y", labelsize=8, length=0)
+    what = {"text-small": "texts", "vision-small": "images"}[suite]
+    axes.set_title(f"{what}: heads on frozen features", fontsize=10)
+    axes.set_xlabel("points above early stopping on given labels")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def draw(image: Path) -> None:
+    """What each method gains under noise, and what it costs where there is little."""
+    import matplotlib.pyplot as plt
+
+    results = {name: result for name, result in boards(RESULTS).items() if name in FRESH}
+    figure, panels = plt.subplots(1, len(results), figsize=(6 * len(results), 5.5), squeeze=False)
+    for axes, (name, result) in zip(panels[0], results.items(), strict=True):
+        draw_suite(axes, name, result)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), fontsize=9, loc="lower center", ncol=3, frameon=False)
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.savefig(image, dpi=110)
 
 
 @dataclass

@@ -2,25 +2,18 @@
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata, wilcoxon
 
+from benchmarks.reporting import Cells
 from benchmarks.suites import Setting
 
 BASE, STOPPED, AUTO = "cross_entropy", "early_stopping", "auto"
 GATE = -0.5  # points: no method may lose more than that to early stopping where there is little noise or none
 SEEDS = 3  # for a verdict
 FEWEST_SETTINGS = 6  # below it no p can be small
-
-Cells = dict[tuple[str, int, str], dict[str, Any]]  # by setting, seed and method
-
-
-def read_cells(path: Path) -> Cells:
-    cells = [json.loads(line) for line in path.read_text().splitlines()]
-    return {(f"{cell['dataset']} {cell['noise']}", cell["seed"], cell["method"]): cell for cell in cells}
 
 
 def points(cells: Cells, setting: str, method: str) -> dict[int, float]:
@@ -72,8 +65,13 @@ def gate(cells: Cells, method: str, settings: Iterable[Setting], other: str = ST
     passed = means[where] >= GATE - 1e-9
     # A mean of fewer seeds says too little for a verdict, unless it is far off.
     complete = len(means) == len(asked) and min(map(len, pairs.values())) >= SEEDS
-    return {"passed": passed if complete or not passed else None, "worst": means[where], "where": where,
-            "failed": sum(mean < GATE - 1e-9 for mean in means.values()), "of": len(asked)}  # fmt: skip
+    return {
+        "passed": passed if complete or not passed else None,
+        "worst": means[where],
+        "where": where,
+        "failed": sum(mean < GATE - 1e-9 for mean in means.values()),
+        "of": len(asked),
+    }
 
 
 def mean_ranks(cells: Cells, methods: list[str], settings: Iterable[str]) -> dict[str, float | None]:
@@ -90,18 +88,25 @@ def summary_of(cells: Cells, method: str, settings: tuple[Setting, ...]) -> dict
     names = [setting.name for setting in settings]
     own = [cell for (_, _, m), cell in cells.items() if m == method]
     to_base, to_stopped = (differences(cells, method, other, names) for other in (BASE, STOPPED))
-    costs = [cell["cpu_seconds"] / cells[s, seed, BASE]["cpu_seconds"]
-             for (s, seed, m), cell in cells.items() if m == method and (s, seed, BASE) in cells]  # fmt: skip
-    gaps = [100 * (cell["test_accuracy_best"] - cell["test_accuracy_last"]) for cell in own
-            if cell["test_accuracy_best"] is not None]  # fmt: skip
-    real = [setting.name for setting in settings if setting.real]
+    costs = [
+        cell["cpu_seconds"] / cells[s, seed, BASE]["cpu_seconds"]
+        for (s, seed, m), cell in cells.items()
+        if m == method and (s, seed, BASE) in cells
+    ]
+    bests = [cell for cell in own if cell["test_accuracy_best"] is not None]
+    gaps = [100 * (cell["test_accuracy_best"] - cell["test_accuracy_last"]) for cell in bests]
+
+    def mean_accuracy(names: list[str]) -> float | None:
+        return _mean([np.mean(list(p.values())) for name in names if (p := points(cells, name, method))])
+
     return {
         "cells": len(own),
-        "mean": _mean([np.mean(list(p.values())) for name in names if (p := points(cells, name, method))]),
-        "mean_real_noise": _mean([np.mean(list(p.values())) for name in real if (p := points(cells, name, method))]),
+        "mean": mean_accuracy(names),
+        "mean_real_noise": mean_accuracy([setting.name for setting in settings if setting.real]),
         "against_cross_entropy": _mean([np.mean(v) for v in to_base.values()]),
         "p_cross_entropy": paired_test([float(np.mean(v)) for v in to_base.values()]),
-        "wins": sum(bool(np.mean(v) > 0) for v in to_base.values()), "settings": len(to_base),
+        "wins": sum(bool(np.mean(v) > 0) for v in to_base.values()),
+        "settings": len(to_base),
         "against_early_stopping": _mean([np.mean(v) for v in to_stopped.values()]),
         "p_early_stopping": paired_test([float(np.mean(v)) for v in to_stopped.values()]),
         "gate": gate(cells, method, settings),
@@ -111,17 +116,11 @@ def summary_of(cells: Cells, method: str, settings: tuple[Setting, ...]) -> dict
         "best_minus_last": _mean(gaps),
         # Not to be compared with the others: told true labels, or its rules were written from these very cells.
         "mark": "†" if any(cell["clean_labels"] for cell in own) else "‡" if method == AUTO else "",
-    }  # fmt: skip
+    }
 
 
 def leaderboard(cells: Cells, settings: tuple[Setting, ...], order: list[str]) -> dict[str, Any]:
-    """All that the tables say.
-
-    Args:
-        cells: What was run.
-        settings: Of the suite.
-        order: Methods in the order of the table.
-    """
+    """All that the tables say, with methods in the order of the table."""
     methods = [method for method in order if any(m == method for _, _, m in cells)]
     rows = {method: summary_of(cells, method, settings) for method in methods}
     for name in ("p_cross_entropy", "p_early_stopping"):
@@ -131,8 +130,8 @@ def leaderboard(cells: Cells, settings: tuple[Setting, ...], order: list[str]) -
             row[name] = corrected.get(method)
     # A seed that is under way takes no method out of the ranks; a setting that it lacks does.
     reached = {method: {setting for setting, _, m in cells if m == method} for method in methods}
-    ranked = [method for method, row in rows.items()
-              if not row["mark"] and reached[method] == set().union(*reached.values())]  # fmt: skip
+    everywhere = set().union(*reached.values())
+    ranked = [method for method, row in rows.items() if not row["mark"] and reached[method] == everywhere]
     for key, names in (
         ("rank", [s.name for s in settings]),
         ("rank_real_noise", [s.name for s in settings if s.real]),
@@ -145,10 +144,9 @@ def leaderboard(cells: Cells, settings: tuple[Setting, ...], order: list[str]) -
         for method in methods:
             if values := points(cells, setting.name, method):
                 seeds = [values[seed] for seed in sorted(values)]
-                table.setdefault(setting.name, {})[method] = {
-                    "mean": float(np.mean(seeds)), "seeds": seeds,
-                    "deviation": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
-                }  # fmt: skip
+                deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None
+                row = {"mean": float(np.mean(seeds)), "seeds": seeds, "deviation": deviation}
+                table.setdefault(setting.name, {})[method] = row
     rates = {s.name: _mean([c["noise_rate"] for (name, _, _), c in cells.items() if name == s.name]) for s in settings}
     again = repeatability(cells)
     real = [setting.name for setting in settings if setting.real and setting.name in table]
@@ -157,9 +155,11 @@ def leaderboard(cells: Cells, settings: tuple[Setting, ...], order: list[str]) -
 
 def repeatability(cells: Cells) -> dict[str, Any] | None:
     """By how much one method differs from itself with other random numbers: `auto` that took GJS, and GJS."""
-    found = [100 * (cell["test_accuracy_last"] - cells[setting, seed, "gjs"]["test_accuracy_last"])
-             for (setting, seed, method), cell in cells.items()
-             if method == AUTO and cell["details"]["method"] == "gjs" and (setting, seed, "gjs") in cells]  # fmt: skip
+    found = [
+        100 * (cell["test_accuracy_last"] - cells[setting, seed, "gjs"]["test_accuracy_last"])
+        for (setting, seed, method), cell in cells.items()
+        if method == AUTO and cell["details"]["method"] == "gjs" and (setting, seed, "gjs") in cells
+    ]
     if len(found) < FEWEST_SETTINGS:
         return None
     return {"pairs": len(found), "deviation": float(np.std(found, ddof=1)), "most": float(np.abs(found).max())}
@@ -171,8 +171,8 @@ def _mean(values: list[Any]) -> float | None:
 
 def protocol(cells: Cells) -> dict[str, Any]:
     """What all cells have in common; None where they differ."""
-    several = {name: {json.dumps(cell[name], sort_keys=True) for cell in cells.values()}
-               for name in ("budget", "versions", "machine", "device", "model")}  # fmt: skip
+    names = ("budget", "versions", "machine", "device", "model")
+    several = {name: {json.dumps(cell[name], sort_keys=True) for cell in cells.values()} for name in names}
     seeds = sorted({seed for _, seed, _ in cells})
     return {"seeds": seeds, "cells": len(cells)} | {
         name: json.loads(next(iter(values))) if len(values) == 1 else None for name, values in several.items()

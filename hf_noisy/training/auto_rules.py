@@ -73,8 +73,8 @@ class Choice:
     why: str
 
 
-# Images from scratch: benchmarks/results/robust_digits.json and robust_cifar10.json, where NCT gains under every noise
-# and loses nothing worth naming without. All else: benchmarks/results/cells_text-small.jsonl and
+# Images from scratch: cells_robust-digits.jsonl and cells_robust-cifar10.jsonl of benchmarks/results, where NCT gains
+# under every noise and loses nothing worth naming without. All else: cells_text-small.jsonl and
 # cells_vision-small.jsonl, where JoCoR gains most on one side of these two limits and loses on the other, and GJS
 # loses least to early stopping where little is wrong. The limits say where methods were seen to win, and not why.
 RULES: tuple[Rule, ...] = (
