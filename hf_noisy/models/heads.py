@@ -1,4 +1,4 @@
-"""What the classification head sees: find it by its shape, and listen to its input."""
+"""The classification head of a model: found by its shape, and its inputs."""
 
 import contextlib
 import inspect
@@ -17,26 +17,12 @@ _BRANCHED = "branched"  # model_type of BranchedModel, compared by name because 
 
 
 def num_classes(model: nn.Module) -> int:
-    """Number of classes a model tells apart.
-
-    Args:
-        model: A classifier; wrappers (DDP, `torch.compile`, PEFT) are looked through.
-
-    Returns:
-        `config.num_labels`, or for a module without such a config the outputs of its last linear layer.
-
-    Raises:
-        ValueError: If the module has neither.
-
-    Example:
-        >>> num_classes(nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3)))
-        3
-    """
+    """Number of classes: `config.num_labels`, or without such a config the outputs of the last linear layer."""
     model = _eager(model)
     count = getattr(getattr(model, "config", None), "num_labels", None)
     if isinstance(count, int):
         return count
-    linears = [module for _, module in _linears(model)]
+    linears = list(_linears(model))
     if not linears:
         raise ValueError(
             f"{type(model).__name__} has no config.num_labels and no linear layer to count the classes by; "
@@ -46,48 +32,16 @@ def num_classes(model: nn.Module) -> int:
 
 
 def find_heads(model: nn.Module) -> list[nn.Linear]:
-    """Find the final linear classifier of a model, one for each branch.
-
-    The head is the last linear layer with as many outputs as there are classes, whatever its name. Copies that PEFT
-    keeps of a layer it replaced, and the low-rank factors of its adapters, are passed over.
-
-    Args:
-        model: A classifier; wrappers (DDP, `torch.compile`, PEFT) are looked through.
-
-    Returns:
-        The heads: one, or for a [`BranchedModel`] one for each branch, in order.
-
-    Raises:
-        ValueError: If no linear layer has the right number of outputs.
-
-    Example:
-        ```python
-        find_heads(AutoModelForSequenceClassification.from_pretrained("bert-base-uncased", num_labels=3))
-        # [Linear(in_features=768, out_features=3, bias=True)]
-        ```
-    """
+    """The final linear layer of a classifier, one for each branch; wrappers (DDP, PEFT) are looked through."""
     return [_final_linear(network) for network in networks_of(model)]
 
 
 class HeadInputs:
-    """Context manager that keeps what the classification head of each branch was given in the last forward pass.
+    """Context manager that keeps the input of each branch's classification head in the last forward pass.
 
     Where a head scores every token and the network then picks the scores of one (decoders), the input of that token
     is kept. Inside the context, modules compiled with `torch.compile` run eagerly: a graph compiled earlier would not
     call the hooks. Gradients flow through the tensors unless the forward pass ran under `no_grad`.
-
-    Args:
-        model: A classifier, as for [`find_heads`].
-
-    Raises:
-        ValueError: If the model has no head (see [`find_heads`]).
-
-    Example:
-        ```python
-        with torch.no_grad(), HeadInputs(model) as features:
-            model(**inputs)
-            embeddings = features.pop()  # one [batch, dim] tensor a branch
-        ```
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -112,14 +66,7 @@ class HeadInputs:
         self._inputs.clear()
 
     def pop(self) -> list[Float[Tensor, "batch dim"]]:
-        """Hand over the inputs of the heads in the last forward pass, and forget them.
-
-        Returns:
-            One tensor `[batch, dim]` for each branch.
-
-        Raises:
-            RuntimeError: If a head was not called since the last `pop`.
-        """
+        """Return the inputs `[batch, dim]` of the heads in the last forward pass, one a branch, and forget them."""
         silent = [branch for branch in range(len(self._heads)) if branch not in self._inputs]
         if silent:
             raise RuntimeError(
@@ -145,7 +92,7 @@ class HeadInputs:
 
 def _one_vector_a_row(inputs: Tensor, scores: Tensor, logits: Any) -> Float[Tensor, "batch dim"]:
     if inputs.dim() == 3 and isinstance(logits, Tensor) and logits.dim() == 2:
-        # Which token the network picked is told by its scores: no other rule holds for padding on either side.
+        # The scores show which token the network picked: no other rule holds for padding on either side.
         token = (scores - logits[:, None]).abs().sum(dim=-1).argmin(dim=1)
         return inputs[torch.arange(len(inputs), device=inputs.device), token]
     return inputs.flatten(start_dim=1)
@@ -174,18 +121,19 @@ def _eager(model: nn.Module) -> nn.Module:
     return eager
 
 
-def _linears(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+def _linears(model: nn.Module) -> Iterator[nn.Linear]:
     for name, module in model.named_modules():
         parts = name.split(".")
-        if "original_module" in parts or any(part.startswith("lora_") for part in parts):
-            continue
-        if isinstance(module, nn.Linear):
-            yield name, module
+        # Copies that PEFT keeps of a layer it replaced, and the low-rank factors of its adapters.
+        of_peft = "original_module" in parts or any(part.startswith("lora_") for part in parts)
+        if isinstance(module, nn.Linear) and not of_peft:
+            yield module
 
 
 def _final_linear(model: nn.Module) -> nn.Linear:
+    """The last linear layer with as many outputs as there are classes, whatever its name."""
     count = num_classes(model)
-    heads = [module for _, module in _linears(model) if module.out_features == count]
+    heads = [module for module in _linears(model) if module.out_features == count]
     if not heads:
         raise ValueError(
             f"{type(model).__name__} has no linear layer with {count} outputs (one a class); pass a classifier, such "

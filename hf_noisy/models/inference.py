@@ -47,30 +47,13 @@ def outputs_by_row(
     show_progress: str | None = None,
     processes: Literal["all", "main", "each"] = "all",
 ) -> list[np.ndarray]:
-    """Run a model over every row of a dataset and return its outputs in the order of the rows.
+    """Outputs of a model for every row of a dataset: arrays `[lead, rows, width]` in the order of the rows.
 
-    The model is in evaluation mode meanwhile, and the global random state is left as it was. Besides the arrays
-    themselves, no more than a few batches are in memory.
-
-    Args:
-        model: The model that `forward` calls; inputs go to its device.
-        dataset: Map-style dataset.
-        forward: From the inputs of a batch to tensors `[lead, batch, width]`.
-        batches: Row indices of each batch; together they hold every row.
-        collate: From rows, which carry their `index`, to `(indices, inputs)`; usually a [`ModelInputs`].
-        dtype: Of the arrays.
-        check_finite: Whether to refuse values that are not finite in `dtype`.
-        num_workers: Of the loader.
-        show_progress: Text of the progress bar; None for no bar.
-        processes: `"all"`: the processes share the rows and all of them get the arrays; `"main"`: the processes share
-            the rows and the main one alone gets the arrays; `"each"`: every process runs over all rows by itself.
-
-    Returns:
-        Arrays `[lead, rows, width]`, one for each tensor; no array on a process that is not to get any.
-
-    Raises:
-        ValueError: With `check_finite`, if a value is not finite in `dtype`.
-        RuntimeError: If the output of a row is missing.
+    `forward` takes the inputs of a batch to tensors `[lead, batch, width]`; `collate` (usually a [`ModelInputs`]) takes
+    rows, which carry their `index`, to `(indices, inputs)`. Every row must be in one of the `batches` at least. The
+    model is in evaluation mode meanwhile, and the global random state is left as it was. `show_progress` is the text
+    of the progress bar. Processes share the rows, and `"all"` of them or the `"main"` one alone get the arrays; or
+    `"each"` runs over all rows by itself. Besides the arrays, no more than a few batches are in memory.
     """
     rank, ranks = 0, 1
     if processes != "each":
@@ -175,14 +158,9 @@ def default_collator(processing_class: Any) -> Collator:
 class ModelInputs:
     """Collates rows with an `index` to `(indices, inputs)`, where `inputs` holds only what the model accepts.
 
-    The default collators make tensors of labels, which the labels of some datasets cannot be, so they get none unless
-    labels are wanted; other collators often ask for them.
-
-    Args:
-        collator: From rows to a batch.
-        model: The model, whose `forward` names the accepted inputs.
-        all_columns: Whether the collator gets the columns that the model does not accept, to make inputs of them.
-        with_labels: Whether `inputs` also holds the labels of the batch, where there are any.
+    The collator gets further columns with `all_columns`, as it may make inputs of them. `with_labels` keeps the labels
+    of a batch among the inputs. Without it the default collators get no labels, of which they would make tensors, which
+    the labels of some datasets cannot be; other collators often ask for them.
     """
 
     def __init__(

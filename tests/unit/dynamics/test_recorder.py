@@ -12,7 +12,7 @@ from hf_noisy.core.rng import random_state_kept
 from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.dynamics.store import FOLDER, Trajectories
-from hf_noisy.models import HeadInputs
+from hf_noisy.models.heads import HeadInputs
 from hf_noisy.training.checkpoints import STATE_FILE
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.runs import (

@@ -22,7 +22,9 @@ from transformers import (
     TrainingArguments,
 )
 
-from hf_noisy.models import BranchedConfig, BranchedModel, find_heads, mean_log_probability
+from hf_noisy.models import BranchedConfig, BranchedModel
+from hf_noisy.models.branches import mean_log_probability
+from hf_noisy.models.heads import find_heads
 
 
 def rows(count: int = 12) -> Dataset:

@@ -6,7 +6,8 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import BertForMaskedLM, BertModel, GPT2Config, GPT2ForSequenceClassification
 
-from hf_noisy.models import BranchedModel, HeadInputs, find_heads, num_classes
+from hf_noisy.models import BranchedModel
+from hf_noisy.models.heads import HeadInputs, find_heads, num_classes
 
 # PEFT itself asks a model for what transformers calls by another name now.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
