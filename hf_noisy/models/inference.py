@@ -49,11 +49,11 @@ def outputs_by_row(
 ) -> list[np.ndarray]:
     """Outputs of a model for every row of a dataset: arrays `[lead, rows, width]` in the order of the rows.
 
-    `forward` takes the inputs of a batch to tensors `[lead, batch, width]`; `collate` (usually a [`ModelInputs`]) takes
-    rows, which carry their `index`, to `(indices, inputs)`. Every row must be in one of the `batches` at least. The
-    model is in evaluation mode meanwhile, and the global random state is left as it was. `show_progress` is the text
-    of the progress bar. Processes share the rows, and `"all"` of them or the `"main"` one alone get the arrays; or
-    `"each"` runs over all rows by itself. Besides the arrays, no more than a few batches are in memory.
+    `forward` takes the inputs of a batch to tensors `[lead, batch, width]`; `collate` (usually a [`ModelInputs`])
+    takes rows, which carry their `index`, to `(indices, inputs)`. Every row must be in at least one of the `batches`.
+    The model is in evaluation mode meanwhile, and the global random state is left as it was. `show_progress` is the
+    text of the progress bar. Processes share the rows, and `"all"` of them or the `"main"` one alone get the arrays;
+    or `"each"` runs over all rows by itself. Besides the arrays, no more than a few batches are in memory.
     """
     rank, ranks = 0, 1
     if processes != "each":
@@ -158,9 +158,9 @@ def default_collator(processing_class: Any) -> Collator:
 class ModelInputs:
     """Collates rows with an `index` to `(indices, inputs)`, where `inputs` holds only what the model accepts.
 
-    The collator gets further columns with `all_columns`, as it may make inputs of them. `with_labels` keeps the labels
-    of a batch among the inputs. Without it the default collators get no labels, of which they would make tensors, which
-    the labels of some datasets cannot be; other collators often ask for them.
+    With `all_columns` the collator also gets columns that the model does not accept, to make inputs of them. With
+    `with_labels` the inputs hold the labels of the batch. Without it the default collators get no labels: they would
+    make tensors of them, which not all labels can be. Other collators always get them, as they often ask for them.
     """
 
     def __init__(
