@@ -2,9 +2,14 @@
 
 import os
 import random
+import shutil
+import tempfile
 from pathlib import Path
 
-# Read once, when the libraries are imported: set before any of them is.
+# Read once, when the libraries are imported: set before any of them is. Each process of the tests has a cache of its
+# own, so that two do not write to one, and none reads what an earlier run left behind.
+CACHE = tempfile.mkdtemp(prefix="hf_noisy_tests_")
+os.environ["HF_HOME"] = CACHE
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -19,6 +24,10 @@ from hypothesis import settings
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("random", derandomize=False, deadline=None, print_blob=True)
 settings.load_profile("fixed")
+
+
+def pytest_unconfigure():
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)

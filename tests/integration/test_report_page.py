@@ -93,7 +93,7 @@ def test_decisions_are_downloaded(page):
     assert css(page, "#count")[0].text == "120 rows, 3 decided"
     css(page, "#download")[0].click()
     file = page.downloads / "decisions.csv"
-    for _ in range(100):
+    for _ in range(600):
         if file.is_file():
             break
         time.sleep(0.1)

@@ -20,7 +20,7 @@ def built(tmp_path_factory):
 
 def test_rows_classes_and_noise(built):
     _, splits, seconds = built
-    assert seconds < 15
+    assert seconds < 60  # of processor time; about 4 on an idle machine
     assert list(splits) == ["train", "validation", "test"]
     total = sum(len(split) for split in splits.values())
     assert 3000 <= total <= 600 * 7
