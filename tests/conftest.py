@@ -8,8 +8,7 @@ from pathlib import Path
 
 # Read once, when the libraries are imported: set before any of them is. Each process of the tests has a cache of its
 # own, so that two do not write to one, and none reads what an earlier run left behind.
-CACHE = tempfile.mkdtemp(prefix="hf_noisy_tests_")
-os.environ["HF_HOME"] = CACHE
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf_noisy_tests_")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -18,6 +17,8 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+
+CACHE = os.environ["HF_HOME"]
 
 # `make test` draws the same examples every time, `make test-slow` others: --hypothesis-profile=random. No profile has
 # a deadline, since a busy machine would miss it.
