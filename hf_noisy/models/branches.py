@@ -5,6 +5,7 @@ import copy
 import functools
 import hashlib
 import inspect
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from hf_noisy.core.task import TASKS, auto_task
+from hf_noisy.models.adapters import lora_to_dict, merge_adapter, share_backbone
 from hf_noisy.models.branched_config import BranchedConfig
 from hf_noisy.models.heads import find_heads
 from hf_noisy.models.shared_layers import forget_outputs, own_layers, share_lower_layers
 
 if TYPE_CHECKING:
     from peft import LoraConfig
+
+logger = logging.getLogger(__name__)
 
 # What transformers reads of a model class for loading and sharding; it looks at direct children only.
 _CLASS_RULES = (
@@ -54,7 +58,7 @@ class BranchedOutput(ModelOutput):
 class BranchedModel(PreTrainedModel):
     """Several networks of one architecture that are trained, saved and loaded as one model.
 
-    The branches differ in the initialisation of their heads, in what dropout draws for them, and with `lora` in their
+    The branches differ in the initialisation of their heads, in their dropout masks, and with `lora` in their
     adapters. The ensemble's `logits` are the log of the mean probability, so that `softmax(logits)` is that mean.
 
     Args:
@@ -90,7 +94,7 @@ class BranchedModel(PreTrainedModel):
         self._accepted = set(inspect.signature(networks[0].forward).parameters)
         self._aliases = _aliases(self.branches)
         self.post_init()  # type: ignore[no-untyped-call]
-        # By this list aliases stay out of files, and `Trainer` does not miss them when it resumes.
+        # This keeps aliases out of files, and `Trainer` from missing them when it resumes.
         self._keys_to_ignore_on_save = set(self._aliases)
 
     @classmethod
@@ -136,15 +140,14 @@ class BranchedModel(PreTrainedModel):
             raise ValueError(
                 f"initialize must be 'head', or 'all' where lora is None, got {initialize!r} with lora={lora!r}"
             )
-        settings = None
-        if lora is not None:
-            from hf_noisy.models.adapters import lora_to_dict
-
-            settings = lora_to_dict(lora)
         branch_config = copy.deepcopy(model.config)
         branch_config.architectures = [type(model).__name__]
         config = BranchedConfig(
-            branch=branch_config, task=task.name, num_branches=num_branches, lora=settings, shared_layers=shared_layers
+            branch=branch_config,
+            task=task.name,
+            num_branches=num_branches,
+            lora=None if lora is None else lora_to_dict(lora),
+            shared_layers=shared_layers,
         )
         branched = cls(config, _copies(model, config, seed, initialize))
         branched.train(model.training)
@@ -203,14 +206,10 @@ class BranchedModel(PreTrainedModel):
         if not 0 <= index < self.num_branches:
             raise ValueError(f"index must be in [0, {self.num_branches}), got {index}; the branches count from 0")
         branch = cast(PreTrainedModel, copy.deepcopy(self.branches[index]))
-        if self.config.lora is not None:
-            from hf_noisy.models.adapters import merge_adapter
-
-            branch = merge_adapter(own_layers(branch))
-        return branch
+        return branch if self.config.lora is None else merge_adapter(own_layers(branch))
 
     def init_weights(self) -> None:
-        """Tie what is shared; the branches come initialised, and a second time would undo what they hold."""
+        """Only tie shared weights: the branches are initialised already, a second time would overwrite them."""
         self.tie_weights(recompute_mapping=False)
 
     def tie_weights(self, missing_keys: set[str] | None = None, recompute_mapping: bool = True) -> None:
@@ -225,28 +224,15 @@ class BranchedModel(PreTrainedModel):
         return dict(self._aliases)
 
     def get_input_embeddings(self) -> None:  # type: ignore[override]
-        """None: each branch has its own, and nothing that asks (FSDP2 of accelerate) has to single one out."""
+        """None, as each branch has its own; accelerate (FSDP2) asks and needs none."""
 
     def _adjust_bias(self, output_embeddings: Any, input_embeddings: Any) -> None:
         # transformers fits the bias of a tied layer to its vocabulary; here shapes agree, and Conv1D would be misread.
         return
 
 
-def mean_log_probability(
-    branch_logits: Float[Tensor, "batch branch classes"],
-) -> Float[Tensor, "batch classes"]:
-    """Log of the mean over branches of the class probabilities.
-
-    Args:
-        branch_logits: Logits `[batch, branch, class]`, any floating dtype.
-
-    Returns:
-        Log-probabilities `[batch, class]`, float32 or wider.
-
-    Example:
-        >>> mean_log_probability(torch.zeros(1, 2, 4)).exp()
-        tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
-    """
+def mean_log_probability(branch_logits: Float[Tensor, "batch branch classes"]) -> Float[Tensor, "batch classes"]:
+    """Log of the mean over branches of the class probabilities, float32 or wider."""
     wide = branch_logits if branch_logits.dtype == torch.float64 else branch_logits.float()
     return wide.log_softmax(dim=-1).logsumexp(dim=1) - math.log(wide.shape[1])
 
@@ -256,8 +242,6 @@ def _build(config: BranchedConfig) -> list[PreTrainedModel]:
     auto_class = TASKS[config.task].auto_class
     if config.lora is None:
         return [auto_class.from_config(copy.deepcopy(config.branch)) for _ in range(config.num_branches)]
-    from hf_noisy.models.adapters import share_backbone
-
     model = auto_class.from_config(config.branch)
     depth = config.shared_layers
     return share_lower_layers([share_backbone(model, config.lora, depth) for _ in range(config.num_branches)], depth)
@@ -267,8 +251,6 @@ def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int, initializ
     """Branches with the weights of a model, each with its own new head (and adapter), or all new."""
     copy_one: Callable[[], PreTrainedModel] = functools.partial(copy.deepcopy, model)
     if config.lora is not None:
-        from hf_noisy.models.adapters import share_backbone
-
         # The caller's model must not be frozen, nor moved with the branches: they share a copy.
         copy_one = functools.partial(share_backbone, copy.deepcopy(model), config.lora, config.shared_layers)
     branches: list[PreTrainedModel] = []
@@ -295,7 +277,7 @@ def _seeded(seed: int, index: int) -> Iterator[None]:
 
 def _initialise_head(branch: PreTrainedModel) -> None:
     (head,) = find_heads(branch)
-    # torch's own initialisation stands where the architecture has no rule for a linear layer.
+    # torch's own initialisation remains where the architecture has no rule for a linear layer.
     fresh = nn.Linear(head.in_features, head.out_features, bias=head.bias is not None, device="cpu")
     branch._init_weights(fresh)
     head.load_state_dict(fresh.state_dict())
@@ -313,6 +295,28 @@ def _aliases(branches: nn.ModuleList) -> dict[str, str]:
         if (first := names.setdefault(id(parameter), name)) != name:
             aliases[name] = first
     return aliases
+
+
+def with_branches(model: nn.Module | None, num_branches: int, method: str, seed: int = 0) -> nn.Module | None:
+    """The model itself if it has as many branches as a method needs, else a branched model made from it."""
+    found = getattr(model, "num_branches", 1)
+    if model is None or found >= num_branches:
+        return model
+    try:
+        # A model that was not loaded has no weights worth copying.
+        initialize: Literal["head", "all"] = "head" if getattr(model, "name_or_path", "") else "all"
+        logger.warning(
+            "method %s trains %d branches, %s; BranchedModel.from_model(model, initialize=...) makes others",
+            method,
+            num_branches,
+            "copies with new heads" if initialize == "head" else "all their weights are drawn anew",
+        )
+        return BranchedModel.from_model(cast(PreTrainedModel, model), num_branches, seed=seed, initialize=initialize)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"method {method} needs a model with {num_branches} branches, got {type(model).__name__} with {found}; "
+            f"make one with BranchedModel.from_model(model, num_branches={num_branches}, lora=...): {error}"
+        ) from error
 
 
 AutoConfig.register("branched", BranchedConfig, exist_ok=True)

@@ -23,9 +23,9 @@ from hf_noisy.hub.text import merged, placed
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.losses.loss import Loss, at_least_float32
 from hf_noisy.methods import Batch, LossMethod, Method, as_method, make_method
+from hf_noisy.models.branches import with_branches
 from hf_noisy.models.heads import accepted_inputs, find_heads, num_classes
 from hf_noisy.models.sharded import check_can_be_sharded, check_can_evaluate
-from hf_noisy.models.with_branches import with_branches
 from hf_noisy.training.checkpoints import (
     checkpoint_to_resume,
     identity,

@@ -4,7 +4,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
 
 from hf_noisy.models import BranchedModel
-from hf_noisy.models.heads import HeadInputs, find_heads, has_pooled_features, pooled_features
+from hf_noisy.models.heads import HeadInputs, find_heads
+from hf_noisy.models.pooling import has_pooled_features, pooled_features
 from hf_noisy.models.preact_resnet import (
     PreActResNetBlock,
     PreActResNetConfig,
