@@ -313,7 +313,7 @@ def test_an_undeclared_dependency_is_caught(plant):
 def public_faults(module: object) -> list[str]:
     """What is wrong with the public names of a module."""
     names, faults = list(module.__all__), []
-    if names != sorted(set(names)):
+    if names != sorted(set(names), key=lambda name: (not name.isupper(), not name[0].isupper(), name)):
         faults.append("__all__ is not sorted, or a name stands in it twice")
     if len(names) > MAX_PUBLIC_NAMES:
         faults.append(f"{len(names)} public names, at most {MAX_PUBLIC_NAMES}")
@@ -336,7 +336,7 @@ def docstring_faults(value: Any) -> list[str]:
     doc, signature = inspect.getdoc(value), inspect.signature(value)
     named = [name for name, given in signature.parameters.items() if given.kind is not given.VAR_KEYWORD]
     named = [name for name in named if not name.startswith("_") and name != "args"]
-    faults = [f"has no line on {name}" for name in named if not re.search(rf"^ +{name}: ", doc, flags=re.MULTILINE)]
+    faults = [f"has no line on {name}" for name in named if not re.search(rf"^ +\**{name}: ", doc, flags=re.MULTILINE)]
     if named and inspect.isroutine(value) and signature.return_annotation is not None and "\nReturns:" not in doc:
         faults.append("does not say what it returns")
     return faults
