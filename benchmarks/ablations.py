@@ -66,7 +66,7 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
         right = {name: float((of == task.clean).mean()) for name, of in labels.items()}
         return {
             "accuracy": {name: float((p.argmax(1) == task.truth).mean()) for name, p in stages.items()},
-            "ece": {name: calibration_error(p, task.truth) for name, p in stages.items()},
+            "ece": {name: calibration_error(task.truth, p) for name, p in stages.items()},
             "auroc": find_wrong(trajectories, dygen, task),
             "train_labels": right,
             "noise_rate": {"measured": 1 - right["given"], "estimated": dygen.noise_rate},
@@ -74,8 +74,8 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
         }
 
 
-def calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    return float(expected_calibration_error(np.asarray(probabilities, np.float64), truth))
+def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    return float(expected_calibration_error(truth, np.asarray(probabilities, np.float64)))
 
 
 def without_prior(trajectories: Any, given: np.ndarray, seed: int) -> np.ndarray:
@@ -108,9 +108,9 @@ def find_wrong(trajectories: Any, dygen: Any, task: Task) -> dict[str, float] | 
     probabilities = softmax(logits.astype(np.float64), axis=-1)
     dynamics = dygen.dynamics(task.given)
     suspicious = {
-        "confidence, last epoch": -self_confidence(probabilities[-1], task.given),
-        "AUM": -aum(list(logits), task.given),
-        "Cartography": -data_map(list(logits), task.given).confidence,
+        "confidence, last epoch": -self_confidence(task.given, probabilities[-1]),
+        "AUM": -aum(task.given, list(logits)),
+        "Cartography": -data_map(task.given, list(logits)).confidence,
         "distance, mean and deviation": dynamics.mean + dynamics.deviation,
         "evidence": dygen.fitted_prior.suspicion,
     }

@@ -309,7 +309,7 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
         "test_accuracy_last": accuracy(outcome.probabilities.argmax(1)),
         "test_accuracy_best": None if by_epoch is None else max(by_epoch),
         "test_accuracy_by_epoch": by_epoch,
-        "ece": float(expected_calibration_error(outcome.probabilities, task.truth)),
+        "ece": float(expected_calibration_error(task.truth, outcome.probabilities)),
         "selected_by": outcome.selected_by,
         "clean_labels": outcome.clean_labels,
         "noise_rate": float((task.given != task.clean).mean()),

@@ -178,7 +178,7 @@ class Cell:
             "distilled": self.ask(self.distilled),
         }
         # Only here are true labels read.
-        scores = score_stages(predictions, np.array(self.test["clean_label"]))
+        scores = score_stages(np.array(self.test["clean_label"]), predictions)
         models = {"plain": self.plain, "branches": stage1, "exact": self.exact, "distilled": self.distilled}
         times, of_training = self.milliseconds(models), predictions["in training"]
         rows = {

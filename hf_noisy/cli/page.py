@@ -75,7 +75,7 @@ def _pictures(rows: Dataset, audit: Audit) -> list[Picture]:
         data_map_figure(audit.dynamics.confidence, audit.dynamics.variability, audit.issues.is_wrong, path)
 
     def reliability(path: Path) -> None:
-        reliability_diagram({"out-of-fold predictions": (audit.probabilities, labels)}, path)
+        reliability_diagram({"out-of-fold predictions": (labels, audit.probabilities)}, path)
 
     map_caption = (
         "Each row by the model's confidence in its given label during training: the mean, and how much it changed. "

@@ -110,7 +110,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     truth, test_truth = (
         np.array(rows[CLEAN_LABEL]) if CLEAN_LABEL in rows.features else None for rows in (train_rows, test_rows)
     )
-    scores = score_stages(predictions, test_truth)
+    scores = score_stages(test_truth, predictions)
     results = {
         "dataset": arguments.dataset,
         "num_train": len(train_rows),
@@ -131,7 +131,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     wrong, dynamics = None if truth is None else given != truth, dygen.dynamics(given)
     dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, output_dir / "dynamics_map.png", wrong=wrong)
     if test_truth is not None:
-        stages = {name: (found, test_truth) for name, found in predictions.items()}
+        stages = {name: (test_truth, found) for name, found in predictions.items()}
         reliability_diagram(stages, output_dir / "reliability.png")
     write_atomically(output_dir / "dygen_results.json", json.dumps(results, indent=2))  # last: all else is there
     print(f"\n{arguments.dataset}: {len(train_rows)} training rows, {len(test_rows)} test rows")

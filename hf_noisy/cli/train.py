@@ -98,7 +98,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         "method": arguments.method,
         "method_args": method_args,
         "citation": trainer.method.citation,
-        **score_epochs(predicted["test"], np.array(labelled[LABEL])),
+        **score_epochs(np.array(labelled[LABEL]), predicted["test"]),
         # What else the method trains, such as a teacher: `eval_teacher_accuracy` of the trainer.
         "test_accuracy_of_others": {
             name.removeprefix("eval_").removesuffix("_accuracy"): value
@@ -153,7 +153,7 @@ def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset) -> dict[st
 
 def _memorisation(rows: Dataset, predicted: np.ndarray, test_accuracy: np.ndarray, folder: Path) -> dict[str, Any]:
     """What became of wrong labels, as figures and as a picture."""
-    curves = memorisation(predicted, np.array(rows[LABEL]), np.array(rows[CLEAN_LABEL]))
+    curves = memorisation(np.array(rows[LABEL]), np.array(rows[CLEAN_LABEL]), predicted)
     picture = folder / "memorisation.png"
     memorisation_curve(curves.memorised, curves.corrected, curves.learned, picture, test_accuracy=test_accuracy)
     values = curves.as_lists()

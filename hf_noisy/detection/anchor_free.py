@@ -5,11 +5,12 @@ from jaxtyping import Float, Float64, Int64, Integer
 
 from hf_noisy.core.checks import check_features, check_labels, class_counts
 from hf_noisy.core.rng import uniforms
+from hf_noisy.core.types import Labels
 
 
 def anchor_free_transition_matrix(
     features: Float[np.ndarray, "rows dim"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
     num_classes: int,
     max_rows: int = 15_000,
     seed: int = 0,

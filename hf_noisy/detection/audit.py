@@ -85,6 +85,6 @@ def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs:
         class_names=list(names),
         probabilities=probabilities,
         issues=find_wrong_labels(labels, probabilities),
-        transition_matrix=confident_transition_matrix(probabilities, labels),
-        dynamics=data_map(probe_logits(vectors, labels, num_classes, epochs=epochs, seed=seed), labels),
+        transition_matrix=confident_transition_matrix(labels, probabilities),
+        dynamics=data_map(labels, probe_logits(vectors, labels, num_classes, epochs=epochs, seed=seed)),
     )

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64, Integer
+from jaxtyping import Bool, Float, Float64, Int64
 
-from hf_noisy.detection.label_model import Verdict, fit_label_model, mean_probabilities
-from hf_noisy.detection.noise_rate import NoiseRate, rate_of_dynamics, rate_of_verdict
+from hf_noisy.core.types import Labels, Probabilities
+from hf_noisy.detection.label_model import LabelPosterior, fit_label_model, mean_probabilities
+from hf_noisy.detection.noise_rate import NoiseRate, rate_from_dynamics, rate_from_posterior
 from hf_noisy.detection.training_dynamics import aum
 
 
@@ -28,8 +29,8 @@ class LabelIssues(NamedTuple):
 
 
 def find_wrong_labels(
-    labels: Integer[np.ndarray, " rows"],
-    probabilities: Float[np.ndarray, "rows classes"] | None = None,
+    labels: Labels,
+    probabilities: Probabilities | None = None,
     dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"] | None = None,
     evidence: Sequence[Float[np.ndarray, " rows"]] = (),
 ) -> LabelIssues:
@@ -68,17 +69,17 @@ def find_wrong_labels(
     if believed is None:
         if dynamics is None:
             raise ValueError("probabilities or dynamics are needed, got neither; pass one of them")
-        believed = mean_probabilities(dynamics, labels)
-    model = fit_label_model(believed, labels)
-    verdict = model.judge(believed, labels)
-    scores = [1 - verdict.wrong.astype(np.float64)]
-    noise_rate, found = rate_of_verdict(verdict, model.ambiguous), most_expected_f1(verdict)
+        believed = mean_probabilities(labels, dynamics)
+    model = fit_label_model(labels, believed)
+    posterior = model.predict(labels, believed)
+    scores = [1 - posterior.wrong.astype(np.float64)]
+    noise_rate, found = rate_from_posterior(posterior, model.ambiguous), most_expected_f1(posterior)
     count = int(found.sum())
     if dynamics is not None:
-        margins = aum(dynamics, labels)
+        margins = aum(labels, dynamics)
         scores.append(margins)
         if probabilities is None:
-            noise_rate = rate_of_dynamics(verdict, model.ambiguous, margins)
+            noise_rate = rate_from_dynamics(posterior, model.ambiguous, margins)
             count = round(noise_rate.rate * len(labels))
     scores.extend(evidence)
     quality = scores[0]
@@ -86,17 +87,17 @@ def find_wrong_labels(
         quality = mean_rank(scores)
         found = np.zeros(len(labels), dtype=bool)
         found[np.argsort(quality, kind="stable")[:count]] = True
-    suggested = np.where(found, verdict.suggested, labels).astype(np.int64)
+    suggested = np.where(found, posterior.suggested, labels).astype(np.int64)
     return LabelIssues(found, quality, suggested, noise_rate)
 
 
-def most_expected_f1(verdict: Verdict) -> Bool[np.ndarray, " rows"]:
+def most_expected_f1(posterior: LabelPosterior) -> Bool[np.ndarray, " rows"]:
     """The rows to flag for the highest expected F1, among those where the classifier disagrees with the label.
 
     With k rows flagged, F1 is expected to be twice their sum of probabilities over k plus the sum over all rows.
 
     Args:
-        verdict: Of all rows.
+        posterior: Of all rows.
 
     Returns:
         `[rows]`. None if no label is likely wrong at all.
@@ -106,15 +107,15 @@ def most_expected_f1(verdict: Verdict) -> Bool[np.ndarray, " rows"]:
     Example:
         >>> import numpy as np
         >>> wrong = np.array([0.9, 0.5, 0.1], np.float32)
-        >>> most_expected_f1(Verdict(wrong, wrong, np.zeros(3, np.int32), np.ones(3, bool))).tolist()
+        >>> most_expected_f1(LabelPosterior(wrong, wrong, np.zeros(3, np.int32), np.ones(3, bool))).tolist()
         [True, True, False]
     """
-    total = float(verdict.wrong.sum(dtype=np.float64))
-    candidates = -np.sort(-verdict.wrong[verdict.disagrees])
+    total = float(posterior.wrong.sum(dtype=np.float64))
+    candidates = -np.sort(-posterior.wrong[posterior.disagrees])
     if candidates.size == 0 or total == 0:
-        return np.zeros(len(verdict.wrong), dtype=bool)
+        return np.zeros(len(posterior.wrong), dtype=bool)
     expected = np.cumsum(candidates, dtype=np.float64) / (np.arange(1, candidates.size + 1) + total)
-    flagged: np.ndarray = verdict.disagrees & (verdict.wrong >= candidates[np.argmax(expected)])
+    flagged: np.ndarray = posterior.disagrees & (posterior.wrong >= candidates[np.argmax(expected)])
     return flagged
 
 

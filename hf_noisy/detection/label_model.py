@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Integer
 
 from hf_noisy.core.blocks import row_blocks
 from hf_noisy.core.checks import check_scores, class_counts, probability_blocks
+from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.detection.transition_matrix import calibrated_joint, confident_joint
 
 # More rows are represented by so many, evenly spaced, which bounds time and memory of the fit.
@@ -32,7 +33,7 @@ _ROUNDS = 4
 _EM_STEPS = 100
 
 
-class Verdict(NamedTuple):
+class LabelPosterior(NamedTuple):
     """What is believed of some rows.
 
     Attributes:
@@ -66,15 +67,15 @@ class LabelModel:
     row_temperature: float
     ambiguous: float
 
-    def judge(self, probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]) -> Verdict:
+    def predict(self, labels: Labels, probabilities: Probabilities) -> LabelPosterior:
         """What is believed of each row; reads once, a block of rows at a time.
 
         Args:
-            probabilities: `[rows, classes]`, of the classes that the model was fitted on; may be memory-mapped.
             labels: `[rows]`, given labels.
+            probabilities: `[rows, classes]`, of the classes that the model was fitted on; may be memory-mapped.
 
         Returns:
-            A [`Verdict`], float32.
+            A [`LabelPosterior`], float32.
 
         Raises:
             ValueError: If `probabilities` are not distributions, `labels` are not classes, or the classes are others.
@@ -100,20 +101,18 @@ class LabelModel:
             wrong[block.rows] = 1 - both[own]
             both[own] = -1
             suggested[block.rows] = both.argmax(axis=1)
-        return Verdict(wrong.clip(0, 1), wrong_by_class.clip(0, 1), suggested, disagrees)
+        return LabelPosterior(wrong.clip(0, 1), wrong_by_class.clip(0, 1), suggested, disagrees)
 
 
-def fit_label_model(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
-) -> LabelModel:
+def fit_label_model(labels: Labels, probabilities: Probabilities) -> LabelModel:
     """Fit by the likelihood of the given labels.
 
     The transition matrix is that of confident learning. Temperatures make up for a classifier that is too sure or not
     sure enough, biases for one that has learned the frequencies of the noisy classes.
 
     Args:
-        probabilities: `[rows, classes]` out of sample, each row sums to 1; may be memory-mapped, is read twice.
         labels: `[rows]`, given labels, every class among them.
+        probabilities: `[rows, classes]` out of sample, each row sums to 1; may be memory-mapped, is read twice.
 
     Returns:
         A [`LabelModel`]; the same one for the same arrays.
@@ -127,10 +126,10 @@ def fit_label_model(
     Example:
         >>> import numpy as np
         >>> rows = np.tile([[0.9, 0.1], [0.1, 0.9]], (50, 1))
-        >>> fit_label_model(rows, np.tile([0, 1], 50)).transition.round(2).tolist()
+        >>> fit_label_model(np.tile([0, 1], 50), rows).transition.round(2).tolist()
         [[0.99, 0.01], [0.01, 0.99]]
     """
-    joint = confident_joint(probabilities, labels)
+    joint = confident_joint(labels, probabilities)
     counts = calibrated_joint(joint, class_counts(labels, len(joint)))
     # One more row of each true class, of any label: a transition that was never counted is rare, not impossible.
     counts = counts + 1 / len(counts)
@@ -155,15 +154,15 @@ def fit_label_model(
 
 
 def mean_probabilities(
-    dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"], labels: Integer[np.ndarray, " rows"]
+    labels: Labels, dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"]
 ) -> Float32[np.ndarray, "rows classes"]:
     """Mean over the epochs of the probabilities of each row; one epoch is read at a time.
 
     A network learns wrong labels later than right ones, so that the mean stands in for probabilities out of sample.
 
     Args:
-        dynamics: Logits `[rows, classes]` of each epoch, as an array or a list; may be memory-mapped.
         labels: `[rows]`, given labels.
+        dynamics: Logits `[rows, classes]` of each epoch, as an array or a list; may be memory-mapped.
 
     Returns:
         `[rows, classes]`, float32.
@@ -173,7 +172,7 @@ def mean_probabilities(
 
     Example:
         >>> import numpy as np
-        >>> mean_probabilities(np.zeros((3, 1, 2)), np.array([0])).tolist()
+        >>> mean_probabilities(np.array([0]), np.zeros((3, 1, 2))).tolist()
         [[0.5, 0.5]]
     """
     if isinstance(dynamics, Iterator):

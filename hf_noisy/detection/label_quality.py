@@ -5,23 +5,22 @@ an early epoch, or as a mean over epochs.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64, Integer
+from jaxtyping import Bool, Float64, Int64
 
 from hf_noisy.core.blocks import Block, row_blocks
 from hf_noisy.core.checks import probability_blocks
+from hf_noisy.core.types import Labels, Probabilities
 
 # What cleanlab allows for rounding when it compares a probability with a threshold.
 _SLACK = 1e-6
 
 
-def self_confidence(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
-) -> Float64[np.ndarray, " rows"]:
+def self_confidence(labels: Labels, probabilities: Probabilities) -> Float64[np.ndarray, " rows"]:
     """Probability of the given label.
 
     Args:
-        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped.
         labels: `[rows]`, given labels.
+        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped.
 
     Returns:
         `[rows]`, in [0, 1]; the higher, the better the label.
@@ -31,7 +30,7 @@ def self_confidence(
 
     Example:
         >>> import numpy as np
-        >>> self_confidence(np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([1, 0])).tolist()
+        >>> self_confidence(np.array([1, 0]), np.array([[0.75, 0.25], [0.5, 0.5]])).tolist()
         [0.25, 0.5]
     """
     blocks = probability_blocks(labels, probabilities)
@@ -41,14 +40,12 @@ def self_confidence(
     return np.minimum(quality, 1.0, out=quality)
 
 
-def normalized_margin(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
-) -> Float64[np.ndarray, " rows"]:
+def normalized_margin(labels: Labels, probabilities: Probabilities) -> Float64[np.ndarray, " rows"]:
     """Probability of the given label less that of the best other class, moved to [0, 1].
 
     Args:
-        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped.
         labels: `[rows]`, given labels.
+        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped.
 
     Returns:
         `[rows]`, `(margin + 1) / 2`; above 0.5 the given label is the most probable one.
@@ -60,7 +57,7 @@ def normalized_margin(
 
     Example:
         >>> import numpy as np
-        >>> normalized_margin(np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([1, 0])).tolist()
+        >>> normalized_margin(np.array([1, 0]), np.array([[0.75, 0.25], [0.5, 0.5]])).tolist()
         [0.25, 0.5]
     """
     blocks = probability_blocks(labels, probabilities)
@@ -72,17 +69,15 @@ def normalized_margin(
     return np.clip(quality, 0.0, 1.0, out=quality)
 
 
-def confidence_weighted_entropy(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
-) -> Float64[np.ndarray, " rows"]:
+def confidence_weighted_entropy(labels: Labels, probabilities: Probabilities) -> Float64[np.ndarray, " rows"]:
     r"""Entropy of the row over the probability of its label, $x = H / p_y$, as the quality $\log(1 + x) / x$.
 
     H is divided by the logarithm of the number of classes. A row that is certain of its label has x = 0 and quality 1;
     one that gives its label no probability has quality 0.
 
     Args:
-        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped.
         labels: `[rows]`, given labels.
+        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped.
 
     Returns:
         `[rows]`, in [0, 1]; the higher, the better the label.
@@ -95,7 +90,7 @@ def confidence_weighted_entropy(
     Example:
         >>> import numpy as np
         >>> rows = np.array([[1.0, 0.0], [0.5, 0.5], [1.0, 0.0]])
-        >>> confidence_weighted_entropy(rows, np.array([0, 0, 1])).round(3).tolist()
+        >>> confidence_weighted_entropy(np.array([0, 0, 1]), rows).round(3).tolist()
         [1.0, 0.549, 0.0]
     """
     blocks = probability_blocks(labels, probabilities)
@@ -108,9 +103,7 @@ def confidence_weighted_entropy(
     return quality
 
 
-def confident_classes(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
-) -> Int64[np.ndarray, " rows"]:
+def confident_classes(labels: Labels, probabilities: Probabilities) -> Int64[np.ndarray, " rows"]:
     """The class that each row is confidently counted for, by the thresholds of confident learning.
 
     The threshold of a class is its mean probability over the rows with that given label. A row that passes the
@@ -118,8 +111,8 @@ def confident_classes(
     the paper takes the most probable of those passed. No row counts for a class that no row is given.
 
     Args:
-        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped, is read twice.
         labels: `[rows]`, given labels.
+        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped, is read twice.
 
     Returns:
         `[rows]`, class ids; -1 where no threshold is passed.
@@ -132,10 +125,10 @@ def confident_classes(
     Example:
         >>> import numpy as np
         >>> rows = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9], [0.5, 0.5]])
-        >>> confident_classes(rows, np.array([0, 0, 1, 1])).tolist()
+        >>> confident_classes(np.array([0, 0, 1, 1]), rows).tolist()
         [0, 1, 1, -1]
     """
-    own = self_confidence(probabilities, labels)
+    own = self_confidence(labels, probabilities)
     num_classes = probabilities.shape[1]
     classes = labels.astype(np.intp, copy=False)
     counts = np.bincount(classes, minlength=num_classes)
@@ -157,14 +150,12 @@ def confident_classes(
     return found
 
 
-def confident_learning(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
-) -> Bool[np.ndarray, " rows"]:
+def confident_learning(labels: Labels, probabilities: Probabilities) -> Bool[np.ndarray, " rows"]:
     """Rows that are confidently counted for another class than the given one: off the diagonal of the confident joint.
 
     Args:
-        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped, is read twice.
         labels: `[rows]`, given labels.
+        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped, is read twice.
 
     Returns:
         `[rows]`, True where the given label is taken to be wrong.
@@ -177,22 +168,20 @@ def confident_learning(
     Example:
         >>> import numpy as np
         >>> rows = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9], [0.5, 0.5]])
-        >>> confident_learning(rows, np.array([0, 0, 1, 1])).tolist()
+        >>> confident_learning(np.array([0, 0, 1, 1]), rows).tolist()
         [False, True, False, False]
     """
-    found = confident_classes(probabilities, labels)
+    found = confident_classes(labels, probabilities)
     flagged: np.ndarray = (found >= 0) & (found != labels)
     return flagged
 
 
-def suggested_labels(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
-) -> Int64[np.ndarray, " rows"]:
+def suggested_labels(labels: Labels, probabilities: Probabilities) -> Int64[np.ndarray, " rows"]:
     """The most probable class of each row; the given label where it is among several.
 
     Args:
-        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped.
         labels: `[rows]`, given labels.
+        probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped.
 
     Returns:
         `[rows]`, class ids.
@@ -202,7 +191,7 @@ def suggested_labels(
 
     Example:
         >>> import numpy as np
-        >>> suggested_labels(np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([1, 1])).tolist()
+        >>> suggested_labels(np.array([1, 1]), np.array([[0.75, 0.25], [0.5, 0.5]])).tolist()
         [0, 1]
     """
     blocks = probability_blocks(labels, probabilities)

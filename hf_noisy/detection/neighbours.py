@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 from torch import Tensor
 
 from hf_noisy.core.rng import uniforms
+from hf_noisy.core.types import Labels
 
 Index = Literal["exact", "faiss"]
 _QUERIES, _REFERENCES = 512, 32_768  # of a block: 64 MiB of products
@@ -108,9 +109,7 @@ def vote_by_distance(
     return np.asarray(votes / votes.sum(1, keepdims=True))
 
 
-def sample_references(
-    labels: Integer[np.ndarray, " rows"], max_references: int | None, seed: int = 0
-) -> Int64[np.ndarray, " sample"]:
+def sample_references(labels: Labels, max_references: int | None, seed: int = 0) -> Int64[np.ndarray, " sample"]:
     """A seeded sample of rows with the class shares of all, so that time grows with the queries alone.
 
     Args:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, Integer
+from jaxtyping import Float, Float64
 
-from hf_noisy.detection.label_model import Verdict, fit_label_model, mean_probabilities
+from hf_noisy.core.types import Labels, Probabilities
+from hf_noisy.detection.label_model import LabelPosterior, fit_label_model, mean_probabilities
 from hf_noisy.detection.training_dynamics import aum
 
 # More scores are represented by so many quantiles, which bounds the time of the mixture.
@@ -30,8 +31,8 @@ class NoiseRate(NamedTuple):
 
 
 def estimate_noise_rate(
-    labels: Integer[np.ndarray, " rows"],
-    probabilities: Float[np.ndarray, "rows classes"] | None = None,
+    labels: Labels,
+    probabilities: Probabilities | None = None,
     dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"] | None = None,
 ) -> NoiseRate:
     """Share of wrong labels, with an interval.
@@ -62,44 +63,46 @@ def estimate_noise_rate(
         True
     """
     if probabilities is not None:
-        model = fit_label_model(probabilities, labels)
-        return rate_of_verdict(model.judge(probabilities, labels), model.ambiguous)
+        model = fit_label_model(labels, probabilities)
+        return rate_from_posterior(model.predict(labels, probabilities), model.ambiguous)
     if dynamics is None:
         raise ValueError("probabilities or dynamics are needed, got neither; pass one of them")
-    mean = mean_probabilities(dynamics, labels)
-    model = fit_label_model(mean, labels)
-    return rate_of_dynamics(model.judge(mean, labels), model.ambiguous, aum(dynamics, labels))
+    mean = mean_probabilities(labels, dynamics)
+    model = fit_label_model(labels, mean)
+    return rate_from_dynamics(model.predict(labels, mean), model.ambiguous, aum(labels, dynamics))
 
 
-def rate_of_verdict(verdict: Verdict, ambiguous: float) -> NoiseRate:
+def rate_from_posterior(posterior: LabelPosterior, ambiguous: float) -> NoiseRate:
     """The rate that follows from what is believed of each row.
 
     Args:
-        verdict: Of all rows, from probabilities out of sample.
+        posterior: Of all rows, from probabilities out of sample.
         ambiguous: Share of the rows whose noise goes by row. Of these, each disagreement is a wrong label.
 
     Returns:
         A [`NoiseRate`].
     """
-    by_class = float(verdict.wrong_by_class.mean(dtype=np.float64))
-    by_row = float(verdict.disagrees.mean())
+    by_class = float(posterior.wrong_by_class.mean(dtype=np.float64))
+    by_row = float(posterior.disagrees.mean())
     rate = (1 - ambiguous) * by_class + ambiguous * by_row
-    sampling = _NORMAL_95 * float(np.sqrt(rate * (1 - rate) / len(verdict.wrong)))
+    sampling = _NORMAL_95 * float(np.sqrt(rate * (1 - rate) / len(posterior.wrong)))
     return _interval(rate, abs(by_class - by_row) + sampling)
 
 
-def rate_of_dynamics(verdict: Verdict, ambiguous: float, margins: Float64[np.ndarray, " rows"]) -> NoiseRate:
-    """The rate from one training: between what the network has not learned by heart and what was hard to learn.
+def rate_from_dynamics(
+    posterior: LabelPosterior, ambiguous: float, margins: Float64[np.ndarray, " rows"]
+) -> NoiseRate:
+    """The rate from one training: between what the network has not memorised and what was hard to learn.
 
     Args:
-        verdict: Of all rows, from their mean probabilities over the epochs.
-        ambiguous: As in [`rate_of_verdict`].
+        posterior: Of all rows, from their mean probabilities over the epochs.
+        ambiguous: As in [`rate_from_posterior`].
         margins: `[rows]`, area under the margin.
 
     Returns:
         A [`NoiseRate`].
     """
-    lower = rate_of_verdict(verdict, ambiguous)
+    lower = rate_from_posterior(posterior, ambiguous)
     fitted = np.sort(margins)
     if len(fitted) > _MAX_FITTED:
         fitted = fitted[((np.arange(_MAX_FITTED) + 0.5) / _MAX_FITTED * len(fitted)).astype(np.int64)]

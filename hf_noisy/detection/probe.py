@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Integer
+from jaxtyping import Float, Float32, Float64
+
+from hf_noisy.core.types import Labels
 
 _INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 _TINY = 1e-12
@@ -13,7 +15,7 @@ _TINY = 1e-12
 
 def probe_logits(
     features: Float[np.ndarray, "rows width"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
     num_classes: int,
     *,
     epochs: int = 10,
@@ -62,7 +64,7 @@ def probe_logits(
 
 
 def out_of_fold_probabilities(
-    features: Float[np.ndarray, "rows width"], labels: Integer[np.ndarray, " rows"], *, folds: int = 5, seed: int = 0
+    features: Float[np.ndarray, "rows width"], labels: Labels, *, folds: int = 5, seed: int = 0
 ) -> Float64[np.ndarray, "rows classes"]:
     """Predictions of a logistic regression for rows that it was not fitted on.
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64, Integer
+from jaxtyping import Float64, Int64
 
 from hf_noisy.core.blocks import Block, row_blocks
 from hf_noisy.core.checks import check_scores
+from hf_noisy.core.types import Labels
 
 
 class DataMap(NamedTuple):
@@ -30,13 +31,13 @@ class DataMap(NamedTuple):
     forgetting: Int64[np.ndarray, " rows"]
 
 
-def aum(logits: Iterable[np.ndarray], labels: Integer[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:
+def aum(labels: Labels, logits: Iterable[np.ndarray]) -> Float64[np.ndarray, " rows"]:
     """Area under the margin: logit of the given label less the highest other one, as a mean over epochs.
 
     Args:
+        labels: `[rows]`, given labels.
         logits: `[rows, classes]` of each epoch: an array `[epochs, rows, classes]`, memory-mapped or not, or a
             generator that reads one epoch at a time.
-        labels: `[rows]`, given labels.
 
     Returns:
         `[rows]`, in logits, not bounded; the higher, the better the label.
@@ -48,23 +49,23 @@ def aum(logits: Iterable[np.ndarray], labels: Integer[np.ndarray, " rows"]) -> F
 
     Example:
         >>> import numpy as np
-        >>> aum(np.array([[[2.0, 0.0]], [[3.0, 4.0]]]), np.array([0])).tolist()
+        >>> aum(np.array([0]), np.array([[[2.0, 0.0]], [[3.0, 4.0]]])).tolist()
         [0.5]
     """
     total, epochs = np.zeros(len(labels)), 0
-    for blocks in _epochs(logits, labels):
+    for blocks in _epochs(labels, logits):
         epochs += 1
         for block in blocks:
             total[block.rows] += block.own().astype(np.float64) - block.best_other()
     return total / epochs
 
 
-def data_map(logits: Iterable[np.ndarray], labels: Integer[np.ndarray, " rows"]) -> DataMap:
+def data_map(labels: Labels, logits: Iterable[np.ndarray]) -> DataMap:
     """Confidence, variability, correctness and forgetting of each row's given label.
 
     Args:
-        logits: As in [`aum`].
         labels: `[rows]`, given labels.
+        logits: As in [`aum`].
 
     Returns:
         A [`DataMap`]. A given label that shares the highest logit does not count as the most probable class.
@@ -77,14 +78,14 @@ def data_map(logits: Iterable[np.ndarray], labels: Integer[np.ndarray, " rows"])
     Example:
         >>> import numpy as np
         >>> logits = np.log(np.array([[[0.8, 0.2]], [[0.4, 0.6]]]))
-        >>> [column.round(3).tolist() for column in data_map(logits, np.array([0]))]
+        >>> [column.round(3).tolist() for column in data_map(np.array([0]), logits)]
         [[0.6], [0.2], [0.5], [1]]
     """
     num_rows, epochs = len(labels), 0
     mean, squares = np.zeros(num_rows), np.zeros(num_rows)
     correct, forgotten = np.zeros(num_rows, dtype=np.int64), np.zeros(num_rows, dtype=np.int64)
     before = np.zeros(num_rows, dtype=bool)
-    for blocks in _epochs(logits, labels):
+    for blocks in _epochs(labels, logits):
         epochs += 1
         for block in blocks:
             rows, own, other = block.rows, block.own(), block.best_other()
@@ -102,7 +103,7 @@ def data_map(logits: Iterable[np.ndarray], labels: Integer[np.ndarray, " rows"])
     return DataMap(mean, np.sqrt(squares / epochs), correct / epochs, forgotten)
 
 
-def _epochs(logits: Iterable[np.ndarray], labels: Integer[np.ndarray, " rows"]) -> Iterator[Iterator[Block]]:
+def _epochs(labels: Labels, logits: Iterable[np.ndarray]) -> Iterator[Iterator[Block]]:
     """The blocks of every epoch, checked."""
     shape: tuple[int, ...] | None = None
     for number, values in enumerate(logits):

@@ -5,9 +5,10 @@ transpose it.
 """
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Integer, Num, Shaped
+from jaxtyping import Float64, Int64, Integer, Num, Shaped
 
 from hf_noisy.core.checks import class_counts, probability_blocks
+from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.detection.label_quality import confident_classes
 
 _ROW_SUM_TOLERANCE = 1e-6
@@ -43,14 +44,12 @@ def check_transition_matrix(matrix: Shaped[np.ndarray, "..."], num_classes: int 
         raise ValueError(f"matrix must have rows that sum to 1, got {matrix[row].sum():.4g} in row {row}; {remedy}")
 
 
-def confident_joint(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
-) -> Int64[np.ndarray, "classes classes"]:
+def confident_joint(labels: Labels, probabilities: Probabilities) -> Int64[np.ndarray, "classes classes"]:
     """Counts of confidently counted rows, by true class and given label.
 
     Args:
-        probabilities: `[rows, classes]` out of sample, each row sums to 1; may be memory-mapped, is read twice.
         labels: `[rows]`, given labels.
+        probabilities: `[rows, classes]` out of sample, each row sums to 1; may be memory-mapped, is read twice.
 
     Returns:
         `[true, given]`. The diagonal is at least 1, so that no class vanishes; rows that pass no threshold are not
@@ -64,10 +63,10 @@ def confident_joint(
     Example:
         >>> import numpy as np
         >>> rows = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9], [0.5, 0.5]])
-        >>> confident_joint(rows, np.array([0, 0, 1, 1])).tolist()
+        >>> confident_joint(np.array([0, 0, 1, 1]), rows).tolist()
         [[1, 0], [1, 1]]
     """
-    found = confident_classes(probabilities, labels)
+    found = confident_classes(labels, probabilities)
     joint = _count_pairs(found, labels, probabilities.shape[1])
     np.fill_diagonal(joint, joint.diagonal().clip(min=1))
     return joint
@@ -135,13 +134,13 @@ def transition_matrix_from_joint(
 
 
 def confident_transition_matrix(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
+    labels: Labels, probabilities: Probabilities
 ) -> Float64[np.ndarray, "classes classes"]:
     """The transition matrix of confident learning: confident joint, calibrated, by row.
 
     Args:
-        probabilities: `[rows, classes]` out of sample, each row sums to 1; may be memory-mapped, is read twice.
         labels: `[rows]`, given labels, every class among them.
+        probabilities: `[rows, classes]` out of sample, each row sums to 1; may be memory-mapped, is read twice.
 
     Returns:
         `[true, given]`, row-stochastic.
@@ -154,16 +153,14 @@ def confident_transition_matrix(
     Example:
         >>> import numpy as np
         >>> rows = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9], [0.5, 0.5]])
-        >>> confident_transition_matrix(rows, np.array([0, 0, 1, 1])).round(3).tolist()
+        >>> confident_transition_matrix(np.array([0, 0, 1, 1]), rows).round(3).tolist()
         [[1.0, 0.0], [0.333, 0.667]]
     """
-    joint = confident_joint(probabilities, labels)
+    joint = confident_joint(labels, probabilities)
     return transition_matrix_from_joint(calibrated_joint(joint, class_counts(labels, len(joint))))
 
 
-def dual_t_transition_matrix(
-    probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
-) -> Float64[np.ndarray, "classes classes"]:
+def dual_t_transition_matrix(labels: Labels, probabilities: Probabilities) -> Float64[np.ndarray, "classes classes"]:
     """The transition matrix as a product of two that are easier to estimate, by way of the predicted class.
 
     The first, P(predicted | true), is read off the anchor of each class: the row with its highest probability (the
@@ -175,9 +172,9 @@ def dual_t_transition_matrix(
     the anchors alone are right, and the product counts the noise twice.
 
     Args:
+        labels: `[rows]`, given labels.
         probabilities: `[rows, classes]`, a model's probabilities of the *given* label, each row sums to 1; may be
             memory-mapped.
-        labels: `[rows]`, given labels.
 
     Returns:
         `[true, given]`, row-stochastic.
@@ -190,7 +187,7 @@ def dual_t_transition_matrix(
     Example:
         >>> import numpy as np
         >>> rows = np.array([[1.0, 0.0], [0.75, 0.25], [0.0, 1.0], [0.25, 0.75]])
-        >>> dual_t_transition_matrix(rows, np.array([0, 1, 1, 1])).tolist()
+        >>> dual_t_transition_matrix(np.array([0, 1, 1, 1]), rows).tolist()
         [[0.5, 0.5], [0.0, 1.0]]
     """
     blocks = probability_blocks(labels, probabilities)

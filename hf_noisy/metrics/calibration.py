@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Integer
+from jaxtyping import Float64, Int64
 
 from hf_noisy.core.checks import check_probabilities
+from hf_noisy.core.types import Labels, Probabilities
 
 Binning = Literal["width", "mass"]
 
@@ -29,8 +30,8 @@ class ReliabilityBins:
 
 
 def reliability_bins(
-    probabilities: Float[np.ndarray, "rows classes"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
+    probabilities: Probabilities,
     num_bins: int = 15,
     binning: Binning = "width",
 ) -> ReliabilityBins:
@@ -42,8 +43,8 @@ def reliability_bins(
     classes that share the highest probability, the first is the predicted one.
 
     Args:
-        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         num_bins: Number of bins.
         binning: `"width"` or `"mass"`.
 
@@ -58,7 +59,7 @@ def reliability_bins(
 
     Example:
         >>> import numpy as np
-        >>> bins = reliability_bins(np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]]), np.array([0, 1, 1]), num_bins=2)
+        >>> bins = reliability_bins(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]]), num_bins=2)
         >>> bins.count.tolist(), round(float(bins.confidence[1]), 3), round(float(bins.accuracy[1]), 3)
         ([0, 3], 0.8, 0.667)
     """
@@ -85,8 +86,8 @@ def reliability_bins(
 
 
 def expected_calibration_error(
-    probabilities: Float[np.ndarray, "rows classes"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
+    probabilities: Probabilities,
     num_bins: int = 15,
     binning: Binning = "width",
 ) -> float:
@@ -95,8 +96,8 @@ def expected_calibration_error(
     $$\mathrm{ECE} = \sum_{m=1}^{M} \frac{|B_m|}{n} \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|$$
 
     Args:
-        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         num_bins: Number of bins. The value depends on it: compare only at the same number.
         binning: Bins of equal `"width"`, or of equal `"mass"`, which no bin of a handful of rows can sway.
 
@@ -110,18 +111,18 @@ def expected_calibration_error(
 
     Example:
         >>> import numpy as np
-        >>> round(expected_calibration_error(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0])), 3)
+        >>> round(expected_calibration_error(np.array([0, 0]), np.array([[0.9, 0.1], [0.2, 0.8]])), 3)
         0.45
     """
-    bins = reliability_bins(probabilities, labels, num_bins, binning)
+    bins = reliability_bins(labels, probabilities, num_bins, binning)
     filled = bins.count > 0
     gap = np.abs(bins.accuracy[filled] - bins.confidence[filled])
     return float(np.average(gap, weights=bins.count[filled]))
 
 
 def maximum_calibration_error(
-    probabilities: Float[np.ndarray, "rows classes"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
+    probabilities: Probabilities,
     num_bins: int = 15,
     binning: Binning = "width",
 ) -> float:
@@ -132,8 +133,8 @@ def maximum_calibration_error(
     A bin of equal width may hold a single row, and then decides alone; `binning="mass"` is steadier.
 
     Args:
-        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         num_bins: Number of bins.
         binning: Bins of equal `"width"` or equal `"mass"`.
 
@@ -147,21 +148,21 @@ def maximum_calibration_error(
 
     Example:
         >>> import numpy as np
-        >>> round(maximum_calibration_error(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0])), 3)
+        >>> round(maximum_calibration_error(np.array([0, 0]), np.array([[0.9, 0.1], [0.2, 0.8]])), 3)
         0.8
     """
-    bins = reliability_bins(probabilities, labels, num_bins, binning)
+    bins = reliability_bins(labels, probabilities, num_bins, binning)
     return float(np.nanmax(np.abs(bins.accuracy - bins.confidence)))
 
 
-def brier_score(probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]) -> float:
+def brier_score(labels: Labels, probabilities: Probabilities) -> float:
     r"""Mean squared distance between the probabilities and the label as a one-hot vector.
 
     $$\mathrm{BS} = \frac{1}{n} \sum_{i=1}^{n} \sum_{c=1}^{C} (p_{ic} - [y_i = c])^2$$
 
     Args:
-        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
 
     Returns:
         The score, in [0, 2], summed over classes as Brier did; 0 is perfect. For two classes it is twice the score of
@@ -174,7 +175,7 @@ def brier_score(probabilities: Float[np.ndarray, "rows classes"], labels: Intege
 
     Example:
         >>> import numpy as np
-        >>> round(brier_score(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0])), 3)
+        >>> round(brier_score(np.array([0, 0]), np.array([[0.9, 0.1], [0.2, 0.8]])), 3)
         0.65
     """
     check_probabilities(labels, probabilities)
@@ -184,16 +185,16 @@ def brier_score(probabilities: Float[np.ndarray, "rows classes"], labels: Intege
 
 
 def calibration_scores(
-    probabilities: Float[np.ndarray, "rows classes"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
+    probabilities: Probabilities,
     num_bins: int = 15,
     binning: Binning = "width",
 ) -> dict[str, float]:
     """The three errors at once: `ece`, `mce` and `brier`.
 
     Args:
-        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         num_bins: Number of bins of the first two.
         binning: Bins of equal `"width"` or equal `"mass"`.
 
@@ -205,12 +206,12 @@ def calibration_scores(
 
     Example:
         >>> import numpy as np
-        >>> scores = calibration_scores(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]))
+        >>> scores = calibration_scores(np.array([0, 0]), np.array([[0.9, 0.1], [0.2, 0.8]]))
         >>> {name: round(score, 3) for name, score in scores.items()}
         {'ece': 0.45, 'mce': 0.8, 'brier': 0.65}
     """
     return {
-        "ece": expected_calibration_error(probabilities, labels, num_bins, binning),
-        "mce": maximum_calibration_error(probabilities, labels, num_bins, binning),
-        "brier": brier_score(probabilities, labels),
+        "ece": expected_calibration_error(labels, probabilities, num_bins, binning),
+        "mce": maximum_calibration_error(labels, probabilities, num_bins, binning),
+        "brier": brier_score(labels, probabilities),
     }

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Integer
+from jaxtyping import Integer
 
 from hf_noisy.core.checks import check_label_columns
 from hf_noisy.core.task import SINGLE_LABEL, Task
+from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.metrics.calibration import calibration_scores
 from hf_noisy.metrics.detection import detection_scores
 from hf_noisy.metrics.label_scores import relabelling_scores
@@ -76,7 +77,7 @@ def compute_metrics(
         scores: dict[str, float] = {}
         for name in names:
             chosen = {key: settings[key] for key in _SETTINGS[name] if key in settings}
-            scores |= _score(name, probabilities, labels, given, chosen)
+            scores |= _score(name, labels, probabilities, given, chosen)
         return scores
 
     return compute
@@ -84,8 +85,8 @@ def compute_metrics(
 
 def _score(
     name: str,
-    probabilities: Float64[np.ndarray, "rows classes"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
+    probabilities: Probabilities,
     given: Integer[np.ndarray, " rows"] | None,
     settings: dict[str, Any],
 ) -> dict[str, float]:
@@ -93,7 +94,7 @@ def _score(
     if name == "accuracy":
         return {"accuracy": float(np.mean(predicted == labels))}
     if name == "calibration":
-        return calibration_scores(probabilities, labels, **settings)
+        return calibration_scores(labels, probabilities, **settings)
     assert given is not None  # refused before
     if name == "accuracy_by_noise":
         return accuracy_by_noise(predicted, given, labels)
@@ -113,9 +114,7 @@ def _check_names(names: tuple[str, ...], settings: dict[str, Any], task: Task, o
         raise ValueError(f"{needy[0]} compares given with true labels; pass given_labels and clean_labels")
 
 
-def _check_order(
-    labels: Integer[np.ndarray, " rows"], given: Integer[np.ndarray, " given"], clean: Integer[np.ndarray, " clean"]
-) -> None:
+def _check_order(labels: Labels, given: Integer[np.ndarray, " given"], clean: Integer[np.ndarray, " clean"]) -> None:
     # `group_by_length` sorts evaluation sets too, and columns in another order would give scores that mean nothing.
     if not np.array_equal(labels, given) and not np.array_equal(labels, clean):
         raise ValueError(

@@ -36,6 +36,10 @@ def _relabelling(predictions: Any, references: Any, given_labels: Any) -> dict[s
     return relabelling_scores(predictions, given_labels, references)
 
 
+def _calibration(predictions: Any, references: Any, **settings: Any) -> dict[str, float]:
+    return calibration_scores(references, predictions, **settings)
+
+
 def _detection(predictions: Any, references: Any, **settings: Any) -> dict[str, float]:
     return detection_scores(predictions, references != 0, **settings)
 
@@ -50,7 +54,7 @@ _SPECS = {
         "labels; given_labels: the noisy ones.",
     ),
     "calibration": _Spec(
-        calibration_scores,
+        _calibration,
         {"predictions": "list", "references": "int64"},
         ("num_bins", "binning"),
         "ECE, MCE and Brier score. predictions: probabilities, a list a row; references: class ids.",

@@ -109,7 +109,7 @@ def _invert(
     labels: Integer[np.ndarray, " rows"], predicted: Float[np.ndarray, "rows classes"]
 ) -> Float32[np.ndarray, "rows classes"]:
     """P(true | row, given), where every class was given to some row."""
-    transition = confident_transition_matrix(predicted, labels)
+    transition = confident_transition_matrix(labels, predicted)
     true = np.full(predicted.shape, 1.0 / predicted.shape[1])
     # Rather than the inverse of the matrix, which turns small errors into probabilities below 0.
     for _ in range(_ROUNDS):

@@ -10,7 +10,7 @@ from hf_noisy.metrics.calibration import expected_calibration_error
 
 
 def score_epochs(
-    probabilities: Float[np.ndarray, "epochs branches rows classes"], labels: Integer[np.ndarray, " _"] | None
+    labels: Integer[np.ndarray, " _"] | None, probabilities: Float[np.ndarray, "epochs branches rows classes"]
 ) -> dict[str, Any]:
     """Accuracy after every epoch, and calibration after the last.
 
@@ -18,9 +18,9 @@ def score_epochs(
     compare with them; it may not be used to choose a model.
 
     Args:
+        labels: `[rows]`, true labels; None where they are not known, which makes every score None.
         probabilities: Predictions after each epoch, `[epochs, branches, rows, classes]`; a network without branches
             has one. The prediction of branches is their mean.
-        labels: `[rows]`, true labels; None where they are not known, which makes every score None.
 
     Returns:
         `test_accuracy_last`, `test_accuracy_best`, `test_ece_last` in `[0, 1]`, `test_accuracy_by_epoch` as a list,
@@ -31,7 +31,7 @@ def score_epochs(
 
     Example:
         >>> early, late = [[0.9, 0.1], [0.2, 0.8]], [[0.75, 0.25], [0.75, 0.25]]
-        >>> scores = score_epochs(np.array([[early], [late]]), np.array([0, 1]))
+        >>> scores = score_epochs(np.array([0, 1]), np.array([[early], [late]]))
         >>> scores["test_accuracy_last"], scores["test_accuracy_best"], scores["test_ece_last"]
         (0.5, 1.0, 0.25)
     """
@@ -44,24 +44,24 @@ def score_epochs(
     scores = zip(names, (by_epoch[-1], max(by_epoch), by_epoch, of_branches), strict=True)
     return {
         **{f"test_accuracy_{name}": value for name, value in scores},
-        "test_ece_last": expected_calibration_error(ensemble[-1], labels),
+        "test_ece_last": expected_calibration_error(labels, ensemble[-1]),
     }
 
 
 def score_stages(
-    predictions: Mapping[str, Float[np.ndarray, "_ _"]], labels: Integer[np.ndarray, " _"] | None
+    labels: Integer[np.ndarray, " _"] | None, predictions: Mapping[str, Float[np.ndarray, "_ _"]]
 ) -> dict[str, dict[str, float | None]]:
     """Accuracy and expected calibration error of every stage.
 
     Args:
-        predictions: Probabilities `[rows, classes]` by the name of the stage.
         labels: `[rows]`, true labels; None where they are not known, which makes every score None.
+        predictions: Probabilities `[rows, classes]` by the name of the stage.
 
     Returns:
         `{stage: {"accuracy": ..., "ece": ...}}`, both in `[0, 1]`.
 
     Example:
-        >>> score_stages({"DyGEN": np.array([[0.75, 0.25], [0.25, 0.75]])}, np.array([0, 1]))
+        >>> score_stages(np.array([0, 1]), {"DyGEN": np.array([[0.75, 0.25], [0.25, 0.75]])})
         {'DyGEN': {'accuracy': 1.0, 'ece': 0.25}}
     """
     if labels is None:
@@ -69,7 +69,7 @@ def score_stages(
     return {
         name: {
             "accuracy": float((probabilities.argmax(1) == labels).mean()),
-            "ece": expected_calibration_error(probabilities, labels),
+            "ece": expected_calibration_error(labels, probabilities),
         }
         for name, probabilities in predictions.items()
     }

@@ -95,7 +95,7 @@ def data_map_figure(
 
 
 def reliability_diagram(
-    predictions: Mapping[str, tuple[Float[np.ndarray, "_ _"], Integer[np.ndarray, " _"]]],
+    predictions: Mapping[str, tuple[Integer[np.ndarray, " _"], Float[np.ndarray, "_ _"]]],
     path: str | os.PathLike[str],
     *,
     num_bins: int = 15,
@@ -107,7 +107,7 @@ def reliability_diagram(
     many rows, and leave out what is rare. The lower part always has bins of equal width.
 
     Args:
-        predictions: Name of a model to its probabilities `[rows, classes]` and the labels `[rows]` to compare with.
+        predictions: Name of a model to the labels `[rows]` to compare with and its probabilities `[rows, classes]`.
         path: File to write; the suffix chooses the format (`.png`, `.pdf`, `.svg`).
         num_bins: Number of bins.
         binning: Bins of equal `"width"` or of equal `"mass"`, for the line and for the error in the legend.
@@ -123,7 +123,7 @@ def reliability_diagram(
     Example:
         >>> import numpy as np, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = reliability_diagram({"model": (np.array([[0.9, 0.1]]), np.array([0]))}, f"{folder}/bins.png")
+        ...     path = reliability_diagram({"model": (np.array([0]), np.array([[0.9, 0.1]]))}, f"{folder}/bins.png")
         ...     path.name
         'bins.png'
     """
@@ -132,11 +132,11 @@ def reliability_diagram(
     figure = new_figure(height=5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     upper.plot([0, 1], [0, 1], color="#8C8C8C", linewidth=1, linestyle=(0, (1, 2)), label="perfect calibration")
-    for number, (name, (probabilities, labels)) in enumerate(predictions.items()):
-        error = expected_calibration_error(probabilities, labels, num_bins, binning)
-        bins = reliability_bins(probabilities, labels, num_bins, binning)
+    for number, (name, (labels, probabilities)) in enumerate(predictions.items()):
+        error = expected_calibration_error(labels, probabilities, num_bins, binning)
+        bins = reliability_bins(labels, probabilities, num_bins, binning)
         # Bins of equal mass would all be of one height.
-        density = reliability_bins(probabilities, labels, num_bins)
+        density = reliability_bins(labels, probabilities, num_bins)
         filled = bins.count > 0
         draw_line(upper, bins.confidence[filled], bins.accuracy[filled], number, f"{name} (ECE {error:.1%})")
         color, _, line = _LINES[number % len(_LINES)]

@@ -41,9 +41,9 @@ class Memorisation:
 
 
 def memorisation(
-    probabilities: Float[np.ndarray, "epochs rows classes"],
     given: Integer[np.ndarray, " _"],
     true: Integer[np.ndarray, " _"],
+    probabilities: Float[np.ndarray, "epochs rows classes"],
 ) -> Memorisation:
     r"""How many wrong labels a network repeats, and how many it corrects.
 
@@ -55,9 +55,9 @@ def memorisation(
     The true labels are for this report only. Nothing that trains or chooses a model may read it.
 
     Args:
-        probabilities: Predictions after each epoch, `[epochs, rows, classes]`, each row sums to 1.
         given: `[rows]`, the labels that training saw.
         true: `[rows]`, the true labels.
+        probabilities: Predictions after each epoch, `[epochs, rows, classes]`, each row sums to 1.
 
     Returns:
         A [`Memorisation`].
@@ -70,7 +70,7 @@ def memorisation(
     Example:
         >>> import numpy as np
         >>> epochs = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.7, 0.3]]])
-        >>> result = memorisation(epochs, given=np.array([0, 0]), true=np.array([0, 1]))
+        >>> result = memorisation(np.array([0, 0]), np.array([0, 1]), epochs)
         >>> result.memorised.tolist(), result.corrected.tolist(), result.learned.tolist()
         ([0.0, 1.0], [1.0, 0.0], [1.0, 1.0])
     """

@@ -18,7 +18,7 @@ from hf_noisy.core.task import TASKS
 from hf_noisy.data.labels import label_column
 from hf_noisy.data.views import default_view
 from hf_noisy.detection.label_model import fit_label_model
-from hf_noisy.detection.noise_rate import NoiseRate, rate_of_verdict
+from hf_noisy.detection.noise_rate import NoiseRate, rate_from_posterior
 from hf_noisy.detection.probe import out_of_fold_probabilities
 from hf_noisy.models.heads import num_classes
 from hf_noisy.models.inference import (
@@ -168,8 +168,8 @@ def noise_of(
     if len(codes) < _MIN_ROWS or len(present) < 2:
         return None
     probabilities = out_of_fold_probabilities(features[kept], codes, seed=seed)
-    model = fit_label_model(probabilities, codes)
-    rate = rate_of_verdict(model.judge(probabilities, codes), model.ambiguous)
+    model = fit_label_model(codes, probabilities)
+    rate = rate_from_posterior(model.predict(codes, probabilities), model.ambiguous)
     shares = np.bincount(codes) / len(codes)
     return NoiseEstimate(
         NoiseRate(*(float(value) for value in rate)),

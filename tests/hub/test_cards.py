@@ -180,7 +180,7 @@ def test_the_card_of_an_audit():
     labels, wrong = np.array([0, 1, 1, 1]), np.array([False, True, False, False])
     issues = LabelIssues(wrong, np.ones(4), np.array([0, 0, 1, 1]), NoiseRate(0.25, 0.1, 0.5))
     probabilities = np.full((4, 2), 0.5)
-    dynamics = data_map(np.zeros((2, 4, 2)), labels)
+    dynamics = data_map(labels, np.zeros((2, 4, 2)))
     found = Audit(labels, ["a", "b"], probabilities, issues, np.array([[0.75, 0.25], [0.0, 1.0]]), dynamics)
     text = audit_card(decided(), "train", found, name="rows").text
     assert "| wrong labels, estimated | 25.00 % (10.00 % to 50.00 %) |" in text

@@ -48,13 +48,13 @@ CASES = [
 class TestEveryCase:
     def test_confident_joint(self, probabilities, labels):
         theirs = compute_confident_joint(labels, probabilities, calibrate=False)
-        assert_array_equal(confident_joint(probabilities, labels), theirs.T)
+        assert_array_equal(confident_joint(labels, probabilities), theirs.T)
 
     def test_calibrated_joint(self, probabilities, labels):
         # cleanlab rounds to whole rows and keeps the total of each given label.
         theirs = compute_confident_joint(labels, probabilities, calibrate=True)
         counts = np.bincount(labels, minlength=probabilities.shape[1])
-        ours = calibrated_joint(confident_joint(probabilities, labels), counts)
+        ours = calibrated_joint(confident_joint(labels, probabilities), counts)
         assert np.abs(ours - theirs.T).max() <= 1
         assert_allclose(ours.sum(0), theirs.sum(1))
 
@@ -67,21 +67,21 @@ class TestEveryCase:
     def test_transition_matrix_without_their_rounding(self, probabilities, labels):
         joint = calibrate_confident_joint(compute_confident_joint(labels, probabilities, calibrate=False), labels)
         # A count that is off by one changes a row of the matrix by no more than two over its rows.
-        difference = np.abs(confident_transition_matrix(probabilities, labels) - (joint / joint.sum(0)).T)
+        difference = np.abs(confident_transition_matrix(labels, probabilities) - (joint / joint.sum(0)).T)
         assert (difference <= 2 * len(joint) / joint.sum(0)[:, None]).all()
 
     def test_self_confidence(self, probabilities, labels):
         theirs = get_label_quality_scores(labels, probabilities, method="self_confidence")
-        assert_array_equal(self_confidence(probabilities, labels), theirs)
+        assert_array_equal(self_confidence(labels, probabilities), theirs)
 
     def test_normalized_margin(self, probabilities, labels):
         theirs = get_label_quality_scores(labels, probabilities, method="normalized_margin")
-        assert_allclose(normalized_margin(probabilities, labels), theirs, atol=1e-7)
+        assert_allclose(normalized_margin(labels, probabilities), theirs, atol=1e-7)
 
     def test_confidence_weighted_entropy(self, probabilities, labels):
-        ours = confidence_weighted_entropy(probabilities, labels)
+        ours = confidence_weighted_entropy(labels, probabilities)
         # They take a probability, and a ratio of entropy and probability, below 1e-6 for 1e-6.
-        usual = (self_confidence(probabilities, labels) >= 1e-6) & (ours < 1 - 1e-6)
+        usual = (self_confidence(labels, probabilities) >= 1e-6) & (ours < 1 - 1e-6)
         theirs = get_label_quality_scores(labels, probabilities, method="confidence_weighted_entropy")
         assert usual.mean() > 0.9
         assert_allclose(ours[usual], theirs[usual], rtol=1e-5)
@@ -90,20 +90,20 @@ class TestEveryCase:
         theirs = np.zeros(len(labels), dtype=bool)
         off_diagonal = compute_confident_joint(labels, probabilities, return_indices_of_off_diagonals=True)[1]
         theirs[off_diagonal] = True
-        assert_array_equal(confident_learning(probabilities, labels), theirs)
+        assert_array_equal(confident_learning(labels, probabilities), theirs)
 
 
 def test_find_label_issues_flags_a_part_of_ours():
     # cleanlab takes back the flag of a row whose given label is the most probable class.
     probabilities, labels = draw(3)
     theirs = find_label_issues(labels, probabilities, filter_by="confident_learning", n_jobs=1)
-    ours = confident_learning(probabilities, labels)
+    ours = confident_learning(labels, probabilities)
     assert_array_equal(theirs, ours & (probabilities.argmax(1) != labels))
 
 
 def test_joint_probabilities():
     probabilities, labels = draw(4)
-    ours = calibrated_joint(confident_joint(probabilities, labels), np.bincount(labels, minlength=6)) / len(labels)
+    ours = calibrated_joint(confident_joint(labels, probabilities), np.bincount(labels, minlength=6)) / len(labels)
     assert_allclose(ours, estimate_joint(labels, probabilities).T, atol=1 / len(labels))
 
 
@@ -111,13 +111,13 @@ def test_a_class_without_rows():
     probabilities, labels = draw(5)
     kept = labels != 2
     theirs = compute_confident_joint(labels[kept], probabilities[kept], calibrate=False)
-    assert_array_equal(confident_joint(probabilities[kept], labels[kept]), theirs.T)
+    assert_array_equal(confident_joint(labels[kept], probabilities[kept]), theirs.T)
 
 
 def test_where_no_row_is_confident_of_another_class():
     probabilities = np.full((4, 2), 0.5)
     theirs = compute_confident_joint(np.array([0, 0, 1, 1]), probabilities, calibrate=False)
-    assert_array_equal(confident_joint(probabilities, np.array([0, 0, 1, 1])), theirs.T)
+    assert_array_equal(confident_joint(np.array([0, 0, 1, 1]), probabilities), theirs.T)
 
 
 def test_where_we_differ_on_purpose():
@@ -125,4 +125,4 @@ def test_where_we_differ_on_purpose():
     certain, labels = np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 1])
     theirs = get_label_quality_scores(labels, certain, method="confidence_weighted_entropy")
     assert_array_equal(theirs[:3], [0, 0, 0])
-    assert_array_equal(confidence_weighted_entropy(certain, labels), [1, 1, 1, 0])
+    assert_array_equal(confidence_weighted_entropy(labels, certain), [1, 1, 1, 0])

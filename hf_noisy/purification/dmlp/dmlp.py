@@ -288,7 +288,7 @@ def _fit(features: Any, labels: Any, clean: CleanRows, settings: DMLPSettings) -
         "purifier": "dmlp" + "_paper" * exact + "_trusted" * (clean.source == "trusted"),
         "clean": clean.source,
         "clean_rows": len(rows.clean_labels),
-        "baseline_clean_accuracy": _accuracy(ridge.left_out, rows.clean_labels),
+        "baseline_clean_accuracy": _accuracy(rows.clean_labels, ridge.left_out),
     }
     if not exact:
         log_p, found = _combined([before, log_p], [ridge.left_out, correction.left_out], rows, clean.given)
@@ -336,18 +336,18 @@ def _combined(
     transition = fit_transition(combine(predictors, weights), rows.given)
     log_t = np.log(transition)
     if clean_given is None:
-        accuracy = _accuracy(combine(left_out, weights), rows.clean_labels)
+        accuracy = _accuracy(rows.clean_labels, combine(left_out, weights))
         weights = np.append(weights, _GIVEN_WEIGHT)
     else:
         left_out = [*left_out, log_t[:, clean_given].T]
         weights = fit_weights(left_out, rows.clean_labels)
-        accuracy = _accuracy(combine(left_out, weights), rows.clean_labels)
+        accuracy = _accuracy(rows.clean_labels, combine(left_out, weights))
     named = dict(zip(("ridge", "head", "given"), weights.tolist(), strict=True))
     report = {"clean_accuracy": accuracy, "weights": named, "transition_matrix": transition}
     return combine([*predictors, log_t[:, rows.given].T], weights), report
 
 
-def _accuracy(log_probabilities: Float[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]) -> float:
+def _accuracy(labels: Integer[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]) -> float:
     return float((log_probabilities.argmax(1) == labels).mean())
 
 

@@ -24,8 +24,8 @@ def inputs(folder: Path, kind: str) -> tuple[object, ...]:
     values = np.load(folder / "probabilities.npy", mmap_mode="r")
     # Any positive numbers below 1 are logits, features and, one column of them, losses.
     return {
-        "probabilities": (values, labels),
-        "epochs": ([values, values, values], labels),
+        "probabilities": (labels, values),
+        "epochs": (labels, [values, values, values]),
         "features": (values, labels, values.shape[1]),
         "losses": (np.ascontiguousarray(values[:, 0]),),
     }[kind]

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from hf_noisy.detection.find import find_wrong_labels, mean_rank, most_expected_f1
-from hf_noisy.detection.label_model import Verdict
+from hf_noisy.detection.label_model import LabelPosterior
 
 
 def softmax(logits):
@@ -103,7 +103,7 @@ def test_nothing_is_found_where_classifier_and_labels_agree():
 def test_no_other_threshold_is_expected_to_reach_more(rows):
     wrong = np.array([row[0] for row in rows], dtype=np.float32)
     disagrees = np.array([row[1] for row in rows])
-    flagged = most_expected_f1(Verdict(wrong, wrong, np.zeros(len(rows), dtype=np.int32), disagrees))
+    flagged = most_expected_f1(LabelPosterior(wrong, wrong, np.zeros(len(rows), dtype=np.int32), disagrees))
     assert not flagged[~disagrees].any()
 
     def expected(found):

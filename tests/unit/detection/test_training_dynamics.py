@@ -12,7 +12,8 @@ from hf_noisy.dynamics.store import Trajectories
 
 def draw(seed, num_epochs, num_rows, num_classes):
     rng = np.random.default_rng(seed)
-    return 3 * rng.standard_normal((num_epochs, num_rows, num_classes)), rng.integers(0, num_classes, num_rows)
+    logits = 3 * rng.standard_normal((num_epochs, num_rows, num_classes))
+    return rng.integers(0, num_classes, num_rows), logits
 
 
 inputs = st.builds(draw, st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 20), st.integers(2, 5))
@@ -22,8 +23,8 @@ def test_by_hand():
     logits = np.log([[[0.7, 0.2, 0.1]], [[0.3, 0.6, 0.1]], [[0.5, 0.1, 0.4]], [[0.1, 0.1, 0.8]]])
     labels = np.array([0])
     margins = [np.log(0.7 / 0.2), np.log(0.3 / 0.6), np.log(0.5 / 0.4), np.log(0.1 / 0.8)]
-    assert_allclose(aum(logits, labels), [np.mean(margins)])
-    found = data_map(logits, labels)
+    assert_allclose(aum(labels, logits), [np.mean(margins)])
+    found = data_map(labels, logits)
     assert_allclose(found.confidence, [0.4])
     assert_allclose(found.variability, [np.std([0.7, 0.3, 0.5, 0.1])])
     assert_array_equal(found.correctness, [0.5])
@@ -32,14 +33,14 @@ def test_by_hand():
 
 @given(inputs)
 def test_matches_the_formulas_on_all_epochs_at_once(data):
-    logits, labels = data
+    labels, logits = data
     rows = np.arange(len(labels))
     others = logits.copy()
     others[:, rows, labels] = -np.inf
     margins = logits[:, rows, labels] - others.max(2)
-    assert_allclose(aum(logits, labels), margins.mean(0), atol=1e-12)
+    assert_allclose(aum(labels, logits), margins.mean(0), atol=1e-12)
     probabilities = softmax(logits, axis=2)[:, rows, labels]
-    found = data_map(logits, labels)
+    found = data_map(labels, logits)
     assert_allclose(found.confidence, probabilities.mean(0), atol=1e-12)
     assert_allclose(found.variability, probabilities.std(0), atol=1e-7)
     right = margins > 0
@@ -49,41 +50,41 @@ def test_matches_the_formulas_on_all_epochs_at_once(data):
 
 @given(inputs, st.integers(0, 1000), st.integers(1, 30))
 def test_order_of_rows_and_size_of_a_block_do_not_matter(data, seed, elements):
-    logits, labels = data
+    labels, logits = data
     order = np.random.default_rng(seed).permutation(len(labels))
-    expected = [aum(logits, labels), *data_map(logits, labels)]
+    expected = [aum(labels, logits), *data_map(labels, logits)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "ELEMENTS_A_BLOCK", elements)
-        found = [aum(logits[:, order], labels[order]), *data_map(logits[:, order], labels[order])]
+        found = [aum(labels[order], logits[:, order]), *data_map(labels[order], logits[:, order])]
     for ours, theirs in zip(found, expected, strict=True):
         assert_allclose(ours, theirs[order], atol=1e-9)
 
 
 @given(inputs, st.floats(-1000, 1000))
 def test_a_shift_of_all_logits_changes_nothing(data, shift):
-    logits, labels = data
-    assert_allclose(aum(logits + shift, labels), aum(logits, labels), atol=1e-9)
-    assert_allclose(data_map(logits + shift, labels).confidence, data_map(logits, labels).confidence, atol=1e-9)
+    labels, logits = data
+    assert_allclose(aum(labels, logits + shift), aum(labels, logits), atol=1e-9)
+    assert_allclose(data_map(labels, logits + shift).confidence, data_map(labels, logits).confidence, atol=1e-9)
 
 
 def test_limits():
     always = np.tile(np.array([[[50.0, 0.0], [0.0, 50.0], [1.0, 1.0]]]), (3, 1, 1))
-    found = data_map(always, np.array([0, 0, 0]))
+    found = data_map(np.array([0, 0, 0]), always)
     assert_allclose(found.confidence, [1, 0, 0.5], atol=1e-12)
     assert_array_equal(found.variability, [0, 0, 0])
     assert_array_equal(found.correctness, [1, 0, 0])
     assert_array_equal(found.forgetting, [0, 0, 0])
-    assert_array_equal(aum(always, np.array([0, 0, 0])), [50, -50, 0])
+    assert_array_equal(aum(np.array([0, 0, 0]), always), [50, -50, 0])
 
 
 def test_large_half_precision_logits_stay_finite():
     logits = np.array([[[60000.0, -60000.0], [-60000.0, 60000.0]]], dtype=np.float16)
-    assert_array_equal(aum(logits, np.array([0, 0])), [120000, -120000])
-    assert_array_equal(data_map(logits, np.array([0, 0])).confidence, [1, 0])
+    assert_array_equal(aum(np.array([0, 0]), logits), [120000, -120000])
+    assert_array_equal(data_map(np.array([0, 0]), logits).confidence, [1, 0])
 
 
 def test_epochs_are_read_one_at_a_time():
-    logits, labels = draw(0, 4, 10, 3)
+    labels, logits = draw(0, 4, 10, 3)
     read = []
 
     def epochs():
@@ -93,20 +94,20 @@ def test_epochs_are_read_one_at_a_time():
 
     stream = epochs()
     assert read == []
-    assert_array_equal(aum(stream, labels), aum(logits, labels))
+    assert_array_equal(aum(labels, stream), aum(labels, logits))
     assert read == [0, 1, 2, 3]
-    assert_array_equal(data_map(epochs(), labels).confidence, data_map(logits, labels).confidence)
+    assert_array_equal(data_map(labels, epochs()).confidence, data_map(labels, logits).confidence)
 
 
 def test_recorded_trajectories_are_read_by_branch(tmp_path):
-    logits, labels = draw(0, 3, 8, 4)
+    labels, logits = draw(0, 3, 8, 4)
     splits = {"train": {"rows": 8, "labels": None}}
     manifest = {"num_branches": 2, "num_classes": 4, "dim": 2, "splits": splits}
     store = Trajectories.create(tmp_path / "run", manifest)
     for number, values in enumerate(logits.astype(np.float32), start=1):
         store.write("train", number, np.zeros((2, 8, 2), dtype=np.float32), np.stack([values, -values]))
-    assert_allclose(aum(store.logits("train")[:, 0], labels), aum(logits, labels), atol=1e-6)
-    assert_allclose(aum(store.logits("train")[:, 1], labels), aum(-logits, labels), atol=1e-6)
+    assert_allclose(aum(labels, store.logits("train")[:, 0]), aum(labels, logits), atol=1e-6)
+    assert_allclose(aum(labels, store.logits("train")[:, 1]), aum(labels, -logits), atol=1e-6)
 
 
 @pytest.mark.parametrize("function", [aum, data_map])
@@ -130,4 +131,4 @@ def test_recorded_trajectories_are_read_by_branch(tmp_path):
 )
 def test_bad_input_is_refused(function, logits, message):
     with pytest.raises(ValueError, match=message):
-        function(logits, np.array([0, 2]))
+        function(np.array([0, 2]), logits)

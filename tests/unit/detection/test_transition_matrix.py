@@ -24,7 +24,7 @@ def noisy_rows(num_rows=30_000, sharpness=40.0, seed=0):
     clean = np.exp(logits - logits.max(1, keepdims=True))
     posterior = clean / clean.sum(1, keepdims=True) @ TRUE_MATRIX
     labels = (posterior.cumsum(1) < rng.random(num_rows)[:, None]).sum(1)
-    return posterior, labels
+    return labels, posterior
 
 
 def draw(seed, num_rows, num_classes):
@@ -33,7 +33,7 @@ def draw(seed, num_rows, num_classes):
     sure = np.eye(num_classes) * 0.9 + 0.1 / num_classes
     probabilities = np.concatenate([sure, rng.dirichlet(np.full(num_classes, 0.3), num_rows)])
     labels = np.concatenate([np.arange(num_classes), rng.integers(0, num_classes, num_rows)])
-    return probabilities, labels
+    return labels, probabilities
 
 
 inputs = st.builds(draw, st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(2, 6))
@@ -43,7 +43,7 @@ ESTIMATORS = [confident_transition_matrix, dual_t_transition_matrix]
 def test_joint_by_hand():
     # Thresholds are (0.9 + 0.2) / 2 and (0.9 + 0.5) / 2; the last row passes none.
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9], [0.5, 0.5]])
-    joint = confident_joint(probabilities, np.array([0, 0, 1, 1]))
+    joint = confident_joint(np.array([0, 0, 1, 1]), probabilities)
     assert_array_equal(joint, [[1, 0], [1, 1]])
     scaled = calibrated_joint(joint, np.array([2, 2]))
     assert_array_equal(scaled, [[1, 0], [1, 2]])
@@ -56,7 +56,7 @@ def test_confident_joint_finds_the_matrix_where_the_model_knows_the_true_class()
     true = rng.integers(0, 3, 20_000)
     labels = (TRUE_MATRIX[true].cumsum(1) < rng.random(20_000)[:, None]).sum(1)
     probabilities = 0.8 * np.eye(3)[true] + 0.2 * rng.dirichlet(np.ones(3), 20_000)
-    assert_allclose(confident_transition_matrix(probabilities, labels), TRUE_MATRIX, atol=0.015)
+    assert_allclose(confident_transition_matrix(labels, probabilities), TRUE_MATRIX, atol=0.015)
 
 
 def test_dual_t_finds_the_matrix_where_the_model_is_sure_of_the_true_class():
@@ -67,25 +67,25 @@ def test_dual_t_finds_the_matrix_where_the_model_is_sure_of_the_true_class():
     predicted = np.where(rng.random(30_000) < 0.02, rng.integers(0, 3, 30_000), true)
     probabilities = 0.9 * np.eye(3)[predicted] + 0.1 / 3
     probabilities[:30] = np.eye(3)[predicted[:30]]
-    assert_allclose(dual_t_transition_matrix(probabilities, labels), TRUE_MATRIX, atol=0.025)
+    assert_allclose(dual_t_transition_matrix(labels, probabilities), TRUE_MATRIX, atol=0.025)
 
 
 def test_dual_t_counts_the_noise_twice_where_the_posterior_is_exact():
     # What its docstring warns of: almost every row is an anchor here, so both factors are close to the matrix.
-    posterior, labels = noisy_rows()
-    assert_allclose(dual_t_transition_matrix(posterior, labels), TRUE_MATRIX @ TRUE_MATRIX, atol=0.02)
+    labels, posterior = noisy_rows()
+    assert_allclose(dual_t_transition_matrix(labels, posterior), TRUE_MATRIX @ TRUE_MATRIX, atol=0.02)
 
 
 def test_dual_t_of_certain_predictions_is_a_count():
     predicted, labels = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 1])
-    assert_allclose(dual_t_transition_matrix(np.eye(2)[predicted], labels), [[2 / 3, 1 / 3], [0, 1]])
+    assert_allclose(dual_t_transition_matrix(labels, np.eye(2)[predicted]), [[2 / 3, 1 / 3], [0, 1]])
 
 
 def test_dual_t_by_hand():
     # Anchors are rows 0 and 2; of the rows predicted 0 one in two is given 0, of those predicted 1 all are given 1.
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
     expected = np.array([[0.9, 0.1], [0.3, 0.7]]) @ np.array([[0.5, 0.5], [0.0, 1.0]])
-    assert_allclose(dual_t_transition_matrix(probabilities, np.array([0, 1, 1])), expected)
+    assert_allclose(dual_t_transition_matrix(np.array([0, 1, 1]), probabilities), expected)
 
 
 def test_anchors_that_share_the_highest_probability_are_averaged(monkeypatch):
@@ -93,44 +93,44 @@ def test_anchors_that_share_the_highest_probability_are_averaged(monkeypatch):
     labels = np.array([0, 1, 0, 2])
     for elements in (3, 6, 100):
         monkeypatch.setattr(blocks, "ELEMENTS_A_BLOCK", elements)
-        assert_allclose(dual_t_transition_matrix(probabilities, labels)[0], [0.8, 0.1, 0.1])
+        assert_allclose(dual_t_transition_matrix(labels, probabilities)[0], [0.8, 0.1, 0.1])
 
 
 @pytest.mark.parametrize("estimate", ESTIMATORS)
 def test_clean_labels_give_the_identity(estimate):
     labels = np.arange(60) % 4
-    assert_allclose(estimate(np.eye(4)[labels], labels), np.eye(4), atol=1e-12)
+    assert_allclose(estimate(labels, np.eye(4)[labels]), np.eye(4), atol=1e-12)
 
 
 @given(inputs, st.integers(0, 1000), st.integers(1, 40))
 def test_properties(data, seed, elements):
-    probabilities, labels = data
+    labels, probabilities = data
     order = np.random.default_rng(seed).permutation(len(labels))
     for estimate in ESTIMATORS:
-        matrix = estimate(probabilities, labels)
+        matrix = estimate(labels, probabilities)
         assert matrix.dtype == np.float64
         check_transition_matrix(matrix, probabilities.shape[1])
-        assert_allclose(estimate(probabilities[order], labels[order]), matrix, atol=1e-12)
+        assert_allclose(estimate(labels[order], probabilities[order]), matrix, atol=1e-12)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(blocks, "ELEMENTS_A_BLOCK", elements)
-            assert_allclose(estimate(probabilities, labels), matrix, atol=1e-12)
+            assert_allclose(estimate(labels, probabilities), matrix, atol=1e-12)
 
 
 @given(inputs, st.integers(0, 1000))
 def test_names_of_the_classes_do_not_matter(data, seed):
-    probabilities, labels = data
+    labels, probabilities = data
     renamed = np.random.default_rng(seed).permutation(probabilities.shape[1])
     for estimate in ESTIMATORS:
         # Class k becomes `renamed[k]`.
         moved = np.empty_like(probabilities)
         moved[:, renamed] = probabilities
-        expected = estimate(probabilities, labels)
-        assert_allclose(estimate(moved, renamed[labels])[np.ix_(renamed, renamed)], expected, atol=1e-12)
+        expected = estimate(labels, probabilities)
+        assert_allclose(estimate(renamed[labels], moved)[np.ix_(renamed, renamed)], expected, atol=1e-12)
 
 
 @given(inputs)
 def test_a_calibrated_joint_has_the_rows_of_the_data(data):
-    counts = np.bincount(data[1])
+    counts = np.bincount(data[0])
     scaled = calibrated_joint(confident_joint(*data), counts)
     assert_allclose(scaled.sum(0), counts)
 
@@ -158,9 +158,9 @@ def test_empty_classes_are_refused():
     with pytest.raises(
         ValueError, match="labels must hold every class, but no row has class 2; leave such classes out"
     ):
-        confident_transition_matrix(probabilities, np.array([0, 1]))
+        confident_transition_matrix(np.array([0, 1]), probabilities)
     with pytest.raises(ValueError, match="must predict every class for some row, but never class 2; train longer"):
-        dual_t_transition_matrix(probabilities, np.array([0, 2]))
+        dual_t_transition_matrix(np.array([0, 2]), probabilities)
     with pytest.raises(ValueError, match="joint must hold a row of every true class, but has none of class 1"):
         transition_matrix_from_joint(np.array([[1, 2], [0, 0]]))
     with pytest.raises(ValueError, match="joint must count a row of every given label, but has none of class 1"):
@@ -178,6 +178,6 @@ def test_joints_that_count_nothing_are_refused(entry):
 @pytest.mark.parametrize("function", [*ESTIMATORS, confident_joint])
 def test_bad_input_is_refused(function):
     with pytest.raises(ValueError, match=r"probabilities must sum to 1 in each row, got 0\.9 in row 1"):
-        function(np.array([[0.9, 0.1], [0.2, 0.7]]), np.array([0, 1]))
+        function(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.7]]))
     with pytest.raises(ValueError, match="labels must be classes 0 to 1, got -1"):
-        function(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, -1]))
+        function(np.array([0, -1]), np.array([[0.9, 0.1], [0.2, 0.8]]))

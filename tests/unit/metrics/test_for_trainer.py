@@ -23,7 +23,7 @@ def noisy_rows() -> Dataset:
 
 def test_without_columns_labels_are_those_of_the_evaluation_set():
     scores = compute_metrics("accuracy", "calibration", num_bins=3)(EvalPrediction(LOGITS, CLEAN))
-    expected = metrics.calibration_scores(PROBABILITIES, CLEAN, 3)
+    expected = metrics.calibration_scores(CLEAN, PROBABILITIES, 3)
     assert scores == {"accuracy": 0.5, **expected}
 
 
@@ -35,7 +35,7 @@ def test_with_columns_predictions_are_compared_with_the_true_labels(label_ids):
     suspicion = 1 - PROBABILITIES[np.arange(4), GIVEN]
     assert score(EvalPrediction(LOGITS, label_ids)) == {
         **metrics.accuracy_by_noise(predicted, GIVEN, CLEAN),
-        **metrics.calibration_scores(PROBABILITIES, CLEAN, binning="mass"),
+        **metrics.calibration_scores(CLEAN, PROBABILITIES, binning="mass"),
         **metrics.detection_scores(suspicion, GIVEN != CLEAN, k=1),
         **metrics.relabelling_scores(predicted, GIVEN, CLEAN),
     }

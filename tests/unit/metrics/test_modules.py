@@ -28,10 +28,10 @@ def no_network(monkeypatch):
 
 def test_calibration(load):
     module = load("calibration", num_bins=4)
-    expected = metrics.calibration_scores(PROBABILITIES, LABELS, 4)
+    expected = metrics.calibration_scores(LABELS, PROBABILITIES, 4)
     assert module.compute(predictions=PROBABILITIES, references=LABELS) == expected
     assert module.compute(predictions=PROBABILITIES.tolist(), references=LABELS.tolist()) == expected
-    by_mass = metrics.calibration_scores(PROBABILITIES, LABELS, 2, "mass")
+    by_mass = metrics.calibration_scores(LABELS, PROBABILITIES, 2, "mass")
     assert module.compute(predictions=PROBABILITIES, references=LABELS, num_bins=2, binning="mass") == by_mass
     assert by_mass != expected
 
@@ -40,7 +40,7 @@ def test_batches_add_up(load):
     module = load("calibration")
     for i in range(3):
         module.add_batch(predictions=PROBABILITIES[i : i + 1], references=LABELS[i : i + 1])
-    assert module.compute() == metrics.calibration_scores(PROBABILITIES, LABELS)
+    assert module.compute() == metrics.calibration_scores(LABELS, PROBABILITIES)
 
 
 def test_detection(load):

@@ -45,7 +45,7 @@ def test_posterior_is_that_of_bayes_where_predictions_are_exact(transition):
     labels = draw(predicted, rng)
     expected = true * transition[:, labels].T
     expected /= expected.sum(1, keepdims=True)
-    estimate = confident_transition_matrix(predicted, labels)
+    estimate = confident_transition_matrix(labels, predicted)
     np.testing.assert_allclose(estimate, transition, atol=0.06)
     found = confident_posterior(labels, predicted)
     assert np.abs(found - expected).mean() < 0.05
@@ -65,7 +65,7 @@ def test_joint_and_wrong_rows_are_those_of_cleanlab(transition):
     features, labels, clean = clusters(transition)
     predicted = out_of_fold_probabilities(features, labels)
     joint = cleanlab.count.estimate_joint(labels, predicted).T  # theirs has the given class first
-    found = confident_transition_matrix(predicted, labels)
+    found = confident_transition_matrix(labels, predicted)
     np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), atol=0.01)  # theirs rounds to rows
     theirs = cleanlab.filter.find_label_issues(labels, predicted, filter_by="both")
     ours = confident_posterior(labels, predicted).argmax(1) != labels

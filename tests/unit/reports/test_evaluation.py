@@ -22,7 +22,7 @@ def predictions(*right: tuple[bool, ...], confidence: float = 0.8) -> np.ndarray
 def test_the_last_epoch_is_scored_and_the_best_is_told():
     yes, no = True, False
     epochs = predictions((yes, yes, yes, no), (yes, yes, yes, yes), (yes, no, no, no))[:, None]
-    scores = score_epochs(epochs, LABELS)
+    scores = score_epochs(LABELS, epochs)
     assert scores["test_accuracy_by_epoch"] == [0.75, 1.0, 0.25]
     assert (scores["test_accuracy_last"], scores["test_accuracy_best"]) == (0.25, 1.0)
     assert scores["test_accuracy_of_branches"] == [0.25]
@@ -31,15 +31,15 @@ def test_the_last_epoch_is_scored_and_the_best_is_told():
 
 def test_branches_are_averaged_as_probabilities():
     sure, unsure = np.array([[0.99, 0.01]] * 4), np.array([[0.4, 0.6]] * 4)
-    scores = score_epochs(np.stack([sure, unsure])[None], np.zeros(4, int))
+    scores = score_epochs(np.zeros(4, int), np.stack([sure, unsure])[None])
     assert scores["test_accuracy_of_branches"] == [1.0, 0.0]
     assert scores["test_accuracy_last"] == 1.0
-    assert scores["test_ece_last"] == expected_calibration_error((sure + unsure) / 2, np.zeros(4, int))
+    assert scores["test_ece_last"] == expected_calibration_error(np.zeros(4, int), (sure + unsure) / 2)
 
 
 def test_without_true_labels_nothing_is_scored():
-    known = score_epochs(predictions((True,) * 4)[:, None], LABELS)
-    unknown = score_epochs(predictions((True,) * 4)[:, None], None)
+    known = score_epochs(LABELS, predictions((True,) * 4)[:, None])
+    unknown = score_epochs(None, predictions((True,) * 4)[:, None])
     assert unknown.keys() == known.keys()
     assert set(unknown.values()) == {None}
     json.dumps(known, allow_nan=False)

@@ -17,7 +17,8 @@ def rows(num_rows, seed=0):
 
 def predictions(num_rows=200, seed=0):
     rng = np.random.default_rng(seed)
-    return rng.dirichlet(np.ones(3), num_rows), rng.integers(0, 3, num_rows)
+    probabilities = rng.dirichlet(np.ones(3), num_rows)
+    return rng.integers(0, 3, num_rows), probabilities
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 
 def test_reliability_diagram_tells_the_error(tmp_path, texts):
     certain = np.eye(2)[[0, 1, 0, 1]]
-    models = {"sure and wrong": (certain, np.array([1, 0, 1, 1])), "drawn": predictions()}
+    models = {"sure and wrong": (np.array([1, 0, 1, 1]), certain), "drawn": predictions()}
     path = reliability_diagram(models, tmp_path / "reliability.png")
     assert num_colours(path) > 20
     assert "sure and wrong (ECE 75.0%)" in texts
@@ -152,7 +153,7 @@ def settings():  # but "backend": to read it is to import pyplot
     return {name: matplotlib.rcParams[name] for name in matplotlib.rcParams if name != "backend"}
 before = settings()
 from hf_noisy.reports import reliability_diagram
-reliability_diagram({"a": (np.array([[0.9, 0.1]]), np.array([0]))}, sys.argv[1])
+reliability_diagram({"a": (np.array([0]), np.array([[0.9, 0.1]]))}, sys.argv[1])
 assert "matplotlib.pyplot" not in sys.modules
 assert settings() == before
 """

@@ -85,7 +85,7 @@ def random_case(epochs=3, rows=40, classes=5, seed=0):
 
 def test_against_a_loop_over_rows():
     probabilities, given, true = random_case()
-    result = memorisation(probabilities, given, true)
+    result = memorisation(given, true, probabilities)
     for epoch, rows in enumerate(probabilities):
         wrong = [i for i in range(len(rows)) if given[i] != true[i]]
         right = [i for i in range(len(rows)) if given[i] == true[i]]
@@ -103,7 +103,7 @@ def test_against_a_loop_over_rows():
 
 def test_without_wrong_labels_there_is_nothing_to_memorise():
     probabilities, given, _ = random_case()
-    result = memorisation(probabilities, given, given)
+    result = memorisation(given, given, probabilities)
     assert np.isnan(result.memorised).all()
     assert np.isfinite(result.learned).all()
     lists = json.loads(json.dumps(result.as_lists(), allow_nan=False))
@@ -113,18 +113,18 @@ def test_without_wrong_labels_there_is_nothing_to_memorise():
 
 def test_a_probability_of_zero_has_a_finite_loss():
     probabilities = np.array([[[1.0, 0.0]]], dtype=np.float32)
-    assert 80 < memorisation(probabilities, np.array([1]), np.array([0])).loss_wrong[0] < 100
+    assert 80 < memorisation(np.array([1]), np.array([0]), probabilities).loss_wrong[0] < 100
 
 
 @pytest.mark.parametrize(
     ("given", "true", "message"),
     [
-        (np.zeros(3, int), np.zeros(4, int), "given must be one label for each of the 4 rows, got 3"),
-        (np.zeros(4, int), np.zeros(5, int), "true must be one label for each of the 4 rows, got 5"),
-        (np.array([0, 1, 2, 5]), np.zeros(4, int), "given must be classes 0 to 4, got 0 to 5"),
-        (np.zeros(4, int), np.array([0, -1, 0, 0]), "true must be classes 0 to 4, got -1 to 0"),
+        (np.zeros(3, int), np.zeros(4, int), "given must be one class id for each of the 4 rows, got 3"),
+        (np.zeros(4, int), np.zeros(5, int), "true must be one class id for each of the 4 rows, got 5"),
+        (np.array([0, 1, 2, 5]), np.zeros(4, int), "given must be classes 0 to 4, got 5 in row"),
+        (np.zeros(4, int), np.array([0, -1, 0, 0]), "true must be classes 0 to 4, got -1 in row"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(given, true, message):
     with pytest.raises(ValueError, match=message):
-        memorisation(np.full((1, 4, 5), 0.2), given, true)
+        memorisation(given, true, np.full((1, 4, 5), 0.2))
