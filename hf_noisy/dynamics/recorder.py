@@ -58,6 +58,7 @@ class DynamicsRecorder(EpochCallback):
     """
 
     folder_name = FOLDER
+    _recorded: Trajectories
 
     def __init__(
         self,
@@ -90,7 +91,6 @@ class DynamicsRecorder(EpochCallback):
         self.batch_size = batch_size
         self.dtype = dtype
         self.projection = projection
-        self._trajectories: Trajectories | None = None
 
     @property
     def trajectories(self) -> Trajectories:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64, Integer
 from hf_noisy.core.checks import check_labels
 from hf_noisy.dynamics.store import Trajectories, row_blocks
 
-# A block of float64 rows stays in the cache of the processor.
+# A block of float64 rows fits into the cache of the processor.
 _ROWS_A_BLOCK = 256
 
 
@@ -24,29 +24,9 @@ class DynamicsScore(NamedTuple):
 def centroids(
     embeddings: Float[np.ndarray, "rows dim"], labels: Integer[np.ndarray, " rows"], num_classes: int
 ) -> Float64[np.ndarray, "classes dim"]:
-    """Mean embedding of every given label.
-
-    The paper's Eq. 3 divides by the number of all rows, which would shrink the centroid of a rare class towards the
-    origin; the mean of the class is what its code computes.
-
-    Args:
-        embeddings: `[rows, dim]`, any float type; summed in float64.
-        labels: `[rows]`, given labels in `[0, num_classes)`.
-        num_classes: How many centroids.
-
-    Returns:
-        `[num_classes, dim]`, float64. A class without rows gets the mean of all rows, and a warning.
-
-    Raises:
-        ValueError: If there are no rows, the lengths differ, or a label is out of range.
-
-    Source: DyGEN (Zhuang et al., 2023), Eq. 3, with the class size as the divisor.
-
-    Example:
-        >>> import numpy as np
-        >>> centroids(np.array([[0.0], [2.0], [5.0]]), np.array([0, 0, 1]), 2).tolist()
-        [[1.0], [5.0]]
-    """
+    """Mean embedding `[classes, dim]` of every given label; see [`class_means`] for a class without rows."""
+    # Eq. 3 of DyGEN divides by the number of all rows, which would shrink the centroid of a rare class towards the
+    # origin; the mean of the class is what its code computes.
     if len(embeddings) == 0:
         raise ValueError("embeddings must have at least one row, got none; pass the rows of one split")
     check_labels(labels, num_classes, num_rows=len(embeddings))
@@ -84,7 +64,7 @@ def centroid_distances(
             f"centroids must have the dimension of the embeddings, {embeddings.shape[1]}, got {centroids.shape[1]}; "
             "use centroids of the same epoch and branch"
         )
-    # |h - c|^2 = |h|^2 - 2 h.c + |c|^2 cancels where |h| is far above the distance; a common shift helps with most.
+    # |h - c|^2 = |h|^2 - 2 h.c + |c|^2 cancels where |h| is far above the distance; a common shift avoids most of it.
     origin = centroids.mean(0, dtype=np.float64)
     centred = centroids.astype(np.float64) - origin
     squared_norms = (centred**2).sum(1)
@@ -92,9 +72,9 @@ def centroid_distances(
     for start in range(0, len(embeddings), _ROWS_A_BLOCK):
         rows = embeddings[start : start + _ROWS_A_BLOCK] - origin
         scale = np.einsum("rd,rd->r", rows, rows)[:, None]
-        # Not `@`: for few centroids a threaded matrix product gains nothing and on a busy machine waits tenfold.
+        # Not `@`: for few centroids a threaded matrix product is no faster, and ten times slower on a busy machine.
         squared = scale + squared_norms - 2.0 * np.einsum("rd,cd->rc", rows, centred)
-        # A row next to its centroid has lost its digits in the subtraction: those few pairs are done again directly.
+        # A row next to its centroid loses its digits in the subtraction: those few pairs are computed directly.
         row, column = np.nonzero(squared < 1e-6 * scale)
         if row.size:
             squared[row, column] = ((rows[row] - centred[column]) ** 2).sum(1)
@@ -119,19 +99,7 @@ def own_distances(
 def distances_by_epoch(
     trajectories: Trajectories, labels: Integer[np.ndarray, " rows"], split: str = "train", branch: int = 0
 ) -> Float64[np.ndarray, "epochs rows"]:
-    """Distance of every recorded row to the centroid of its given label, read a block of rows at a time.
-
-    Args:
-        trajectories: What training recorded.
-        labels: `[rows]`, given labels.
-        split: The training split.
-        branch: Whose embeddings.
-
-    Returns:
-        `[epochs, rows]`, float64: what [`dynamics_score`] takes.
-
-    Source: DyGEN (Zhuang et al., 2023), Eq. 3 and 4.
-    """
+    """Distance `[epochs, rows]` of every recorded row to the centroid of its given label, read in blocks of rows."""
     blocks = row_blocks(len(labels), trajectories.dim)
     counts = np.bincount(labels, minlength=trajectories.num_classes)
     distances = np.empty((trajectories.num_epochs, len(labels)))

@@ -60,10 +60,10 @@ def train_simclr(
         image_column: Column of the images.
         image_size: Height and width of the views in pixels, at least 1.
         transform: Makes one view of an image, uint8 `[3, height, width]`; by default that of [`simclr_transform`].
-            One of your own must scale pixels from [0, 255] to [-1, 1], as the image processor does.
-        projection_dim: Width of what the loss compares, at least 1. The projection head is thrown away afterwards.
+            Your own must scale pixels from [0, 255] to [-1, 1], as the image processor does.
+        projection_dim: Output width of the projection head, which is discarded after training, at least 1.
         temperature: Of the loss, above 0.
-        callbacks: Handed on to `Trainer`.
+        callbacks: Passed to `Trainer`.
 
     Returns:
         The model and an image processor that fits it; both have `save_pretrained`.
