@@ -34,45 +34,29 @@ LAST = "last epoch"
 
 @dataclass
 class Outcome:
-    """What a method says of the test rows.
+    """The answer of a method for the test rows."""
 
-    Attributes:
-        probabilities: `[rows, classes]`.
-        by_epoch: Test predictions `[rows]` after each epoch of the last training, for the best epoch, which chooses
-            nothing; None where the answer is not that of a network alone.
-        selected_by: What chose the answer.
-        clean_labels: True labels of training rows that were used.
-        details: What else is told.
-        stages: What was believed of the test rows on the way, `[rows, classes]` each, to be scored as well.
-        train_labels: The labels `[rows]` that a method makes of the given ones, likewise.
-    """
-
-    probabilities: np.ndarray
+    probabilities: np.ndarray  # [rows, classes]
+    # Test predictions [rows] after each epoch, for the best epoch, which chooses nothing; None without a network.
     by_epoch: list[np.ndarray] | None = None
-    selected_by: str = LAST
-    clean_labels: int = 0
+    selected_by: str = LAST  # what chose the answer
+    clean_labels: int = 0  # true labels of training rows that were used
     details: dict[str, Any] = field(default_factory=dict)
-    stages: dict[str, np.ndarray] = field(default_factory=dict)
-    train_labels: np.ndarray | None = None
+    stages: dict[str, np.ndarray] = field(default_factory=dict)  # answers on the way, [rows, classes], scored as well
+    train_labels: np.ndarray | None = None  # labels [rows] that the method made of the given ones, scored as well
 
 
 @dataclass(frozen=True)
 class Competitor:
-    """A row of the leaderboard.
-
-    Attributes:
-        title: What the table calls it.
-        run: From a task to its outcome.
-        uses_clean_labels: Whether some true labels of training rows are handed over.
-    """
+    """A row of the leaderboard."""
 
     title: str
     run: Callable[[Task], Outcome]
-    uses_clean_labels: bool = False
+    uses_clean_labels: bool = False  # whether some true labels of training rows are handed over
 
 
 class Watch(TrainerCallback):
-    """Keeps what the network says of some rows after each epoch; training does not notice."""
+    """Keeps the logits of some rows after each epoch, without an effect on training."""
 
     def __init__(self, task: Task, datasets: dict[str, Any]) -> None:
         self.task, self.datasets = task, datasets
@@ -201,16 +185,16 @@ def branches(task: Task) -> BranchedModel:
     return BranchedModel.from_model(task.network(), 2, seed=task.seed, initialize=fresh)
 
 
-def npc(task: Task) -> Outcome:
-    with tempfile.TemporaryDirectory() as folder:
-        recorder = recorded(task, "cross_entropy", task.network(), folder)
-        return Outcome(NPC.fit(recorder.trajectories, seed=task.seed, show_progress=False).posterior("test"))
+def npc(branched: bool) -> Callable[[Task], Outcome]:
+    """NPC on one network, or on co-regularised branches."""
 
+    def run(task: Task) -> Outcome:
+        method, model = ("coregularization", branches(task)) if branched else ("cross_entropy", task.network())
+        with tempfile.TemporaryDirectory() as folder:
+            trajectories = recorded(task, method, model, folder).trajectories
+            return Outcome(NPC.fit(trajectories, seed=task.seed, show_progress=False).posterior("test"))
 
-def coregularization_npc(task: Task) -> Outcome:
-    with tempfile.TemporaryDirectory() as folder:
-        recorder = recorded(task, "coregularization", branches(task), folder)
-        return Outcome(NPC.fit(recorder.trajectories, seed=task.seed, show_progress=False).posterior("test"))
+    return run
 
 
 def fitted_dygen(task: Task, folder: str) -> DyGen:
@@ -281,8 +265,8 @@ METHODS: dict[str, Competitor] = {
     "co_teaching": Competitor("Co-teaching", plain("co_teaching")),
     "jocor": Competitor("JoCoR", plain("jocor")),
     "coregularization": Competitor("co-regularisation", plain("coregularization")),
-    "npc": Competitor("NPC", npc),
-    "coregularization_npc": Competitor("co-regularisation with NPC", coregularization_npc),
+    "npc": Competitor("NPC", npc(branched=False)),
+    "coregularization_npc": Competitor("co-regularisation with NPC", npc(branched=True)),
     "dygen": Competitor("DyGEN", dygen),
     "dygen_dal": Competitor("DyGEN, then DAL", dygen_dal),
     "auto": Competitor('method="auto"', auto),

@@ -23,21 +23,13 @@ TOKENS = 128
 
 @dataclass
 class Pool:
-    """What cells draw their rows from.
+    """What cells draw their rows from."""
 
-    Attributes:
-        features: By split, `[rows, width]`, float32.
-        clean: By split, true labels `[rows]`.
-        given: Labels of the training rows `[rows]`, by configuration.
-        num_classes: Classes.
-        rows: By split, positions of the rows in the data set.
-    """
-
-    features: dict[str, np.ndarray]
-    clean: dict[str, np.ndarray]
-    given: dict[str, np.ndarray]
+    features: dict[str, np.ndarray]  # by split, [rows, width], float32
+    clean: dict[str, np.ndarray]  # by split, true labels [rows]
+    given: dict[str, np.ndarray]  # labels of the training rows [rows], by configuration
     num_classes: int
-    rows: dict[str, np.ndarray]
+    rows: dict[str, np.ndarray]  # by split, positions of the rows in the data set
 
 
 def load_pool(name: str, folder: Path, *, whole: bool = False) -> Pool:

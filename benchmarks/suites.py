@@ -10,23 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Setting:
-    """A data set with one kind of given labels.
+    """A data set with one kind of given labels."""
 
-    Attributes:
-        dataset: Name of `load_noisy_dataset`.
-        noise: What it is called in tables.
-        config: Whose labels are given; `clean` for the true ones.
-        noise_type: Noise put into them, as of `load_noisy_dataset`.
-        noise_rate: Of that noise.
-        methods: The only ones that are run on it; empty for all of the suite.
-    """
-
-    dataset: str
-    noise: str
-    config: str = "clean"
-    noise_type: str | None = None
+    dataset: str  # of `load_noisy_dataset`
+    noise: str  # what it is called in tables
+    config: str = "clean"  # whose labels are given; `clean` for the true ones
+    noise_type: str | None = None  # noise put into them, as of `load_noisy_dataset`
     noise_rate: float | None = None
-    methods: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()  # the only ones that are run on it; empty for all of the suite
 
     @property
     def name(self) -> str:
@@ -45,34 +36,19 @@ class Setting:
 
 @dataclass(frozen=True)
 class Budget:
-    """What every method gets, on every data set of a suite.
+    """What every method gets, on every data set of a suite."""
 
-    Attributes:
-        regime: `features` (a head on frozen features), `text` or `image` (everything is trained), or `command` (as
-            `hf-noisy train` and `hf-noisy dygen` do).
-        epochs: Passes over the training rows.
-        learning_rate: Of AdamW, falling linearly to 0.
-        batch_size: Rows a step.
-        weight_decay: Of AdamW.
-        train_rows: Rows drawn by seed from the training split, None for all; by data set where one differs.
-        test_rows: Rows drawn once from the test split, None for all.
-        held_out: Share of the training rows that early stopping looks at instead of training on them.
-        checked: Share of the training rows whose true label methods with clean rows are told.
-        max_length: Tokens of a text.
-        options: Other options of a command, by data set; those of `all` for every one.
-    """
-
-    regime: str
+    regime: str  # `features`: a head on frozen ones; `text`, `image`: everything is trained; `command`: by hf-noisy
     epochs: int
-    learning_rate: float | None = None
+    learning_rate: float | None = None  # of AdamW, falling linearly to 0
     batch_size: int | None = None
     weight_decay: float = 0.0
-    train_rows: dict[str, int | None] | int | None = None
-    test_rows: int | None = None
-    held_out: float = 0.1
-    checked: float = 0.05
-    max_length: int | None = None
-    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    train_rows: dict[str, int | None] | int | None = None  # drawn by seed, None for all; by data set if they differ
+    test_rows: int | None = None  # None for all
+    held_out: float = 0.1  # share of the training rows that early stopping looks at instead of training on them
+    checked: float = 0.05  # share of the training rows whose true label methods with clean rows are told
+    max_length: int | None = None  # tokens of a text
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)  # others, by data set; `all` for every one
 
     def rows_of(self, dataset: str) -> int | None:
         if isinstance(self.train_rows, dict):
@@ -89,21 +65,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Suite:
-    """Cells that are run alike.
-
-    Attributes:
-        name: Of the suite.
-        budget: Of every cell.
-        settings: What methods are run on.
-        seeds: Of rows, noise and network.
-        module: What trains a cell, of this package: it has `METHODS` and `run(cell, context)`.
-    """
+    """Cells that are run alike."""
 
     name: str
     budget: Budget
     settings: tuple[Setting, ...]
-    seeds: tuple[int, ...] = (0, 1, 2)
-    module: str = "competitors"
+    seeds: tuple[int, ...] = (0, 1, 2)  # of rows, noise and network
+    module: str = "competitors"  # of this package: its `run(cell, context)` trains a cell by one of its `METHODS`
 
 
 @dataclass(frozen=True)

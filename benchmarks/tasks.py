@@ -94,9 +94,9 @@ class DropCoordinates:
 
 
 class FeatureRows(torch.utils.data.Dataset):
-    """Features and labels as tensors; Arrow tables would take longer to read than the network to train.
+    """Features and labels as tensors, with a second view of each row if there is a seed.
 
-    With a seed, rows bring a second view of their own, for who cannot be told how to make one.
+    Arrow tables would take longer to read than the network to train.
     """
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, view_seed: int | None = None) -> None:
@@ -121,31 +121,19 @@ class FeatureRows(torch.utils.data.Dataset):
 
 @dataclass
 class Task:
-    """Rows of a cell, with what their labels are said to be and what they are.
-
-    Attributes:
-        setting: Data set and noise.
-        budget: What every method gets.
-        seed: Of rows, noise and network.
-        features: Frozen features of the training rows `[rows, width]`.
-        given: Given labels of the training rows.
-        clean: Their true labels: only methods that are told some rows, and the final figures, look at them.
-        truth: True labels of the test rows.
-        num_classes: Classes.
-        backbone: Name or path of the text model, where one is fine-tuned.
-    """
+    """Rows of a cell, with their given and true labels."""
 
     setting: Setting
     budget: Budget
-    seed: int
-    features: np.ndarray
-    given: np.ndarray
-    clean: np.ndarray
+    seed: int  # of rows, noise and network
+    features: np.ndarray  # of the training rows, frozen, [rows, width]
+    given: np.ndarray  # labels of the training rows
+    clean: np.ndarray  # their true labels, for methods that are told some, and for the final figures
     test_features: np.ndarray
-    truth: np.ndarray
+    truth: np.ndarray  # true labels of the test rows
     num_classes: int
     positions: dict[str, np.ndarray] = field(default_factory=dict)
-    backbone: str | None = None
+    backbone: str | None = None  # name or path of the text model, where one is fine-tuned
     processing_class: Any = None
     view: Any = field(default_factory=DropCoordinates)
 
@@ -195,7 +183,7 @@ class Task:
 
     @torch.no_grad()
     def logits(self, model: nn.Module, dataset: Any) -> np.ndarray:
-        """What a network says of the rows of a data set, `[rows, classes]`."""
+        """Logits of the rows of a data set, `[rows, classes]`."""
         device, training = next(model.parameters()).device, model.training
         model.eval()
         parts = [model(**self._inputs(dataset, batch, device)).logits.float().cpu() for batch in _batches(dataset)]

