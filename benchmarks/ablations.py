@@ -33,7 +33,7 @@ METHODS = {
     "2 branches, learning rate 0.0003": (2, 3e-4),
     "2 branches, learning rate 0.003": (2, 3e-3),
 }
-LARGE = 0.5  # from this noise rate on DyGEN is also told how many labels are wrong, as in the paper
+LARGE = 0.5  # from this noise rate on, DyGEN is also run with the true noise rate, as in the paper
 
 
 def run(cell: Cell, context: Any) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
         }
         if (cell.setting.noise_rate or 0.0) >= LARGE:
             rate = float((task.given != task.clean).mean())
-            told = DyGen.fit(trajectories, task.given, noise_rate=rate, seed=cell.seed, show_progress=False)
-            stages["posterior_known_rate"] = told.posterior("test")
+            informed = DyGen.fit(trajectories, task.given, noise_rate=rate, seed=cell.seed, show_progress=False)
+            stages["posterior_known_rate"] = informed.posterior("test")
         labels = {
             "given": task.given,
             "prior": dygen.prior.mean(0).argmax(1),

@@ -2,8 +2,8 @@
 
 All have the rows, network, epochs and optimiser of the task.
 
-Methods run with the defaults of the package, those of their papers but for DyGEN's prior (docs/dygen.md says how
-that was chosen). True labels of training rows reach only the rows that say so (`uses_clean_labels`), and the test rows
+Methods run with the defaults of the package, which are those of their papers except for DyGEN's prior (see
+docs/dygen.md). True labels of training rows reach only the rows that say so (`uses_clean_labels`), and the test rows
 are scored after the fact.
 """
 
@@ -34,15 +34,17 @@ LAST = "last epoch"
 
 @dataclass
 class Outcome:
-    """The answer of a method for the test rows."""
+    """What a method predicts for the test rows."""
 
     probabilities: np.ndarray  # [rows, classes]
     # Test predictions [rows] after each epoch, for the best epoch, which chooses nothing; None without a network.
     by_epoch: list[np.ndarray] | None = None
-    selected_by: str = LAST  # what chose the answer
+    selected_by: str = LAST  # what selected the model
     clean_labels: int = 0  # true labels of training rows that were used
     details: dict[str, Any] = field(default_factory=dict)
-    stages: dict[str, np.ndarray] = field(default_factory=dict)  # answers on the way, [rows, classes], scored as well
+    stages: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  # intermediate predictions, [rows, classes], scored as well
     train_labels: np.ndarray | None = None  # labels [rows] that the method made of the given ones, scored as well
 
 
@@ -94,7 +96,7 @@ def train(
         method = make_method(method) if isinstance(method, str) else method
         if method.second_view is not None:
             method.second_view = task.view
-    # What "auto" takes cannot be told how to make a second view, so that the rows bring one.
+    # The method that "auto" chooses cannot be given a view, so the rows contain a second one.
     two_views = method == "auto" or (method.second_view is not None and task.view == "auto")
     model = task.network() if model is None else model
     with tempfile.TemporaryDirectory() as scratch:
@@ -112,8 +114,10 @@ def train(
 
 
 def last_epoch(trained: Trained, **options: Any) -> Outcome:
-    said = trained.logits["test"]
-    return Outcome(softmax(said[-1].astype(np.float64), axis=-1), [logits.argmax(-1) for logits in said], **options)
+    by_epoch = trained.logits["test"]
+    return Outcome(
+        softmax(by_epoch[-1].astype(np.float64), axis=-1), [logits.argmax(-1) for logits in by_epoch], **options
+    )
 
 
 def plain(method: str, **arguments: Any) -> Callable[[Task], Outcome]:
@@ -126,10 +130,10 @@ def early_stopping(task: Task) -> Outcome:
     trained = train(task, rows=kept, watched={"held": task.training_rows_as_seen(held)})
     scores = [held_out_score(logits, task.given[held]) for logits in trained.logits["held"]]
     best = max(range(len(scores)), key=lambda epoch: scores[epoch])
-    said = trained.logits["test"]
+    by_epoch = trained.logits["test"]
     return Outcome(
-        softmax(said[best].astype(np.float64), axis=-1),
-        [logits.argmax(-1) for logits in said],
+        softmax(by_epoch[best].astype(np.float64), axis=-1),
+        [logits.argmax(-1) for logits in by_epoch],
         f"accuracy on the given labels of {len(held)} rows held out, ties by cross-entropy",
         details={"epoch": best + 1},
     )

@@ -58,10 +58,10 @@ def prepare(dataset: str, context: Any) -> Pool:
 
 def digest_of(*arrays: np.ndarray) -> str:
     """What tells whether two cells had the same rows and labels."""
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for array in arrays:
-        told.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return told.hexdigest()[:12]
+        digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def given_labels(

@@ -70,5 +70,9 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
     words += ["--method", cell.method, *(["--method_args", *method_args] if method_args else [])]
     result = train(*parse(ImageArguments, words))
     figures = {name: result[name] for name in FIGURES}
-    told = {"method_args": method_args, "selected_by": result["selected_by"], "data": labels_digest(dataset_of(cell))}
-    return figures | told
+    others = {
+        "method_args": method_args,
+        "selected_by": result["selected_by"],
+        "data": labels_digest(dataset_of(cell)),
+    }
+    return figures | others

@@ -3,11 +3,11 @@
     HF_NOISY_DATA_DIR=... python -m benchmarks.run --suite text-small --workers 2
     python -m benchmarks.run --suite vision-small --check 10
 
-Cells are shared out among worker processes that `accelerate launch` starts, one for each GPU or as many as asked for
-on the CPU. Each finished cell is a file in the output folder; they are gathered in
-benchmarks/results/cells_<suite>.jsonl, and what is there is not run again: to run a cell anew, delete its line and its
-file. `python -m benchmarks.reporting.documents` makes the tables of the lines. `--check` computes some stored cells
-anew, and tells whether their figures are the same to the last digit.
+Cells are shared out among worker processes that `accelerate launch` starts, one for each GPU, or `--workers` on
+the CPU. Each finished cell is a file in the output folder; they are gathered in
+benchmarks/results/cells_<suite>.jsonl, and finished cells are not run again; to run a cell anew, delete its line and
+its file. `python -m benchmarks.reporting.documents` makes the tables of the lines. `--check` computes some stored
+cells anew, and compares their figures to the last digit.
 """
 
 import fcntl
@@ -76,7 +76,7 @@ class Context:
 
 
 def context_of(arguments: Arguments) -> Context:
-    """The suite, cut down where that was asked for."""
+    """The suite, with a smaller budget if the arguments say so."""
     suite = SUITES[arguments.suite]
     budget = suite.budget
     if arguments.max_rows is not None:
@@ -98,7 +98,7 @@ def module_of(arguments: Arguments) -> Any:
 
 
 def planned(arguments: Arguments, methods: Iterable[str]) -> list[Cell]:
-    """All cells asked for: the first seed over everything, then the next."""
+    """The requested cells: the first seed in all settings, then the next."""
     suite = SUITES[arguments.suite]
     unknown = {
         "methods": set(arguments.methods) - set(methods),
@@ -132,8 +132,8 @@ def short_digest(*parts: bytes) -> str:
 
 def digest(arguments: Arguments) -> str:
     """Of everything that a cell depends on besides its key: cells of another budget are not comparable."""
-    told = {"budget": context_of(arguments).budget.as_dict(), "model": arguments.model_name_or_path}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    shared = {"budget": context_of(arguments).budget.as_dict(), "model": arguments.model_name_or_path}
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @cache
@@ -211,7 +211,7 @@ def quieten() -> None:
 
 
 def work(arguments: Arguments) -> None:
-    """Take cells that nobody has, until none is left."""
+    """Run cells that no other worker has taken, until none is left."""
     quieten()
     done, folder = finished(arguments), cells_folder(arguments)
     for cell in planned(arguments, module_of(arguments).METHODS):
@@ -227,7 +227,7 @@ def work(arguments: Arguments) -> None:
                 result = run_cell(cell, arguments)
                 write_atomically(path, json.dumps(result))
                 print(f"{cell.key} {result['seconds']:.1f}s", flush=True)
-            except Exception:  # the others go on; the master tells
+            except Exception:  # the other cells go on; the main process reports it
                 write_atomically(path.with_suffix(".error"), f"{cell.key}\n{traceback.format_exc()}")
                 print(f"{cell.key} failed", flush=True)
         path.with_suffix(".lock").unlink(missing_ok=True)
@@ -265,7 +265,7 @@ def device() -> str:
 
 
 def check(arguments: Arguments, count: int) -> None:
-    """Compute stored cells anew, chosen at random but the same ones each time, and tell which figures differ."""
+    """Compute stored cells anew, the same random choice each time, and report the figures that differ."""
     quieten()
     stored = finished(arguments)
     cells = {cell.key: cell for cell in planned(arguments, module_of(arguments).METHODS)}

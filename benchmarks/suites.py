@@ -46,7 +46,7 @@ class Budget:
     train_rows: dict[str, int | None] | int | None = None  # drawn by seed, None for all; by data set if they differ
     test_rows: int | None = None  # None for all
     held_out: float = 0.1  # share of the training rows that early stopping looks at instead of training on them
-    checked: float = 0.05  # share of the training rows whose true label methods with clean rows are told
+    checked: float = 0.05  # share of the training rows whose true label is handed to methods that use clean rows
     max_length: int | None = None  # tokens of a text
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # others, by data set; `all` for every one
 

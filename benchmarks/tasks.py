@@ -128,7 +128,7 @@ class Task:
     seed: int  # of rows, noise and network
     features: np.ndarray  # of the training rows, frozen, [rows, width]
     given: np.ndarray  # labels of the training rows
-    clean: np.ndarray  # their true labels, for methods that are told some, and for the final figures
+    clean: np.ndarray  # their true labels, for methods that use some, and for the final figures
     test_features: np.ndarray
     truth: np.ndarray  # true labels of the test rows
     num_classes: int
@@ -159,7 +159,7 @@ class Task:
 
     @cached_property
     def test_rows(self) -> Any:
-        return FeatureRows(self.test_features, np.zeros(len(self.truth)))  # nobody is told their labels
+        return FeatureRows(self.test_features, np.zeros(len(self.truth)))  # without their labels
 
     def arguments(self, folder: Path) -> transformers.TrainingArguments:
         budget, gpu = self.budget, torch.cuda.is_available()

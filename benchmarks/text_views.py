@@ -1,6 +1,6 @@
 """NRD on text with several second views, and cross-entropy: the cells of the suite `text-views`.
 
-The paper says nothing of text. Every cell trains the demo's encoder on the same rows with the same budget; only the
+The paper has images only. Every cell trains the demo's encoder on the same rows with the same budget; only the
 second view changes. True labels are read after training.
 """
 

@@ -253,7 +253,7 @@ def test_the_tables_are_printed(tmp_path, monkeypatch, capsys):
     board.main()
     shown = capsys.readouterr().out
     assert shown.startswith("## text-small\n\n| ")
-    assert "40 cells, seeds 0;" in shown
+    assert "40 cells, seeds 0, 20 epochs." in shown
 
 
 def test_cells_come_seed_by_seed_and_unknown_names_are_refused(tmp_path):

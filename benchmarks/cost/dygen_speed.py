@@ -104,7 +104,7 @@ def straightforward(model, tokenizer, splits, settings: Settings, clock: harness
             name: encode(tokenizer, list(split["text"]), list(split["label"]), settings.max_length)
             for name, split in splits.items()
         }
-    # The published code is told the true rate; ours estimates it.
+    # The published code is given the true rate; ours estimates it.
     noise_rate = float(np.mean(np.array(splits["train"]["label"]) != np.array(splits["train"]["clean_label"])))
     return dygen(list(model.branches), rows, noise_rate, settings, clock)
 
@@ -132,7 +132,7 @@ def run(arguments: Arguments) -> dict:
         predictions = straightforward(model, tokenizer, splits, settings, clock)
     else:
         predictions = ours(model, tokenizer, splits, SIDES[side], settings, clock)
-    truth = np.array(splits["test"]["clean_label"])  # only here, and for the rate that the other side is told
+    truth = np.array(splits["test"]["clean_label"])  # used here, and for the rate given to the other side
     rows = {name: [len(split), len(data[name])] for name, split in splits.items()}
     return {
         "accuracy": {name: float((values.argmax(1) == truth).mean()) for name, values in predictions.items()},
@@ -177,7 +177,7 @@ def child(side: str, seed: int, arguments: Arguments) -> dict:
 
 def measure(arguments: Arguments, report: harness.Report) -> None:
     names, runs = [PLAIN, *SIDES], {}
-    # Whoever comes first finds another machine than whoever comes last: the order turns with the seed.
+    # The load of the machine changes over time, so the order rotates with the seed.
     cells = [(side, seed) for seed in arguments.seeds for side in names[seed % 3 :] + names[: seed % 3]]
     report["whole_epochs"] = WHOLE_EPOCHS
     with ThreadPoolExecutor(arguments.workers) as pool:

@@ -1,6 +1,6 @@
 """What every measurement of cost shares: options, clocks, sides that take turns, child processes, result files.
 
-On a shared machine the clock says little: figures are ratios of processor time between sides that were run in turn.
+Wall-clock time means little on a shared machine: figures are ratios of processor time of sides that run in turn.
 """
 
 import json
@@ -78,7 +78,7 @@ def run(
     name = Path(script).stem
     report = Report(
         RESULTS / f"{name}.json" if arguments.output is None else Path(arguments.output),
-        command=" ".join([f"python -m benchmarks.cost.{name}", *told_words()]),
+        command=" ".join([f"python -m benchmarks.cost.{name}", *command_words()]),
         arguments=own_options(arguments),
         environment=environment(*packages),
     )
@@ -91,7 +91,7 @@ def own_options(arguments: Arguments) -> dict[str, Any]:
     return {key: value for key, value in asdict(arguments).items() if not hasattr(Arguments, key)}
 
 
-def told_words() -> list[str]:
+def command_words() -> list[str]:
     """The command line without the name of the result file."""
     words = sys.argv[1:]
     at = words.index("--output") if "--output" in words else len(words)

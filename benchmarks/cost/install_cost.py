@@ -4,7 +4,7 @@
 
 Time: processor seconds of `import hf_noisy` in a new process that has imported transformers already, and of importing
 what a training script imports anyway; processes in turn. Size: the files that `uv pip install` puts into an empty
-environment, without extras and with each; what torch and its CUDA libraries take of it is told apart, for that depends
+environment, without extras and with each; torch and its CUDA libraries are listed separately, because they depend
 on the machine. Environments are made in a temporary folder and removed.
 """
 

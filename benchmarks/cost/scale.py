@@ -6,7 +6,7 @@ Rows of ten classes, a share of them labelled wrongly, with synthetic embeddings
 set of pretrained features, all float16, written through `Trajectories` as a `DynamicsRecorder` writes them, as they
 are and projected. Each part then runs in a process of its own, so that its peak of memory is its own; each of them
 checks the files against their checksums once, which a single process would do once in all. Parts that the result file
-has are not run again. Processor time is what the exponents are of; on a shared machine the clock says little.
+has are not run again. Processor time is what the exponents are of; wall-clock time means little on a shared machine.
 """
 
 import json

@@ -3,7 +3,7 @@
     HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python -m benchmarks.cost.serving
 
 One run of stage I with full branches and one with adapters, a plain classifier with the same budget beside them. Both
-artefacts are saved, loaded, asked for the recorded test rows, and held against the posterior that training gave these.
+artefacts are saved, loaded and run on the recorded test rows, and compared with the posterior of training.
 Times are processor time of forward passes in batches, one model after the other in turn: medians over the turns, and
 of the ratios within a turn. Finished cells are kept, so that a second call goes on.
 """
@@ -142,8 +142,8 @@ class Cell:
         distill(self.trained[1], self.pretrained(), self.train, args, self.tokenizer)
         return AutoModelForSequenceClassification.from_pretrained(self.folder / "distilled")
 
-    def ask(self, model: torch.nn.Module) -> np.ndarray:
-        trainer = Trainer(model, self.args("asked", 0.0), processing_class=self.tokenizer)
+    def predict(self, model: torch.nn.Module) -> np.ndarray:
+        trainer = Trainer(model, self.args("predict", 0.0), processing_class=self.tokenizer)
         return softmax(trainer.predict(self.test.select_columns(COLUMNS)).predictions.astype(np.float64), axis=-1)
 
     def milliseconds(self, models: dict[str, torch.nn.Module]) -> dict[str, dict[str, float]]:
@@ -170,12 +170,12 @@ class Cell:
         stage1, dygen, snapshots = self.trained
         seconds = {name: harness.clocked(lambda name=name: getattr(self, name)) for name in ("exact", "distilled")}
         predictions = {
-            "plain": self.ask(self.plain),
-            "branches": self.ask(stage1),
+            "plain": self.predict(self.plain),
+            "branches": self.predict(stage1),
             "in training": dygen.posterior("test"),
             "exact": self.exact.predict(self.test, self.tokenizer, show_progress=False),
             "exact, half": self.half.predict(self.test, self.tokenizer, show_progress=False),
-            "distilled": self.ask(self.distilled),
+            "distilled": self.predict(self.distilled),
         }
         # Only here are true labels read.
         scores = score_stages(np.array(self.test["clean_label"]), predictions)

@@ -4,7 +4,7 @@
     python -m benchmarks.cost.step_cost --methods nrd nct
 
 Two trainers with equal models run in one process and take turns, one optimiser step each, so that whatever else the
-machine does falls on both. A step begins when the batch is asked for and ends when the optimiser has moved: views are
+machine does falls on both. A step begins when the batch is requested and ends when the optimiser has moved: views are
 paid for. On a GPU the time is that of the wall; on a CPU the processor time of one thread, which other processes
 disturb less. The ratio is the median over the pairs. Memory is the peak of a process that runs one trainer alone.
 Cells that stand in the result file, measured in the same way, are not measured again.
@@ -159,7 +159,7 @@ def measure(arguments: Arguments, report: harness.Report) -> None:
 
     report["baseline"] = "transformers.Trainer, cross-entropy of the model, one network"
     earlier = report.earlier()
-    table = report["methods"] = earlier["methods"] if earlier and told(earlier) == told(report) else {}
+    table = report["methods"] = earlier["methods"] if earlier and conditions(earlier) == conditions(report) else {}
     for kind in arguments.models:
         missing = [method for method in arguments.methods if kind not in table.get(method, {})]
         baseline = peak(kind, "") if missing else 0
@@ -172,7 +172,7 @@ def measure(arguments: Arguments, report: harness.Report) -> None:
             report.save()
 
 
-def told(report: dict[str, Any]) -> list[Any]:
+def conditions(report: dict[str, Any]) -> list[Any]:
     """What two reports must have in common for cells of one to stand beside those of the other."""
     sizes = [report["arguments"][name] for name in ("rounds", "pairs", "batch_size")]
     return [sizes, report["environment"]["device"], report["environment"]["versions"]]

@@ -29,7 +29,7 @@ Phase = Callable[[str], AbstractContextManager[None]]
 
 @dataclass
 class Settings:
-    """What both sides of the comparison are told."""
+    """The settings of both sides of the comparison."""
 
     num_classes: int
     epochs: int = 10

@@ -34,7 +34,7 @@ def percent(value: float) -> str:
 
 
 def mean_of(values: list[float], decimals: int | None = None) -> str:
-    """In percent. Means of DyGEN and DMLP are told as they were first written down, with four decimals."""
+    """In percent; the means of DyGEN and DMLP are first rounded to four decimals."""
     return _percent(float(np.mean(values)), decimals) if values else ""
 
 

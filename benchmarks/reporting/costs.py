@@ -116,8 +116,8 @@ def dygen_speed(data: dict[str, Any]) -> str:
     totals = ("as run", "all rows and ten epochs")
     header = ["straightforward / ours, median (lowest to highest)"]
     header += [f"{clock}, {total}" for total in totals for clock in ("processor", "clock")]
-    told = ("dataset", "rows", "test_rows", "epochs", "batch_size", "learning_rate", "num_branches", "max_length")
-    described = ", ".join(f"{name} {data['arguments'][name]}" for name in told)
+    names = ("dataset", "rows", "test_rows", "epochs", "batch_size", "learning_rate", "num_branches", "max_length")
+    described = ", ".join(f"{name} {data['arguments'][name]}" for name in names)
     return "\n\n".join(
         [
             table(header, rows),
@@ -207,9 +207,9 @@ def scale(data: dict[str, Any]) -> str:
     header += ["given labels right, %", "posterior right, %"]
     growth = [[name, *(f"{of[part]:.2f}" for part in (*parts, "all"))] for name, of in data["exponents"].items()]
     threads = data["environment"]["threads"]
-    told = f"`{data['command']}`; seconds of the processor, {threads} thread, a shared machine."
+    note = f"`{data['command']}`; seconds of the processor, {threads} thread, a shared machine."
     grown = [table(["exponent of time by rows", *parts, "all"], growth)] if growth else []
-    return "\n\n".join([table(header, rows), *grown, told])
+    return "\n\n".join([table(header, rows), *grown, note])
 
 
 def neighbours(data: dict[str, Any]) -> str:
@@ -219,8 +219,8 @@ def neighbours(data: dict[str, Any]) -> str:
         for index, of in data["results"].items()
     ]
     title = "{k} neighbours of {rows:,} rows of {dim} dimensions".format(**data["arguments"])
-    told = f"`{data['command']}`; seconds of the processor, scaled from its queries."
-    return table([title, "built, s", "all, s", "found, %"], rows) + f"\n\n{told}"
+    note = f"`{data['command']}`; seconds of the processor, scaled from its queries."
+    return table([title, "built, s", "all, s", "found, %"], rows) + f"\n\n{note}"
 
 
 def branch_cost(data: dict[str, Any]) -> str:

@@ -114,33 +114,16 @@ def _cell(value: dict[str, Any] | None) -> str:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """How to read the tables."""
-    told, budget = result["protocol"], result["protocol"]["budget"] or {}
-    seeds, again = ", ".join(map(str, told["seeds"])), result["board"]["repeatability"]
-    words = [
-        f"{told['cells']} cells, seeds {seeds}; each seed draws noise and network, and rows where there are more than "
-        f"the budget takes. Every method has the same rows, network, optimiser and {budget.get('epochs')} epochs, and "
-        "the constants of its paper or of the package, none of them tuned on these cells; but the prior and constants "
-        "of DyGEN were chosen by true labels of other draws of trec, semeval and 20news. Accuracy is that of the last "
-        "epoch unless the row says by its name what else chose the model; best minus last is what the best epoch on "
-        "the test rows would add, in points, and chose nothing.",
-        "Mean rank is over the settings, 1 the best. Without a rank: † is told the true labels of "
-        f"{100 * budget.get('checked', 0):.0f} % of the training rows; the rules of ‡ were written from these cells. "
-        "Differences are in points, means over the settings; p is of Wilcoxon's signed-rank test on one mean "
-        "difference a setting, two-sided, corrected by Holm's method for the number of rows. Settings of one data set "
-        "share rows, so that p is still somewhat too small.",
-        "The gate: on clean labels and at 10 % noise, never more than 0.5 points (mean of seeds) below cross-entropy "
-        "with early stopping on given labels. The column beside it holds the same settings against cross-entropy, "
-        "which early stopping is itself below on some of them. Cost is processor time as a multiple of cross-entropy, "
-        "median of pairs.",
-    ]
+    """What was run, and how large chance is; docs/leaderboard.md says how to read the tables."""
+    facts, again = result["protocol"], result["board"]["repeatability"]
+    epochs, seeds = (facts["budget"] or {}).get("epochs"), ", ".join(map(str, facts["seeds"]))
+    words = [f"{facts['cells']} cells, seeds {seeds}, {epochs} epochs."]
     if again:
         chance, of = again["deviation"] / SEEDS**0.5, result["board"]["methods"][BASE]["gate"]["of"]
         words.append(
-            f"How much is chance: GJS on the same rows with other random numbers differs by {again['most']:.1f} "
-            f"points at most in {again['pairs']} cells, with a deviation of {again['deviation']:.2f}, which makes "
-            f"{chance:.2f} of a mean of {SEEDS} seeds. Over {of} settings a method that costs nothing may well miss "
-            "the gate once."
+            f"The role of chance: GJS on the same rows with other random numbers differs by up to {again['most']:.1f} "
+            f"points in {again['pairs']} cells, with a deviation of {again['deviation']:.2f}, which is {chance:.2f} "
+            f"for a mean of {SEEDS} seeds. Over {of} settings a method that costs nothing may well miss the gate once."
         )
     return words
 
@@ -198,7 +181,7 @@ def command_cut(cells: Cells, budget: Budget) -> str:
 
 
 def boards(folder: Path) -> dict[str, dict[str, Any]]:
-    """All that is told of each suite that has cells in a folder."""
+    """The tables of each suite that has cells in a folder, as data."""
     from benchmarks.competitors import METHODS
 
     results = {}

@@ -63,7 +63,7 @@ def gate(cells: Cells, method: str, settings: Iterable[Setting], other: str = ST
         return {"passed": None, "worst": None, "where": None, "failed": 0, "of": len(asked)}
     where = min(means, key=lambda setting: means[setting])
     passed = means[where] >= GATE - 1e-9
-    # A mean of fewer seeds says too little for a verdict, unless it is far off.
+    # A mean of fewer seeds is too uncertain for a verdict, unless it is far off.
     complete = len(means) == len(asked) and min(map(len, pairs.values())) >= SEEDS
     return {
         "passed": passed if complete or not passed else None,
@@ -114,7 +114,7 @@ def summary_of(cells: Cells, method: str, settings: tuple[Setting, ...]) -> dict
         "cost": float(np.median(costs)) if costs else None,
         "ece": _mean([100 * cell["ece"] for cell in own]),
         "best_minus_last": _mean(gaps),
-        # Not to be compared with the others: told true labels, or its rules were written from these very cells.
+        # Not comparable with the others: uses true labels, or its rules were written from these very cells.
         "mark": "†" if any(cell["clean_labels"] for cell in own) else "‡" if method == AUTO else "",
     }
 

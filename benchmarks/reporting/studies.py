@@ -43,8 +43,8 @@ def read(found: Found, *keys: str) -> list[float]:
     return values
 
 
-def told(suite: str) -> str:
-    """The command of a suite, and what it chose by."""
+def protocol_of(suite: str) -> str:
+    """The command of a suite, and what selected the model."""
     (protocol,) = {cell["selected_by"] for cell in cells_of(suite).values()}
     return f"`python -m benchmarks.run --suite {suite}`; {protocol}"
 
@@ -136,11 +136,11 @@ def robust(suite: str) -> str:
     header = [f"{setting.noise}, {rate} % wrong" for setting, rate in zip(settings, noise, strict=True)]
     changed = {cell["method"]: " ".join(cell["method_args"]) for cell in cells.values() if cell["method_args"]}
     changes = ", ".join(f"`{name}` with `{words}`" for name, words in changed.items())
-    return table(["test accuracy, %", *header], rows) + f"\n\n{told(suite)}; {changes}."
+    return table(["test accuracy, %", *header], rows) + f"\n\n{protocol_of(suite)}; {changes}."
 
 
 def robust_short() -> str:
-    """Cross-entropy and the three methods that every setting was asked of."""
+    """Cross-entropy and the three methods that were run in every setting."""
     names = {"cross_entropy": "cross-entropy", "dal": "DAL", "nrd": "NRD", "nct": "NCT"}
     cells = cells_of("robust-cifar10")
     rows = [
@@ -158,7 +158,7 @@ def text_views() -> str:
         [setting.name, *(spread_of(read(select(cells, setting.name, name), "test_accuracy")) for name in METHODS)]
         for setting in SUITES["text-views"].settings
     ]
-    return table(["test accuracy, %", *METHODS], rows) + f"\n\n{told('text-views')}."
+    return table(["test accuracy, %", *METHODS], rows) + f"\n\n{protocol_of('text-views')}."
 
 
 # DMLP
@@ -277,7 +277,7 @@ def blocks() -> dict[str, str]:
     return {
         "results": dygen(),
         "dygen_text": dygen() + "\n\n" + details,
-        "command": f"{told('dygen')}; {versions_of('dygen')}",
+        "command": f"{protocol_of('dygen')}; {versions_of('dygen')}",
         "published": by_figure("dygen", "dygen", "", PRIORS, shown_prior),
         "auroc": by_figure("dygen", "dygen", "", AUROC, lambda values: f"{np.mean(values):.2f}"),
         "reach": by_figure("dygen", "dygen", "", REACH, shown_prior),
