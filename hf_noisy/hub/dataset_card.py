@@ -1,74 +1,74 @@
-"""Cards of purified, audited and noisy datasets: what was noisy, how that is known, and how to undo it."""
+"""Cards of noisy, audited and purified datasets: what is noisy, how that is known, and how to undo a correction."""
 
-from collections.abc import Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict
-from huggingface_hub import DatasetCard, DatasetCardData
-from jaxtyping import Float, Integer
+from huggingface_hub import DatasetCard
+from jaxtyping import Integer
 
-from hf_noisy.core.columns import (
-    CLEAN_LABEL,
-    IMAGE,
-    LABEL,
-    LABEL_CHANGED,
-    LABEL_CONFIDENCE,
-    LABEL_GIVEN,
-    LABEL_POSTERIOR,
-    LABEL_QUALITY,
-    LABEL_SUGGESTED,
-    LABEL_SUSPECTED,
-    LABEL_WEIGHT,
-    PURIFIER,
-    ROW_GIVEN,
-    TEXT,
-    VOTES,
-)
-from hf_noisy.core.task import TASKS
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, LABEL_QUALITY, LABEL_SUGGESTED, LABEL_SUSPECTED
 from hf_noisy.data.records import noise_record
 from hf_noisy.detection.audit import Audit
-from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, public_name
+from hf_noisy.hub.card_builder import build_card, configurations, matrix_section, pairs_table, percent
+from hf_noisy.hub.text import REPOSITORY, code, escape, named_values
 from hf_noisy.purification.decisions import DECISIONS
 from hf_noisy.purification.restore import DROPPED, purification_record
 from hf_noisy.purification.summary import PurificationSummary
 
-_TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md"
-_PAIRS_SHOWN, _CLASSES_SHOWN, _MATRIX_SHOWN = 20, 200, 12
-_PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")
-_MEANING = {
-    TEXT: "what is classified",
-    IMAGE: "what is classified",
-    LABEL: "the label to train on",
-    CLEAN_LABEL: "the true label",
-    VOTES: "votes of labelling rules, -1 where a rule is silent",
-    LABEL_GIVEN: "the label as it was given",
-    LABEL_POSTERIOR: "probability of each class to be the true one",
-    LABEL_CONFIDENCE: "the largest of these probabilities",
-    LABEL_CHANGED: "whether the given label was overruled",
-    LABEL_WEIGHT: "weight of the row in training",
-    PURIFIER: "what made the probabilities",
-    ROW_GIVEN: "where the row stood before some were dropped",
-    LABEL_QUALITY: "the higher, the better the given label",
-    LABEL_SUSPECTED: "whether the given label is likely wrong",
-    LABEL_SUGGESTED: "another class where it is, else the given one",
-}
 _POLICIES = {
-    "relabel": "`label` became the most probable class.",
-    "drop": f"Rows whose label was overruled stand in the split `{DROPPED}`.",
-    "soft": "`label` became the probabilities, a soft label.",
-    "weight": "`label` stayed; `label_weight` is the probability of the given label.",
-    "flag": "`label` stayed; `label_changed` marks the rows.",
+    "relabel": "`label` is the most probable class.",
+    "drop": f"Rows whose label was overruled are in the split `{DROPPED}`.",
+    "soft": "`label` is the posterior, a soft label.",
+    "weight": "`label` is unchanged; `label_weight` is the probability of the given label.",
+    "flag": "`label` is unchanged; `label_changed` marks the rows.",
 }
+_FIGURES = {"precision of changes": "precision", "noise before": "noise_before", "noise after": "noise_after"}
 _AUDIT_CITATIONS = (
     "Northcutt, C., Jiang, L., Chuang, I. (2021). Confident Learning: Estimating Uncertainty in Dataset Labels. "
     "Journal of Artificial Intelligence Research 70. (transition matrix)",
     "Lipton, Z., Elkan, C., Naryanaswamy, B. (2014). Optimal Thresholding of Classifiers to Maximize F1 Measure. "
-    "ECML PKDD. (how many rows are suspected)",
+    "ECML PKDD. (number of suspected rows)",
 )
+
+
+def dataset_card(splits: DatasetDict, *, name: str, **metadata: Any) -> DatasetCard:
+    """The card of a dataset with noisy labels: source, licence, citation, columns, and the noise as measured.
+
+    Args:
+        splits: What `load_noisy_dataset` returned, with noise or without.
+        name: Of the dataset; of a path the last part is shown.
+        **metadata: More fields of `huggingface_hub.DatasetCardData`, such as `language`.
+
+    Returns:
+        The card; `card.save(path)` and `card.push_to_hub(repo_id)` publish it.
+
+    Raises:
+        ValueError: If there is no split.
+
+    Example:
+        >>> rows = Dataset.from_dict({"text": ["a", "b"], "label": [0, 1], "clean_label": [0, 0]})
+        >>> card = dataset_card(DatasetDict({"train": rows}), name="Letters")
+        >>> "| `train` | `default` | 2 | 50.00 % | not recorded |" in card.text
+        True
+    """
+    configurations(splits)  # refuses to describe nothing
+    first = next(iter(splits.values()))
+    return build_card(
+        splits,
+        name,
+        first,
+        # The licences of the sources are rarely among the Hub's; the text of the card states them.
+        metadata={"license": "other", **metadata},
+        label_meaning="the given label, right or wrong",
+        # The other lines of the description are records, such as that of the noise.
+        description=[line for line in first.info.description.splitlines() if not line.startswith("{")],
+        lead=" ".join(["The given labels, some of which may be wrong, are in `label`.", *_injected(splits)]),
+        splits_head=["wrong given labels", "source of the given labels"],
+        splits_cells={split: _measured(rows) for split, rows in splits.items()},
+        splits_note="Measured between `clean_label` and `label`, on the rows with both.",
+        source={"homepage": first.info.homepage, "licence": first.info.license, "citation": first.info.citation},
+    )
 
 
 def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary, *, name: str) -> DatasetCard:
@@ -88,41 +88,41 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
     """
     rows = _rows_of(splits, split)
     record = purification_record(rows) or {}
-    by_hand = summary.purifier == DECISIONS
-    share = 100 * summary.changed / max(summary.rows, 1)
-    figures = [("precision of changes", "precision"), ("noise before", "noise_before"), ("noise after", "noise_after")]
-    numbers = [[title, *(_percent(getattr(summary, f"{kind}_{key}")) for kind in ("estimated", "true"))]
-               for title, key in figures]  # fmt: skip
-    method = f"Purifier {code(summary.purifier)}"
-    if policy := record.get("policy"):
-        method += f", policy {code(policy)}, confidence of at least {record['min_confidence']:g}"
-    method += f". {_POLICIES.get(policy or '', '')}".rstrip()
-    if by_hand:
-        method = "A person looked at rows and decided: relabel, drop or keep. What was not decided stayed as given."
-    limits = [
-        "What was decided is taken as it is, and nobody estimated the noise that is left." if by_hand else
-        "Estimates take the probabilities of the purifier at their word; where it is wrong, so are they.",
-        "A label that was overruled is not proven wrong, and one that was not may be: look before relying on a row.",
-    ]  # fmt: skip
+    if summary.purifier == DECISIONS:
+        method = "A person looked at rows and decided: relabel, drop or keep. All other rows keep their given label."
+        limits = ["The decisions are taken as correct, and the noise that is left was not estimated."]
+    else:
+        method = f"Purifier {code(summary.purifier)}" + named_values(record.get("options", {}))
+        if policy := record.get("policy"):
+            method += f", policy {code(policy)}, confidence of at least {record['min_confidence']:g}"
+        method = f"{method}. {_POLICIES.get(policy or '', '')}".rstrip()
+        limits = ["The estimates assume that the probabilities of the purifier are right."]
+    limits.append("An overruled label is not proven wrong, nor is any other proven right: check a row before use.")
     if summary.true_noise_before is None:
-        limits.append("There are no true labels here, so no figure is checked.")
-    return _card(
-        splits, name, rows,
-        lead=f"Labels of the split {code(split)} were corrected. Of {summary.rows:,} rows {summary.changed:,} labels "
-        f"were overruled ({share:.1f} %), and {summary.dropped:,} rows were dropped.",
+        limits.append("There are no true labels, so none of the figures could be checked.")
+    share = 100 * summary.changed / max(summary.rows, 1)
+    return build_card(
+        splits,
+        name,
+        rows,
+        lead=f"The labels of the split {code(split)} were corrected. Overruled labels: {summary.changed:,} of "
+        f"{summary.rows:,} ({share:.1f} %); dropped rows: {summary.dropped:,}.",
         numbers_head=["", "estimated", "true"],
-        numbers=numbers,
+        numbers=[
+            [title, *(percent(getattr(summary, f"{kind}_{key}")) for kind in ("estimated", "true"))]
+            for title, key in _FIGURES.items()
+        ],
         numbers_note="True figures compare with the column `clean_label`, where there is one.",
-        pairs_title="Labels that were overruled",
+        pairs_title="Overruled labels",
         pairs_head="most probable",
-        pairs=_pairs(summary.pairs, summary.class_names),
+        pairs=pairs_table(summary.pairs, summary.class_names),
         method=method,
         citations=[escape(record["citation"])] if record.get("citation") else [],
-        undo="Every row keeps its given label. This gives the dataset as it was, dropped rows in their places:",
-        undo_code="from datasets import load_dataset\nfrom hf_noisy.purification.policies import restore_labels\n\n"
+        undo="Every row keeps its given label. This restores the dataset, dropped rows included:",
+        undo_code="from datasets import load_dataset\nfrom hf_noisy import restore_labels\n\n"
         f"given = restore_labels(load_dataset({REPOSITORY}))",
         limits=limits,
-    )  # fmt: skip
+    )
 
 
 def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> DatasetCard:
@@ -141,42 +141,44 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         ValueError: If `split` is none of the splits.
     """
     rows, issues = _rows_of(splits, split), audit.issues
-    rate, suspected = issues.noise_rate, int(issues.is_wrong.sum())
+    rate, suspected = issues.noise_rate, issues.is_wrong
     numbers = [
-        ["wrong labels, estimated", f"{_percent(rate.rate)} ({_percent(rate.low)} to {_percent(rate.high)})"],
-        ["suspected rows", f"{suspected:,} of {len(audit.labels):,}"],
+        ["wrong labels, estimated", f"{percent(rate.rate)} ({percent(rate.low)} to {percent(rate.high)})"],
+        ["suspected rows", f"{int(suspected.sum()):,} of {len(audit.labels):,}"],
     ]
     if CLEAN_LABEL in rows.column_names:
-        true = float(np.mean(_labels(rows, CLEAN_LABEL) != audit.labels))
-        numbers.append(["wrong labels, true", _percent(true)])
+        numbers.append(["wrong labels, true", percent(float(np.mean(_labels(rows, CLEAN_LABEL) != audit.labels)))])
     classes = len(audit.class_names)
-    counts = np.bincount(audit.labels[issues.is_wrong] * classes + issues.suggested[issues.is_wrong],
-                         minlength=classes**2)  # fmt: skip
+    counts = np.bincount(audit.labels[suspected] * classes + issues.suggested[suspected], minlength=classes**2)
     order = [pair for pair in np.argsort(-counts, kind="stable").tolist() if counts[pair]]
-    return _card(
-        splits, name, rows,
-        lead=f"About {_percent(rate.rate)} of the labels of the split {code(split)} are wrong. None was changed.",
+    return build_card(
+        splits,
+        name,
+        rows,
+        lead=f"About {percent(rate.rate)} of the labels of the split {code(split)} are wrong. None was changed.",
         numbers_head=["", ""],
         numbers=numbers,
-        numbers_note="The range covers sampling and what cannot be told apart without true labels.",
+        numbers_note="The range covers sampling and what cannot be identified without true labels.",
         pairs_title="Suspected labels",
         pairs_head="suggested",
-        pairs=_pairs([[pair // classes, pair % classes, int(counts[pair])] for pair in order], audit.class_names),
-        **_matrix(audit.transition_matrix, audit.class_names, "Estimated by confident learning."),
+        pairs=pairs_table([[pair // classes, pair % classes, int(counts[pair])] for pair in order], audit.class_names),
+        **matrix_section(audit.transition_matrix, audit.class_names, "Estimated by confident learning."),
         method="A logistic regression on frozen features was cross-validated; the noise rate and the suspected rows "
-        "follow from its predictions for rows that it was not fitted on. No true label was read.",
+        "follow from its out-of-fold predictions. No true label was read.",
         citations=[escape(citation) for citation in _AUDIT_CITATIONS],
         undo="No label was changed. This removes the columns that were added:",
         undo_code="from datasets import load_dataset\n\n"
         f'rows = load_dataset({REPOSITORY}, split="{split}")\n'
         f'rows = rows.remove_columns(["{LABEL_QUALITY}", "{LABEL_SUSPECTED}", "{LABEL_SUGGESTED}"])',
-        limits=["A suspected label is not proven wrong: look before changing one.",
-                "Noise that the features explain as well as the truth is not seen."],
-    )  # fmt: skip
+        limits=[
+            "A suspected label is not proven wrong: look before you change one.",
+            "Noise that the features explain as well as the true labels goes unnoticed.",
+        ],
+    )
 
 
 def injected_card(splits: DatasetDict, split: str, *, name: str) -> DatasetCard:
-    """The card of a dataset into one split of which noise was put.
+    """The card of a dataset with injected noise in one split.
 
     Args:
         splits: All splits.
@@ -203,97 +205,38 @@ def injected_card(splits: DatasetDict, split: str, *, name: str) -> DatasetCard:
             f"split '{split}' has no record of noise; put noise in with inject_noise, or purify or audit it"
         )
     matrix = np.asarray(record["transition_matrix"], dtype=np.float64)
-    told = {"rate_measured", "rate_asked", "transition_matrix", "kind"}
-    settings = [[escape(key), escape(value)] for key, value in record.items()
-                if key not in told and not isinstance(value, (list, tuple, dict))]  # fmt: skip
-    return _card(
-        splits, name, rows,
-        lead=f"Noise was put into true labels of the split {code(split)}, to test methods on: `label` is the given "
-        "label, right or wrong, and `clean_label` the true one.",
+    shown = {"rate_measured", "rate_asked", "transition_matrix", "kind"}
+    settings = [
+        [escape(key), escape(value)]
+        for key, value in record.items()
+        if key not in shown and not isinstance(value, list | tuple | dict)
+    ]
+    class_names = getattr(rows.features[LABEL], "names", None) or [str(number) for number in range(len(matrix))]
+    return build_card(
+        splits,
+        name,
+        rows,
+        lead=f"Noise was injected into the true labels of the split {code(split)}, to test methods on: `label` is the "
+        "given label, right or wrong, and `clean_label` the true one.",
         numbers_head=["", ""],
-        numbers=[["wrong labels, measured", _percent(record["rate_measured"])],
-                 ["wrong labels, asked for", _percent(record.get("rate_asked"))], *settings],
-        numbers_note="Measured between `clean_label` and `label` when the noise was put in.",
-        **_matrix(matrix, _class_names(rows, len(matrix)), "Measured."),
-        method=f"Noise of kind {code(record['kind'])}, drawn by row from the seed; what each option means stands in "
-        "the documentation of `hf_noisy.data.noise`.",
-        citations=[],
-        undo="The true labels are still there:",
+        numbers=[
+            ["wrong labels, measured", percent(record["rate_measured"])],
+            ["wrong labels, asked for", percent(record.get("rate_asked"))],
+            *settings,
+        ],
+        numbers_note="Measured between `clean_label` and `label` when the noise was injected.",
+        **matrix_section(matrix, class_names, "Measured."),
+        method=f"Noise of kind {code(record['kind'])}, drawn by row from the seed; the options are explained in the "
+        "documentation of `hf_noisy.data.noise`.",
+        undo="The true labels are in the column `clean_label`:",
         undo_code="from datasets import load_dataset\n\n"
         f'rows = load_dataset({REPOSITORY}, split="{split}")\n'
         f'clean = rows.remove_columns("{LABEL}").rename_column("{CLEAN_LABEL}", "{LABEL}")',
-        limits=["Injected noise is not the noise of people or of rules: what works here may not work there.",
-                "`clean_label` is as true as the labels that the noise was put into."],
-    )  # fmt: skip
-
-
-def configurations(splits: DatasetDict) -> dict[str, list[str]]:
-    """Splits that can stand in one table, by the name of their configuration.
-
-    Purification adds columns to one split, and splits with other columns cannot be loaded as one dataset.
-
-    Args:
-        splits: All splits.
-
-    Returns:
-        Names of splits: `"default"` for the splits like the one with the most columns, then `"unchanged"`,
-        `"unchanged_2"` and so on.
-
-    Raises:
-        ValueError: If there is no split, or no dict of them.
-
-    Example:
-        >>> few, more = Dataset.from_dict({"a": [1]}), Dataset.from_dict({"a": [1], "b": [2]})
-        >>> configurations(DatasetDict({"train": more, "test": few, "dropped": more}))
-        {'default': ['train', 'dropped'], 'unchanged': ['test']}
-    """
-    if not isinstance(splits, dict):
-        kind = type(splits).__name__
-        raise ValueError(f"splits must be a DatasetDict, got {kind}; wrap it as DatasetDict({{'train': dataset}})")
-    if not splits:
-        raise ValueError("splits must hold at least one split, got none; pass what purify returned")
-    groups: list[list[str]] = []
-    for name, rows in splits.items():
-        like = next((group for group in groups if splits[group[0]].features == rows.features), None)
-        if like is None:
-            groups.append([str(name)])
-        else:
-            like.append(str(name))
-    groups.sort(key=lambda group: -len(splits[group[0]].features))  # stable
-    names = ["default", "unchanged", *(f"unchanged_{number}" for number in range(2, len(groups)))]
-    return dict(zip(names, groups, strict=False))
-
-
-def _card(splits: DatasetDict, name: str, rows: Dataset, **sections: Any) -> DatasetCard:
-    groups = configurations(splits)
-    configs = [{"config_name": config, "data_files": [{"split": part, "path": f"data/{part}-*"} for part in names]}
-               for config, names in groups.items()]  # fmt: skip
-    title = " ".join(public_name(name).split())
-    data = DatasetCardData(
-        pretty_name=title,
-        tags=list(TAGS),
-        task_categories=[task.pipeline_tag for task in TASKS.values() if task.modality in rows.column_names] or None,
-        configs=configs,
+        limits=[
+            "Injected noise differs from the noise of annotators or rules: what works here may not work there.",
+            "`clean_label` is as true as the labels that the noise was injected into.",
+        ],
     )
-    feature = rows.features.get(LABEL_GIVEN, rows.features[LABEL])
-    classes = [escape(one) for one in getattr(feature, "names", None) or []]
-    more = len(classes) - _CLASSES_SHOWN
-    card: DatasetCard = DatasetCard.from_template(
-        data,
-        template_path=str(_TEMPLATE),
-        title=escape(title),
-        begin=BEGIN,
-        end=END,
-        repository=REPOSITORY,
-        columns=[[code(key), _kind(kind), _MEANING.get(key, "")] for key, kind in rows.features.items()],
-        classes=classes[:_CLASSES_SHOWN] + ([f"and {more} more"] if more > 0 else []),
-        splits=[[code(part), code(config), f"{len(splits[part]):,}", _what(splits[part], part)]
-                for config, names in groups.items() for part in names],
-        other_configurations=list(groups)[1:],
-        versions=", ".join(f"{package} {version(package)}" for package in _PACKAGES),
-        **sections,
-    )  # fmt: skip
-    return card
 
 
 def _rows_of(splits: DatasetDict, split: str) -> Dataset:
@@ -302,46 +245,32 @@ def _rows_of(splits: DatasetDict, split: str) -> Dataset:
     return splits[split]
 
 
-def _what(rows: Dataset, name: str) -> str:
-    if LABEL_GIVEN in rows.column_names:
-        return "rows that were dropped" if name == DROPPED else "purified"
-    if LABEL_SUSPECTED in rows.column_names:
-        return "audited"
-    return "with true labels beside the given ones" if CLEAN_LABEL in rows.column_names else "as it was"
+def _injected(splits: DatasetDict) -> list[str]:
+    """The noise injected after the description was written, which may call the labels true."""
+    records = {name: noise_record(rows) for name, rows in splits.items()}
+    # Only injected noise has a rate that was asked for, be it None.
+    parts = [
+        f"`{name}` ({', '.join(f'{key} {record[key]}' for key in ('kind', 'rate_asked', 'seed') if key in record)})"
+        for name, record in records.items()
+        if record and "rate_asked" in record
+    ]
+    return [f"Noise was injected into the labels of {', '.join(parts)}."] if parts else []
 
 
-def _kind(kind: Any) -> str:
-    if isinstance(kind, datasets.ClassLabel):
-        return f"one of {kind.num_classes} classes"
-    if isinstance(kind, datasets.List):
-        return f"list of {_kind(kind.feature)}"
-    return escape(kind.dtype if isinstance(kind, datasets.Value) else type(kind).__name__)
-
-
-def _pairs(pairs: Sequence[Sequence[int]], names: Sequence[str]) -> list[list[str]]:
-    shown = [[escape(names[given]), escape(names[new]), f"{rows:,}"] for given, new, rows in pairs[:_PAIRS_SHOWN]]
-    if rest := pairs[_PAIRS_SHOWN:]:
-        shown.append([f"{len(rest)} more pairs", "", f"{sum(rows for _, _, rows in rest):,}"])
-    return shown
-
-
-def _matrix(matrix: Float[np.ndarray, "classes classes"], names: Sequence[str], note: str) -> dict[str, Any]:
-    if len(matrix) > _MATRIX_SHOWN:
-        return {}
-    shown = [escape(one) for one in names]
-    rows = [[name, *(f"{value:.3f}" for value in line)] for name, line in zip(shown, matrix, strict=True)]
-    return {"matrix": rows, "matrix_head": ["", *shown], "matrix_note": note}
+def _measured(rows: Dataset) -> list[str]:
+    """The share of wrong given labels of a split, and where its given labels come from."""
+    if CLEAN_LABEL not in rows.column_names:
+        return ["not known", "not recorded"]
+    table = rows.select_columns([LABEL, CLEAN_LABEL]).with_format("arrow")[:]
+    given, true = (table.column(column).to_pandas().fillna(-1).to_numpy() for column in (LABEL, CLEAN_LABEL))
+    known = (given >= 0) & (true >= 0)
+    wrong = percent(float(np.mean(given[known] != true[known]))) if known.any() else "not known"
+    if known.all() and (given == true).all():
+        return [wrong, "true labels"]
+    record = noise_record(rows)
+    return [wrong, record["kind"] if record else "not recorded"]
 
 
 def _labels(rows: Dataset, column: str) -> Integer[np.ndarray, " rows"]:
     labels: np.ndarray = rows.select_columns([column]).with_format("arrow")[:].column(column).to_numpy()
     return labels
-
-
-def _class_names(rows: Dataset, classes: int) -> list[str]:
-    names: list[str] | None = getattr(rows.features[LABEL], "names", None)
-    return [str(number) for number in range(classes)] if names is None else list(names)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f} %"

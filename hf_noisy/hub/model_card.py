@@ -8,13 +8,13 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from hf_noisy.core.task import task_of_config
-from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, is_path, public_name
+from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, is_path, named_values, public_name
 
 _TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _IMPORTS = {
-    "branched": "import hf_noisy.models.branches  # lets transformers load a model of several branches",
-    "dygen": "import hf_noisy.dygen.exact  # lets transformers load the posterior of DyGEN",
+    "branched": "import hf_noisy.models.branches  # lets transformers load a model with several branches",
+    "dygen": "import hf_noisy.dygen.exact  # lets transformers load DyGEN's posterior",
 }
 _SETTINGS = ("epochs", "learning_rate", "seed", "noise_seed", "selected_by")
 
@@ -57,10 +57,10 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
         title=escape(public_name(name)),
         begin=BEGIN,
         end=END,
-        lead=f"Trained by {code(method)} on the labels as given, some of which are wrong.",
+        lead=f"Trained with {code(method)} on the given labels, some of which are wrong.",
         code="\n".join(lines),
         noise=_noise(results, dataset),
-        method=f"Method {code(method)}" + _method_args(results) + "." + _why(results),
+        method=f"Method {code(method)}" + named_values(results.get("method_args") or {}) + "." + _why(results),
         citation=escape(results.get("citation") or ""),
         settings=_settings(results),
         numbers=[[code(key), f"{value:.4f}"] for key, value in results.items() if _is_figure(key, value)],
@@ -77,12 +77,9 @@ def _eval_results(results: Mapping[str, Any], task: str, dataset: str) -> list[E
         return None
     against = f"Accuracy against {_test_labels(results)} labels"
     name = _line(dataset)
-    return [
-        EvalResult(
-            task_type=task, dataset_type=name, dataset_name=name, dataset_split="test",
-            metric_type="accuracy", metric_value=round(float(accuracy), 6), metric_name=against,
-        )
-    ]  # fmt: skip
+    data = {"task_type": task, "dataset_type": name, "dataset_name": name, "dataset_split": "test"}
+    value = round(float(accuracy), 6)
+    return [EvalResult(**data, metric_type="accuracy", metric_value=value, metric_name=against)]
 
 
 def _noise(results: Mapping[str, Any], dataset: str) -> list[list[str]]:
@@ -91,7 +88,7 @@ def _noise(results: Mapping[str, Any], dataset: str) -> list[list[str]]:
         ["dataset", dataset if results.get("dataset") else None],
         ["training rows", results.get("num_train")],
         ["classes", results.get("num_classes")],
-        ["noise injected", (results["noise_type"] or "none by this training") if "noise_type" in results else None],
+        ["noise injected", (results["noise_type"] or "none in this training") if "noise_type" in results else None],
         ["rate asked for", _percent(results.get("noise_rate_asked"))],
         ["wrong training labels", "not measured" if rate is None else _percent(rate)],
     ]
@@ -106,22 +103,18 @@ def _settings(results: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _limits(results: Mapping[str, Any]) -> list[str]:
-    limits = ["One run with one seed: the figures say nothing of how much they would differ with another."]
+    limits = ["One run with one seed: how much the figures vary between seeds was not measured."]
     if "test_labels" in results and _test_labels(results) != "true":
-        limits.append("The test labels are as noisy as the training labels, or not known to be true: accuracy against "
-                      "them is no accuracy against the truth.")  # fmt: skip
+        limits.append(
+            "The test labels may be as noisy as the training labels, so accuracy against them is not true accuracy."
+        )
     if results.get("noise_type"):
-        limits.append("The noise was injected; noise that people or rules make is harder.")
-    return [*limits, "A model can have learned wrong labels by heart: mistrust it on classes that are often confused."]
+        limits.append("The noise was injected; noise from annotators or rules is harder.")
+    return [*limits, "The model may have memorised wrong labels: take care with classes that are often confused."]
 
 
 def _is_figure(key: str, value: Any) -> bool:
     return isinstance(value, float) and (key.startswith("test_") or key.endswith("_last"))
-
-
-def _method_args(results: Mapping[str, Any]) -> str:
-    given = results.get("method_args") or {}
-    return " with " + ", ".join(f"{code(key)} = {escape(value)}" for key, value in given.items()) if given else ""
 
 
 def _why(results: Mapping[str, Any]) -> str:

@@ -1,9 +1,9 @@
-"""Rows, models and their cards on the Hub: a card that is there is merged into, and a broken push can be run again."""
+"""Push datasets and models with their cards; an existing card is merged into, and a broken push can be repeated."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,16 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
-from hf_noisy.hub.dataset_card import configurations
+from hf_noisy.hub.card_builder import configurations
 from hf_noisy.hub.text import merged, placed
 
 _CARD = "README.md"
 _ATTEMPTS = 3
 # What `from_pretrained` and `pipeline` read. Results, logs and arguments of a training name folders of a machine.
-_MODEL_FILES = (
-    "*.safetensors", "*.safetensors.index.json", "adapter_config.json", "added_tokens.json", "chat_template.jinja",
-    "config.json", "generation_config.json", "merges.txt", "preprocessor_config.json", "processor_config.json",
-    "sentencepiece*.model", "special_tokens_map.json", "spiece.model", "tokenizer*", "vocab.*",
-)  # fmt: skip
+_MODEL_FILES = re.compile(
+    r".*\.safetensors(\.index\.json)?|(adapter_|generation_|preprocessor_|processor_)?config\.json|tokenizer.*|vocab\..*"
+    r"|(added_tokens|special_tokens_map)\.json|chat_template\.jinja|merges\.txt|sentencepiece.*\.model|spiece\.model"
+)
 
 
 def push_dataset_to_hub(
@@ -42,24 +41,23 @@ def push_dataset_to_hub(
 ) -> CommitInfo:
     """Publish rows as Parquet files, with their card.
 
-    Splits with other columns than the purified one, such as a test split, become a configuration of their own (see
-    [`~hf_noisy.hub.dataset_card.configurations`]): `load_dataset(repo_id)` gives the purified rows,
-    `load_dataset(repo_id, "unchanged")` the others. A card that is on the repository stays: its section of an earlier
-    push is replaced, or one is added at its end, and metadata is only added.
+    Splits with other columns than the purified one, such as a test split, become a configuration of their own:
+    `load_dataset(repo_id)` gives the purified rows, `load_dataset(repo_id, "unchanged")` the others. An existing card
+    is kept: our section from an earlier push is replaced, or one is added at its end, and metadata is only added.
 
-    Nothing local is changed, and files appear on the repository with a commit that is made or not made: a push that
-    broke is completed by the same call again, which uploads only what is not there.
+    Nothing local is changed, and every commit is made whole or not at all: after a broken push the same call again
+    uploads only what is missing.
 
     Args:
         splits: All splits, dropped rows among them.
         repo_id: `owner/name`, or a name for your own.
         card: Such as [`~hf_noisy.hub.dataset_card.purified_card`] makes.
-        private: Whether a new repository is private; by default what the Hub takes for the owner.
+        private: Whether a new repository is private; by default as the owner's settings say.
         token: By default the one that `hf auth login` saved.
-        revision: Branch to push to, made where it is missing; `main` by default.
+        revision: Branch to push to, created if it is missing; `main` by default.
 
     Returns:
-        The commit of the card; as a string its address.
+        The commit of the card; as a string, its URL.
 
     Raises:
         ValueError: If there is no split, `repo_id` is no name, the card that is there cannot be read, or the
@@ -70,13 +68,13 @@ def push_dataset_to_hub(
     """
     groups = configurations(splits)
     api = HfApi(token=token)
-    with _in_one_sentence(repo_id):
+    with clear_hub_errors(repo_id):
         repo_id = _open(api, repo_id, "dataset", private, revision)
-        merged(_card_there(api, repo_id, "dataset", revision), card)  # refuses before anything is uploaded
+        merged(_existing_card(api, repo_id, "dataset", revision), card)  # refuses before anything is uploaded
         for configuration, names in groups.items():
             part = DatasetDict({name: splits[name] for name in names})
-            part.push_to_hub(repo_id, configuration, token=token, revision=revision,
-                             commit_message=f"Upload rows of '{configuration}'")  # fmt: skip
+            message = f"Upload rows of '{configuration}'"
+            part.push_to_hub(repo_id, configuration, token=token, revision=revision, commit_message=message)
         return _commit(api, repo_id, "dataset", card, [], "Describe the noise of the labels", revision)
 
 
@@ -93,8 +91,8 @@ def push_model_to_hub(
     """Publish a model with its card, in one commit.
 
     Args:
-        model: A model with `save_pretrained`, or the folder of a saved one. Of a folder, what `from_pretrained` reads
-            is taken, and nothing else: no checkpoints, logs or arguments.
+        model: A model with `save_pretrained`, or the folder of a saved one. From a folder only the files that
+            `from_pretrained` reads are taken: no checkpoints, logs or arguments.
         repo_id: `owner/name`, or a name for your own.
         card: Such as [`~hf_noisy.hub.model_card.model_card`] makes; merged as in [`push_dataset_to_hub`].
         processing_class: Tokenizer or image processor to publish with a model.
@@ -103,7 +101,7 @@ def push_model_to_hub(
         revision: As in [`push_dataset_to_hub`].
 
     Returns:
-        The commit; as a string its address.
+        The commit; as a string, its URL.
 
     Raises:
         ValueError: As [`push_dataset_to_hub`].
@@ -120,16 +118,17 @@ def push_model_to_hub(
         if processing_class is not None:
             processing_class.save_pretrained(scratch)
         paths = {path.name: path for place in (folder, Path(scratch)) for path in place.iterdir() if path.is_file()}
-        files = [CommitOperationAdd(name, path) for name, path in sorted(paths.items())
-                 if any(fnmatch(name, pattern) for pattern in _MODEL_FILES)]  # fmt: skip
+        files = [
+            CommitOperationAdd(name, path) for name, path in sorted(paths.items()) if _MODEL_FILES.fullmatch(name)
+        ]
         api = HfApi(token=token)
-        with _in_one_sentence(repo_id):
+        with clear_hub_errors(repo_id):
             repo_id = _open(api, repo_id, "model", private, revision)
             return _commit(api, repo_id, "model", card, files, "Upload model", revision)
 
 
 def _open(api: HfApi, repo_id: str, kind: str, private: bool | None, revision: str | None) -> str:
-    """The full name of the repository, made where it is missing."""
+    """The full name of the repository, created if it is missing."""
     full_name: str = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True).repo_id
     if private and not api.repo_info(full_name, repo_type=kind).private:
         raise ValueError(
@@ -140,7 +139,7 @@ def _open(api: HfApi, repo_id: str, kind: str, private: bool | None, revision: s
     return full_name
 
 
-def _card_there(api: HfApi, repo_id: str, kind: str, revision: str | None) -> str:
+def _existing_card(api: HfApi, repo_id: str, kind: str, revision: str | None) -> str:
     try:
         path = api.hf_hub_download(repo_id, _CARD, repo_type=kind, revision=revision)
     except EntryNotFoundError:
@@ -161,7 +160,7 @@ def _commit(
     card = placed(card, repo_id, revision)
     for attempt in range(_ATTEMPTS):
         head = api.repo_info(repo_id, repo_type=kind, revision=revision).sha
-        content = merged(_card_there(api, repo_id, kind, head), card)
+        content = merged(_existing_card(api, repo_id, kind, head), card)
         operations = [*files, CommitOperationAdd(_CARD, content.encode())]
         try:
             return api.create_commit(
@@ -175,19 +174,20 @@ def _commit(
 
 
 @contextmanager
-def _in_one_sentence(repo_id: str) -> Iterator[None]:
+def clear_hub_errors(repo_id: str) -> Iterator[None]:
+    """Raise errors of the Hub's clients as one sentence each."""
     try:
         yield
     except Exception as error:
         found: BaseException | None = error
         while found is not None:
-            if (said := _said(found, repo_id)) is not None:
-                raise said from error
+            if (clear := _clear(found, repo_id)) is not None:
+                raise clear from error
             found = found.__cause__ or found.__context__
         raise
 
 
-def _said(error: BaseException, repo_id: str) -> Exception | None:
+def _clear(error: BaseException, repo_id: str) -> Exception | None:
     """What the user can do about an error of the client, or None for other errors."""
     if isinstance(error, HFValidationError):
         return ValueError(

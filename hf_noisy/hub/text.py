@@ -1,4 +1,4 @@
-"""Words of others in a card, and a section of ours in a card of others."""
+"""Escape user text, and merge our section into an existing card."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from huggingface_hub import RepoCard
 
 BEGIN = "<!-- hf-noisy: begin; a later push replaces what stands up to the end -->"
 END = "<!-- hf-noisy: end -->"
-REPOSITORY = "<repository>"  # in the code of a card, until it is known where the card goes
+REPOSITORY = "<repository>"  # in the code of a card, until the repository is known
 TAGS = ["hf_noisy", "label-noise", "noisy-labels"]
 
 # What Markdown, HTML or a formula may begin with; an underscore within a word begins nothing.
@@ -18,97 +18,46 @@ _PATH = re.compile(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
 
 
 def escape(text: object) -> str:
-    r"""Words of others, such as names of classes, on one line and as they are, whatever stands in them.
-
-    Args:
-        text: Anything with a `str`.
-
-    Returns:
-        Text for a paragraph, a heading or the cell of a table.
-
-    Example:
-        >>> escape("a|b\n---\n<b>bold</b> snake_case")
-        'a&#124;b --- &#60;b&#62;bold&#60;/b&#62; snake_case'
-    """
+    """User text, such as the name of a class, on one line and without any meaning in Markdown or HTML."""
     flat = "".join(sign if sign.isprintable() else " " for sign in str(text))
     return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(flat.split()))
 
 
 def code(text: object) -> str:
-    """A name as code, or escaped where it is no plain word.
-
-    Example:
-        >>> code("label_given"), code("a`b")
-        ('`label_given`', 'a&#96;b')
-    """
+    """A name as code, or escaped where it is not a plain word."""
     return f"`{text}`" if re.fullmatch(r"[\w.-]+", str(text), re.ASCII) else escape(text)
 
 
+def named_values(values: dict[str, Any]) -> str:
+    """Arguments of a method or a purifier, to follow its name."""
+    return " with " + ", ".join(f"{code(key)} = {escape(value)}" for key, value in values.items()) if values else ""
+
+
 def public_name(name: str) -> str:
-    """The name of a dataset or a model, without the folders of a machine.
-
-    Args:
-        name: A name, an id on the Hub, or a path.
-
-    Returns:
-        The last part of a path, anything else as it is.
-
-    Example:
-        >>> public_name("/data/private/rows.csv"), public_name("owner/rows")
-        ('rows.csv', 'owner/rows')
-    """
+    """The name of a dataset or a model; of a path only the last part, without the folders of this machine."""
     if is_path(name):
         return re.split(r"[/\\]", name.rstrip("/\\"))[-1] or "data"
     return name
 
 
 def is_path(name: str) -> bool:
-    """Whether a name means something on this machine, rather than on the Hub."""
+    """Whether a name is a path on this machine, rather than an id on the Hub."""
     return _PATH.match(name) is not None or name.count("/") > 1 or os.path.exists(name)
 
 
 def placed(card: RepoCard, repo_id: str, revision: str | None = None) -> RepoCard:
-    r"""The card, with the name of the repository in its code.
-
-    Example:
-        >>> placed(RepoCard("---\ntags: [a]\n---\nload_dataset(<repository>)"), "owner/rows").text
-        'load_dataset("owner/rows")'
-    """
+    """The card, with the name of the repository filled into its code."""
     place = f'"{repo_id}"' if revision is None else f'"{repo_id}", revision="{revision}"'
     return type(card)(card.content.replace(REPOSITORY, place))
 
 
 def merged(existing: str, card: RepoCard) -> str:
-    r"""A card that is there already, with a card of ours in it.
+    """The content of an existing card with a card of ours merged in.
 
-    Its text stays; the section between our marks is replaced, or stands at the end. Its metadata stays; keys and tags
-    are added, and figures of the same metric on the same data are renewed.
-
-    Args:
-        existing: Content of the card that is there.
-        card: Card to put in; without marks, all of its text is taken.
-
-    Returns:
-        Content of the card of both.
-
-    Raises:
-        ValueError: If the metadata of the existing card cannot be read.
-
-    Example:
-        >>> print(merged("---\nlicense: mit\n---\nMine.\n", RepoCard("---\ntags: [noisy]\n---\nOurs.")))
-        ---
-        license: mit
-        tags:
-        - noisy
-        ---
-        Mine.
-        <BLANKLINE>
-        <!-- hf-noisy: begin; a later push replaces what stands up to the end -->
-        Ours.
-        <!-- hf-noisy: end -->
-        <BLANKLINE>
+    Its text stays; the section between our marks is replaced, or added at the end (all of our text, if it has no
+    marks). Its metadata stays; keys and tags are added, and results of the same metric on the same data are renewed.
     """
-    # A block without a line in it is none for the class, which would take its marks for text.
+    # The class takes the marks of an empty block of metadata for text.
     existing = re.sub(r"\A\s*---(\r?\n)---", r"---\1\1---", existing)
     try:
         result = RepoCard(existing if existing.lstrip().startswith("---") else f"---\n\n---\n{existing}")
@@ -138,14 +87,14 @@ def _with_section(existing: str, text: str) -> str:
         section = section.replace("\n", "\r\n")
     start = existing.find(BEGIN)
     stop = existing.find(END, start)
-    if start < 0 or stop < 0:  # half a section is not ours any more
+    if start < 0 or stop < 0:  # half a section is no longer ours
         line = "\r\n" if "\r\n" in existing else "\n"
         return f"{existing.rstrip()}{line}{line}{section}{line}"
     return existing[:start] + section + existing[stop + len(END) :]
 
 
 def _merged_index(present: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Figures of both, ours where both have the same metric of the same model, task and data."""
+    """The results of both, ours where both have the same metric of the same model, task and data."""
 
     def key(model: dict[str, Any], result: dict[str, Any], metric: dict[str, Any]) -> str:
         which = [model.get("name"), result.get("task"), result.get("dataset"), metric.get("type"), metric.get("name")]

@@ -17,7 +17,7 @@ from hf_noisy.cli.app import app
 from hf_noisy.data.noise import inject_noise, symmetric
 from hf_noisy.detection.audit import audit
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
-from hf_noisy.hub.publish import _in_one_sentence, push_dataset_to_hub
+from hf_noisy.hub.publish import clear_hub_errors, push_dataset_to_hub
 from hf_noisy.hub.text import BEGIN, END
 from hf_noisy.purification.policies import purify
 from hf_noisy.purification.restore import restore_labels
@@ -253,7 +253,7 @@ def errors_are_one_sentence(hub: LocalHub, tmp: Path) -> None:
         assert "\n" not in str(caught.value)
     with (
         pytest.raises(FileNotFoundError, match=r"'tester/none' or its branch is not on the Hub"),
-        _in_one_sentence("tester/none"),
+        clear_hub_errors("tester/none"),
     ):
         HfApi().repo_info("tester/none", repo_type="dataset")
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hf_noisy.data.noise import inject_noise, symmetric
 from hf_noisy.detection.audit import Audit
-from hf_noisy.hub.dataset_card import audit_card, configurations, injected_card, purified_card
+from hf_noisy.hub.card_builder import configurations
+from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.publish import push_dataset_to_hub
 from hf_noisy.hub.text import BEGIN, END, TAGS, code, escape, is_path, merged, public_name

@@ -3,7 +3,8 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from hf_noisy.data import inject_noise, load_noisy_dataset, noise
-from hf_noisy.hub.noise_card import dataset_card
+from hf_noisy.hub.dataset_card import dataset_card
+from hf_noisy.hub.text import BEGIN
 
 CITATION = "@misc{letters,\n  title={Letters}\n}"
 
@@ -19,26 +20,30 @@ def splits():
 
 
 def test_the_card_tells_source_licence_columns_and_measured_noise(splits):
-    card = dataset_card(splits, "Letters", language="en")
+    card = dataset_card(splits, name="Letters", language="en")
     metadata = card.data.to_dict()
     assert (metadata["pretty_name"], metadata["license"], metadata["language"]) == ("Letters", "other", "en")
-    assert metadata["tags"] == ["label-noise"]
-    assert "# Letters\n\nLetters of a test.\n\nThey are true.\n\nNoise was put into these labels after" in card.text
-    assert "afterwards: `train` (kind symmetric, rate_asked 0.25, seed 0).\n\n## Columns" in card.text
+    assert metadata["tags"] == ["hf_noisy", "label-noise", "noisy-labels"]
+    assert f"# Letters\n\nLetters of a test.\n\nThey are true.\n\n{BEGIN}" in card.text
+    assert (
+        "Noise was injected into the labels of `train` (kind symmetric, rate_asked 0.25, seed 0).\n\n##" in card.text
+    )
     assert "noise_record" not in card.text
-    assert "| `label` | ClassLabel of 2 | the given label, right or wrong |\n" in card.text
-    assert "| `clean_label` | ClassLabel of 2 | the true label |\n" in card.text
-    assert "Classes: a, b." in card.text
-    assert "| train | 4 | 25.00 % | symmetric |\n| test | 4 | not known | not recorded |\n" in card.text
+    assert "| `label` | one of 2 classes | the given label, right or wrong |\n" in card.text
+    assert "| `clean_label` | one of 2 classes | the true label |\n" in card.text
+    assert "Classes of `label`: a, b." in card.text
+    assert (
+        "| `train` | `default` | 4 | 25.00 % | symmetric |\n| `test` | `unchanged` | 4 | not known | not recorded |\n"
+        in card.text
+    )
     assert "https://example.org/letters\n\nLicence: CC BY 4.0.\n" in card.text
     assert f"```bibtex\n{CITATION}\n```" in card.text
 
 
 def test_rows_are_measured_as_they_are(splits):
     wrong = splits["train"].filter(lambda row: row["label"] != row["clean_label"])
-    assert (
-        "| train | 1 | 100.00 % | symmetric |" in dataset_card(datasets.DatasetDict({"train": wrong}), "Letters").text
-    )
+    text = dataset_card(datasets.DatasetDict({"train": wrong}), name="Letters").text
+    assert "| `train` | `default` | 1 | 100.00 % | symmetric |" in text
 
 
 def test_unknown_true_labels_are_not_counted():
@@ -46,11 +51,11 @@ def test_unknown_true_labels_are_not_counted():
     features = datasets.Features({"text": datasets.Value("string"), "label": labels, "clean_label": labels})
     rows = {"text": ["x", "y", "z"], "label": [0, 1, 1], "clean_label": [None, 1, 0]}
     splits = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features=features)})
-    text = dataset_card(splits, "Letters").text
-    assert "| train | 3 | 50.00 % | not recorded |" in text
-    assert "afterwards" not in text
-    assert "No page of its own.\n\nLicence: not stated.\n" in text
-    assert "Citation" not in text
+    text = dataset_card(splits, name="Letters").text
+    assert "| `train` | `default` | 3 | 50.00 % | not recorded |" in text
+    assert "injected" not in text
+    assert "No homepage.\n\nLicence: not stated.\n" in text
+    assert "bibtex" not in text
 
 
 @pytest.mark.parametrize("name", ["digits", "letters"])
@@ -64,7 +69,7 @@ def test_a_folder_of_parquet_files_with_its_card_is_loaded_again(name, splits, t
         splits = datasets.DatasetDict({"train": splits["train"], "validation": splits["train"]})
     for key, split in splits.items():
         split.to_parquet(tmp_path / "folder" / "data" / f"{key}-00000-of-00001.parquet")
-    dataset_card(splits, name).save(tmp_path / "folder" / "README.md")
+    dataset_card(splits, name=name).save(tmp_path / "folder" / "README.md")
     again = datasets.load_dataset(str(tmp_path / "folder"))
     assert list(again) == list(splits)
     for key, split in splits.items():
@@ -76,13 +81,13 @@ def test_a_folder_of_parquet_files_with_its_card_is_loaded_again(name, splits, t
 
 def test_no_splits_are_refused():
     with pytest.raises(ValueError, match="splits must hold at least one split, got none"):
-        dataset_card(datasets.DatasetDict(), "Letters")
+        dataset_card(datasets.DatasetDict(), name="Letters")
 
 
 def test_names_of_others_cannot_break_the_card():
     feature = datasets.ClassLabel(names=["a|b", "<b>"])
     rows = datasets.Dataset.from_dict({"a|b": ["x", "y"], "label": [0, 1]}).cast_column("label", feature)
-    text = dataset_card(datasets.DatasetDict({"train": rows}), "Rows\n# and more").text
+    text = dataset_card(datasets.DatasetDict({"train": rows}), name="Rows\n# and more").text
     assert "# Rows &#35; and more" in text
-    assert "| a&#124;b | Value |" in text
-    assert "Classes: a&#124;b, &#60;b&#62;." in text
+    assert "| a&#124;b | string |" in text
+    assert "Classes of `label`: a&#124;b, &#60;b&#62;." in text
