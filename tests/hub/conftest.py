@@ -16,16 +16,9 @@ collect_ignore = [
     "push_models.py",
     "server.py",
 ]  # of the other process
-# These run with every `make test`; the others, and all of the models, with the slow ones.
+# These run with every `make test`; all others with the slow ones.
 QUICK = {
-    ("push_datasets", name)
-    for name in (
-        "a_broken_upload_can_be_run_again",
-        "a_card_that_is_there_is_merged_into",
-        "errors_are_one_sentence",
-        "rows_without_their_card_get_it_later",
-        "what_is_loaded_is_what_was_pushed",
-    )
+    ("push_datasets", name) for name in ("a_card_that_is_there_is_merged_into", "what_is_loaded_is_what_was_pushed")
 }
 
 
