@@ -175,6 +175,12 @@ def test_noise_rate_zero_trusts_the_labels_most_but_not_blindly():
     np.testing.assert_allclose(transition.sum(1), 1)
 
 
+def test_transition_has_a_pseudo_count_of_one_row_a_class():
+    evidence = np.log(np.array([[1.0, 1e-300]] * 3 + [[1e-300, 1.0]]))
+    _, transition = posterior_given_label(evidence, np.array([0, 0, 1, 1]), 0.5)
+    np.testing.assert_allclose(transition, [[2.5 / 4, 1.5 / 4], [0.5 / 2, 1.5 / 2]])
+
+
 def test_suspicion_is_positive_where_evidence_is_against_the_label():
     evidence = np.log(np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.4, 0.4, 0.2]]))
     found = suspicion(evidence, np.array([0, 1, 1]))
