@@ -221,6 +221,31 @@ def test_rate_is_estimated_or_taken(preset, made):
     assert (taken.noise_rate, taken.config.noise_rate_estimated) == (0.25, False)
 
 
+CONSTANTS = {
+    "evidence": {"delta": 1.0, "rho": 10.0, "learning_rate": 1e-3},
+    "paper": {"delta": 1 + 1 / 3, "rho": 5.0, "learning_rate": 1e-4},
+}
+
+
+@PRESETS
+def test_constants_of_the_presets(preset, made, monkeypatch):
+    asked = {}
+
+    def stop(w, labels, alpha, **options):
+        asked.update(options, alpha=alpha)
+        raise InterruptedError
+
+    monkeypatch.setattr("hf_noisy.dygen.pipeline.fit_vae", stop)
+    with pytest.raises(InterruptedError):
+        fit(made, preset=preset, seed=3)
+    expected = CONSTANTS[preset]
+    assert (asked["epochs"], asked["batch_size"], asked["seed"]) == (10, 32, 3)
+    assert asked["learning_rate"] == expected["learning_rate"]
+    assert asked["delta"] == pytest.approx(expected["delta"])
+    # Each row has `rho` of evidence over the floor of its classes.
+    np.testing.assert_allclose(asked["alpha"].sum(-1), 3 * expected["delta"] + expected["rho"], rtol=1e-5)
+
+
 def test_published_constants(made):
     dygen = fit(made, preset="paper", vae_epochs=1)
     assert dygen.config.delta == pytest.approx(1 + 1 / 3)
