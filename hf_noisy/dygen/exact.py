@@ -23,7 +23,7 @@ from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
 from hf_noisy.dygen.vae import DirichletVAE
 from hf_noisy.dynamics.projection import projection_matrix
-from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads
+from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads, logits_by_branch
 from hf_noisy.models.inference import Collator, ModelInputs, batches_of, default_collator, outputs_by_row
 from hf_noisy.models.pooling import pooled_features
 
@@ -286,9 +286,7 @@ class DyGenForClassification(PreTrainedModel):
             weight = (len(blocks) * self.config.dim / width) ** 0.5 / self.config.feature_scale
             features = (features - self.feature_mean.float()) * weight
             blocks.append(features.expand(self.config.num_branches, -1, -1))
-        logits = getattr(outputs, "branch_logits", None)
-        logits = outputs.logits[None] if logits is None else logits.transpose(0, 1)
-        return torch.cat(blocks, -1), logits.float()
+        return torch.cat(blocks, -1), logits_by_branch(outputs).float()
 
     def _takes(self, name: str) -> bool:
         return self._accepted is None or (name in self._accepted and name != "labels")

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import RemoveColumnsCollator
 
 from hf_noisy.core.files import replacing
-from hf_noisy.models.inference import Collator, ModelInputs, batches_of, outputs_by_row
+from hf_noisy.models.inference import Collator, outputs_in_training
 
 
 class EpochCallback(TrainerCallback):
@@ -80,17 +80,10 @@ class EpochCallback(TrainerCallback):
         kwargs: dict[str, Any],
         **options: Any,
     ) -> list[np.ndarray]:
-        """[`outputs_by_row`] of the model in training, with batches as the trainer collates them."""
-        model = kwargs["model"]
-        return outputs_by_row(
-            model,
-            dataset,
-            forward,
-            batches=batches_of(dataset, self.batch_size or args.per_device_eval_batch_size),
-            collate=ModelInputs(self._collator(kwargs), model, all_columns=not args.remove_unused_columns),
-            check_finite=True,
-            num_workers=args.dataloader_num_workers,
-            **options,
+        """Outputs by row of the model in training, with batches as the trainer collates them."""
+        size, collator = self.batch_size, self._collator(kwargs)
+        return outputs_in_training(
+            kwargs["model"], dataset, forward, args, collator, batch_size=size, check_finite=True, **options
         )
 
     def _collator(self, kwargs: dict[str, Any]) -> Collator:

@@ -17,7 +17,7 @@ from hf_noisy.data.fingerprint import describe
 from hf_noisy.dynamics.epoch_callback import EpochCallback
 from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
-from hf_noisy.models.heads import HeadInputs, find_heads, num_classes
+from hf_noisy.models.heads import HeadInputs, find_heads, logits_by_branch, num_classes
 from hf_noisy.models.inference import Collator
 from hf_noisy.models.pooling import has_pooled_features, pooled_features
 
@@ -143,11 +143,10 @@ class DynamicsRecorder(EpochCallback):
 
         def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
             outputs = model(**inputs)
-            logits = getattr(outputs, "branch_logits", None)
             embeddings = torch.stack(heads.pop())
             if matrix is not None:
                 embeddings = embeddings.float() @ matrix
-            return [embeddings, outputs.logits[None] if logits is None else logits.transpose(0, 1)]
+            return [embeddings, logits_by_branch(outputs)]
 
         with HeadInputs(model) as heads:
             for name, arrays in self._outputs(forward, args, kwargs):

@@ -107,6 +107,12 @@ def networks_of(model: nn.Module) -> list[nn.Module]:
     return [model]
 
 
+def logits_by_branch(outputs: Any) -> Float[Tensor, "branch batch classes"]:
+    """Logits of each branch in the output of a model; of an ordinary model its logits, as of one branch."""
+    logits: Tensor | None = getattr(outputs, "branch_logits", None)
+    return outputs.logits[None] if logits is None else logits.transpose(0, 1)
+
+
 def accepted_inputs(model: nn.Module) -> set[str] | None:
     """Names that the `forward` of a model takes; None where it takes anything."""
     model = _eager(model)

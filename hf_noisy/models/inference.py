@@ -20,6 +20,7 @@ from transformers import (
     DataCollatorWithPadding,
     PreTrainedTokenizerBase,
     SequenceFeatureExtractor,
+    TrainingArguments,
     default_data_collator,
 )
 
@@ -84,6 +85,30 @@ def outputs_by_row(
                         rows.put(*part)
                 parts.clear()
     return rows.complete() if keeps else []
+
+
+def outputs_in_training(
+    model: nn.Module,
+    dataset: Any,
+    forward: Callable[[dict[str, Tensor]], list[Tensor]],
+    args: TrainingArguments,
+    collator: Collator,
+    *,
+    batch_size: int | None = None,
+    with_labels: bool = False,
+    **options: Any,
+) -> list[np.ndarray]:
+    """[`outputs_by_row`] with the batch size, columns and workers of a trainer's arguments, and its collator."""
+    all_columns = not args.remove_unused_columns
+    return outputs_by_row(
+        model,
+        dataset,
+        forward,
+        batches=batches_of(dataset, batch_size or args.per_device_eval_batch_size),
+        collate=ModelInputs(collator, model, all_columns=all_columns, with_labels=with_labels),
+        num_workers=args.dataloader_num_workers,
+        **options,
+    )
 
 
 class _Rows:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import PartialState
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging
@@ -19,7 +19,8 @@ from transformers.utils import logging
 from hf_noisy.core.columns import LABELS
 from hf_noisy.core.files import write_atomically
 from hf_noisy.models.branches import BranchedModel
-from hf_noisy.models.inference import Collator, ModelInputs, batches_of, evaluating, outputs_by_row
+from hf_noisy.models.heads import logits_by_branch
+from hf_noisy.models.inference import Collator, evaluating, outputs_in_training
 from hf_noisy.training.distill import name_classes
 from hf_noisy.training.trainer import NoisyTrainer
 
@@ -175,11 +176,10 @@ def _predictions(trainer: NoisyTrainer, networks: Sequence[nn.Module], dataset: 
     """Log-probabilities of every branch or network, by row, whatever the batches and the processes."""
     if dataset is None or not hasattr(dataset, "__len__"):
         raise ValueError("train_dataset or eval_dataset must have a length to choose by; load it without streaming")
-    args, collator = trainer.args, cast(Collator, trainer.data_collator)
 
     def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
         given = inputs.pop(LABELS, None)
-        logits = torch.cat([_branch_logits(network, inputs) for network in networks], 1).transpose(0, 1)
+        logits = torch.cat([logits_by_branch(network(**inputs)) for network in networks])
         if given is None:
             return [logits]
         return [logits, (given.argmax(-1) if given.ndim == 2 else given)[None, :, None]]
@@ -187,19 +187,8 @@ def _predictions(trainer: NoisyTrainer, networks: Sequence[nn.Module], dataset: 
     with ExitStack() as stack:
         for network in networks:
             stack.enter_context(evaluating(network))
-        logits, *labels = outputs_by_row(
-            networks[0],
-            dataset,
-            forward,
-            batches=batches_of(dataset, args.per_device_eval_batch_size),
-            collate=ModelInputs(collator, networks[0], all_columns=not args.remove_unused_columns, with_labels=True),
-            num_workers=args.dataloader_num_workers,
+        logits, *labels = outputs_in_training(
+            networks[0], dataset, forward, trainer.args, cast(Collator, trainer.data_collator), with_labels=True
         )
     scores = torch.from_numpy(logits).double().log_softmax(-1).numpy()
     return _Predictions(scores, labels[0][0, :, 0].astype(np.int64) if labels else None)
-
-
-def _branch_logits(network: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor, "batch networks classes"]:
-    outputs = network(**inputs)
-    logits: Tensor | None = getattr(outputs, "branch_logits", None)
-    return outputs.logits[:, None] if logits is None else logits

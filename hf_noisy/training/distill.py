@@ -19,7 +19,7 @@ from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.models.branches import BranchedModel
 from hf_noisy.models.heads import num_classes
-from hf_noisy.models.inference import Collator, ModelInputs, batches_of, outputs_by_row
+from hf_noisy.models.inference import Collator, outputs_in_training
 
 
 def distill(
@@ -144,13 +144,8 @@ def _posterior(dygen: DyGen, dataset: Any) -> Float64[np.ndarray, "rows classes"
 
 def _probabilities(network: nn.Module, dataset: Any, trainer: Trainer) -> Float64[np.ndarray, "rows classes"]:
     """Probabilities that a network gives each row; of branches the mean."""
-    args, collator = trainer.args, cast(Collator, trainer.data_collator)
-    (logits,) = outputs_by_row(
-        network,
-        dataset,
-        lambda inputs: [network(**inputs).logits[None]],
-        batches=batches_of(dataset, args.per_device_eval_batch_size),
-        collate=ModelInputs(collator, network, all_columns=not args.remove_unused_columns),
-        num_workers=args.dataloader_num_workers,
+    collator = cast(Collator, trainer.data_collator)
+    (logits,) = outputs_in_training(
+        network, dataset, lambda inputs: [network(**inputs).logits[None]], trainer.args, collator
     )
     return torch.from_numpy(logits[0]).double().softmax(-1).numpy()
