@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +70,6 @@ class NoisyTrainer(Trainer):
     loss_is_scaled_for_ga = True
     model: nn.Module
     _signature_columns: list[str]  # type: ignore[assignment]
-    _tag_names: ClassVar[list[str]] = ["hf_noisy", "noisy-labels"]
 
     def __init__(
         self,

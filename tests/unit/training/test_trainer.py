@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 from scipy.special import log_softmax
 from tokenizers import Tokenizer
@@ -225,6 +226,17 @@ def test_metrics_of_a_method_are_averaged_over_micro_batches(tmp_path):
     divergence = (consensus * ((consensus + 1e-5) / (probabilities + 1e-5)).log()).sum(-1).mean()
     assert first["disagreement"] == pytest.approx(divergence.item(), rel=1e-4)
     assert not any("disagreement" in entry for entry in trainer.state.log_history if "loss" not in entry)
+
+
+def test_ranks_of_one_tensor_parallel_model_count_once(tmp_path, monkeypatch):
+    trainer, rows = make_trainer(tmp_path), make_rows("plain", 8)
+    inputs = {"input_ids": torch.tensor(rows["input_ids"]), "labels": torch.tensor(rows["label"])}
+    trainer.model.train()
+    alone = trainer.compute_loss(trainer.model, inputs, num_items_in_batch=8)
+    monkeypatch.setattr(Accelerator, "num_processes", 4)
+    assert trainer.compute_loss(trainer.model, inputs, num_items_in_batch=8) == 4 * alone
+    monkeypatch.setattr(trainer, "get_tp_size", lambda: 2)
+    assert trainer.compute_loss(trainer.model, inputs, num_items_in_batch=8) == 2 * alone
 
 
 # Evaluation
