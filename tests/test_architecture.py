@@ -167,7 +167,7 @@ def name_faults(package: Path) -> list[str]:
 def unformatted_faults(folders: list[Path]) -> list[str]:
     """Lines that are kept from the formatter."""
     return [
-        f"{file.name}:{number}: break or shorten the line instead of `# fmt: skip`"
+        f"{file.name}:{number}: break or shorten the line, and let it be formatted"
         for folder in folders
         for file in sorted(folder.rglob("*.py"))
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
@@ -209,12 +209,11 @@ def test_files_and_functions_stay_small():
 
 
 def test_modules_and_classes_have_names_of_their_own():
-    assert {fault.split(":")[0] for fault in name_faults(PACKAGE)} <= {"module checks", "class Noise"}
+    assert name_faults(PACKAGE) == []
 
 
 def test_all_code_is_formatted():
-    rooms = set(MAY_IMPORT) - {"cli", "hub", "training", "reports"}
-    assert unformatted_faults([PACKAGE / room for room in rooms]) == []
+    assert unformatted_faults([ROOT / name for name in ("hf_noisy", "examples", "benchmarks", "tests")]) == []
 
 
 def test_what_is_imported_is_declared():

@@ -28,11 +28,25 @@ SETTINGS = (
 def cell(setting, seed, method, accuracy, **changes):
     dataset, _, noise = setting.partition(" ")
     return {
-        "key": f"{setting}/{seed}/{method}", "dataset": dataset, "noise": noise, "seed": seed, "method": method,
-        "test_accuracy_last": accuracy, "test_accuracy_best": accuracy + 0.01, "ece": 0.1, "cpu_seconds": 2.0,
-        "clean_labels": 0, "selected_by": "last epoch", "noise_rate": 0.0, "budget": {"epochs": 2, "checked": 0.05},
-        "versions": {"torch": "1"}, "machine": {"cores": 2}, "device": "cpu", "model": None, **changes,
-    }  # fmt: skip
+        "key": f"{setting}/{seed}/{method}",
+        "dataset": dataset,
+        "noise": noise,
+        "seed": seed,
+        "method": method,
+        "test_accuracy_last": accuracy,
+        "test_accuracy_best": accuracy + 0.01,
+        "ece": 0.1,
+        "cpu_seconds": 2.0,
+        "clean_labels": 0,
+        "selected_by": "last epoch",
+        "noise_rate": 0.0,
+        "budget": {"epochs": 2, "checked": 0.05},
+        "versions": {"torch": "1"},
+        "machine": {"cores": 2},
+        "device": "cpu",
+        "model": None,
+        **changes,
+    }
 
 
 def cells_of(**accuracies):
@@ -137,8 +151,10 @@ def test_ranks_leave_out_those_that_are_told_true_labels_and_those_not_done():
     assert ranks == {"cross_entropy": 1, "early_stopping": 2, "told": None, "late": None}
     assert made["methods"]["told"]["against_cross_entropy"] == pytest.approx(10)
     assert made["settings"]["a clean"]["told"] == {
-        "mean": pytest.approx(91), "deviation": pytest.approx(1), "seeds": pytest.approx([90, 91, 92])
-    }  # fmt: skip
+        "mean": pytest.approx(91),
+        "deviation": pytest.approx(1),
+        "seeds": pytest.approx([90, 91, 92]),
+    }
 
 
 def test_auto_is_told_and_neither_ranked_nor_called_the_first():
@@ -192,9 +208,12 @@ def test_tables_in_markdown():
 
 def test_an_empty_suite_makes_an_empty_table():
     assert standings.leaderboard({}, SETTINGS, ["cross_entropy"]) == {
-        "methods": {}, "settings": {}, "noise_rate": dict.fromkeys(s.name for s in SETTINGS), "real": [],
+        "methods": {},
+        "settings": {},
+        "noise_rate": dict.fromkeys(s.name for s in SETTINGS),
+        "real": [],
         "repeatability": None,
-    }  # fmt: skip
+    }
 
 
 def arguments(tmp_path, **changes):
@@ -268,8 +287,9 @@ def test_cells_come_seed_by_seed_and_unknown_names_are_refused(tmp_path):
 def test_every_method_runs_a_cell(tmp_path, monkeypatch):
     from benchmarks.competitors import METHODS
 
-    asked = arguments(tmp_path, datasets=["digits"], noises=["symmetric 40 %"], seeds=[0], max_rows=300,
-                      num_train_epochs=4)  # fmt: skip
+    asked = arguments(
+        tmp_path, datasets=["digits"], noises=["symmetric 40 %"], seeds=[0], max_rows=300, num_train_epochs=4
+    )
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)
     for cell in run.planned(asked, list(METHODS)):
         result = run.run_cell(cell, asked)
@@ -285,8 +305,9 @@ def test_true_labels_reach_only_methods_that_say_so(tmp_path, monkeypatch):
     from benchmarks import competitors, tasks
     from benchmarks.competitors import METHODS
 
-    asked = arguments(tmp_path, datasets=["digits"], noises=["symmetric 40 %"], seeds=[0], max_rows=200,
-                      num_train_epochs=2)  # fmt: skip
+    asked = arguments(
+        tmp_path, datasets=["digits"], noises=["symmetric 40 %"], seeds=[0], max_rows=200, num_train_epochs=2
+    )
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)
     made = tasks.make_task
 

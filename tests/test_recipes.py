@@ -22,11 +22,25 @@ INDEX = ROOT / "docs" / "paper_index.md"
 RECIPES = sorted((ROOT / "examples" / "recipes").glob("*.yaml"))
 # Table 5 of NRD: the student's weight; label and teacher share the rest.
 STUDENT = {
-    "cifar10": {"clean": 0.6, "symmetric_20": 0.6, "symmetric_40": 0.6, "symmetric_60": 0.5, "symmetric_80": 0.5,
-                "asymmetric_20": 0.8, "asymmetric_40": 0.7},
-    "cifar100": {"clean": 0.6, "symmetric_20": 0.6, "symmetric_40": 0.6, "symmetric_60": 0.6, "symmetric_80": 0.7,
-                 "asymmetric_20": 0.5, "asymmetric_40": 0.2},
-}  # fmt: skip
+    "cifar10": {
+        "clean": 0.6,
+        "symmetric_20": 0.6,
+        "symmetric_40": 0.6,
+        "symmetric_60": 0.5,
+        "symmetric_80": 0.5,
+        "asymmetric_20": 0.8,
+        "asymmetric_40": 0.7,
+    },
+    "cifar100": {
+        "clean": 0.6,
+        "symmetric_20": 0.6,
+        "symmetric_40": 0.6,
+        "symmetric_60": 0.6,
+        "symmetric_80": 0.7,
+        "asymmetric_20": 0.5,
+        "asymmetric_40": 0.2,
+    },
+}
 
 
 KINDS = {"run_dygen": DyGenArguments, "train_robust_image": ImageArguments, "train_robust_text": TextArguments}

@@ -11,11 +11,22 @@ FOLDERS = ("hf_noisy", "benchmarks", "examples")
 RESTRICTED = "hf_noisy/data/builders/cifar_files.py"
 # Calls by their last two names. What may be safe under a condition has a rule of its own below.
 NEVER = {
-    *(f"{module}.{name}" for module in ("pickle", "dill", "cloudpickle", "marshal", "joblib", "shelve")
-      for name in ("load", "loads", "dump", "dumps", "open", "Pickler", "Unpickler")),
-    "torch.save", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "pd.read_pickle",
-    "pandas.read_pickle", "subprocess.getoutput", "os.system", "os.popen", "runpy.run_module",
-}  # fmt: skip
+    *(
+        f"{module}.{name}"
+        for module in ("pickle", "dill", "cloudpickle", "marshal", "joblib", "shelve")
+        for name in ("load", "loads", "dump", "dumps", "open", "Pickler", "Unpickler")
+    ),
+    "torch.save",
+    "yaml.load",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "pd.read_pickle",
+    "pandas.read_pickle",
+    "subprocess.getoutput",
+    "os.system",
+    "os.popen",
+    "runpy.run_module",
+}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 
 

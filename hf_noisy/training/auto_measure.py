@@ -125,9 +125,11 @@ def measure(
         known["views"] = _has_view(train_dataset, processing_class, modality)
         position = np.sort(np.random.default_rng(seed).permutation(rows)[:max_rows])
         labels = _labels(train_dataset, position)
-        sample = train_dataset.select(position) if hasattr(train_dataset, "select") else Subset(
-            train_dataset, position.tolist()
-        )  # fmt: skip
+        sample = (
+            train_dataset.select(position)
+            if hasattr(train_dataset, "select")
+            else Subset(train_dataset, position.tolist())
+        )
         if labels is None:
             return Measured(**known, reason="its labels are no class numbers")
         features = _column(sample)

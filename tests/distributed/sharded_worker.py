@@ -89,8 +89,13 @@ def resumed(folder: Path, method: str) -> dict[str, Tensor]:
 def saved(folder: Path) -> dict[str, Tensor]:
     """Difference between what was trained and what `from_pretrained` loads of it, and the best checkpoint."""
     rows = runs.make_rows("plain", 20, seed=5)
-    best = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True,
-            "metric_for_best_model": "eval_loss", "greater_is_better": True}  # fmt: skip
+    best = {
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": True,
+    }
     trainer = runs.run(folder, "jocor", "branches", trainer={"eval_dataset": rows}, **settings_of(**best))
     trainer.save_model(str(folder / "saved"))
     state = whole(trainer)

@@ -33,8 +33,11 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope="session")
 def outcomes(request, tmp_path_factory):
     """What became of every scenario of a file that this session is to run: one process runs them all."""
-    wanted = [item.callspec.params["scenario"] for item in request.session.items
-              if "scenario" in getattr(item, "fixturenames", ())]  # fmt: skip
+    wanted = [
+        item.callspec.params["scenario"]
+        for item in request.session.items
+        if "scenario" in getattr(item, "fixturenames", ())
+    ]
 
     @cache
     def run(group: str) -> dict[str, str]:

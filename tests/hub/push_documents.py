@@ -13,8 +13,10 @@ from tests.docs.test_code_blocks import blocks
 def the_page_runs(hub: LocalHub, folder: Path) -> None:
     os.chdir(folder)
     names = surroundings.names(folder) | {"json": json, "Path": Path}
-    names |= {split: names[split].add_column("features", [[float(i % 3), 1.0] for i in range(len(names[split]))])
-              for split in ("train", "test")}  # fmt: skip
+    names |= {
+        split: names[split].add_column("features", [[float(i % 3), 1.0] for i in range(len(names[split]))])
+        for split in ("train", "test")
+    }
     (folder / "output" / "robust_text").mkdir(parents=True)
     results = {"method": "GCE", "test_accuracy_last": 0.5, "seed": 0}
     (folder / "output" / "robust_text" / "results.json").write_text(json.dumps(results))

@@ -34,9 +34,14 @@ def model(seed: int = 0) -> BertForSequenceClassification:
     torch.manual_seed(seed)
     names = {0: "a|b", 1: "<b>"}
     config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        id2label=names, label2id={name: key for key, name in names.items()},
-    )  # fmt: skip
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        id2label=names,
+        label2id={name: key for key, name in names.items()},
+    )
     return BertForSequenceClassification(config).eval()
 
 
@@ -53,12 +58,25 @@ def tokenizer():
 
 def results(path: str = "/home/anna/encoder", **more) -> dict:
     return {
-        "dataset": "/home/anna/rows.csv", "num_train": 90, "num_classes": 2, "method": "nct",
-        "method_args": {"temperature": 4}, "citation": "Somebody (2020). A | B. <Journal>.",
-        "test_accuracy_last": 0.75, "test_ece_last": 0.05, "test_labels": "true", "noise_type": "symmetric",
-        "noise_rate_asked": 0.4, "noise_rate": 0.4125, "epochs": 2.0, "learning_rate": 1e-4, "seed": 0,
-        "versions": {"torch": "2.8"}, "arguments": {"model_name_or_path": path}, **more,
-    }  # fmt: skip
+        "dataset": "/home/anna/rows.csv",
+        "num_train": 90,
+        "num_classes": 2,
+        "method": "nct",
+        "method_args": {"temperature": 4},
+        "citation": "Somebody (2020). A | B. <Journal>.",
+        "test_accuracy_last": 0.75,
+        "test_ece_last": 0.05,
+        "test_labels": "true",
+        "noise_type": "symmetric",
+        "noise_rate_asked": 0.4,
+        "noise_rate": 0.4125,
+        "epochs": 2.0,
+        "learning_rate": 1e-4,
+        "seed": 0,
+        "versions": {"torch": "2.8"},
+        "arguments": {"model_name_or_path": path},
+        **more,
+    }
 
 
 def card(**more) -> ModelCard:
@@ -128,8 +146,13 @@ def of_a_folder_only_the_model_is_taken(hub: LocalHub, tmp: Path) -> None:
     push_model_to_hub(tmp, "folder", card())
     files = hub.files("models", "tester/folder")
     assert set(files) == {
-        ".gitattributes", "README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
-    }  # fmt: skip
+        ".gitattributes",
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
     assert b"secret" not in b"".join(files.values())
     assert torch.allclose(logits(AutoModelForSequenceClassification.from_pretrained("tester/folder")), logits(model()))
 

@@ -265,8 +265,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.writes(user)
         objects = []
         for wanted in json.loads(self.body)["objects"]:
-            actions = {"upload": {"href": f"{self.hub.storage}/_lfs/{wanted['oid']}"},
-                       "verify": {"href": f"{self.hub.url}/_lfs/verify"}}  # fmt: skip
+            actions = {
+                "upload": {"href": f"{self.hub.storage}/_lfs/{wanted['oid']}"},
+                "verify": {"href": f"{self.hub.url}/_lfs/verify"},
+            }
             there = wanted["oid"] in self.hub.blobs
             objects.append({"oid": wanted["oid"], "size": wanted["size"], **({} if there else {"actions": actions})})
         self.send(200, {"transfer": "basic", "objects": objects})

@@ -153,8 +153,10 @@ def test_a_model_card_for_images_says_so():
 
 
 def test_a_start_from_the_hub_is_named_and_a_folder_is_not():
-    started = [model_card({"arguments": {"model_name_or_path": start}}, name="m").data.base_model
-               for start in ("owner/model", "/home/anna/model")]  # fmt: skip
+    started = [
+        model_card({"arguments": {"model_name_or_path": start}}, name="m").data.base_model
+        for start in ("owner/model", "/home/anna/model")
+    ]
     assert started == ["owner/model", None]
 
 

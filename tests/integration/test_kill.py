@@ -26,9 +26,20 @@ SECONDS = 120.0  # more than any run takes
 
 
 def words_of(data: Path, encoder: Path, output: Path, *more: str) -> list[str]:
-    given = {"dataset": data, "text_column": "sentence", "label_column": "category", "model_name_or_path": encoder,
-             "output_dir": output, "num_train_epochs": EPOCHS, "learning_rate": 5e-3, "seed": 3, "use_cpu": "true",
-             "disable_tqdm": "true", "save_strategy": "epoch", "save_total_limit": 2}  # fmt: skip
+    given = {
+        "dataset": data,
+        "text_column": "sentence",
+        "label_column": "category",
+        "model_name_or_path": encoder,
+        "output_dir": output,
+        "num_train_epochs": EPOCHS,
+        "learning_rate": 5e-3,
+        "seed": 3,
+        "use_cpu": "true",
+        "disable_tqdm": "true",
+        "save_strategy": "epoch",
+        "save_total_limit": 2,
+    }
     return [word for name, value in given.items() for word in (f"--{name}", str(value))] + list(more)
 
 

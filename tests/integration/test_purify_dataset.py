@@ -51,8 +51,13 @@ def run(reviews, encoder, tmp_path, monkeypatch):
     """The script in this process, since importing transformers takes longer than all the rest."""
 
     def runs(*words: str) -> None:
-        named = {"dataset": reviews, "text_column": "review", "label_column": "kind", "model_name_or_path": encoder,
-                 "output_dir": tmp_path / "out"}  # fmt: skip
+        named = {
+            "dataset": reviews,
+            "text_column": "review",
+            "label_column": "kind",
+            "model_name_or_path": encoder,
+            "output_dir": tmp_path / "out",
+        }
         options = [str(word) for name, value in named.items() for word in (f"--{name}", value)]
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *options, *words])
         runpy.run_path(str(SCRIPT), run_name="__main__")

@@ -24,12 +24,34 @@ ROOT = Path(__file__).parents[2]
 CLASSES = ("animal", "number", "place")
 ROWS = 400
 KEYS = {
-    "dataset", "num_train", "num_classes", "noise_rate_true", "noise_rate_estimated", "test_accuracy_ce",
-    "test_accuracy_stage1", "test_accuracy_prior", "test_accuracy", "test_ece_stage1", "test_ece",
-    "train_label_accuracy_before", "train_label_accuracy_after", "selected_by", "seed", "seconds", "versions",
-}  # fmt: skip
-SCORES = ("test_accuracy_ce", "test_accuracy_stage1", "test_accuracy_prior", "test_accuracy", "test_ece_stage1",
-          "test_ece", "train_label_accuracy_before", "train_label_accuracy_after")  # fmt: skip
+    "dataset",
+    "num_train",
+    "num_classes",
+    "noise_rate_true",
+    "noise_rate_estimated",
+    "test_accuracy_ce",
+    "test_accuracy_stage1",
+    "test_accuracy_prior",
+    "test_accuracy",
+    "test_ece_stage1",
+    "test_ece",
+    "train_label_accuracy_before",
+    "train_label_accuracy_after",
+    "selected_by",
+    "seed",
+    "seconds",
+    "versions",
+}
+SCORES = (
+    "test_accuracy_ce",
+    "test_accuracy_stage1",
+    "test_accuracy_prior",
+    "test_accuracy",
+    "test_ece_stage1",
+    "test_ece",
+    "train_label_accuracy_before",
+    "train_label_accuracy_after",
+)
 
 
 @pytest.fixture(scope="module")

@@ -31,11 +31,34 @@ QUIET = [
 IMAGES = ["--image_size", "16", "--max_train_samples", "96", "--max_test_samples", "40", "--max_watched_samples", "48"]
 NOISE = ["--noise_type", "symmetric", "--noise_rate", "0.4"]
 KEYS = {
-    "arguments", "citation", "dataset", "device", "epochs", "learning_rate", "method", "method_args", "noise_rate",
-    "noise_rate_asked", "noise_seed", "noise_type", "num_classes", "num_test", "num_train", "seconds", "seed",
-    "selected_by", "test_accuracy_best", "test_accuracy_by_epoch", "test_accuracy_last", "test_accuracy_of_branches",
-    "test_accuracy_of_others", "test_ece_last", "test_labels", "training", "versions",
-}  # fmt: skip
+    "arguments",
+    "citation",
+    "dataset",
+    "device",
+    "epochs",
+    "learning_rate",
+    "method",
+    "method_args",
+    "noise_rate",
+    "noise_rate_asked",
+    "noise_seed",
+    "noise_type",
+    "num_classes",
+    "num_test",
+    "num_train",
+    "seconds",
+    "seed",
+    "selected_by",
+    "test_accuracy_best",
+    "test_accuracy_by_epoch",
+    "test_accuracy_last",
+    "test_accuracy_of_branches",
+    "test_accuracy_of_others",
+    "test_ece_last",
+    "test_labels",
+    "training",
+    "versions",
+}
 
 
 @pytest.fixture

@@ -71,8 +71,16 @@ def test_dmlp_takes_checked_rows(parquet, tmp_path):
     rows.add_column("all", np.ones(len(rows), dtype=bool)).add_column("checked", checked).to_parquet(
         tmp_path / "checked.parquet"
     )
-    done("purify", tmp_path / "checked.parquet", "--purifier", "dmlp", "--clean-column", "checked",
-         "--output", tmp_path / "out")  # fmt: skip
+    done(
+        "purify",
+        tmp_path / "checked.parquet",
+        "--purifier",
+        "dmlp",
+        "--clean-column",
+        "checked",
+        "--output",
+        tmp_path / "out",
+    )
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())["summary"]
     assert summary["purifier"] == "dmlp"
     purified = load(tmp_path / "out", tmp_path)
@@ -81,8 +89,16 @@ def test_dmlp_takes_checked_rows(parquet, tmp_path):
     baseline = json.loads((tmp_path / "out" / "summary.json").read_text())["ridge_baseline"]
     assert 0 < baseline["true_noise_after"] < 0.2
     assert baseline["changed"] > 0
-    result = run("purify", tmp_path / "checked.parquet", "--purifier", "dmlp", "--clean-column", "all",
-                 "--output", tmp_path / "other")  # fmt: skip
+    result = run(
+        "purify",
+        tmp_path / "checked.parquet",
+        "--purifier",
+        "dmlp",
+        "--clean-column",
+        "all",
+        "--output",
+        tmp_path / "other",
+    )
     assert (result.exit_code, "must be true in some rows and false in others" in result.stderr) == (2, True)
     result = run("purify", parquet, "--purifier", "dmlp", "--clean-column", "none", "--output", tmp_path / "other")
     assert result.exit_code == 2
@@ -102,8 +118,11 @@ def test_dropped_rows_leave_the_split_that_was_named(parquet, tmp_path):
     (tmp_path / "decisions.csv").write_text(f"row,label_given,label,decision\n0,{rows['label'][0]},0,drop\n")
     words = (tmp_path / "decisions.csv", source, "--split", "test")
     done("apply", *words, "--output", tmp_path / "out")
-    lengths = {name: len(load(path, tmp_path)) for path in (tmp_path / "out" / "data").iterdir()
-               for name in [path.name.split("-")[0]]}  # fmt: skip
+    lengths = {
+        name: len(load(path, tmp_path))
+        for path in (tmp_path / "out" / "data").iterdir()
+        for name in [path.name.split("-")[0]]
+    }
     assert lengths == {"train": 9, "test": len(rows) - 1, "dropped": 1}
     DatasetDict(test=rows, dropped=rows.select([0])).save_to_disk(tmp_path / "taken")
     for command in (("apply", words[0]), ("purify", "--policy", "drop")):

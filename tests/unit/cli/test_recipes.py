@@ -46,8 +46,11 @@ def test_a_recipe_is_read_with_the_types_of_the_script(parse):
     assert arguments.model_name_or_path == "default"  # null leaves what the script has
     assert (training.learning_rate, training.bf16, training.num_train_epochs) == (0.02, False, 200)
     assert keyword_arguments(arguments.method_args) == {
-        "temperature": 4, "phase_shift": -0.65, "view": "auto", "weights": [0.2, 0.8]
-    }  # fmt: skip
+        "temperature": 4,
+        "phase_shift": -0.65,
+        "view": "auto",
+        "weights": [0.2, 0.8],
+    }
 
 
 def test_the_command_line_wins(parse):

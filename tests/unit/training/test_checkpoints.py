@@ -203,8 +203,9 @@ def test_a_finished_run_has_no_step_left(kind, rows, tmp_path):
     runs = []
     for resume in (None, True):
         recorder = DynamicsRecorder({"train": make_rows(kind)})
-        trainer = run(tmp_path / kind, name, make_model(kind), resume=resume, trainer={"callbacks": [recorder]},
-                      **settings)  # fmt: skip
+        trainer = run(
+            tmp_path / kind, name, make_model(kind), resume=resume, trainer={"callbacks": [recorder]}, **settings
+        )
         runs.append((trainer, recorder.trajectories.logits("train")))
     assert runs[1][0].state.global_step == 5
     assert distance(runs[0][0], runs[1][0]) == 0.0, kind

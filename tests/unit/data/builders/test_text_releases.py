@@ -34,7 +34,7 @@ def test_agnews_csv(agnews_folder):
         "text": ['Wall St. Bears Reuters - Short-sellers, "seeing" green\\again.', "Key to space A probe, at last."],
         "label": [2, 3],
         "clean_label": [2, 3],
-    }  # fmt: skip
+    }
     assert loaded["test"]["label"][:] == [0]
 
 
