@@ -1,11 +1,22 @@
-"""For mkdocs: links to files of the repository that are no pages become their paths; the site has no such files."""
+"""For mkdocs: links to files outside the site become paths, and a marker becomes the reference of all methods."""
 
 import re
 from typing import Any
 
 _OUTSIDE = re.compile(r"\[[^\]]+\]\((?:\.\./)+((?:benchmarks|examples|tests|hf_noisy|CONTRIBUTING)[^)]*)\)")
+_METHODS = "<!-- every method by name -->"
+
+
+def methods_reference() -> str:
+    """Directives of mkdocstrings for every method and loss by name."""
+    from hf_noisy.methods import METHODS
+
+    homes = (f"{kind.__module__}.{kind.__qualname__}" for kind in METHODS.values())
+    return "\n\n".join(f"::: {home}\n    options: {{members: false}}" for home in homes)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by mkdocs for each page before it is rendered."""
+    if _METHODS in markdown:
+        markdown = markdown.replace(_METHODS, methods_reference())
     return _OUTSIDE.sub(r"`\1`", markdown)

@@ -13,10 +13,25 @@ from hf_noisy.losses.sce import SCE
 from hf_noisy.losses.stock_trainer import for_trainer
 from hf_noisy.losses.taylor import TCE
 
+LOSSES: dict[str, type[Loss]] = {
+    "bootstrap": Bootstrap,
+    "cross_entropy": CrossEntropy,
+    "dal": DAL,
+    "gce": GCE,
+    "js": JS,
+    "label_smoothing": LabelSmoothing,
+    "mae": MAE,
+    "nce_agce": NCEandAGCE,
+    "nce_rce": NCEandRCE,
+    "sce": SCE,
+    "tce": TCE,
+}
+
 __all__ = [
     "DAL",
     "GCE",
     "JS",
+    "LOSSES",
     "MAE",
     "SCE",
     "TCE",

@@ -4,20 +4,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
-from hf_noisy.losses import (
-    DAL,
-    GCE,
-    JS,
-    MAE,
-    SCE,
-    TCE,
-    Bootstrap,
-    CrossEntropy,
-    LabelSmoothing,
-    Loss,
-    NCEandAGCE,
-    NCEandRCE,
-)
+from hf_noisy.losses import LOSSES, Loss
 from hf_noisy.methods.co_teaching import CoTeaching
 from hf_noisy.methods.coregularization import CoRegularization
 from hf_noisy.methods.elr import ELR
@@ -27,26 +14,17 @@ from hf_noisy.methods.method import Batch, LossMethod, Method, Step
 from hf_noisy.methods.nct import NCT
 from hf_noisy.methods.nrd import NRD
 
-METHODS: dict[str, Callable[..., Method | Loss]] = {
-    "bootstrap": Bootstrap,
+_OWN: dict[str, type[Method]] = {
     "co_teaching": CoTeaching,
     "coregularization": CoRegularization,
-    "cross_entropy": CrossEntropy,
-    "dal": DAL,
     "elr": ELR,
-    "gce": GCE,
     "gjs": GJS,
     "jocor": JoCoR,
-    "js": JS,
-    "label_smoothing": LabelSmoothing,
-    "mae": MAE,
-    "nce_agce": NCEandAGCE,
-    "nce_rce": NCEandRCE,
     "nct": NCT,
     "nrd": NRD,
-    "sce": SCE,
-    "tce": TCE,
 }
+_ALL: dict[str, Callable[..., Method | Loss]] = {**LOSSES, **_OWN}  # a loss is a method too
+METHODS = {name: _ALL[name] for name in sorted(_ALL)}
 
 
 def list_methods() -> dict[str, str]:

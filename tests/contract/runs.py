@@ -1,8 +1,8 @@
-"""Tiny runs that every contract test is made of. A new method is one entry of `METHODS`."""
+"""Tiny runs that every contract test is made of. Every method of the registry takes part."""
 
 import gc
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from hf_noisy import losses, methods
+from hf_noisy import methods
 from hf_noisy.losses import Loss
 from hf_noisy.methods import Method
 from hf_noisy.models import BranchedModel
@@ -34,39 +34,40 @@ CLASSES = 3
 WORDS = 30
 STEPS_AN_EPOCH = 3  # of 21 rows in batches of 8: the last one is incomplete
 
-# How to make each method, and the kinds of model it trains. Schedules are set so that every part of the loss takes
-# part within a few epochs: warm-ups end after the first step, selection and varied labels begin in the second epoch.
-_ONE = ("plain", "vit")
-_TWO = ("branches", "lora", "vit-branches")
-METHODS: dict[str, tuple[Callable[[], Method | Loss], tuple[str, ...]]] = {
-    "bootstrap": (losses.Bootstrap, _ONE),
-    "co_teaching": (lambda: methods.CoTeaching(forget_rate=0.4, ramp_epochs=1), _TWO),
-    "coregularization": (lambda: methods.CoRegularization(agreement_weight=5.0, warmup_ratio=0.1), _TWO),
-    "cross_entropy": (losses.CrossEntropy, (*_ONE, "branches", "peft")),
-    "dal": (lambda: losses.DAL(q_start=0.6, q_end=1.8), _ONE),
-    "elr": (methods.ELR, (*_ONE, "peft")),
-    "gce": (losses.GCE, _ONE),
-    "gjs": (methods.GJS, (*_ONE, "branches")),
-    "jocor": (lambda: methods.JoCoR(forget_rate=0.4, ramp_epochs=1), _TWO),
-    "js": (losses.JS, _ONE),
-    "label_smoothing": (losses.LabelSmoothing, _ONE),
-    "mae": (losses.MAE, _ONE),
-    "nce_agce": (losses.NCEandAGCE, _ONE),
-    "nce_rce": (losses.NCEandRCE, _ONE),
-    "nct": (lambda: methods.NCT(r_min=0.3, r_max=0.5, warmup_epochs=0), _TWO),
-    "nrd": (lambda: methods.NRD(decay=0.9, scale=True), (*_ONE, "branches", "lora", "peft")),
-    "sce": (losses.SCE, _ONE),
-    "tce": (losses.TCE, _ONE),
+# Arguments where the schedules of a method outlast the tiny runs: warm-ups end after the first step, selection and
+# varied labels begin in the second epoch, so that every part of the loss takes part.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "co_teaching": {"forget_rate": 0.4, "ramp_epochs": 1},
+    "coregularization": {"agreement_weight": 5.0, "warmup_ratio": 0.1},
+    "dal": {"q_start": 0.6, "q_end": 1.8},
+    "jocor": {"forget_rate": 0.4, "ramp_epochs": 1},
+    "nct": {"r_min": 0.3, "r_max": 0.5, "warmup_epochs": 0},
+    "nrd": {"decay": 0.9, "scale": True},
 }
-CASES = [(method, model) for method, (_, models) in METHODS.items() for model in models]
+# The kinds of model that each method trains, besides those that all methods of so many networks do.
+MORE_MODELS = {
+    "cross_entropy": ("branches", "peft"),
+    "elr": ("peft",),
+    "gjs": ("branches",),
+    "nrd": ("branches", "lora", "peft"),
+}
+
+
+def models_of(method: str) -> tuple[str, ...]:
+    branched = getattr(methods.METHODS[method], "num_branches", 1) > 1
+    return (*(("branches", "lora", "vit-branches") if branched else ("plain", "vit")), *MORE_MODELS.get(method, ()))
+
+
+METHODS = {method: models_of(method) for method in methods.METHODS}
+CASES = [(method, model) for method, models in METHODS.items() for model in models]
 # One kind of model for each method, for what depends on the method alone or takes long.
-SHORT_CASES = [(method, models[0]) for method, (_, models) in METHODS.items()] + [("coregularization", "lora")]
+SHORT_CASES = [(method, models[0]) for method, models in METHODS.items()] + [("coregularization", "lora")]
 # Methods that are more than a loss of the logits.
 LONG_CASES = [case for case in SHORT_CASES if issubclass(methods.METHODS[case[0]], Method)]
 
 
 def make_method(name: str) -> Method | Loss:
-    return METHODS[name][0]()
+    return methods.METHODS[name](**ARGUMENTS.get(name, {}))
 
 
 def bert(dropout: float = 0.0) -> PreTrainedModel:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import runpy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ import hf_noisy
 from hf_noisy.methods import METHODS
 
 PAGES = Path(__file__).parents[2] / "docs" / "api"
-TARGETS = {
-    name for page in PAGES.glob("*.md") for name in re.findall(r"^::: ([\w.]+)$", page.read_text(), re.MULTILINE)
-}
+HOOKS = runpy.run_path(str(PAGES.parent / "hooks.py"))
+TEXT = "".join(HOOKS["on_page_markdown"](page.read_text()) for page in PAGES.glob("*.md"))
+TARGETS = set(re.findall(r"^::: ([\w.]+)$", TEXT, re.MULTILINE))
 
 
 def resolve(target: str) -> Any:
