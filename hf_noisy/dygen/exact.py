@@ -7,15 +7,9 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from accelerate.utils import extract_model_from_parallel
 from jaxtyping import Float, Float32, Float64, Int
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_noisy.core.task import SEQUENCES, TASKS, auto_task
@@ -23,7 +17,7 @@ from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
 from hf_noisy.dygen.vae import DirichletVAE
 from hf_noisy.dynamics.projection import projection_matrix
-from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads, logits_by_branch
+from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads, logits_by_branch, unwrapped
 from hf_noisy.models.inference import Collator, ModelInputs, batches_of, default_collator, outputs_by_row
 from hf_noisy.models.pooling import pooled_features
 
@@ -78,9 +72,9 @@ class DyGenForClassification(PreTrainedModel):
     """DyGEN's posterior as one model: the weights of every recorded epoch, the encoder before training, and the VAE.
 
     `logits` are the log of the posterior, so that `softmax(logits)` is what [`DyGen.posterior`] gives for a recorded
-    row. Weights that training left alone are held once. A forward pass runs the network once an epoch, and swaps its
-    weights in between: one at a time, not from several threads. Made by [`DyGenForClassification.from_training`];
-    loaded with `from_pretrained` once this module is imported.
+    row. Weights that training did not change are stored once. A forward pass runs the network once for every epoch and
+    swaps its weights in between, so it must not be called from several threads. Made by
+    [`DyGenForClassification.from_training`]; loaded with `from_pretrained` once this module is imported.
 
     Args:
         config: A [`DyGenModelConfig`].
@@ -116,8 +110,8 @@ class DyGenForClassification(PreTrainedModel):
         self._accepted = accepted_inputs(network)
         epochs, branches, dim = len(config.epochs), config.num_branches, config.dim
         # The network itself holds the weights of the last epoch.
-        self.snapshots = nn.ParameterList(_room(tensor, (epochs - 1,)) for tensor in self._tensors(config.changed))
-        self.start = nn.ParameterList(_room(tensor) for tensor in self._tensors(config.start))
+        self.snapshots = nn.ParameterList(_empty(tensor, (epochs - 1,)) for tensor in self._tensors(config.changed))
+        self.start = nn.ParameterList(_empty(tensor) for tensor in self._tensors(config.start))
         self.vae = DirichletVAE(
             branches, epochs * dim + config.feature_width, cast(int, config.num_labels), config.delta
         )
@@ -130,7 +124,7 @@ class DyGenForClassification(PreTrainedModel):
 
     @classmethod
     def from_training(cls, dygen: DyGen, model: nn.Module, snapshots: Any) -> "DyGenForClassification":
-        """Gather what the posterior of a new row needs.
+        """Collect everything that the posterior of a new row depends on.
 
         Args:
             dygen: Fitted on the trajectories of this training.
@@ -145,7 +139,7 @@ class DyGenForClassification(PreTrainedModel):
             FileNotFoundError: If the snapshot of an epoch is missing.
             ValueError: If model and snapshots, or model and fit, do not belong together.
         """
-        model = extract_model_from_parallel(model, keep_torch_compile=False)
+        model = unwrapped(model)
         network_config = copy.deepcopy(getattr(model, "config", None))
         task, model = auto_task(model).name, cast(PreTrainedModel, model)
         vectors, epochs = dygen.vectors, list(map(int, dygen.vectors.epochs))
@@ -169,8 +163,8 @@ class DyGenForClassification(PreTrainedModel):
         exact.network.load_state_dict(model.state_dict())
         for position, epoch in enumerate(epochs):
             last = position == len(epochs) - 1
-            room = exact._tensors(names) if last else [stack[position] for stack in exact.snapshots]
-            _fill(room, names, read_snapshot(snapshots, epoch))
+            targets = exact._tensors(names) if last else [stack[position] for stack in exact.snapshots]
+            _fill(targets, names, read_snapshot(snapshots, epoch))
         if width:
             _fill(list(exact.start), config.start, read_snapshot(snapshots, None))
         exact.vae.load_state_dict(dygen.vae.state_dict())
@@ -228,8 +222,8 @@ class DyGenForClassification(PreTrainedModel):
         """Posterior of the true label of rows, prepared as those of training were.
 
         Args:
-            dataset: Map-style; columns that the network does not take are passed over.
-            processing_class: The tokenizer, which pads texts; nothing is asked of another one.
+            dataset: Map-style; columns that the network does not accept are ignored.
+            processing_class: The tokenizer, which pads texts; not needed for images.
             batch_size: Rows a forward pass.
             data_collator: Makes batches; defaults to padding with `processing_class`.
             show_progress: Whether to show a progress bar.
@@ -268,7 +262,7 @@ class DyGenForClassification(PreTrainedModel):
     def _trajectory(
         self, inputs: dict[str, Tensor]
     ) -> tuple[Float[Tensor, "branch batch dim"], Float[Tensor, "branch batch classes"]]:
-        """What [`TrajectoryVectors`] makes of recorded rows, and the logits of the last epoch."""
+        """The vectors that [`TrajectoryVectors`] computes for recorded rows, and the logits of the last epoch."""
         changed, blocks = self._tensors(self.config.changed), []
         for position in range(len(self.config.epochs)):
             last = position == len(self.config.epochs) - 1
@@ -292,7 +286,7 @@ class DyGenForClassification(PreTrainedModel):
         return self._accepted is None or (name in self._accepted and name != "labels")
 
     def _tensors(self, names: list[str]) -> list[Tensor]:
-        # Looked up whenever they are needed: loading and moving may make new objects of them.
+        # Looked up whenever they are needed, as loading and moving may replace the objects.
         return [_attribute(self.network, name) for name in names]
 
 
@@ -309,7 +303,7 @@ def _projection(dygen: DyGen, model: nn.Module) -> Float32[np.ndarray, "width di
     return projection_matrix(width, dim, recorded["seed"])
 
 
-def _room(tensor: Tensor, lead: tuple[int, ...] = ()) -> nn.Parameter:
+def _empty(tensor: Tensor, lead: tuple[int, ...] = ()) -> nn.Parameter:
     return nn.Parameter(torch.zeros(*lead, *tensor.shape, dtype=tensor.dtype), requires_grad=False)
 
 
@@ -324,12 +318,12 @@ def _attribute(network: nn.Module, name: str) -> Tensor:
     return tensor
 
 
-def _fill(room: list[Tensor], names: list[str], values: dict[str, Tensor]) -> None:
+def _fill(targets: list[Tensor], names: list[str], values: dict[str, Tensor]) -> None:
     if set(names) - set(values):
         raise ValueError(
             f"the snapshots have no weight '{min(set(names) - set(values))}'; pass the model of the same training"
         )
-    for tensor, name in zip(room, names, strict=True):
+    for tensor, name in zip(targets, names, strict=True):
         if tensor.shape != values[name].shape:
             raise ValueError(
                 f"weight '{name}' has shape {tuple(values[name].shape)} in the snapshots, but {tuple(tensor.shape)} "
@@ -340,7 +334,7 @@ def _fill(room: list[Tensor], names: list[str], values: dict[str, Tensor]) -> No
 
 @contextmanager
 def _holding(tensors: list[Tensor], values: list[Tensor] | None) -> Iterator[None]:
-    """Weights hold other values for a while; under all their names, for the objects stay the same."""
+    """Give weights other values for a while, under all of their names, as the objects stay the same."""
     if values is None:
         yield
         return

@@ -4,28 +4,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import extract_model_from_parallel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_noisy.dynamics.epoch_callback import EpochCallback
 from hf_noisy.models.branches import BranchedModel
+from hf_noisy.models.heads import unwrapped
 
 FOLDER = "_snapshots"  # the underscore keeps Trainer.push_to_hub from publishing it
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class EpochSnapshots(EpochCallback):
-    """Writes what training changes of a network after every epoch, for any `Trainer`; put it beside a recorder.
+    """Writes the weights that training changes after every epoch, for any `Trainer`; use it with a recorder.
 
     Of a network with adapters on a frozen backbone these are adapters and heads, of any other all weights; and once,
-    before the first step, the encoder of the first branch. Files appear whole or not at all. A fresh run in the same
+    before the first step, the encoder of the first branch. A file is complete or does not exist. A new run in the same
     folder replaces the snapshots of an earlier one.
 
     Args:
         output_dir: Where the folder `_snapshots` goes; defaults to the trainer's `output_dir`.
-        dtype: `"float32"`, or `"float16"` or `"bfloat16"` for half the room; None for that of the weights.
+        dtype: `"float32"`, or `"float16"` or `"bfloat16"` for half the size; None for that of the weights.
 
     Raises:
         ValueError: If `dtype` is another, or (before training) if weights are spread over processes.
@@ -52,8 +52,8 @@ class EpochSnapshots(EpochCallback):
         if not state.global_step:
             self.remove("start")
             self.remove("epoch-*")
-            model = kwargs["model"]
-            self._write_weights("start", {name: changing(model)[name] for name in encoder_names(model)})
+            weights = changing(kwargs["model"])
+            self._write_weights("start", {name: weights[name] for name in encoder_names(kwargs["model"])})
 
     def is_done(self, epoch: int) -> bool:
         return _epoch_file(self.path, epoch).is_file()
@@ -69,7 +69,7 @@ class EpochSnapshots(EpochCallback):
 
 def changing(model: nn.Module) -> dict[str, Tensor]:
     """What training changes of a network, each tensor once: weights with a gradient, and saved float buffers."""
-    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    model = unwrapped(model)
     found: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         if tensor.is_floating_point() and (not isinstance(tensor, nn.Parameter) or tensor.requires_grad):
@@ -79,7 +79,7 @@ def changing(model: nn.Module) -> dict[str, Tensor]:
 
 def encoder_names(model: nn.Module) -> list[str]:
     """Names in `changing(model)` of the weights of the encoder that the recorder reads before the first step."""
-    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    model = unwrapped(model)
     network: Any = model.branches[0] if isinstance(model, BranchedModel) else model
     encoder = getattr(network, "base_model", network)
     own = {id(tensor) for tensor in encoder.state_dict(keep_vars=True).values()}

@@ -18,7 +18,7 @@ _BRANCHED = "branched"  # model_type of BranchedModel, compared by name because 
 
 def num_classes(model: nn.Module) -> int:
     """Number of classes: `config.num_labels`, or without such a config the outputs of the last linear layer."""
-    model = _eager(model)
+    model = unwrapped(model)
     count = getattr(getattr(model, "config", None), "num_labels", None)
     if isinstance(count, int):
         return count
@@ -100,7 +100,7 @@ def _one_vector_a_row(inputs: Tensor, scores: Tensor, logits: Any) -> Float[Tens
 
 def networks_of(model: nn.Module) -> list[nn.Module]:
     """The branches of a branched model, or the model alone; wrappers are looked through."""
-    model = _eager(model)
+    model = unwrapped(model)
     for module in model.modules():
         if getattr(getattr(module, "config", None), "model_type", None) == _BRANCHED and hasattr(module, "branches"):
             return list(cast(nn.ModuleList, module.branches))
@@ -115,16 +115,17 @@ def logits_by_branch(outputs: Any) -> Float[Tensor, "branch batch classes"]:
 
 def accepted_inputs(model: nn.Module) -> set[str] | None:
     """Names that the `forward` of a model takes; None where it takes anything."""
-    model = _eager(model)
+    model = unwrapped(model)
     base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     parameters = inspect.signature(base.forward).parameters.values()
     named = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
     return named or None
 
 
-def _eager(model: nn.Module) -> nn.Module:
-    eager: nn.Module = extract_model_from_parallel(model, keep_torch_compile=False)
-    return eager
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model below the wrappers of processes and compilation (DDP, `torch.compile`)."""
+    inner: nn.Module = extract_model_from_parallel(model, keep_torch_compile=False)
+    return inner
 
 
 def _linears(model: nn.Module) -> Iterator[nn.Linear]:

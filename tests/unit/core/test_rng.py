@@ -1,8 +1,12 @@
+import random
+import warnings
+
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
-from hf_noisy.core.rng import uniforms
+from hf_noisy.core.rng import random_state_kept, uniforms
 
 ROWS = np.arange(4000)
 
@@ -73,3 +77,48 @@ def test_numbers_are_the_same_on_every_machine():
 def test_size_zero_gives_no_numbers():
     assert uniforms(0, stream="a", index=ROWS, size=0).shape == (4000, 0)
     assert uniforms(0, stream="a", index=np.array([], dtype=np.int64), size=2).shape == (0, 2)
+
+
+def test_random_state_is_kept_when_an_error_passes_through():
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
+
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    expected = draw()
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+
+    def fail():
+        with random_state_kept():
+            draw()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert draw() == expected
+
+
+def test_several_devices_are_no_reason_to_warn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.zeros(1))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    monkeypatch.setattr(torch.random, "_fork_rng_warned_already", False)
+    with warnings.catch_warnings(), random_state_kept():
+        warnings.simplefilter("error")
+
+
+def test_every_generator_is_kept():
+    def draw() -> tuple[float, float, float]:
+        return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    expected = draw()
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    torch.set_rng_state(states[2])
+    with random_state_kept():
+        assert draw() == expected
+    assert draw() == expected

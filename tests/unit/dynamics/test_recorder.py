@@ -1,5 +1,4 @@
 import errno
-import random
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,6 @@ import torch
 from transformers import BertForSequenceClassification, Trainer, TrainerCallback, TrainerControl, TrainerState
 
 from hf_noisy.core.files import write_tensors
-from hf_noisy.core.rng import random_state_kept
 from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.dynamics.store import FOLDER, Trajectories
@@ -124,20 +122,6 @@ def test_data_that_draw_are_recognised_at_a_resume(augmented, tmp_path):
         recorder = DynamicsRecorder({"train": data})
         run(tmp_path, "cross_entropy", "vit", resume=resume, trainer={"callbacks": [recorder]}, **settings)
     assert recorder.trajectories.epochs == [1, 2]
-
-
-def test_every_generator_is_kept():
-    def draw() -> tuple[float, float, float]:
-        return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
-
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    expected = draw()
-    random.setstate(states[0])
-    np.random.set_state(states[1])  # noqa: NPY002
-    torch.set_rng_state(states[2])
-    with random_state_kept():
-        assert draw() == expected
-    assert draw() == expected
 
 
 def test_recorder_added_at_a_resume_records_from_there(tmp_path, caplog):

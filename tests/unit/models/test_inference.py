@@ -1,16 +1,13 @@
 import contextlib
-import random
 import tracemalloc
-import warnings
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 
-from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.task import SINGLE_LABEL
-from hf_noisy.data.fingerprint import describe, labels_digest
+from hf_noisy.data.fingerprint import describe
 from hf_noisy.data.labels import check_training_labels, check_training_weights
 from hf_noisy.models.inference import batches_by_length, batches_of, evaluating, outputs_by_row, token_lengths
 
@@ -117,90 +114,16 @@ def test_no_more_than_the_arrays_is_held_in_memory():
     np.testing.assert_array_equal(found[0, :, 7], np.arange(rows) % 1000)
 
 
-def test_description_tells_datasets_apart():
-    described = describe(ROWS)
-    assert described["rows"] == 7
-    assert described["labels"] == labels_digest(np.array(ROWS["label"]))
-    assert describe(ROWS.with_format("torch")) == described
-    assert describe(ROWS.select(range(7))) == described
-    one_value = ROWS.map(lambda row, i: {"x": [*row["x"][:2], 9.0] if i == 3 else row["x"]}, with_indices=True)
-    one_label = ROWS.map(lambda row, i: {"label": 2 if i == 3 else row["label"]}, with_indices=True)
-    order = ROWS.select([1, 0, *range(2, 7)])
-    found = [describe(other) for other in (one_value, one_label, order, ROWS.select(range(6)))]
-    assert all(other["fingerprint"] != described["fingerprint"] for other in found)
-    assert [other["labels"] == described["labels"] for other in found] == [True, False, False, False]
-
-
-def test_labels_that_are_not_numbers_have_no_digest():
-    assert describe(ROWS.remove_columns("label"))["labels"] is None
-    names = ROWS.remove_columns("label").add_column("label", list("abcabca"))
-    assert describe(names)["labels"] is None
-
-
-def test_description_of_plain_rows_does_not_hang_on_addresses():
-    class Thing:
-        pass
-
-    rows = [{"x": Thing(), "label": 0}, {"x": Thing(), "label": 1}]
-    again = [{"x": Thing(), "label": 0}, {"x": Thing(), "label": 1}]
-    assert describe(rows) == describe(again)
-    assert describe(rows)["labels"] is None  # would have to read every row
-
-
-def test_large_data_sets_are_described_by_some_rows():
-    read = []
-
-    class Counting(list):
-        def __getitem__(self, position):
-            read.append(position)
-            return super().__getitem__(position)
-
-    describe(Counting({"x": i} for i in range(10_000)))
-    assert len(read) == 256
-    assert (min(read), max(read)) == (0, 9_999)
-
-
-def test_random_state_is_kept_when_an_error_passes_through():
-    def draw():
-        return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
-
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    torch.manual_seed(0)
-    expected = draw()
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    torch.manual_seed(0)
-
-    def fail():
-        with random_state_kept():
-            draw()
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert draw() == expected
-
-
-def test_several_devices_are_no_reason_to_warn(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.zeros(1))
-    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
-    monkeypatch.setattr(torch.random, "_fork_rng_warned_already", False)
-    with warnings.catch_warnings(), random_state_kept():
-        warnings.simplefilter("error")
-
-
-class Told(list):
-    """Rows of a class of one's own, which tells its columns and hands out none."""
+class Listed(list):
+    """Rows of a class of one's own, that names its columns but has no way to select them."""
 
     @property
     def column_names(self):
         return list(self[0])
 
 
-def test_rows_of_a_class_of_ones_own_are_told_by_themselves():
-    rows = Told({"input_ids": [1] * n, "label": 0, "label_weight": 1.0} for n in (3, 1, 2))
+def test_rows_of_a_custom_class_are_read_one_by_one():
+    rows = Listed({"input_ids": [1] * n, "label": 0, "label_weight": 1.0} for n in (3, 1, 2))
     assert describe(rows)["labels"] is None
     assert batches_of(rows, 2) == [[0, 1], [2]]
     assert check_training_weights(rows)  # each batch is told that it must have them
