@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
-from jaxtyping import Integer
 
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, LABEL_QUALITY, LABEL_SUGGESTED, LABEL_SUSPECTED
 from hf_noisy.data.records import noise_record
@@ -13,8 +12,8 @@ from hf_noisy.detection.audit import Audit
 from hf_noisy.hub.card_builder import build_card, configurations, matrix_section, pairs_table, percent
 from hf_noisy.hub.text import REPOSITORY, code, escape, named_values
 from hf_noisy.purification.decisions import DECISIONS
-from hf_noisy.purification.restore import DROPPED, purification_record
-from hf_noisy.purification.summary import PurificationSummary
+from hf_noisy.purification.restore import DROPPED, purification_record, stored_labels
+from hf_noisy.purification.summary import FIGURES, PurificationSummary
 
 _POLICIES = {
     "relabel": "`label` is the most probable class.",
@@ -23,7 +22,6 @@ _POLICIES = {
     "weight": "`label` is unchanged; `label_weight` is the probability of the given label.",
     "flag": "`label` is unchanged; `label_changed` marks the rows.",
 }
-_FIGURES = {"precision of changes": "precision", "noise before": "noise_before", "noise after": "noise_after"}
 _AUDIT_CITATIONS = (
     "Northcutt, C., Jiang, L., Chuang, I. (2021). Confident Learning: Estimating Uncertainty in Dataset Labels. "
     "Journal of Artificial Intelligence Research 70. (transition matrix)",
@@ -110,7 +108,7 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
         numbers_head=["", "estimated", "true"],
         numbers=[
             [title, *(percent(getattr(summary, f"{kind}_{key}")) for kind in ("estimated", "true"))]
-            for title, key in _FIGURES.items()
+            for title, key in FIGURES.items()
         ],
         numbers_note="True figures compare with the column `clean_label`, where there is one.",
         pairs_title="Overruled labels",
@@ -147,7 +145,9 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         ["suspected rows", f"{int(suspected.sum()):,} of {len(audit.labels):,}"],
     ]
     if CLEAN_LABEL in rows.column_names:
-        numbers.append(["wrong labels, true", percent(float(np.mean(_labels(rows, CLEAN_LABEL) != audit.labels)))])
+        numbers.append(
+            ["wrong labels, true", percent(float(np.mean(stored_labels(rows, CLEAN_LABEL) != audit.labels)))]
+        )
     classes = len(audit.class_names)
     counts = np.bincount(audit.labels[suspected] * classes + issues.suggested[suspected], minlength=classes**2)
     order = [pair for pair in np.argsort(-counts, kind="stable").tolist() if counts[pair]]
@@ -269,8 +269,3 @@ def _measured(rows: Dataset) -> list[str]:
         return [wrong, "true labels"]
     record = noise_record(rows)
     return [wrong, record["kind"] if record else "not recorded"]
-
-
-def _labels(rows: Dataset, column: str) -> Integer[np.ndarray, " rows"]:
-    labels: np.ndarray = rows.select_columns([column]).with_format("arrow")[:].column(column).to_numpy()
-    return labels

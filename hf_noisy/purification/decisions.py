@@ -1,4 +1,4 @@
-"""What a person decided row by row, read from a file and applied like any purification."""
+"""Decisions of a person, row by row: read from a file and applied like any purification."""
 
 import csv
 import io
@@ -22,34 +22,16 @@ _DECISIONS = ("relabel", "drop", "keep")
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to become of a row.
+    """What to do with a row; the given label shows whether a file belongs to other rows."""
 
-    Attributes:
-        row: Its number in the data set, from 0.
-        label_given: Id of the label it has, so that a file for other rows is noticed.
-        label: Id of the label it is to have.
-        decision: `"relabel"`, `"drop"` or `"keep"`.
-    """
-
-    row: int
+    row: int  # number in the data set, from 0
     label_given: int
-    label: int
-    decision: str
+    label: int  # the label it is to have
+    decision: str  # "relabel", "drop" or "keep"
 
 
 def read_decisions(path: str | Path) -> list[Decision]:
-    """The decisions that the report's page downloads.
-
-    Args:
-        path: CSV with the columns `row`, `label_given`, `label`, `decision`; labels are class ids.
-
-    Returns:
-        One entry a line.
-
-    Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If a column is missing, a value is no whole number, or a row is decided twice.
-    """
+    """The decisions in a CSV that the report's page downloads; labels are class ids."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"file of decisions '{path}' is missing; download it from the report")
     try:
@@ -68,23 +50,10 @@ def read_decisions(path: str | Path) -> list[Decision]:
 
 
 def apply_decisions(dataset: Dataset, decisions: list[Decision]) -> Dataset | DatasetDict:
-    """The dataset with rows relabelled or dropped as decided; [`restore_labels`] undoes it.
+    """The rows of a report, relabelled or dropped as decided.
 
-    Args:
-        dataset: The rows that the report was made of, in their order.
-        decisions: Of [`read_decisions`].
-
-    Returns:
-        As `purify(..., policy="relabel")`; where rows are dropped a `DatasetDict` with the split `dropped`.
-
-    Raises:
-        ValueError: If a decision names a row or a class that is not there, or another given label, or if
-            no row would be left.
-
-    Example:
-        >>> rows = Dataset.from_dict({"label": [0, 1, 1]})
-        >>> list(apply_decisions(rows, [Decision(2, 1, 0, "relabel")])["label"])
-        [0, 1, 0]
+    As `purify(..., policy="relabel")`; where rows are dropped a `DatasetDict` with the split `dropped`, as of policy
+    `drop`. [`restore_labels`] undoes both.
     """
     labels, num_classes = class_labels(dataset, LABEL)
     for decision in decisions:

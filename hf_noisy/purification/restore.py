@@ -58,7 +58,7 @@ def restore_labels(dataset: Dataset | DatasetDict) -> Dataset | DatasetDict:
 
 
 def purification_record(dataset: Dataset) -> dict[str, Any] | None:
-    """How a dataset was purified: purifier, citation, policy, `min_confidence`, rows.
+    """How a dataset was purified: purifier, citation, options, policy, `min_confidence`, rows.
 
     Args:
         dataset: A dataset, purified or not.

@@ -23,16 +23,17 @@ from hf_noisy.purification.decisions import DECISIONS
 from hf_noisy.purification.restore import DROPPED
 
 _PAIRS_SHOWN = 10
+FIGURES = {"precision of changes": "precision", "noise before": "noise_before", "noise after": "noise_after"}
 
 
 @dataclass
 class PurificationSummary:
     """What a purification did; made by [`summarise`].
 
-    Estimates take the posterior at its word, and are None for what a person decided. True figures are None where there
-    is no column `clean_label`.
+    Estimates assume that the posterior is right, and are None for decisions of a person. True figures are None where
+    there is no column `clean_label`.
 
-    Args:
+    Attributes:
         purifier: Its name.
         rows: Rows before, those that were dropped among them.
         changed: Rows whose label the posterior overrules.
@@ -42,8 +43,8 @@ class PurificationSummary:
         class_names: Names of the classes, or their numbers.
         estimated_precision: Mean posterior of the new label over the rows in `changed`; None if there are none.
         estimated_noise_before: Expected share of wrong labels among the given ones.
-        estimated_noise_after: The same of the labels that are there to train on; of soft labels the expected share of
-            wrong probability, and rows count by their weight. None if all weights are 0.
+        estimated_noise_after: The same for the labels to train on. Rows count by their weight, and soft labels by
+            their wrong probability. None if all weights are 0.
         true_precision: Share of the rows in `changed` whose most probable class is the clean label.
         true_noise_before: Share of given labels that are not the clean one.
         true_noise_after: As `estimated_noise_after`, against the clean label.
@@ -79,11 +80,7 @@ class PurificationSummary:
             "",
             f"{'':24}{'estimated':>10}{'true':>10}",
         ]
-        for title, name in (
-            ("precision of changes", "precision"),
-            ("noise before", "noise_before"),
-            ("noise after", "noise_after"),
-        ):
+        for title, name in FIGURES.items():
             shown = [getattr(self, f"{kind}_{name}") for kind in ("estimated", "true")]
             lines.append(f"{title:24}" + "".join(f"{'-' if v is None else f'{v:.3f}':>10}" for v in shown))
         if self.pairs:
@@ -124,12 +121,9 @@ def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
         1      0         1
     """
     kept, dropped = _parts(dataset)
-    columns = _read(kept)
-    everything = (
-        columns
-        if dropped is None
-        else {name: np.concatenate([columns[name], values]) for name, values in _read(dropped).items()}
-    )
+    columns = everything = _read(kept)
+    if dropped is not None:
+        everything = {name: np.concatenate([columns[name], values]) for name, values in _read(dropped).items()}
     posterior, given, changed = (everything[name] for name in (LABEL_POSTERIOR, LABEL_GIVEN, LABEL_CHANGED))
     num_classes, best = posterior.shape[1], posterior.argmax(1)
     counts = np.bincount(given[changed] * num_classes + best[changed], minlength=num_classes**2)
@@ -147,7 +141,7 @@ def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
         estimated_noise_before=float(1 - posterior[np.arange(len(given)), given].mean()),
         estimated_noise_after=_wrong((targets * columns[LABEL_POSTERIOR]).sum(1), weights),
     )
-    if summary.purifier == DECISIONS:  # certain of every row, looked at or not
+    if summary.purifier == DECISIONS:  # its posterior is certain for every row, looked at or not
         summary.estimated_precision = summary.estimated_noise_before = summary.estimated_noise_after = None
     if CLEAN_LABEL in columns:
         clean = everything[CLEAN_LABEL]

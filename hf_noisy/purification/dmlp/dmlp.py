@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -84,12 +84,11 @@ def dmlp_posterior(
         >>> bool((posterior.argmax(1) == truth).mean() > 0.95)
         True
     """
-    settings = DMLPSettings(num_classes, epochs, chunk_rows, paper_exact)
+    settings = {"epochs": epochs, "chunk_rows": chunk_rows, "paper_exact": paper_exact}
     if checked is not None:
-        return _around_checked(lambda *rows: _fit(*rows)[0], features, labels, checked, settings)
-    return _fit(features, labels, CleanRows(clean_features, clean_labels, clean_given, clean, num_classes), settings)[
-        0
-    ]
+        return _around_checked(DMLP.posterior, features, labels, checked, num_classes, **settings)
+    purifier = DMLP(clean_features, clean_labels, clean_given, clean=clean, num_classes=num_classes, **settings)
+    return purifier.posterior(features, labels)
 
 
 def ridge_posterior(
@@ -103,12 +102,12 @@ def ridge_posterior(
     num_classes: int | None = None,
 ) -> Posterior:
     """Ridge regression on the clean rows alone, the baseline of DMLP; arguments as [`dmlp_posterior`]."""
-    settings = DMLPSettings(num_classes)
     if checked is not None:
-        return _around_checked(_ridge, features, labels, checked, settings)
-    return _ridge(features, labels, CleanRows(clean_features, clean_labels, None, clean, num_classes), settings)
+        return _around_checked(DMLP.ridge, features, labels, checked, num_classes)
+    return DMLP(clean_features, clean_labels, clean=clean, num_classes=num_classes).ridge(features, labels)
 
 
+@dataclass(eq=False)
 class DMLP:
     """[`dmlp_posterior`] as a step of `Dataset.map`, with a report of what was found.
 
@@ -120,7 +119,10 @@ class DMLP:
         clean_labels: `[clean]`.
         clean_given: `[clean]`.
         clean: `"given"` or `"trusted"`.
-        **settings: `num_classes`, `epochs`, `chunk_rows` and `paper_exact`.
+        num_classes: Number of classes.
+        epochs: Passes over the rows.
+        chunk_rows: Rows of one ridge regression.
+        paper_exact: Follow the equations as printed.
 
     Attributes:
         report: After a call: accuracy of the ridge baseline and of DMLP on clean rows that they were not fitted on,
@@ -141,100 +143,126 @@ class DMLP:
         True
     """
 
-    def __init__(
-        self,
-        clean_features: Float[np.ndarray, "clean width"] | None = None,
-        clean_labels: Integer[np.ndarray, " _"] | None = None,
-        clean_given: Integer[np.ndarray, " _"] | None = None,
-        *,
-        clean: str = "given",
-        **settings: Any,
-    ) -> None:
-        self.settings = DMLPSettings(**settings)
-        self.clean_rows = CleanRows(clean_features, clean_labels, clean_given, clean, self.settings.num_classes)
-        self.report: dict[str, Any] | None = None
+    clean_features: Float[np.ndarray, "clean width"] | None = None
+    clean_labels: Integer[np.ndarray, " _"] | None = None
+    clean_given: Integer[np.ndarray, " _"] | None = None
+    _: KW_ONLY
+    clean: str = "given"
+    num_classes: int | None = None
+    epochs: int = 100
+    chunk_rows: int = 7000
+    paper_exact: bool = False
+    report: dict[str, Any] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for argument in ("epochs", "chunk_rows"):
+            if getattr(self, argument) < 1:
+                raise ValueError(f"{argument} must be at least 1, got {getattr(self, argument)}")
+        features, labels, given = self.clean_features, self.clean_labels, self.clean_given
+        if self.clean not in ("given", "trusted"):
+            raise ValueError(f"clean must be 'given' or 'trusted', got {self.clean!r}")
+        if self.clean == "trusted":
+            if any(rows is not None for rows in (features, labels, given)):
+                raise ValueError(
+                    "clean='trusted' takes no clean_features, clean_labels or clean_given; leave them out"
+                )
+            return
+        if features is None or labels is None:
+            raise ValueError(
+                "clean_features and clean_labels are needed, rows whose true label is known; without any, pass "
+                "clean='trusted'"
+            )
+        check_features(features, "clean_features")
+        given_classes(labels, self.num_classes, "clean_labels")
+        if len(features) != len(labels) or len(labels) < 2:
+            raise ValueError(
+                f"clean_features and clean_labels must be of at least 2 rows and of as many, got {len(features)} and "
+                f"{len(labels)}"
+            )
+        if given is not None:
+            given_classes(given, self.num_classes, "clean_given")
+            if len(given) != len(labels):
+                raise ValueError(
+                    f"clean_given must hold one label a clean row, got {len(given)} for {len(labels)} rows"
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         # The report is no part of what the purifier is: a second call must hit the cache.
         return {**self.__dict__, "report": None}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Posterior of the true label.
-
-        Args:
-            batch: `features` `[rows, width]` and `label` `[rows]` of all rows.
-
-        Returns:
-            `{"label_posterior": [rows, classes]}`, float32.
-
-        Raises:
-            ValueError: If features or labels cannot be used.
-        """
-        posterior, self.report = _fit(batch[FEATURES], batch[LABEL], self.clean_rows, self.settings)
-        logger.info("%s", self.report)
-        return {LABEL_POSTERIOR: posterior}
+        """`{"label_posterior": [rows, classes]}` of a batch with `features` `[rows, width]` and `label` `[rows]`."""
+        return {LABEL_POSTERIOR: self.posterior(batch[FEATURES], batch[LABEL])}
 
     def baseline(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Posterior by ridge regression on the clean rows alone; arguments and result as for a call."""
-        return {LABEL_POSTERIOR: _ridge(batch[FEATURES], batch[LABEL], self.clean_rows, self.settings)}
+        """As a call, by ridge regression on the clean rows alone."""
+        return {LABEL_POSTERIOR: self.ridge(batch[FEATURES], batch[LABEL])}
 
+    def ridge(self, features: Any, labels: Any) -> Posterior:
+        """[`ridge_posterior`] by these clean rows."""
+        rows = self._rows(features, labels)
+        log_p = Ridge.fit(rows.clean_features, rows.clean_labels, rows.num_classes)(rows.features)
+        return np.asarray(softmax(log_p, axis=1), dtype=np.float32)
 
-@dataclass(frozen=True)
-class CleanRows:
-    """Rows whose true label is known and the labels they had been given, or `source="trusted"`: none."""
+    def posterior(self, features: Any, labels: Any) -> Posterior:
+        """[`dmlp_posterior`] by these clean rows; writes the report."""
+        rows, exact = self._rows(features, labels), self.paper_exact
+        _warn_of_duplicates(rows.features)
+        ridge = Ridge.fit(rows.clean_features, rows.clean_labels, rows.num_classes)
+        correction = Correction(
+            rows.num_classes,
+            branches=1 if exact else 2,
+            epochs=self.epochs,
+            chunk_rows=self.chunk_rows,
+            paper_exact=exact,
+        ).fit(rows.features[rows.fitted], rows.given[rows.fitted], rows.clean_features, rows.clean_labels)
+        log_p, before = correction.log_probabilities(rows.features), ridge(rows.features)
+        report = {
+            "purifier": "dmlp" + "_paper" * exact + "_trusted" * (self.clean == "trusted"),
+            "clean": self.clean,
+            "clean_rows": len(rows.clean_labels),
+            "baseline_clean_accuracy": _accuracy(rows.clean_labels, ridge.left_out),
+        }
+        if not exact:
+            left_out = [ridge.left_out, correction.left_out]
+            log_p, found = _combined([before, log_p], left_out, rows, self.clean_given)
+            report |= found
+        report["agreement_with_baseline"] = float((log_p.argmax(1) == before.argmax(1)).mean())
+        logger.info("%s", report)
+        self.report = report
+        return np.asarray(softmax(log_p, axis=1), dtype=np.float32)
 
-    features: Any = None
-    labels: Any = None
-    given: Any = None
-    source: str = "given"
-    num_classes: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.source not in ("given", "trusted"):
-            raise ValueError(f"clean must be 'given' or 'trusted', got {self.source!r}")
-        if self.source == "trusted":
-            if any(rows is not None for rows in (self.features, self.labels, self.given)):
-                raise ValueError(
-                    "clean='trusted' takes no clean_features, clean_labels or clean_given; leave them out"
-                )
-            return
-        if self.features is None or self.labels is None:
+    def _rows(self, features: Any, labels: Any) -> "_Rows":
+        features = check_features(features)
+        given, classes = given_classes(labels, self.num_classes)
+        if len(given) == 0:
+            raise ValueError("the batch has no rows to purify; pass a dataset with rows")
+        if self.clean == "trusted":
+            chosen = trusted_rows(features, given, classes)
+            rest = np.setdiff1d(np.arange(len(given)), chosen)
+            return _Rows(features, given, features[chosen], given[chosen], classes, rest)
+        clean_features, clean_labels = (
+            check_features(self.clean_features, "clean_features"),
+            np.asarray(self.clean_labels),
+        )
+        if clean_features.shape[1] != features.shape[1]:
             raise ValueError(
-                "clean_features and clean_labels are needed, rows whose true label is known; without any, pass "
-                "clean='trusted'"
+                f"clean_features have {clean_features.shape[1]} columns, but the features to purify have "
+                f"{features.shape[1]}; embed both by the same model"
             )
-        check_features(self.features, "clean_features")
-        given_classes(self.labels, self.num_classes, "clean_labels")
-        if len(self.features) != len(self.labels) or len(self.labels) < 2:
-            raise ValueError(
-                f"clean_features and clean_labels must be of at least 2 rows and of as many, got {len(self.features)} "
-                f"and {len(self.labels)}"
+        if self.num_classes is None:
+            known = [clean_labels] if self.clean_given is None else [clean_labels, self.clean_given]
+            classes = max(classes, *(int(np.max(labels)) + 1 for labels in known))
+        if len(missing := np.setdiff1d(np.arange(classes), clean_labels)):
+            warnings.warn(
+                f"no clean row has class {', '.join(map(str, missing))}; add one, or few rows will be moved there",
+                stacklevel=4,
             )
-        if self.given is not None:
-            given_classes(self.given, self.num_classes, "clean_given")
-            if len(self.given) != len(self.labels):
-                raise ValueError(
-                    f"clean_given must hold one label a clean row, got {len(self.given)} for {len(self.labels)} rows"
-                )
+        return _Rows(features, given, clean_features, clean_labels, classes, slice(None))
 
 
 @dataclass(frozen=True)
-class DMLPSettings:
-    """The options of [`dmlp_posterior`] besides the clean rows."""
-
-    num_classes: int | None = None
-    epochs: int = 100
-    chunk_rows: int = 7000
-    paper_exact: bool = False
-
-    def __post_init__(self) -> None:
-        for argument in ("epochs", "chunk_rows"):
-            if getattr(self, argument) < 1:
-                raise ValueError(f"{argument} must be at least 1, got {getattr(self, argument)}")
-
-
-@dataclass(frozen=True)
-class _Problem:
+class _Rows:
     features: Float[np.ndarray, "rows width"]
     given: Integer[np.ndarray, " rows"]
     clean_features: Float[np.ndarray, "clean width"]
@@ -243,68 +271,13 @@ class _Problem:
     fitted: Any  # the rows to correct; trusted rows are left alone
 
 
-def _problem(features: Any, labels: Any, clean: CleanRows, num_classes: int | None) -> _Problem:
-    features = check_features(features)
-    given, classes = given_classes(labels, num_classes)
-    if len(given) == 0:
-        raise ValueError("the batch has no rows to purify; pass a dataset with rows")
-    if clean.source == "trusted":
-        chosen = trusted_rows(features, given, classes)
-        rest = np.setdiff1d(np.arange(len(given)), chosen)
-        return _Problem(features, given, features[chosen], given[chosen], classes, rest)
-    clean_features = check_features(clean.features, "clean_features")
-    if clean_features.shape[1] != features.shape[1]:
-        raise ValueError(
-            f"clean_features have {clean_features.shape[1]} columns, but the features to purify have "
-            f"{features.shape[1]}; embed both by the same model"
-        )
-    clean_labels = np.asarray(clean.labels)
-    if num_classes is None:
-        known = [clean_labels] if clean.given is None else [clean_labels, clean.given]
-        classes = max(classes, *(int(np.max(labels)) + 1 for labels in known))
-    missing = np.setdiff1d(np.arange(classes), clean_labels)
-    if len(missing):
-        warnings.warn(
-            f"no clean row has class {', '.join(map(str, missing))}; add one, or few rows will be moved there",
-            stacklevel=4,
-        )
-    return _Problem(features, given, clean_features, clean_labels, classes, slice(None))
-
-
-def _fit(features: Any, labels: Any, clean: CleanRows, settings: DMLPSettings) -> tuple[Posterior, dict[str, Any]]:
-    """The posterior, and the report on it."""
-    rows, exact = _problem(features, labels, clean, settings.num_classes), settings.paper_exact
-    _warn_of_duplicates(rows.features)
-    ridge = Ridge.fit(rows.clean_features, rows.clean_labels, rows.num_classes)
-    correction = Correction(
-        rows.num_classes,
-        branches=1 if exact else 2,
-        epochs=settings.epochs,
-        chunk_rows=settings.chunk_rows,
-        paper_exact=exact,
-    ).fit(rows.features[rows.fitted], rows.given[rows.fitted], rows.clean_features, rows.clean_labels)
-    log_p, before = correction.log_probabilities(rows.features), ridge(rows.features)
-    report = {
-        "purifier": "dmlp" + "_paper" * exact + "_trusted" * (clean.source == "trusted"),
-        "clean": clean.source,
-        "clean_rows": len(rows.clean_labels),
-        "baseline_clean_accuracy": _accuracy(rows.clean_labels, ridge.left_out),
-    }
-    if not exact:
-        log_p, found = _combined([before, log_p], [ridge.left_out, correction.left_out], rows, clean.given)
-        report |= found
-    report["agreement_with_baseline"] = float((log_p.argmax(1) == before.argmax(1)).mean())
-    return softmax(log_p, axis=1).astype(np.float32), report
-
-
-def _ridge(features: Any, labels: Any, clean: CleanRows, settings: DMLPSettings) -> Posterior:
-    rows = _problem(features, labels, clean, settings.num_classes)
-    log_p = Ridge.fit(rows.clean_features, rows.clean_labels, rows.num_classes)(rows.features)
-    return np.asarray(softmax(log_p, axis=1), dtype=np.float32)
-
-
 def _around_checked(
-    function: Callable[..., Posterior], features: Any, labels: Any, checked: Any, settings: DMLPSettings
+    method: Callable[[DMLP, Any, Any], Posterior],
+    features: Any,
+    labels: Any,
+    checked: Any,
+    num_classes: int | None,
+    **settings: Any,
 ) -> Posterior:
     """The posterior of the other rows by the checked ones, which are certain."""
     checked = np.asarray(checked)
@@ -317,18 +290,17 @@ def _around_checked(
         )
     checked = checked.astype(bool)
     features = check_features(features)
-    labels, classes = given_classes(labels, settings.num_classes)
-    clean = CleanRows(features[checked], labels[checked], num_classes=classes)
+    labels, classes = given_classes(labels, num_classes)
     posterior: Posterior = np.eye(classes, dtype=np.float32)[labels]
-    settings = replace(settings, num_classes=classes)
-    posterior[~checked] = function(features[~checked], labels[~checked], clean, settings)
+    purifier = DMLP(features[checked], labels[checked], num_classes=classes, **settings)
+    posterior[~checked] = method(purifier, features[~checked], labels[~checked])
     return posterior
 
 
 def _combined(
     predictors: list[Float[np.ndarray, "rows classes"]],
     left_out: list[Float[np.ndarray, "clean classes"]],
-    rows: _Problem,
+    rows: _Rows,
     clean_given: Integer[np.ndarray, " clean"] | None,
 ) -> tuple[Float64[np.ndarray, "rows classes"], dict[str, Any]]:
     """Ridge, classifier and given label as one, weighted by how well they predict clean rows left out of their fit."""
