@@ -77,7 +77,7 @@ def _eval_results(results: Mapping[str, Any], task: str, dataset: str) -> list[E
         return None
     against = f"Accuracy against {_test_labels(results)} labels"
     name = _line(dataset)
-    data = {"task_type": task, "dataset_type": name, "dataset_name": name, "dataset_split": "test"}
+    data: dict[str, Any] = {"task_type": task, "dataset_type": name, "dataset_name": name, "dataset_split": "test"}
     value = round(float(accuracy), 6)
     return [EvalResult(**data, metric_type="accuracy", metric_value=value, metric_name=against)]
 

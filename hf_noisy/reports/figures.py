@@ -207,7 +207,7 @@ def _draw_rows(
         for suspected, (color, marker, scale) in _ROWS.items():
             rows = drawn & (known == outlined) & (suspects == suspected)
             edges = {"edgecolors": "black" if outlined else "none", "linewidths": 0.8}
-            points = {"s": size * scale, "c": color, "marker": marker, "alpha": alpha, **edges}
+            points: dict[str, Any] = {"s": size * scale, "c": color, "marker": marker, "alpha": alpha, **edges}
             axes.scatter(deviation[rows], mean[rows], rasterized=True, **points)
     # Legend entries are opaque and of one size, with the numbers of all rows rather than of those drawn.
     for suspected, (color, marker, scale) in _ROWS.items():

@@ -84,7 +84,7 @@ def dmlp_posterior(
         >>> bool((posterior.argmax(1) == truth).mean() > 0.95)
         True
     """
-    settings = {"epochs": epochs, "chunk_rows": chunk_rows, "paper_exact": paper_exact}
+    settings: dict[str, Any] = {"epochs": epochs, "chunk_rows": chunk_rows, "paper_exact": paper_exact}
     if checked is not None:
         return _around_checked(DMLP.posterior, features, labels, checked, num_classes, **settings)
     purifier = DMLP(clean_features, clean_labels, clean_given, clean=clean, num_classes=num_classes, **settings)
