@@ -17,7 +17,7 @@ from hf_noisy.purification.dmlp import dmlp
 class Purifier:
     """A purifier: what it is computed by, from what, and the paper.
 
-    Functions return the posterior of the true label `[rows, classes]`, take options by keyword, and are told
+    Functions return the posterior of the true label `[rows, classes]`, take options by keyword, and receive
     `num_classes` if they have an argument of that name.
 
     Attributes:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): told apart under every common form of colour blindness.
+# Okabe and Ito (2008): distinguishable with every common form of colour blindness.
 _BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 _INK, _GRID = "#262626", "#E3E3E3"
 _LINES = (

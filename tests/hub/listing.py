@@ -1,4 +1,4 @@
-"""What the Hub says of files: how to upload them, how they are listed, and what of a card it refuses."""
+"""The Hub's rules for files: how to upload them, how they are listed, and which metadata of cards it refuses."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _LFS = (".arrow", ".bin", ".h5", ".model", ".parquet", ".pt", ".safetensors", ".
 
 @dataclass(frozen=True)
 class File:
-    """What a commit says of a path; `lfs` is the sha256 of a large file."""
+    """A path in a commit; `lfs` is the sha256 of a large file."""
 
     blob: str
     size: int
@@ -39,7 +39,7 @@ def entries(tree: dict[str, File]) -> list[dict[str, Any]]:
 
 
 def metadata_errors(content: str) -> list[str]:
-    """What the Hub would refuse in the metadata of a card, as far as our cards have it."""
+    """Errors that the Hub would report for the metadata of a card, for the fields that our cards use."""
     if not content.startswith("---\n"):
         return []
     try:

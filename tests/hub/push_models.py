@@ -99,8 +99,8 @@ def a_model_is_loaded_as_it_was(hub: LocalHub, tmp: Path) -> None:
     assert len(hub.repos["models", "tester/whole"].titles) == 2, "model and card come with one commit"
     loaded = AutoModelForSequenceClassification.from_pretrained("tester/whole")
     assert torch.allclose(logits(loaded), logits(model()))
-    said = pipeline("text-classification", model="tester/whole")("good film")[0]
-    assert said["label"] == model().config.id2label[int(logits(model()).argmax())]
+    predicted = pipeline("text-classification", model="tester/whole")("good film")[0]
+    assert predicted["label"] == model().config.id2label[int(logits(model()).argmax())]
 
 
 def the_code_in_the_card_runs(hub: LocalHub, tmp: Path) -> None:
@@ -231,9 +231,9 @@ def a_card_that_is_there_is_merged_into(hub: LocalHub, tmp: Path) -> None:
     assert index.license == "mit"
     assert "gce" in index.tags
     assert "nct" in index.tags
-    said = json.dumps(hub.files("models", "tester/merged")["README.md"].decode())
-    assert said.count("value: 0.75") == said.count("value: 0.7\\n") == 1
-    assert "value: 0.6" not in said
+    text = json.dumps(hub.files("models", "tester/merged")["README.md"].decode())
+    assert text.count("value: 0.75") == text.count("value: 0.7\\n") == 1
+    assert "value: 0.6" not in text
 
 
 def a_folder_without_a_model_is_refused(hub: LocalHub, tmp: Path) -> None:

@@ -228,8 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
             case [] | ["revision", _]:
                 sha = self.sha(repo, rest[1] if rest else "main")
                 siblings = [{"rfilename": path} for path in repo.trees[sha]]
-                said = {"id": repo.name, "sha": sha, "private": repo.private, "siblings": siblings, "tags": []}
-                self.send(200, said)
+                answer = {"id": repo.name, "sha": sha, "private": repo.private, "siblings": siblings, "tags": []}
+                self.send(200, answer)
             case ["refs"]:
                 heads = [{"name": n, "ref": f"refs/heads/{n}", "targetCommit": c} for n, c in repo.branches.items()]
                 self.send(200, {"branches": heads, "converts": [], "tags": [], "pullRequests": []})
