@@ -1,4 +1,4 @@
-"""What can be told of the noise before training: from frozen features of the model and the given labels."""
+"""The label noise of a training set, estimated before training from frozen features and the given labels."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -36,15 +36,15 @@ _MIN_ROWS = 50  # a rate estimated on fewer means nothing
 
 
 class NoiseEstimate(NamedTuple):
-    """What a sample of the training rows says of the given labels.
+    """Rate and kind of the label noise in a sample of the training rows.
 
     Attributes:
         rate: Estimated share of wrong labels, with its interval.
         concentration: How much of a class's noise goes to one other class, from 0 (spread evenly) to 1 (all of it);
             of two classes how one-sided it is.
-        by_row: Share of the rows whose noise goes by what the row shows rather than by its class.
+        by_row: Share of the rows whose noise depends on the row rather than on its class.
         agreement: Share of the given labels that a linear classifier on the features predicts out of fold.
-        sample: Rows looked at.
+        sample: Number of rows in the sample.
     """
 
     rate: NoiseRate
@@ -64,8 +64,8 @@ class Measured:
         modality: `"text"`, `"image"`, `"features"` (vectors of an encoder that has run already) or `"unknown"`.
         branches: Whether the model has, or can be made into, several networks.
         views: Whether a second view of each row can be made.
-        noise: What the features say; None where they say nothing.
-        reason: Why they say nothing.
+        noise: Estimated from the features; None where that is not possible.
+        reason: Why it is not possible.
     """
 
     rows: int | None
@@ -91,18 +91,18 @@ def measure(
 ) -> Measured:
     """Estimate rate and kind of the noise of a training set from frozen features, without a true label.
 
-    Features are the rows' own where they have a column `features` or the model is fed with vectors, else the mean of
-    the last hidden states of the model's encoder. A logistic regression on them is cross-validated, and the label
-    model of [`hf_noisy.detection`] told from it. Random numbers of training are not touched.
+    Features are the column `features` where there is one, or what the model is fed with where that is vectors, else
+    the mean of the last hidden states of the model's encoder. A logistic regression on them is cross-validated, and
+    the label model of [`hf_noisy.detection`] fitted to its predictions. The global random state stays as it was.
 
     Args:
-        model: A classifier.
+        model: A classifier; None where the rows have features.
         train_dataset: As given to the trainer.
         processing_class: As given to the trainer.
         data_collator: As given to the trainer; defaults to padding where the processing class can pad.
         device: Where the model computes its features; by default where it is.
         batch_size: Rows a forward pass.
-        max_rows: Rows looked at, drawn by seed.
+        max_rows: Size of the sample of rows, drawn by seed.
         seed: Of the rows and the folds.
         show_progress: Whether to show a bar.
 
@@ -125,11 +125,7 @@ def measure(
         known["views"] = _has_view(train_dataset, processing_class, modality)
         position = np.sort(np.random.default_rng(seed).permutation(rows)[:max_rows])
         labels = _labels(train_dataset, position)
-        sample = (
-            train_dataset.select(position)
-            if hasattr(train_dataset, "select")
-            else Subset(train_dataset, position.tolist())
-        )
+        sample = _select(train_dataset, position)
         if labels is None:
             return Measured(**known, reason="its labels are no class numbers")
         features = _column(sample)
@@ -149,21 +145,7 @@ def measure(
 def noise_of(
     features: Float[np.ndarray, "rows width"], labels: Int64[np.ndarray, " rows"], *, seed: int = 0
 ) -> NoiseEstimate | None:
-    """What features and given labels say of the noise.
-
-    Args:
-        features: `[rows, width]`.
-        labels: `[rows]`, given labels; classes of a single row are left out.
-        seed: Of the folds.
-
-    Returns:
-        A [`NoiseEstimate`], or None if there are too few rows or classes.
-
-    Example:
-        >>> vectors = np.repeat(np.eye(2), 100, axis=0)
-        >>> noise_of(vectors, np.repeat([0, 1], 100)).agreement
-        1.0
-    """
+    """The noise of given labels, by features; None if rows or classes are too few. Classes of one row are left out."""
     counts = np.bincount(labels)
     kept = counts[labels] >= 2
     present, codes = np.unique(labels[kept], return_inverse=True)
@@ -183,20 +165,7 @@ def noise_of(
 
 
 def concentration(transition: Float[np.ndarray, "classes classes"], shares: Float[np.ndarray, " classes"]) -> float:
-    """How much of the noise of a class goes to one other class.
-
-    Args:
-        transition: `[true, given]`, row-stochastic.
-        shares: `[classes]`, of the rows.
-
-    Returns:
-        0 where the wrong labels of every class are spread evenly, 1 where all go to one class; of two classes the
-        difference of their rates over the sum.
-
-    Example:
-        >>> concentration(np.array([[0.6, 0.4, 0.0], [0.0, 0.6, 0.4], [0.4, 0.0, 0.6]]), np.full(3, 1 / 3))
-        1.0
-    """
+    """How much of the noise of a class goes to one other class, from 0 (spread evenly) to 1; see `NoiseEstimate`."""
     classes = len(transition)
     wrong = transition * (1 - np.eye(classes)) * shares[:, None]
     total = wrong.sum()
@@ -217,7 +186,7 @@ def _modality(model: nn.Module | None, dataset: Any) -> str:
 
 
 def _fed_with_features(model: nn.Module | None) -> bool:
-    """Whether what stands below the head of the model has nothing to learn: it hands on vectors."""
+    """Whether the inputs of the model are vectors: nothing below its head has weights."""
     if model is None or not has_pooled_features(model):
         return getattr(model, "main_input_name", None) == FEATURES
     encoder: Any = getattr(_first(model), "base_model", None)
@@ -230,11 +199,10 @@ def _first(model: nn.Module) -> Any:
 
 def _why_no_features(model: nn.Module | None) -> str:
     if model is None:
-        return "the model is made later"
+        return "there is no model to compute features with"
     if _fed_with_features(model):
-        return (
-            "" if has_pooled_features(model) else "the vectors that the model is fed with are in no column 'features'"
-        )
+        found = has_pooled_features(model)
+        return "" if found else "the vectors that the model is fed with are in no column 'features'"
     if not has_pooled_features(model):
         return "the model has no encoder of transformers"
     if getattr(model, "is_quantized", False) or getattr(model, "hf_device_map", None):
@@ -255,6 +223,10 @@ def _has_view(dataset: Any, processing_class: Any, modality: str) -> bool:
         return False
     # Vectors that look like an image must bring their own: shifted and mirrored they would be others.
     return view is None or modality != "features"
+
+
+def _select(dataset: Any, position: Int64[np.ndarray, " sample"]) -> Any:
+    return dataset.select(position) if hasattr(dataset, "select") else Subset(dataset, position.tolist())
 
 
 def _labels(dataset: Any, position: Int64[np.ndarray, " sample"]) -> Int64[np.ndarray, " sample"] | None:

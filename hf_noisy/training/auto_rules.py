@@ -1,7 +1,4 @@
-"""The decision table of `method="auto"`: the first rule that fits is taken.
-
-Everything that was decided by a benchmark stands in `RULES`, and nowhere else.
-"""
+"""The decision table of `method="auto"`: the first rule that fits is taken."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,16 +13,16 @@ _FEW = 0.02  # wrong labels: the kind of so few is an accident
 
 @dataclass(frozen=True)
 class Rule:
-    """A method, and when it is taken.
+    """A method, and when it is chosen.
 
     Attributes:
         method: Name in `hf_noisy.methods.METHODS`.
         because: Second half of a sentence that begins with what was measured.
         arguments: Of the method.
-        unmeasured: Whether the rule is for noise that could not be measured alone.
-        rate: From (inclusive) and to (exclusive) which estimated share of wrong labels.
-        by_row: The same for the share of rows whose noise goes by row.
-        modality: Which ones, or all.
+        unmeasured: Whether the rule is only for noise that could not be measured.
+        rate: Estimated share of wrong labels, from (inclusive) and to (exclusive).
+        by_row: The same for the share of rows whose noise depends on the row.
+        modality: Which ones; all if empty.
     """
 
     method: str
@@ -37,7 +34,7 @@ class Rule:
     modality: tuple[str, ...] = ()
 
     def fits(self, measured: Measured) -> bool:
-        """Whether the rule says what to do, and the model and the rows can do it."""
+        """Whether the rule is for this noise, and its method can work with the model and the rows."""
         if self.modality and measured.modality not in self.modality:
             return False
         if (noise := measured.noise) is None:
@@ -60,7 +57,7 @@ def _within(share: float, limits: tuple[float, float]) -> bool:
 
 @dataclass(frozen=True)
 class Choice:
-    """What `method="auto"` takes.
+    """The method that `method="auto"` chose.
 
     Attributes:
         method: Name in `hf_noisy.methods.METHODS`.
@@ -80,9 +77,9 @@ class Choice:
 RULES: tuple[Rule, ...] = (
     Rule("nct", "so two networks that correct one another's labels", unmeasured=True, modality=("image",)),
     Rule("jocor", "so two networks that agree on which rows to learn from", rate=(0.15, 1.0), by_row=(0.0, 0.5)),
-    Rule("gjs", "so a loss that wants the same said of two views of a row"),
-    Rule("elr", "so a loss that keeps to what was learned first"),
-    Rule("dal", "so a loss that needs no table of rows"),
+    Rule("gjs", "so a loss that asks for the same prediction on two views of a row"),
+    Rule("elr", "so a loss that holds on to early predictions"),
+    Rule("dal", "so a loss that keeps nothing for each row"),
 )
 
 
@@ -100,10 +97,10 @@ def choose(measured: Measured) -> Choice:
         'dal'
     """
     rule = next(rule for rule in RULES if rule.fits(measured))
-    return Choice(rule.method, dict(rule.arguments), f"{_said(measured)}, {rule.because}")
+    return Choice(rule.method, dict(rule.arguments), f"{_described(measured)}, {rule.because}")
 
 
-def _said(measured: Measured) -> str:
+def _described(measured: Measured) -> str:
     if measured.noise is None:
         return f"the noise was not measured ({measured.reason})"
     rate, concentration, by_row, agreement, sample = measured.noise
@@ -111,9 +108,9 @@ def _said(measured: Measured) -> str:
     if by_row > 0.5:
         kind = "mostly where rows look ambiguous"
     if rate.rate < _FEW:
-        kind = "too few to tell of what kind"
+        kind = "too few to see which kind"
     return (
-        f"to frozen features about {rate.rate:.0%} of the labels look wrong ({rate.low:.0%} to {rate.high:.0%}; "
-        f"{kind}), and {agreement:.0%} of the labels are what they predict, by {sample:,} of {measured.rows:,} rows "
+        f"by frozen features about {rate.rate:.0%} of the labels look wrong ({rate.low:.0%} to {rate.high:.0%}; "
+        f"{kind}); they predict {agreement:.0%} of the labels of {sample:,} of {measured.rows:,} rows "
         f"({measured.modality})"
     )

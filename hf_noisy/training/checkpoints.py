@@ -1,4 +1,4 @@
-"""Checkpoints that are whole, and that belong to the run that goes on from them."""
+"""Checkpoints that are whole, and that belong to the run that resumes from them."""
 
 import json
 import shutil
@@ -35,8 +35,8 @@ logger = logging.get_logger(__name__)
 def last_whole_checkpoint(folder: str | Path) -> str | None:
     """The newest checkpoint in a folder of which every file is whole.
 
-    A run that was killed while it saved, or a disk that was full, leaves a checkpoint that is cut short: it is passed
-    over with one warning.
+    A run that was killed while it saved, or a disk that was full, leaves a checkpoint that is cut short: it is skipped
+    with one warning.
 
     Args:
         folder: The `output_dir` of a trainer; need not exist.
@@ -53,23 +53,12 @@ def last_whole_checkpoint(folder: str | Path) -> str | None:
         problem = _problem(checkpoint)
         if problem is None:
             return str(checkpoint)
-        logger.warning(f"{checkpoint} is passed over: {problem}")
+        logger.warning(f"{checkpoint} is skipped: {problem}")
     return None
 
 
 def checkpoint_to_resume(given: Any, folder: str | Path) -> str | None:
-    """The checkpoint that `resume_from_checkpoint` means.
-
-    Args:
-        given: A path, True for the last whole checkpoint in `folder`, or False or None.
-        folder: The `output_dir` of the trainer.
-
-    Returns:
-        Its path, or None to begin anew.
-
-    Raises:
-        ValueError: If the checkpoint named is not whole, or if `folder` holds no whole one.
-    """
+    """Path of the checkpoint that `resume_from_checkpoint` means; None to begin anew. It must be whole."""
     if given is None or given is False:
         return None
     if given is True:
@@ -88,16 +77,9 @@ def checkpoint_to_resume(given: Any, folder: str | Path) -> str | None:
 
 
 def identity(dataset: Any, columns: Collection[str], num_classes: int, method: str) -> dict[str, Any]:
-    """What must be the same in a run that goes on from a checkpoint.
+    """What must be the same in a run that resumes: rows, labels and contents of `columns`, classes and method.
 
-    Args:
-        dataset: The training set. Of a `datasets.Dataset` the labels are read whole and of other columns some rows.
-        columns: Those that training reads; others may differ.
-        num_classes: Of the model.
-        method: Its name.
-
-    Returns:
-        What is noted in the checkpoint. Of other datasets than those of `datasets`, no more than the number of rows.
+    Of datasets other than those of `datasets`, no more than the number of rows is compared.
     """
     known = dict.fromkeys(("rows", "labels", "fingerprint"))
     if isinstance(dataset, Dataset) and (read := [name for name in dataset.column_names if name in columns]):
@@ -110,12 +92,7 @@ def identity(dataset: Any, columns: Collection[str], num_classes: int, method: s
 
 
 def write_state(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
-    """Note in a checkpoint what run it belongs to, and the digests of the files that it has by now.
-
-    Args:
-        checkpoint: Folder, in which the large files have been written.
-        identity: What must not differ in a run that goes on from here.
-    """
+    """Seal a checkpoint: the run that it belongs to, and the digest of every file that it has by now."""
     files = {}
     for path in sorted(Path(checkpoint).iterdir()):
         if path.is_file() and path.name != STATE_FILE:
@@ -125,15 +102,7 @@ def write_state(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
 
 
 def refuse_other_run(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
-    """Refuse to go on from a checkpoint of other data, classes or another method.
-
-    Args:
-        checkpoint: Folder. One without a note of ours is taken as it is.
-        identity: Of the run that is to go on.
-
-    Raises:
-        ValueError: In one sentence that says what differs.
-    """
+    """Refuse to resume from a checkpoint of other data, classes or another method; stock checkpoints are taken."""
     path = Path(checkpoint) / STATE_FILE
     noted = read_sealed(path, _FORMAT) if path.is_file() else {}
     for name, value in identity.items():
@@ -147,14 +116,7 @@ def refuse_other_run(checkpoint: str | Path, identity: Mapping[str, Any]) -> Non
 
 @contextmanager
 def whole_or_removed(checkpoint: Path) -> Iterator[None]:
-    """Write a checkpoint; where that fails it is removed, so that no half of it is left.
-
-    Args:
-        checkpoint: Folder.
-
-    Raises:
-        OSError: If a file could not be written.
-    """
+    """Write a checkpoint; if that fails, remove it and raise `OSError`, so that no half of it is left."""
     last = checkpoint / TRAINER_STATE_NAME
     last.unlink(missing_ok=True)  # an older checkpoint of this number is not whole from here on
     try:
@@ -171,14 +133,7 @@ def whole_or_removed(checkpoint: Path) -> Iterator[None]:
 
 
 def refuse_unwritable(folder: str | Path) -> None:
-    """Refuse an output folder in which nothing can be written, before anything is computed for it.
-
-    Args:
-        folder: Made if missing.
-
-    Raises:
-        OSError: In one sentence that says why, if the reason is a usual one.
-    """
+    """Refuse (`OSError`) an output folder in which nothing can be written, before anything is computed for it."""
     path = Path(folder) / f".{uuid.uuid4().hex}"
     with clear_os_errors(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,11 +142,7 @@ def refuse_unwritable(folder: str | Path) -> None:
 
 
 def warn_of_earlier_run(folder: str | Path) -> None:
-    """Say that a run that begins anew in `folder` has checkpoints of another one beside its own.
-
-    Args:
-        folder: The `output_dir` of a trainer.
-    """
+    """Warn that a run that begins anew in `folder` has checkpoints of another one beside its own."""
     if earlier := _checkpoints(Path(folder)):
         logger.warning(
             f"output_dir {folder} has {earlier[0].name}, which is not of this run: resume_from_checkpoint=True would "
