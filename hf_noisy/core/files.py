@@ -53,26 +53,7 @@ def clear_os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside `path`, whose file takes the place of `path` at the end.
-
-    Args:
-        path: File to write; its folder must be there.
-
-    Yields:
-        Where to write. Nobody ever reads half a file: it is synced to the disk before it gets its name, and removed
-        if anything fails, which leaves an earlier file as it was.
-
-    Raises:
-        OSError: If the disk is full, read-only or forbidden; in one sentence that names the file.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "numbers.txt"
-        >>> with replacing(file) as temporary:
-        ...     _ = temporary.write_text("1 2 3")
-        >>> file.read_text()
-        '1 2 3'
-    """
+    """A temporary name beside `path`, whose file takes the place of `path` at the end, whole or not at all."""
     path = Path(path)
     # A name of its own: two processes that write the same file must not write into one another's.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -89,15 +70,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write text (as UTF-8) or bytes, as [`replacing`].
-
-    Args:
-        path: File.
-        content: What it is to hold.
-
-    Raises:
-        OSError: As [`replacing`].
-    """
+    """Write text (as UTF-8) or bytes, as [`replacing`]."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -119,19 +92,7 @@ def sync(path: Path) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
-    """Write arrays as safetensors without a copy in memory; call it within [`replacing`].
-
-    `safetensors` itself copies every array before it writes, and tells of a full disk by an error of its own.
-
-    Args:
-        path: File.
-        tensors: By name; float16, float32, float64, int64 or bool.
-
-    Returns:
-        SHA-256 of the file.
-
-    Source: the safetensors format (https://huggingface.co/docs/safetensors/index#format).
-    """
+    """Write arrays as safetensors without a copy, within [`replacing`]; the checksum of the file."""
     arrays = {name: np.asarray(a, dtype=a.dtype.newbyteorder("<"), order="C") for name, a in tensors.items()}
     header: dict[str, dict[str, Any]] = {}
     end = 0
@@ -160,15 +121,7 @@ def file_digest(path: Path) -> str:
 
 
 def check_digest(path: Path, expected: str) -> None:
-    """Refuse a file that is not, byte for byte, the one written.
-
-    Args:
-        path: File; read through once a process, until it changes.
-        expected: Its SHA-256.
-
-    Raises:
-        ValueError: If the file is missing or another one.
-    """
+    """Refuse a file that is not, byte for byte, the one written."""
     if not path.is_file():
         raise ValueError(f"file '{path}' is missing; put it back, or make it again")
     status = path.stat()
@@ -184,30 +137,13 @@ def check_digest(path: Path, expected: str) -> None:
 
 
 def write_sealed(path: str | os.PathLike[str], content: dict[str, Any], file_format: int) -> None:
-    """Write JSON with the number of its format and a checksum of itself, as [`replacing`].
-
-    Args:
-        path: File.
-        content: What JSON can hold, without the keys `format` and `sha256`.
-        file_format: Raised whenever readers of before cannot read it.
-    """
+    """Write JSON with the number of its format and a checksum of itself, as [`replacing`]."""
     numbered = {"format": file_format, **content}
     write_atomically(path, json.dumps({**numbered, _SEAL: _seal(numbered)}, indent=1))
 
 
 def read_sealed(path: str | os.PathLike[str], file_format: int) -> dict[str, Any]:
-    """The content that [`write_sealed`] wrote.
-
-    Args:
-        path: File.
-        file_format: The one that can be read.
-
-    Returns:
-        The content.
-
-    Raises:
-        ValueError: If the file is no JSON, of another format, or not as it was written.
-    """
+    """The content that [`write_sealed`] wrote; another format, a changed byte or a cut file is refused."""
     try:
         content = json.loads(Path(path).read_text("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -225,22 +161,7 @@ def read_sealed(path: str | os.PathLike[str], file_format: int) -> dict[str, Any
 
 
 def check_file_name(name: Any, what: str) -> str:
-    """Refuse a name from data that would not be one file or folder within the folder it is meant for.
-
-    Args:
-        name: Such as the name of a split.
-        what: Of what, for the message.
-
-    Returns:
-        The name.
-
-    Raises:
-        ValueError: If it is empty, no text, too long, `.` or `..`, or holds a separator or a control character.
-
-    Example:
-        >>> check_file_name("validation.clean", "split")
-        'validation.clean'
-    """
+    """Refuse a name from data that would lead out of the folder that its file is meant for."""
     fits = isinstance(name, str) and name.strip() not in ("", ".", "..") and len(name) <= 100
     if not fits or any(char in '/\\:*?"<>|' or not char.isprintable() for char in name):
         raise ValueError(f"{what} must be a name that can be a file of its own, without / or \\, got {name!r}")

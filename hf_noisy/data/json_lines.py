@@ -60,15 +60,7 @@ def json_lines_have_votes(folder: Path) -> bool:
 
 
 def json_lines(path: Path, given: bool = True) -> Iterator[dict[str, Any]]:
-    """Rows of one file, one at a time: `text`, `label`, `clean_label` and, where there are rules, `votes`.
-
-    Args:
-        path: A file of this form.
-        given: Whether `label` is the given class. False, or a file without given classes, puts the true one there.
-
-    Raises:
-        ValueError: If the file is cut short or damaged, or a line is no such row.
-    """
+    """Rows of one file, one at a time; `label` is the given class, or the true one where `given` is False."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for line in file:

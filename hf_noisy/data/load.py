@@ -1,6 +1,7 @@
 """Datasets with noisy labels under one form, whatever they come from."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,10 @@ _BUILDERS = {
     "wos": "web_of_science:WebOfScienceBuilder",
     "wrench": "wrench:WrenchBuilder",
 }
-_NOISE_TYPES = {
+_NOISE_TYPES: dict[str, Callable[..., noises.Noise]] = {
     "symmetric": noises.symmetric,
     "pair": noises.pair,
-    "asymmetric": noises.pair,  # where no map of look-alikes is known
+    "asymmetric": noises.asymmetric,
     "instance": noises.instance_dependent,
 }
 _FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
@@ -159,7 +160,7 @@ def _config(builder: type[NoisyDatasetBuilder], config: str | None, noise_type: 
 
 
 def make_noise(noise_type: str, noise_rate: float | None, name: str | None = None) -> noises.Noise:
-    """The noise that `noise_type` and `noise_rate` stand for in [`load_noisy_dataset`].
+    """The noise of `hf_noisy.data.noise` that `noise_type` names in [`load_noisy_dataset`].
 
     Args:
         noise_type: `"symmetric"`, `"pair"`, `"asymmetric"` or `"instance"`.
@@ -181,10 +182,9 @@ def make_noise(noise_type: str, noise_rate: float | None, name: str | None = Non
         raise ValueError(f"noise_type must be None or one of {known}, got '{noise_type}'")
     if noise_rate is None:
         raise ValueError(f"noise_rate must be given with noise_type='{noise_type}', for example noise_rate=0.4")
-    if noise_type == "asymmetric" and (look_alikes := _look_alikes(name)):
-        return noises.asymmetric(noise_rate, look_alikes)
-    noise: noises.Noise = _NOISE_TYPES[noise_type](noise_rate)
-    return noise
+    if noise_type == "asymmetric":
+        return noises.asymmetric(noise_rate, _look_alikes(name))
+    return _NOISE_TYPES[noise_type](noise_rate)
 
 
 def _noise(name: str, noise_type: str | None, noise_rate: float | None) -> noises.Noise | None:

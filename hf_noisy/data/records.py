@@ -14,18 +14,7 @@ _RECORD_KEY = "noise_record"
 
 
 def class_labels(dataset: datasets.Dataset, column: str) -> tuple[Integer[np.ndarray, " rows"], int]:
-    """The classes in a column and their number, refused if any is missing.
-
-    Args:
-        dataset: A dataset.
-        column: A column of `ClassLabel` or of whole numbers from 0.
-
-    Returns:
-        Class ids `[rows]`, int64, and the number of classes.
-
-    Raises:
-        ValueError: If the column is absent, does not hold classes, or lacks values.
-    """
+    """The classes in a column as int64 and their number, refused if any is missing or there are fewer than two."""
     if column not in dataset.column_names:
         raise ValueError(f"label_column must be one of {dataset.column_names}, got '{column}'")
     feature = dataset.features[column]
@@ -57,18 +46,7 @@ def record_noise(
     labels: Integer[np.ndarray, " rows"],
     num_classes: int,
 ) -> datasets.Dataset:
-    """The dataset with a note of its noise in `info.description`, which `save_to_disk` keeps.
-
-    Args:
-        dataset: Dataset to describe; its info is changed.
-        record: What is known of the noise; `kind` says where it comes from, `rate` the rate asked for.
-        clean_labels: True classes `[rows]`.
-        labels: Given labels `[rows]`.
-        num_classes: Number of classes.
-
-    Returns:
-        The same dataset.
-    """
+    """The dataset with a note of its noise in `info.description`, which `save_to_disk` keeps."""
     record = {"rate_asked" if key == "rate" else key: value for key, value in record.items()}
     record["rate_measured"] = float(np.mean(clean_labels != labels)) if len(labels) else 0.0
     record["transition_matrix"] = measured_transition_matrix(clean_labels, labels, num_classes).tolist()
@@ -103,22 +81,7 @@ def noise_record(dataset: datasets.Dataset) -> dict[str, Any] | None:
 def measured_transition_matrix(
     clean_labels: Integer[np.ndarray, " rows"], labels: Integer[np.ndarray, " rows"], num_classes: int
 ) -> Float[np.ndarray, "classes classes"]:
-    """Share of the rows of each true class that were given each label.
-
-    Args:
-        clean_labels: True classes `[rows]`.
-        labels: Given labels `[rows]`.
-        num_classes: Number of classes.
-
-    Returns:
-        Row-stochastic matrix `[classes, classes]`, T[i, j] = P(given = j | true = i); a class without rows gets the
-        row of the identity.
-
-    Example:
-        >>> import numpy as np
-        >>> measured_transition_matrix(np.array([0, 0]), np.array([0, 1]), 2).tolist()
-        [[0.5, 0.5], [0.0, 1.0]]
-    """
+    """P(given | true) as counted, `[classes, classes]`; a class without rows gets the row of the identity."""
     counts = np.bincount(clean_labels * num_classes + labels, minlength=num_classes**2).astype(np.float64)
     counts = counts.reshape(num_classes, num_classes)
     totals = counts.sum(axis=1, keepdims=True)
@@ -126,15 +89,7 @@ def measured_transition_matrix(
 
 
 def record_known_noise(dataset: datasets.Dataset, kind: str) -> datasets.Dataset:
-    """The dataset with a note of the noise between its columns `clean_label` and `label`.
-
-    Args:
-        dataset: Dataset with both columns; its info is changed.
-        kind: Where the given labels come from, such as `"rules"`.
-
-    Returns:
-        The same dataset.
-    """
+    """The dataset with a note of the noise between its columns `clean_label` and `label`."""
     clean_labels, num_classes = class_labels(dataset, CLEAN_LABEL)
     labels, _ = class_labels(dataset, LABEL)
     return record_noise(dataset, {"kind": kind}, clean_labels, labels, num_classes)

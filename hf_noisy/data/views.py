@@ -40,11 +40,7 @@ class View(Protocol):
 
 
 def check_view(argument: str, view: Any) -> None:
-    """Refuse what is no view, before any row is seen.
-
-    Raises:
-        TypeError: If `view` is neither a [`View`], nor `"auto"`, nor `None`.
-    """
+    """Refuse what is no view, before any row is seen."""
     if not (view is None or (isinstance(view, str) and view == "auto") or isinstance(view, View)):
         raise TypeError(f"{argument} must be 'auto', None or a View such as TokenDropout(), got {view!r}")
 
@@ -242,22 +238,7 @@ class TwoViews:
 
 
 def default_view(row: Row, processing_class: Any = None) -> View | None:
-    """The view that fits a row, or a sentence that says why none does.
-
-    Args:
-        row: A row of the training set, as the collator gets it.
-        processing_class: The tokenizer or processor, which knows the special tokens of a text.
-
-    Returns:
-        [`ShiftAndFlip`] for pixels, [`TokenDropout`] for tokens, `None` where the row brings a second view.
-
-    Raises:
-        ValueError: If the row has neither.
-
-    Example:
-        >>> type(default_view({"pixel_values": torch.zeros(3, 8, 8)})).__name__
-        'ShiftAndFlip'
-    """
+    """The view that fits a row, None where it brings a second view; a row that no view fits is refused."""
     if any(name.startswith(SECOND_VIEW) for name in row):
         return None
     if "pixel_values" in row and np.ndim(row["pixel_values"]) == 3:

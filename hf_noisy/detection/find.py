@@ -92,24 +92,7 @@ def find_wrong_labels(
 
 
 def most_expected_f1(posterior: LabelPosterior) -> Bool[np.ndarray, " rows"]:
-    """The rows to flag for the highest expected F1, among those where the classifier disagrees with the label.
-
-    With k rows flagged, F1 is expected to be twice their sum of probabilities over k plus the sum over all rows.
-
-    Args:
-        posterior: Of all rows.
-
-    Returns:
-        `[rows]`. None if no label is likely wrong at all.
-
-    Source: Lipton et al. (2014), Theorem 1.
-
-    Example:
-        >>> import numpy as np
-        >>> wrong = np.array([0.9, 0.5, 0.1], np.float32)
-        >>> most_expected_f1(LabelPosterior(wrong, wrong, np.zeros(3, np.int32), np.ones(3, bool))).tolist()
-        [True, True, False]
-    """
+    """The rows to flag for the highest expected F1 (Lipton et al., 2014, Theorem 1), among those that disagree."""
     total = float(posterior.wrong.sum(dtype=np.float64))
     candidates = -np.sort(-posterior.wrong[posterior.disagrees])
     if candidates.size == 0 or total == 0:
@@ -120,22 +103,7 @@ def most_expected_f1(posterior: LabelPosterior) -> Bool[np.ndarray, " rows"]:
 
 
 def mean_rank(scores: Sequence[Float[np.ndarray, " rows"]]) -> Float64[np.ndarray, " rows"]:
-    """Mean over several scores of a row's rank, from 0 for the lowest to 1 for the highest; equal scores share a rank.
-
-    Args:
-        scores: Each `[rows]`, the higher, the better the label.
-
-    Returns:
-        `[rows]`, in [0, 1].
-
-    Raises:
-        ValueError: If a score has another number of rows or is not finite.
-
-    Example:
-        >>> import numpy as np
-        >>> mean_rank([np.array([1.0, 2.0, 2.0]), np.array([3.0, 9.0, 5.0])]).tolist()
-        [0.0, 0.875, 0.625]
-    """
+    """Mean over several scores of a row's rank, from 0 for the lowest to 1 for the highest; ties share a rank."""
     from scipy.stats import rankdata
 
     rows = len(scores[0])

@@ -68,18 +68,7 @@ class LabelModel:
     ambiguous: float
 
     def predict(self, labels: Labels, probabilities: Probabilities) -> LabelPosterior:
-        """What is believed of each row; reads once, a block of rows at a time.
-
-        Args:
-            labels: `[rows]`, given labels.
-            probabilities: `[rows, classes]`, of the classes that the model was fitted on; may be memory-mapped.
-
-        Returns:
-            A [`LabelPosterior`], float32.
-
-        Raises:
-            ValueError: If `probabilities` are not distributions, `labels` are not classes, or the classes are others.
-        """
+        """Probabilities of each row; reads once, a block of rows at a time, so that arrays may be memory-mapped."""
         if probabilities.ndim == 2 and probabilities.shape[1] != len(self.bias):
             raise ValueError(f"probabilities must have {len(self.bias)} classes, got {probabilities.shape[1]}")
         blocks = probability_blocks(labels, probabilities)
@@ -156,25 +145,7 @@ def fit_label_model(labels: Labels, probabilities: Probabilities) -> LabelModel:
 def mean_probabilities(
     labels: Labels, dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"]
 ) -> Float32[np.ndarray, "rows classes"]:
-    """Mean over the epochs of the probabilities of each row; one epoch is read at a time.
-
-    A network learns wrong labels later than right ones, so that the mean stands in for probabilities out of sample.
-
-    Args:
-        labels: `[rows]`, given labels.
-        dynamics: Logits `[rows, classes]` of each epoch, as an array or a list; may be memory-mapped.
-
-    Returns:
-        `[rows, classes]`, float32.
-
-    Raises:
-        ValueError: If there is no epoch, the epochs differ in shape, or a logit is not finite.
-
-    Example:
-        >>> import numpy as np
-        >>> mean_probabilities(np.array([0]), np.zeros((3, 1, 2))).tolist()
-        [[0.5, 0.5]]
-    """
+    """Mean over the epochs of the probabilities of each row, float32; one epoch is read at a time."""
     if isinstance(dynamics, Iterator):
         raise ValueError("dynamics is read more than once, got an iterator; pass an array or a list of epochs")
     total: np.ndarray | None = None

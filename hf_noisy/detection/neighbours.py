@@ -89,16 +89,7 @@ def nearest(
 def vote_by_distance(
     distances: Float64[np.ndarray, "queries k"], labels: Integer[np.ndarray, "queries k"], num_classes: int
 ) -> Float64[np.ndarray, "queries classes"]:
-    """Shares of the labels among neighbours, weighted by inverse distance; neighbours at 0 outvote all others.
-
-    Args:
-        distances: `[queries, k]`.
-        labels: `[queries, k]`, labels of the neighbours.
-        num_classes: Columns of the result.
-
-    Returns:
-        `[queries, num_classes]`, sums to 1.
-    """
+    """Shares of the labels among neighbours, weighted by inverse distance; neighbours at 0 outvote all others."""
     with np.errstate(divide="ignore"):
         weights = 1.0 / distances
     copies = np.isinf(weights)
@@ -110,24 +101,7 @@ def vote_by_distance(
 
 
 def sample_references(labels: Labels, max_references: int | None, seed: int = 0) -> Int64[np.ndarray, " sample"]:
-    """A seeded sample of rows with the class shares of all, so that time grows with the queries alone.
-
-    Args:
-        labels: `[rows]`.
-        max_references: Rows of the sample, or None for all; a class has at least one.
-        seed: Key of the sample; whether a row is in it depends on its number and its class alone.
-
-    Returns:
-        Numbers of the rows, in order.
-
-    Raises:
-        ValueError: If `max_references` is below 1.
-
-    Example:
-        >>> import numpy as np
-        >>> len(sample_references(np.arange(1000) % 4, 100))
-        100
-    """
+    """Numbers of a seeded sample of rows with the class shares of all, at least one row a class, in order."""
     if max_references is not None and max_references < 1:
         raise ValueError(f"max_references must be at least 1 row, got {max_references}; pass None for all rows")
     if max_references is None or max_references >= len(labels):
@@ -142,11 +116,7 @@ def sample_references(labels: Labels, max_references: int | None, seed: int = 0)
 
 
 def check_index(index: str) -> None:
-    """Refuse an index that there is not.
-
-    Raises:
-        ValueError: If it is none of `Index`.
-    """
+    """Refuse an index that does not exist."""
     if index not in get_args(Index):
         raise ValueError(f"index must be one of {', '.join(get_args(Index))}, got {index!r}")
 

@@ -73,15 +73,7 @@ def estimate_noise_rate(
 
 
 def rate_from_posterior(posterior: LabelPosterior, ambiguous: float) -> NoiseRate:
-    """The rate that follows from what is believed of each row.
-
-    Args:
-        posterior: Of all rows, from probabilities out of sample.
-        ambiguous: Share of the rows whose noise goes by row. Of these, each disagreement is a wrong label.
-
-    Returns:
-        A [`NoiseRate`].
-    """
+    """The rate by class and by row, weighed by the share of ambiguous rows; their distance widens the interval."""
     by_class = float(posterior.wrong_by_class.mean(dtype=np.float64))
     by_row = float(posterior.disagrees.mean())
     rate = (1 - ambiguous) * by_class + ambiguous * by_row
@@ -92,16 +84,7 @@ def rate_from_posterior(posterior: LabelPosterior, ambiguous: float) -> NoiseRat
 def rate_from_dynamics(
     posterior: LabelPosterior, ambiguous: float, margins: Float64[np.ndarray, " rows"]
 ) -> NoiseRate:
-    """The rate from one training: between what the network has not memorised and what was hard to learn.
-
-    Args:
-        posterior: Of all rows, from their mean probabilities over the epochs.
-        ambiguous: As in [`rate_from_posterior`].
-        margins: `[rows]`, area under the margin.
-
-    Returns:
-        A [`NoiseRate`].
-    """
+    """The rate from one training: between what the network has not memorised and what was hard to learn."""
     lower = rate_from_posterior(posterior, ambiguous)
     fitted = np.sort(margins)
     if len(fitted) > _MAX_FITTED:

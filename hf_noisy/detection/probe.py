@@ -23,27 +23,7 @@ def probe_logits(
     batch_size: int = 64,
     seed: int = 0,
 ) -> Iterator[Float32[np.ndarray, "rows classes"]]:
-    """Train a linear layer on the given labels and give its logits of all rows after each epoch.
-
-    What the layer learns late, it learns by heart: the epochs are what the scores of training dynamics read.
-
-    Args:
-        features: `[rows, width]`, scaled here.
-        labels: `[rows]`, given labels.
-        num_classes: Number of classes.
-        epochs: How many.
-        learning_rate: Of Adam.
-        batch_size: Rows a step.
-        seed: Of the order of the rows.
-
-    Yields:
-        Logits `[rows, classes]`, one array an epoch.
-
-    Example:
-        >>> features = np.array([[0.0], [1.0]])
-        >>> len(list(probe_logits(features, np.array([0, 1]), 2, epochs=3)))
-        3
-    """
+    """Train a linear layer on the given labels; its logits of all rows after each epoch, for scores of dynamics."""
     deviation = features.std(axis=0)
     scaled = torch.from_numpy(
         ((features - features.mean(axis=0)) / np.where(deviation > 0, deviation, 1)).astype(np.float32)

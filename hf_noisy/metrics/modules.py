@@ -107,10 +107,7 @@ def load(name: str, **settings: Any) -> Any:
 
 @cache
 def metric_class() -> type[Any]:
-    """The class of all metrics of the package, which `evaluate` makes of its `config_name` what it is asked for.
-
-    It is made on the first call: `evaluate` takes seconds to import.
-    """
+    """The class of all metrics, made on the first call: `evaluate` takes seconds to import."""
     import datasets
     import evaluate
 

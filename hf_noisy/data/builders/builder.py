@@ -65,12 +65,7 @@ class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         super().__init__(config_name=config_name, **kwargs)
 
     def build(self) -> datasets.DatasetDict:
-        """The prepared splits, with a record of the noise in those whose given labels are not all true.
-
-        Raises:
-            FileNotFoundError: If a file is missing.
-            ValueError: If one does not hold what it should.
-        """
+        """The prepared splits, with a record of the noise in those whose given labels are not all true."""
         try:
             self.download_and_prepare()
         except DatasetGenerationError as error:

@@ -74,21 +74,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_batches(paths: Sequence[Path], key: str) -> ImageRows:
-    """Read the images and labels of pickled batches as the authors of CIFAR published them.
-
-    Args:
-        paths: Files such as `cifar-10-batches-py/data_batch_1`, in the order of the rows.
-        key: Name of the labels in them: `"labels"`, `"fine_labels"` or `"coarse_labels"`.
-
-    Returns:
-        Images `[rows, 32, 32, 3]`, uint8, and labels `[rows]`, int64.
-
-    Raises:
-        FileNotFoundError: If a file is not there.
-        ValueError: If a file holds anything else, or something that a reader must not run.
-
-    Source: Krizhevsky (2009), the Python version as its home page describes it.
-    """
+    """The images and labels of pickled batches as the authors of CIFAR published them."""
     images, labels = [], []
     for path in paths:
         batch = _read(path, _load_pickle, ("data", key))
@@ -101,38 +87,12 @@ def read_batches(paths: Sequence[Path], key: str) -> ImageRows:
 
 
 def read_human_labels(path: Path, names: Sequence[str]) -> dict[str, Integer[np.ndarray, " rows"]]:
-    """Read label sets of CIFAR-N.
-
-    Args:
-        path: `CIFAR-10_human.pt` or `CIFAR-100_human.pt` of the release, or the same arrays in a `.npz` file.
-        names: Names of the sets, such as `"worse_label"`.
-
-    Returns:
-        For each name the labels `[rows]`, int64.
-
-    Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If the file holds anything else, or something that a reader must not run.
-
-    Source: Wei et al. (2022), CIFAR-N.
-    """
+    """The label sets of CIFAR-N by name, `[rows]` each."""
     return _read(path, _load_arrays if path.suffix == ".npz" else _load_torch, names)
 
 
 def read_image_files(path: Path) -> ImageRows:
-    """Read a `.npz` file of whole image files, passed on as they are, and their classes.
-
-    Args:
-        path: File with `data` (the files one after another, in bytes), `offsets` (where each begins and the last ends)
-            and `label`.
-
-    Returns:
-        The files and labels `[rows]`, int64.
-
-    Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If the file holds anything else.
-    """
+    """The image files in a `.npz`, passed on as they are, and their classes."""
     arrays = _read(path, _load_arrays, ("data", "offsets", "label"))
     content = arrays["data"].tobytes()
     return ImageRows([content[start:end] for start, end in pairwise(arrays["offsets"].tolist())], arrays["label"])

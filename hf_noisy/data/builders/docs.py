@@ -148,12 +148,7 @@ class DocsBuilder(NoisyDatasetBuilder):
 
 
 def vote(texts: list[str]) -> Integer[np.ndarray, "rows rules"]:
-    """Votes of the keyword rules, `[rows, rules]`; -1 where a rule is silent.
-
-    Example:
-        >>> sorted(set(vote(["Append a column to the dataframe."])[0].tolist()))  # 3 is pandas
-        [-1, 3]
-    """
+    """Votes of the keyword rules, `[rows, rules]`; -1 where a rule is silent."""
     votes = [[label if pattern.search(text) else _ABSTAIN for label, pattern in _RULES] for text in texts]
     return np.array(votes, dtype=np.int64).reshape(len(texts), len(_RULES))
 

@@ -47,21 +47,7 @@ def package_versions(distributions: list[str]) -> dict[str, str]:
 
 
 def package_sentences(package: str, enough: int) -> list[str]:
-    """First sentences of the public docstrings of a package, names of packages masked.
-
-    Files are read in the order of the hash of their path until `enough` different sentences are found, so a part of a
-    large package stands for the whole. Folders of tests and private folders are skipped.
-
-    Args:
-        package: Import name of a top-level package, such as `"sklearn"`.
-        enough: Number of sentences at which no further file is read.
-
-    Returns:
-        Different sentences of 5 to 40 words, in the order of their hash.
-
-    Raises:
-        ModuleNotFoundError: If the package is not installed.
-    """
+    """First sentences of the public docstrings of a package, names of packages masked."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"package '{package}' is needed for its docstrings but is not installed")
@@ -79,18 +65,7 @@ def package_sentences(package: str, enough: int) -> list[str]:
 
 
 def first_sentence(docstring: str) -> str:
-    r"""The first sentence of a docstring as plain words, with names of packages replaced by "library".
-
-    Args:
-        docstring: A docstring, in any of the usual styles.
-
-    Returns:
-        One line; empty if the docstring begins with a section.
-
-    Example:
-        >>> first_sentence("Return a `numpy.ndarray` of rows. More.\n\nArgs:\n    x: A row.")
-        'Return a library ndarray of rows.'
-    """
+    """The first sentence of a docstring as plain words, names of packages masked; None if it is unusable."""
     lines: list[str] = []
     for line in docstring.strip().splitlines():
         stripped = line.strip()

@@ -4,7 +4,7 @@ Noise is drawn once and stored with the dataset, never anew each epoch. By defau
 labels change, so that a rate in a report is a rate in the data. Every draw is keyed by seed and row.
 """
 
-from hf_noisy.data.noise.class_map import MapNoise, cifar10_map, cifar100_map, superclass_map
+from hf_noisy.data.noise.class_map import MapNoise, asymmetric, cifar10_map, cifar100_map, superclass_map
 from hf_noisy.data.noise.inject import inject_noise
 from hf_noisy.data.noise.instance import InstanceDependentNoise, flip_probabilities
 from hf_noisy.data.noise.kind import ClassNoise, Noise
@@ -16,7 +16,6 @@ from hf_noisy.data.noise.symmetric_flip import SymmetricNoise
 
 symmetric = SymmetricNoise
 pair = PairNoise
-asymmetric = MapNoise
 transition = TransitionNoise
 instance_dependent = InstanceDependentNoise
 part_dependent = PartDependentNoise

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, Num
+from jaxtyping import Float
 
 from hf_noisy.core.checks import check_rate
-from hf_noisy.data.noise.draws import choose, noise_draws, rows_by_class
-from hf_noisy.data.noise.kind import ClassNoise
+from hf_noisy.core.types import Labels
+from hf_noisy.data.noise.draws import choose, rows_by_class
+from hf_noisy.data.noise.kind import ClassNoise, TrueRows
+from hf_noisy.data.noise.pair_flip import PairNoise
 
 # truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse.
 CIFAR10_MAP = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}
@@ -54,16 +56,10 @@ class MapNoise(ClassNoise):
         if same or not self.mapping:
             raise ValueError(f"mapping must lead from classes to other classes, got {dict(self.mapping)}")
 
-    def _given(
-        self,
-        labels: Integer[np.ndarray, " rows"],
-        num_classes: int,
-        seed: int,
-        features: Num[np.ndarray, "rows features"] | None,
-        stream: str,
-    ) -> Integer[np.ndarray, " rows"]:
+    def _given(self, true: TrueRows) -> Labels:
+        labels, num_classes = true.labels, true.num_classes
         self._check_classes(num_classes)
-        margins = self.rate - noise_draws(seed, stream, len(labels), size=1)[:, 0]
+        margins = self.rate - true.draws(1)[:, 0]
         given, groups = labels.copy(), rows_by_class(labels, num_classes)
         for label, target in self.mapping.items():
             rows = groups[label]
@@ -89,6 +85,24 @@ def _class_ids(mapping: Any) -> dict[int, int]:
         return {operator.index(label): operator.index(target) for label, target in mapping.items()}
     except (AttributeError, TypeError):
         raise ValueError(f"mapping must be a dictionary from class ids to class ids, got {mapping!r}") from None
+
+
+def asymmetric(rate: float, mapping: Mapping[int, int] | None = None, exact: bool = True) -> MapNoise | PairNoise:
+    """Asymmetric noise: each class is taken for one other, the one in `mapping`, or by default the next class.
+
+    Args:
+        rate: Share of the rows of each class that move, in [0, 1).
+        mapping: Class -> the class that it is taken for; classes that are not in it keep their labels.
+        exact: As in [`MapNoise`] and [`PairNoise`].
+
+    Returns:
+        A [`MapNoise`], or without a mapping a [`PairNoise`].
+
+    Example:
+        >>> asymmetric(0.4, {0: 2}).kind, asymmetric(0.4).kind
+        ('asymmetric', 'pair')
+    """
+    return PairNoise(rate, exact) if mapping is None else MapNoise(rate, mapping, exact)
 
 
 def cifar10_map(rate: float, exact: bool = True) -> MapNoise:

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, Num
+from jaxtyping import Float
 
 from hf_noisy.core.checks import check_rate
 from hf_noisy.core.rng import uniforms
-from hf_noisy.data.noise.draws import choose, noise_draws
-from hf_noisy.data.noise.kind import Noise
+from hf_noisy.core.types import Labels
+from hf_noisy.data.noise.draws import choose
+from hf_noisy.data.noise.kind import Noise, TrueRows
 
 _CHUNK = 4096
 
@@ -29,17 +30,11 @@ class FeatureNoise(Noise):
         if not self.std >= 0:
             raise ValueError(f"std must be at least 0, got {self.std}")
 
-    def _given(
-        self,
-        labels: Integer[np.ndarray, " rows"],
-        num_classes: int,
-        seed: int,
-        features: Num[np.ndarray, "rows features"] | None,
-        stream: str,
-    ) -> Integer[np.ndarray, " rows"]:
-        scaled = standardise(check_features(features, len(labels)))
-        draws = noise_draws(seed, stream, len(labels), size=3)
-        flip_rates, targets = self._process(labels, num_classes, seed, scaled, draws[:, 2])
+    def _given(self, true: TrueRows) -> Labels:
+        labels, num_classes = true.labels, true.num_classes
+        features = standardise(check_features(true.features, len(labels)))
+        draws = true.draws(3)
+        flip_rates, targets = self._process(true, features, draws[:, 2])
         flips = choose(flip_rates - draws[:, 0], self.rate, self.exact)
         given = labels.copy()
         for start in range(0, len(labels), _CHUNK):
@@ -53,12 +48,7 @@ class FeatureNoise(Noise):
 
     @abstractmethod
     def _process(
-        self,
-        labels: Integer[np.ndarray, " rows"],
-        num_classes: int,
-        seed: int,
-        features: Float[np.ndarray, "rows features"],
-        draws: Float[np.ndarray, " rows"],
+        self, true: TrueRows, features: Float[np.ndarray, "rows features"], draws: Float[np.ndarray, " rows"]
     ) -> tuple[Float[np.ndarray, " rows"], Targets]:
         """How likely each row is to flip, `[rows]`, and where to; `draws` is one uniform number a row."""
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from hf_noisy.data.noise.feature_noise import FeatureNoise, Targets, normal_weight, truncated_normal
+from hf_noisy.data.noise.kind import TrueRows
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,11 @@ class InstanceDependentNoise(FeatureNoise):
             raise ValueError(f"sharpness must be above 0 and finite, got {self.sharpness}")
 
     def _process(
-        self,
-        labels: Integer[np.ndarray, " rows"],
-        num_classes: int,
-        seed: int,
-        features: Float[np.ndarray, "rows features"],
-        draws: Float[np.ndarray, " rows"],
+        self, true: TrueRows, features: Float[np.ndarray, "rows features"], draws: Float[np.ndarray, " rows"]
     ) -> tuple[Float[np.ndarray, " rows"], Targets]:
-        size = features.shape[1]
-        weight = normal_weight(seed, 1 if self.shared_weight else num_classes, size, num_classes) * self.sharpness
+        labels, num_classes, size = true.labels, true.num_classes, features.shape[1]
+        matrices = 1 if self.shared_weight else num_classes
+        weight = normal_weight(true.seed, matrices, size, num_classes) * self.sharpness
         weight = np.broadcast_to(weight, (num_classes, size, num_classes))
         flip_rates = truncated_normal(draws, self.rate, self.std)
         return flip_rates, lambda rows: flip_probabilities(features[rows], labels[rows], weight, np.ones(len(rows)))
@@ -74,24 +71,7 @@ def flip_probabilities(
     weight: Float[np.ndarray, "classes features classes"],
     flip_rates: Float[np.ndarray, " rows"],
 ) -> Float[np.ndarray, "rows classes"]:
-    """P(given | row) of instance-dependent noise: q softmax(x W[y]) off the true class, 1 - q on it.
-
-    Args:
-        features: Row vectors `[rows, features]`, already scaled.
-        labels: True classes `[rows]`.
-        weight: One matrix a true class, `[classes, features, classes]`.
-        flip_rates: Probability of a flip of each row, `[rows]`.
-
-    Returns:
-        Probabilities `[rows, classes]`; each row sums to 1.
-
-    Source: Part-dependent Label Noise (Xia et al., 2020); DyGEN (Zhuang et al., 2023), Algorithm 3.
-
-    Example:
-        >>> import numpy as np
-        >>> flip_probabilities(np.ones((1, 1)), np.array([0]), np.zeros((3, 1, 3)), np.array([0.4])).tolist()
-        [[0.6, 0.2, 0.2]]
-    """
+    """P(given | row) `[rows, classes]`: q softmax(x W[y]) off the true class, 1 - q on it."""
     logits = np.empty((len(labels), weight.shape[2]))
     # One product a class: gathering weight[labels] would copy a whole matrix for every row.
     for label in np.unique(labels):

@@ -2,12 +2,28 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
 from hf_noisy.core.checks import check_labels
+from hf_noisy.core.types import Labels
+from hf_noisy.data.noise.draws import noise_draws
+
+
+class TrueRows(NamedTuple):
+    """Rows with their true labels, and what their draws are keyed by."""
+
+    labels: Labels
+    num_classes: int
+    seed: int
+    features: Num[np.ndarray, "rows features"] | None
+    stream: str
+
+    def draws(self, size: int) -> Float[np.ndarray, "rows {size}"]:
+        """Uniform numbers of each row: whether it flips, where to, how likely it was to flip."""
+        return noise_draws(self.seed, self.stream, len(self.labels), size)
 
 
 class Noise(ABC):
@@ -42,17 +58,10 @@ class Noise(ABC):
         if num_classes < 2:
             raise ValueError(f"num_classes must be at least 2, got {num_classes}; noise needs a class to move to")
         labels = check_labels(labels, num_classes).astype(np.int64)
-        return self._given(labels, num_classes, seed, features, stream)
+        return self._given(TrueRows(labels, num_classes, seed, features, stream))
 
     @abstractmethod
-    def _given(
-        self,
-        labels: Integer[np.ndarray, " rows"],
-        num_classes: int,
-        seed: int,
-        features: Num[np.ndarray, "rows features"] | None,
-        stream: str,
-    ) -> Integer[np.ndarray, " rows"]:
+    def _given(self, true: TrueRows) -> Labels:
         """Given labels for true ones that have been checked."""
 
     def settings(self) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Integer, Num
+from jaxtyping import Float, Integer
 
-from hf_noisy.data.noise.draws import noise_draws, rows_by_class
-from hf_noisy.data.noise.kind import ClassNoise
+from hf_noisy.core.types import Labels
+from hf_noisy.data.noise.draws import rows_by_class
+from hf_noisy.data.noise.kind import ClassNoise, TrueRows
 
 _TOLERANCE = 1e-6
 
@@ -43,16 +44,10 @@ class TransitionNoise(ClassNoise):
         # Tuples rather than an array, so that two noises compare and the record is plain JSON.
         object.__setattr__(self, "matrix", tuple(map(tuple, _row_stochastic(self.matrix).tolist())))
 
-    def _given(
-        self,
-        labels: Integer[np.ndarray, " rows"],
-        num_classes: int,
-        seed: int,
-        features: Num[np.ndarray, "rows features"] | None,
-        stream: str,
-    ) -> Integer[np.ndarray, " rows"]:
+    def _given(self, true: TrueRows) -> Labels:
+        labels, num_classes = true.labels, true.num_classes
         matrix = self.transition_matrix(num_classes)
-        draws = noise_draws(seed, stream, len(labels), size=1)[:, 0]
+        draws = true.draws(1)[:, 0]
         given = np.empty_like(labels)
         for row, rows in zip(matrix, rows_by_class(labels, num_classes), strict=True):
             if self.exact:

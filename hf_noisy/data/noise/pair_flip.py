@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Integer, Num
+from jaxtyping import Float
 
 from hf_noisy.core.checks import check_rate
-from hf_noisy.data.noise.draws import choose, noise_draws
-from hf_noisy.data.noise.kind import ClassNoise
+from hf_noisy.core.types import Labels
+from hf_noisy.data.noise.draws import choose
+from hf_noisy.data.noise.kind import ClassNoise, TrueRows
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,9 @@ class PairNoise(ClassNoise):
     def __post_init__(self) -> None:
         check_rate(self.rate, "rate", "0.4 is 40 % of the rows")
 
-    def _given(
-        self,
-        labels: Integer[np.ndarray, " rows"],
-        num_classes: int,
-        seed: int,
-        features: Num[np.ndarray, "rows features"] | None,
-        stream: str,
-    ) -> Integer[np.ndarray, " rows"]:
-        flips = choose(self.rate - noise_draws(seed, stream, len(labels), size=1)[:, 0], self.rate, self.exact)
+    def _given(self, true: TrueRows) -> Labels:
+        labels, num_classes = true.labels, true.num_classes
+        flips = choose(self.rate - true.draws(1)[:, 0], self.rate, self.exact)
         given: np.ndarray = labels + flips
         given[given == num_classes] = 0
         return given

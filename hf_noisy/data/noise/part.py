@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 
 from hf_noisy.core.rng import uniforms
 from hf_noisy.data.noise.feature_noise import FeatureNoise, Targets, normal_weight, truncated_normal
+from hf_noisy.data.noise.kind import TrueRows
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,11 @@ class PartDependentNoise(FeatureNoise):
             raise ValueError(f"num_parts must be at least 2, got {self.num_parts}")
 
     def _process(
-        self,
-        labels: Integer[np.ndarray, " rows"],
-        num_classes: int,
-        seed: int,
-        features: Float[np.ndarray, "rows features"],
-        draws: Float[np.ndarray, " rows"],
+        self, true: TrueRows, features: Float[np.ndarray, "rows features"], draws: Float[np.ndarray, " rows"]
     ) -> tuple[Float[np.ndarray, " rows"], Targets]:
-        shares = part_shares(features, self.num_parts, seed)
-        matrices = part_matrices(seed, shares.shape[1], num_classes, self.rate, self.std)
+        labels, num_classes = true.labels, true.num_classes
+        shares = part_shares(features, self.num_parts, true.seed)
+        matrices = part_matrices(true.seed, shares.shape[1], num_classes, self.rate, self.std)
         stay = matrices.diagonal(axis1=1, axis2=2)  # [parts, classes]
         flip_rates = 1 - np.einsum("np,pn->n", shares, stay[:, labels])
 
@@ -79,20 +76,7 @@ class PartDependentNoise(FeatureNoise):
 def part_shares(
     features: Float[np.ndarray, "rows features"], num_parts: int, seed: int
 ) -> Float[np.ndarray, "rows parts"]:
-    """How much of each row is each part: the share of a group of features in the sum of squares.
-
-    Args:
-        features: Standardised row vectors `[rows, features]`.
-        num_parts: Number of groups wanted; at most one a feature is made.
-        seed: Seed of the groups.
-
-    Returns:
-        Shares `[rows, parts]`; each row sums to 1.
-
-    Example:
-        >>> part_shares(np.array([[3.0, 0.0], [0.0, 0.0]]), num_parts=2, seed=0).max(axis=1).tolist()
-        [1.0, 0.5]
-    """
+    """How much of each row is each part: the share of a group of features in the sum of squares."""
     size = features.shape[1]
     order = uniforms(seed, stream="label_noise/parts", index=np.arange(size), size=1)[:, 0].argsort()
     groups = np.array_split(order, min(num_parts, size))
@@ -104,22 +88,7 @@ def part_shares(
 def part_matrices(
     seed: int, num_parts: int, num_classes: int, rate: float, std: float
 ) -> Float[np.ndarray, "parts classes classes"]:
-    """A random transition matrix for each part.
-
-    Args:
-        seed: Seed of the matrices.
-        num_parts: Number of parts.
-        num_classes: Number of classes.
-        rate: Mean of the flip rates before the cut to [0, 1].
-        std: Their standard deviation.
-
-    Returns:
-        Row-stochastic matrices `[parts, classes, classes]`.
-
-    Example:
-        >>> part_matrices(0, num_parts=2, num_classes=2, rate=0.3, std=0.0)[1].tolist()
-        [[0.7, 0.3], [0.3, 0.7]]
-    """
+    """A random row-stochastic matrix for each part, `[parts, classes, classes]`."""
     parts = np.arange(num_parts)
     draws = uniforms(seed, stream="label_noise/part_rates", index=parts, size=num_classes)
     flip_rates = truncated_normal(draws, rate, std)[:, :, None]

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer, Num, Shaped
+from jaxtyping import Shaped
 
 from hf_noisy.core.checks import check_labels
-from hf_noisy.data.noise.kind import Noise
+from hf_noisy.core.types import Labels
+from hf_noisy.data.noise.kind import Noise, TrueRows
 from hf_noisy.data.noise.label_file import read_label_file, whole_numbers
 
 
@@ -55,14 +56,8 @@ class ReplayNoise(Noise):
         for name, value in (("_file", file), ("_labels", given), ("_clean", clean)):
             object.__setattr__(self, name, value)
 
-    def _given(
-        self,
-        labels: Integer[np.ndarray, " rows"],
-        num_classes: int,
-        seed: int,
-        features: Num[np.ndarray, "rows features"] | None,
-        stream: str,
-    ) -> Integer[np.ndarray, " rows"]:
+    def _given(self, true: TrueRows) -> Labels:
+        labels, num_classes = true.labels, true.num_classes
         given, clean, name = self._stored
         if len(given) != len(labels):
             raise ValueError(f"{name} has {len(given)} labels, but the dataset has {len(labels)} rows")

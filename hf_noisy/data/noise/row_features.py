@@ -15,19 +15,7 @@ _IMAGE_SIZE = 16
 
 
 def row_features(*splits: datasets.Dataset) -> list[Num[np.ndarray, "rows features"]]:
-    """Row vectors from the column `features`, `text` or `image`, by one fit for all splits.
-
-    The same text must run the same risk in every split, so the fit is that of the first one.
-
-    Args:
-        *splits: Datasets with a column `features` (vectors of an encoder, taken as they are), `text` or `image`.
-
-    Returns:
-        One array `[rows, features]` a split; of texts and images at most 64 features wide.
-
-    Raises:
-        ValueError: If a split has none of these columns, or lacks texts.
-    """
+    """Row vectors from the column `features`, `text` or `image`, by one fit for all splits."""
     if all(FEATURES in split.column_names for split in splits):
         return [np.asarray(split.with_format("numpy", columns=[FEATURES])[:][FEATURES]) for split in splits]
     for column, features in ((TEXT, text_features), (IMAGE, image_features)):
@@ -49,22 +37,7 @@ def _texts(column: Sequence[Any]) -> list[str]:
 
 
 def text_features(texts: Sequence[str], *others: Sequence[str]) -> list[Float[np.ndarray, "rows features"]]:
-    """Row vectors of texts: TF-IDF of frequent terms, reduced by a truncated SVD.
-
-    Args:
-        texts: Texts that the vocabulary and the reduction are fitted on.
-        others: Further splits, mapped with the same fit.
-
-    Returns:
-        One array `[rows, features]` a split, at most 64 features wide.
-
-    Raises:
-        ValueError: If the first split has fewer than two different words.
-
-    Example:
-        >>> [array.shape for array in text_features(["a red cat", "a blue dog"], ["red dog"])]
-        [(2, 2), (1, 2)]
-    """
+    """Row vectors of texts: TF-IDF of frequent terms, reduced by a truncated SVD."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -81,20 +54,7 @@ def text_features(texts: Sequence[str], *others: Sequence[str]) -> list[Float[np
 
 
 def image_features(images: Sequence[Any], *others: Sequence[Any]) -> list[Float[np.ndarray, "rows features"]]:
-    """Row vectors of images: colours of 16 x 16 pixels, reduced by a PCA.
-
-    Args:
-        images: PIL images, of any sizes and modes, that the reduction is fitted on.
-        others: Further splits, mapped with the same fit.
-
-    Returns:
-        One array `[rows, features]` a split, at most 64 features wide.
-
-    Example:
-        >>> from PIL import Image
-        >>> [array.shape for array in image_features([Image.new("L", (8, 8), grey) for grey in (0, 80, 255)])]
-        [(3, 3)]
-    """
+    """Row vectors of images: colours of 16 x 16 pixels, reduced by a PCA."""
     from sklearn.decomposition import PCA
 
     parts = [np.stack([_pixels(image) for image in split]) for split in (images, *others)]
