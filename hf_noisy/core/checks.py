@@ -15,6 +15,7 @@ from hf_noisy.core.types import Labels, Probabilities
 
 # Wide enough for rows that were normalised in half precision, narrow enough to catch logits.
 ROW_SUM_TOLERANCE = 5e-3
+MATRIX_TOLERANCE = 1e-6  # of the row sums of a transition matrix
 
 
 def check_labels(
@@ -152,6 +153,36 @@ def check_rate(rate: Any, name: str = "noise_rate", remedy: str = "pass None to 
     """Refuse a share of rows that is not a number in [0, 1)."""
     if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating) or not 0 <= rate < 1:
         raise ValueError(f"{name} must be a number in [0, 1), got {rate!r}; {remedy}")
+
+
+def check_transition_matrix(matrix: np.ndarray, num_classes: int | None = None) -> None:
+    """Refuse what is not row-stochastic.
+
+    Args:
+        matrix: `[classes, classes]`, P(given = column | true = row).
+        num_classes: How many classes it must have; None takes any number from 2.
+
+    Raises:
+        ValueError: If it is not square, of another size, not finite, negative, or a row does not sum to 1.
+
+    Example:
+        >>> import numpy as np
+        >>> check_transition_matrix(np.array([[0.9, 0.1], [0.2, 0.8]]))
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
+        raise ValueError(f"matrix must be [classes, classes] of at least 2 classes, got {matrix.shape}")
+    if num_classes is not None and len(matrix) != num_classes:
+        raise ValueError(f"matrix must have {num_classes} classes, got {len(matrix)}; estimate it on the same data")
+    if matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
+        raise ValueError("matrix must hold finite numbers only; estimate it anew")
+    if matrix.min() < 0:
+        raise ValueError(f"matrix must not be negative, got {matrix.min():.4g}")
+    off = np.abs(matrix.sum(axis=1, dtype=np.float64) - 1)
+    if off.max() > MATRIX_TOLERANCE:
+        columns = np.abs(matrix.sum(axis=0, dtype=np.float64) - 1).max() <= MATRIX_TOLERANCE
+        remedy = "its columns do: transpose it" if columns else "divide each row by its sum"
+        row = int(np.argmax(off))
+        raise ValueError(f"matrix must have rows that sum to 1, got {matrix[row].sum():.4g} in row {row}; {remedy}")
 
 
 def _distributions(block: Block, name: str) -> Block:

@@ -1,5 +1,6 @@
 """Which rows are wrong, and how many."""
 
+from hf_noisy.core.checks import check_transition_matrix
 from hf_noisy.detection.anchor_free import anchor_free_transition_matrix
 from hf_noisy.detection.find import LabelIssues, find_wrong_labels
 from hf_noisy.detection.label_quality import (
@@ -15,7 +16,6 @@ from hf_noisy.detection.noise_rate import NoiseRate, estimate_noise_rate, mixtur
 from hf_noisy.detection.training_dynamics import DataMap, aum, data_map
 from hf_noisy.detection.transition_matrix import (
     calibrated_joint,
-    check_transition_matrix,
     confident_joint,
     confident_transition_matrix,
     dual_t_transition_matrix,

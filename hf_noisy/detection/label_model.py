@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer
 
-from hf_noisy.core.blocks import row_blocks
+from hf_noisy.core.blocks import evenly_spaced, row_blocks
 from hf_noisy.core.checks import check_scores, class_counts, probability_blocks
 from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.detection.transition_matrix import calibrated_joint, confident_joint
@@ -120,12 +120,10 @@ def fit_label_model(labels: Labels, probabilities: Probabilities) -> LabelModel:
     """
     joint = confident_joint(labels, probabilities)
     counts = calibrated_joint(joint, class_counts(labels, len(joint)))
-    # One more row of each true class, of any label: a transition that was never counted is rare, not impossible.
+    # A pseudo-count of one row per true class: a transition that was never counted is rare, not impossible.
     counts = counts + 1 / len(counts)
     transition = counts / counts.sum(axis=1, keepdims=True)
-    rows = np.arange(len(labels))
-    if len(rows) > _MAX_FITTED:
-        rows = ((np.arange(_MAX_FITTED) + 0.5) / _MAX_FITTED * len(labels)).astype(np.int64)
+    rows = evenly_spaced(np.arange(len(labels)), _MAX_FITTED)
     given = labels[rows]
     logs = _relative_logs(np.asarray(probabilities[rows], dtype=np.float32))
     own = logs[np.arange(len(given)), given]

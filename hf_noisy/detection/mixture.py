@@ -6,8 +6,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Float64
 
-# More rows are represented by so many quantiles, which bounds the time of the fit.
-_MAX_FITTED = 20_000
+from hf_noisy.core.blocks import evenly_spaced
+
+MAX_FITTED = 20_000  # more rows are represented by so many quantiles
 
 
 def small_loss(
@@ -43,10 +44,19 @@ def small_loss(
     if low == high:
         return np.ones(len(losses))
     scaled = (losses.astype(np.float64) - low) / (high - low)
-    fitted = np.sort(scaled)
-    if len(fitted) > _MAX_FITTED:
-        fitted = fitted[((np.arange(_MAX_FITTED) + 0.5) / _MAX_FITTED * len(fitted)).astype(np.int64)]
+    fitted = evenly_spaced(np.sort(scaled), MAX_FITTED)
     return _gaussian(scaled, fitted, seed) if components == "gaussian" else _beta(scaled, fitted)
+
+
+def two_gaussians(values: Float64[np.ndarray, " rows"], **settings: Any) -> Any:
+    """Sklearn's mixture of two Gaussians, fitted."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    with warnings.catch_warnings():
+        # Few distinct values leave nothing to converge to; the shares are still what was asked for.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return GaussianMixture(2, **settings).fit(values[:, None])
 
 
 def _check(losses: Any, components: str) -> None:
@@ -63,15 +73,8 @@ def _check(losses: Any, components: str) -> None:
 def _gaussian(
     scaled: Float64[np.ndarray, " rows"], fitted: Float64[np.ndarray, " fitted"], seed: int
 ) -> Float64[np.ndarray, " rows"]:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
     # The floor of the variance is DivideMix's; sklearn's own tolerance stops too early where the groups overlap.
-    mixture = GaussianMixture(2, reg_covar=5e-4, tol=1e-6, max_iter=500, random_state=seed)
-    with warnings.catch_warnings():
-        # Few distinct losses leave nothing to converge to.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture.fit(fitted[:, None])
+    mixture = two_gaussians(fitted, reg_covar=5e-4, tol=1e-6, max_iter=500, random_state=seed)
     means = mixture.means_[:, 0]
     between = np.clip(scaled, means.min(), means.max())
     clean: np.ndarray = mixture.predict_proba(between[:, None])[:, np.argmin(means)]

@@ -26,33 +26,8 @@ def nearest(
     own: Integer[np.ndarray, " queries"] | None = None,
     index: Index = "exact",
 ) -> tuple[Float64[np.ndarray, "queries k"], Int64[np.ndarray, "queries k"]]:
-    """Euclidean distances and numbers of the k nearest references, nearest first, equally near ones by number.
-
-    Candidates come from float32 matrix products; their distances are computed again in float64 from the difference,
-    so that copies are at 0. Where rounding leaves it open whether a further row belongs to the k, all rows that might
-    are looked at. Time grows with queries times references, memory does not.
-
-    Args:
-        queries: `[queries, width]`.
-        references: `[rows, width]`.
-        k: How many, at most the rows that a query may have.
-        own: `[queries]`, the reference that each query is itself and that is no neighbour of it, -1 for none.
-        index: `"exact"`, or `"faiss"` for an inverted file of that package, which misses a few neighbours and pays
-            from about 100,000 references.
-
-    Returns:
-        Distances `[queries, k]`, float64, and numbers of references `[queries, k]`.
-
-    Raises:
-        ValueError: If there are fewer than k references, or `index` is none of the two.
-        ImportError: If `index="faiss"` and the package is missing.
-
-    Example:
-        >>> import numpy as np
-        >>> distances, rows = nearest(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [0.0, 1.0], [0.0, 1.0]]), 2)
-        >>> distances.tolist(), rows.tolist()
-        ([[1.0, 1.0]], [[1, 2]])
-    """
+    """Distances and numbers of the k nearest references, ties by number; a query is no neighbour of itself (`own`)."""
+    # Candidates come from float32 products, their distances from float64 differences, so that copies are at 0.
     check_index(index)
     own = np.full(len(queries), -1) if own is None else own
     allowed = len(references) - int((own >= 0).any())

@@ -1,18 +1,17 @@
 """How many given labels are wrong, estimated without a true one."""
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64
 
+from hf_noisy.core.blocks import evenly_spaced
 from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.detection.label_model import LabelPosterior, fit_label_model, mean_probabilities
+from hf_noisy.detection.mixture import MAX_FITTED, two_gaussians
 from hf_noisy.detection.training_dynamics import aum
 
-# More scores are represented by so many quantiles, which bounds the time of the mixture.
-_MAX_FITTED = 20_000
 _NORMAL_95 = 1.96
 
 
@@ -86,9 +85,7 @@ def rate_from_dynamics(
 ) -> NoiseRate:
     """The rate from one training: between what the network has not memorised and what was hard to learn."""
     lower = rate_from_posterior(posterior, ambiguous)
-    fitted = np.sort(margins)
-    if len(fitted) > _MAX_FITTED:
-        fitted = fitted[((np.arange(_MAX_FITTED) + 0.5) / _MAX_FITTED * len(fitted)).astype(np.int64)]
+    fitted = evenly_spaced(np.sort(margins), MAX_FITTED)
     # A mixture needs 4 rows; fewer are no reason to fail.
     upper = mixture_noise_rate(-fitted) if len(fitted) >= 4 else lower.rate
     return _interval((lower.rate + upper) / 2, abs(upper - lower.rate) / 2 + (lower.high - lower.rate))
@@ -117,18 +114,11 @@ def mixture_noise_rate(scores: Float[np.ndarray, " rows"], seed: int = 0) -> flo
         >>> round(mixture_noise_rate(np.concatenate([normal(0, 1, 800), normal(8, 1, 200)])), 2)
         0.2
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
     if len(scores) < 4 or not np.isfinite(scores).all():
         raise ValueError(f"scores must be at least 4 finite numbers, got {len(scores)}; pass noise_rate yourself")
     if np.ptp(scores) == 0:
         return 0.0
-    column = scores.astype(np.float64)[:, None]
-    mixture = GaussianMixture(2, n_init=3, random_state=seed)
-    with warnings.catch_warnings():
-        # Few distinct scores leave nothing to converge to; the shares are still what was asked for.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture.fit(column)
+    values = scores.astype(np.float64)
+    mixture = two_gaussians(values, n_init=3, random_state=seed)
     upper = int(np.argmax(mixture.means_[:, 0]))
-    return float(min(mixture.predict_proba(column)[:, upper].mean(), 1.0 - 1.0 / len(scores)))
+    return float(min(mixture.predict_proba(values[:, None])[:, upper].mean(), 1.0 - 1.0 / len(scores)))

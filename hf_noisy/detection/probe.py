@@ -46,22 +46,7 @@ def probe_logits(
 def out_of_fold_probabilities(
     features: Float[np.ndarray, "rows width"], labels: Labels, *, folds: int = 5, seed: int = 0
 ) -> Float64[np.ndarray, "rows classes"]:
-    """Predictions of a logistic regression for rows that it was not fitted on.
-
-    Of a few penalties the one is taken under which the given labels are most likely; no true label is needed for that.
-
-    Args:
-        features: `[rows, width]`, scaled here.
-        labels: `[rows]`, given labels from 0, every class among them.
-        folds: Of the cross-validation; fewer where no class has so many rows.
-        seed: Of the folds.
-
-    Returns:
-        `[rows, classes]`, sums to 1.
-
-    Raises:
-        ValueError: If a class has a single row.
-    """
+    """Predictions of a logistic regression for rows that it was not fitted on, `[rows, classes]`."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline

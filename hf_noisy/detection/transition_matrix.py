@@ -5,43 +5,11 @@ transpose it.
 """
 
 import numpy as np
-from jaxtyping import Float64, Int64, Integer, Num, Shaped
+from jaxtyping import Float64, Int64, Integer, Num
 
 from hf_noisy.core.checks import class_counts, probability_blocks
 from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.detection.label_quality import confident_classes
-
-_ROW_SUM_TOLERANCE = 1e-6
-
-
-def check_transition_matrix(matrix: Shaped[np.ndarray, "..."], num_classes: int | None = None) -> None:
-    """Refuse what is not row-stochastic.
-
-    Args:
-        matrix: `[classes, classes]`, P(given = column | true = row).
-        num_classes: How many classes it must have; None takes any number from 2.
-
-    Raises:
-        ValueError: If it is not square, of another size, not finite, negative, or a row does not sum to 1.
-
-    Example:
-        >>> import numpy as np
-        >>> check_transition_matrix(np.array([[0.9, 0.1], [0.2, 0.8]]))
-    """
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
-        raise ValueError(f"matrix must be [classes, classes] of at least 2 classes, got {matrix.shape}")
-    if num_classes is not None and len(matrix) != num_classes:
-        raise ValueError(f"matrix must have {num_classes} classes, got {len(matrix)}; estimate it on the same data")
-    if matrix.dtype.kind not in "fiu" or not np.isfinite(matrix).all():
-        raise ValueError("matrix must hold finite numbers only; estimate it anew")
-    if matrix.min() < 0:
-        raise ValueError(f"matrix must not be negative, got {matrix.min():.4g}")
-    off = np.abs(matrix.sum(axis=1, dtype=np.float64) - 1)
-    if off.max() > _ROW_SUM_TOLERANCE:
-        columns = np.abs(matrix.sum(axis=0, dtype=np.float64) - 1).max() <= _ROW_SUM_TOLERANCE
-        remedy = "its columns do: transpose it" if columns else "divide each row by its sum"
-        row = int(np.argmax(off))
-        raise ValueError(f"matrix must have rows that sum to 1, got {matrix[row].sum():.4g} in row {row}; {remedy}")
 
 
 def confident_joint(labels: Labels, probabilities: Probabilities) -> Int64[np.ndarray, "classes classes"]:

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from hf_noisy.core.checks import check_label_columns
-from hf_noisy.metrics.share import share
+from hf_noisy.metrics.noisy_accuracy import share
 
 
 def relabelling_scores(

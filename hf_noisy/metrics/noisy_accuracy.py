@@ -1,10 +1,14 @@
 """Accuracy on rows whose given label is right, and on those where it is wrong."""
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 
 from hf_noisy.core.checks import check_label_columns
-from hf_noisy.metrics.share import share
+
+
+def share(hits: Bool[np.ndarray, " rows"]) -> float:
+    """Share of true entries; NaN where there are none to count."""
+    return float(np.mean(hits)) if len(hits) else float("nan")
 
 
 def accuracy_by_noise(

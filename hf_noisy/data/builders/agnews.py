@@ -3,12 +3,12 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import datasets
 
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT
-from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.data.builders.builder import NoisyDatasetBuilder, noisy_features
 
 CLASSES = ["World", "Sports", "Business", "Sci/Tech"]
 _FILES = {"train": "train.csv", "test": "test.csv"}
@@ -39,8 +39,6 @@ class AgNewsBuilder(NoisyDatasetBuilder):
     )
     MARKERS = ("train.csv",)
     HUB_ID = "fancyzhx/ag_news"
-    BUILDER_CONFIGS: ClassVar = [NoisyConfig(name="clean", description="The given label is the true one.")]
-    DEFAULT_CONFIG_NAME = "clean"
 
     def _features(self) -> datasets.Features:
         return noisy_features(TEXT, datasets.Value("string"), CLASSES)

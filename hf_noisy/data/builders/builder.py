@@ -54,8 +54,10 @@ class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
     # Modules, or functions of modules, besides the builder's own, that decide what the rows are.
     CODE: ClassVar[tuple[ModuleType | Callable[..., Any], ...]] = ()
     BUILDER_CONFIG_CLASS = NoisyConfig
-    BUILDER_CONFIGS: ClassVar[list[NoisyConfig]]
-    DEFAULT_CONFIG_NAME: ClassVar[str]
+    BUILDER_CONFIGS: ClassVar[list[NoisyConfig]] = [
+        NoisyConfig(name="clean", description="The given label is the true one.")
+    ]
+    DEFAULT_CONFIG_NAME: ClassVar[str] = "clean"
 
     def __init__(self, config_name: str | None = None, data_dir: str | Path | None = None, **kwargs: Any) -> None:
         self.folder = self._find_folder(data_dir)

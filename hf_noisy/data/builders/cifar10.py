@@ -61,11 +61,6 @@ class Cifar10Builder(NoisyDatasetBuilder):
     `random3` and `worse`. Labels of `test` are the true ones.
 
     Source: images Krizhevsky (2009); human labels Wei et al. (2022), CIFAR-10N.
-
-    Example:
-        ```python
-        Cifar10Builder("worse", data_dir="data/cifar10").build()["train"].features["label"].names[:2]
-        ```
     """
 
     NAME = "cifar10"
@@ -95,7 +90,6 @@ class Cifar10Builder(NoisyDatasetBuilder):
             for name, whose in _WHOSE.items()
         ),
     ]
-    DEFAULT_CONFIG_NAME = "clean"
 
     def _features(self) -> datasets.Features:
         return noisy_features(IMAGE, datasets.Image(), CLASSES)

@@ -59,10 +59,6 @@ class Cifar100Builder(NoisyDatasetBuilder):
     classes; `clean_coarse` and `noisy_coarse` of the 20 superclasses. Labels of `test` are the true ones.
 
     Source: images Krizhevsky (2009); human labels Wei et al. (2022), CIFAR-100N.
-
-    Example:
-        >>> CLASSES[0], CLASSES[CLASS_MAP[0]]
-        ('apple', 'mushroom')
     """
 
     NAME = "cifar100"
@@ -83,7 +79,6 @@ class Cifar100Builder(NoisyDatasetBuilder):
         NoisyConfig(name="clean_coarse", description="The true superclasses."),
         NoisyConfig(name="noisy_coarse", noise="annotators", description="Superclasses of what annotators chose."),
     ]
-    DEFAULT_CONFIG_NAME = "clean"
 
     def _features(self) -> datasets.Features:
         names = CLASSES if _SETS[self.config.name][0] == "fine" else list(SUPERCLASSES)

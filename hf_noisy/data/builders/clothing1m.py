@@ -36,11 +36,6 @@ class Clothing1MBuilder(NoisyDatasetBuilder):
     which is the given one. `validation` and `test` are labelled by hand in all of them.
 
     Source: Xiao et al. (2015).
-
-    Example:
-        ```python
-        Clothing1MBuilder("noisy", data_dir="data/clothing1m").build()["train"][0]["clean_label"]  # None
-        ```
     """
 
     NAME = "clothing1m"

@@ -4,7 +4,7 @@ They come with scikit-learn, are labelled right, and are there to put noise into
 """
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import datasets
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Integer
 
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL
 from hf_noisy.core.rng import uniforms
-from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.data.builders.builder import NoisyDatasetBuilder, noisy_features
 
 # Mean and standard deviation over the training images, of pixels in [0, 1], the same for red, green and blue.
 MEAN, STD = (0.305,) * 3, (0.376,) * 3
@@ -27,10 +27,6 @@ class DigitsBuilder(NoisyDatasetBuilder):
     A quarter of the rows of each class, the same ones always, is the test split.
 
     Source: scans of the UCI repository (Alpaydin and Kaynak, 1998), in scikit-learn's `load_digits`.
-
-    Example:
-        >>> DigitsBuilder().info.features["label"].num_classes
-        10
     """
 
     NAME = "digits"
@@ -44,8 +40,6 @@ class DigitsBuilder(NoisyDatasetBuilder):
   year={1998}
 }"""
     CODE = (uniforms,)
-    BUILDER_CONFIGS: ClassVar = [NoisyConfig(name="clean", description="The given label is the true one.")]
-    DEFAULT_CONFIG_NAME = "clean"
 
     def _features(self) -> datasets.Features:
         return noisy_features(IMAGE, datasets.Image(), _CLASSES)

@@ -100,11 +100,6 @@ class DocsBuilder(NoisyDatasetBuilder):
     """Builder of `docs`; `load_noisy_dataset("docs")` is the usual way to it.
 
     The rows depend on the versions of the packages alone, and so does the folder of the cache.
-
-    Example:
-        >>> builder = DocsBuilder()
-        >>> builder.info.features["label"].num_classes
-        7
     """
 
     NAME = "docs"

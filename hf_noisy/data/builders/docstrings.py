@@ -65,7 +65,7 @@ def package_sentences(package: str, enough: int) -> list[str]:
 
 
 def first_sentence(docstring: str) -> str:
-    """The first sentence of a docstring as plain words, names of packages masked; None if it is unusable."""
+    """The first sentence of a docstring as plain words, names of packages masked."""
     lines: list[str] = []
     for line in docstring.strip().splitlines():
         stripped = line.strip()

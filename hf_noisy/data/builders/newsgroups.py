@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import datasets
 
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT
 from hf_noisy.data import json_lines
-from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
+from hf_noisy.data.builders.builder import NoisyDatasetBuilder, noisy_features
 
 CLASSES = [
     "alt.atheism",
@@ -62,8 +62,6 @@ class NewsgroupsBuilder(NoisyDatasetBuilder):
     MARKERS = (_FOLDERS["train"], json_lines.CLASSES_FILE)
     FETCHED = True
     CODE = (json_lines,)
-    BUILDER_CONFIGS: ClassVar = [NoisyConfig(name="clean", description="The given label is the true one.")]
-    DEFAULT_CONFIG_NAME = "clean"
 
     def _features(self) -> datasets.Features:
         kept = self.folder and json_lines.has_json_lines(self.folder) and json_lines.json_lines_classes(self.folder)

@@ -28,11 +28,6 @@ class TinyImageNetBuilder(NoisyDatasetBuilder):
     `words.txt` of the release says what they mean.
 
     Source: Le and Yang (2015); images of ImageNet (Russakovsky et al., 2015).
-
-    Example:
-        ```python
-        TinyImageNetBuilder(data_dir="data/tiny_imagenet").build()["train"].features["label"].names[0]  # "n01443537"
-        ```
     """
 
     NAME = "tiny_imagenet"
@@ -48,7 +43,6 @@ class TinyImageNetBuilder(NoisyDatasetBuilder):
     HUB_ID = "zh-plus/tiny-imagenet"
     CODE = (cifar_files, file_lists)
     BUILDER_CONFIGS: ClassVar[list[NoisyConfig]] = [NoisyConfig(name="clean", description="The labels of ImageNet.")]
-    DEFAULT_CONFIG_NAME = "clean"
 
     @property
     def _root(self) -> Path:

@@ -30,11 +30,6 @@ class WebVisionBuilder(NoisyDatasetBuilder):
     hand. Names of classes are the lines of `synsets.txt`, the WordNet id first.
 
     Source: Li et al. (2017); the first 50 classes as in Jiang et al. (2018).
-
-    Example:
-        ```python
-        WebVisionBuilder("mini", data_dir="data/webvision").build()["train"].features["label"].num_classes  # 50
-        ```
     """
 
     NAME = "webvision"

@@ -55,6 +55,13 @@ class WrenchBuilder(NoisyDatasetBuilder):
     ]
     DEFAULT_CONFIG_NAME = "rules"
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.DOWNLOAD = (
+            f"download the dataset '{cls.NAME}' of https://github.com/JieyuZ2/wrench and put its label.json, "
+            f"train.json, valid.json and test.json into '{cls.NAME}'"
+        )
+
     def _features(self) -> datasets.Features:
         votes = not json_lines.has_json_lines(self._folder) or json_lines.json_lines_have_votes(self._folder)
         return noisy_features(TEXT, datasets.Value("string"), self._classes(), votes=votes)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hf_noisy.core.checks import check_rate
 from hf_noisy.core.types import Labels
 from hf_noisy.data.noise.draws import choose, rows_by_class
 from hf_noisy.data.noise.kind import ClassNoise, TrueRows
@@ -49,7 +48,7 @@ class MapNoise(ClassNoise):
     kind: str = field(default="asymmetric", init=False)
 
     def __post_init__(self) -> None:
-        check_rate(self.rate, "rate", "0.4 is 40 % of the rows")
+        super().__post_init__()
         # A copy in plain numbers: the record is JSON, and a dictionary that changes later must not change it.
         object.__setattr__(self, "mapping", _class_ids(self.mapping))
         same = [label for label, target in self.mapping.items() if label == target]

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hf_noisy.core.checks import check_rate
 from hf_noisy.core.rng import uniforms
 from hf_noisy.core.types import Labels
 from hf_noisy.data.noise.draws import choose
@@ -26,7 +25,7 @@ class FeatureNoise(Noise):
     exact: bool
 
     def __post_init__(self) -> None:
-        check_rate(self.rate, "rate", "0.4 is 40 % of the rows")
+        super().__post_init__()
         if not self.std >= 0:
             raise ValueError(f"std must be at least 0, got {self.std}")
 

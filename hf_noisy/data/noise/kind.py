@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
-from hf_noisy.core.checks import check_labels
+from hf_noisy.core.checks import check_labels, check_rate
 from hf_noisy.core.types import Labels
 from hf_noisy.data.noise.draws import noise_draws
 
@@ -31,6 +31,9 @@ class Noise(ABC):
 
     kind: str
     rate: float | None
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate, "rate", "0.4 is 40 % of the rows")
 
     def apply(
         self,

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Integer
 
+from hf_noisy.core.checks import check_transition_matrix
 from hf_noisy.core.types import Labels
 from hf_noisy.data.noise.draws import rows_by_class
 from hf_noisy.data.noise.kind import ClassNoise, TrueRows
-
-_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -72,18 +71,8 @@ def _row_stochastic(values: Sequence[Sequence[float | int]] | np.ndarray) -> Flo
         matrix = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError("matrix must be rows of numbers, all of one length") from None
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
-        raise ValueError(f"matrix must be square, with a row for each of at least 2 classes, got shape {matrix.shape}")
-    if not (matrix >= 0).all():
-        i, j = np.argwhere(~(matrix >= 0))[0].tolist()
-        raise ValueError(f"matrix must hold probabilities of at least 0, got {matrix[i, j]} in row {i}, column {j}")
-    sums = matrix.sum(axis=1)
-    wrong = np.flatnonzero(~(np.abs(sums - 1) <= _TOLERANCE))
-    if len(wrong):
-        columns = np.abs(matrix.sum(axis=0) - 1).max() <= _TOLERANCE
-        remedy = "its columns do, so pass matrix.T" if columns else "divide each row by its sum"
-        raise ValueError(f"matrix must have rows that sum to 1, got {sums[wrong[0]]:.6g} in row {wrong[0]}; {remedy}")
-    normalised: np.ndarray = matrix / sums[:, None]
+    check_transition_matrix(matrix)
+    normalised: np.ndarray = matrix / matrix.sum(axis=1, keepdims=True)
     return normalised
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from hf_noisy.core.checks import check_rate
 from hf_noisy.core.types import Labels
 from hf_noisy.data.noise.draws import choose
 from hf_noisy.data.noise.kind import ClassNoise, TrueRows
@@ -32,9 +31,6 @@ class PairNoise(ClassNoise):
     rate: float
     exact: bool = True
     kind: str = field(default="pair", init=False)
-
-    def __post_init__(self) -> None:
-        check_rate(self.rate, "rate", "0.4 is 40 % of the rows")
 
     def _given(self, true: TrueRows) -> Labels:
         labels, num_classes = true.labels, true.num_classes

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from hf_noisy.core.checks import check_transition_matrix
 from hf_noisy.detection.anchor_free import anchor_free_transition_matrix
-from hf_noisy.detection.transition_matrix import check_transition_matrix
 
 
 def clusters(matrix, num_rows, spread=0.1, seed=0):

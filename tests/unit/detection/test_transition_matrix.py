@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from hf_noisy.core import blocks
+from hf_noisy.core.checks import check_transition_matrix
 from hf_noisy.detection.transition_matrix import (
     calibrated_joint,
-    check_transition_matrix,
     confident_joint,
     confident_transition_matrix,
     dual_t_transition_matrix,

@@ -68,12 +68,12 @@ def test_equal_matrices_make_equal_noises():
     ("matrix", "message"),
     [
         ([[0.5, 0.4], [0.0, 1.0]], "rows that sum to 1, got 0.9 in row 0; divide each row by its sum"),
-        ([[0.5, 0.2], [0.5, 0.8]], "rows that sum to 1, got 0.7 in row 0; its columns do, so pass matrix.T"),
-        ([[1.2, -0.2], [0.0, 1.0]], "at least 0, got -0.2 in row 0, column 1"),
-        ([[1.0, float("nan")], [0.0, 1.0]], "at least 0, got nan in row 0, column 1"),
-        ([[float("inf"), 0.0], [0.0, 1.0]], "rows that sum to 1, got inf in row 0"),
-        ([[1.0, 0.0]], r"must be square, .* got shape \(1, 2\)"),
-        ([[1.0]], r"at least 2 classes, got shape \(1, 1\)"),
+        ([[0.5, 0.2], [0.5, 0.8]], "rows that sum to 1, got 0.7 in row 0; its columns do: transpose it"),
+        ([[1.2, -0.2], [0.0, 1.0]], "must not be negative, got -0.2"),
+        ([[1.0, float("nan")], [0.0, 1.0]], "finite numbers only"),
+        ([[float("inf"), 0.0], [0.0, 1.0]], "finite numbers only"),
+        ([[1.0, 0.0]], r"must be \[classes, classes\] of at least 2 classes, got \(1, 2\)"),
+        ([[1.0]], r"at least 2 classes, got \(1, 1\)"),
         ([[1.0, 0.0], [1.0]], "rows of numbers, all of one length"),
     ],
 )
