@@ -1,4 +1,4 @@
-"""Training trajectories as files: one safetensors a split, epoch and branch, and a manifest with their checksums."""
+"""Training trajectories as files: safetensors by split, epoch and branch, and a manifest with their checksums."""
 
 import re
 import uuid
@@ -36,7 +36,7 @@ class Trajectories:
         path: The folder, or the `output_dir` that holds it.
 
     Attributes:
-        splits: Names of the recorded data sets.
+        splits: Names of the recorded datasets.
         epochs: The epochs (from 1) recorded for every split and branch.
         num_branches, num_classes, dim: Sizes.
         manifest: Sizes, `run` (an id), and the description of each split.
@@ -66,16 +66,12 @@ class Trajectories:
 
     @classmethod
     def create(cls, path: str | Path, manifest: dict[str, Any]) -> "Trajectories":
-        """Begin new trajectories in `path`, discarding those of an earlier run there.
-
-        Raises:
-            ValueError: If the name of a split cannot be that of a folder.
-        """
+        """Begin new trajectories in `path`, discarding those of an earlier run there."""
         path = Path(path)
         for split in manifest["splits"]:
             check_file_name(split, "name of a dataset")
         path.mkdir(parents=True, exist_ok=True)
-        # The new manifest lists no file, so that from here on nothing of the earlier run is read.
+        # The new manifest lists no file, so from here on no file of the earlier run is read.
         write_sealed(path / MANIFEST, {"run": uuid.uuid4().hex, **manifest, "files": {}}, _FORMAT)
         trajectories = cls(path)
         trajectories._remove_unlisted()
@@ -226,7 +222,7 @@ class Trajectories:
             end = 0
             for start, stop in ranges:
                 begin, end = end, end + stop - start
-                # torch turns halves into floats by the processor's own instruction, numpy bit by bit.
+                # torch converts float16 by an instruction of the processor, numpy bit by bit.
                 torch.from_numpy(values[begin:end]).copy_(torch.from_numpy(tensor[start:stop]))
         return values
 

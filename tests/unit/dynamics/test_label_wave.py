@@ -143,7 +143,7 @@ def test_rows_that_draw_look_the_same_in_every_epoch(tmp_path):
     assert wave.changes == [0]
 
 
-# With "steps" a checkpoint is written before the epoch's end is told.
+# With "steps" a checkpoint is written before on_epoch_end.
 @pytest.mark.parametrize(("strategy", "restore"), [("epoch", True), ("steps", False)])
 def test_a_resumed_run_takes_the_same_decision(strategy, restore, tmp_path):
     saving = {"save_strategy": strategy, "save_steps": 3, "num_train_epochs": 10}
@@ -206,20 +206,20 @@ def test_a_new_run_forgets_the_old_one(tmp_path):
     assert {file.stem for file in (tmp_path / FOLDER).glob("*")} == {"predictions-1", "predictions-2"}
 
 
-def test_a_lost_file_is_told(tmp_path, monkeypatch):
+def test_a_lost_file_is_reported(tmp_path, monkeypatch):
     class Loses(TrainerCallback):
         def on_epoch_end(self, args, state, control, **kwargs):
             if state.epoch == STOP:
                 (tmp_path / FOLDER / f"weights-{MINIMUM}.safetensors").unlink()
 
-    told: list[str] = []
-    monkeypatch.setattr(label_wave.logger, "warning", told.append)
+    warnings: list[str] = []
+    monkeypatch.setattr(label_wave.logger, "warning", warnings.append)
     run(tmp_path, trainer={"callbacks": [Scripted(), Loses()]}, num_train_epochs=10)
-    assert [f"weights of epoch {MINIMUM} are not at" in text for text in told] == [True]
+    assert [f"weights of epoch {MINIMUM} are not at" in text for text in warnings] == [True]
 
 
 @pytest.mark.parametrize(("name", "value"), [("window", 0), ("patience", 0)])
-def test_what_cannot_be(name, value):
+def test_bad_arguments_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be at least 1"):
         LabelWave(**{name: value})
 

@@ -142,10 +142,10 @@ def test_trajectories_that_another_run_has_begun_anew_are_not_silently_mixed(tmp
     assert "lack epochs [2]" in caplog.text
 
 
-def test_a_collator_of_ones_own_gets_the_label(tmp_path):
+def test_a_custom_collator_gets_the_label(tmp_path):
     def collate(rows):
-        told = {name: torch.tensor([row[name] for row in rows]) for name in ("input_ids", "attention_mask")}
-        return {**told, "labels": torch.tensor([row["label"] for row in rows])}
+        batch = {name: torch.tensor([row[name] for row in rows]) for name in ("input_ids", "attention_mask")}
+        return {**batch, "labels": torch.tensor([row["label"] for row in rows])}
 
     recorders = [DynamicsRecorder({"train": make_rows()}, tmp_path / str(c), data_collator=c) for c in (None, collate)]
     run(tmp_path, trainer={"callbacks": recorders})

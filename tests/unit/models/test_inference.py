@@ -115,7 +115,7 @@ def test_no_more_than_the_arrays_is_held_in_memory():
 
 
 class Listed(list):
-    """Rows of a class of one's own, that names its columns but has no way to select them."""
+    """A custom class that names its columns but cannot select them."""
 
     @property
     def column_names(self):
@@ -126,7 +126,7 @@ def test_rows_of_a_custom_class_are_read_one_by_one():
     rows = Listed({"input_ids": [1] * n, "label": 0, "label_weight": 1.0} for n in (3, 1, 2))
     assert describe(rows)["labels"] is None
     assert batches_of(rows, 2) == [[0, 1], [2]]
-    assert check_training_weights(rows)  # each batch is told that it must have them
+    assert check_training_weights(rows)  # batches must have them then
     assert not check_training_labels(rows, SINGLE_LABEL, 2)
 
 
