@@ -29,27 +29,31 @@ trainer = NoisyTrainer(model, args, train_dataset=train, method="{name}")
 
 ## What the paper leaves open
 """
-LOSS = """
+LOSS = '''
 from hf_noisy.losses.loss import Loss, at_least_float32
 
 
 class ToyLoss(Loss):
+    """A toy."""
+
     citation = "A toy."
 
     def forward(self, logits, labels, progress):
         return 2 - at_least_float32(logits).softmax(-1).gather(1, labels[:, None])[:, 0]
-"""
-METHOD = """
+'''
+METHOD = '''
 from hf_noisy.methods.method import Method, Step
 
 
 class ToyMethod(Method):
+    """A toy."""
+
     citation = "A toy."
 
     def forward(self, model, batch):
         outputs = model(**batch.inputs)
         return Step(outputs.logits.float().logsumexp(-1), outputs, {})
-"""
+'''
 PURIFIER = """
 import numpy as np
 
