@@ -131,7 +131,7 @@ def train(
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
 ) -> None:
-    """Train by a robust method; any argument of the example scripts and of TrainingArguments can follow."""
+    """Train by a robust method; any option of training, also those of TrainingArguments, can follow."""
     _run("train", locals())
 
 
