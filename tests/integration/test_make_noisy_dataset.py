@@ -109,6 +109,7 @@ def test_a_folder_that_exists_and_labels_that_are_noisy_are_left_alone(run, tmp_
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.slow  # importing everything once more takes longer than all else in this file
 def test_as_a_process(tmp_path):
     command = [sys.executable, str(SCRIPT), "--noise", "pair", "--rate", "0.2", "--output_dir", str(tmp_path / "made")]
     environment = {"PYTHONPATH": str(SCRIPT.parents[1]), "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}

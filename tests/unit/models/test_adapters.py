@@ -174,6 +174,7 @@ def test_named_modules_are_trained_in_full_in_every_branch(network, inputs, tmp_
     torch.testing.assert_close(loaded(**inputs("bert")).logits, model(**inputs("bert")).logits, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_adapters_run_compiled_as_one_graph(branched, inputs):
     branch = branched.branches[1]
     compiled = torch.compile(branch, backend="eager", fullgraph=True)
