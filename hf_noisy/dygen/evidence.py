@@ -13,6 +13,7 @@ from jaxtyping import Float, Float64, Integer
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from hf_noisy.core.types import Labels
 from hf_noisy.dygen.vectors import unit_rows
 from hf_noisy.dynamics.scores import centroid_distances, class_means, class_sums
 from hf_noisy.dynamics.store import ALL, Rows, Trajectories, row_blocks
@@ -31,7 +32,7 @@ class Evidence:
     counts: Integer[np.ndarray, " classes"]  # training rows by given label
 
     @classmethod
-    def fit(cls, trajectories: Trajectories, labels: Integer[np.ndarray, " rows"], split: str = "train") -> "Evidence":
+    def fit(cls, trajectories: Trajectories, labels: Labels, split: str = "train") -> "Evidence":
         """Fit on the rows of `split` and their given labels."""
         num_rows, num_classes = len(labels), trajectories.num_classes
         counts = np.bincount(labels, minlength=num_classes)
@@ -58,7 +59,7 @@ class Evidence:
         return evidence
 
     def log_probabilities(
-        self, trajectories: Trajectories, split: str, labels: Integer[np.ndarray, " rows"] | None = None
+        self, trajectories: Trajectories, split: str, labels: Labels | None = None
     ) -> Float64[np.ndarray, "rows classes"]:
         """Log-probabilities of the true label; with given `labels`, each row is left out of its own centroid."""
         width = 0 if self.centroids is None else _feature_width(trajectories, split)
@@ -73,7 +74,7 @@ class Evidence:
         self,
         predicted: Float64[np.ndarray, "rows classes"],
         features: Float64[np.ndarray, "rows width"] | None,
-        labels: Integer[np.ndarray, " rows"] | None,
+        labels: Labels | None,
     ) -> Float64[np.ndarray, "rows classes"]:
         evidence = np.log(predicted + 1e-9) - np.log(self.mean_probability)
         if features is not None:
@@ -87,7 +88,7 @@ class Evidence:
         return unit_rows(unit_rows(features.astype(np.float64)) - self.centre)
 
     def _squared_distances(
-        self, features: Float[np.ndarray, "rows width"], labels: Integer[np.ndarray, " rows"] | None
+        self, features: Float[np.ndarray, "rows width"], labels: Labels | None
     ) -> Float64[np.ndarray, "rows classes"]:
         assert self.centroids is not None
         squared = centroid_distances(self._normalise(features), self.centroids) ** 2
@@ -112,7 +113,7 @@ def mean_prediction(trajectories: Trajectories, split: str, rows: Rows = ALL) ->
 
 def posterior_given_label(
     log_evidence: Float64[np.ndarray, "rows classes"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
     noise_rate: float,
     *,
     max_iterations: int = 20,
@@ -130,9 +131,7 @@ def posterior_given_label(
     return posterior, transition
 
 
-def suspicion(
-    log_evidence: Float64[np.ndarray, "rows classes"], labels: Integer[np.ndarray, " rows"]
-) -> Float64[np.ndarray, " rows"]:
+def suspicion(log_evidence: Float64[np.ndarray, "rows classes"], labels: Labels) -> Float64[np.ndarray, " rows"]:
     """Log-odds of the best other class against the given label."""
     others = log_evidence.copy()
     rows = np.arange(len(labels))
@@ -142,7 +141,7 @@ def suspicion(
 
 def _expect(
     log_evidence: Float64[np.ndarray, "rows classes"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
     transition: Float64[np.ndarray, "classes classes"] | None,
     posterior: Float64[np.ndarray, "rows classes"],
 ) -> Float64[np.ndarray, "classes classes"]:
@@ -172,7 +171,7 @@ def _features(trajectories: Trajectories, split: str, rows: slice) -> Float64[np
 
 def _fit_sharpness(
     squared: Float64[np.ndarray, "rows classes"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
     counts: Integer[np.ndarray, " classes"],
 ) -> float:
     """The sharpness with the highest likelihood of the given labels, all classes weighted the same."""

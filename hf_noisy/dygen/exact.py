@@ -91,7 +91,7 @@ class DyGenForClassification(PreTrainedModel):
 
     config_class = DyGenModelConfig
     base_model_prefix = "dygen"
-    # The network checks for itself which of these it can run.
+    # The wrapped network checks which of these it supports.
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True

@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Integer
+from jaxtyping import Bool, Float, Float64
 from safetensors.torch import load_file
 
 from hf_noisy.core.checks import check_labels, check_rate
 from hf_noisy.core.files import check_digest, read_sealed, replacing, write_sealed, write_tensors
+from hf_noisy.core.types import Labels
 from hf_noisy.dygen.prior import Prior, centroid_dynamics, evidence_prior, paper_prior
 from hf_noisy.dygen.vae import SHUFFLED_ROWS, DirichletVAE, dirichlet_mode, fit_vae, prior_alpha
 from hf_noisy.dygen.vectors import StoredVectors, TrajectoryVectors
@@ -79,7 +80,7 @@ class DyGen:
     def fit(
         cls,
         trajectories: Trajectories,
-        labels: Integer[np.ndarray, " rows"],
+        labels: Labels,
         noise_rate: float | None = None,
         *,
         split: str = "train",
@@ -144,7 +145,7 @@ class DyGen:
         vectors = TrajectoryVectors.fit(trajectories, split, raw=paper)
         w = StoredVectors(vectors, trajectories, split)
         in_memory = w.row_bytes * len(labels) <= max_memory
-        # The published constants leave every class a floor of probability; a prior that is soft by itself needs none.
+        # The published constants add a floor of probability to every class; a soft prior needs none.
         delta, rho = (1.0 + 1.0 / trajectories.num_classes, 5.0) if paper else (1.0, 10.0)
         config = DyGenConfig(
             preset=preset,
@@ -177,9 +178,7 @@ class DyGen:
         return fitted
 
     @torch.no_grad()
-    def posterior(
-        self, split: str, labels: Integer[np.ndarray, " rows"] | None = None
-    ) -> Float64[np.ndarray, "rows classes"]:
+    def posterior(self, split: str, labels: Labels | None = None) -> Float64[np.ndarray, "rows classes"]:
         """Distribution of the true label of every row of a recorded split.
 
         Args:
@@ -250,7 +249,7 @@ class DyGen:
             raise ValueError(f"the prior of {split!r} can be computed only after DyGen.fit, not after from_pretrained")
         return self.fitted_prior.of(self.trajectories, split)
 
-    def dynamics(self, labels: Integer[np.ndarray, " rows"]) -> DynamicsScore:
+    def dynamics(self, labels: Labels) -> DynamicsScore:
         """Statistics over epochs of the distance of each training row to the centroid of its given label.
 
         Not needed for the posterior, and therefore computed only here. Averaged over branches.
@@ -288,7 +287,7 @@ class DyGen:
         tensors["suspects"] = torch.from_numpy(self.suspects)
         saved: dict[str, Any] = asdict(self.config)
         saved |= {"epochs": self.vectors.epochs, "feature_scale": float(self.vectors.feature_scale)}
-        # Both are whole on the disk before either gets its name.
+        # Both files are complete on the disk before either gets its name.
         with replacing(path / WEIGHTS_FILE) as temporary:
             saved["weights"] = write_tensors(temporary, {name: value.cpu().numpy() for name, value in tensors.items()})
             write_sealed(path / CONFIG_FILE, saved, _FORMAT)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Integer
 
 from hf_noisy.core.checks import check_rate
+from hf_noisy.core.types import Labels
 from hf_noisy.detection.neighbours import Index, nearest, sample_references, vote_by_distance
 from hf_noisy.detection.noise_rate import mixture_noise_rate
 from hf_noisy.dygen.evidence import Evidence, mean_prediction, posterior_given_label, suspicion
@@ -32,7 +33,7 @@ class Prior:
 
 def evidence_prior(
     trajectories: Trajectories,
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
     noise_rate: float | None = None,
     *,
     split: str = "train",
@@ -60,7 +61,7 @@ def evidence_prior(
 
 def paper_prior(
     trajectories: Trajectories,
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
     noise_rate: float | None = None,
     *,
     split: str = "train",
@@ -72,7 +73,7 @@ def paper_prior(
 
     Source: DyGEN (Zhuang et al., 2023), Algorithm 1, with the constants of the published code.
     """
-    # Neighbours of all rows among all rows take quadratic time; `max_references` trusted rows make it linear.
+    # The neighbour search takes quadratic time; with at most `max_references` trusted rows it is linear.
     if noise_rate is not None:
         check_rate(noise_rate)
     scores = _branch_dynamics(trajectories, labels, split, ddof=1)
@@ -107,7 +108,7 @@ def paper_prior(
 
 def neighbour_probabilities(
     reference: Float[np.ndarray, "rows dim"],
-    labels: Integer[np.ndarray, " rows"],
+    labels: Labels,
     queries: Float[np.ndarray, "queries dim"],
     num_classes: int,
     *,
@@ -133,15 +134,13 @@ def _embeddings(
 
 
 def centroid_dynamics(
-    trajectories: Trajectories, labels: Integer[np.ndarray, " rows"], split: str = "train", ddof: int = 0
+    trajectories: Trajectories, labels: Labels, split: str = "train", ddof: int = 0
 ) -> DynamicsScore:
     """Mean, deviation and score of the distance to the centroid of the given label, averaged over branches."""
     return _mean_over_branches(_branch_dynamics(trajectories, labels, split, ddof))
 
 
-def _branch_dynamics(
-    trajectories: Trajectories, labels: Integer[np.ndarray, " rows"], split: str, ddof: int
-) -> list[DynamicsScore]:
+def _branch_dynamics(trajectories: Trajectories, labels: Labels, split: str, ddof: int) -> list[DynamicsScore]:
     ddof = min(ddof, trajectories.num_epochs - 1)  # one epoch has no deviation, not an undefined one
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="no row has the given label")  # warned about before training

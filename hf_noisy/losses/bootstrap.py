@@ -9,7 +9,7 @@ from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import Loss, at_least_float32
 
 PAPER_BETA = {"soft": 0.95, "hard": 0.8}
-# The smallest probability inside the logarithm: a given label below it is left to the prediction.
+# The smallest probability inside the logarithm; a given label below it adds no gradient.
 EPSILON = 1e-7
 
 

@@ -1,4 +1,4 @@
-"""Dynamics-aware loss: first it fits, then it becomes robust, then it trusts the model."""
+"""Dynamics-aware loss: from fitting the labels to robustness to bootstrapping, as training goes on."""
 
 import math
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Early-learning regularisation: stay near what was learned before the wrong labels were."""
+"""Early-learning regularisation: stay near the predictions made before wrong labels were memorised."""
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import at_least_float32
 
-# Keeps the logarithm finite where prediction and target both are sure of one class.
+# Keeps the logarithm finite where prediction and target both have all probability on one class.
 EPSILON = 1e-4
 
 

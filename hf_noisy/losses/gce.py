@@ -6,7 +6,7 @@ from typing import ClassVar
 from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import Loss, label_log_probability
 
-# A probability below it counts as this much, so that a row which the model is sure to be wrong has no gradient.
+# Probabilities are clamped from below, so that a row whose given label the model rules out has no gradient.
 EPSILON = 1e-6
 
 

@@ -34,7 +34,7 @@ def jensen_shannon(
     label_weight, *others = weights
     prediction_weights = log_probabilities.new_tensor(others)[:, None, None]
     label = labels[:, None]
-    # The one-hot label is added where it is 1: its zeros never meet a logarithm.
+    # The one-hot label is added only where it is 1, so that no logarithm of 0 is taken.
     mixture = (prediction_weights * probabilities).sum(0)
     mixture = mixture.scatter_add(-1, label, torch.full_like(label, 1, dtype=mixture.dtype) * label_weight)
     log_mixture = mixture.clamp(min=epsilon).log()

@@ -1,4 +1,4 @@
-"""What every loss of the package is."""
+"""The base class of all losses, and helpers."""
 
 import math
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Co-teaching: each network learns from the rows that the other one believes."""
+"""Co-teaching: each network is trained on the rows with a small loss in the other one."""
 
 from typing import TYPE_CHECKING, ClassVar
 

@@ -1,4 +1,4 @@
-"""Branches that keep each other from memorising: stage I of DyGEN."""
+"""Co-regularisation: branches are trained to agree, which delays memorisation; stage I of DyGEN."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Early-learning regularisation with a target that is remembered for each row."""
+"""Early-learning regularisation with a target for each training row."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ELR(Method):
-    r"""Cross-entropy, held back where it leaves what was predicted early.
+    r"""Cross-entropy with a penalty for leaving the early predictions.
 
     $$t \leftarrow \beta t + (1 - \beta)\, p, \qquad \ell = -\ln p_y + \lambda \ln(1 - \langle p, t \rangle)$$
 

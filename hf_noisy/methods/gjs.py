@@ -1,4 +1,4 @@
-"""Generalised Jensen-Shannon divergence: a label and two views of its row that must agree."""
+"""Generalised Jensen-Shannon divergence of a label and the predictions for two views of its row."""
 
 from typing import Any, ClassVar, Literal
 

@@ -22,10 +22,10 @@ class Batch:
     Args:
         inputs: What the model's `forward` accepts, nothing else.
         labels: `[batch]`, the given (noisy) labels; `[batch, classes]` for methods that take soft labels.
-        index: `[batch]`, row of each example in the training set; -1 for a stream without rows.
+        index: `[batch]`, row of each example in the training set; -1 for a streamed dataset.
         progress: Optimiser steps done over all steps, in `[0, 1)`.
         epoch: Full epochs done.
-        num_epochs: Epochs of the whole run, rounded up; 0 where that is not known, of a stream.
+        num_epochs: Epochs of the whole run, rounded up; 0 if unknown (a streamed dataset).
         seed: Seed of the run; with `index` and `epoch` the key of every random number of a method.
         second_view: Inputs of a second view of the same rows, for methods that ask for one.
         task: What a row of logits is.
@@ -53,7 +53,7 @@ class Batch:
 
 @dataclass
 class Step:
-    """What a method makes of a batch.
+    """The losses of a batch, and what to log.
 
     Args:
         losses: `[batch]`, one loss a row; the trainer alone reduces.
@@ -123,6 +123,6 @@ class LossMethod(Method):
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
         rows = batch.rows(outputs)
-        # The papers change their constants between epochs, not between steps; a stream has no epochs.
+        # The papers change their constants between epochs, not between steps; a streamed dataset has no epochs.
         progress = batch.epoch / batch.num_epochs if batch.num_epochs else batch.progress
         return Step(self.loss(rows.logits, rows.labels, progress), outputs)

@@ -1,4 +1,4 @@
-"""Noisy concurrent training: two networks that learn from each other and from labels that change on purpose."""
+"""Noisy concurrent training: two networks learn from each other and from randomly varied labels."""
 
 import math
 from typing import ClassVar
@@ -98,7 +98,7 @@ class NCT(TwoNetworks):
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         alpha, rate = (schedule(batch.epoch, batch.num_epochs) for schedule in (self.alpha, self.rate))
-        # Before the model is called: copying the rows' numbers to the host would wait for it.
+        # Before the forward pass, since copying the index to the host waits for the device.
         index = batch.row_index.cpu().numpy()
         draws = torch.from_numpy(uniforms(batch.seed, stream="nct/target", index=index, size=4, epoch=batch.epoch))
         outputs = model(**batch.inputs)

@@ -1,4 +1,4 @@
-"""Noise-robust distillation: a student, its label, and a slow teacher that sees another view."""
+"""Noise-robust distillation: a student, its label, and an averaged teacher that sees another view."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -99,7 +99,7 @@ class NRD(Method):
                 "method 'nrd' averages whole weights, which no process holds under fully sharded parameters "
                 f"({kind}); use DDP or DeepSpeed ZeRO-2, or method='gjs'"
             )
-        # DeepSpeed turns the model itself into half precision, where other launchers turn what it computes.
+        # DeepSpeed casts the model itself to half precision; other launchers cast only its computations.
         if accelerator.distributed_type.value == "DEEPSPEED" and accelerator.mixed_precision != "no":
             raise ValueError(
                 f"method 'nrd' averages float32 weights, which DeepSpeed keeps in {accelerator.mixed_precision}; set "

@@ -1,4 +1,4 @@
-"""What a method remembers of every training row, the same on all processes."""
+"""A table of one entry for each training row, the same on all processes."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Whose labels to believe: rows with a small loss among all rows, whatever batch they come in."""
+"""Selection of rows with a small loss among all rows of the training set, not among those of a batch."""
 
 import math
 from typing import TYPE_CHECKING, NamedTuple
@@ -79,7 +79,7 @@ class SmallLoss(nn.Module):
         return Selection(kept, share, rate)
 
     def after_step(self) -> None:
-        """The next micro-batch is the first of a step."""
+        """Have the next micro-batch compute a new threshold."""
         self._threshold = None
 
     def _ramp(self, num_epochs: int) -> int:
@@ -87,13 +87,13 @@ class SmallLoss(nn.Module):
 
     def _quantile(self, share: Float[Tensor, ""]) -> Float[Tensor, " rankings"]:
         ranked = self.memory.values[:, :-1]
-        # One of the losses itself: between two of them rounding would decide.
+        # One of the losses itself: rounding would decide at a value between two of them.
         quantile = torch.nanquantile(ranked, share, dim=0, interpolation="lower")
-        # All rows are kept while none is forgotten or none has a loss; on the device, which nothing has to wait for.
+        # All rows are kept while none is to be dropped or none has a loss. Computed on the device, without a sync.
         return quantile.masked_fill((share >= 1.0) | quantile.isnan(), math.inf)
 
     def _update_estimate(self, batch: Batch, num_classes: int) -> None:
-        # What a resumed run finds estimated in this epoch was estimated from the losses of its start.
+        # A resumed run keeps the estimate that was made at the start of this epoch.
         self._last_epoch = batch.epoch
         if int(self.estimated_in) >= batch.epoch or batch.epoch > self._ramp(batch.num_epochs):
             return

@@ -1,4 +1,4 @@
-"""What the methods share that train two networks against each other."""
+"""Base class of the methods that train two networks at once."""
 
 from typing import TYPE_CHECKING, ClassVar
 
