@@ -74,7 +74,7 @@ def test_rate_is_estimated_where_none_is_given(prior, tmp_path):
 def test_rate_outside_its_range_is_refused(prior, tmp_path):
     made = make(tmp_path, symmetric(0.3, 3), rows=30)
     for rate in (1.0, -0.1, float("nan")):
-        with pytest.raises(ValueError, match=r"noise_rate must be in \[0, 1\), got"):
+        with pytest.raises(ValueError, match=r"noise_rate must be a number in \[0, 1\), got"):
             prior(made.trajectories, made.given, rate)
 
 
