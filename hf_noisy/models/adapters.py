@@ -2,7 +2,7 @@
 
 Each branch is a whole copy of the module tree, with an adapter and a head of its own, but the copies hold the *same*
 frozen parameters. No adapter has to be switched on or off in a forward pass, and to DDP, `torch.compile` and the
-optimiser every branch is a plain module.
+optimizer every branch is a plain module.
 """
 
 import copy

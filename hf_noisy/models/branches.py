@@ -166,18 +166,7 @@ class BranchedModel(PreTrainedModel):
         pixel_values: Float[Tensor, "batch channel height width"] | None = None,
         labels: Int[Tensor, " batch"] | None = None,
     ) -> BranchedOutput:
-        """Run every branch on the same input.
-
-        Args:
-            input_ids: Tokens, for text.
-            attention_mask: 1 for tokens, 0 for padding.
-            token_type_ids: Segments; left out where the branches know none.
-            pixel_values: Images.
-            labels: Classes; with them the output has a loss.
-
-        Returns:
-            A [`BranchedOutput`].
-        """
+        """Run every branch on the same texts or images; with `labels` the output has a loss."""
         given = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
