@@ -29,13 +29,9 @@ class Correction:
     `paper_exact` moves logits by plain gradient steps, which hardly change a label. Features are scaled (see
     [`Scaling`]) chunk by chunk, so that nothing of the size of all features is made.
 
-    Args:
-        num_classes: Number of classes.
-        branches: Label matrices and classifiers; clean row i takes part in branch i mod branches, counted by class.
-        epochs: Passes over the rows.
-        overwrite_every: Epochs between two replacements of the labels by the classifier's probabilities.
-        chunk_rows: Largest number of rows of one ridge regression.
-        paper_exact: Follow Eq. 4 to 9 as printed.
+    Each branch has a label matrix and a classifier; clean row i takes part in branch i mod branches, counted by class.
+    Every `overwrite_every` epochs the classifier's probabilities replace the labels. `chunk_rows` is the largest number
+    of rows of one ridge regression.
 
     Source: Tu et al. (2023), Eq. 4 to 9, with eta_I = 0.01, eta_E = 1 and a ridge penalty of 1.
     """
