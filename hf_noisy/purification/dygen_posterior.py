@@ -13,7 +13,7 @@ CITATION = (
 
 
 def dygen_posterior(
-    labels: Integer[np.ndarray, " rows"], *, dygen: DyGen, split: str | None = None
+    labels: Integer[np.ndarray, " rows"], *, dygen: DyGen, recorded_split: str | None = None
 ) -> Float32[np.ndarray, "rows classes"]:
     """Posterior of a fitted [`~hf_noisy.dygen.pipeline.DyGen`], given the trajectory and the given label of a row.
 
@@ -22,7 +22,7 @@ def dygen_posterior(
     Args:
         labels: `[rows]`, given labels.
         dygen: Fitted, or loaded with its trajectories.
-        split: Recorded split of the rows; by default the training split.
+        recorded_split: The split that the rows were recorded as; by default the training split.
 
     Returns:
         `[rows, classes]`, sums to 1.
@@ -40,7 +40,7 @@ def dygen_posterior(
     """
     if dygen.trajectories is None:
         raise ValueError("dygen has no trajectories; pass them to DyGen.from_pretrained")
-    split = dygen.config.split if split is None else split
+    split = dygen.config.split if recorded_split is None else recorded_split
     num_rows = dygen.trajectories.num_rows(split)
     labels, _ = given_classes(labels, dygen.config.num_classes)
     if len(labels) != num_rows:

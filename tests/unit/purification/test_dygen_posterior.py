@@ -35,7 +35,7 @@ def test_posterior_is_that_of_the_fit(made, dygen):
 
 def test_other_splits_by_name(made, dygen):
     test = datasets.Dataset.from_dict({"label": made.test_true})
-    purified = purify(test, "dygen", "flag", dygen=dygen, split="test")
+    purified = purify(test, "dygen", "flag", dygen=dygen, recorded_split="test")
     expected = dygen.posterior("test", made.test_true)
     np.testing.assert_allclose(np.array(purified["label_posterior"]), expected, atol=1e-6)
 
@@ -61,4 +61,4 @@ def test_a_fit_without_trajectories_and_unknown_splits_are_refused(made, dygen, 
     with pytest.raises(ValueError, match=r"dygen has no trajectories; pass them to DyGen\.from_pretrained"):
         dygen_posterior(made.given, dygen=DyGen.from_pretrained(tmp_path))
     with pytest.raises(ValueError, match="split 'dev' was not recorded; choose one of train, test"):
-        dygen_posterior(made.given, dygen=dygen, split="dev")
+        dygen_posterior(made.given, dygen=dygen, recorded_split="dev")
