@@ -30,8 +30,8 @@ class Correction:
     [`Scaling`]) chunk by chunk, so that nothing of the size of all features is made.
 
     Each branch has a label matrix and a classifier; clean row i takes part in branch i mod branches, counted by class.
-    Every `overwrite_every` epochs the classifier's probabilities replace the labels. `chunk_rows` is the largest number
-    of rows of one ridge regression.
+    Every `overwrite_every` epochs the classifier's probabilities replace the labels. No ridge regression has more than
+    `chunk_rows` rows.
 
     Source: Tu et al. (2023), Eq. 4 to 9, with eta_I = 0.01, eta_E = 1 and a ridge penalty of 1.
     """
