@@ -1,1 +1,1 @@
-"""What every room stands on: column names, whole files, keyed random numbers, checks."""
+"""What every room uses: column names, whole files, keyed random numbers, checks, tasks."""

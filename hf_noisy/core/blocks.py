@@ -47,7 +47,7 @@ def row_slices(num_rows: int, width: int, elements: int) -> list[slice]:
     return [slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step)]
 
 
-def row_blocks(labels: Labels, values: Float[np.ndarray, "rows classes"]) -> Iterator[Block]:
+def labelled_blocks(labels: Labels, values: Float[np.ndarray, "rows classes"]) -> Iterator[Block]:
     """All rows in order, in blocks small enough for the cache; `values` may be memory-mapped. Nothing is checked."""
     # A slice of a memmap is a memmap, which costs more to make than a plain view.
     labels, values = np.asarray(labels), np.asarray(values)

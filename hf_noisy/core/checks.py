@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from hf_noisy.core.blocks import ELEMENTS_A_BLOCK, Block, row_blocks, row_slices
+from hf_noisy.core.blocks import ELEMENTS_A_BLOCK, Block, labelled_blocks, row_slices
 from hf_noisy.core.types import Labels, Probabilities
 
 # Wide enough for rows that were normalised in half precision, narrow enough to catch logits.
@@ -82,9 +82,9 @@ def check_probabilities(labels: Any, probabilities: Any) -> None:
 
 
 def probability_blocks(labels: Any, probabilities: Any) -> Iterator[Block]:
-    """The blocks of [`row_blocks`]; shapes and labels are checked at once, values as their block is reached."""
+    """The blocks of [`labelled_blocks`]; shapes and labels are checked at once, values as their block is reached."""
     check_scores(labels, probabilities)
-    return (_distributions(block, "probabilities") for block in row_blocks(labels, probabilities))
+    return (_distributions(block, "probabilities") for block in labelled_blocks(labels, probabilities))
 
 
 def check_scores(labels: Any, scores: Any, name: str = "probabilities") -> None:
@@ -110,7 +110,7 @@ def check_soft_labels(
     if num_classes is not None and values.shape[1] != num_classes:
         raise ValueError(f"{name} must have a column for each of the {num_classes} classes, got {values.shape[1]}")
     if values.size:
-        for block in row_blocks(np.zeros(len(values), np.int64), values):
+        for block in labelled_blocks(np.zeros(len(values), np.int64), values):
             _distributions(block, name)
     checked: Probabilities = values
     return checked

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under another name, synced, renamed; read back against a checksum.
+"""Files that are written whole or not at all, and read back against a checksum.
 
 Everything written is JSON, text or safetensors; nothing read here can run code.
 """

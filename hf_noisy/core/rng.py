@@ -1,4 +1,4 @@
-"""Random numbers that belong to a row, not to a moment.
+"""Random numbers keyed by row, not drawn from a shared generator.
 
 A global generator gives a row another number as soon as the batch size, the number of processes or the point of resume
 changes. Here every number is a function of (seed, stream, epoch, row index, position), so none of these can change it.

@@ -1,4 +1,4 @@
-"""What a row of logits is, and what a model of that kind is fed with: the one place that knows.
+"""Tasks: what a row of logits is, which model gives it, and what such a model takes as input.
 
 Methods, losses, detectors and metrics see rows of class logits and nothing else. A task turns the output of a model
 into such rows, checks labels, and refuses in one sentence what it cannot do. Another kind of task (a label for each

@@ -1,4 +1,4 @@
-"""Fingerprints of datasets: whether a run that resumes, or a file, belongs to the rows at hand."""
+"""Fingerprints of datasets, to check that a resumed run or a file belongs to the same rows."""
 
 import hashlib
 import re

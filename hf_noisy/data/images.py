@@ -1,4 +1,4 @@
-"""Augmented views of images, drawn anew in every epoch, and the same ones in any batch, worker or process."""
+"""Augmented views of images: drawn anew in every epoch, the same in any batch, worker or process."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rows that know their number, so that a loss or a recorder can keep something for each of them."""
+"""Rows with their index, so that a loss or a recorder can keep something for each row."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Datasets with noisy labels under one form, whatever they come from."""
+"""Load datasets with noisy labels in one format."""
 
 import importlib
 from collections.abc import Callable

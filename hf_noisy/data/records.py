@@ -1,4 +1,4 @@
-"""What is known of the labels of a dataset: their classes, and a record of their noise that travels with it."""
+"""Class labels of a dataset, and a record of their noise that is saved with it."""
 
 import json
 from typing import Any

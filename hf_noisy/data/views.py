@@ -1,4 +1,4 @@
-"""A second view of each row: the same example, seen a little differently in every epoch."""
+"""Second views of rows: augmentations drawn anew in every epoch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable

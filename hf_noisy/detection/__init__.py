@@ -1,4 +1,4 @@
-"""Which rows are wrong, and how many."""
+"""Find wrong labels, and estimate the noise rate and the transition matrix."""
 
 from hf_noisy.core.checks import check_transition_matrix
 from hf_noisy.detection.anchor_free import anchor_free_transition_matrix

@@ -1,4 +1,4 @@
-"""How noisy is a data set, and which rows: everything that features and given labels tell without a true label."""
+"""Audit of a dataset from features and given labels: wrong labels, noise rate, transition matrix."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class Audit:
         probabilities: Predictions of the given label for rows that the model was not fitted on, `[rows, classes]`.
         issues: Which rows are likely wrong, how good each label is, what else it may be, and the noise rate.
         transition_matrix: Estimated P(given = column | true = row), `[classes, classes]`.
-        dynamics: What training thought of each given label over the epochs.
+        dynamics: The model's confidence in each given label over the epochs.
     """
 
     labels: Int64[np.ndarray, " rows"]

@@ -1,4 +1,4 @@
-"""The default detector: which labels are wrong, how sure that is, and what they should be."""
+"""The default detector: which labels are wrong, with a quality score and a suggested class each."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

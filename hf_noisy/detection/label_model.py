@@ -1,14 +1,14 @@
-"""What the given label says about the true one, with the classifier's own errors told from wrong labels.
+"""Label noise separated from the classifier's own errors: the posterior of the true label.
 
-A row on which classifier and label disagree has a wrong label, or a wrong prediction. Two accounts of a data set:
+Where classifier and label disagree, the label or the prediction is wrong. The model is a mixture of two components:
 
-* noise by class: labels were changed by a transition matrix, whatever the row shows. Where the probabilities are
-  spread over several classes, the classifier does not know, and the label may well be right;
+* noise by class: labels were flipped by a transition matrix, whatever the features. Where the probabilities are
+  spread over several classes, the classifier is uncertain, and the label may well be right;
 * noise by row: labels were confused where the row itself is ambiguous. The probabilities are spread because the
   labels are, and the most probable class is the true one.
 
-Neither can be told from the other in one row. Over all rows each gives the labels a likelihood, and the share of the
-rows that each accounts for best is estimated from it. No constant is fitted to data with true labels.
+A single row cannot tell the two apart. The mixing share is estimated from the likelihood of the labels over all rows.
+No constant is fitted to data with true labels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer
 
-from hf_noisy.core.blocks import evenly_spaced, row_blocks
+from hf_noisy.core.blocks import evenly_spaced, labelled_blocks
 from hf_noisy.core.checks import check_scores, class_counts, probability_blocks
 from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.detection.transition_matrix import calibrated_joint, confident_joint
@@ -27,18 +27,18 @@ from hf_noisy.detection.transition_matrix import calibrated_joint, confident_joi
 _MAX_FITTED = 1 << 15
 _SMALLEST = 1e-6  # a probability of exactly 0 has no logarithm
 _SMALLEST_BIAS = -40.0  # keeps powers above the smallest float32
-_SLIPS = 0.01  # share of labels that are any class, in the account by row; else one slip would rule it out
+_SLIPS = 0.01  # share of labels drawn from any class under noise by row, so that one of them does not rule it out
 _TEMPERATURES = (1 / 16, 5.0)
 _ROUNDS = 4
 _EM_STEPS = 100
 
 
 class LabelPosterior(NamedTuple):
-    """What is believed of some rows.
+    """Probabilities of wrong labels.
 
     Attributes:
-        wrong: `[rows]`, probability that the given label is wrong, both accounts weighed, in [0, 1].
-        wrong_by_class: `[rows]`, the same if noise goes by class.
+        wrong: `[rows]`, probability that the given label is wrong under the mixture, in [0, 1].
+        wrong_by_class: `[rows]`, the same under noise by class alone.
         suggested: `[rows]`, the most probable class other than the given one.
         disagrees: `[rows]`, the classifier finds another class more probable than the given one.
     """
@@ -51,14 +51,14 @@ class LabelPosterior(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelModel:
-    """A fitted model of how the given labels came about.
+    """A fitted mixture of noise by class and noise by row.
 
     Attributes:
-        transition: `[true, given]`, row-stochastic, of the account by class.
-        temperature: Of the probabilities of the true class, in the account by class.
+        transition: `[true, given]`, row-stochastic, of noise by class.
+        temperature: Of the probabilities of the true class, under noise by class.
         bias: `[classes]`, added to their logarithms: the classifier favours classes that noise has made frequent.
-        row_temperature: Of the probabilities in the account by row.
-        ambiguous: Share of the rows that the account by row explains, in [0, 1].
+        row_temperature: Of the probabilities under noise by row.
+        ambiguous: Share of the rows with noise by row, in [0, 1].
     """
 
     transition: Float64[np.ndarray, "classes classes"]
@@ -152,13 +152,13 @@ def mean_probabilities(
         total = np.zeros(logits.shape, np.float32) if total is None else total
         if logits.shape != total.shape:
             raise ValueError(f"dynamics must have one shape in all epochs, got {logits.shape} in epoch {number}")
-        for block in row_blocks(labels, logits):
+        for block in labelled_blocks(labels, logits):
             relative = block.values.astype(np.float32) - _row_maxima(block.values)[:, None].astype(np.float32)
             powers = _powers(relative, 1.0)
             total[block.rows] += powers / _row_sums(powers)[:, None]
     if total is None:
         raise ValueError("dynamics must hold at least one epoch, got none; record training first")
-    for block in row_blocks(labels, total):
+    for block in labelled_blocks(labels, total):
         block.values[:] /= _row_sums(block.values)[:, None]
     return total
 

@@ -7,7 +7,7 @@ an early epoch, or as a mean over epochs.
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from hf_noisy.core.blocks import Block, row_blocks
+from hf_noisy.core.blocks import Block, labelled_blocks
 from hf_noisy.core.checks import probability_blocks
 from hf_noisy.core.types import Labels, Probabilities
 
@@ -140,7 +140,7 @@ def confident_classes(labels: Labels, probabilities: Probabilities) -> Int64[np.
     # was.
     weights = np.arange(num_classes, 2 * num_classes, dtype=np.float32)
     found = np.empty(len(labels), dtype=np.int64)
-    for block in row_blocks(labels, probabilities):
+    for block in labelled_blocks(labels, probabilities):
         passed = (block.values >= thresholds.astype(block.values.dtype)).astype(np.float32)
         code = np.einsum("rc,c->r", passed, weights)
         part = np.where(code > 0, code - num_classes, -1).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Clean rows are learned first: the probability of being one from a mixture over the losses."""
+"""Small-loss mixtures: the probability that a row is clean, from the distribution of the losses."""
 
 import warnings
 from typing import Any, Literal

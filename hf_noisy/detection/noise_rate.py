@@ -1,4 +1,4 @@
-"""How many given labels are wrong, estimated without a true one."""
+"""Estimate the noise rate without true labels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

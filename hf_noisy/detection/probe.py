@@ -1,4 +1,4 @@
-"""A linear classifier on frozen features: its predictions, and how it came to them epoch by epoch."""
+"""Linear probes on frozen features: out-of-fold predictions, and logits after every epoch."""
 
 import warnings
 from collections.abc import Iterator

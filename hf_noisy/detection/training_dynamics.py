@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from hf_noisy.core.blocks import Block, row_blocks
+from hf_noisy.core.blocks import Block, labelled_blocks
 from hf_noisy.core.checks import check_scores
 from hf_noisy.core.types import Labels
 
@@ -111,7 +111,7 @@ def _epochs(labels: Labels, logits: Iterable[np.ndarray]) -> Iterator[Iterator[B
         if shape is not None and values.shape != shape:
             raise ValueError(f"logits must have the shape {shape} of the first epoch, got {values.shape} in {number}")
         shape = values.shape
-        yield (_finite(block, number) for block in row_blocks(labels, values))
+        yield (_finite(block, number) for block in labelled_blocks(labels, values))
     if shape is None:
         raise ValueError("logits must hold at least one epoch, got none; record training first")
 

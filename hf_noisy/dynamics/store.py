@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Shaped
 from safetensors import safe_open
 
+from hf_noisy.core.blocks import row_slices
 from hf_noisy.core.files import check_digest, check_file_name, read_sealed, replacing, write_sealed, write_tensors
 from hf_noisy.data.fingerprint import labels_digest
 
@@ -228,9 +229,8 @@ class Trajectories:
 
 
 def row_blocks(num_rows: int, width: int) -> list[slice]:
-    """Ranges of rows that together are all rows, each of at most 32 MiB in float32 for `width` numbers a row."""
-    size = max(_BLOCK_BYTES // (4 * max(width, 1)), 1)
-    return [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
+    """Slices that together are all rows, each of at most 32 MiB in float32."""
+    return row_slices(num_rows, width, _BLOCK_BYTES // 4)
 
 
 def row_ranges(rows: Rows, num_rows: int) -> list[tuple[int, int]]:

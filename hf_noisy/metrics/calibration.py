@@ -1,4 +1,4 @@
-"""Whether a classifier that says 80% is right in 80% of the cases."""
+"""Calibration of predicted probabilities: ECE, MCE, Brier score and reliability bins."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What a change of the labels did to them."""
+"""Label accuracy before and after relabelling."""
 
 import numpy as np
 from jaxtyping import Integer

@@ -1,4 +1,4 @@
-"""Accuracy on rows whose given label is right, and on those where it is wrong."""
+"""Accuracy on rows with a right and with a wrong given label."""
 
 import numpy as np
 from jaxtyping import Bool, Integer

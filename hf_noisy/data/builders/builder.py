@@ -1,4 +1,4 @@
-"""What the builders of named datasets share: where the files are, what is told of them, and when to build anew."""
+"""Base of the builders of named datasets: where files are, how they are described, when to build anew."""
 
 import hashlib
 import inspect

@@ -1,4 +1,4 @@
-"""The dataset `tiny_imagenet`: 110,000 images of 64 x 64 pixels in 200 classes of ImageNet. Labels are taken for true.
+"""The dataset `tiny_imagenet`: 110,000 images of 64 x 64 pixels in 200 classes; labels are taken as true.
 
 The folder holds `tiny-imagenet-200` as the archive unpacks, or what is in it: `wnids.txt`, `train/<id>/images/*.JPEG`,
 `val/images/*.JPEG` and `val/val_annotations.txt`. Rows keep the path of their image, which is read when it is looked

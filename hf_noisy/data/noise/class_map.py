@@ -1,4 +1,4 @@
-"""Asymmetric noise: a few classes are taken for their look-alikes, the others are left alone."""
+"""Asymmetric noise: classes are mistaken for one other class each."""
 
 import operator
 from collections.abc import Mapping, Sequence

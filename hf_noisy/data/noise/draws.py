@@ -1,4 +1,4 @@
-"""Which rows a noise changes: the draws that all noises share."""
+"""Draws shared by all kinds of noise: which rows change."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer

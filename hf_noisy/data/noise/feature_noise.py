@@ -1,4 +1,4 @@
-"""What the noises that depend on the row share: scaled features, and draws from the probabilities of each row."""
+"""Base of noise that depends on the row: scaled features, and draws from per-row probabilities."""
 
 from abc import abstractmethod
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Noise put into a dataset: given labels, true labels and a record, side by side."""
+"""Inject noise into a dataset: given labels, true labels and a record of the noise."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every noise is: its settings, and a function from true labels to given ones."""
+"""Base classes of label noise: settings, and a function from true to given labels."""
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict

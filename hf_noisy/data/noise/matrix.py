@@ -1,4 +1,4 @@
-"""Noise of a given transition matrix."""
+"""Noise with a given transition matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Pair flip: each class is taken for the next one."""
+"""Pair flip: each class is mistaken for the next one."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Replay: given labels that somebody else drew or collected."""
+"""Replay: given labels from a published file."""
 
 import hashlib
 from collections.abc import Sequence

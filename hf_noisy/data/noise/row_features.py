@@ -1,4 +1,4 @@
-"""Row vectors that instance-dependent noise is made from: of an encoder, of texts, or of images."""
+"""Row vectors for instance-dependent noise: stored features, or made from texts or images."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Symmetric noise: any class is taken for any other, each alike."""
+"""Symmetric noise: labels move to any other class with equal probability."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Labels, and how each rule errs, estimated together from nothing but the votes."""
+"""Dawid-Skene: labels and the confusion matrix of each rule, estimated together from the votes."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What each labelling rule is worth: how often it votes, how often others object, how often it is right."""
+"""Statistics of labelling rules: coverage, overlap, conflict and accuracy."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The class that most rules, or the most trusted ones, voted for."""
+"""Majority vote and weighted vote of labelling rules."""
 
 from typing import Any, Literal
 

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from hf_noisy.core import blocks as blocks_module
-from hf_noisy.core.blocks import row_blocks
+from hf_noisy.core.blocks import labelled_blocks
 from hf_noisy.core.checks import (
     check_features,
     check_label_columns,
@@ -24,7 +24,7 @@ LABELS = np.array([0, 1])
 def test_blocks_cover_every_row_once(monkeypatch):
     monkeypatch.setattr(blocks_module, "ELEMENTS_A_BLOCK", 12)
     values, labels = np.arange(30.0).reshape(10, 3), np.arange(10) % 3
-    blocks = list(row_blocks(labels, values))
+    blocks = list(labelled_blocks(labels, values))
     assert [len(block.values) for block in blocks] == [4, 4, 2]
     assert_array_equal(np.concatenate([block.values for block in blocks]), values)
     assert_array_equal(np.concatenate([block.labels for block in blocks]), labels)
@@ -33,20 +33,23 @@ def test_blocks_cover_every_row_once(monkeypatch):
 
 def test_a_row_wider_than_a_block_is_a_block(monkeypatch):
     monkeypatch.setattr(blocks_module, "ELEMENTS_A_BLOCK", 2)
-    assert len(list(row_blocks(np.zeros(3, dtype=np.int64), np.zeros((3, 5))))) == 3
+    assert len(list(labelled_blocks(np.zeros(3, dtype=np.int64), np.zeros((3, 5))))) == 3
 
 
 def test_blocks_are_views_unless_they_are_half_precision(tmp_path):
     stored = np.lib.format.open_memmap(tmp_path / "p.npy", mode="w+", dtype=np.float32, shape=(4, 2))
-    block = next(row_blocks(np.zeros(4, dtype=np.int64), stored))
+    block = next(labelled_blocks(np.zeros(4, dtype=np.int64), stored))
     assert type(block.values) is np.ndarray
     assert np.shares_memory(block.values, stored)
-    assert next(row_blocks(np.zeros(4, dtype=np.int64), np.zeros((4, 2), dtype=np.float16))).values.dtype == np.float32
+    assert (
+        next(labelled_blocks(np.zeros(4, dtype=np.int64), np.zeros((4, 2), dtype=np.float16))).values.dtype
+        == np.float32
+    )
 
 
 def test_own_and_best_other():
     values = np.array([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0], [-1.0, -3.0, -2.0]])
-    block = next(row_blocks(np.array([0, 2, 0], dtype=np.uint8), values))
+    block = next(labelled_blocks(np.array([0, 2, 0], dtype=np.uint8), values))
     assert_array_equal(block.own(), [3, 2, -1])
     assert_array_equal(block.best_other(), [2, 3, -2])
     assert_array_equal(values[0], [3, 1, 2])  # the caller's array is untouched
