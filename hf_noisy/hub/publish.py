@@ -23,10 +23,12 @@ from hf_noisy.hub.text import merged, placed
 
 _CARD = "README.md"
 _ATTEMPTS = 3
-# What `from_pretrained` and `pipeline` read. Results, logs and arguments of a training name folders of a machine.
+# What `from_pretrained` and `pipeline` read, and which network it is. Results, logs and arguments of a training name
+# folders of a machine.
 _MODEL_FILES = re.compile(
     r".*\.safetensors(\.index\.json)?|(adapter_|generation_|preprocessor_|processor_)?config\.json|tokenizer.*|vocab\..*"
-    r"|(added_tokens|special_tokens_map)\.json|chat_template\.jinja|merges\.txt|sentencepiece.*\.model|spiece\.model"
+    r"|(added_tokens|special_tokens_map|chosen_network)\.json|chat_template\.jinja|merges\.txt"
+    r"|sentencepiece.*\.model|spiece\.model"
 )
 
 
