@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.reporting import RESULTS, Cells, mean_of, percent, read_cells, spread_of, table
 from benchmarks.suites import SUITES, SWEPT
 
-Show = Callable[[list[Any]], str]
+Show = Callable[[list[Any], str], str]  # from the figures of the seeds, and their name
 Found = list[dict[str, Any]]  # cells of one setting and method, by seed
 CURVES = (
     ("cross-entropy", "1 network", "network", "o:"),
@@ -54,17 +54,13 @@ def versions_of(suite: str) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
-def by_figure(suite: str, method: str, title: str, columns: dict[str, str], show: Show = mean_of) -> str:
+def by_figure(suite: str, method: str, title: str, columns: dict[str, str], show: Show) -> str:
     """A row a setting, a column a figure of one method."""
     rows = [
-        [name, *(show(read(found, *keys.split("/"))) for keys in columns.values())]
+        [name, *(show(read(found, *keys.split("/")), keys) for keys in columns.values())]
         for name, found in by_setting(suite, method).items()
     ]
     return table([title, *columns], rows)
-
-
-def mean_of_rounded(values: list[float]) -> str:
-    return mean_of(values, 4)
 
 
 # DyGEN on text
@@ -111,11 +107,11 @@ def dygen() -> str:
     return table(["test accuracy, %", "wrong labels, %", "cross-entropy", "stage I", "prior", "DyGEN"], rows)
 
 
-def shown_prior(values: list[Any]) -> str:
-    """A share in percent; a number of classes as it is; of a list by epoch the last."""
-    if isinstance(values[0], list):
+def shown_prior(values: list[Any], keys: str) -> str:
+    """A share in percent, of the last epoch where there are several; a number of classes as it is."""
+    if keys.endswith("by_epoch"):
         return mean_of([by_epoch[-1] for by_epoch in values])
-    return f"{np.mean(values):.1f}" if max(values) > 1 else mean_of(values)
+    return f"{np.mean(values):.1f}" if "classes" in keys else mean_of(values)
 
 
 # Every method on images, and views of text
@@ -273,13 +269,13 @@ def ablation_note() -> str:
 
 def blocks() -> dict[str, str]:
     """What stands between the markers of a document, by marker."""
-    details = by_figure("dygen", "dygen", "mean of seeds, %", DETAILS, mean_of_rounded)
+    details = by_figure("dygen", "dygen", "mean of seeds, %", DETAILS, lambda values, _: mean_of(values, 4))
     return {
         "results": dygen(),
         "dygen_text": dygen() + "\n\n" + details,
         "command": f"{protocol_of('dygen')}; {versions_of('dygen')}",
         "published": by_figure("dygen", "dygen", "", PRIORS, shown_prior),
-        "auroc": by_figure("dygen", "dygen", "", AUROC, lambda values: f"{np.mean(values):.2f}"),
+        "auroc": by_figure("dygen", "dygen", "", AUROC, lambda values, _: f"{np.mean(values):.2f}"),
         "reach": by_figure("dygen", "dygen", "", REACH, shown_prior),
         "robust": robust_short(),
         "robust_cifar10": robust("robust-cifar10"),
