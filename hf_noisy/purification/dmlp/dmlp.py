@@ -232,7 +232,7 @@ class DMLP:
         self.report = report
         return np.asarray(softmax(log_p, axis=1), dtype=np.float32)
 
-    def _rows(self, features: Any, labels: Any) -> "_Rows":
+    def _rows(self, features: Any, labels: Any) -> "_DMLPRows":
         features = check_features(features)
         given, classes = given_classes(labels, self.num_classes)
         if len(given) == 0:
@@ -240,7 +240,7 @@ class DMLP:
         if self.clean == "trusted":
             chosen = trusted_rows(features, given, classes)
             rest = np.setdiff1d(np.arange(len(given)), chosen)
-            return _Rows(features, given, features[chosen], given[chosen], classes, rest)
+            return _DMLPRows(features, given, features[chosen], given[chosen], classes, rest)
         clean_features, clean_labels = (
             check_features(self.clean_features, "clean_features"),
             np.asarray(self.clean_labels),
@@ -258,11 +258,11 @@ class DMLP:
                 f"no clean row has class {', '.join(map(str, missing))}; add one, or few rows will be moved there",
                 stacklevel=4,
             )
-        return _Rows(features, given, clean_features, clean_labels, classes, slice(None))
+        return _DMLPRows(features, given, clean_features, clean_labels, classes, slice(None))
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _DMLPRows:
     features: Float[np.ndarray, "rows width"]
     given: Integer[np.ndarray, " rows"]
     clean_features: Float[np.ndarray, "clean width"]
@@ -300,7 +300,7 @@ def _around_checked(
 def _combined(
     predictors: list[Float[np.ndarray, "rows classes"]],
     left_out: list[Float[np.ndarray, "clean classes"]],
-    rows: _Rows,
+    rows: _DMLPRows,
     clean_given: Integer[np.ndarray, " clean"] | None,
 ) -> tuple[Float64[np.ndarray, "rows classes"], dict[str, Any]]:
     """Ridge, classifier and given label as one, weighted by how well they predict clean rows left out of their fit."""
