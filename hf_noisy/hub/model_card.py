@@ -23,7 +23,7 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
     """The card of a trained model: how to load it, what was noisy, the method, figures and limits.
 
     Args:
-        results: What `results.json` of the example scripts holds. Any key may be missing.
+        results: What `hf_noisy.cli.train.train` returns, and `results.json` holds. Any key may be missing.
         config: Configuration of the model, as `model.config.to_dict()` or `config.json`.
         name: Of the model.
 
