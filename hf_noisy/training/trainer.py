@@ -232,10 +232,10 @@ class NoisyTrainer(Trainer):
         labels, index, weights = (inputs.pop(name, None) for name in (LABELS, INDEX, LABEL_WEIGHT))
         if labels is None:
             raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
-        second = self._accepted(
-            {name.removeprefix(SECOND_VIEW): inputs.pop(name) for name in [*inputs] if name.startswith(SECOND_VIEW)}
-        )
-        inputs = self._accepted(inputs)
+        second = {
+            name.removeprefix(SECOND_VIEW): inputs.pop(name) for name in [*inputs] if name.startswith(SECOND_VIEW)
+        }
+        inputs, second = self._accepted(inputs), second and self._accepted(second)
         if not model.training:
             outputs = model(**inputs)
             rows = self.task.rows(outputs, labels)
