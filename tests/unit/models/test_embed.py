@@ -211,7 +211,9 @@ def main(folder: Path) -> None:
     from accelerate import PartialState
 
     rows, compute = [], features_module._Embedder._features
-    features_module._Embedder._features = lambda self, values: rows.append(len(values)) or compute(self, values)
+    features_module._Embedder._features = lambda self, given: (
+        rows.append(len(given["input_ids"])) or compute(self, given)
+    )
     dataset = Dataset.load_from_disk(folder / "two")
     found = column(embed(dataset, AutoModel.from_pretrained(folder / "model"), tokenizer(), shard_rows=5))
     rank = PartialState().process_index
