@@ -77,10 +77,12 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         callbacks=[recorder],
         compute_metrics=_accuracy,
     )
+    start, given = time.perf_counter(), training.resume_from_checkpoint
+    resume = str(given).lower() == "true" or given
     if isinstance(arguments, ImageArguments) and arguments.momentum is not None:
+        trainer.choose_method(resume)  # before the optimizer gets the weights of its branches
         trainer.optimizer, trainer.lr_scheduler = published_optimizer(trainer, arguments)
-    start, resume = time.perf_counter(), training.resume_from_checkpoint
-    trainer.train(resume_from_checkpoint=str(resume).lower() == "true" or resume)
+    trainer.train(resume_from_checkpoint=resume)
     seconds, output_dir = time.perf_counter() - start, Path(str(training.output_dir))
 
     # Only here are true labels read. The best epoch is reported, it chooses nothing.

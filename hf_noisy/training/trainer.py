@@ -66,7 +66,7 @@ class NoisyTrainer(Trainer):
         ```
     """
 
-    # Ours is: the sum of the row losses over the number of rows in the whole accumulated batch of all processes.
+    # The loss is the sum over rows divided by the rows of the whole accumulated batch of all processes.
     loss_is_scaled_for_ga = True
     model: nn.Module
     _signature_columns: list[str]  # type: ignore[assignment]
@@ -141,8 +141,7 @@ class NoisyTrainer(Trainer):
         if self.args.should_save and saves:
             refuse_unwritable(folder)
         self._checkpoint = checkpoint_to_resume(resume_from_checkpoint, folder)
-        if self._is_auto:
-            self._choose_method()
+        self.choose_method(self._checkpoint)
         self._identity = self._make_identity()
         if self._checkpoint is not None:
             refuse_other_run(self._checkpoint, self._identity)
@@ -151,10 +150,18 @@ class NoisyTrainer(Trainer):
         self._callback.restart()
         return super().train(self._checkpoint, trial, ignore_keys_for_eval)
 
-    def _choose_method(self) -> None:
+    def choose_method(self, resume_from_checkpoint: str | bool | None = None) -> None:
+        """Resolve `method="auto"` now rather than when training starts, such as to make an optimizer of the branches.
+
+        Args:
+            resume_from_checkpoint: As of `train`.
+        """
+        if not self._is_auto:
+            return
         from hf_noisy.training.auto import choose_for_trainer  # loads much that no other method needs
 
-        self.choice = choose_for_trainer(self, self._checkpoint)
+        checkpoint = checkpoint_to_resume(resume_from_checkpoint, str(self.args.output_dir))
+        self.choice = choose_for_trainer(self, checkpoint)
         method = make_method(self.choice.method, **self.choice.arguments)
         self.method = _with_label_smoothing(method, self.args.label_smoothing_factor)
         given = self.model

@@ -171,6 +171,16 @@ def test_an_optimizer_of_the_plain_model_is_refused(trainer, tmp_path, monkeypat
         made.train()
 
 
+def test_an_optimizer_of_the_branches_can_be_made_once_the_method_is_chosen(trainer, monkeypatch):
+    forced(monkeypatch, "coregularization")
+    made = trainer()
+    made.choose_method()
+    made.optimizer = torch.optim.SGD(made.model.parameters(), lr=0.1)
+    before = parameters(made)
+    made.train()
+    assert distance(made, before) > 0
+
+
 def test_a_resumed_run_takes_the_method_of_the_first(trainer, tmp_path, monkeypatch):
     saving = {"save_strategy": "steps", "save_steps": 2}
     left = forced(monkeypatch, "elr", "gce")
