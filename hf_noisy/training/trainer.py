@@ -122,8 +122,6 @@ class NoisyTrainer(Trainer):
     def _branched(self, model: nn.Module | None, args: TrainingArguments | None) -> nn.Module | None:
         return with_branches(model, self.method.num_branches, type(self.method).__name__, args.seed if args else 42)
 
-    # Training
-
     def train(
         self,
         resume_from_checkpoint: str | bool | None = None,
@@ -307,8 +305,6 @@ class NoisyTrainer(Trainer):
         ranks = self.accelerator.num_processes // self.get_tp_size() if self.args.average_tokens_across_devices else 1
         return losses.sum() * ranks / rows
 
-    # Evaluation
-
     def evaluation_loop(
         self,
         dataloader: DataLoader[Any],
@@ -331,8 +327,6 @@ class NoisyTrainer(Trainer):
         finally:
             self.model = model
         return result
-
-    # Checkpoints and the model card
 
     def _run_epoch(self, *positional: Any, **kwargs: Any) -> None:
         # After a checkpoint of the last step there is none left, but Trainer would take one more of those that
