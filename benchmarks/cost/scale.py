@@ -25,7 +25,7 @@ from hf_noisy.dygen import pipeline
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.prior import Prior, evidence_prior
 from hf_noisy.dynamics.projection import projection_matrix
-from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
+from hf_noisy.dynamics.scores import distances_by_epoch, dynamics_score
 from hf_noisy.dynamics.store import Trajectories
 
 PARTS = ("write", "scores", "prior", "vae", "posterior")
@@ -117,17 +117,16 @@ def prior(cell: Cell) -> dict[str, Any]:
 
 def vae(cell: Cell) -> dict[str, Any]:
     stored = np.load(cell.folder / "prior.npz")
-    empty = DynamicsScore(*np.zeros((3, cell.rows)))
 
     def stored_prior(*_: Any, **__: Any) -> Prior:
+        suspicion = np.zeros(cell.rows)
         return Prior(
-            lambda *_: empty.score[None],
-            stored["probabilities"],
-            stored["suspects"],
-            empty.score,
-            empty,
-            float(stored["rate"]),
-            True,
+            of=lambda *_: suspicion[None],
+            probabilities=stored["probabilities"],
+            suspects=stored["suspects"],
+            suspicion=suspicion,
+            noise_rate=float(stored["rate"]),
+            estimated=True,
         )
 
     pipeline.evidence_prior = stored_prior  # measured as a part of its own
