@@ -49,16 +49,16 @@ class ClockedRecorder(DynamicsRecorder):
     clock: harness.Clock
     phase = "features"
 
-    def on_epoch_end(self, *args, **kwargs) -> None:
+    def end_epoch(self, *args, **kwargs) -> None:
         self.phase = "embedding"
-        super().on_epoch_end(*args, **kwargs)
+        super().end_epoch(*args, **kwargs)
 
-    def _extract_all(self, *args):
+    def _outputs(self, *args):
         datasets = self.datasets
         for name, rows in datasets.items():
             self.datasets = {name: rows}
             with self.clock(f"{self.phase}, {name}"):  # the files that our recorder writes are in it
-                super()._extract_all(*args)
+                yield from super()._outputs(*args)
         self.datasets = datasets
 
 
@@ -85,6 +85,7 @@ def ours(model, tokenizer, splits, strategy: str, settings: Settings, clock: har
         )
         with clock("training"):
             trainer.train()
+        assert any(phase.startswith("embedding, ") for phase in clock.seconds["cpu"])  # or training contains it
         for spent in clock.seconds.values():
             spent["training"] -= sum(seconds for phase, seconds in spent.items() if ", " in phase)
         given = np.array(rows["train"]["label"])
