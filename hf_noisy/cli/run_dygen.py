@@ -6,12 +6,13 @@ import json
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import transformers
 from datasets import Dataset
 from scipy.special import softmax
+from torch import Tensor
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DyGenArguments
@@ -19,12 +20,15 @@ from hf_noisy.cli.inputs import TextInputs, load_splits
 from hf_noisy.cli.recipes import parse
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
+from hf_noisy.core.types import Probabilities
 from hf_noisy.dygen.exact import DyGenForClassification
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import EpochSnapshots
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.methods import CoRegularization
 from hf_noisy.models import BranchedModel
+from hf_noisy.models.heads import logits_by_branch
+from hf_noisy.models.inference import Collator, outputs_in_training
 from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
 from hf_noisy.training.checkpoints import last_whole_checkpoint, refuse_unwritable
 from hf_noisy.training.distill import distill
@@ -84,7 +88,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     lora: dict[str, Any] | None = {} if arguments.branches == "lora" else None
     branched = BranchedModel.from_model(model, arguments.num_branches, seed=training.seed, lora=lora)
     plain = fit(model, output_dir / "cross_entropy", method="cross_entropy")
-    predictions = {"cross-entropy": softmax(plain.predict(test_rows).predictions, axis=-1)}
+    predictions = {"cross-entropy": _predict(plain, test_rows)}
     clock["cross_entropy"] = time.perf_counter()
     recorder = DynamicsRecorder({"train": train_rows, "test": test_rows})
     callbacks = [recorder, EpochSnapshots(output_dir)] if arguments.export == "exact" else [recorder]
@@ -139,6 +143,17 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     shown = {k: v for k, v in results.items() if k.startswith(("noise_rate", "train_label")) and v is not None}
     print(*(f"{name:30}{value:.3f}" for name, value in shown.items()), sep="\n")
     return results
+
+
+def _predict(trainer: NoisyTrainer, rows: Dataset) -> Probabilities:
+    """Probabilities in the order of the rows, which `Trainer.predict` shuffles under `group_by_length`."""
+
+    def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
+        return [logits_by_branch(trainer.model(**inputs))]
+
+    collator = cast(Collator, trainer.data_collator)
+    (logits,) = outputs_in_training(trainer.model, rows, forward, trainer.args, collator)
+    return np.asarray(softmax(logits[0], axis=-1))
 
 
 def _check(arguments: DyGenArguments, training: TrainingArguments) -> None:
