@@ -57,13 +57,13 @@ def summary_table(board: dict[str, Any], titles: dict[str, str]) -> tuple[list[s
         "mean rank",
         "rank, real noise",
         "accuracy, %",
-        "to cross-entropy",
+        "vs cross-entropy",
         "p",
-        "settings above it",
-        "to early stopping",
+        "settings above cross-entropy",
+        "vs early stopping",
         "p ",
-        "gate: worst to early stopping",
-        "worst to cross-entropy",
+        "gate: worst vs early stopping",
+        "worst vs cross-entropy",
         "cost",
         "ECE, %",
         "best minus last",
@@ -121,7 +121,7 @@ def notes(result: dict[str, Any]) -> list[str]:
     if again:
         chance, of = again["deviation"] / SEEDS**0.5, result["board"]["methods"][BASE]["gate"]["of"]
         words.append(
-            f"The role of chance: GJS on the same rows with other random numbers differs by up to {again['most']:.1f} "
+            f"Random variation: GJS on the same rows with other random numbers differs by up to {again['most']:.1f} "
             f"points in {again['pairs']} cells, with a deviation of {again['deviation']:.2f}, which is {chance:.2f} "
             f"for a mean of {SEEDS} seeds. Over {of} settings a method that costs nothing may well miss the gate once."
         )
@@ -211,11 +211,11 @@ def auto_rules() -> str:
         words += ["a second view can be made"] if (method := make_method(rule.method)).second_view is not None else []
         words += ["not a stream"] if method.needs_rows else []
         rows.append([", ".join(words) or "everything else", f"`{rule.method}`", rule.because.removeprefix("so ")])
-    return table(["where", "method", "why"], rows)
+    return table(["condition", "method", "idea"], rows)
 
 
 def holds_the_rate(cell: dict[str, Any]) -> bool:
-    """Whether the estimated interval holds the true share of wrong labels."""
+    """Whether the estimated interval contains the true noise rate."""
     _, low, high = cell["details"]["measured"]["noise"][0]
     return low <= cell["noise_rate"] <= high
 
@@ -232,7 +232,7 @@ def auto_row(cells: Cells, setting: str) -> list[str]:
 
 def auto_fresh() -> str:
     """What `auto` measured, took and gained with seeds that were not looked at when its rules were written."""
-    header = ["", "wrong, %", "estimated", "interval holds it", "taken", "cross-entropy", "early stopping", "auto"]
+    header = ["", "wrong, %", "estimated", "interval contains it", "chosen", "cross-entropy", "early stopping", "auto"]
     rows, words, held = [], [], []
     for name in FRESH:
         cells, settings = read_cells(RESULTS / f"cells_{name}_fresh.jsonl"), SUITES[name].settings
@@ -247,13 +247,13 @@ def auto_fresh() -> str:
         real = gains(BASE, [setting.name for setting in settings if setting.real])
         seeds = ", ".join(str(seed) for seed in sorted({seed for _, seed, _ in cells}))
         words += [
-            f"{name}, seeds {seeds}: {np.mean(to_base):+.1f} points to cross-entropy (above it in "
-            f"{sum(d > 0 for d in to_base)} of {len(to_base)} settings), {np.mean(to_stopped):+.1f} to early "
+            f"{name}, seeds {seeds}: {np.mean(to_base):+.1f} points against cross-entropy (above it in "
+            f"{sum(d > 0 for d in to_base)} of {len(to_base)} settings), {np.mean(to_stopped):+.1f} against early "
             f"stopping; gate: {gate_words(gate(cells, AUTO, settings))}.",
-            f"{name}, where people or rules made the wrong labels: {np.mean(real):+.1f} points to cross-entropy "
+            f"{name}, wrong labels from rules or annotators: {np.mean(real):+.1f} points against cross-entropy "
             f"({min(real):+.1f} to {max(real):+.1f}).",
         ]
-    words.append(f"The interval of the share of wrong labels holds the true one in {sum(held)} of {len(held)} cells.")
+    words.append(f"The interval for the noise rate contains the true rate in {sum(held)} of {len(held)} cells.")
     return "\n".join(f"- {word}" for word in words) + "\n\n" + table(header, rows)
 
 

@@ -16,7 +16,7 @@ CURVES = (
     ("stage I", "2 branches", "network", "s--"),
     ("prior", "2 branches", "prior", "^--"),
     ("DyGEN", "2 branches", "posterior", "D-"),
-    ("DyGEN, told the rate", "2 branches", "posterior_known_rate", "x-"),
+    ("DyGEN, true rate given", "2 branches", "posterior_known_rate", "x-"),
 )
 
 
@@ -262,8 +262,8 @@ def ablation_note() -> str:
     seeds = ", ".join(map(str, sorted({seed for _, seed, _ in cells})))
     return (
         f"`python -m benchmarks.run --suite ablations`: {len(cells)} trainings, seeds {seeds}; {budget.train_rows} "
-        f"rows, {budget.epochs} epochs; last epoch; no true label was used, but for the rate in the column that says "
-        "so; mean and deviation over seeds."
+        f"rows, {budget.epochs} epochs; last epoch; no true label was used, except for the rate in the column "
+        "that says so; mean and standard deviation over seeds."
     )
 
 

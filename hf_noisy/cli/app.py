@@ -8,22 +8,25 @@ import typer
 
 app = typer.Typer(
     name="hf-noisy",
-    help="Noisy labels: inject them, find them, correct them, train with them.",
+    help="Noisy labels: inject, find and correct them, and train with them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
-Source = Annotated[str, typer.Argument(help="CSV, JSON lines or parquet file, a saved data set, a name, or a Hub id")]
-TextColumn = Annotated[str | None, typer.Option(help="column of the texts", show_default="text")]
-ImageColumn = Annotated[str | None, typer.Option(help="column of the images", show_default="image")]
+Source = Annotated[str, typer.Argument(help="CSV, JSON lines or Parquet file, folder, named data set, or Hub id")]
+TextColumn = Annotated[str | None, typer.Option(help="text column", show_default="text")]
+ImageColumn = Annotated[str | None, typer.Option(help="image column", show_default="image")]
 LabelColumn = Annotated[str | None, typer.Option(help="column of the given labels", show_default="label")]
-Split = Annotated[str, typer.Option(help="split to work on; the others are passed on")]
-Output = Annotated[Path, typer.Option(help="folder to write; it must not exist")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an earlier output in that folder")]
-PushToHub = Annotated[str | None, typer.Option(help="also push the result to this repository of the Hub")]
-Model = Annotated[str | None, typer.Option(help="encoder of the features: Hub id or folder", show_default="small one")]
-TrainingOptions = Annotated[list[str] | None, typer.Argument(help="options of training, as --learning_rate 1e-4")]
-Seed = Annotated[int, typer.Option(help="of every random draw")]
+Split = Annotated[str, typer.Option(help="split to work on; the others are copied unchanged")]
+Output = Annotated[Path, typer.Option(help="output folder; must not exist")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an earlier output in the folder")]
+PushToHub = Annotated[str | None, typer.Option(help="also push the result to this Hub repository")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="feature encoder: Hub id or folder", show_default="small; pixels for images"),
+]
+TrainingOptions = Annotated[list[str] | None, typer.Argument(help="training options, such as --learning_rate 1e-4")]
+Seed = Annotated[int, typer.Option(help="random seed")]
 
 
 def _run(command: str, options: dict[str, Any]) -> None:
@@ -50,7 +53,7 @@ def _run(command: str, options: dict[str, Any]) -> None:
 def inject(
     source: Source,
     output: Output,
-    noise_rate: Annotated[float, typer.Option(help="share of the labels that become wrong, in [0, 1)")],
+    noise_rate: Annotated[float, typer.Option(help="share of labels to make wrong, in [0, 1)")],
     noise_type: Annotated[str, typer.Option(help="symmetric, asymmetric, pair or instance")] = "symmetric",
     noise_seed: Seed = 0,
     text_column: TextColumn = None,
@@ -60,7 +63,7 @@ def inject(
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
 ) -> None:
-    """Put noise into true labels, which stay in the column `clean_label`."""
+    """Add label noise; the true labels stay in the column `clean_label`."""
     _run("inject", locals())
 
 
@@ -77,7 +80,7 @@ def audit(
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
 ) -> None:
-    """How noisy is my data, and which rows? No true label and no noise rate is needed."""
+    """Estimate the noise rate and find wrong labels, without true labels."""
     _run("audit", locals())
 
 
@@ -85,10 +88,10 @@ def audit(
 def purify(
     source: Source,
     output: Output,
-    purifier: Annotated[str, typer.Option(help="name of the purifier, see docs/purify.md")] = "confident_learning",
+    purifier: Annotated[str, typer.Option(help="confident_learning, knn, dmlp, dmlp_trusted")] = "confident_learning",
     policy: Annotated[str, typer.Option(help="relabel, drop, soft, weight or flag")] = "relabel",
-    min_confidence: Annotated[float, typer.Option(help="rows less sure than this stay as they are")] = 0.0,
-    clean_column: Annotated[str | None, typer.Option(help="column that is true where a label was checked")] = None,
+    min_confidence: Annotated[float, typer.Option(help="rows below this confidence are not changed")] = 0.0,
+    clean_column: Annotated[str | None, typer.Option(help="true where a label was checked; dmlp only")] = None,
     model: Model = None,
     text_column: TextColumn = None,
     image_column: ImageColumn = None,
@@ -98,13 +101,13 @@ def purify(
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
 ) -> None:
-    """Correct the labels; what was changed stays with every row and can be undone."""
+    """Correct the labels; every change is recorded and can be undone."""
     _run("purify", locals())
 
 
 @app.command()
 def apply(
-    decisions: Annotated[Path, typer.Argument(help="decisions.csv of a report")],
+    decisions: Annotated[Path, typer.Argument(help="decisions.csv from a report")],
     source: Source,
     output: Output,
     text_column: TextColumn = None,
@@ -114,7 +117,7 @@ def apply(
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
 ) -> None:
-    """Apply what was decided in a report to the data that the report was made of."""
+    """Apply the decisions made in a report to the data of the report."""
     _run("apply", locals())
 
 
@@ -123,15 +126,15 @@ def train(
     source: Source,
     output: Output,
     words: TrainingOptions = None,
-    method: Annotated[str, typer.Option(help="of hf_noisy.methods, such as nct")] = "cross_entropy",
-    model: Annotated[str | None, typer.Option(help="Hub id or folder of the model to train")] = None,
+    method: Annotated[str, typer.Option(help="training method, such as nct or auto")] = "cross_entropy",
+    model: Annotated[str | None, typer.Option(help="model to train: Hub id or folder")] = None,
     text_column: TextColumn = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
 ) -> None:
-    """Train by a robust method; any option of training, also those of TrainingArguments, can follow."""
+    """Train with a robust method; all training options, including TrainingArguments, can follow."""
     _run("train", locals())
 
 

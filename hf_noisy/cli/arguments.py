@@ -17,19 +17,19 @@ class DataArguments:
 
     dataset: str = _option("docs", "named data set, file, folder or Hub id")
     model_name_or_path: str | None = _option(None, "pretrained model; default: a small sentence encoder")
-    label_column: str | None = _option(None, "column of the labels, in a file or a Hub data set")
+    label_column: str | None = _option(None, "label column of a file or Hub data set")
     noise_type: str | None = _option(None, "symmetric, asymmetric or instance; some data sets have more")
     noise_rate: float | None = _option(None, "share of labels to flip, with noise_type")
-    noise_seed: int = _option(0, "seed of the flips")
-    max_train_samples: int | None = _option(None, "random training rows, by --seed")
-    max_test_samples: int | None = _option(None, "random test rows, by --seed")
+    noise_seed: int = _option(0, "seed of the noise")
+    max_train_samples: int | None = _option(None, "number of random training rows, drawn by --seed")
+    max_test_samples: int | None = _option(None, "number of random test rows, drawn by --seed")
 
 
 @dataclass
 class TextOptions:
     """How texts are read."""
 
-    text_column: str | None = _option(None, "column of the texts, in a file or a Hub data set")
+    text_column: str | None = _option(None, "text column of a file or Hub data set")
     max_length: int = _option(128, "tokens per text")
 
 
@@ -38,8 +38,8 @@ class TrainArguments(DataArguments):
     """Training by any method."""
 
     method: str = _option("cross_entropy", ", ".join(["auto", *list_methods()]))
-    method_args: list[str] = field(default_factory=list, metadata={"help": "of the method, such as temperature=4"})
-    max_watched_samples: int = _option(5000, "training rows predicted after each epoch, or 0")
+    method_args: list[str] = field(default_factory=list, metadata={"help": "method arguments, such as temperature=4"})
+    max_watched_samples: int = _option(5000, "training rows to predict after each epoch; 0: none")
     save_model: bool = _option(False, "save the trained model in --output_dir")
 
 
@@ -75,19 +75,19 @@ class ImageArguments(TrainArguments):
 
     dataset: str = _option("digits", "digits, cifar10, other named data set, file, folder or Hub id")
     model_name_or_path: str | None = _option(None, "pretrained model; default: --architecture from scratch")
-    image_column: str | None = _option(None, "column of the images, in a file or a Hub data set")
+    image_column: str | None = _option(None, "image column of a file or Hub data set")
     architecture: str = _option(
         "resnet",
-        "trained from scratch: resnet or vit (both small), preact_resnet18, preact_resnet34, or a model of which "
-        "only the configuration is used",
+        "trained from scratch: resnet or vit (both small), preact_resnet18, preact_resnet34, or a model whose "
+        "configuration is used",
     )
     image_size: int = _option(32, "height and width in pixels")
-    augmentation: str = _option("standard", "of training images", choices=list(VIEWS))
-    second_view: str = _option("augmix", "if the method needs one", choices=[*VIEWS, "auto"])
-    momentum: float | None = _option(None, "of SGD with weight decay on all weights; default: see --optim")
-    nesterov: bool = _option(False, "with momentum")
-    lr_gamma: float | None = _option(None, "with momentum: factor of the learning rate at each milestone")
-    lr_milestones: list[int] | None = field(default=None, metadata={"help": "epochs; default: every epoch"})
+    augmentation: str = _option("standard", "augmentation of training images", choices=list(VIEWS))
+    second_view: str = _option("augmix", "second view of images, for methods that need one", choices=[*VIEWS, "auto"])
+    momentum: float | None = _option(None, "momentum of SGD with weight decay on all weights; default: use --optim")
+    nesterov: bool = _option(False, "Nesterov momentum; needs --momentum")
+    lr_gamma: float | None = _option(None, "learning rate factor at each milestone; needs --momentum")
+    lr_milestones: list[int] | None = field(default=None, metadata={"help": "epochs of lr_gamma; default: all"})
 
     defaults: ClassVar[dict[str, Any]] = {
         "output_dir": "output/robust_image",
@@ -107,10 +107,10 @@ class DyGenArguments(TextOptions, DataArguments):
         2
     """
 
-    num_branches: int = _option(2, "branches of stage I")
-    branches: str = _option("full", "full or lora", choices=["full", "lora"])
-    estimated_noise_rate: float | None = _option(None, "default: estimated from training")
+    num_branches: int = _option(2, "number of branches in stage I")
+    branches: str = _option("full", "full copies or LoRA adapters", choices=["full", "lora"])
+    estimated_noise_rate: float | None = _option(None, "noise rate; default: estimated from training")
     preset: str = _option("evidence", "prior of stage II", choices=["evidence", "paper"])
-    export: str = _option("none", "a model for new rows", choices=["none", "distilled", "exact"])
+    export: str = _option("none", "model for new rows to save", choices=["none", "distilled", "exact"])
 
     defaults: ClassVar[dict[str, Any]] = {**_TEXT_DEFAULTS, "output_dir": "output/dygen"}

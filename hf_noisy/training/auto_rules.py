@@ -75,11 +75,11 @@ class Choice:
 # cells_vision-small.jsonl, where JoCoR gains most on one side of these two limits and loses on the other, and GJS
 # loses least to early stopping where little is wrong. The limits say where methods were seen to win, and not why.
 RULES: tuple[Rule, ...] = (
-    Rule("nct", "so two networks that correct one another's labels", unmeasured=True, modality=("image",)),
-    Rule("jocor", "so two networks that agree on which rows to learn from", rate=(0.15, 1.0), by_row=(0.0, 0.5)),
-    Rule("gjs", "so a loss that asks for the same prediction on two views of a row"),
-    Rule("elr", "so a loss that holds on to early predictions"),
-    Rule("dal", "so a loss that keeps nothing for each row"),
+    Rule("nct", "so two networks that learn from each other", unmeasured=True, modality=("image",)),
+    Rule("jocor", "so two networks that select rows with a small joint loss", rate=(0.15, 1.0), by_row=(0.0, 0.5)),
+    Rule("gjs", "so a consistency loss on two views of each row"),
+    Rule("elr", "so a loss that regularises towards early predictions"),
+    Rule("dal", "so a loss that keeps no state per row"),
 )
 
 
