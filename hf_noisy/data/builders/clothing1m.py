@@ -39,7 +39,7 @@ class Clothing1MBuilder(NoisyDatasetBuilder):
     """
 
     NAME = "clothing1m"
-    DESCRIPTION = "Clothing1M: photographs of clothes in 14 classes, labelled by the text of web pages and by hand."
+    DESCRIPTION = "Clothing1M: photographs of clothes in 14 classes, labelled from web page text and by hand."
     HOMEPAGE = "https://github.com/Cysu/noisy_label"
     LICENSE = "non-commercial research and education only; not to be passed on"
     CITATION = """@inproceedings{xiao2015learning,

@@ -32,7 +32,7 @@ class NoisyAgNewsBuilder(NoisyDatasetBuilder):
     """
 
     NAME = "noisyag_news"
-    DESCRIPTION = "News by topic with the labels of human annotators (NoisyAG-News)."
+    DESCRIPTION = "News by topic with human labels (NoisyAG-News)."
     HOMEPAGE = "https://github.com/hhf-hd/NoisyAG-News"
     LICENSE = "labels MIT; texts for research and any other non-commercial activity (AG News)"
     CITATION = """@article{huang2024noisyag,

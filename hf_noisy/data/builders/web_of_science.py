@@ -25,7 +25,7 @@ class WebOfScienceBuilder(NoisyDatasetBuilder):
     """
 
     NAME = "wos"
-    DESCRIPTION = "Abstracts of papers by field (Web of Science)."
+    DESCRIPTION = "Paper abstracts by field (Web of Science)."
     HOMEPAGE = "https://data.mendeley.com/datasets/9rw3vkcfy4/6"
     LICENSE = "CC BY 4.0"
     CITATION = """@inproceedings{kowsari2017hdltex,

@@ -33,7 +33,7 @@ class WebVisionBuilder(NoisyDatasetBuilder):
     """
 
     NAME = "webvision"
-    DESCRIPTION = "WebVision 1.0, Google images: labels are the queries that found the images."
+    DESCRIPTION = "WebVision 1.0, Google images, labelled with the search query."
     HOMEPAGE = "https://data.vision.ee.ethz.ch/cvl/webvision/dataset2017.html"
     LICENSE = "none stated with the files, see the home page; images belong to their owners"
     CITATION = """@article{li2017webvision,

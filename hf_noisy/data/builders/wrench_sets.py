@@ -10,7 +10,7 @@ class TrecBuilder(WrenchBuilder):
     """
 
     NAME = "trec"
-    DESCRIPTION = "Questions by what they ask for (TREC), with the votes of 68 regular expressions."
+    DESCRIPTION = "Questions by type of answer (TREC), with the votes of 68 regular expressions."
     HOMEPAGE = "https://cogcomp.seas.upenn.edu/Data/QA/QC/"
     LICENSE = "questions for research use, without a formal licence; rules and votes Apache-2.0"
     CITATION = """@inproceedings{li2002learning,
@@ -35,7 +35,7 @@ class SemEvalBuilder(WrenchBuilder):
     """
 
     NAME = "semeval"
-    DESCRIPTION = "Sentences by the relation between two things in them (SemEval-2010 Task 8), votes of 164 patterns."
+    DESCRIPTION = "Sentences by the relation between two entities (SemEval-2010 Task 8), with the votes of 164 patterns."
     HOMEPAGE = "https://aclanthology.org/S10-1006/"
     LICENSE = "sentences CC BY 3.0; rules MIT; votes Apache-2.0"
     CITATION = """@inproceedings{hendrickx2010semeval,
@@ -62,7 +62,7 @@ class ChemProtBuilder(WrenchBuilder):
     """
 
     NAME = "chemprot"
-    DESCRIPTION = "Sentences by what a chemical does to a protein (ChemProt), with the votes of 26 keyword rules."
+    DESCRIPTION = "Sentences by chemical-protein relation (ChemProt), with the votes of 26 keyword rules."
     HOMEPAGE = "https://biocreative.bioinformatics.udel.edu/tasks/biocreative-vi/track-5/"
     LICENSE = "sentences in the public domain, as the BigBIO collection states; rules and votes Apache-2.0 (WRENCH)"
     CITATION = """@inproceedings{krallinger2017overview,
