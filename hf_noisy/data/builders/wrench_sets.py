@@ -35,7 +35,7 @@ class SemEvalBuilder(WrenchBuilder):
     """
 
     NAME = "semeval"
-    DESCRIPTION = "Sentences by the relation between two entities (SemEval-2010 Task 8), with the votes of 164 patterns."
+    DESCRIPTION = "Sentences by relation of two entities (SemEval-2010 Task 8), with the votes of 164 patterns."
     HOMEPAGE = "https://aclanthology.org/S10-1006/"
     LICENSE = "sentences CC BY 3.0; rules MIT; votes Apache-2.0"
     CITATION = """@inproceedings{hendrickx2010semeval,
