@@ -47,15 +47,15 @@ def test_every_marker_has_a_table():
         assert "-->\n<!-- /" not in content, f"an empty table in {path.name}"
 
 
-BEATS = ["What it is for", "Use it", "What it does", "What is logged", "What the paper leaves open"]
+SECTIONS = ["What it is for", "Use it", "What it does", "What is logged", "Implementation choices"]
 
 
 @pytest.mark.parametrize("name", list_methods())
-def test_every_method_has_a_page_in_five_beats(name):
+def test_every_method_has_a_page_with_five_sections(name):
     lines = (ROOT / "docs" / "methods" / f"{name}.md").read_text().splitlines()
     assert lines[0].startswith("# ")
     assert lines[0].endswith(f"(`{name}`)")
-    assert [line.removeprefix("## ") for line in lines if line.startswith("## ")] == BEATS
+    assert [line.removeprefix("## ") for line in lines if line.startswith("## ")] == SECTIONS
     code = "\n".join(lines).split("```python\n")[1].split("```")[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     assert f"[{name}]({name}.md)" in (ROOT / "docs" / "methods" / "README.md").read_text()

@@ -27,7 +27,7 @@ trainer = NoisyTrainer(model, args, train_dataset=train, method="{name}")
 
 ## What is logged
 
-## What the paper leaves open
+## Implementation choices
 """
 LOSS = '''
 from hf_noisy.losses.loss import Loss, at_least_float32
