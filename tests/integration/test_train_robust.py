@@ -233,7 +233,7 @@ def test_the_command_line_leaves_a_model_with_its_card(tmp_path, encoder):
     results = json.loads((out / "results.json").read_text())
     assert summary == {"command": "train", **results}
     assert (results["method"], results["method_args"], results["epochs"]) == ("gce", {"q": 0.5}, 2)
-    assert "Trained by `gce`" in (out / "README.md").read_text()
+    assert "Trained with `gce`" in (out / "README.md").read_text()
     assert pipeline("text-classification", str(out), device="cpu")("animal1 animal2")[0]["label"] in CLASSES
     refused = CliRunner().invoke(app, [str(word) for word in [*words, "--overwrite", "--no_such_option", "1"]])
     assert (refused.exit_code, "hf-noisy: Some specified arguments are not used" in refused.stderr) == (2, True)
