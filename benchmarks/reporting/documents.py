@@ -170,7 +170,7 @@ def cifar_cards(paper: dict[str, Any]) -> Iterator[tuple[Path, str]]:
             f"{method}-cifar10",
             f"{method.upper()}, CIFAR-10",
             paper | variant,
-            table(["%", "wrong labels", "cross-entropy", method.upper(), "its ECE"], numbers),
+            table(["%", "wrong labels", "cross-entropy", method.upper(), f"{method.upper()} ECE"], numbers),
             {name.replace(" ", ", ", 1): float(np.mean(read(of, "test_accuracy_last"))) for name, of in found.items()},
             image=True,
             first=first,

@@ -25,12 +25,12 @@ _MEANINGS = {
     columns.CLEAN_LABEL: "the true label",
     columns.VOTES: "votes of labelling rules, -1 where a rule abstains",
     columns.LABEL_GIVEN: "the given label",
-    columns.LABEL_POSTERIOR: "probability that a class is the true one, by class",
+    columns.LABEL_POSTERIOR: "probability of each class being the true one",
     columns.LABEL_CONFIDENCE: "the largest of these probabilities",
     columns.LABEL_CHANGED: "whether the given label was overruled",
     columns.LABEL_WEIGHT: "weight of the row in training",
     columns.PURIFIER: "method that computed the probabilities",
-    columns.ROW_GIVEN: "number of the row before rows were dropped",
+    columns.ROW_GIVEN: "row number before rows were dropped",
     columns.LABEL_QUALITY: "quality of the given label, higher is better",
     columns.LABEL_SUSPECTED: "whether the given label is likely wrong",
     columns.LABEL_SUGGESTED: "a more likely class for suspected rows, else the given label",
@@ -137,10 +137,10 @@ def percent(value: float | None) -> str:
 
 def _what(rows: Dataset, name: str) -> str:
     if columns.LABEL_GIVEN in rows.column_names:
-        return "rows that were dropped" if name == DROPPED else "purified"
+        return "dropped rows" if name == DROPPED else "purified"
     if columns.LABEL_SUSPECTED in rows.column_names:
         return "audited"
-    return "with true labels beside the given ones" if columns.CLEAN_LABEL in rows.column_names else "unchanged"
+    return "given and true labels" if columns.CLEAN_LABEL in rows.column_names else "unchanged"
 
 
 def _kind(kind: Any) -> str:

@@ -58,13 +58,13 @@ def dataset_card(splits: DatasetDict, *, name: str, **metadata: Any) -> DatasetC
         first,
         # The licences of the sources are rarely among the Hub's; the text of the card states them.
         metadata={"license": "other", **metadata},
-        label_meaning="the given label, right or wrong",
+        label_meaning="the given label, possibly wrong",
         # The other lines of the description are records, such as that of the noise.
         description=[line for line in first.info.description.splitlines() if not line.startswith("{")],
         lead=" ".join(["The given labels, some of which may be wrong, are in `label`.", *_injected(splits)]),
         splits_head=["wrong given labels", "source of the given labels"],
         splits_cells={split: _measured(rows) for split, rows in splits.items()},
-        splits_note="Measured between `clean_label` and `label`, on the rows with both.",
+        splits_note="Computed from `clean_label` and `label`, on the rows with both.",
         source={"homepage": first.info.homepage, "licence": first.info.license, "citation": first.info.citation},
     )
 
@@ -87,17 +87,17 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
     rows = _rows_of(splits, split)
     record = purification_record(rows) or {}
     if summary.purifier == DECISIONS:
-        method = "A person looked at rows and decided: relabel, drop or keep. All other rows keep their given label."
-        limits = ["The decisions are taken as correct, and the noise that is left was not estimated."]
+        method = "Rows were reviewed by a person: relabelled, dropped or kept. All other rows keep their given label."
+        limits = ["The decisions are assumed correct; the remaining noise was not estimated."]
     else:
         method = f"Purifier {code(summary.purifier)}" + named_values(record.get("options", {}))
         if policy := record.get("policy"):
             method += f", policy {code(policy)}, confidence of at least {record['min_confidence']:g}"
         method = f"{method}. {_POLICIES.get(policy or '', '')}".rstrip()
-        limits = ["The estimates assume that the probabilities of the purifier are right."]
-    limits.append("An overruled label is not proven wrong, nor is any other proven right: check a row before use.")
+        limits = ["The estimates assume that the purifier's probabilities are correct."]
+    limits.append("An overruled label is not necessarily wrong, and other labels are not necessarily right.")
     if summary.true_noise_before is None:
-        limits.append("There are no true labels, so none of the figures could be checked.")
+        limits.append("There are no true labels to verify the figures.")
     share = 100 * summary.changed / max(summary.rows, 1)
     return build_card(
         splits,
@@ -110,7 +110,7 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
             [title, *(percent(getattr(summary, f"{kind}_{key}")) for kind in ("estimated", "true"))]
             for title, key in FIGURES.items()
         ],
-        numbers_note="True figures compare with the column `clean_label`, where there is one.",
+        numbers_note="True figures are computed from the column `clean_label`, if present.",
         pairs_title="Overruled labels",
         pairs_head="most probable",
         pairs=pairs_table(summary.pairs, summary.class_names),
@@ -158,21 +158,21 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         lead=f"About {percent(rate.rate)} of the labels of the split {code(split)} are wrong. None was changed.",
         numbers_head=["", ""],
         numbers=numbers,
-        numbers_note="The range covers sampling and what cannot be identified without true labels.",
+        numbers_note="The range covers sampling error and what cannot be identified without true labels.",
         pairs_title="Suspected labels",
         pairs_head="suggested",
         pairs=pairs_table([[pair // classes, pair % classes, int(counts[pair])] for pair in order], audit.class_names),
         **matrix_section(audit.transition_matrix, audit.class_names, "Estimated by confident learning."),
         method="A logistic regression on frozen features was cross-validated; the noise rate and the suspected rows "
-        "follow from its out-of-fold predictions. No true label was read.",
+        "follow from its out-of-fold predictions. No true labels were used.",
         citations=[escape(citation) for citation in _AUDIT_CITATIONS],
         undo="No label was changed. This removes the columns that were added:",
         undo_code="from datasets import load_dataset\n\n"
         f'rows = load_dataset({REPOSITORY}, split="{split}")\n'
         f'rows = rows.remove_columns(["{LABEL_QUALITY}", "{LABEL_SUSPECTED}", "{LABEL_SUGGESTED}"])',
         limits=[
-            "A suspected label is not proven wrong: look before you change one.",
-            "Noise that the features explain as well as the true labels goes unnoticed.",
+            "A suspected label is not necessarily wrong: review it before changing it.",
+            "Noise that the features explain as well as the true labels is not detected.",
         ],
     )
 
@@ -216,25 +216,25 @@ def injected_card(splits: DatasetDict, split: str, *, name: str) -> DatasetCard:
         splits,
         name,
         rows,
-        lead=f"Noise was injected into the true labels of the split {code(split)}, to test methods on: `label` is the "
-        "given label, right or wrong, and `clean_label` the true one.",
+        lead=f"Noise was injected into the true labels of split {code(split)}, for testing methods: `label` is the "
+        "given label, possibly wrong, and `clean_label` the true one.",
         numbers_head=["", ""],
         numbers=[
             ["wrong labels, measured", percent(record["rate_measured"])],
-            ["wrong labels, asked for", percent(record.get("rate_asked"))],
+            ["wrong labels, requested", percent(record.get("rate_asked"))],
             *settings,
         ],
-        numbers_note="Measured between `clean_label` and `label` when the noise was injected.",
+        numbers_note="Computed from `clean_label` and `label` when the noise was injected.",
         **matrix_section(matrix, class_names, "Measured."),
-        method=f"Noise of kind {code(record['kind'])}, drawn by row from the seed; the options are explained in the "
+        method=f"Noise type {code(record['kind'])}, drawn per row from the seed; the options are explained in the "
         "documentation of `hf_noisy.data.noise`.",
         undo="The true labels are in the column `clean_label`:",
         undo_code="from datasets import load_dataset\n\n"
         f'rows = load_dataset({REPOSITORY}, split="{split}")\n'
         f'clean = rows.remove_columns("{LABEL}").rename_column("{CLEAN_LABEL}", "{LABEL}")',
         limits=[
-            "Injected noise differs from the noise of annotators or rules: what works here may not work there.",
-            "`clean_label` is as true as the labels that the noise was injected into.",
+            "Injected noise differs from annotator or rule noise; results may not transfer.",
+            "`clean_label` is only as correct as the original labels.",
         ],
     )
 

@@ -57,7 +57,7 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
         title=escape(public_name(name)),
         begin=BEGIN,
         end=END,
-        lead=f"Trained with {code(method)} on the given labels, some of which are wrong.",
+        lead=f"Trained with {code(method)} on given labels, some of them wrong.",
         code="\n".join(lines),
         noise=_noise(results, dataset),
         method=f"Method {code(method)}" + named_values(results.get("method_args") or {}) + "." + _why(results),
@@ -89,7 +89,7 @@ def _noise(results: Mapping[str, Any], dataset: str) -> list[list[str]]:
         ["training rows", results.get("num_train")],
         ["classes", results.get("num_classes")],
         ["noise injected", (results["noise_type"] or "none in this training") if "noise_type" in results else None],
-        ["rate asked for", _percent(results.get("noise_rate_asked"))],
+        ["requested noise rate", _percent(results.get("noise_rate_asked"))],
         ["wrong training labels", "not measured" if rate is None else _percent(rate)],
     ]
     return [[title, escape(value)] for title, value in rows if value is not None]
@@ -103,14 +103,12 @@ def _settings(results: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _limits(results: Mapping[str, Any]) -> list[str]:
-    limits = ["One run with one seed: how much the figures vary between seeds was not measured."]
+    limits = ["One run with one seed; the variance between seeds was not measured."]
     if "test_labels" in results and _test_labels(results) != "true":
-        limits.append(
-            "The test labels may be as noisy as the training labels, so accuracy against them is not true accuracy."
-        )
+        limits.append("The test labels may be as noisy as the training labels, so this is not the true accuracy.")
     if results.get("noise_type"):
         limits.append("The noise was injected; noise from annotators or rules is harder.")
-    return [*limits, "The model may have memorised wrong labels: take care with classes that are often confused."]
+    return [*limits, "The model may have memorised wrong labels, especially for classes that are often confused."]
 
 
 def _is_figure(key: str, value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from huggingface_hub import RepoCard
 
-BEGIN = "<!-- hf-noisy: begin; a later push replaces what stands up to the end -->"
+BEGIN = "<!-- hf-noisy: begin; a later push replaces this section -->"
 END = "<!-- hf-noisy: end -->"
 REPOSITORY = "<repository>"  # in the code of a card, until the repository is known
 TAGS = ["hf_noisy", "label-noise", "noisy-labels"]

@@ -163,7 +163,7 @@ def test_a_start_from_the_hub_is_named_and_a_folder_is_not():
 def test_the_card_of_decisions_says_who_decided():
     splits = decided()
     text = purified_card(splits, "train", summarise(splits["train"]), name="rows").text
-    assert "A person looked at rows" in text
+    assert "Rows were reviewed by a person" in text
     assert "| precision of changes | - | 100.00 % |" in text
     assert "| noise before | - | 25.00 % |" in text
 
@@ -199,7 +199,7 @@ def test_the_card_of_noise_needs_noise():
         injected_card(DatasetDict({"train": rows}), "train", name="rows")
     text = injected_card(DatasetDict({"train": inject_noise(rows, symmetric(0.25))}), "train", name="rows").text
     assert "| wrong labels, measured | 25.00 % |" in text
-    assert "| wrong labels, asked for | 25.00 % |" in text
+    assert "| wrong labels, requested | 25.00 % |" in text
 
 
 def test_a_split_that_is_not_there_is_refused():

@@ -29,7 +29,7 @@ def test_the_card_tells_source_licence_columns_and_measured_noise(splits):
         "Noise was injected into the labels of `train` (kind symmetric, rate_asked 0.25, seed 0).\n\n##" in card.text
     )
     assert "noise_record" not in card.text
-    assert "| `label` | one of 2 classes | the given label, right or wrong |\n" in card.text
+    assert "| `label` | one of 2 classes | the given label, possibly wrong |\n" in card.text
     assert "| `clean_label` | one of 2 classes | the true label |\n" in card.text
     assert "Classes of `label`: a, b." in card.text
     assert (
