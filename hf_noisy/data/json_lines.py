@@ -1,8 +1,8 @@
-"""Folders of texts kept as gzip JSON lines: the form in which named datasets are shared within a group.
+"""Folders of texts as gzip JSON lines.
 
-A folder holds `labels.json` (`classes`: names in the order of the ids) and `<split>.jsonl.gz` with a row a line:
-`text`, `label` (the true class) and, where labels are noisy, `weak_label` (the given class) and `weak_votes` (one
-class or -1 a labelling rule).
+A folder holds `labels.json` (`classes`: names in the order of the ids) and `<split>.jsonl.gz` with one row per line:
+`text`, `label` (the true class) and, if labels are noisy, `weak_label` (the given class) and `weak_votes` (a class or
+-1 for each labelling rule).
 """
 
 import gzip
@@ -16,24 +16,19 @@ from typing import Any
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT, VOTES
 
 VARIABLE = "HF_NOISY_DATA_DIR"
-
-
-def general_folder() -> str | None:
-    """What the environment variable names: the folder that holds the folders of named datasets.
-
-    `datasets` gives the modules of builders an `os` of its own, whose environment is that of the first builder, so it
-    must be read here.
-    """
-    return os.environ.get(VARIABLE)
-
-
 CLASSES_FILE = "labels.json"
 _SPLITS = ("train", "validation", "test")
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
+def general_folder() -> str | None:
+    """The folder in the environment variable, which holds the folders of named datasets."""
+    # Read here: `datasets` replaces `os` in the modules of builders, with the environment of the first builder.
+    return os.environ.get(VARIABLE)
+
+
 def has_json_lines(folder: Path) -> bool:
-    """Whether the folder is of this form."""
+    """Whether the folder holds JSON lines."""
     return (folder / CLASSES_FILE).is_file()
 
 
@@ -44,7 +39,7 @@ def json_lines_classes(folder: Path) -> list[str]:
 
 
 def json_lines_splits(folder: Path) -> dict[str, Path]:
-    """The file of each split that is there, refused where there is none."""
+    """The file of each split that exists; at least one must."""
     files = {split: folder / f"{split}.jsonl.gz" for split in _SPLITS}
     found = {split: path for split, path in files.items() if path.is_file()}
     if not found:
@@ -60,7 +55,7 @@ def json_lines_have_votes(folder: Path) -> bool:
 
 
 def json_lines(path: Path, given: bool = True) -> Iterator[dict[str, Any]]:
-    """Rows of one file, one at a time; `label` is the given class, or the true one where `given` is False."""
+    """Rows of one file, one at a time; `label` is the given class, or the true one if `given` is False."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for line in file:
@@ -70,6 +65,5 @@ def json_lines(path: Path, given: bool = True) -> Iterator[dict[str, Any]]:
                 yield {TEXT: row["text"], LABEL: label, CLEAN_LABEL: row["label"], **votes}
     except _BROKEN as error:
         raise ValueError(
-            f"file '{path}' is cut short, damaged or of another form ({type(error).__name__}: {error}); put it there "
-            "anew"
+            f"file '{path}' is cut short, damaged or of another form ({type(error).__name__}: {error}); replace it"
         ) from error

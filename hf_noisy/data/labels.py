@@ -1,8 +1,9 @@
-"""The label and weight columns of a training set, read whole and checked before any training."""
+"""The label and weight columns of a dataset, read as they are stored and checked before any training."""
 
 import warnings
 from typing import Any
 
+import datasets
 import numpy as np
 from jaxtyping import Shaped
 
@@ -11,24 +12,43 @@ from hf_noisy.core.columns import LABEL, LABEL_WEIGHT, LABELS
 from hf_noisy.core.task import Task
 
 
+def column_values(dataset: datasets.Dataset, column: str) -> Shaped[np.ndarray, " rows"]:
+    """The values of a column as they are stored, whatever the format of the dataset; missing labels are refused."""
+    values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
+    if values.null_count:
+        raise ValueError(f"column '{column}' lacks {values.null_count} labels; drop those rows first")
+    array: np.ndarray = values.to_numpy()
+    return array
+
+
+def with_format_of(original: datasets.Dataset, dataset: datasets.Dataset) -> datasets.Dataset:
+    """The dataset in the format of the original, limited to the columns that it has."""
+    form: Any = original.format
+    columns: list[str] | None = None
+    if set(form["columns"]) != set(original.column_names):
+        # A format that shows the label to a trainer must show a new weight too.
+        weight = [LABEL_WEIGHT] if LABEL in form["columns"] and LABEL_WEIGHT not in original.column_names else []
+        columns = [name for name in [*form["columns"], *weight] if name in dataset.column_names]
+    return dataset.with_format(form["type"], columns, form["output_all_columns"], **form["format_kwargs"])
+
+
 def label_column(dataset: Any) -> str | None:
     """The label column of a `datasets.Dataset`, `"labels"` or `"label"`, or `None` if it cannot be read cheaply."""
     names = getattr(dataset, "column_names", None)
     if not isinstance(names, list) or not hasattr(dataset, "__len__") or not hasattr(dataset, "with_format"):
-        return None  # a stream is read once, and not for this; others may list columns that they cannot hand out
+        return None  # a stream can be read only once; other types may list columns without giving access to them
     return next((name for name in (LABELS, LABEL) if name in names), None)
 
 
 def stored_labels(dataset: Any) -> Shaped[np.ndarray, "..."] | None:
     """The given labels of all rows, or `None` where reading them would mean reading the rows."""
-    if isinstance(getattr(dataset, "labels", None), np.ndarray):  # views of images know theirs
+    if isinstance(getattr(dataset, "labels", None), np.ndarray):  # ImageViews
         labels: np.ndarray = dataset.labels
         return labels
     column = label_column(dataset)
-    # What a lazy transform makes of a row is not known before the row is read.
+    # A lazy transform may change the label when the row is read.
     if column is None or getattr(dataset, "format", {}).get("type") == "custom":
         return None
-    # `with_format` rather than the dataset's own transform: only the label column is wanted, and as it is stored.
     return np.asarray(dataset.with_format(None)[column][:])
 
 
@@ -46,10 +66,10 @@ def check_training_labels(dataset: Any, task: Task, num_classes: int, soft_label
 
 
 def check_training_weights(dataset: Any) -> bool:
-    """Refuse a column of row weights that no loss can be multiplied by; whether there is such a column."""
+    """Whether there is a column of row weights; refused if its values cannot be used as weights."""
     names = getattr(dataset, "column_names", None)
     if not isinstance(names, list) or LABEL_WEIGHT not in names:
         return False
-    if hasattr(dataset, "__len__") and hasattr(dataset, "with_format"):  # a stream is read once, and not for this
+    if hasattr(dataset, "__len__") and hasattr(dataset, "with_format"):  # a stream can be read only once
         check_weights(dataset.with_format(None)[LABEL_WEIGHT][:], f"column '{LABEL_WEIGHT}'")
     return True

@@ -12,10 +12,11 @@ from datasets.exceptions import DatasetNotFoundError
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
 from hf_noisy.data import noise as noises
 from hf_noisy.data.builders.builder import NoisyDatasetBuilder
+from hf_noisy.data.labels import column_values
 from hf_noisy.data.noise.feature_noise import FeatureNoise
 from hf_noisy.data.noise.row_features import row_features
 
-# Name -> module of `hf_noisy.data.builders` and class, imported when asked for.
+# Name -> module of `hf_noisy.data.builders` and class, imported on first use.
 _BUILDERS = {
     "docs": "docs:DocsBuilder",
     "digits": "digits:DigitsBuilder",
@@ -44,10 +45,10 @@ _NOISY_SPLITS = ("train", "validation")
 
 
 def list_noisy_datasets() -> list[str]:
-    """Names that `load_noisy_dataset` knows, besides files and datasets of the Hub.
+    """Names of datasets for `load_noisy_dataset`, besides files and datasets of the Hub.
 
-    `docs` and `digits` are made on the spot from installed packages; the others are read from a folder, or fetched
-    where their builder says so.
+    `docs` and `digits` are built from installed packages; the others are read from a folder, and some are downloaded
+    if there is none.
 
     Example:
         >>> list_noisy_datasets()[:4]
@@ -94,22 +95,21 @@ def load_noisy_dataset(
     image_column: str | None = None,
     **kwargs: Any,
 ) -> DatasetDict:
-    """Load a dataset as columns `text` or `image`, `label` (the given one), `clean_label` and `votes` where known.
+    """Load a dataset with the columns `text` or `image`, `label` (given), and `clean_label` and `votes` if known.
 
-    The splits are those of the source: no test split is cut from a source that has none, since cleaning a dataset
-    needs all of its rows; `dataset["train"].train_test_split(...)` makes one. Noise goes into `train` and `validation`
-    only; then `label` equals `clean_label` in `test`.
+    The splits are those of the source: if there is no test split, `dataset["train"].train_test_split(...)` makes one.
+    Noise is injected into `train` and `validation` only; in `test`, `label` then equals `clean_label`.
 
     Args:
         name: A name of [`list_noisy_datasets`]; or a file or a folder of `.csv`, `.json` or `.jsonl` (also `.gz`) or
             `.parquet`; or a folder written by `save_to_disk`; or a dataset of the Hub.
         config: Where the given labels of a named dataset come from, one of its builder's configurations, such as
-            `"worse"` for `cifar10`; of a Hub dataset its configuration.
-        noise_type: `"symmetric"`, `"pair"` (to the next class), `"asymmetric"` (for `cifar10` to the look-alike of
-            five of its classes, else as `"pair"`) or `"instance"`, put into a clean source. The name of a noisy
-            configuration is understood as `config`. `None` leaves the labels as they are.
-        noise_rate: Share of wrong labels, in [0, 1); needed with `noise_type`, but for configurations. With
-            `"asymmetric"` on `cifar10` it is the share in each of the five classes, and half of it over all rows.
+            `"worse"` for `cifar10`; for a Hub dataset, its configuration.
+        noise_type: Noise to inject into a clean source: `"symmetric"`, `"pair"` (to the next class), `"asymmetric"`
+            (between similar classes for `cifar10` and `cifar100`, else the same as `"pair"`) or `"instance"`. The name
+            of a noisy configuration works as `config`. `None` leaves the labels as they are.
+        noise_rate: Share of wrong labels, in [0, 1); needed with `noise_type` unless that names a configuration. With
+            `"asymmetric"` on `cifar10` it is the share in each of five classes, and half of it over all rows.
         noise_seed: Seed of the noise.
         data_dir: The folder of a named dataset, or the folder that holds it under its name; by default the
             environment variable `HF_NOISY_DATA_DIR`.
@@ -122,8 +122,8 @@ def load_noisy_dataset(
         `DatasetDict` with `train`, and `validation` and `test` where the source has them.
 
     Raises:
-        FileNotFoundError: If the folder of a named dataset, or a file, is not there.
-        ValueError: If a column is missing, or noise is asked for where labels are noisy already.
+        FileNotFoundError: If a file or the folder of a named dataset is missing.
+        ValueError: If a column is missing, or noise would be injected into labels that are noisy already.
 
     Example:
         >>> dataset = load_noisy_dataset("docs")  # doctest: +SKIP
@@ -160,18 +160,18 @@ def _config(builder: type[NoisyDatasetBuilder], config: str | None, noise_type: 
 
 
 def make_noise(noise_type: str, noise_rate: float | None, name: str | None = None) -> noises.Noise:
-    """The noise of `hf_noisy.data.noise` that `noise_type` names in [`load_noisy_dataset`].
+    """The noise for a `noise_type` of [`load_noisy_dataset`].
 
     Args:
         noise_type: `"symmetric"`, `"pair"`, `"asymmetric"` or `"instance"`.
         noise_rate: Share of wrong labels, in [0, 1).
-        name: Dataset that it is for: a named one may know the look-alikes of its classes.
+        name: Name of the dataset; for `cifar10` and `cifar100`, asymmetric noise confuses similar classes.
 
     Returns:
         The noise, not yet applied.
 
     Raises:
-        ValueError: If the type is not known or the rate is missing or out of range.
+        ValueError: If the type is not known, or the rate is missing or out of range.
 
     Example:
         >>> make_noise("asymmetric", 0.4, "cifar10").kind
@@ -183,7 +183,7 @@ def make_noise(noise_type: str, noise_rate: float | None, name: str | None = Non
     if noise_rate is None:
         raise ValueError(f"noise_rate must be given with noise_type='{noise_type}', for example noise_rate=0.4")
     if noise_type == "asymmetric":
-        return noises.asymmetric(noise_rate, _look_alikes(name))
+        return noises.asymmetric(noise_rate, _class_map(name))
     return _NOISE_TYPES[noise_type](noise_rate)
 
 
@@ -201,8 +201,8 @@ def _noisy_configs(name: str | None) -> list[str]:
     return [config.name for config in configs if config.noise]
 
 
-def _look_alikes(name: str | None) -> dict[int, int] | None:
-    """Class -> the class that it is taken for, where the module of the builder says so."""
+def _class_map(name: str | None) -> dict[int, int] | None:
+    """Class -> the class it is confused with, if the module of the builder defines `CLASS_MAP`."""
     if name not in _BUILDERS:
         return None
     return getattr(importlib.import_module(dataset_builder(name).__module__), "CLASS_MAP", None)
@@ -210,7 +210,7 @@ def _look_alikes(name: str | None) -> dict[int, int] | None:
 
 def _inject(dataset: DatasetDict, noise: noises.Noise, seed: int, name: str) -> DatasetDict:
     for split in dataset.values():
-        if CLEAN_LABEL in split.column_names and not _equal_labels(split):
+        if CLEAN_LABEL in split.column_names and (_stored(split, LABEL) != _stored(split, CLEAN_LABEL)).any():
             raise ValueError(
                 f"dataset '{name}' already has noisy labels, so noise_type would lose them; pass noise_type=None, "
                 f"or config='clean' for a named dataset, or make the noise with inject_noise from '{CLEAN_LABEL}'"
@@ -222,19 +222,13 @@ def _inject(dataset: DatasetDict, noise: noises.Noise, seed: int, name: str) -> 
     noisy = [key for key in _NOISY_SPLITS if key in clean]
     features = {}
     if noisy and isinstance(noise, FeatureNoise):
-        # One fit for all splits: the same row must run the same risk in each of them.
+        # One fit for all splits: the same row must have the same probability of a flip in each of them.
         features = dict(zip(noisy, row_features(*(clean[key] for key in noisy)), strict=True))
     for key, split in clean.items():
         if key in noisy:
-            # The validation rows of a source may lack a class; a training set that does is a mistake.
-            clean[key] = noises.inject_noise(
-                split,
-                noise,
-                seed=seed,
-                features=features.get(key),
-                stream=key,
-                allow_empty_classes=key != "train",
-            )
+            # A small validation split may lack a class; in a training split that is a mistake.
+            options = {"features": features.get(key), "stream": key, "allow_empty_classes": key != "train"}
+            clean[key] = noises.inject_noise(split, noise, seed=seed, **options)
         else:
             clean[key] = split.add_column(CLEAN_LABEL, _stored(split, LABEL), feature=split.features[LABEL])
     return DatasetDict(clean)
@@ -255,8 +249,8 @@ def _load_source(name: str, data_dir: str | Path | None, kwargs: dict[str, Any])
             loaded = load_dataset(name, data_dir=data_dir, **kwargs)
         except (ConnectionError, DatasetNotFoundError) as error:
             raise FileNotFoundError(
-                f"name '{name}' is no file and none of {', '.join(_BUILDERS)}, and the Hub's dataset of that name "
-                f"cannot be had ({type(error).__name__}); check the name"
+                f"name '{name}' is neither a file nor one of {', '.join(_BUILDERS)}, and no dataset of that name can "
+                f"be loaded from the Hub ({type(error).__name__}); check the name"
             ) from error
     if isinstance(loaded, Dataset):
         return DatasetDict({str(loaded.split or "train"): loaded})
@@ -311,8 +305,8 @@ def _class_labels(dataset: DatasetDict) -> DatasetDict:
     columns = [column for column in (LABEL, CLEAN_LABEL) if column in first.column_names]
     if isinstance(labels, List):
         raise ValueError(
-            f"label_column must hold one class a row, got soft labels ({labels}); restore_labels gives "
-            "the given ones, and NoisyTrainer trains on soft ones in Python"
+            f"label_column must hold one class per row, got soft labels ({labels}); call restore_labels first, or "
+            "train on soft labels with NoisyTrainer in Python"
         )
     if isinstance(labels, ClassLabel):
         return dataset.cast_column(CLEAN_LABEL, labels) if CLEAN_LABEL in columns else dataset
@@ -335,14 +329,6 @@ def _class_labels(dataset: DatasetDict) -> DatasetDict:
     return dataset
 
 
-def _equal_labels(dataset: Dataset) -> bool:
-    return bool((_stored(dataset, LABEL) == _stored(dataset, CLEAN_LABEL)).all())
-
-
 def _stored(dataset: Dataset, column: str) -> np.ndarray:
-    values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
-    if values.null_count:
-        raise ValueError(f"column '{column}' lacks {values.null_count} labels; drop those rows first")
-    array = values.to_numpy()
-    stored: np.ndarray = array.astype(str) if array.dtype == object else array
-    return stored
+    values = column_values(dataset, column)
+    return values.astype(str) if values.dtype == object else values

@@ -1,4 +1,4 @@
-"""Class labels of a dataset, and a record of their noise that is saved with it."""
+"""Class labels of a dataset, and the record of their noise that is saved with it."""
 
 import json
 from typing import Any
@@ -9,26 +9,24 @@ from jaxtyping import Float, Integer
 
 from hf_noisy.core.checks import check_labels
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
+from hf_noisy.data.labels import column_values
 
 _RECORD_KEY = "noise_record"
 
 
 def class_labels(dataset: datasets.Dataset, column: str) -> tuple[Integer[np.ndarray, " rows"], int]:
-    """The classes in a column as int64 and their number, refused if any is missing or there are fewer than two."""
+    """The class ids in a column as int64 and the number of classes, at least two; missing labels are refused."""
     if column not in dataset.column_names:
         raise ValueError(f"label_column must be one of {dataset.column_names}, got '{column}'")
     feature = dataset.features[column]
-    values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
-    if values.null_count:
-        raise ValueError(f"column '{column}' lacks {values.null_count} labels; drop those rows first")
-    labels = values.to_numpy()
+    labels = column_values(dataset, column)
     if labels.dtype.kind not in "iu":
         if labels.dtype.kind == "f":
             remedy = f"cast whole numbers with dataset.cast_column('{column}', datasets.Value('int64'))"
         elif isinstance(feature, datasets.Value):
             remedy = f"call dataset.class_encode_column('{column}')"
         else:
-            remedy = "reduce it to one whole number a row"
+            remedy = "reduce it to one whole number per row"
         raise ValueError(f"column '{column}' must hold class ids, got {feature}; {remedy} first")
     if isinstance(feature, datasets.ClassLabel) and feature.num_classes is not None:
         num_classes = feature.num_classes
@@ -46,26 +44,26 @@ def record_noise(
     labels: Integer[np.ndarray, " rows"],
     num_classes: int,
 ) -> datasets.Dataset:
-    """The dataset with a note of its noise in `info.description`, which `save_to_disk` keeps."""
+    """The dataset with a record of its noise in `info.description`, which `save_to_disk` keeps."""
     record = {"rate_asked" if key == "rate" else key: value for key, value in record.items()}
     record["rate_measured"] = float(np.mean(clean_labels != labels)) if len(labels) else 0.0
     record["transition_matrix"] = measured_transition_matrix(clean_labels, labels, num_classes).tolist()
-    # Rates and seeds may be numbers of numpy, which JSON does not know.
+    # Rates and seeds may be numpy scalars, which JSON cannot write.
     line = json.dumps({_RECORD_KEY: record}, default=np.generic.item)
     dataset.info.description = "\n".join(filter(None, [dataset.info.description, line]))
     return dataset
 
 
 def noise_record(dataset: datasets.Dataset) -> dict[str, Any] | None:
-    """What is known of the noise in a dataset: kind, rates, seed, measured transition matrix.
+    """The record of the noise in a dataset: kind, rates, seed, measured transition matrix.
 
-    The figures are those of the rows at the time of the record: a later `filter` does not change them.
+    The figures were measured when the record was made: a later `filter` does not change them.
 
     Args:
-        dataset: A dataset, loaded or made in memory.
+        dataset: Any dataset.
 
     Returns:
-        The record, or None where none was made.
+        The record, or None if there is none.
 
     Example:
         >>> noise_record(datasets.Dataset.from_dict({"label": [0]})) is None
@@ -81,7 +79,7 @@ def noise_record(dataset: datasets.Dataset) -> dict[str, Any] | None:
 def measured_transition_matrix(
     clean_labels: Integer[np.ndarray, " rows"], labels: Integer[np.ndarray, " rows"], num_classes: int
 ) -> Float[np.ndarray, "classes classes"]:
-    """P(given | true) as counted, `[classes, classes]`; a class without rows gets the row of the identity."""
+    """P(given | true) by counting, `[true, given]`; a class without rows gets its row of the identity matrix."""
     counts = np.bincount(clean_labels * num_classes + labels, minlength=num_classes**2).astype(np.float64)
     counts = counts.reshape(num_classes, num_classes)
     totals = counts.sum(axis=1, keepdims=True)
@@ -89,7 +87,7 @@ def measured_transition_matrix(
 
 
 def record_known_noise(dataset: datasets.Dataset, kind: str) -> datasets.Dataset:
-    """The dataset with a note of the noise between its columns `clean_label` and `label`."""
+    """The dataset with a record of the noise between its columns `clean_label` and `label`."""
     clean_labels, num_classes = class_labels(dataset, CLEAN_LABEL)
     labels, _ = class_labels(dataset, LABEL)
     return record_noise(dataset, {"kind": kind}, clean_labels, labels, num_classes)

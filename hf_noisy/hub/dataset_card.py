@@ -12,7 +12,7 @@ from hf_noisy.detection.audit import Audit
 from hf_noisy.hub.card_builder import build_card, configurations, matrix_section, pairs_table, percent
 from hf_noisy.hub.text import REPOSITORY, code, escape, named_values
 from hf_noisy.purification.decisions import DECISIONS
-from hf_noisy.purification.restore import DROPPED, purification_record, stored_labels
+from hf_noisy.purification.restore import DROPPED, purification_record
 from hf_noisy.purification.summary import FIGURES, PurificationSummary
 
 _POLICIES = {
@@ -145,9 +145,7 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         ["suspected rows", f"{int(suspected.sum()):,} of {len(audit.labels):,}"],
     ]
     if CLEAN_LABEL in rows.column_names:
-        numbers.append(
-            ["wrong labels, true", percent(float(np.mean(stored_labels(rows, CLEAN_LABEL) != audit.labels)))]
-        )
+        numbers.append(["wrong labels, true", _measured(rows)[0]])
     classes = len(audit.class_names)
     counts = np.bincount(audit.labels[suspected] * classes + issues.suggested[suspected], minlength=classes**2)
     order = [pair for pair in np.argsort(-counts, kind="stable").tolist() if counts[pair]]

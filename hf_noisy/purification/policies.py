@@ -22,9 +22,10 @@ from hf_noisy.core.columns import (
     PURIFIER,
     ROW_GIVEN,
 )
+from hf_noisy.data.labels import column_values, with_format_of
 from hf_noisy.data.records import class_labels
 from hf_noisy.purification.registry import Purifier, as_purifier, check_posterior
-from hf_noisy.purification.restore import ADDED, DROPPED, add_record, stored_labels, with_column, with_format_of
+from hf_noisy.purification.restore import ADDED, DROPPED, add_record, with_column
 
 Policy = Literal["relabel", "drop", "soft", "weight", "flag"]
 PurifierLike = str | Callable[..., Any] | np.ndarray
@@ -222,7 +223,7 @@ def _purified(
         )
     soft = datasets.List(datasets.Value("float32"), length=posterior.shape[1])
     added: dict[str, tuple[Any, Any]] = {
-        LABEL_GIVEN: (stored_labels(dataset, LABEL), feature),
+        LABEL_GIVEN: (column_values(dataset, LABEL), feature),
         LABEL_POSTERIOR: (_lists(posterior), soft),
         LABEL_CONFIDENCE: (confidence, datasets.Value("float32")),
         LABEL_CHANGED: (changed, datasets.Value("bool")),

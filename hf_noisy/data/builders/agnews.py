@@ -1,4 +1,4 @@
-"""The dataset `agnews`: titles and first sentences of news by topic. Clean labels, there to put noise into."""
+"""The dataset `agnews`: titles and first sentences of news by topic. Clean labels, for noise injection."""
 
 import csv
 from collections.abc import Iterator
@@ -16,9 +16,7 @@ _NUMBERS = {str(label + 1): label for label in range(len(CLASSES))}
 
 
 class AgNewsBuilder(NoisyDatasetBuilder):
-    """Builder of `agnews`, 120,000 rows to train on and 7,600 to test, four classes.
-
-    A local folder holds the files of the original release, without a header: the class from 1, the title, the text.
+    """Builder of `agnews`: 120,000 training and 7,600 test rows, four classes; CSV without header: class, title, text.
 
     Source: Zhang et al. (2015), from the news corpus of Gulli (2005).
     """
@@ -29,9 +27,7 @@ class AgNewsBuilder(NoisyDatasetBuilder):
     LICENSE = "for research and any other non-commercial activity"
     CITATION = """@inproceedings{zhang2015character,
   title={Character-level Convolutional Networks for Text Classification},
-  author={Zhang, Xiang and Zhao, Junbo and LeCun, Yann},
-  booktitle={NIPS},
-  year={2015}
+  author={Zhang, Xiang and Zhao, Junbo and LeCun, Yann}, booktitle={NIPS}, year={2015}
 }"""
     DOWNLOAD = (
         "download ag_news_csv as https://github.com/zhangxiangxiao/Crepe says and put its train.csv and test.csv into "

@@ -1,4 +1,4 @@
-"""Base of the builders of named datasets: where files are, how they are described, when to build anew."""
+"""Base of the builders of named datasets: where the files are, their description, and when to rebuild."""
 
 import hashlib
 import inspect
@@ -19,28 +19,13 @@ from hf_noisy.data.records import record_known_noise
 
 @dataclass
 class NoisyConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """One form of a dataset: where its given labels come from.
+    """One configuration of a dataset: the source of its given labels."""
 
-    Args:
-        noise: Source of the given labels as the noise record names it, such as `"rules"`; None where they are true.
-    """
-
-    noise: str | None = None
+    noise: str | None = None  # as in the noise record, such as "rules"; None if the given labels are the true ones
 
 
 class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
-    """Base of the builders: a subclass says what the dataset is, and has `_features` and the methods of `datasets`.
-
-    Rows are read from `self.folder`; where it is None, from the Hub (`hub_splits`) or by what the subclass fetches.
-
-    Args:
-        config_name: One of `BUILDER_CONFIGS`; by default `DEFAULT_CONFIG_NAME`.
-        data_dir: The folder of the dataset, or the folder that holds a folder `NAME`; by default `HF_NOISY_DATA_DIR`.
-        **kwargs: As for `datasets.DatasetBuilder`, such as `cache_dir`.
-
-    Raises:
-        FileNotFoundError: If there is no such folder and the rows come from nowhere else.
-    """
+    """Base of the builders: rows come from `self.folder`; if it is None, from the Hub or another download."""
 
     NAME: ClassVar[str]
     DESCRIPTION: ClassVar[str]
@@ -48,10 +33,10 @@ class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
     LICENSE: ClassVar[str]
     CITATION: ClassVar[str]
     DOWNLOAD: ClassVar[str] = ""  # "download X from Y and put Z into it": what to do when the folder is missing
-    MARKERS: ClassVar[tuple[str, ...]] = ()  # patterns of file names, any of which tells the folder of the dataset
+    MARKERS: ClassVar[tuple[str, ...]] = ()  # glob patterns; a match of any of them identifies the folder
     HUB_ID: ClassVar[str | None] = None
-    FETCHED: ClassVar[bool] = False  # True: the subclass gets the rows itself where there is no folder
-    # Modules, or functions of modules, besides the builder's own, that decide what the rows are.
+    FETCHED: ClassVar[bool] = False  # True: the subclass downloads the rows if there is no folder
+    # Other modules, or functions, that the rows depend on.
     CODE: ClassVar[tuple[ModuleType | Callable[..., Any], ...]] = ()
     BUILDER_CONFIG_CLASS = NoisyConfig
     BUILDER_CONFIGS: ClassVar[list[NoisyConfig]] = [
@@ -71,7 +56,6 @@ class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         try:
             self.download_and_prepare()
         except DatasetGenerationError as error:
-            # Its own sentence says only that there was an error.
             cause = error.__cause__ or error
             if isinstance(cause, OSError):
                 raise cause from error
@@ -84,31 +68,36 @@ class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         return datasets.DatasetDict({key: self._record_noise(split) for key, split in splits.items()})
 
     def hub_splits(self) -> datasets.DatasetDict:
-        """The dataset `HUB_ID`, or FileNotFoundError where it cannot be had."""
+        """The dataset `HUB_ID` of the Hub."""
         try:
             return datasets.load_dataset(self.HUB_ID)
         except OSError as error:
             raise FileNotFoundError(
-                f"{self.missing(None)}; the Hub's '{self.HUB_ID}' cannot be had either ({type(error).__name__})"
+                f"{self.missing(None)}; the Hub's '{self.HUB_ID}' cannot be loaded either ({type(error).__name__})"
             ) from error
 
     def missing(self, root: Path | None) -> str:
-        """One sentence for a dataset that is not in the folder `root`, or without any folder."""
-        found = f"dataset '{self.NAME}' is read from a folder that is not known"
+        """Error message for a dataset that is not in the folder `root`, or for which no folder is set."""
+        found = f"dataset '{self.NAME}' is read from a folder, and none is set"
         if root is not None:
             found = f"folder '{root / self.NAME}' with {' or '.join(self.MARKERS)} is missing"
         return f"{found}: {VARIABLE} (or data_dir=) must point to the folder that holds '{self.NAME}'; {self.DOWNLOAD}"
+
+    @property
+    def _root(self) -> Path:
+        assert self.folder is not None  # `_find_folder` has refused a missing folder if there is no other source
+        return self.folder
 
     @abstractmethod
     def _features(self) -> datasets.Features:
         """Columns and classes, by [`noisy_features`]."""
 
     def _source_files(self) -> list[Path]:
-        """Files and folders in `self.folder` whose change means other rows; those directly in it unless overridden."""
+        """Files and folders on which the rows depend; by default those directly in `self.folder`."""
         return sorted(self.folder.iterdir()) if self.folder else []
 
     def _fingerprint_parts(self) -> list[str]:
-        """What the rows depend on: the code of the builder, and name, size and time of its files."""
+        """What the rows depend on: the code of the builder, and the name, size and time of its files."""
         classes = [part for part in type(self).__mro__ if issubclass(part, NoisyDatasetBuilder)]
         code = [*map(inspect.getfile, classes), *map(inspect.getfile, self.CODE)]
         states = [(str(path.absolute()), path.stat()) for path in self._source_files()]
@@ -120,7 +109,7 @@ class NoisyDatasetBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
         for folder in (Path(root) / self.NAME, Path(root)) if root and self.MARKERS else ():
             if any(next(folder.glob(marker), None) for marker in self.MARKERS):
                 return folder
-        # A folder that was named must be there; the general one may lack what can be had elsewhere.
+        # A given data_dir must exist; without one, the rows may come from the Hub or a download.
         if self.MARKERS and (data_dir or not (self.HUB_ID or self.FETCHED)):
             raise FileNotFoundError(self.missing(Path(root) if root else None))
         return None

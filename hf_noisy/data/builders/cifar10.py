@@ -1,10 +1,10 @@
 """The dataset `cifar10`: 60,000 small photographs of ten classes, with the human labels of CIFAR-10N.
 
-The folder holds one of two forms, the first where both are there:
+The folder holds one of two forms; if both are there, the first is read:
 
 - `cifar-10-batches-py/` with the official Python batches;
-- `train_jpeg.npz` and `test_jpeg.npz`: `data`, the JPEG files one after another, `offsets`, where each begins and the
-  last ends, and `label`, the true classes. Rows are in the order of the batches; files are passed on as they are.
+- `train_jpeg.npz` and `test_jpeg.npz`: `data`, the concatenated JPEG files, `offsets`, where each begins and the last
+  ends, and `label`, the true classes. Rows are in the order of the batches.
 
 The labels of CIFAR-10N are `CIFAR-10_human.pt` of its release, or the same arrays in `cifar10n_train_labels.npz`.
 """
@@ -33,8 +33,8 @@ from hf_noisy.data.noise.class_map import CIFAR10_MAP
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 # Mean and standard deviation of red, green and blue over the training images, of pixels in [0, 1].
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-CLASS_MAP = CIFAR10_MAP  # class -> the one that asymmetric noise takes it for
-# Name of the noise -> array with the labels.
+CLASS_MAP = CIFAR10_MAP  # class -> the class that asymmetric noise confuses it with
+# Configuration -> name of the array with the labels.
 HUMAN_LABELS = {
     "aggre": "aggre_label",
     "random1": "random_label1",
@@ -55,10 +55,7 @@ _HUMAN_FILES = ("CIFAR-10_human.pt", "cifar10n_train_labels.npz")
 
 
 class Cifar10Builder(NoisyDatasetBuilder):
-    """Builder of `cifar10`; `load_noisy_dataset("cifar10")` is the usual way to it.
-
-    Configurations: `clean` (true labels), and as `train` labels the sets of CIFAR-10N, `aggre`, `random1`, `random2`,
-    `random3` and `worse`. Labels of `test` are the true ones.
+    """Builder of `cifar10`: `clean`, or the label sets of CIFAR-10N for `train`; `test` always has true labels.
 
     Source: images Krizhevsky (2009); human labels Wei et al. (2022), CIFAR-10N.
     """
@@ -123,8 +120,7 @@ class Cifar10Builder(NoisyDatasetBuilder):
         }
 
     def _human_labels(self, name: str, clean: Integer[np.ndarray, " rows"]) -> Integer[np.ndarray, " rows"]:
-        assert self.folder is not None
-        paths = [self.folder / file for file in _HUMAN_FILES]
+        paths = [self._root / file for file in _HUMAN_FILES]
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise FileNotFoundError(

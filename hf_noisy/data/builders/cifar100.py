@@ -16,7 +16,7 @@ from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noi
 from hf_noisy.data.builders.cifar_files import ImageRows, hub_rows, image_rows, labels_of_rows, read_batches
 from hf_noisy.data.noise.class_map import cifar100_map
 
-# Superclasses in the order of their ids, each with its five classes in the order of theirs.
+# Superclasses and their classes, both in the order of their ids.
 SUPERCLASSES = {
     "aquatic_mammals": ("beaver", "dolphin", "otter", "seal", "whale"),
     "fish": ("aquarium_fish", "flatfish", "ray", "shark", "trout"),
@@ -43,7 +43,7 @@ CLASSES = sorted(name for names in SUPERCLASSES.values() for name in names)
 CLASS_MAP = dict(cifar100_map(rate=0.0).mapping)  # class -> the next one of its superclass
 _FOLDER = "cifar-100-python"
 _HUMAN_FILE = "CIFAR-100_human.pt"
-# Configuration -> labels of the images, and true and given labels of CIFAR-100N.
+# Configuration -> kind of label, and names of the true and given labels of CIFAR-100N.
 _SETS = {
     "clean": ("fine", "clean_label", None),
     "noisy": ("fine", "clean_label", "noisy_label"),
@@ -53,10 +53,7 @@ _SETS = {
 
 
 class Cifar100Builder(NoisyDatasetBuilder):
-    """Builder of `cifar100`.
-
-    Configurations: `clean` (true labels) and `noisy` (`train` with the labels of one human annotator a row) of the 100
-    classes; `clean_coarse` and `noisy_coarse` of the 20 superclasses. Labels of `test` are the true ones.
+    """Builder of `cifar100`: true labels or those of one annotator per row, of the 100 classes or 20 superclasses.
 
     Source: images Krizhevsky (2009); human labels Wei et al. (2022), CIFAR-100N.
     """
@@ -75,9 +72,9 @@ class Cifar100Builder(NoisyDatasetBuilder):
     HUB_ID = "uoft-cs/cifar100"
     BUILDER_CONFIGS: ClassVar[list[NoisyConfig]] = [
         NoisyConfig(name="clean", description="The true classes."),
-        NoisyConfig(name="noisy", noise="annotators", description="Training classes of one annotator a row."),
+        NoisyConfig(name="noisy", noise="annotators", description="Training classes of one annotator per row."),
         NoisyConfig(name="clean_coarse", description="The true superclasses."),
-        NoisyConfig(name="noisy_coarse", noise="annotators", description="Superclasses of what annotators chose."),
+        NoisyConfig(name="noisy_coarse", noise="annotators", description="Superclasses of the annotated classes."),
     ]
 
     def _features(self) -> datasets.Features:

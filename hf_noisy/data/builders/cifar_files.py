@@ -1,8 +1,8 @@
-"""The pickled files of CIFAR-10, CIFAR-100 and CIFAR-N, read without running anything that they hold.
+"""The pickled files of CIFAR-10, CIFAR-100 and CIFAR-N, read without running any code in them.
 
-A pickle may name any function and have it called. Here it may name only what a plain array is written with, and not
-even numpy's own functions are called for it: `numpy.ndarray` takes a buffer of bytes for pointers to objects, so that
-a file that may call it can crash Python or worse (`torch.load(weights_only=True)` calls it once it is allowed).
+A pickle may call any function. Here it may only name the functions with which plain arrays are pickled, and not even
+those are called: `numpy.ndarray` can interpret bytes as pointers to objects, so a file that calls it can crash Python
+or worse (`torch.load(weights_only=True)` calls it once it is allowed).
 """
 
 import io
@@ -18,6 +18,7 @@ from datasets import Dataset, Image
 from jaxtyping import Integer
 
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL
+from hf_noisy.data.labels import column_values
 
 _SIDE = 32  # pixels
 _INTEGERS = {f"{sign}{size}" for sign in "iu" for size in (1, 2, 4, 8)}
@@ -32,7 +33,7 @@ class ImageRows(NamedTuple):
 
 
 class _Type:
-    """Stands for `numpy.dtype` of whole numbers."""
+    """Replaces `numpy.dtype`, for integers only."""
 
     def __init__(self, code: str) -> None:
         self.code = code
@@ -45,7 +46,7 @@ class _Type:
 
 
 class _Array:
-    """Stands for `numpy.ndarray`; `values` are made from the bytes alone."""
+    """Replaces `numpy.ndarray`; `values` are built from the bytes alone."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, fortran, data = state
@@ -54,10 +55,10 @@ class _Array:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Understands lists, dictionaries, strings, numbers and arrays of whole numbers."""
+    """Reads lists, dictionaries, strings, numbers and arrays of integers."""
 
     def find_class(self, module: str, name: str) -> Any:
-        # New functions each time: a pickle may set attributes of what it was given.
+        # New functions each time: a pickle may set attributes on them.
         known: dict[tuple[str, str], Callable[..., Any] | None] = {
             ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
             ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
@@ -80,19 +81,19 @@ def read_batches(paths: Sequence[Path], key: str) -> ImageRows:
         batch = _read(path, _load_pickle, ("data", key))
         pixels = batch["data"]
         if pixels.dtype != np.uint8 or pixels.shape != (len(batch[key]), 3 * _SIDE**2):
-            raise ValueError(f"file '{path}' must hold {3 * _SIDE**2} bytes and a label a row; download it anew")
+            raise ValueError(f"file '{path}' must hold {3 * _SIDE**2} bytes and a label per row; download it again")
         images.append(pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
         labels.append(batch[key])
     return ImageRows(np.concatenate(images), np.concatenate(labels))
 
 
 def read_human_labels(path: Path, names: Sequence[str]) -> dict[str, Integer[np.ndarray, " rows"]]:
-    """The label sets of CIFAR-N by name, `[rows]` each."""
+    """The label sets of CIFAR-N by name, each `[rows]`."""
     return _read(path, _load_arrays if path.suffix == ".npz" else _load_torch, names)
 
 
 def read_image_files(path: Path) -> ImageRows:
-    """The image files in a `.npz`, passed on as they are, and their classes."""
+    """The image files in a `.npz`, not decoded, and their classes."""
     arrays = _read(path, _load_arrays, ("data", "offsets", "label"))
     content = arrays["data"].tobytes()
     return ImageRows([content[start:end] for start, end in pairwise(arrays["offsets"].tolist())], arrays["label"])
@@ -101,7 +102,7 @@ def read_image_files(path: Path) -> ImageRows:
 def labels_of_rows(
     path: Path, clean_key: str, given_key: str, clean: Integer[np.ndarray, " rows"]
 ) -> Integer[np.ndarray, " rows"]:
-    """One label set of CIFAR-N, refused unless the true labels beside it are those of the rows, in their order."""
+    """One label set of CIFAR-N, refused unless the true labels in the same file equal those of the rows."""
     labels = read_human_labels(path, [clean_key, given_key])
     if not np.array_equal(labels[clean_key], clean) or labels[given_key].shape != clean.shape:
         raise ValueError(
@@ -113,9 +114,8 @@ def labels_of_rows(
 
 def hub_rows(split: Dataset, image: str, label: str) -> ImageRows:
     """Images as stored, not decoded, and labels of one split of a dataset of the Hub."""
-    labels = split.select_columns([label]).with_format("arrow")[:].column(label).to_numpy()
     stored = split.select_columns([image]).cast_column(image, Image(decode=False))
-    return ImageRows((row[image] for row in stored), labels.astype(np.int64))
+    return ImageRows((row[image] for row in stored), column_values(split, label).astype(np.int64))
 
 
 def image_rows(
@@ -127,7 +127,7 @@ def image_rows(
 
 
 def _read(path: Path, load: Callable[[Path], Any], names: Sequence[str]) -> dict[str, Any]:
-    """The named arrays of a file, whole numbers of 8 bytes but for the pixels, or one sentence about what is wrong."""
+    """The named arrays of a file, as int64 except for the pixels; errors name the file and the cause."""
     if not path.is_file():
         raise FileNotFoundError(f"file '{path}' is missing; put it there")
     try:
@@ -135,14 +135,14 @@ def _read(path: Path, load: Callable[[Path], Any], names: Sequence[str]) -> dict
         arrays = {name: getattr(content[name], "values", content[name]) for name in names}
         kept = {name: np.asarray(values) for name, values in arrays.items()}
         if bad := [name for name, values in kept.items() if values.dtype.kind not in "iu"]:
-            raise pickle.UnpicklingError(f"'{bad[0]}' that is no array of whole numbers")
+            raise pickle.UnpicklingError(f"'{bad[0]}' that is no array of integers")
     except OSError:
         raise
     except Exception as error:  # a broken pickle raises anything
         kind = "" if isinstance(error, pickle.UnpicklingError) else f"{type(error).__name__}: "
         what = kind + (str(error).splitlines() or [""])[0]
         raise ValueError(
-            f"file '{path}' must hold arrays under {', '.join(names)}, got {what}; download it anew"
+            f"file '{path}' must hold arrays under {', '.join(names)}, got {what}; download it again"
         ) from error
     return {name: values if name == "data" else values.ravel().astype(np.int64) for name, values in kept.items()}
 
@@ -158,7 +158,7 @@ def _load_arrays(path: Path) -> dict[str, Any]:
 
 
 def _load_torch(path: Path) -> Any:
-    """The object in a file of `torch.save`: a zip archive since torch 1.6, pickles one after another before."""
+    """The object in a file of `torch.save`: a zip archive since torch 1.6, before that a sequence of pickles."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))

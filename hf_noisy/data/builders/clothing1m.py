@@ -1,13 +1,12 @@
-"""The dataset `clothing1m`: a million photographs of clothes from web shops, labelled by the words around them.
+"""The dataset `clothing1m`: a million photographs of clothes from web shops, labelled by the surrounding text.
 
 The folder holds the release: `images/<digit>/<...>/<name>.jpg`, `category_names_eng.txt`, `noisy_label_kv.txt` and
-`clean_label_kv.txt` (an image and its class a line) and `noisy_train_key_list.txt`, `clean_train_key_list.txt`,
-`clean_val_key_list.txt`, `clean_test_key_list.txt` (an image a line). Rows keep the path of their image, which is read
-when it is looked at; a broken image is found then.
+`clean_label_kv.txt` (lines of an image and its class) and `noisy_train_key_list.txt`, `clean_train_key_list.txt`,
+`clean_val_key_list.txt`, `clean_test_key_list.txt` (lines of an image). Rows hold the path of their image, which is
+read on access; only then is a broken image found.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
@@ -21,19 +20,15 @@ from hf_noisy.data.records import record_noise
 
 _NAMES, _NOISY, _CLEAN = "category_names_eng.txt", "noisy_label_kv.txt", "clean_label_kv.txt"
 # Configuration -> list of its training rows.
-_TRAIN = {
-    "noisy": "noisy_train_key_list.txt",
-    "clean": "clean_train_key_list.txt",
-    "both": "clean_train_key_list.txt",
-}
+_NOISY_TRAIN, _CLEAN_TRAIN = "noisy_train_key_list.txt", "clean_train_key_list.txt"
+_TRAIN = {"noisy": _NOISY_TRAIN, "clean": _CLEAN_TRAIN, "both": _CLEAN_TRAIN}
 
 
 class Clothing1MBuilder(NoisyDatasetBuilder):
-    """Builder of `clothing1m`.
+    """Builder of `clothing1m`; `validation` and `test` are always labelled by hand.
 
-    Configurations, by the rows of `train`: `noisy`, a million rows labelled by their web pages, `clean_label` only
-    where it is known; `clean`, the rows labelled by hand; `both`, those of them that have a label of the web too,
-    which is the given one. `validation` and `test` are labelled by hand in all of them.
+    `train` is a million rows labelled by web text (`noisy`, some with a `clean_label`), the rows labelled by hand
+    (`clean`), or those of them that also have a web label, which is then the given one (`both`).
 
     Source: Xiao et al. (2015).
     """
@@ -58,11 +53,6 @@ class Clothing1MBuilder(NoisyDatasetBuilder):
         NoisyConfig(name="both", noise="web", description="Training rows with labels of web pages and by hand."),
     ]
     DEFAULT_CONFIG_NAME = "noisy"
-
-    @property
-    def _root(self) -> Path:
-        assert self.folder is not None  # there is no other source
-        return self.folder
 
     def _features(self) -> datasets.Features:
         return noisy_features(IMAGE, datasets.Image(), read_lines(self._root / _NAMES))
@@ -96,7 +86,7 @@ class Clothing1MBuilder(NoisyDatasetBuilder):
             yield key, {IMAGE: str(self._root / key), LABEL: label, CLEAN_LABEL: clean}
 
     def _record_noise(self, split: datasets.Dataset) -> datasets.Dataset:
-        """The record is made of the rows whose true label is known."""
+        """The noise is measured on the rows whose true label is known."""
         columns = split.select_columns([LABEL, CLEAN_LABEL]).with_format("arrow")[:]
         known = columns.filter(columns[CLEAN_LABEL].is_valid())
         given, clean = (known[name].to_numpy().astype(np.int64) for name in (LABEL, CLEAN_LABEL))

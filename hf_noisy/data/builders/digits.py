@@ -1,7 +1,4 @@
-"""The dataset `digits`: 1,797 scanned handwritten digits of 8 x 8 pixels. Real images, nothing to download.
-
-They come with scikit-learn, are labelled right, and are there to put noise into.
-"""
+"""The dataset `digits`: 1,797 scanned handwritten digits of 8 x 8 pixels from scikit-learn, with clean labels."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,13 +15,11 @@ from hf_noisy.data.builders.builder import NoisyDatasetBuilder, noisy_features
 MEAN, STD = (0.305,) * 3, (0.376,) * 3
 _CLASSES = [str(digit) for digit in range(10)]
 _TEST_SHARE = 0.25
-_WHITE = 16  # of the scans as they are stored
+_WHITE = 16  # in the stored scans
 
 
 class DigitsBuilder(NoisyDatasetBuilder):
-    """Builder of `digits`; `load_noisy_dataset("digits")` is the usual way to it.
-
-    A quarter of the rows of each class, the same ones always, is the test split.
+    """Builder of `digits`; a fixed quarter of the rows of each class is the test split.
 
     Source: scans of the UCI repository (Alpaydin and Kaynak, 1998), in scikit-learn's `load_digits`.
     """
@@ -34,10 +29,8 @@ class DigitsBuilder(NoisyDatasetBuilder):
     HOMEPAGE = "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits"
     LICENSE = "CC BY 4.0"
     CITATION = """@misc{alpaydin1998optical,
-  title={Optical Recognition of Handwritten Digits},
-  author={Alpaydin, E. and Kaynak, C.},
-  howpublished={UCI Machine Learning Repository},
-  year={1998}
+  title={Optical Recognition of Handwritten Digits}, author={Alpaydin, E. and Kaynak, C.},
+  howpublished={UCI Machine Learning Repository}, year={1998}
 }"""
     CODE = (uniforms,)
 

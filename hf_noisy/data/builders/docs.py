@@ -1,8 +1,8 @@
-"""The dataset `docs`: which package does a docstring come from? Real text, real rule noise, nothing to download.
+"""The dataset `docs`: from which package is a docstring? Real text with real rule noise, without any download.
 
-A row is the first sentence of a public docstring of a package that the library depends on, names of packages masked.
-The true label is the package. The given label is the majority vote of keyword rules; sentences on which no rule votes
-are dropped, as is usual for weak supervision. About 40 % of the given labels are wrong.
+A row is the first sentence of a public docstring of a package that the library depends on, with package names masked.
+The true label is the package. The given label is the majority vote of keyword rules; sentences without a vote are
+dropped, as is usual for weak supervision. About 40 % of the given labels are wrong.
 """
 
 import json
@@ -33,7 +33,7 @@ PACKAGES = {
 }
 CLASSES = list(PACKAGES)
 
-# What somebody who knows the packages would write down in ten minutes, without looking at labels.
+# Written from knowledge of the packages, without looking at labels.
 RULES = {
     "numpy": (
         r"arrays?|ndarrays?",
@@ -92,15 +92,12 @@ _RULES = [
 ]
 _ABSTAIN = -1
 _ROWS_PER_CLASS = 600
-# More sentences than rows are read, so that the rows come from many files of a package.
+# More sentences than rows, so that the rows come from many files of a package.
 _SENTENCES_PER_CLASS = 1100
 
 
 class DocsBuilder(NoisyDatasetBuilder):
-    """Builder of `docs`; `load_noisy_dataset("docs")` is the usual way to it.
-
-    The rows depend on the versions of the packages alone, and so does the folder of the cache.
-    """
+    """Builder of `docs`; the rows, and so the cache folder, depend on the versions of the packages."""
 
     NAME = "docs"
     DESCRIPTION = "First sentences of docstrings, labelled with their package by keyword rules."
@@ -156,7 +153,7 @@ def _rows() -> list[dict[str, Any]]:
             owners.setdefault(sentence.casefold(), set()).add(label)
     texts, clean = [], []
     for label, sentences in enumerate(found):
-        # A sentence that two packages share has no true label.
+        # A sentence shared by two packages has no true label.
         own = [sentence for sentence in sentences if len(owners[sentence.casefold()]) == 1]
         covered = [sentence for sentence, votes in zip(own, vote(own), strict=True) if (votes != _ABSTAIN).any()]
         texts += covered[:_ROWS_PER_CLASS]
@@ -171,6 +168,6 @@ def _rows() -> list[dict[str, Any]]:
 
 
 def _split(text: str) -> datasets.NamedSplit:
-    # Another salt than the order of selection: the two must not be related.
+    # Salted, so that the split does not depend on the order of selection.
     share = docstrings.stable_hash("split/" + text) % 10
     return datasets.Split.TRAIN if share < 7 else datasets.Split.VALIDATION if share < 8 else datasets.Split.TEST

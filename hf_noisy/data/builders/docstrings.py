@@ -18,7 +18,7 @@ _NAMES = re.compile(
     r"|hugging ?face([-_ ]?hub)?|hf)(?!\w)|🤗",
     re.IGNORECASE,
 )
-# The summary ends where a section, a list of arguments, an underline, an example or a directive begins.
+# The summary ends at a section, a list of arguments, an underline, an example or a directive.
 _SECTION = re.compile(
     r"^(args|arguments|parameters|params|returns?|yields?|raises|examples?|inputs?|outputs?|attributes|notes?|shape"
     r"|see also|references|keyword args)\b.{0,30}$|^[-=~^]{3,}$|^(>>>|\.\. |:param|:return|```)|\(.*optional.*\) ?:",
@@ -37,7 +37,7 @@ _MIN_WORDS, _MAX_WORDS = 5, 40
 
 
 def stable_hash(text: str) -> int:
-    """A number that depends on the text alone, unlike `hash`; used to order, select and split."""
+    """A hash that is the same in every process, unlike `hash`; used to order, select and split."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
@@ -82,7 +82,7 @@ def first_sentence(docstring: str) -> str:
 
 @contextlib.contextmanager
 def _collection_paused() -> Iterator[None]:
-    # A syntax tree is many objects without cycles: searching them for cycles takes more than half of the time.
+    # A syntax tree is many objects without cycles; searching it for cycles takes more than half of the time.
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -95,7 +95,7 @@ def _collection_paused() -> Iterator[None]:
 def _source_files(root: Path) -> list[Path]:
     found = {}
     for folder, subfolders, names in os.walk(root):
-        # Pruned while walking: some packages keep ten thousand headers in folders of no interest.
+        # Pruned while walking: some packages have ten thousand headers in private folders.
         subfolders[:] = [name for name in subfolders if not name.startswith("_") and "test" not in name]
         for name in names:
             if name.endswith(".py") and "test" not in name:
@@ -109,7 +109,7 @@ def _public_docstrings(path: Path) -> Iterator[str]:
     if '"""' not in source:
         return
     with warnings.catch_warnings():
-        # Invalid escapes in other people's files are not the user's concern.
+        # Invalid escapes in the files of other packages.
         warnings.simplefilter("ignore")
         try:
             tree = ast.parse(source)

@@ -1,4 +1,4 @@
-"""The dataset `20news`: messages of 20 newsgroups. Clean labels, there to put noise into."""
+"""The dataset `20news`: messages of 20 newsgroups. Clean labels, for noise injection."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -37,10 +37,10 @@ _FOLDERS = {"train": "20news-bydate-train", "test": "20news-bydate-test"}
 
 
 class NewsgroupsBuilder(NoisyDatasetBuilder):
-    """Builder of `20news`, the split by date: 11,314 messages to train on and 7,532 to test, headers included.
+    """Builder of `20news`, split by date: 11,314 training and 7,532 test messages, headers included.
 
-    A local folder holds the folders of the original release, `20news-bydate-train/<group>/<number>` and the like, or
-    gzip JSON lines. Without one, scikit-learn fetches the messages. Rows stand in the order of their paths.
+    The folder holds the original release, `20news-bydate-train/<group>/<number>` and the like, or gzip JSON lines.
+    Without a folder, scikit-learn downloads the messages. Rows are in the order of their paths.
 
     Source: Lang (1995), NewsWeeder; the split by date is that of Rennie.
     """
@@ -50,10 +50,7 @@ class NewsgroupsBuilder(NoisyDatasetBuilder):
     HOMEPAGE = "http://qwone.com/~jason/20Newsgroups/"
     LICENSE = "messages of Usenet, distributed without a formal licence"
     CITATION = """@inproceedings{lang1995newsweeder,
-  title={{NewsWeeder}: Learning to Filter Netnews},
-  author={Lang, Ken},
-  booktitle={ICML},
-  year={1995}
+  title={{NewsWeeder}: Learning to Filter Netnews}, author={Lang, Ken}, booktitle={ICML}, year={1995}
 }"""
     DOWNLOAD = (
         "download 20news-bydate.tar.gz of http://qwone.com/~jason/20Newsgroups/ and unpack its folders "
@@ -69,7 +66,7 @@ class NewsgroupsBuilder(NoisyDatasetBuilder):
 
     def _source_files(self) -> list[Path]:
         own = super()._source_files()
-        # The time of the folder of a group tells of files added and removed.
+        # The time of a group folder changes when files are added or removed.
         return [*own, *chain.from_iterable(sorted(path.iterdir()) for path in own if path.name in _FOLDERS.values())]
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
@@ -84,7 +81,7 @@ class NewsgroupsBuilder(NoisyDatasetBuilder):
         return [datasets.SplitGenerator(split, gen_kwargs={"source": source}) for split, source in sources.items()]
 
     def _generate_examples(self, source: Path | list[tuple[str, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
-        # Not `isinstance(source, Path)`: `datasets` puts a class of its own in the place of Path while it streams.
+        # Not `isinstance(source, Path)`: `datasets` replaces Path by its own class while streaming.
         if not isinstance(source, list) and source.is_file():
             yield from enumerate(json_lines.json_lines(source, given=False))
             return

@@ -1,4 +1,4 @@
-"""The dataset `noisyag_news`: news by topic, labelled by people who make mistakes."""
+"""The dataset `noisyag_news`: news by topic, labelled by human annotators."""
 
 import csv
 from collections.abc import Iterator
@@ -12,21 +12,20 @@ from hf_noisy.data import json_lines
 from hf_noisy.data.builders.agnews import CLASSES, AgNewsBuilder
 from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 
-# Level -> as it stands in the names of the files, such as samples40000trainMed.csv.
+# Level -> its name in the files, such as samples40000trainMed.csv.
 _LEVELS = {"best": "Best", "mid": "Med", "worst": "Worst"}
 _ABOUT = {
-    "best": "The given label is right if any of three annotators was, else any.",
+    "best": "The given label is right if any of three annotators was.",
     "mid": "The given label is the majority of three annotators.",
     "worst": "The given label is wrong if any of three annotators was.",
 }
 
 
 class NoisyAgNewsBuilder(NoisyDatasetBuilder):
-    """Builder of `noisyag_news`, 40,000 rows to train on, 10,000 to validate and 7,600 to test, four classes.
+    """Builder of `noisyag_news`: 40,000 training, 10,000 validation and 7,600 test rows (true labels), four classes.
 
-    A local folder holds the files of the authors, `samples<rows>train<level>.csv`, `samples<rows>val<level>.csv` and
-    `samplesTest.csv` (`label` given, `gt` true, `text`), those of one level or more; or gzip JSON lines, level `mid`.
-    The labels of the test split are true. For `clean`, the true labels of any level are taken.
+    The folder holds files of the authors for one or more levels, `samples<rows>train<level>.csv`,
+    `samples<rows>val<level>.csv` and `samplesTest.csv` (`label` given, `gt` true), or gzip JSON lines of level `mid`.
 
     Source: Huang et al. (2024).
     """
@@ -38,8 +37,7 @@ class NoisyAgNewsBuilder(NoisyDatasetBuilder):
     CITATION = """@article{huang2024noisyag,
   title={{NoisyAG-News}: A Benchmark for Addressing Instance-Dependent Noise in Text Classification},
   author={Huang, Hongfei and Liang, Tingting and Sun, Xixi and Jin, Zikang and Yin, Yuyu},
-  journal={arXiv:2407.06579},
-  year={2024}
+  journal={arXiv:2407.06579}, year={2024}
 }
 """ + str(AgNewsBuilder.CITATION)
     DOWNLOAD = (
@@ -58,14 +56,13 @@ class NoisyAgNewsBuilder(NoisyDatasetBuilder):
         return noisy_features(TEXT, datasets.Value("string"), CLASSES)
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        assert self.folder is not None  # there is no other source, so the constructor has refused
         level = self.config.name
-        if json_lines.has_json_lines(self.folder):
+        if json_lines.has_json_lines(self._root):
             if level in _LEVELS and level != "mid":
                 raise ValueError(
-                    f"config='{level}' is not in '{self.folder}', which holds 'mid' alone; {self.DOWNLOAD}"
+                    f"config='{level}' is not in '{self._root}', which holds 'mid' alone; {self.DOWNLOAD}"
                 )
-            found = json_lines.json_lines_splits(self.folder)
+            found = json_lines.json_lines_splits(self._root)
         else:
             found = self._csv_files(_LEVELS.get(level, "*"))
         return [datasets.SplitGenerator(split, gen_kwargs={"path": path}) for split, path in found.items()]
@@ -75,13 +72,12 @@ class NoisyAgNewsBuilder(NoisyDatasetBuilder):
         yield from enumerate(json_lines.json_lines(path, given) if path.suffix == ".gz" else _csv_rows(path, given))
 
     def _csv_files(self, level: str) -> dict[str, Path]:
-        assert self.folder is not None
         patterns = {"train": f"samples*train{level}.csv", "validation": f"samples*val{level}.csv"}
         patterns["test"] = "samplesTest*.csv"
-        found = {split: sorted(self.folder.glob(pattern)) for split, pattern in patterns.items()}
+        found = {split: sorted(self._root.glob(pattern)) for split, pattern in patterns.items()}
         if not found["train"] and not found["validation"]:
             raise FileNotFoundError(
-                f"folder '{self.folder}' holds no {patterns['train']} or {patterns['validation']}; {self.DOWNLOAD}"
+                f"folder '{self._root}' holds no {patterns['train']} or {patterns['validation']}; {self.DOWNLOAD}"
             )
         return {split: paths[0] for split, paths in found.items() if paths}
 

@@ -1,8 +1,8 @@
 """The dataset `tiny_imagenet`: 110,000 images of 64 x 64 pixels in 200 classes; labels are taken as true.
 
 The folder holds `tiny-imagenet-200` as the archive unpacks, or what is in it: `wnids.txt`, `train/<id>/images/*.JPEG`,
-`val/images/*.JPEG` and `val/val_annotations.txt`. Rows keep the path of their image, which is read when it is looked
-at; a broken image is found then. The test images of the release have no labels and are left out.
+`val/images/*.JPEG` and `val/val_annotations.txt`. Rows hold the path of their image, which is read on access; only
+then is a broken image found. The test images of the release have no labels and are left out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,10 +22,7 @@ _NUM_CLASSES = 200
 
 
 class TinyImageNetBuilder(NoisyDatasetBuilder):
-    """Builder of `tiny_imagenet`, one configuration: `clean`. It is there to put noise into.
-
-    Names of classes are WordNet ids in alphabetical order, as in the copy on the Hub (`wnids.txt` has another order);
-    `words.txt` of the release says what they mean.
+    """Builder of `tiny_imagenet`: clean labels, for noise injection; classes are WordNet ids in alphabetical order.
 
     Source: Le and Yang (2015); images of ImageNet (Russakovsky et al., 2015).
     """
@@ -46,12 +43,11 @@ class TinyImageNetBuilder(NoisyDatasetBuilder):
 
     @property
     def _root(self) -> Path:
-        assert self.folder is not None
-        inner = self.folder / _ARCHIVE
-        return inner if inner.is_dir() else self.folder
+        inner = super()._root / _ARCHIVE
+        return inner if inner.is_dir() else super()._root
 
     def _features(self) -> datasets.Features:
-        # Of the copy on the Hub the names are known once it is there.
+        # For the copy on the Hub, the names are known after the download.
         names = (
             sorted(read_lines(self._root / _NAMES)) if self.folder else [str(label) for label in range(_NUM_CLASSES)]
         )
@@ -91,7 +87,7 @@ class TinyImageNetBuilder(NoisyDatasetBuilder):
             files = sorted(folder.glob("*.JPEG"), key=_by_number)
             if not files:
                 raise FileNotFoundError(
-                    f"folder '{folder}' of dataset '{self.NAME}' holds no images; unpack the archive anew"
+                    f"folder '{folder}' of dataset '{self.NAME}' holds no images; unpack the archive again"
                 )
             rows += [(str(file), label) for file in files]
         return rows

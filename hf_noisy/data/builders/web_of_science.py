@@ -1,4 +1,4 @@
-"""The dataset `wos`: abstracts of papers by field. Clean labels, there to put noise into."""
+"""The dataset `wos`: abstracts of papers by field. Clean labels, for noise injection."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -10,16 +10,16 @@ import datasets
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT
 from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noisy_features
 
-# Rows, which name the folder -> number of domains (YL1.txt) and of areas over all domains (Y.txt).
+# Number of rows, as in the folder name -> number of domains (YL1.txt) and of areas over all domains (Y.txt).
 _SIZES = {"5736": (3, 11), "11967": (7, 35), "46985": (7, 134)}
 _FILES = {"domains": "YL1.txt", "areas": "Y.txt"}
 
 
 class WebOfScienceBuilder(NoisyDatasetBuilder):
-    """Builder of `wos`; configurations `wos<rows>_domains` and `wos<rows>_areas`. One split, classes are numbers.
+    """Builder of `wos`: configurations `wos<rows>_domains` and `wos<rows>_areas`, one split, numbered classes.
 
-    A local folder holds the folders of the release, `WOS5736`, `WOS11967`, `WOS46985`, or is one of them: `X.txt` has
-    an abstract a line, `YL1.txt` its domain, `Y.txt` its area (`YL2.txt`, the area within the domain, is not read).
+    The folder holds the folders of the release, `WOS5736`, `WOS11967`, `WOS46985`, or is one of them. Line by line,
+    `X.txt` has the abstracts, `YL1.txt` their domains and `Y.txt` their areas.
 
     Source: Kowsari et al. (2017), HDLTex.
     """
@@ -32,8 +32,7 @@ class WebOfScienceBuilder(NoisyDatasetBuilder):
   title={{HDLTex}: Hierarchical Deep Learning for Text Classification},
   author={Kowsari, Kamran and Brown, Donald E and Heidarysafa, Mojtaba and Jafari Meimandi, Kiana and Gerber, Matthew S
     and Barnes, Laura E},
-  booktitle={ICMLA},
-  year={2017}
+  booktitle={ICMLA}, year={2017}
 }"""
     DOWNLOAD = (
         "download WebOfScience.zip of https://data.mendeley.com/datasets/9rw3vkcfy4/6 and unpack its folders WOS5736, "
@@ -57,9 +56,8 @@ class WebOfScienceBuilder(NoisyDatasetBuilder):
         return [*own, *chain.from_iterable(sorted(path.iterdir()) for path in own if path.is_dir())]
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        assert self.folder is not None  # there is no other source, so the constructor has refused
         size, level = self._size_and_level()
-        folder = self.folder if self.folder.name == f"WOS{size}" else self.folder / f"WOS{size}"
+        folder = self._root if self._root.name == f"WOS{size}" else self._root / f"WOS{size}"
         texts, labels = folder / "X.txt", folder / _FILES[level]
         for path in (texts, labels):
             if not path.is_file():

@@ -1,7 +1,7 @@
-"""The dataset `webvision`: images that Google found for the names of the 1,000 classes of ImageNet.
+"""The dataset `webvision`: images found by Google for the names of the 1,000 ImageNet classes.
 
 The folder holds WebVision 1.0: `info/` (`synsets.txt`, `train_filelist_google.txt`, `val_filelist.txt`), `google/` and
-`val_images_256/`. Rows keep the path of their image, which is read when it is looked at; a broken image is found then.
+`val_images_256/`. Rows hold the path of their image, which is read on access; only then is a broken image found.
 """
 
 from collections.abc import Iterator
@@ -16,18 +16,16 @@ from hf_noisy.data.builders.builder import NoisyConfig, NoisyDatasetBuilder, noi
 from hf_noisy.data.builders.file_lists import check_images, read_labels, read_lines
 
 _SYNSETS = "info/synsets.txt"
-# Split -> list of its images, folder that their paths begin in.
+# Split -> list of its images, folder of their paths.
 _LISTS = {"train": ("info/train_filelist_google.txt", "."), "validation": ("info/val_filelist.txt", "val_images_256")}
-# Configuration -> how many classes, the first ones.
+# Configuration -> number of classes, the first ones.
 _CLASSES = {"mini": 50, "google": 1000}
 
 
 class WebVisionBuilder(NoisyDatasetBuilder):
-    """Builder of `webvision`, the part of WebVision 1.0 that Google found.
+    """Builder of `webvision`, the Google part of WebVision 1.0: the first 50 classes (`mini`) or all (`google`).
 
-    Configurations: `mini`, the first 50 classes, with which most papers work, and `google`, all 1,000. Labels of
-    `train` are the queries; the true ones are not known, so there is no `clean_label`. `validation` is labelled by
-    hand. Names of classes are the lines of `synsets.txt`, the WordNet id first.
+    Labels of `train` are the queries, and there is no `clean_label`; `validation` is labelled by hand.
 
     Source: Li et al. (2017); the first 50 classes as in Jiang et al. (2018).
     """
@@ -52,11 +50,6 @@ class WebVisionBuilder(NoisyDatasetBuilder):
         NoisyConfig(name="google", noise="web", description="All 1,000 classes."),
     ]
     DEFAULT_CONFIG_NAME = "mini"
-
-    @property
-    def _root(self) -> Path:
-        assert self.folder is not None  # there is no other source
-        return self.folder
 
     def _features(self) -> datasets.Features:
         names = read_lines(self._root / _SYNSETS)[: _CLASSES[self.config.name]]

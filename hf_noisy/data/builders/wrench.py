@@ -1,9 +1,9 @@
 """The dataset `wrench`: any folder of the WRENCH benchmark, texts with the votes of labelling rules.
 
-`label.json` holds `{"0": "name", ...}`; `train.json`, `valid.json` and `test.json` hold an object a row,
-`{"0": {"label": 0, "weak_labels": [-1, 0], "data": {"text": "..."}}, ...}`. The given label is the majority vote,
-ties drawn, and any class where no rule voted. Rows that `labeled_ids.json` names are the examples for which the rules
-were written, not training rows: they are left out.
+`label.json` holds `{"0": "name", ...}`; `train.json`, `valid.json` and `test.json` hold an object per row,
+`{"0": {"label": 0, "weak_labels": [-1, 0], "data": {"text": "..."}}, ...}`. The given label is the majority vote, with
+ties and rows without a vote drawn at random. Rows in `labeled_ids.json` are the examples for which the rules were
+written, not training rows: they are left out.
 """
 
 import json
@@ -26,9 +26,7 @@ _EXAMPLES = "labeled_ids.json"
 
 
 class WrenchBuilder(NoisyDatasetBuilder):
-    """Builder of any WRENCH folder; `load_noisy_dataset("wrench", data_dir=...)` is the usual way to it.
-
-    Folders of gzip JSON lines (`hf_noisy.data.json_lines`) are read too; there the given labels are those of the file.
+    """Builder of any WRENCH folder, or of a folder of gzip JSON lines with given labels (`hf_noisy.data.json_lines`).
 
     Source: Zhang et al. (2021), WRENCH: A Comprehensive Benchmark for Weak Supervision.
     """
@@ -40,8 +38,7 @@ class WrenchBuilder(NoisyDatasetBuilder):
     CITATION = """@inproceedings{zhang2021wrench,
   title={{WRENCH}: A Comprehensive Benchmark for Weak Supervision},
   author={Zhang, Jieyu and Yu, Yue and Li, Yinghao and Wang, Yujing and Yang, Yaming and Yang, Mao and Ratner, Alexander},
-  booktitle={NeurIPS Datasets and Benchmarks Track},
-  year={2021}
+  booktitle={NeurIPS Datasets and Benchmarks Track}, year={2021}
 }"""  # noqa: E501
     DOWNLOAD = (
         "download a text dataset of https://github.com/JieyuZ2/wrench and pass the folder with its label.json, "
@@ -63,17 +60,17 @@ class WrenchBuilder(NoisyDatasetBuilder):
         )
 
     def _features(self) -> datasets.Features:
-        votes = not json_lines.has_json_lines(self._folder) or json_lines.json_lines_have_votes(self._folder)
+        votes = not json_lines.has_json_lines(self._root) or json_lines.json_lines_have_votes(self._root)
         return noisy_features(TEXT, datasets.Value("string"), self._classes(), votes=votes)
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        if json_lines.has_json_lines(self._folder):
-            found = json_lines.json_lines_splits(self._folder)
+        if json_lines.has_json_lines(self._root):
+            found = json_lines.json_lines_splits(self._root)
         else:
-            files = {split: self._folder / file for split, file in _FILES.items()}
+            files = {split: self._root / file for split, file in _FILES.items()}
             found = {split: path for split, path in files.items() if path.is_file()}
             if not found:
-                raise FileNotFoundError(f"folder '{self._folder}' holds label.json but no train.json; {self.DOWNLOAD}")
+                raise FileNotFoundError(f"folder '{self._root}' holds label.json but no train.json; {self.DOWNLOAD}")
         return [datasets.SplitGenerator(split, gen_kwargs={"path": path}) for split, path in found.items()]
 
     def _generate_examples(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -85,31 +82,18 @@ class WrenchBuilder(NoisyDatasetBuilder):
         votes = np.array([row["weak_labels"] for row in rows], dtype=np.int64)
         labels, _ = vote.majority_vote(votes, len(self._classes()))
         for index, (row, label) in enumerate(zip(rows, labels.tolist(), strict=True)):
-            true = row["label"]
-            yield (
-                index,
-                {
-                    TEXT: row["data"]["text"],
-                    LABEL: label if given else true,
-                    CLEAN_LABEL: true,
-                    VOTES: row["weak_labels"],
-                },
-            )
-
-    @property
-    def _folder(self) -> Path:
-        assert self.folder is not None  # there is no other source, so the constructor has refused
-        return self.folder
+            true, text, own = row["label"], row["data"]["text"], row["weak_labels"]
+            yield index, {TEXT: text, LABEL: label if given else true, CLEAN_LABEL: true, VOTES: own}
 
     def _classes(self) -> list[str]:
-        if json_lines.has_json_lines(self._folder):
-            return json_lines.json_lines_classes(self._folder)
-        names: dict[str, str] = json.loads((self._folder / "label.json").read_text("utf-8"))
+        if json_lines.has_json_lines(self._root):
+            return json_lines.json_lines_classes(self._root)
+        names: dict[str, str] = json.loads((self._root / "label.json").read_text("utf-8"))
         return [names[str(label)] for label in range(len(names))]
 
     def _rows(self, path: Path) -> list[dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
         examples: set[str] = set()
-        if path.name == _FILES["train"] and (self._folder / _EXAMPLES).is_file():
-            examples = set(json.loads((self._folder / _EXAMPLES).read_text("utf-8"))["lf_exemplar_ids"])
+        if path.name == _FILES["train"] and (self._root / _EXAMPLES).is_file():
+            examples = set(json.loads((self._root / _EXAMPLES).read_text("utf-8"))["lf_exemplar_ids"])
         return [row for key, row in rows.items() if key not in examples]

@@ -4,7 +4,7 @@ from hf_noisy.data.builders.wrench import WrenchBuilder
 
 
 class TrecBuilder(WrenchBuilder):
-    """Builder of `trec`, 4,965 questions to train on, 500 to validate, 500 to test, six classes.
+    """Builder of `trec`: 4,965 training, 500 validation and 500 test questions, six classes.
 
     Source: questions Li and Roth (2002), rules Awasthi et al. (2020), both as in WRENCH.
     """
@@ -14,22 +14,18 @@ class TrecBuilder(WrenchBuilder):
     HOMEPAGE = "https://cogcomp.seas.upenn.edu/Data/QA/QC/"
     LICENSE = "questions for research use, without a formal licence; rules and votes Apache-2.0"
     CITATION = """@inproceedings{li2002learning,
-  title={Learning Question Classifiers},
-  author={Li, Xin and Roth, Dan},
-  booktitle={COLING},
-  year={2002}
+  title={Learning Question Classifiers}, author={Li, Xin and Roth, Dan}, booktitle={COLING}, year={2002}
 }
 @inproceedings{awasthi2020learning,
   title={Learning from Rules Generalizing Labeled Exemplars},
-  author={Awasthi, Abhijeet and Ghosh, Sabyasachi and Goyal, Rasna and Sarawagi, Sunita},
-  booktitle={ICLR},
+  author={Awasthi, Abhijeet and Ghosh, Sabyasachi and Goyal, Rasna and Sarawagi, Sunita}, booktitle={ICLR},
   year={2020}
 }
 """ + str(WrenchBuilder.CITATION)
 
 
 class SemEvalBuilder(WrenchBuilder):
-    """Builder of `semeval`, 1,749 sentences to train on, 178 to validate, 600 to test, nine classes.
+    """Builder of `semeval`: 1,749 training, 178 validation and 600 test sentences, nine classes.
 
     Source: sentences Hendrickx et al. (2010), Task 8; rules Zhou et al. (2020), NERO; both as in WRENCH.
     """
@@ -42,21 +38,19 @@ class SemEvalBuilder(WrenchBuilder):
   title={{SemEval}-2010 Task 8: Multi-Way Classification of Semantic Relations between Pairs of Nominals},
   author={Hendrickx, Iris and Kim, Su Nam and Kozareva, Zornitsa and Nakov, Preslav and {\\'O} S{\\'e}aghdha, Diarmuid
     and Pad{\\'o}, Sebastian and Pennacchiotti, Marco and Romano, Lorenza and Szpakowicz, Stan},
-  booktitle={SemEval},
-  year={2010}
+  booktitle={SemEval}, year={2010}
 }
 @inproceedings{zhou2020nero,
   title={{NERO}: A Neural Rule Grounding Framework for Label-Efficient Relation Extraction},
   author={Zhou, Wenxuan and Lin, Hongtao and Lin, Bill Yuchen and Wang, Ziqi and Du, Junyi and Neves, Leonardo
     and Ren, Xiang},
-  booktitle={The Web Conference},
-  year={2020}
+  booktitle={The Web Conference}, year={2020}
 }
 """ + str(WrenchBuilder.CITATION)
 
 
 class ChemProtBuilder(WrenchBuilder):
-    """Builder of `chemprot`, ten classes. Sentences that name several pairs stand there once a pair.
+    """Builder of `chemprot`, ten classes; a sentence with several pairs of entities occurs once per pair.
 
     Source: sentences Krallinger et al. (2017), BioCreative VI; rules Yu et al. (2021), COSINE; both as in WRENCH.
     """
@@ -68,14 +62,12 @@ class ChemProtBuilder(WrenchBuilder):
     CITATION = """@inproceedings{krallinger2017overview,
   title={Overview of the {BioCreative VI} chemical-protein interaction track},
   author={Krallinger, Martin and Rabal, Obdulia and Akhondi, Saber A and others},
-  booktitle={BioCreative Challenge Evaluation Workshop},
-  year={2017}
+  booktitle={BioCreative Challenge Evaluation Workshop}, year={2017}
 }
 @inproceedings{yu2021finetuning,
   title={Fine-Tuning Pre-trained Language Model with Weak Supervision: A Contrastive-Regularized
     Self-Training Approach},
   author={Yu, Yue and Zuo, Simiao and Jiang, Haoming and Ren, Wendi and Zhao, Tuo and Zhang, Chao},
-  booktitle={NAACL-HLT},
-  year={2021}
+  booktitle={NAACL-HLT}, year={2021}
 }
 """ + str(WrenchBuilder.CITATION)

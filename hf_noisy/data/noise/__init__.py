@@ -1,15 +1,14 @@
-"""Noise put into the labels of a clean dataset, by the protocols of the literature.
+"""Injection of label noise into a clean dataset, by the protocols of the literature.
 
-Noise is drawn once and stored with the dataset, never anew each epoch. By default it is exact: `round(rate * rows)`
-labels change, so that a rate in a report is a rate in the data. Every draw is keyed by seed and row.
+Noise is drawn once and stored with the dataset, not redrawn each epoch. By default it is exact: `round(rate * rows)`
+labels change. Every draw is keyed by seed and row.
 """
 
-from hf_noisy.data.noise.class_map import MapNoise, asymmetric, cifar10_map, cifar100_map, superclass_map
+from hf_noisy.data.noise.class_map import MapNoise, PairNoise, asymmetric, cifar10_map, cifar100_map, superclass_map
 from hf_noisy.data.noise.inject import inject_noise
 from hf_noisy.data.noise.instance import InstanceDependentNoise, flip_probabilities
 from hf_noisy.data.noise.kind import ClassNoise, Noise
 from hf_noisy.data.noise.matrix import TransitionNoise
-from hf_noisy.data.noise.pair_flip import PairNoise
 from hf_noisy.data.noise.part import PartDependentNoise
 from hf_noisy.data.noise.published import ReplayNoise
 from hf_noisy.data.noise.symmetric_flip import SymmetricNoise

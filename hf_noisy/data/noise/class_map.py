@@ -1,4 +1,4 @@
-"""Asymmetric noise: classes are mistaken for one other class each."""
+"""Asymmetric noise: each class is confused with one other class, the next one or one of a mapping."""
 
 import operator
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hf_noisy.core.types import Labels
-from hf_noisy.data.noise.draws import choose, rows_by_class
-from hf_noisy.data.noise.kind import ClassNoise, TrueRows
-from hf_noisy.data.noise.pair_flip import PairNoise
+from hf_noisy.data.noise.kind import ClassNoise, TrueRows, choose, rows_by_class
 
 # truck -> automobile, bird -> airplane, cat <-> dog, deer -> horse.
 CIFAR10_MAP = {9: 1, 2: 0, 3: 5, 5: 3, 4: 7}
@@ -25,16 +23,49 @@ CIFAR100_SUPERCLASSES = (
 
 
 @dataclass(frozen=True)
+class PairNoise(ClassNoise):
+    """Labels move to the next class id, the last one to the first (asymmetric noise).
+
+    Args:
+        rate: Share of the rows that move, in [0, 1).
+        exact: Move exactly `round(rate * rows)` rows. False moves each row independently.
+
+    Source: pair flipping of Co-teaching (Han et al., 2018).
+
+    Example:
+        >>> import numpy as np
+        >>> sorted(PairNoise(0.5).apply(np.array([2, 2]), num_classes=3, seed=0).tolist())
+        [0, 2]
+    """
+
+    rate: float
+    exact: bool = True
+    kind: str = field(default="pair", init=False)
+
+    def _given(self, true: TrueRows) -> Labels:
+        labels, num_classes = true.labels, true.num_classes
+        flips = choose(self.rate - true.draws(1)[:, 0], self.rate, self.exact)
+        given: np.ndarray = labels + flips
+        given[given == num_classes] = 0
+        return given
+
+    def transition_matrix(self, num_classes: int) -> Float[np.ndarray, "classes classes"]:
+        """Expected P(given = column | true = row), row-stochastic `[classes, classes]`."""
+        identity = np.eye(num_classes)
+        return (1 - self.rate) * identity + self.rate * np.roll(identity, 1, axis=1)
+
+
+@dataclass(frozen=True)
 class MapNoise(ClassNoise):
     """Labels of some classes move to one other class each (asymmetric noise).
 
     Args:
         rate: Share of the rows of each class in `mapping` that move, in [0, 1). Over all rows the share is smaller,
             unless every class is in the mapping.
-        mapping: Class -> the class that it is taken for. Classes that are not in it keep their labels.
+        mapping: Class -> the class it is confused with. Other classes keep their labels.
         exact: Move exactly `round(rate * rows)` rows of each class. False moves each row independently.
 
-    Source: the confusion of similar classes of Patrini et al. (2017), Section 5.
+    Source: Patrini et al. (2017), Section 5.
 
     Example:
         >>> import numpy as np
@@ -49,7 +80,7 @@ class MapNoise(ClassNoise):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # A copy in plain numbers: the record is JSON, and a dictionary that changes later must not change it.
+        # A copy of plain integers, since the record is JSON and the caller may change the mapping later.
         object.__setattr__(self, "mapping", _class_ids(self.mapping))
         same = [label for label, target in self.mapping.items() if label == target]
         if same or not self.mapping:
@@ -87,11 +118,11 @@ def _class_ids(mapping: Any) -> dict[int, int]:
 
 
 def asymmetric(rate: float, mapping: Mapping[int, int] | None = None, exact: bool = True) -> MapNoise | PairNoise:
-    """Asymmetric noise: each class is taken for one other, the one in `mapping`, or by default the next class.
+    """Asymmetric noise: each class is confused with one other, by `mapping` or, by default, with the next class.
 
     Args:
         rate: Share of the rows of each class that move, in [0, 1).
-        mapping: Class -> the class that it is taken for; classes that are not in it keep their labels.
+        mapping: Class -> the class it is confused with; other classes keep their labels.
         exact: As in [`MapNoise`] and [`PairNoise`].
 
     Returns:
@@ -146,7 +177,7 @@ def superclass_map(rate: float, superclass_of_class: Sequence[int], exact: bool 
     """Each class moves to the next class id inside its superclass, the last one to the first.
 
     Args:
-        rate: Share of the rows of each class that move, in [0, 1). A class alone in its superclass stays.
+        rate: Share of the rows of each class that move, in [0, 1). The only class of a superclass keeps its labels.
         superclass_of_class: Superclass of each class, `[classes]`.
         exact: As in [`MapNoise`].
 

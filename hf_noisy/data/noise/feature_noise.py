@@ -9,8 +9,7 @@ from jaxtyping import Float
 
 from hf_noisy.core.rng import uniforms
 from hf_noisy.core.types import Labels
-from hf_noisy.data.noise.draws import choose
-from hf_noisy.data.noise.kind import Noise, TrueRows
+from hf_noisy.data.noise.kind import Noise, TrueRows, choose
 
 _CHUNK = 4096
 
@@ -18,7 +17,7 @@ Targets = Callable[[np.ndarray], np.ndarray]  # row indices [some] -> P(given | 
 
 
 class FeatureNoise(Noise):
-    """A noise that depends on features of the row; `inject_noise` makes them where they are not given."""
+    """A noise that depends on features of the row; `inject_noise` computes them if they are not given."""
 
     rate: float
     std: float
@@ -40,7 +39,7 @@ class FeatureNoise(Noise):
             rows = np.arange(start, min(start + _CHUNK, len(labels)))
             rows = rows[flips[rows]]
             given[rows] = (targets(rows).cumsum(axis=1) < draws[rows, 1:2]).sum(axis=1)
-        # The last sum of probabilities may fall short of 1 by rounding; then the last other class is meant.
+        # By rounding, the last sum of probabilities may fall short of 1: use the last class other than the true one.
         missed = given >= num_classes
         given[missed] = np.where(labels[missed] == num_classes - 1, num_classes - 2, num_classes - 1)
         return given
@@ -49,28 +48,28 @@ class FeatureNoise(Noise):
     def _process(
         self, true: TrueRows, features: Float[np.ndarray, "rows features"], draws: Float[np.ndarray, " rows"]
     ) -> tuple[Float[np.ndarray, " rows"], Targets]:
-        """How likely each row is to flip, `[rows]`, and where to; `draws` is one uniform number a row."""
+        """Probability of a flip of each row, and its targets; `draws` is one uniform number per row."""
 
 
 def check_features(features: Any, num_rows: int) -> Float[np.ndarray, "rows features"]:
-    """The features as float64, refused unless they are finite real numbers, one vector a row."""
+    """The features as float64, refused unless they are finite real numbers, one vector per row."""
     shape: tuple[int, ...] = features.shape if isinstance(features, np.ndarray) else ()
     if len(shape) != 2 or shape[0] != num_rows or (num_rows and not shape[1]):
         got = f"shape {shape}" if isinstance(features, np.ndarray) else type(features).__name__
-        raise ValueError(f"features must be an array of shape ({num_rows}, features), one row a label, got {got}")
+        raise ValueError(f"features must be an array of shape ({num_rows}, features), one row per label, got {got}")
     if features.dtype.kind != "f":
         raise ValueError(
             f"features must be real numbers, got {features.dtype}; pass embeddings, TF-IDF or pixels as floats, "
             "never token ids"
         )
     if not np.isfinite(features).all():
-        raise ValueError("features must be finite, got NaN or infinity; fill them in before")
+        raise ValueError("features must be finite, got NaN or infinity; impute or drop those rows")
     wide: np.ndarray = features.astype(np.float64, copy=False)
     return wide
 
 
 def standardise(features: Float[np.ndarray, "rows features"]) -> Float[np.ndarray, "rows features"]:
-    """Each feature with mean 0 and deviation 1 over the rows, divided by the root of their number."""
+    """Each feature with mean 0 and standard deviation 1 over the rows, divided by the square root of their number."""
     if len(features) == 0:
         return features
     centred = features - features.mean(axis=0)
@@ -80,7 +79,7 @@ def standardise(features: Float[np.ndarray, "rows features"]) -> Float[np.ndarra
 
 
 def truncated_normal(draws: Float[np.ndarray, "*shape"], mean: float, std: float) -> Float[np.ndarray, "*shape"]:
-    """Numbers of a normal distribution cut to [0, 1], from uniform ones."""
+    """Samples of a normal distribution truncated to [0, 1], from uniform ones."""
     from scipy.special import ndtr, ndtri
 
     if std == 0:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Integer, Num
 
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
+from hf_noisy.data.labels import with_format_of
 from hf_noisy.data.noise.feature_noise import FeatureNoise
 from hf_noisy.data.noise.kind import ClassNoise, Noise
 from hf_noisy.data.noise.published import ReplayNoise
@@ -26,26 +27,26 @@ def inject_noise(
 ) -> datasets.Dataset:
     """A copy of the dataset with noisy given labels; the true ones move to `clean_label`.
 
-    What was done is kept in the dataset's info and read back by [`~hf_noisy.data.noise_record`]. The labels are drawn
-    at once and stored, so no batch size and no number of processes can change them.
+    The dataset's info keeps a record of the noise, see [`~hf_noisy.data.noise_record`]. The labels are drawn once and
+    stored, so they do not depend on the batch size or the number of processes.
 
     Args:
-        dataset: Dataset with true labels, a `ClassLabel` (or whole numbers from 0). A column `clean_label` that says
-            the same is replaced.
+        dataset: Dataset with true labels, a `ClassLabel` (or whole numbers from 0). A column `clean_label` with the
+            same labels is replaced.
         noise: One of `hf_noisy.noise`, such as `noise.symmetric(0.4)`.
         label_column: Column of the true labels; it holds the given labels afterwards.
         seed: Seed of the noise.
         features: Row vectors `[rows, features]`, real numbers, for noise that depends on the row; by default the
-            column `features`, or made from the column `text` or `image`.
-        stream: Name of the split; use another one for each split of a dataset.
-        allow_empty_classes: Accept classes without rows, whose noise cannot be measured: for a small split.
+            column `features`, or computed from the column `text` or `image`.
+        stream: Name of the split; use a different one for each split of a dataset.
+        allow_empty_classes: Accept classes without rows, as a small split may have; their noise cannot be measured.
 
     Returns:
         The dataset with `label_column` noisy and `clean_label` added, of the same feature.
 
     Raises:
-        ValueError: If labels are missing, out of range, of fewer than 2 classes or lack a class, if they do not fit
-            the noise, or if labels are noisy already, so that `clean_label` says otherwise.
+        ValueError: If labels are missing, out of range, of fewer than 2 classes or lack a class, do not fit the noise,
+            or differ from an existing `clean_label`.
 
     Example:
         >>> from hf_noisy.data import inject_noise, noise, noise_record
@@ -63,10 +64,10 @@ def inject_noise(
         (features,) = row_features(dataset)
     given = noise.apply(labels, num_classes, seed, features, stream)
     feature = dataset.features[label_column]
-    # Stored rows, not formatted ones: copying selected rows would run a lazy transform and keep its result.
+    # Without the format: a lazy transform would run here, and its result would be stored.
     noisy = dataset.with_format(None).remove_columns({CLEAN_LABEL}.intersection(dataset.column_names))
     noisy = noisy.rename_column(label_column, CLEAN_LABEL)
-    noisy = _with_format_of(dataset, noisy.add_column(label_column, given, feature=feature))
+    noisy = with_format_of(dataset, noisy.add_column(label_column, given, feature=feature))
     return record_noise(noisy, _record(noise, labels, num_classes, seed, stream), labels, given, num_classes)
 
 
@@ -75,7 +76,7 @@ def _record(
 ) -> dict[str, Any]:
     record = noise.settings()
     if noise.rate is None and isinstance(noise, ClassNoise):
-        # A matrix asks for a rate that depends on how frequent the classes are.
+        # The rate of a transition matrix depends on the class frequencies.
         flips = 1 - noise.transition_matrix(num_classes).diagonal()
         record["rate"] = float(flips[labels].mean()) if len(labels) else 0.0
     return record if isinstance(noise, ReplayNoise) else {**record, "seed": seed, "stream": stream}
@@ -110,19 +111,9 @@ def _check_labels_are_true(dataset: datasets.Dataset, label_column: str) -> None
 def _check_no_class_is_empty(labels: Integer[np.ndarray, " rows"], num_classes: int, feature: Any) -> None:
     empty = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
     if len(empty):
-        names = ", ".join(_class_name(feature, label) for label in empty[:5].tolist())
+        known = isinstance(feature, datasets.ClassLabel)
+        names = ", ".join(f"{i} ('{feature.int2str(i)}')" if known else str(i) for i in empty[:5].tolist())
         more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
         raise ValueError(
-            f"dataset has no rows of class {names}{more}; number the classes that it has from 0, or pass "
-            "allow_empty_classes=True"
+            f"dataset has no rows of class {names}{more}; renumber the others from 0, or pass allow_empty_classes=True"
         )
-
-
-def _class_name(feature: Any, label: int) -> str:
-    return f"{label} ('{feature.int2str(label)}')" if isinstance(feature, datasets.ClassLabel) else str(label)
-
-
-def _with_format_of(dataset: datasets.Dataset, noisy: datasets.Dataset) -> datasets.Dataset:
-    form = dataset.format
-    columns = None if set(form["columns"]) == set(dataset.column_names) else form["columns"]
-    return noisy.with_format(form["type"], columns, form["output_all_columns"], **form["format_kwargs"])

@@ -1,4 +1,4 @@
-"""Instance-dependent noise: where a label moves to depends on the row."""
+"""Instance-dependent noise: the class a label moves to depends on the features of the row."""
 
 from dataclasses import dataclass, field
 
@@ -11,29 +11,28 @@ from hf_noisy.data.noise.kind import TrueRows
 
 @dataclass(frozen=True)
 class InstanceDependentNoise(FeatureNoise):
-    """Labels move with a probability of their own, to a class that depends on the row.
+    """Each label moves with its own probability, to a class that depends on the row.
 
-    Row i flips with probability q_i, drawn from a normal distribution around `rate` cut to [0, 1], to a class drawn
-    from softmax(sharpness x_i W[y_i]) without y_i, where W holds one random normal matrix a true class. Features are
-    standardised and divided by the square root of their number S; otherwise the softmax would be one-hot.
+    Row i flips with probability q_i, drawn from a normal distribution around `rate` truncated to [0, 1], to a class
+    drawn from softmax(sharpness x_i W[y_i]) without y_i, where W holds one random normal matrix per true class.
+    Features are standardised and divided by the square root of their number S; otherwise the softmax would be one-hot.
 
-    With `exact`, the `round(rate * rows)` rows with the largest q_i - u_i flip, u_i uniform: the rows that an
-    independent draw would flip, plus or minus those nearest to their threshold. W depends on the seed alone, so that
-    two splits share one noise process.
+    With `exact`, the `round(rate * rows)` rows with the largest q_i - u_i flip, u_i uniform: the same rows as by
+    independent draws, except for those closest to the threshold. W depends on the seed alone, so that two splits share
+    one noise process.
 
     Args:
         rate: Mean probability of a flip, in [0, 1).
-        std: Standard deviation of q_i before the cut, at least 0.
-        exact: Flip exactly `round(rate * rows)` rows. False draws each row independently; the cut then shifts the rate
-            a little.
-        sharpness: Factor of the logits, above 0. At 1 their deviation is about 1 and a row has several likely targets;
-            sqrt(S) is the formula as printed, with standardised features, and more gives each row one target, as the
-            published codes do with raw pixels and token ids.
-        shared_weight: One matrix W for all true classes: look-alikes are then those of the row alone.
+        std: Standard deviation of q_i before truncation, at least 0.
+        exact: Flip exactly `round(rate * rows)` rows. False draws each row independently; truncation then shifts the
+            rate slightly.
+        sharpness: Factor of the logits, above 0. At 1 their standard deviation is about 1 and a row has several likely
+            targets; sqrt(S) is the formula as printed, with standardised features; larger values give each row one
+            target, as the published code does with raw pixels and token ids.
+        shared_weight: One matrix W for all true classes: the likely targets then depend on the row alone.
 
-    Source: Algorithm 3 of DyGEN (Zhuang et al., 2023), which is Algorithm 2 in the appendix of Part-dependent Label
-    Noise (Xia et al., 2020) step by step; both draw each row independently. A shared matrix: CORES (Cheng et al.,
-    2021).
+    Source: Algorithm 3 of DyGEN (Zhuang et al., 2023), the same as Algorithm 2 of Part-dependent Label Noise (Xia et
+    al., 2020); both draw each row independently. A shared matrix: CORES (Cheng et al., 2021).
 
     Example:
         >>> import numpy as np
@@ -73,7 +72,7 @@ def flip_probabilities(
 ) -> Float[np.ndarray, "rows classes"]:
     """P(given | row) `[rows, classes]`: q softmax(x W[y]) off the true class, 1 - q on it."""
     logits = np.empty((len(labels), weight.shape[2]))
-    # One product a class: gathering weight[labels] would copy a whole matrix for every row.
+    # One product per class: gathering weight[labels] would copy a whole matrix for every row.
     for label in np.unique(labels):
         logits[labels == label] = features[labels == label] @ weight[label]
     rows = np.arange(len(labels))

@@ -1,4 +1,4 @@
-"""Label files as they are published: arrays, torch files, JSON and text."""
+"""Published label files: arrays, torch files, JSON and text."""
 
 import json
 import pickle
@@ -11,45 +11,28 @@ from jaxtyping import Int64
 
 
 def read_label_file(path: str | Path, key: str | None = None) -> Int64[np.ndarray, " rows"]:
-    """Labels from a file; nothing in it is run.
-
-    Args:
-        path: `.npy`; `.npz`; `.pt` or `.pth`, a tensor, a list or a dictionary of them, read with `weights_only=True`;
-            `.json`, a list as DivideMix writes it; `.txt`, one label a line.
-        key: Which labels, where the file holds several by name.
-
-    Returns:
-        Labels `[rows]`, int64.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is of another kind, does not hold whole numbers, or `key` does not say which labels.
-
-    Example:
-        ```python
-        read_label_file("cifar10n_train_labels.npz", key="worse_label").shape  # (50000,)
-        ```
-    """
+    """Labels `[rows]`, int64, of a `.npy`, `.npz`, `.pt`, `.pth`, `.json` or `.txt` file; no code in it is run."""
     path = Path(path)
     if path.suffix not in _READERS:
         raise ValueError(f"label file '{path}' must end in {', '.join(_READERS)}; convert it")
     if not path.is_file():
-        raise FileNotFoundError(f"label file '{path}' is not there; check the path")
+        raise FileNotFoundError(f"label file '{path}' does not exist; check the path")
     try:
         content = _READERS[path.suffix](path)
-    except Exception as error:  # each reader has errors of its own, and all mean that the file is no label file
-        raise ValueError(f"label file '{path}' cannot be read as {path.suffix}: {_first_line(error)}") from error
+    except Exception as error:  # each reader raises its own errors
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"label file '{path}' cannot be read as {path.suffix}: {reason}") from error
     return whole_numbers(_entry(content, key, path), f"label file '{path}'")
 
 
 def whole_numbers(values: Any, name: str) -> Int64[np.ndarray, " rows"]:
-    """Values as int64, refused unless they are whole numbers, one a row; `name` says whose they are."""
+    """Values as int64, refused unless they are whole numbers `[rows]`."""
     try:
         array = np.asarray(values)
     except (TypeError, ValueError):
         array = np.array(None)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must hold one whole number a row, got {array.dtype} of shape {array.shape}")
+        raise ValueError(f"{name} must hold one whole number per row, got {array.dtype} of shape {array.shape}")
     return array.astype(np.int64)
 
 
@@ -65,10 +48,6 @@ def _entry(content: Any, key: str | None, path: Path) -> Any:
     return content[key]
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def _read_npz(path: Path) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
@@ -80,7 +59,7 @@ def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # Numpy arrays too: torch would have to be told to run numpy's code on what the file says.
+        # Even numpy arrays are refused: to read them, torch would run numpy's code on the content of the file.
         raise ValueError("it holds more than tensors and lists; save the labels as .npz") from error
 
 

@@ -8,8 +8,7 @@ from jaxtyping import Float, Integer
 
 from hf_noisy.core.checks import check_transition_matrix
 from hf_noisy.core.types import Labels
-from hf_noisy.data.noise.draws import rows_by_class
-from hf_noisy.data.noise.kind import ClassNoise, TrueRows
+from hf_noisy.data.noise.kind import ClassNoise, TrueRows, rows_by_class
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class TransitionNoise(ClassNoise):
     Args:
         matrix: Row-stochastic `[classes, classes]`, T[i, j] = P(given = j | true = i). A noise matrix of cleanlab has
             columns that sum to one: pass its transpose.
-        exact: Give the `rows` rows of class i label j in `rows * T[i, j]` cases, rounded by largest remainder, a tie
-            to the lower class. False draws each row independently.
+        exact: Of n rows of class i, exactly n T[i, j] get label j, rounded by largest remainder with ties to the lower
+            class. False draws each row independently.
 
     Raises:
         ValueError: If the matrix is not square, or its rows are not distributions.
@@ -50,11 +49,11 @@ class TransitionNoise(ClassNoise):
         given = np.empty_like(labels)
         for row, rows in zip(matrix, rows_by_class(labels, num_classes), strict=True):
             if self.exact:
-                # Rows in the order of their draws, cut at the counts: what independent draws would give, but for
+                # Rows sorted by their draws and cut at the counts: the same labels as independent draws, except for
                 # the rows next to a cut.
                 given[rows[np.argsort(draws[rows])]] = np.repeat(np.arange(num_classes), _counts(row, len(rows)))
             else:
-                # The last sum may fall short of 1 by rounding; then the last class that can be given is meant.
+                # By rounding, the last sum may fall short of 1: use the last class of positive probability.
                 found = np.searchsorted(row.cumsum(), draws[rows], side="right")
                 given[rows] = np.minimum(found, np.flatnonzero(row)[-1])
         return given
@@ -77,8 +76,8 @@ def _row_stochastic(values: Sequence[Sequence[float | int]] | np.ndarray) -> Flo
 
 
 def _counts(shares: Float[np.ndarray, " classes"], num_rows: int) -> Integer[np.ndarray, " classes"]:
-    """Whole numbers that sum to `num_rows`, nearest to its shares: largest remainder, a tie to the lower class."""
-    # Rounded, since 0.29 * 100 is 28.999999999999996 and would take part in the ties with a remainder that is none.
+    """Integers that sum to `num_rows`, by largest remainder with ties to the lower class."""
+    # Rounded, as 0.29 * 100 is 28.999999999999996, whose remainder is no remainder.
     quotas = np.round(shares * num_rows, 9)
     counts = np.floor(quotas).astype(np.int64)
     rest = num_rows - int(counts.sum())

@@ -12,26 +12,26 @@ from hf_noisy.data.noise.kind import TrueRows
 
 @dataclass(frozen=True)
 class PartDependentNoise(FeatureNoise):
-    """Both whether a label moves and where to depend on the row, through the parts that make it up.
+    """Whether a label moves, and where to, depends on the row through a mixture of parts.
 
-    T(x) = sum_r h_r(x) P^r, where h_r(x), at least 0 and summing to 1, says how much of the row is part r, and P^r is
-    a random transition matrix: class y flips with a probability drawn from a normal distribution around `rate` cut to
-    [0, 1], to a class drawn from the softmax of standard normal numbers. In [`InstanceDependentNoise`] whether a row
-    flips does not depend on its features; here it does.
+    T(x) = sum_r h_r(x) P^r, where the weights h_r(x) of the parts are at least 0 and sum to 1, and P^r is a random
+    transition matrix: class y flips with a probability drawn from a normal distribution around `rate` truncated to
+    [0, 1], to a class drawn from the softmax of standard normal numbers. In [`InstanceDependentNoise`] only the target
+    depends on the features; here the flip does too.
 
-    A part is a random group of the standardised features, h_r its share of the sum of squares. Parts and matrices
+    A part is a random group of the standardised features, and h_r its share of the sum of squares. Parts and matrices
     depend on the seed alone, so that two splits share one noise process.
 
     Args:
         rate: Mean probability of a flip, in [0, 1).
-        std: Standard deviation of the flip rates of parts and classes before the cut, at least 0.
+        std: Standard deviation of the flip rates of parts and classes before truncation, at least 0.
         exact: Flip exactly `round(rate * rows)` rows, those with the largest flip rate minus a uniform number. False
-            draws each row independently; the measured rate then is that of the matrices drawn.
-        num_parts: Number of parts, at least 2; no more than there are features are made.
+            draws each row independently; the rate is then that of the random matrices.
+        num_parts: Number of parts, at least 2, and at most one per feature.
 
-    Source: the mixture is Section 3 of Part-dependent Label Noise (Xia et al., 2020), which learns the parts by
-    non-negative matrix factorisation and estimates the matrices; here both are drawn, since noise is made and not
-    estimated. The experiments of that paper use [`InstanceDependentNoise`].
+    Source: the mixture of Part-dependent Label Noise (Xia et al., 2020), Section 3, which learns the parts by
+    non-negative matrix factorisation and estimates the matrices; here both are random. The experiments of that paper
+    use [`InstanceDependentNoise`].
 
     Example:
         >>> import numpy as np
@@ -65,7 +65,7 @@ class PartDependentNoise(FeatureNoise):
             for label in np.unique(labels[rows]):
                 mixed[labels[rows] == label] = shares[rows[labels[rows] == label]] @ matrices[:, label]
             mixed[np.arange(len(rows)), labels[rows]] = 0
-            # Where no part flips the class, exact counts may still ask for it: then any other class.
+            # If no part flips the class but exact counts require it, every other class is equally likely.
             total = mixed.sum(axis=1, keepdims=True)
             uniform = np.arange(num_classes) != labels[rows][:, None]
             return np.where(total > 0, mixed, uniform) / np.where(total > 0, total, num_classes - 1)
@@ -76,7 +76,7 @@ class PartDependentNoise(FeatureNoise):
 def part_shares(
     features: Float[np.ndarray, "rows features"], num_parts: int, seed: int
 ) -> Float[np.ndarray, "rows parts"]:
-    """How much of each row is each part: the share of a group of features in the sum of squares."""
+    """Weight of each part in each row: the share of its group of features in the sum of squares."""
     size = features.shape[1]
     order = uniforms(seed, stream="label_noise/parts", index=np.arange(size), size=1)[:, 0].argsort()
     groups = np.array_split(order, min(num_parts, size))

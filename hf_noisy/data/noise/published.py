@@ -20,11 +20,11 @@ class ReplayNoise(Noise):
     """Labels become those of a published file, row by row; nothing is drawn.
 
     Args:
-        labels: Given labels `[rows]`, or a file of them, see
-            [`~hf_noisy.data.noise.label_file.read_label_file`]. The order must be that of the dataset.
-        key: Which labels, where the file holds several by name.
-        clean_key: The true labels in the same file: compared with those of the dataset, so that rows in another
-            order are noticed.
+        labels: Given labels `[rows]` in the order of the dataset, or a file of them: `.npy`; `.npz`; `.pt` or `.pth`,
+            a tensor, a list or a dictionary of them; `.json`, a list as DivideMix writes it; `.txt`, one label a line.
+        key: Name of the labels, if the file holds several arrays.
+        clean_key: Name of the true labels in the same file: compared with those of the dataset, to detect rows in
+            another order.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -49,10 +49,10 @@ class ReplayNoise(Noise):
             given = read_label_file(self.labels, self.key)
             clean = None if self.clean_key is None else read_label_file(self.labels, self.clean_key)
         elif self.key is not None or self.clean_key is not None:
-            raise ValueError("key and clean_key are for files; pass the labels themselves, or the path of a file")
+            raise ValueError("key and clean_key are for files; leave them out, or pass the path of a file")
         else:
             given = whole_numbers(self.labels, "labels of noise.replay")
-        # Read once, here: a file that changes later must not change what is recorded.
+        # Read once, here: the record must not change with the file.
         for name, value in (("_file", file), ("_labels", given), ("_clean", clean)):
             object.__setattr__(self, name, value)
 
@@ -64,8 +64,8 @@ class ReplayNoise(Noise):
         check_labels(given, num_classes, name=name)
         if clean is not None and not np.array_equal(clean, labels):
             raise ValueError(
-                f"{name} has other true labels under '{self.clean_key}' than the dataset; put the rows of both into "
-                "one order"
+                f"{name} has true labels under '{self.clean_key}' that differ from the dataset's; put both into "
+                "the same order"
             )
         return given.copy()
 

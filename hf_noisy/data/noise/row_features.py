@@ -1,4 +1,4 @@
-"""Row vectors for instance-dependent noise: stored features, or made from texts or images."""
+"""Row vectors for instance-dependent noise: stored features, or computed from texts or images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,12 +20,12 @@ def row_features(*splits: datasets.Dataset) -> list[Num[np.ndarray, "rows featur
         return [np.asarray(split.with_format("numpy", columns=[FEATURES])[:][FEATURES]) for split in splits]
     for column, features in ((TEXT, text_features), (IMAGE, image_features)):
         if all(column in split.column_names for split in splits):
-            # Images stay in their column: they are decoded one after another, and only their features are kept.
+            # Images stay in their column: they are decoded one by one, and only their features are kept.
             columns = [split.with_format(None)[column] for split in splits]
             return features(*(map(_texts, columns) if column == TEXT else columns))
     raise ValueError(
-        f"instance-dependent noise needs features; the dataset has no column '{TEXT}' or '{IMAGE}' to make them from, "
-        f"nor '{FEATURES}', so call inject_noise and pass features= an array of shape (rows, features)"
+        f"instance-dependent noise needs features; the dataset has no column '{FEATURES}', '{TEXT}' or '{IMAGE}', so "
+        "pass features= to inject_noise, an array of shape (rows, features)"
     )
 
 
@@ -44,7 +44,7 @@ def text_features(texts: Sequence[str], *others: Sequence[str]) -> list[Float[np
     vectorizer = TfidfVectorizer(max_features=_TEXT_TERMS, sublinear_tf=True, token_pattern=r"\w+")
     try:
         terms = vectorizer.fit_transform(texts)
-    except ValueError:  # there is no word at all
+    except ValueError:  # no word at all
         terms = np.empty((len(texts), 0))
     if terms.shape[1] < 2:
         raise ValueError(f"column '{TEXT}' must hold two different words to tell rows apart; pass features=")
@@ -54,7 +54,7 @@ def text_features(texts: Sequence[str], *others: Sequence[str]) -> list[Float[np
 
 
 def image_features(images: Sequence[Any], *others: Sequence[Any]) -> list[Float[np.ndarray, "rows features"]]:
-    """Row vectors of images: colours of 16 x 16 pixels, reduced by a PCA."""
+    """Row vectors of images: the pixels at 16 x 16, reduced by a PCA."""
     from sklearn.decomposition import PCA
 
     parts = [np.stack([_pixels(image) for image in split]) for split in (images, *others)]

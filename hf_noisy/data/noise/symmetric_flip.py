@@ -6,17 +6,16 @@ import numpy as np
 from jaxtyping import Float
 
 from hf_noisy.core.types import Labels
-from hf_noisy.data.noise.draws import choose
-from hf_noisy.data.noise.kind import ClassNoise, TrueRows
+from hf_noisy.data.noise.kind import ClassNoise, TrueRows, choose
 
 
 @dataclass(frozen=True)
 class SymmetricNoise(ClassNoise):
-    """Labels move to a class drawn uniformly, whatever the row shows.
+    """Labels move to a class drawn uniformly.
 
     Args:
         rate: Share of the rows that are redrawn, in [0, 1).
-        include_self: Draw over all classes, so that about rate / classes of the redrawn labels stay right. False
+        include_self: Draw over all classes, so that a share 1 / classes of the redrawn labels stay right. False
             (default) draws among the other classes.
         exact: Redraw exactly `round(rate * rows)` rows. False redraws each row independently.
 
@@ -40,7 +39,7 @@ class SymmetricNoise(ClassNoise):
         rows = np.flatnonzero(choose(self.rate - draws[:, 0], self.rate, self.exact))
         given = labels.copy()
         if self.include_self:
-            given[rows] = draws[rows, 1] * num_classes  # cut down to a whole number by the assignment
+            given[rows] = draws[rows, 1] * num_classes  # truncated to an integer by the assignment
         else:
             given[rows] += 1 + (draws[rows, 1] * (num_classes - 1)).astype(np.int64)
             given[rows] %= num_classes

@@ -124,7 +124,7 @@ def test_a_missing_file_is_named(folder, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"file '.*cifar10n_train_labels.npz' of dataset 'cifar10' is missing"):
         Cifar10Builder("worse", data_dir=folder).build()
     monkeypatch.delenv("HF_NOISY_DATA_DIR", raising=False)
-    with pytest.raises(FileNotFoundError, match=r"not known: HF_NOISY_DATA_DIR \(or data_dir=\) must point"):
+    with pytest.raises(FileNotFoundError, match=r"none is set: HF_NOISY_DATA_DIR \(or data_dir=\) must point"):
         load_noisy_dataset("cifar10")
 
 

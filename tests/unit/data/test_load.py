@@ -134,7 +134,7 @@ def test_a_missing_folder_is_named(tmp_path, monkeypatch):
     ):
         load_noisy_dataset("trec", data_dir=tmp_path)
     monkeypatch.delenv("HF_NOISY_DATA_DIR", raising=False)
-    with pytest.raises(FileNotFoundError, match=r"not known: HF_NOISY_DATA_DIR \(or data_dir=\) must point"):
+    with pytest.raises(FileNotFoundError, match=r"none is set: HF_NOISY_DATA_DIR \(or data_dir=\) must point"):
         load_noisy_dataset("trec")
 
 
@@ -415,5 +415,5 @@ def test_an_empty_configuration_is_none(trec):
 def test_soft_labels_are_refused_in_one_sentence(tmp_path):
     rows = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [[0.5, 0.5], [1.0, 0.0]]})
     rows.to_parquet(tmp_path / "soft.parquet")
-    with pytest.raises(ValueError, match="label_column must hold one class a row, got soft labels"):
+    with pytest.raises(ValueError, match="label_column must hold one class per row, got soft labels"):
         load_noisy_dataset(str(tmp_path / "soft.parquet"))

@@ -84,7 +84,7 @@ def test_a_missing_folder_is_named_with_what_to_download(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("no_general_folder")
 def test_a_hub_dataset_that_cannot_be_had_is_told_in_one_sentence():
     with pytest.raises(
-        FileNotFoundError, match=r"download rows.txt .*; the Hub's 'nobody/nothing' cannot be had either"
+        FileNotFoundError, match=r"download rows.txt .*; the Hub's 'nobody/nothing' cannot be loaded either"
     ):
         HubBuilder().hub_splits()
 

@@ -81,7 +81,7 @@ def test_what_is_missing_or_wrong_is_told_in_one_sentence(folder, build, tmp_pat
     ):
         build(data_dir=tmp_path / "empty")
     with pytest.raises(
-        FileNotFoundError, match=r"not known: .*; download 'CIFAR-10 python version' from .*CIFAR-10_human"
+        FileNotFoundError, match=r"none is set: .*; download 'CIFAR-10 python version' from .*CIFAR-10_human"
     ):
         build("worse")
 
@@ -101,7 +101,7 @@ def test_without_a_folder_images_come_from_the_hub(build, tmp_path, monkeypatch)
         assert (np.stack([np.asarray(image) for image in loaded[split]["image"]]) == release.pixels(split)).all()
     assert loaded["train"]["label"][:] == TRUE.tolist()
     monkeypatch.setattr(Cifar10Builder, "HUB_ID", "nobody/there")
-    with pytest.raises(FileNotFoundError, match="the Hub's 'nobody/there' cannot be had either"):
+    with pytest.raises(FileNotFoundError, match="the Hub's 'nobody/there' cannot be loaded either"):
         build()
 
 
@@ -156,5 +156,5 @@ def test_a_file_of_images_with_pickled_objects_is_refused(tmp_path, build):
     arrays = {"data": np.array([{}], dtype=object), "offsets": np.arange(2), "label": np.zeros(1)}
     np.savez(tmp_path / "cifar10" / "train_jpeg.npz", **arrays)
     assert zipfile.is_zipfile(tmp_path / "cifar10" / "train_jpeg.npz")
-    with pytest.raises(ValueError, match=r"must hold arrays under data, offsets, label, got .*download it anew"):
+    with pytest.raises(ValueError, match=r"must hold arrays under data, offsets, label, got .*download it again"):
         build(data_dir=tmp_path)

@@ -72,7 +72,7 @@ def test_what_is_missing_or_wrong_is_told_in_one_sentence(folder, build, tmp_pat
         FileNotFoundError, match=r"folder '.*cifar100' with .* is missing: .*; download 'CIFAR-100 python"
     ):
         build(data_dir=tmp_path / "empty")
-    with pytest.raises(FileNotFoundError, match=r"not known: .*; download 'CIFAR-100 python version' from"):
+    with pytest.raises(FileNotFoundError, match=r"none is set: .*; download 'CIFAR-100 python version' from"):
         build("noisy")
 
 

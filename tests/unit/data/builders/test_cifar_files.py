@@ -141,7 +141,7 @@ def test_what_a_file_sets_does_not_outlive_it(file):
 
 def test_tensors_are_refused_with_a_sentence(file):
     torch.save({"clean_label": torch.arange(3)}, file)
-    with pytest.raises(ValueError, match=r"must hold arrays under clean_label, got .*download it anew"):
+    with pytest.raises(ValueError, match=r"must hold arrays under clean_label, got .*download it again"):
         read_human_labels(file, ["clean_label"])
 
 
@@ -158,17 +158,17 @@ def test_broken_files_give_one_sentence(tmp_path_factory, start, noise):
 
 def test_other_shapes_and_missing_files_are_refused(tmp_path, file):
     file.write_bytes(pickle.dumps({"data": np.zeros((2, 3072), "u1"), "labels": [0]}, protocol=2))
-    with pytest.raises(ValueError, match=r"file '.*' must hold 3072 bytes and a label a row; download it anew"):
+    with pytest.raises(ValueError, match=r"file '.*' must hold 3072 bytes and a label per row; download it again"):
         read_batches([file], "labels")
     file.write_bytes(pickle.dumps({"data": np.zeros((1, 3072), "i8"), "labels": [0]}, protocol=2))
-    with pytest.raises(ValueError, match="must hold 3072 bytes and a label a row"):
+    with pytest.raises(ValueError, match="must hold 3072 bytes and a label per row"):
         read_batches([file], "labels")
     with pytest.raises(FileNotFoundError, match=r"file '.*absent' is missing; put it there"):
         read_batches([tmp_path / "absent"], "labels")
     saved = io.BytesIO()
     pickle.dump({"clean_label": LABELS}, saved, protocol=2)
     file.write_bytes(saved.getvalue())
-    with pytest.raises(ValueError, match=r"got no file of torch.save; download it anew"):
+    with pytest.raises(ValueError, match=r"got no file of torch.save; download it again"):
         read_human_labels(file, ["clean_label"])
 
 

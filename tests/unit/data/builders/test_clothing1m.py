@@ -130,5 +130,5 @@ def test_what_is_missing_or_wrong_is_told_in_one_sentence(folder, build, tmp_pat
         FileNotFoundError, match=r"folder '.*clothing1m' with noisy_label_kv.txt is missing: .*; ask the"
     ):
         build(data_dir=tmp_path / "empty")
-    with pytest.raises(FileNotFoundError, match=r"not known: .*; ask the authors for Clothing1M as https"):
+    with pytest.raises(FileNotFoundError, match=r"none is set: .*; ask the authors for Clothing1M as https"):
         build()

@@ -17,7 +17,7 @@ def test_lines_and_labels_are_read_in_order(file):
 @pytest.mark.parametrize("line", ["a.jpg 14", "a.jpg -1", "a.jpg", "3", "a.jpg 1.0", "b.jpg 2"])
 def test_another_line_is_named(file, line):
     file.write_text(f"b.jpg 3\n{line}\n")
-    with pytest.raises(ValueError, match=rf"list.txt' must hold an image, each once, .* 0 to 13 a line, got '{line}'"):
+    with pytest.raises(ValueError, match=rf"list.txt' must list images, each once, .* 0 to 13, got '{line}'"):
         read_labels(file, 14)
 
 

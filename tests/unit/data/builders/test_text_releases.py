@@ -61,7 +61,7 @@ def test_agnews_of_the_hub(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("no_general_folder")
 def test_agnews_without_files_and_hub():
-    with pytest.raises(FileNotFoundError, match=r"; download ag_news_csv .* 'fancyzhx/ag_news' cannot be had either"):
+    with pytest.raises(FileNotFoundError, match=r"; download ag_news_csv .* 'fancyzhx/ag_news' cannot be loaded"):
         load_noisy_dataset("agnews")
 
 

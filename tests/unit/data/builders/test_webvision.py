@@ -65,7 +65,7 @@ def test_what_is_missing_or_wrong_is_told_in_one_sentence(folder, build, tmp_pat
         build("flickr", data_dir=folder)
     with (folder / "info" / "val_filelist.txt").open("a") as file:
         file.write("val000005.jpg 1000\n")
-    with pytest.raises(ValueError, match=r"val_filelist.txt' must hold an image, .* 0 to 999 a line, got 'val000005"):
+    with pytest.raises(ValueError, match=r"val_filelist.txt' must list images, .* 0 to 999, got 'val000005"):
         build(data_dir=folder)
     (folder / TRAIN[0][0]).unlink()
     with pytest.raises(FileNotFoundError, match=r"image '.*google/q0000/0_0.jpg' of dataset 'webvision' is missing"):
@@ -75,6 +75,6 @@ def test_what_is_missing_or_wrong_is_told_in_one_sentence(folder, build, tmp_pat
     ):
         build(data_dir=tmp_path / "empty")
     with pytest.raises(
-        FileNotFoundError, match=r"not known: .*; download info.tar, google_resized_256.tar and val_images"
+        FileNotFoundError, match=r"none is set: .*; download info.tar, google_resized_256.tar and val_images"
     ):
         build()

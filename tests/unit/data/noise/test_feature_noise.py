@@ -130,9 +130,9 @@ def test_unsuitable_features_and_settings_are_refused(kind):
         kind(0.3).apply(LABELS, CLASSES)
     with pytest.raises(ValueError, match=r"got shape \(3, 2\)"):
         check_features(np.ones((3, 2)), 4)
-    with pytest.raises(ValueError, match="one row a label, got list"):
+    with pytest.raises(ValueError, match="one row per label, got list"):
         check_features([[1.0], [2.0]], 2)
-    with pytest.raises(ValueError, match=r"one row a label, got shape \(4, 0\)"):
+    with pytest.raises(ValueError, match=r"one row per label, got shape \(4, 0\)"):
         check_features(np.ones((4, 0)), 4)
     with pytest.raises(ValueError, match="must be finite"):
         kind(0.3).apply(LABELS, CLASSES, 0, FEATURES * np.nan)

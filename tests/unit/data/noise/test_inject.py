@@ -114,7 +114,7 @@ NUMBERS = datasets.Dataset.from_dict({"label": [0, 2, 2]})
 
 
 def test_empty_classes_are_refused_unless_allowed():
-    with pytest.raises(ValueError, match=r"no rows of class 2 \('class 2'\), 3 \('class 3'\); number the classes"):
+    with pytest.raises(ValueError, match=r"no rows of class 2 \('class 2'\), 3 \('class 3'\); renumber the others"):
         inject_noise(dataset([0, 1]), noise.pair(0.5))
     with pytest.raises(ValueError, match=r"no rows of class 1; .* or pass allow_empty_classes=True"):
         inject_noise(NUMBERS, noise.pair(0.5))

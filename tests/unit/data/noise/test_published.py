@@ -107,7 +107,7 @@ def test_rows_in_another_order_are_noticed(tmp_path):
     path = write(tmp_path / "labels.npz", GIVEN)
     kind = noise.replay(path, "noisy", clean_key="clean")
     assert kind.apply(TRUE, 3).tolist() == GIVEN.tolist()
-    with pytest.raises(ValueError, match=r"'labels.npz' has other true labels under 'clean' than the dataset"):
+    with pytest.raises(ValueError, match=r"'labels.npz' has true labels under 'clean' that differ from the dataset's"):
         kind.apply(TRUE[::-1].copy(), 3)
 
 
@@ -117,8 +117,8 @@ def test_rows_in_another_order_are_noticed(tmp_path):
         (GIVEN[:-1], r"label file 'labels.npy' has 8 labels, but the dataset has 9 rows"),
         (np.where(GIVEN == 2, 3, GIVEN), r"label file 'labels.npy' must be classes 0 to 2, got 3"),
         (np.where(GIVEN == 2, -1, GIVEN), r"must be classes 0 to 2, got -1"),
-        (GIVEN.astype(float), r"'.*labels.npy' must hold one whole number a row, got float64 of shape \(9,\)"),
-        (GIVEN[:, None], r"one whole number a row, got int64 of shape \(9, 1\)"),
+        (GIVEN.astype(float), r"'.*labels.npy' must hold one whole number per row, got float64 of shape \(9,\)"),
+        (GIVEN[:, None], r"one whole number per row, got int64 of shape \(9, 1\)"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(tmp_path, values, message):
@@ -128,7 +128,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, values, message):
 
 
 def test_files_that_hold_no_labels_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"label file 'absent.npy' is not there; check the path"):
+    with pytest.raises(FileNotFoundError, match=r"label file 'absent.npy' does not exist; check the path"):
         noise.replay("absent.npy")
     with pytest.raises(ValueError, match=r"'labels.pkl' must end in .npy, .npz, .pt, .pth, .json, .txt; convert it"):
         noise.replay("labels.pkl")
@@ -140,5 +140,5 @@ def test_files_that_hold_no_labels_are_refused(tmp_path):
         noise.replay(tmp_path / "words.txt")
     with pytest.raises(ValueError, match="key and clean_key are for files"):
         noise.replay(GIVEN, key="worse")
-    with pytest.raises(ValueError, match=r"labels of noise.replay must hold one whole number a row, got float64"):
+    with pytest.raises(ValueError, match=r"labels of noise.replay must hold one whole number per row, got float64"):
         noise.replay(GIVEN / 2)

@@ -43,7 +43,7 @@ def test_a_dataset_is_described_by_its_texts_or_images():
     assert [array.shape for array in row_features(texts, texts)] == [(2, 2), (2, 2)]
     noisy = inject_noise(pictures, noise.instance_dependent(0.4))
     assert noise_record(noisy)["rate_measured"] == 0.4
-    with pytest.raises(ValueError, match="no column 'text' or 'image' to make them from"):
+    with pytest.raises(ValueError, match="no column 'features', 'text' or 'image'"):
         row_features(texts.rename_column("text", "other"))
 
 
