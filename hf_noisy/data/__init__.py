@@ -1,4 +1,4 @@
-"""Datasets with noisy labels: loaded, made from votes, or made by injection."""
+"""Datasets with noisy labels: loaded, aggregated from votes, or with injected noise."""
 
 from hf_noisy.data import noise
 from hf_noisy.data.images import ImageViews

@@ -22,11 +22,11 @@ def describe(dataset: Any) -> dict[str, Any]:
     column = label_column(dataset)
     given = None if column is None else np.asarray(dataset.with_format(None)[column][:])
     labels = None if given is None or given.dtype.kind not in "biu" else labels_digest(given)
-    # The arrow format hands out an image as its bytes, not as an object decoded at some address.
+    # The arrow format gives images as bytes, not as objects whose text has an address.
     stored = dataset.with_format("arrow") if hasattr(dataset, "with_format") else dataset
     digest = hashlib.sha256()
     with random_state_kept():
-        # A data set that draws as it is read has to give the same rows again at a resume.
+        # A dataset with random transforms must give the same rows at a resume.
         set_seed(0)
         for row in np.unique(np.linspace(0, len(stored) - 1, min(256, len(stored))).astype(int)):
             content = stored[int(row)]

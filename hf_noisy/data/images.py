@@ -1,4 +1,4 @@
-"""Augmented views of images: drawn anew in every epoch, the same in any batch, worker or process."""
+"""Augmented views of images: redrawn every epoch, the same in any batch, worker or process."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,23 +25,23 @@ VIEWS = ("none", "standard", "nrd_student", "augmix", "resized_crop", "augmix_cr
 class ImageViews(Dataset[dict[str, Any]]):
     """Rows of an image dataset as tensors: one view of the image, or two, and the label.
 
-    A transform of torchvision draws from torch's CPU generator, which is seeded by (seed, epoch, row, view) for each
-    image and left as it was: the same view comes out of any batch size, number of workers or processes, and resume.
-    Transforms that draw from other generators are not covered. Small data is decoded once and kept.
+    torchvision transforms draw from torch's CPU generator, which is seeded by (seed, epoch, row, view) for each image
+    and restored afterwards: a view depends neither on the batch size nor on the number of workers or processes, nor on
+    a resume. Transforms that draw from other generators are not covered.
 
     Args:
-        dataset: A `datasets.Dataset` with a column of images and, unless it is there to predict on, `label` or
-            `labels`. A transform or format of its own is passed over.
-        transform: Makes `pixel_values` of an image, uint8 `[3, height, width]`; by default all that is done is a
-            scaling to [0, 1]. See [`standard_transform`], [`nrd_student`], [`augmix`], [`eval_transform`].
-        second_view: Makes `second_view_pixel_values`, where a method wants two views.
+        dataset: A `datasets.Dataset` with a column of images and, except for prediction, `label` or `labels`. Its
+            format and transform are ignored.
+        transform: From an image, uint8 `[3, height, width]`, to `pixel_values`; by default it only scales to [0, 1].
+            See [`standard_transform`], [`nrd_student`], [`augmix`], [`eval_transform`].
+        second_view: From an image to `second_view_pixel_values`, for methods with two views.
         image_column: Column of the images.
         seed: Any integer.
-        cache: Whether to keep all decoded images in memory; `None` keeps them if they are of one size and take no
-            more than 512 MiB.
+        cache: Whether to keep all decoded images in memory; `None` keeps them if they have the same size and take at
+            most 512 MiB.
 
     Attributes:
-        labels: The label column, `[rows]` (or `[rows, classes]`); `None` where there is none.
+        labels: The label column, `[rows]` or `[rows, classes]`; `None` if there is none.
 
     Raises:
         TypeError: If `dataset` is not a `datasets.Dataset`.
@@ -70,7 +70,6 @@ class ImageViews(Dataset[dict[str, Any]]):
         stored = dataset.with_format(None)
         name = label_column(stored)
         self.labels = None if name is None else np.asarray(stored[name][:])
-        # Of each row in the loss, where a purification put it there.
         self._weights = np.asarray(stored[LABEL_WEIGHT][:], np.float32) if LABEL_WEIGHT in stored.features else None
         self.seed = seed
         first = _scale if transform is None else transform
@@ -78,7 +77,7 @@ class ImageViews(Dataset[dict[str, Any]]):
         self._column = image_column
         self._images = stored.select_columns([image_column])
         self._pixels = None if cache is False else _decode_all(self._images, image_column, required=bool(cache))
-        # Workers that live longer than an epoch see what is written here afterwards.
+        # Shared memory: persistent workers see a new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
@@ -94,7 +93,7 @@ class ImageViews(Dataset[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         rows = np.array([range(len(self))[int(index)] for index in indices], dtype=np.int64)
         draws = uniforms(self.seed, stream="image_views", index=rows, size=2, epoch=int(self._epoch))
-        # Read at once, which is far cheaper for Arrow tables; and a copy, which a transform may change.
+        # One batched read, far cheaper for Arrow tables; and a copy, since a transform may change it.
         images = map(_pixels, self._images[rows][self._column]) if self._pixels is None else self._pixels[rows]
         with torch.random.fork_rng(devices=[]):
             return [self._row(*parts) for parts in zip(rows.tolist(), images, draws.tolist(), strict=True)]
@@ -102,7 +101,7 @@ class ImageViews(Dataset[dict[str, Any]]):
     def _row(self, row: int, image: UInt8[Tensor, "3 height width"], numbers: list[float]) -> dict[str, Any]:
         views: dict[str, Any] = {}
         for (name, transform), number in zip(self._transforms.items(), numbers, strict=False):
-            # Not torch.manual_seed, which would seed the accelerator too.
+            # torch.manual_seed would seed the accelerator too.
             torch.default_generator.manual_seed(int(number * 2**52))
             views[name] = transform(image)
         if self.labels is not None:
@@ -113,19 +112,7 @@ class ImageViews(Dataset[dict[str, Any]]):
 
 
 class Cutout(nn.Module):
-    """Transform that sets a square to zero: the mean colour, if the image is normalised.
-
-    Its centre is any pixel, so that part of the square may lie outside.
-
-    Args:
-        length: Side of the square in pixels, at least 1.
-
-    Source: DeVries and Taylor (2017), Section 3.
-
-    Example:
-        >>> int((Cutout(1)(torch.ones(3, 4, 4)) == 0).sum())
-        3
-    """
+    """Sets a square of `length` pixels to zero, centred at any pixel, so partly outside (DeVries and Taylor, 2017)."""
 
     def __init__(self, length: int) -> None:
         super().__init__()
@@ -144,14 +131,14 @@ class Cutout(nn.Module):
 def standard_transform(
     size: int, mean: Sequence[float], std: Sequence[float], padding: int = 4, flip: float = 0.5
 ) -> Transform:
-    """Random crop and mirror image, the usual augmentation of CIFAR.
+    """Random crop and horizontal flip, the usual augmentation for CIFAR.
 
     Args:
         size: Height and width in pixels; other images are resized first.
         mean: Mean of red, green and blue, of pixels in [0, 1].
         std: Standard deviation of red, green and blue.
-        padding: How many pixels a crop may be off, at least 0.
-        flip: Probability of a mirror image; 0 where left and right have a meaning (digits).
+        padding: Largest shift of a crop in pixels, at least 0.
+        flip: Probability of a horizontal flip; 0 if left and right have a meaning (digits).
 
     Returns:
         A transform for [`ImageViews`].
@@ -171,24 +158,10 @@ def standard_transform(
 def nrd_student(
     size: int, mean: Sequence[float], std: Sequence[float], padding: int = 4, flip: float = 0.5, cutout: int = 5
 ) -> Transform:
-    """What the student of NRD sees: RandAugment (one operation of magnitude 3 of 30), random crop, mirror, Cutout.
+    """View of NRD's student: RandAugment (one operation, magnitude 3 of 30), random crop, flip, Cutout of some pixels.
 
-    Args:
-        size: Height and width in pixels; other images are resized first.
-        mean: Mean of red, green and blue, of pixels in [0, 1].
-        std: Standard deviation of red, green and blue.
-        padding: How many pixels a crop may be off, at least 0.
-        flip: Probability of a mirror image; 0 where left and right have a meaning (digits).
-        cutout: Side of the square in pixels, at least 1.
-
-    Returns:
-        A transform for [`ImageViews`].
-
-    Source: Shon et al. (2024), Appendix A; RandAugment of Cubuk et al. (2020).
-
-    Example:
-        >>> nrd_student(32, (0.5,) * 3, (0.25,) * 3)(torch.zeros(3, 32, 32, dtype=torch.uint8)).shape
-        torch.Size([3, 32, 32])
+    Other arguments as in [`standard_transform`]. Source: Shon et al. (2024), Appendix A; RandAugment of Cubuk et al.
+    (2020).
     """
     from torchvision.transforms import v2
 
@@ -198,49 +171,19 @@ def nrd_student(
 
 
 def augmix(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
-    """AugMix: the image mixed with chains of small changes of itself. What the teacher of NRD sees.
-
-    The settings are those of the paper: severity 3, three chains of one to three operations, alpha 1.
-
-    Args:
-        size: Height and width in pixels; other images are resized first.
-        mean: Mean of red, green and blue, of pixels in [0, 1].
-        std: Standard deviation of red, green and blue.
-
-    Returns:
-        A transform for [`ImageViews`].
-
-    Source: Hendrycks et al. (2020).
-
-    Example:
-        >>> augmix(8, (0.5,) * 3, (0.25,) * 3)(torch.zeros(3, 8, 8, dtype=torch.uint8)).shape
-        torch.Size([3, 8, 8])
-    """
+    """AugMix with the settings of its paper (Hendrycks et al., 2020); arguments as in [`standard_transform`]."""
     from torchvision.transforms import v2
 
     return _compose(size, [v2.AugMix(severity=3, mixture_width=3, chain_depth=-1, alpha=1.0)], mean, std)
 
 
 def eval_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
-    """The image as it is, for evaluation.
-
-    Args:
-        size: Height and width in pixels; other images are resized.
-        mean: Mean of red, green and blue, of pixels in [0, 1].
-        std: Standard deviation of red, green and blue.
-
-    Returns:
-        A transform for [`ImageViews`].
-
-    Example:
-        >>> eval_transform(8, (0.0,) * 3, (1.0,) * 3)(torch.full((3, 4, 4), 255, dtype=torch.uint8)).unique()
-        tensor([1.])
-    """
+    """Resizing and normalisation only, for evaluation; arguments as in [`standard_transform`]."""
     return _compose(size, [], mean, std)
 
 
 def make_view(name: str, size: int, mean: Sequence[float], std: Sequence[float], flip: float) -> Transform:
-    """The transform of that name, one of `VIEWS`; the crops are those of the experiments on large photographs."""
+    """The transform of that name, one of `VIEWS`; the resized crops are for large photographs."""
     from torchvision.transforms import v2
 
     if name in ("standard", "nrd_student"):
@@ -270,7 +213,7 @@ def _compose(
 
 
 class _Resize(nn.Module):
-    """`v2.Resize`, left out where there is nothing to do: on small images it costs as much as their augmentation."""
+    """`v2.Resize`, skipped if the size is right: on small images it costs as much as their augmentation."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -285,7 +228,7 @@ class _Resize(nn.Module):
 
 
 class _Standardise(nn.Module):
-    """`v2.ToDtype(torch.float32, scale=True)` and `v2.Normalize` in two operations, at a third of the time."""
+    """`v2.ToDtype(torch.float32, scale=True)` and `v2.Normalize` in a third of the time."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()

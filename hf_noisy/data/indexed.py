@@ -1,4 +1,4 @@
-"""Rows with their index, so that a loss or a recorder can keep something for each row."""
+"""Rows with their index, so that a loss or a recorder can keep a state per row."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,17 +12,16 @@ logger = logging.get_logger(__name__)
 
 
 class IndexedDataset(Dataset[dict[str, Any]]):
-    """Map-style view of a dataset whose rows carry their position in the column `index`.
+    """A map-style dataset whose rows have their position in the column `index`.
 
-    The wrapper changes nothing else: lazy transforms (`with_transform`) run as before, and columns are filtered later,
-    by the data collator. A column of that name in the dataset is replaced by the position.
+    Nothing else changes: lazy transforms (`with_transform`) run as before. An existing column `index` is replaced.
 
     Args:
         dataset: A `datasets.Dataset`, a map-style torch dataset or a list, whose rows are mappings.
 
     Raises:
         TypeError: If `dataset` has no length or no access by position, or if a row is not a mapping.
-        ValueError: When a row is read that cannot be, such as a broken image; names the row.
+        ValueError: If a row cannot be read, such as a broken image; the message names the row.
 
     Example:
         >>> IndexedDataset([{"label": 1}, {"label": 0}])[1]
@@ -46,11 +45,11 @@ class IndexedDataset(Dataset[dict[str, Any]]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         positions = [self._position(index) for index in indices]
-        # One batched read is far cheaper than one read a row for Arrow tables.
+        # For Arrow tables, one batched read is far cheaper than single rows.
         fetch = getattr(self.dataset, "__getitems__", None)
         try:
             rows = fetch(positions) if fetch is not None else None
-        except Exception:  # one by one it shows which row is at fault
+        except Exception:  # read one by one, to find the row at fault
             rows = None
         if rows is None:
             rows = [_read(self.dataset, position) for position in positions]
@@ -67,15 +66,14 @@ class IndexedDataset(Dataset[dict[str, Any]]):
 def drop_unreadable(dataset: Any) -> Any:
     """The dataset without the rows that cannot be read, such as broken images.
 
-    Every row is read once, as training would read it; how many were left out, and which, is logged as a warning. The
-    rows that stay are numbered anew: use the same dataset for training and for what follows it.
+    Every row is read once, and a warning lists the rows left out. The remaining rows are renumbered: use the result
+    for training and for everything after it.
 
     Args:
         dataset: As for [`IndexedDataset`].
 
     Returns:
-        `dataset` itself if all rows can be read, else its readable rows: by `select` where there is that, or else as
-        `torch.utils.data.Subset`.
+        `dataset` itself if all rows can be read, else its readable rows, by `select` or as `torch.utils.data.Subset`.
 
     Raises:
         ValueError: If no row can be read.

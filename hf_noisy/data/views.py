@@ -1,4 +1,4 @@
-"""Second views of rows: augmentations drawn anew in every epoch."""
+"""Second views of rows: augmentations that are redrawn every epoch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -11,56 +11,39 @@ from torch import Tensor
 from hf_noisy.core.columns import INDEX, LABEL, LABELS, SECOND_VIEW
 from hf_noisy.core.rng import uniforms
 
-STREAM = "second_view"
 Row = Mapping[str, Any]
 
 
 @runtime_checkable
 class View(Protocol):
-    """Another view of a row, drawn by numbers that it is given.
+    """Another view of a row, a function of the row and of uniform numbers: it has no state and no generator."""
 
-    A view keeps nothing and draws nothing itself, so that the view of a row depends on seed, epoch and row alone.
-
-    Attributes:
-        columns: What a row must have.
-    """
-
-    columns: tuple[str, ...]
+    columns: tuple[str, ...]  # that a row must have
 
     def size(self, row: Row) -> int:
-        """How many uniform numbers the view of this row takes."""
+        """How many uniform numbers the view of this row needs."""
 
     def __call__(self, row: Row, numbers: Float64[np.ndarray, " size"]) -> dict[str, Any]:
-        """The columns of the row that the view changes, of the same types and lengths.
-
-        Args:
-            row: One example, before it is collated.
-            numbers: `[size]`, in the open interval (0, 1).
-        """
+        """The changed columns, of the same types and lengths; the row is not collated yet, numbers are in (0, 1)."""
 
 
 def check_view(argument: str, view: Any) -> None:
-    """Refuse what is no view, before any row is seen."""
+    """Refuse what is not a view, 'auto' or None."""
     if not (view is None or (isinstance(view, str) and view == "auto") or isinstance(view, View)):
         raise TypeError(f"{argument} must be 'auto', None or a View such as TokenDropout(), got {view!r}")
 
 
 class TokenDropout:
-    """View of a text in which some tokens cannot be seen.
+    """View of a text in which random tokens are hidden from attention, or replaced by the mask token (mode `"mask"`).
 
-    Special tokens and padding are left alone, and of the others at least one is kept. In mode `"drop"` a token is
-    hidden from attention; the others keep their places, and the row its length. In mode `"mask"` the mask token
-    stands in its place, as in the pre-training of masked language models.
+    Special tokens and padding stay, and so does at least one other token. The row keeps its length and positions.
 
     Args:
         rate: Probability that a token is hidden, in `(0, 1)`.
         mode: `"drop"` or `"mask"`.
-        special_ids: Ids that are never hidden (`tokenizer.all_special_ids`). A column `special_tokens_mask` goes
-            before; with neither the first and last token of a row are left alone.
+        special_ids: Ids that are never hidden (`tokenizer.all_special_ids`). A column `special_tokens_mask` takes
+            precedence; without either, the first and last token of a row stay.
         mask_token_id: Id of the mask token, for mode `"mask"`.
-
-    Raises:
-        ValueError: If an argument is out of range, or mode `"mask"` is without a mask token.
 
     Example:
         >>> view = TokenDropout(rate=0.5)
@@ -120,21 +103,16 @@ class TokenDropout:
 
 
 class ShiftAndFlip:
-    """View of an image that is moved a little, the rim filled by reflection, and mirrored half of the time.
-
-    Pixels only change places, so images may be scaled and normalised in any way.
+    """View of an image that is randomly shifted, padded by reflection, and flipped; for any normalisation.
 
     Args:
         shift: Largest shift as a share of the height and of the width, in `[0, 1)`.
-        flip: Probability of a mirror image, in `[0, 1]`; 0 where left and right have a meaning (digits).
-
-    Raises:
-        ValueError: If an argument is out of range.
+        flip: Probability of a horizontal flip, in `[0, 1]`; 0 if left and right have a meaning (digits).
 
     Example:
         >>> view = ShiftAndFlip(shift=0.25, flip=0.5)
         >>> row = {"pixel_values": torch.arange(4.0).expand(1, 4, 4)}
-        >>> view(row, np.array([0.5, 0.9, 0.9]))["pixel_values"][0, 0]  # one to the left
+        >>> view(row, np.array([0.5, 0.9, 0.9]))["pixel_values"][0, 0]  # shifted by one to the left
         tensor([1., 2., 3., 2.])
     """
 
@@ -167,23 +145,21 @@ class ShiftAndFlip:
         return {"pixel_values": _like(given, pixels[:, down[:, None], right])}
 
     def _places(self, size: int, number: float) -> Int[Tensor, " size"]:
-        """Where each pixel of one axis comes from."""
+        """The source of each pixel along one axis."""
         most = int(size * self.shift)
         places = torch.arange(size).add(int(number * (2 * most + 1)) - most).abs()
         return torch.minimum(places, 2 * (size - 1) - places)
 
 
 class TwoViews:
-    """Data collator whose batches hold a second view of each row beside the first.
+    """Data collator that adds a second view of each row, in columns with the prefix `second_view_`.
 
-    The inputs of the second view carry the prefix `second_view_`. Rows and views are collated together, so that both
-    are padded to one length. A view is drawn anew in each epoch by (seed, epoch, row): the same one comes out of any
-    batch, worker or process. Rows that bring a second view of their own (`second_view_...` columns) are left to the
-    collator as they are.
+    Rows and views are collated together, so both are padded to the same length. A view is keyed by (seed, epoch, row),
+    so it does not depend on the batch, worker or process. Rows with `second_view_` columns pass unchanged.
 
     Args:
-        collator: The collator of single views, of rows with a column `index`.
-        view: Makes the second view; `None` where every row brings its own.
+        collator: The collator of single views, for rows with a column `index`.
+        view: Makes the second view; `None` if every row already has one.
         seed: Any integer.
 
     Example:
@@ -198,7 +174,7 @@ class TwoViews:
         self.collator = collator
         self.view = view
         self.seed = seed
-        # Workers that live longer than an epoch see what is written here afterwards.
+        # Shared memory: persistent workers see a new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
@@ -214,8 +190,8 @@ class TwoViews:
         for name, value in batch.items():
             if not isinstance(value, (Tensor, list)) or len(value) != 2 * count:
                 raise ValueError(
-                    f"the data collator must give {name} one entry a row, so that a second view can be told from the "
-                    f"first; got {type(value).__name__} for {2 * count} rows"
+                    f"the data collator must give {name} one entry per row, to tell the second view from the first; "
+                    f"got {type(value).__name__} for {2 * count} rows"
                 )
             result[name] = value[:count]
             if name not in (LABEL, LABELS, INDEX):
@@ -233,12 +209,12 @@ class TwoViews:
             )
         sizes = [view.size(row) for row in rows]
         index = np.array([int(row[INDEX]) for row in rows])
-        numbers = uniforms(self.seed, stream=STREAM, index=index, size=max(sizes), epoch=int(self._epoch))
+        numbers = uniforms(self.seed, stream="second_view", index=index, size=max(sizes), epoch=int(self._epoch))
         return [{**row, **view(row, own[:size])} for row, own, size in zip(rows, numbers, sizes, strict=True)]
 
 
 def default_view(row: Row, processing_class: Any = None) -> View | None:
-    """The view that fits a row, None where it brings a second view; a row that no view fits is refused."""
+    """The view that fits a row, None if it has a second view; refused if no view fits."""
     if any(name.startswith(SECOND_VIEW) for name in row):
         return None
     if "pixel_values" in row and np.ndim(row["pixel_values"]) == 3:
@@ -254,7 +230,7 @@ def default_view(row: Row, processing_class: Any = None) -> View | None:
 
 
 def _like(given: Any, values: Any) -> Any:
-    """Values as the kind of thing that was given."""
+    """Values in the type of `given`."""
     if isinstance(given, Tensor):
         return torch.as_tensor(values, dtype=given.dtype)
     if isinstance(given, np.ndarray):

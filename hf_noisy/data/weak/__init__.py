@@ -1,4 +1,4 @@
-"""Votes of labelling rules, aggregated to one given label a row."""
+"""Votes of labelling rules, aggregated to one given label per row."""
 
 from hf_noisy.data.weak.dawid_skene import DawidSkene, dawid_skene
 from hf_noisy.data.weak.rules import RuleTable, rule_table

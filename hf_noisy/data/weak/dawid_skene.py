@@ -15,7 +15,7 @@ Silence = Literal["outcome", "missing"]
 
 @dataclass(frozen=True)
 class DawidSkene:
-    """What [`dawid_skene`] returns.
+    """The result of [`dawid_skene`].
 
     Attributes:
         labels: Most probable class of each row, `[rows]`, int64.
@@ -23,11 +23,10 @@ class DawidSkene:
         confusion: P(outcome | true class) of each rule, `[rules, classes, outcomes]`; the last axis sums to 1. The
             outcomes are the classes and, with `silence="outcome"`, silence as the last one.
         class_prior: P(true class), `[classes]`.
-        covered: Whether any rule voted, `[rows]`. Elsewhere the label rests on silence or on the prior alone.
-        objective: Mean over rows of the log-likelihood of the votes, smoothing included; it never falls from one
-            iteration to the next.
+        covered: Whether any rule voted, `[rows]`. Other labels depend on silence or the prior alone.
+        objective: Mean log-likelihood of the votes per row, smoothing included; it never decreases.
         num_iterations: Updates of the confusion matrices.
-        converged: Whether the objective came to rest before `max_iterations`.
+        converged: Whether the objective converged before `max_iterations`.
     """
 
     labels: Int64[np.ndarray, " rows"]
@@ -50,36 +49,35 @@ def dawid_skene(
     tolerance: float = 1e-6,
     abstain: int = -1,
 ) -> DawidSkene:
-    r"""Posterior of the true class, each rule weighed by the confusion matrix that the votes give it.
+    r"""Posterior of the true class, with a confusion matrix for each rule that is estimated from the votes.
 
-    Rules err independently of each other, given the true class; with more than one or two votes a row this beats a
-    majority, with fewer it may well be worse. Expectation maximisation starts at the shares of the votes:
+    Errors of the rules are assumed independent given the true class. With more than two votes per row this usually
+    beats the majority vote; with fewer it may be worse. Expectation maximisation starts at the shares of the votes:
 
     $$p(y_i = c) \propto \pi_c \prod_j \theta_{j c v_{ij}}, \qquad
     \theta_{j c k} \propto \alpha + \sum_i p(y_i = c) \, [v_{ij} = k], \qquad
     \pi_c \propto \alpha + \sum_i p(y_i = c)$$
 
-    Annotators choose among the classes, and their silence means that they were not asked: `silence="missing"` takes
-    the product over the votes that were cast, as the paper does. A labelling rule mostly knows one class: whenever it
-    votes, its vote is the same, and tells something by being cast at all. With `silence="outcome"` silence is one more
-    outcome `k`, so that such a rule speaks for the classes on which it is cast more often.
+    With `silence="missing"`, as in the paper, silence carries no information: right for annotators who did not see the
+    row. Most labelling rules only ever vote for one class, so the information is in whether they vote: with
+    `silence="outcome"` silence is one more outcome `k`, and a vote is evidence for the classes that trigger the rule
+    more often.
 
     Args:
         votes: Class id voted by each rule, `[rows, rules]`; `abstain` where a rule is silent.
         num_classes: Number of classes.
         silence: `"outcome"` for labelling rules, `"missing"` for annotators.
-        smoothing: The pseudo-count `alpha` of each outcome, at least 0; above 0, what a rule never did is not
-            impossible.
+        smoothing: The pseudo-count `alpha` of each outcome, at least 0.
         max_iterations: Largest number of updates.
-        tolerance: Stop when the mean log-likelihood of a row rises by less.
-        abstain: The value that stands for silence.
+        tolerance: Stop when the objective rises by less.
+        abstain: The value that means silence.
 
     Returns:
         A [`DawidSkene`].
 
     Raises:
-        ValueError: If votes are no classes, no vote was cast, a setting is out of range, or each rule votes for one
-            class only while silence is missing, so that the votes cannot tell the classes apart.
+        ValueError: If votes are no classes, there is no vote, a setting is out of range, or every rule votes for one
+            class only with `silence="missing"`, so that the votes carry no information.
 
     Source: Dawid and Skene (1979), Eq. 2.3 to 2.5.
 
@@ -96,15 +94,14 @@ def dawid_skene(
     _check_settings(votes, cast, silence, smoothing, max_iterations)
     counts = count_votes(votes, cast, num_classes).astype(np.float64)
     covered: Bool[np.ndarray, " rows"] = counts.sum(axis=1) > 0
-    # The votes as indicators, a column for each rule and class: hundreds of rules are silent on most rows.
+    # Sparse indicators with a column for each rule and class: most rules are silent on most rows.
     rows, rules = np.nonzero(cast)
     columns = rules * num_classes + votes[rows, rules].astype(np.int64)
     shape = (len(votes), votes.shape[1] * num_classes)
     indicators = csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
-    # Without a vote to start from, each class is alike.
     posterior = np.where(covered[:, None], counts, 1.0)
     posterior /= posterior.sum(axis=1, keepdims=True)
-    # Rows that nobody was asked about have no say in the prior.
+    # Rows without annotators do not count in the prior.
     counted = covered if silence == "missing" else np.ones_like(covered)
     objective, converged = -np.inf, False
     for iteration in range(1, max_iterations + 1):  # noqa: B007
@@ -130,12 +127,12 @@ def _maximise(
     mass = posterior[counted].sum(axis=0)
     outcomes = (indicators.T @ posterior).reshape(-1, num_classes, num_classes).transpose(0, 2, 1)
     if with_silence:
-        # Rounding can leave less than nothing where a rule voted on all rows of a class.
+        # Rounding can give a negative count if a rule voted on all rows of a class.
         silent = np.maximum(mass[None, :, None] - outcomes.sum(axis=2, keepdims=True), 0.0)
         outcomes = np.concatenate([outcomes, silent], axis=2)
     outcomes = outcomes + smoothing
     totals = outcomes.sum(axis=2, keepdims=True)
-    # A class that the posterior has given up, or a rule that never votes: any distribution serves, so a uniform one.
+    # Uniform for a class without mass and for a rule that never votes.
     uniform = np.full_like(outcomes, 1 / outcomes.shape[2])
     confusion = np.divide(outcomes, totals, out=uniform, where=totals > 0)
     prior = mass + smoothing
@@ -153,7 +150,7 @@ def _expect(
     evidence = logs[:, :, :num_classes]
     base = _finite_log(prior)
     if with_silence:
-        # All rules are taken as silent, then each vote replaces the silence of its rule: the votes are few.
+        # Start with all rules silent, then let each vote replace the silence of its rule: there are few votes.
         base = base + logs[:, :, -1].sum(axis=0)
         evidence = evidence - logs[:, :, -1:]
     joint = base + indicators @ evidence.transpose(0, 2, 1).reshape(-1, num_classes)
@@ -163,7 +160,7 @@ def _expect(
 
 
 def _finite_log(probabilities: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
-    # Without smoothing a probability may be 0; two of them must still compare, and their difference be no NaN.
+    # Without smoothing a probability may be 0, and the difference of two infinite logarithms would be NaN.
     logs: np.ndarray = np.log(np.maximum(probabilities, 1e-100))
     return logs
 
@@ -187,5 +184,5 @@ def _check_settings(
     lowest = np.where(cast, votes, np.iinfo(np.int64).max).min(axis=0)
     if silence == "missing" and (highest <= lowest).all():
         raise ValueError(
-            "votes of rules that know one class each tell nothing where silence is missing; pass silence='outcome'"
+            "votes of rules for one class each carry no information with silence='missing'; pass silence='outcome'"
         )

@@ -12,11 +12,11 @@ _COLUMNS = ("rule", "classes", "votes", "coverage", "overlap", "conflict", "accu
 
 
 class RuleTable(list[dict[str, object]]):
-    """What [`rule_table`] returns: one dictionary a rule, printed as a Markdown table.
+    """The result of [`rule_table`]: one dictionary per rule, printed as a Markdown table.
 
-    Keys: `rule` (name or position), `classes` (those it ever voted for), `votes` (their number), `coverage`, `overlap`
-    and `conflict` (shares of all rows), and `accuracy` (share of its votes that agree with the reference; `None`
-    without a reference, or where none of its rows has one).
+    Keys: `rule` (name or position), `classes` (with a vote), `votes` (their number), `coverage`, `overlap` and
+    `conflict` (shares of all rows), and `accuracy` (share of its votes that agree with the reference; `None` without a
+    reference for any of its rows).
     """
 
     def __str__(self) -> str:
@@ -38,17 +38,17 @@ def rule_table(
     Args:
         votes: Class id voted by each rule, `[rows, rules]`; `abstain` where a rule is silent.
         num_classes: Number of classes.
-        reference: Labels that the votes are compared with, `[rows]`: true labels where they are known, or any other,
-            such as the majority vote; `abstain` on rows without one.
+        reference: Labels to compare the votes with, `[rows]`, such as true labels or the majority vote; `abstain` on
+            rows without one.
         names: Name of each rule; its position by default.
-        abstain: The value that stands for silence.
+        abstain: The value that means silence.
 
     Returns:
         A [`RuleTable`], in the order of the rules. `coverage` is the share of the rows on which the rule votes,
         `overlap` that on which another rule votes too, `conflict` that on which another rule votes for another class.
 
     Raises:
-        ValueError: If votes or reference labels are no classes, or their numbers do not agree.
+        ValueError: If votes or reference labels are no classes, or the shapes do not agree.
 
     Source: the summary of labelling functions of Snorkel (Ratner et al., 2017).
 

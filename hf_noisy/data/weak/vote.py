@@ -11,7 +11,7 @@ from hf_noisy.data.weak.votes import check_votes, count_votes
 Ties = Literal["random", "lowest", "highest", "abstain"]
 Uncovered = Literal["random", "abstain"] | int
 _TIES = ("random", "lowest", "highest", "abstain")
-# Sums of the same weights in another order differ by rounding, and are still a tie.
+# Sums of the same weights in another order differ by rounding.
 _TIE_TOLERANCE = 1e-9
 
 
@@ -26,17 +26,16 @@ def majority_vote(
 ) -> tuple[Integer[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
     """The class with the most votes in each row.
 
-    By default a tie is broken uniformly among the tied classes, and a row on which no rule voted gets a uniform class.
-    Both draws are keyed by seed and row, so a row keeps its label when rows are appended. No row is left out: those
-    that end with the label `abstain` are for the caller to drop.
+    By default ties are broken at random, and rows without a vote get a random class. Draws are keyed by seed and row,
+    so a row keeps its label when rows are appended. Rows with the label `abstain` are not dropped.
 
     Args:
         votes: Class id voted by each rule, `[rows, rules]`; `abstain` where a rule is silent.
         num_classes: Number of classes.
         seed: Seed of ties and of rows without a vote.
-        abstain: The value that stands for silence.
-        ties: Which of several classes with the most votes is taken: `"random"`, the `"lowest"` or `"highest"` class
-            id, or none (`"abstain"`).
+        abstain: The value that means silence.
+        ties: Choice among classes with the most votes: `"random"`, the `"lowest"` or `"highest"` class id, or none
+            (`"abstain"`).
         uncovered: Label of rows without a vote: a `"random"` class, `"abstain"`, or a class id.
 
     Returns:
@@ -77,22 +76,22 @@ def weighted_vote(
     """The class with the largest sum of weights in each row.
 
     Weights may be the accuracy of each rule on some checked rows, or its log-odds; a rule of weight 0 counts as
-    silent, and one of negative weight speaks against the class it votes for.
+    silent, and a negative weight counts against the class.
 
     Args:
         votes: Class id voted by each rule, `[rows, rules]`; `abstain` where a rule is silent.
         weights: Weight of each rule, `[rules]`, finite.
         num_classes: Number of classes.
         seed: Seed of ties and of rows without a vote.
-        abstain: The value that stands for silence.
+        abstain: The value that means silence.
         ties: As in [`majority_vote`]; sums that differ by rounding only are tied.
         uncovered: As in [`majority_vote`].
 
     Returns:
-        The labels `[rows]`, int64, and whether any rule of a weight other than 0 voted `[rows]`, bool.
+        The labels `[rows]`, int64, and whether any rule of nonzero weight voted `[rows]`, bool.
 
     Raises:
-        ValueError: As [`majority_vote`], or if `weights` is not one finite number a rule.
+        ValueError: As [`majority_vote`], or if `weights` is not one finite number per rule.
 
     Example:
         >>> import numpy as np
@@ -141,7 +140,7 @@ def _choose(
     uncovered: Uncovered,
 ) -> Integer[np.ndarray, " rows"]:
     num_rows, num_classes = tied.shape
-    # One draw serves both: in a row without a vote every class is tied.
+    # In a row without a vote every class is tied.
     draws = uniforms(seed, stream=stream, index=np.arange(num_rows), size=num_classes)
     drawn = np.where(tied, draws, 0.0).argmax(axis=1)
     if ties == "random":

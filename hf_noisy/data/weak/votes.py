@@ -9,7 +9,7 @@ from hf_noisy.core.checks import check_integers
 
 
 def check_votes(votes: Any, num_classes: int, abstain: int) -> Bool[np.ndarray, "rows rules"]:
-    """Whether each rule voted on each row, `[rows, rules]`; what is neither a class nor `abstain` is refused."""
+    """Whether each rule voted on each row, `[rows, rules]`; values other than classes and `abstain` are refused."""
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
     if 0 <= abstain < num_classes:
@@ -21,7 +21,7 @@ def check_votes(votes: Any, num_classes: int, abstain: int) -> Bool[np.ndarray, 
 
 
 def check_classes_or_abstain(values: np.ndarray, num_classes: int, abstain: int, name: str) -> Bool[np.ndarray, "..."]:
-    """Which values are classes; those that are neither a class nor `abstain` are refused."""
+    """Which values are classes; values other than classes and `abstain` are refused."""
     cast: np.ndarray = values != abstain
     outside = cast & ((values < 0) | (values >= num_classes))
     if outside.any():
@@ -34,7 +34,7 @@ def check_classes_or_abstain(values: np.ndarray, num_classes: int, abstain: int,
 def count_votes(
     votes: Integer[np.ndarray, "rows rules"], cast: Bool[np.ndarray, "rows rules"], num_classes: int
 ) -> Int64[np.ndarray, "rows classes"]:
-    """Number of votes for each class, `[rows, classes]`, of votes that passed [`check_votes`]."""
+    """Number of votes for each class, `[rows, classes]`; the votes have passed [`check_votes`]."""
     rows, rules = np.nonzero(cast)
     cells = rows * num_classes + votes[rows, rules].astype(np.int64)
     return np.bincount(cells, minlength=len(votes) * num_classes).reshape(len(votes), num_classes)

@@ -256,7 +256,7 @@ def test_what_cannot_be_collated_is_refused() -> None:
         TwoViews(default_data_collator, ShiftAndFlip())(image_rows())
     with pytest.raises(ValueError, match="rows have no second view of their own"):
         TwoViews(default_data_collator, None)(rows)
-    with pytest.raises(ValueError, match="the data collator must give total one entry a row"):
+    with pytest.raises(ValueError, match="the data collator must give total one entry per row"):
         TwoViews(lambda rows: {"total": torch.tensor([len(rows)])}, ShiftAndFlip())(rows)
 
 
