@@ -1,4 +1,4 @@
-"""The transition matrix from the labels of nearest neighbours: no classifier, no anchor row."""
+"""The transition matrix from the labels of nearest neighbours, without a classifier or anchor points."""
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Integer
@@ -15,23 +15,23 @@ def anchor_free_transition_matrix(
     max_rows: int = 15_000,
     seed: int = 0,
 ) -> Float64[np.ndarray, "classes classes"]:
-    """P(given | true) from how often a row and its two nearest neighbours are given the same labels.
+    """P(given | true) from how often a row and its two nearest neighbours have the same given labels.
 
-    A row and its two neighbours are taken to share one true class, so their given labels are three independent draws
-    from one row of the matrix. Three draws are enough to tell the matrix and the shares of the classes. The paper
-    matches the moments of these draws by gradient steps; here the likelihood of the same model is climbed by EM.
+    A row and its two neighbours are assumed to share their true class, so their given labels are three independent
+    draws from one row of the matrix, which identify the matrix and the class prior. The paper matches moments of these
+    draws by gradient descent; here the same model is fitted by maximum likelihood with EM.
 
-    What is approximate: neighbours of another true class count as noise, so that the rate comes out too high where
-    classes overlap in the features; and noise that depends on the row, which neighbours share, comes out too low.
-    Each true class must keep its label more often than it takes any one other.
+    The estimate is biased: neighbours of another true class count as noise, so the rate is too high if classes overlap
+    in the features; and noise that depends on the row, which neighbours share, is underestimated. Each true class must
+    keep its label more often than it gets any other one.
 
     Args:
         features: `[rows, dim]`, frozen vectors in which neighbours mostly share a class; may be memory-mapped.
             Compared by cosine.
         labels: `[rows]`, given labels, every class among them.
         num_classes: Number of classes.
-        max_rows: Of more rows so many are drawn, and neighbours sought among these.
-        seed: Of the draw.
+        max_rows: Largest number of rows; of more rows, a random sample is used.
+        seed: Seed of the sample.
 
     Returns:
         `[true, given]`, row-stochastic.
@@ -82,14 +82,14 @@ def _climb(
     max_steps: int = 500,
     tolerance: float = 1e-6,
 ) -> Float64[np.ndarray, "classes classes"]:
-    """EM for `P(i, j, k) = sum_m prior[m] T[m, i] T[m, j] T[m, k]`, from a start that keeps most labels."""
+    """EM for `P(i, j, k) = sum_m prior[m] T[m, i] T[m, j] T[m, k]`, starting near the identity."""
     from scipy.sparse import csr_array
 
     num_classes, columns = len(given), np.arange(len(triples))
-    # `[classes, triples]`: how often each label stands in each triple.
+    # `[classes, triples]`: how often each label occurs in each triple.
     holds = csr_array((np.ones(triples.size), (triples.T.ravel(), np.tile(columns, 3))), (num_classes, len(triples)))
     prior = given
-    # The start decides which hidden class bears which name.
+    # The start decides which hidden class gets which id.
     matrix = 0.5 * np.eye(num_classes) + 0.5 * given
     for _ in range(max_steps):
         by_label = np.ascontiguousarray(matrix.T)

@@ -18,38 +18,29 @@ from hf_noisy.detection.transition_matrix import confident_transition_matrix
 
 @dataclass(frozen=True)
 class Audit:
-    """What [`audit`] found.
+    """The result of [`audit`]."""
 
-    Attributes:
-        labels: Given labels, `[rows]`.
-        class_names: Names of the classes.
-        probabilities: Predictions of the given label for rows that the model was not fitted on, `[rows, classes]`.
-        issues: Which rows are likely wrong, how good each label is, what else it may be, and the noise rate.
-        transition_matrix: Estimated P(given = column | true = row), `[classes, classes]`.
-        dynamics: The model's confidence in each given label over the epochs.
-    """
-
-    labels: Int64[np.ndarray, " rows"]
+    labels: Int64[np.ndarray, " rows"]  # given labels
     class_names: list[str]
-    probabilities: Float64[np.ndarray, "rows classes"]
+    probabilities: Float64[np.ndarray, "rows classes"]  # out-of-fold predictions of the given label
     issues: LabelIssues
-    transition_matrix: Float64[np.ndarray, "classes classes"]
-    dynamics: DataMap
+    transition_matrix: Float64[np.ndarray, "classes classes"]  # estimated, [true, given]
+    dynamics: DataMap  # of the given labels, by a linear probe
 
 
 def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs: int = 10, seed: int = 0) -> Audit:
     """Find the rows whose given label is likely wrong, and estimate how many there are.
 
-    A logistic regression on frozen features is cross-validated for the predictions, and a linear layer is trained for
-    the epochs of the data map. Neither true labels nor a noise rate are needed.
+    Predictions come from a cross-validated logistic regression on frozen features, and the data map from training a
+    linear layer. Neither true labels nor a noise rate are needed.
 
     Args:
-        dataset: Rows with given labels in `label` and a vector each in `features`, such as those of
+        dataset: Rows with given labels in `label` and vectors in `features`, such as those of
             [`~hf_noisy.models.embed.embed`].
         features: Column of the vectors.
-        folds: Of the cross-validation.
-        epochs: Of the linear layer.
-        seed: Of folds and order.
+        folds: Folds of the cross-validation.
+        epochs: Epochs of the linear layer.
+        seed: Seed of the folds and of the order of rows.
 
     Returns:
         An [`Audit`].
@@ -70,8 +61,7 @@ def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs:
     labels, num_classes = class_labels(dataset, LABEL)
     if features not in dataset.column_names:
         raise ValueError(f"features must be one of {dataset.column_names}, got '{features}'; add it with embed")
-    columns = dataset.with_format("numpy", columns=[features])
-    vectors = check_features(columns[:][features], f"column '{features}'")
+    vectors = check_features(dataset.with_format("numpy", columns=[features])[:][features], f"column '{features}'")
     counts = np.bincount(labels, minlength=num_classes)
     names = feature.names if isinstance(feature, datasets.ClassLabel) else [str(i) for i in range(num_classes)]
     if counts.min() < 2:

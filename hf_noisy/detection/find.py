@@ -1,4 +1,4 @@
-"""The default detector: which labels are wrong, with a quality score and a suggested class each."""
+"""The default detector of wrong labels, with a quality score and a suggested class per row."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,13 +13,13 @@ from hf_noisy.detection.training_dynamics import aum
 
 
 class LabelIssues(NamedTuple):
-    """What [`find_wrong_labels`] found.
+    """The result of [`find_wrong_labels`].
 
     Attributes:
-        is_wrong: `[rows]`, the given label is taken to be wrong.
+        is_wrong: `[rows]`, whether the given label is likely wrong.
         quality: `[rows]`, in [0, 1]; the higher, the better the given label.
-        suggested: `[rows]`, another class where the label is taken to be wrong, else the given one.
-        noise_rate: The share of wrong labels. The rows found need not be as many: they are those that F1 gains from.
+        suggested: `[rows]`, another class if the label is likely wrong, else the given one.
+        noise_rate: The share of wrong labels; it may differ from the share of `is_wrong`, which maximises F1.
     """
 
     is_wrong: Bool[np.ndarray, " rows"]
@@ -34,29 +34,27 @@ def find_wrong_labels(
     dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"] | None = None,
     evidence: Sequence[Float[np.ndarray, " rows"]] = (),
 ) -> LabelIssues:
-    """Find wrong labels from probabilities out of sample, or from what one ordinary training recorded.
+    """Find wrong labels from out-of-sample probabilities, or from the logits recorded during one training.
 
-    The quality is the probability that the given label is right, see [`hf_noisy.detection.label_model`][]. From
-    probabilities, rows are found up to the point where the expected F1 is highest, among those where the classifier
-    disagrees. With dynamics or further evidence the quality is the mean of the ranks of all scores: of that
-    probability, of the area under the margin, and of each further score; as many rows are found as by the
-    probabilities, or, without these, as the noise rate says. Dynamics need no cross-validation: their mean over the
-    epochs stands in for probabilities out of sample.
+    The quality is the probability that the given label is right, see [`hf_noisy.detection.label_model`][]. Of the rows
+    where the classifier disagrees with the label, those are flagged that maximise the expected F1. With dynamics or
+    further evidence the quality is the mean of the ranks of all scores: that probability, the area under the margin,
+    and each further score; the number of flagged rows stays the same, or, without probabilities, is given by the
+    estimated noise rate. Dynamics need no cross-validation: probabilities are then the mean over the epochs.
 
     Args:
         labels: `[rows]`, given labels, every class among them.
         probabilities: `[rows, classes]` of models that did not train on the row; may be memory-mapped.
         dynamics: Logits `[rows, classes]` of each epoch of an ordinary training, as an array or a list.
-        evidence: Further scores `[rows]`, the higher, the better the label: minus the score of the centroid
-            distances, for one.
+        evidence: Further scores `[rows]`, such as the negative centroid distance; the higher, the better the label.
 
     Returns:
         [`LabelIssues`].
 
     Raises:
-        ValueError: If neither probabilities nor dynamics are given, or something does not fit the labels.
+        ValueError: If neither probabilities nor dynamics are given, or one does not fit the labels.
 
-    Source: Ranks averaged as by Borda; the threshold of the highest expected F1 Lipton et al. (2014).
+    Source: the threshold of the highest expected F1 is by Lipton et al. (2014); mean ranks are a Borda count.
 
     Example:
         >>> import numpy as np
@@ -65,13 +63,13 @@ def find_wrong_labels(
         >>> np.flatnonzero(issues.is_wrong).tolist(), issues.suggested[:4].tolist()
         ([0, 3], [0, 1, 0, 1])
     """
-    believed = probabilities
-    if believed is None:
+    predicted = probabilities
+    if predicted is None:
         if dynamics is None:
             raise ValueError("probabilities or dynamics are needed, got neither; pass one of them")
-        believed = mean_probabilities(labels, dynamics)
-    model = fit_label_model(labels, believed)
-    posterior = model.predict(labels, believed)
+        predicted = mean_probabilities(labels, dynamics)
+    model = fit_label_model(labels, predicted)
+    posterior = model.predict(labels, predicted)
     scores = [1 - posterior.wrong.astype(np.float64)]
     noise_rate, found = rate_from_posterior(posterior, model.ambiguous), most_expected_f1(posterior)
     count = int(found.sum())
@@ -110,6 +108,6 @@ def mean_rank(scores: Sequence[Float[np.ndarray, " rows"]]) -> Float64[np.ndarra
     total = np.zeros(rows)
     for number, score in enumerate(scores):
         if not isinstance(score, np.ndarray) or score.shape != (rows,) or not np.isfinite(score).all():
-            raise ValueError(f"evidence must be {rows} finite scores each, got another in score {number}; mend it")
+            raise ValueError(f"evidence must be {rows} finite scores each, but score {number} is not; correct it")
         total += rankdata(score) - 1
     return total / (len(scores) * max(rows - 1, 1))

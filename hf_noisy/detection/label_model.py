@@ -2,13 +2,13 @@
 
 Where classifier and label disagree, the label or the prediction is wrong. The model is a mixture of two components:
 
-* noise by class: labels were flipped by a transition matrix, whatever the features. Where the probabilities are
+* noise by class: labels were flipped by a transition matrix, independent of the features. If the probabilities are
   spread over several classes, the classifier is uncertain, and the label may well be right;
-* noise by row: labels were confused where the row itself is ambiguous. The probabilities are spread because the
-  labels are, and the most probable class is the true one.
+* noise by row: labels were confused because the row is ambiguous. The probabilities are spread because the labels are,
+  and the most probable class is the true one.
 
-A single row cannot tell the two apart. The mixing share is estimated from the likelihood of the labels over all rows.
-No constant is fitted to data with true labels.
+The mixing share is estimated by the likelihood of all labels, since one row cannot identify its component. No constant
+was tuned on data with true labels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,52 +23,37 @@ from hf_noisy.core.checks import check_scores, class_counts, probability_blocks
 from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.detection.transition_matrix import calibrated_joint, confident_joint
 
-# More rows are represented by so many, evenly spaced, which bounds time and memory of the fit.
+# Larger data is fitted on so many evenly spaced rows, which bounds time and memory.
 _MAX_FITTED = 1 << 15
-_SMALLEST = 1e-6  # a probability of exactly 0 has no logarithm
+_SMALLEST = 1e-6  # floor of probabilities before the logarithm
 _SMALLEST_BIAS = -40.0  # keeps powers above the smallest float32
-_SLIPS = 0.01  # share of labels drawn from any class under noise by row, so that one of them does not rule it out
+_SLIPS = 0.01  # share of uniform labels under noise by row, so that one improbable label does not rule it out
 _TEMPERATURES = (1 / 16, 5.0)
 _ROUNDS = 4
 _EM_STEPS = 100
 
 
 class LabelPosterior(NamedTuple):
-    """Probabilities of wrong labels.
+    """The posterior of a [`LabelModel`] for each row."""
 
-    Attributes:
-        wrong: `[rows]`, probability that the given label is wrong under the mixture, in [0, 1].
-        wrong_by_class: `[rows]`, the same under noise by class alone.
-        suggested: `[rows]`, the most probable class other than the given one.
-        disagrees: `[rows]`, the classifier finds another class more probable than the given one.
-    """
-
-    wrong: Float[np.ndarray, " rows"]
-    wrong_by_class: Float[np.ndarray, " rows"]
-    suggested: Integer[np.ndarray, " rows"]
-    disagrees: Bool[np.ndarray, " rows"]
+    wrong: Float[np.ndarray, " rows"]  # probability that the given label is wrong under the mixture, in [0, 1]
+    wrong_by_class: Float[np.ndarray, " rows"]  # the same under noise by class alone
+    suggested: Integer[np.ndarray, " rows"]  # the most probable class other than the given one
+    disagrees: Bool[np.ndarray, " rows"]  # whether the classifier prefers another class to the given one
 
 
 @dataclass(frozen=True)
 class LabelModel:
-    """A fitted mixture of noise by class and noise by row.
+    """A fitted mixture of noise by class and noise by row."""
 
-    Attributes:
-        transition: `[true, given]`, row-stochastic, of noise by class.
-        temperature: Of the probabilities of the true class, under noise by class.
-        bias: `[classes]`, added to their logarithms: the classifier favours classes that noise has made frequent.
-        row_temperature: Of the probabilities under noise by row.
-        ambiguous: Share of the rows with noise by row, in [0, 1].
-    """
-
-    transition: Float64[np.ndarray, "classes classes"]
-    temperature: float
-    bias: Float64[np.ndarray, " classes"]
-    row_temperature: float
-    ambiguous: float
+    transition: Float64[np.ndarray, "classes classes"]  # [true, given], row-stochastic, of noise by class
+    temperature: float  # of the probabilities of the true class, under noise by class
+    bias: Float64[np.ndarray, " classes"]  # added to their logarithms: noise made the classifier favour some classes
+    row_temperature: float  # of the probabilities under noise by row
+    ambiguous: float  # share of the rows with noise by row, in [0, 1]
 
     def predict(self, labels: Labels, probabilities: Probabilities) -> LabelPosterior:
-        """Probabilities of each row; reads once, a block of rows at a time, so that arrays may be memory-mapped."""
+        """The posterior of each row, a block of rows at a time; arrays may be memory-mapped."""
         if probabilities.ndim == 2 and probabilities.shape[1] != len(self.bias):
             raise ValueError(f"probabilities must have {len(self.bias)} classes, got {probabilities.shape[1]}")
         blocks = probability_blocks(labels, probabilities)
@@ -94,33 +79,15 @@ class LabelModel:
 
 
 def fit_label_model(labels: Labels, probabilities: Probabilities) -> LabelModel:
-    """Fit by the likelihood of the given labels.
+    """Fit to out-of-sample probabilities by the likelihood of the given labels.
 
-    The transition matrix is that of confident learning. Temperatures make up for a classifier that is too sure or not
-    sure enough, biases for one that has learned the frequencies of the noisy classes.
-
-    Args:
-        labels: `[rows]`, given labels, every class among them.
-        probabilities: `[rows, classes]` out of sample, each row sums to 1; may be memory-mapped, is read twice.
-
-    Returns:
-        A [`LabelModel`]; the same one for the same arrays.
-
-    Raises:
-        ValueError: If `probabilities` are not distributions, `labels` are not classes, or a class has no row.
-
-    Source: The transition matrix Northcutt et al. (2021), Eq. 1 to 3; labels as a mixture over true classes
-        Goldberger and Ben-Reuven (2017), Section 3.
-
-    Example:
-        >>> import numpy as np
-        >>> rows = np.tile([[0.9, 0.1], [0.1, 0.9]], (50, 1))
-        >>> fit_label_model(np.tile([0, 1], 50), rows).transition.round(2).tolist()
-        [[0.99, 0.01], [0.01, 0.99]]
+    The transition matrix is that of confident learning (Northcutt et al., 2021, Eq. 1 to 3), in a mixture over true
+    classes (Goldberger and Ben-Reuven, 2017, Section 3). Temperatures correct over- or underconfidence of the
+    classifier, biases correct the class frequencies it has learned from noisy labels.
     """
     joint = confident_joint(labels, probabilities)
     counts = calibrated_joint(joint, class_counts(labels, len(joint)))
-    # A pseudo-count of one row per true class: a transition that was never counted is rare, not impossible.
+    # A pseudo-count of one row per true class: a transition that was never counted is not impossible.
     counts = counts + 1 / len(counts)
     transition = counts / counts.sum(axis=1, keepdims=True)
     rows = evenly_spaced(np.arange(len(labels)), _MAX_FITTED)
@@ -181,7 +148,7 @@ def _fit_by_class(
         prior /= _row_sums(prior)[:, None]
         posterior = prior * weights
         posterior /= _row_sums(posterior)[:, None]
-        # A step of EM for the class frequencies: what the labels say of them over what the classifier says.
+        # A step of EM for the class frequencies: the ratio of posterior to prior.
         bias = bias + np.log((posterior.mean(0, dtype=np.float64) + 1e-9) / (prior.mean(0, dtype=np.float64) + 1e-9))
         bias = np.maximum(bias - bias.max(), _SMALLEST_BIAS)
     return temperature, bias, likelihood(temperature)
@@ -198,7 +165,7 @@ def _best_temperature(likelihood: Callable[[float], Float64[np.ndarray, " fitted
 
 
 def _share(by_class: Float64[np.ndarray, " fitted"], by_row: Float64[np.ndarray, " fitted"]) -> float:
-    """Weight of the second of two densities, at the greatest likelihood of their mixture."""
+    """Maximum-likelihood weight of the second of two densities in their mixture."""
     share = 0.5
     for _ in range(_EM_STEPS):
         second = share * by_row
@@ -207,7 +174,7 @@ def _share(by_class: Float64[np.ndarray, " fitted"], by_row: Float64[np.ndarray,
 
 
 def _relative_logs(values: Float[np.ndarray, "rows classes"]) -> Float32[np.ndarray, "rows classes"]:
-    """Logarithms of probabilities over the highest one of the row, float32."""
+    """Logarithms of probabilities relative to the highest one of the row, float32."""
     relative = np.maximum(values, values.dtype.type(_SMALLEST))
     relative /= _row_maxima(relative)[:, None]
     logs: np.ndarray = np.log(relative, out=relative).astype(np.float32, copy=False)
@@ -225,7 +192,7 @@ def _powers(
     return powers
 
 
-# Along short rows numpy's own sum and maximum cost several times as much.
+# Several times faster than numpy's own sum and maximum along short rows.
 def _row_sums(values: Float[np.ndarray, "rows classes"]) -> Float[np.ndarray, " rows"]:
     sums: np.ndarray = np.einsum("rc->r", values)
     return sums

@@ -1,7 +1,7 @@
-"""How well each given label fits the probabilities that a model gives the row: 1 is best, 0 is worst.
+"""Quality scores of given labels from predicted probabilities: 1 is best, 0 is worst.
 
-The probabilities must come from a model that has not learned the row's own label by heart: from cross-validation, from
-an early epoch, or as a mean over epochs.
+The probabilities must come from a model that has not memorised the label of the row: from cross-validation, from an
+early epoch, or as a mean over epochs.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from hf_noisy.core.blocks import Block, labelled_blocks
 from hf_noisy.core.checks import probability_blocks
 from hf_noisy.core.types import Labels, Probabilities
 
-# What cleanlab allows for rounding when it compares a probability with a threshold.
+# Tolerance of cleanlab when it compares a probability with a threshold.
 _SLACK = 1e-6
 
 
@@ -41,7 +41,7 @@ def self_confidence(labels: Labels, probabilities: Probabilities) -> Float64[np.
 
 
 def normalized_margin(labels: Labels, probabilities: Probabilities) -> Float64[np.ndarray, " rows"]:
-    """Probability of the given label less that of the best other class, moved to [0, 1].
+    """Probability of the given label minus that of the best other class, scaled to [0, 1].
 
     Args:
         labels: `[rows]`, given labels.
@@ -72,8 +72,8 @@ def normalized_margin(labels: Labels, probabilities: Probabilities) -> Float64[n
 def confidence_weighted_entropy(labels: Labels, probabilities: Probabilities) -> Float64[np.ndarray, " rows"]:
     r"""Entropy of the row over the probability of its label, $x = H / p_y$, as the quality $\log(1 + x) / x$.
 
-    H is divided by the logarithm of the number of classes. A row that is certain of its label has x = 0 and quality 1;
-    one that gives its label no probability has quality 0.
+    H is divided by the logarithm of the number of classes. The quality is 1 for a certain prediction of the label, and
+    0 if the label has probability 0.
 
     Args:
         labels: `[rows]`, given labels.
@@ -85,7 +85,7 @@ def confidence_weighted_entropy(labels: Labels, probabilities: Probabilities) ->
     Raises:
         ValueError: As [`self_confidence`].
 
-    Source: Kuan and Mueller (2022). cleanlab gives a row that is certain of its label the quality 0.
+    Source: Kuan and Mueller (2022). In cleanlab, a certain prediction of the label has quality 0.
 
     Example:
         >>> import numpy as np
@@ -104,11 +104,11 @@ def confidence_weighted_entropy(labels: Labels, probabilities: Probabilities) ->
 
 
 def confident_classes(labels: Labels, probabilities: Probabilities) -> Int64[np.ndarray, " rows"]:
-    """The class that each row is confidently counted for, by the thresholds of confident learning.
+    """The class that each row confidently belongs to, by the thresholds of confident learning.
 
     The threshold of a class is its mean probability over the rows with that given label. A row that passes the
-    threshold of one class counts for it, a row that passes several counts for its most probable class, as in cleanlab;
-    the paper takes the most probable of those passed. No row counts for a class that no row is given.
+    threshold of one class belongs to it, a row that passes several belongs to its most probable class, as in cleanlab;
+    the paper takes the most probable of those passed. No row belongs to a class without given labels.
 
     Args:
         labels: `[rows]`, given labels.
@@ -136,8 +136,7 @@ def confident_classes(labels: Labels, probabilities: Probabilities) -> Int64[np.
     thresholds = np.divide(sums, counts, out=np.full(num_classes, np.inf), where=counts > 0)
     # A threshold of 0 would be passed by every row.
     thresholds = np.maximum(thresholds, 2 * _SLACK) - _SLACK
-    # Class k weighs `num_classes + k`: a row's sum tells whether no, one or several classes passed, and which one it
-    # was.
+    # Class k weighs `num_classes + k`: the sum of a row shows whether it passed no, one or several classes, and which.
     weights = np.arange(num_classes, 2 * num_classes, dtype=np.float32)
     found = np.empty(len(labels), dtype=np.int64)
     for block in labelled_blocks(labels, probabilities):
@@ -151,14 +150,14 @@ def confident_classes(labels: Labels, probabilities: Probabilities) -> Int64[np.
 
 
 def confident_learning(labels: Labels, probabilities: Probabilities) -> Bool[np.ndarray, " rows"]:
-    """Rows that are confidently counted for another class than the given one: off the diagonal of the confident joint.
+    """Rows that confidently belong to another class than the given one: off the diagonal of the confident joint.
 
     Args:
         labels: `[rows]`, given labels.
         probabilities: `[rows, classes]`, each row sums to 1; may be memory-mapped, is read twice.
 
     Returns:
-        `[rows]`, True where the given label is taken to be wrong.
+        `[rows]`, True where the given label is likely wrong.
 
     Raises:
         ValueError: As [`self_confidence`].
@@ -177,7 +176,7 @@ def confident_learning(labels: Labels, probabilities: Probabilities) -> Bool[np.
 
 
 def suggested_labels(labels: Labels, probabilities: Probabilities) -> Int64[np.ndarray, " rows"]:
-    """The most probable class of each row; the given label where it is among several.
+    """The most probable class of each row; ties go to the given label.
 
     Args:
         labels: `[rows]`, given labels.

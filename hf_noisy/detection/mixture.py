@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 
 from hf_noisy.core.blocks import evenly_spaced
 
-MAX_FITTED = 20_000  # more rows are represented by so many quantiles
+MAX_FITTED = 20_000  # larger data is fitted on so many quantiles
 
 
 def small_loss(
@@ -16,18 +16,18 @@ def small_loss(
 ) -> Float64[np.ndarray, " rows"]:
     """Probability that a row belongs to the component of small losses in a mixture of two.
 
-    A loss below the mean of the one component, or above that of the other, counts as that mean: else the wider
-    component would claim the far end of the narrower one, and the smallest losses would look wrong.
+    Losses are clipped to the means of the two components: otherwise the wider component would have the higher density
+    at both ends, and the smallest losses would look wrong.
 
     Args:
-        losses: `[rows]`, cross-entropy of each row's given label (nats), of an epoch before the labels are learned by
-            heart, or a mean over epochs.
-        components: `"gaussian"`, or `"beta"` for losses that pile up near 0.
-        seed: Of the starting points of the Gaussian mixture.
+        losses: `[rows]`, cross-entropy with the given label (nats), of an epoch before memorisation or as a mean over
+            epochs.
+        components: `"gaussian"`, or `"beta"` for losses that are concentrated near 0.
+        seed: Seed of the initialisation of the Gaussian mixture.
 
     Returns:
-        `[rows]`, in [0, 1]; the higher, the better the label. All 1 where all losses are equal. The mixture always
-        finds two groups, so in clean data the harder rows look wrong.
+        `[rows]`, in [0, 1]; the higher, the better the label. All 1 if all losses are equal. The mixture always finds
+        two groups, so in clean data the harder rows look wrong.
 
     Raises:
         ValueError: If there are fewer than 4 rows, a loss is not finite, or `components` is not known.
@@ -49,12 +49,12 @@ def small_loss(
 
 
 def two_gaussians(values: Float64[np.ndarray, " rows"], **settings: Any) -> Any:
-    """Sklearn's mixture of two Gaussians, fitted."""
+    """A fitted mixture of two Gaussians."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     with warnings.catch_warnings():
-        # Few distinct values leave nothing to converge to; the shares are still what was asked for.
+        # With few distinct values it may not converge; the shares can still be used.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return GaussianMixture(2, **settings).fit(values[:, None])
 
@@ -64,7 +64,7 @@ def _check(losses: Any, components: str) -> None:
         raise ValueError(f"components must be gaussian or beta, got {components!r}")
     if not isinstance(losses, np.ndarray) or losses.dtype.kind != "f" or losses.ndim != 1 or len(losses) < 4:
         got = f"{losses.dtype} of {losses.shape}" if isinstance(losses, np.ndarray) else type(losses).__name__
-        raise ValueError(f"losses must be a numpy array of at least 4 real numbers, one a row, got {got}")
+        raise ValueError(f"losses must be a numpy array of at least 4 real numbers, one per row, got {got}")
     if not np.isfinite(losses).all():
         row = int(np.argmin(np.isfinite(losses)))
         raise ValueError(f"losses must be finite, got {losses[row]} in row {row}; drop an epoch that diverged")
@@ -73,7 +73,7 @@ def _check(losses: Any, components: str) -> None:
 def _gaussian(
     scaled: Float64[np.ndarray, " rows"], fitted: Float64[np.ndarray, " fitted"], seed: int
 ) -> Float64[np.ndarray, " rows"]:
-    # The floor of the variance is DivideMix's; sklearn's own tolerance stops too early where the groups overlap.
+    # The floor of the variance is DivideMix's; sklearn's default tolerance stops too early if the groups overlap.
     mixture = two_gaussians(fitted, reg_covar=5e-4, tol=1e-6, max_iter=500, random_state=seed)
     means = mixture.means_[:, 0]
     between = np.clip(scaled, means.min(), means.max())
@@ -84,10 +84,10 @@ def _gaussian(
 def _beta(
     scaled: Float64[np.ndarray, " rows"], fitted: Float64[np.ndarray, " fitted"], steps: int = 100
 ) -> Float64[np.ndarray, " rows"]:
-    """EM whose second half matches the weighted mean and variance of each component."""
+    """EM whose M-step matches the weighted mean and variance of each component."""
     from scipy.special import betaln, expit
 
-    # The paper cuts off the outer twentieths, so that one large loss does not press all others against 0.
+    # Clipped to the 5 % and 95 % quantiles, as in the paper, so that one large loss does not squeeze all others to 0.
     low, high = np.quantile(fitted, [0.05, 0.95])
     if low == high:
         low, high = 0.0, 1.0

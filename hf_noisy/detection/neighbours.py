@@ -13,9 +13,9 @@ from hf_noisy.core.types import Labels
 Index = Literal["exact", "faiss"]
 _QUERIES, _REFERENCES = 512, 32_768  # of a block: 64 MiB of products
 _GATHERED = 1 << 22  # numbers gathered at once for distances in float64
-_SPARE = 16  # candidates beyond k, so that what float32 cannot tell apart is told apart in float64
-_ROUNDING = 4e-6  # of a squared distance by float32 products, relative to the squared lengths
-_SEARCHED = 32  # cells of the approximate index that a query looks into
+_SPARE = 16  # candidates beyond k, among which float64 decides
+_ROUNDING = 4e-6  # rounding error of squared distances by float32 products, relative to the squared lengths
+_SEARCHED = 32  # cells of the approximate index searched per query
 
 
 def nearest(
@@ -26,16 +26,16 @@ def nearest(
     own: Integer[np.ndarray, " queries"] | None = None,
     index: Index = "exact",
 ) -> tuple[Float64[np.ndarray, "queries k"], Int64[np.ndarray, "queries k"]]:
-    """Distances and numbers of the k nearest references, ties by number; a query is no neighbour of itself (`own`)."""
-    # Candidates come from float32 products, their distances from float64 differences, so that copies are at 0.
+    """Distances and indices of the k nearest references, ties by index, without the query itself (`own`)."""
+    # Candidates come from float32 products, their distances from float64 differences, so duplicates have distance 0.
     check_index(index)
     own = np.full(len(queries), -1) if own is None else own
     allowed = len(references) - int((own >= 0).any())
     if not 1 <= k <= allowed:
-        raise ValueError(f"k must be 1 to {allowed}, the references that a query has, got {k}")
+        raise ValueError(f"k must be 1 to {allowed}, the number of references, got {k}")
     if index == "faiss":
         return _approximate(queries, references, k, own)
-    # About their mean, rows are short and float32 keeps more of their distances.
+    # Centred, rows are shorter and float32 distances more precise.
     origin = references.mean(0, dtype=np.float64).astype(references.dtype)
     reference = torch.from_numpy(np.asarray(references - origin, dtype=np.float32))
     query = torch.from_numpy(np.asarray(queries - origin.astype(queries.dtype), dtype=np.float32))
@@ -47,8 +47,8 @@ def nearest(
         distances[part], rows[part] = _closest(queries[part], references, candidates, k)
         if candidates.shape[1] == allowed:
             continue
-        # A row that is as near as the k-th is at most that much longer than the query: one row far off from all
-        # others must not put every query in doubt.
+        # Only rows about as near as the k-th matter, whose length is bounded by the triangle inequality: one far
+        # outlier must not make every query doubtful.
         own_length = torch.linalg.vecdot(query[part], query[part]).numpy().astype(np.float64)
         longest = (np.sqrt(own_length) + distances[part][:, -1]) ** 2
         blur = _ROUNDING * (own_length + np.minimum(1.001 * longest, float(lengths.max())))
@@ -64,7 +64,7 @@ def nearest(
 def vote_by_distance(
     distances: Float64[np.ndarray, "queries k"], labels: Integer[np.ndarray, "queries k"], num_classes: int
 ) -> Float64[np.ndarray, "queries classes"]:
-    """Shares of the labels among neighbours, weighted by inverse distance; neighbours at 0 outvote all others."""
+    """Shares of the labels among neighbours, weighted by inverse distance; those at distance 0 outvote all others."""
     with np.errstate(divide="ignore"):
         weights = 1.0 / distances
     copies = np.isinf(weights)
@@ -76,7 +76,7 @@ def vote_by_distance(
 
 
 def sample_references(labels: Labels, max_references: int | None, seed: int = 0) -> Int64[np.ndarray, " sample"]:
-    """Numbers of a seeded sample of rows with the class shares of all, at least one row a class, in order."""
+    """Sorted indices of a seeded sample, stratified by class, with at least one row per class."""
     if max_references is not None and max_references < 1:
         raise ValueError(f"max_references must be at least 1 row, got {max_references}; pass None for all rows")
     if max_references is None or max_references >= len(labels):
@@ -103,11 +103,11 @@ def _candidates(
     own: Integer[np.ndarray, " queries"],
     size: int,
 ) -> tuple[Int64[np.ndarray, "queries size"], Float[np.ndarray, " queries"]]:
-    """The rows that look nearest, and the squared distance of the last of them."""
+    """The nearest rows in float32, and the squared distance of the last of them."""
     best, rows = torch.empty(len(query), 0), torch.empty(len(query), 0, dtype=torch.int64)
     for start in range(0, len(reference), _REFERENCES):
         part = slice(start, start + _REFERENCES)
-        # Without the length of the query, which changes no order.
+        # The length of the query is left out: it does not change the order.
         squared = torch.addmm(lengths[part], query, reference[part].mT, alpha=-2.0)
         here = torch.from_numpy(np.flatnonzero((own >= start) & (own < start + squared.shape[1])))
         squared[here, torch.from_numpy(own)[here] - start] = torch.inf
@@ -138,7 +138,7 @@ def _closest(
     candidates: Int64[np.ndarray, "queries found"],
     k: int,
 ) -> tuple[Float64[np.ndarray, "queries k"], Int64[np.ndarray, "queries k"]]:
-    """The k nearest candidates by distances in float64, equally near ones by number."""
+    """The k nearest candidates by distances in float64, ties by index."""
     candidates = np.sort(candidates, axis=1)
     distances = np.empty(candidates.shape)
     queries = queries[:, None].astype(np.float64)
@@ -161,7 +161,7 @@ def _approximate(
     distances, rows = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int64)
     for at, columns in enumerate(found):
         columns = columns[(columns >= 0) & (columns != own[at])]
-        if len(columns) < k:  # the cells held too few: all rows are candidates
+        if len(columns) < k:  # too few in the searched cells: use all rows
             columns = np.flatnonzero(np.arange(len(references)) != own[at])
         distances[at : at + 1], rows[at : at + 1] = _closest(queries[at : at + 1], references, columns[None], k)
     return distances, rows

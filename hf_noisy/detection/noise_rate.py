@@ -16,12 +16,12 @@ _NORMAL_95 = 1.96
 
 
 class NoiseRate(NamedTuple):
-    """A share of wrong labels.
+    """An estimated share of wrong labels.
 
     Attributes:
         rate: The estimate, in [0, 1).
         low: Lower end of the interval, in [0, rate].
-        high: Upper end, in [rate, 1].
+        high: Upper end of the interval, in [rate, 1].
     """
 
     rate: float
@@ -36,13 +36,13 @@ def estimate_noise_rate(
 ) -> NoiseRate:
     """Share of wrong labels, with an interval.
 
-    From probabilities it is the mean probability of a wrong label over all rows, see
-    [`hf_noisy.detection.label_model`][]. The interval adds to the sampling error the distance between the two accounts
-    of noise, by class and by row, which the probabilities alone cannot tell apart for certain.
+    From probabilities it is the mean probability of a wrong label, see [`hf_noisy.detection.label_model`][]. The
+    interval is the sampling error plus the difference between the rates by class and by row, which the probabilities
+    cannot separate with certainty.
 
-    From dynamics it is the mean of two figures: the same model on the mean probabilities over the epochs, too low
-    where the network has learned wrong labels by heart, and a mixture over the margins, too high where hard rows are
-    taken for wrong ones. The interval runs from one to the other at least. Probabilities, where given, decide alone.
+    From dynamics it is the mean of two estimates: the same model on the mean probabilities over the epochs, too low if
+    the network has memorised wrong labels, and a mixture over the margins, too high if hard rows look wrong. The
+    interval covers both. Dynamics are ignored if probabilities are given.
 
     Args:
         labels: `[rows]`, given labels, every class among them.
@@ -72,7 +72,7 @@ def estimate_noise_rate(
 
 
 def rate_from_posterior(posterior: LabelPosterior, ambiguous: float) -> NoiseRate:
-    """The rate by class and by row, weighed by the share of ambiguous rows; their distance widens the interval."""
+    """The rates by class and by row, weighted by the share of ambiguous rows; their difference widens the interval."""
     by_class = float(posterior.wrong_by_class.mean(dtype=np.float64))
     by_row = float(posterior.disagrees.mean())
     rate = (1 - ambiguous) * by_class + ambiguous * by_row
@@ -83,16 +83,12 @@ def rate_from_posterior(posterior: LabelPosterior, ambiguous: float) -> NoiseRat
 def rate_from_dynamics(
     posterior: LabelPosterior, ambiguous: float, margins: Float64[np.ndarray, " rows"]
 ) -> NoiseRate:
-    """The rate from one training: between what the network has not memorised and what was hard to learn."""
+    """The rate from one training: the mean of a lower estimate (memorisation) and an upper one (hard rows)."""
     lower = rate_from_posterior(posterior, ambiguous)
     fitted = evenly_spaced(np.sort(margins), MAX_FITTED)
-    # A mixture needs 4 rows; fewer are no reason to fail.
+    # A mixture needs 4 rows.
     upper = mixture_noise_rate(-fitted) if len(fitted) >= 4 else lower.rate
     return _interval((lower.rate + upper) / 2, abs(upper - lower.rate) / 2 + (lower.high - lower.rate))
-
-
-def _interval(rate: float, half: float) -> NoiseRate:
-    return NoiseRate(rate, max(rate - half, 0.0), min(rate + half, 1.0))
 
 
 def mixture_noise_rate(scores: Float[np.ndarray, " rows"], seed: int = 0) -> float:
@@ -100,10 +96,10 @@ def mixture_noise_rate(scores: Float[np.ndarray, " rows"], seed: int = 0) -> flo
 
     Args:
         scores: `[rows]`, the higher, the more suspicious the given label.
-        seed: Of the starting points of the mixture.
+        seed: Seed of the initialisation.
 
     Returns:
-        A rate in `[0, 1)`. The mixture always finds two groups, so a clean data set is not estimated at 0.
+        A rate in `[0, 1)`. The mixture always finds two groups, so the rate of a clean dataset is above 0.
 
     Raises:
         ValueError: If there are fewer than 4 rows or a score is not finite.
@@ -122,3 +118,7 @@ def mixture_noise_rate(scores: Float[np.ndarray, " rows"], seed: int = 0) -> flo
     mixture = two_gaussians(values, n_init=3, random_state=seed)
     upper = int(np.argmax(mixture.means_[:, 0]))
     return float(min(mixture.predict_proba(values[:, None])[:, upper].mean(), 1.0 - 1.0 / len(scores)))
+
+
+def _interval(rate: float, half: float) -> NoiseRate:
+    return NoiseRate(rate, max(rate - half, 0.0), min(rate + half, 1.0))

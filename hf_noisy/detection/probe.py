@@ -23,14 +23,14 @@ def probe_logits(
     batch_size: int = 64,
     seed: int = 0,
 ) -> Iterator[Float32[np.ndarray, "rows classes"]]:
-    """Train a linear layer on the given labels; its logits of all rows after each epoch, for scores of dynamics."""
+    """Train a linear layer on the given labels; yields its logits for all rows after each epoch."""
     deviation = features.std(axis=0)
     scaled = torch.from_numpy(
         ((features - features.mean(axis=0)) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
     )
     targets = torch.from_numpy(labels.astype(np.int64))
     layer = torch.nn.Linear(features.shape[1], num_classes)
-    torch.nn.init.zeros_(layer.weight)  # no draw: the start is the same for every seed
+    torch.nn.init.zeros_(layer.weight)  # the same start for every seed
     torch.nn.init.zeros_(layer.bias)
     optimizer = torch.optim.Adam(layer.parameters(), lr=learning_rate)
     order = torch.Generator().manual_seed(seed)
@@ -60,7 +60,7 @@ def out_of_fold_probabilities(
         )
     split = StratifiedKFold(min(folds, int(counts.max())), shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # A class of fewer rows than folds is missing from some folds, which is no harm: it is never all held out.
+        # A class with fewer rows than folds is missing from some folds, but never held out completely.
         warnings.filterwarnings("ignore", message="The least populated class")
         warnings.filterwarnings("ignore", message="Number of classes in training fold")
         models = (make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)) for c in _INVERSE_PENALTIES)

@@ -1,6 +1,6 @@
-"""Scores of a row from its logits over the epochs; one epoch is read at a time, and of it a block of rows.
+"""Scores of a row from its logits over the epochs, reading one epoch and one block of rows at a time.
 
-The distance of a row to the centroid of its given label is a score of the same kind: `hf_noisy.dynamics.scores`.
+The distance of a row to the centroid of its given label is a similar score: `hf_noisy.dynamics.scores`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,14 +15,14 @@ from hf_noisy.core.types import Labels
 
 
 class DataMap(NamedTuple):
-    """What the probability of the given label did over the epochs.
+    """Statistics of the probability of the given label over the epochs.
 
     Attributes:
         confidence: `[rows]`, its mean, in [0, 1].
         variability: `[rows]`, its standard deviation, in [0, 0.5].
         correctness: `[rows]`, share of the epochs in which the given label was the most probable class.
-        forgetting: `[rows]`, how often it was the most probable class in one epoch and not in the next. 0 also for a
-            row that was never learned, of correctness 0.
+        forgetting: `[rows]`, how often it was the most probable class in one epoch but not in the next; 0 also for a
+            row that was never learned, with correctness 0.
     """
 
     confidence: Float64[np.ndarray, " rows"]
@@ -32,7 +32,7 @@ class DataMap(NamedTuple):
 
 
 def aum(labels: Labels, logits: Iterable[np.ndarray]) -> Float64[np.ndarray, " rows"]:
-    """Area under the margin: logit of the given label less the highest other one, as a mean over epochs.
+    """Area under the margin: logit of the given label minus the highest other logit, averaged over epochs.
 
     Args:
         labels: `[rows]`, given labels.
@@ -40,7 +40,7 @@ def aum(labels: Labels, logits: Iterable[np.ndarray]) -> Float64[np.ndarray, " r
             generator that reads one epoch at a time.
 
     Returns:
-        `[rows]`, in logits, not bounded; the higher, the better the label.
+        `[rows]`, in units of logits, unbounded; the higher, the better the label.
 
     Raises:
         ValueError: If there is no epoch, the epochs differ in shape, or a logit is not finite.
@@ -92,7 +92,7 @@ def data_map(labels: Labels, logits: Iterable[np.ndarray]) -> DataMap:
             highest = np.maximum(own, other)
             sums = np.einsum("rc->r", np.exp(block.values - highest[:, None]))
             probability = (np.exp(own - highest) / sums).astype(np.float64)
-            # Welford's sums: the epochs go by once, and equal probabilities leave no rest.
+            # Welford's algorithm: one pass, and exactly 0 variance for equal probabilities.
             change = probability - mean[rows]
             mean[rows] += change / epochs
             squares[rows] += change * (probability - mean[rows])

@@ -1,4 +1,4 @@
-"""How often a row of one true class is given another label, estimated without a true one.
+"""Estimates of the transition matrix, the probability of each given label for each true class, without true labels.
 
 Every matrix is `T[i, j] = P(given = j | true = i)`: rows sum to 1. cleanlab's joint has the given class first:
 transpose it.
@@ -13,14 +13,14 @@ from hf_noisy.detection.label_quality import confident_classes
 
 
 def confident_joint(labels: Labels, probabilities: Probabilities) -> Int64[np.ndarray, "classes classes"]:
-    """Counts of confidently counted rows, by true class and given label.
+    """Counts of rows by their confident class and their given label.
 
     Args:
         labels: `[rows]`, given labels.
         probabilities: `[rows, classes]` out of sample, each row sums to 1; may be memory-mapped, is read twice.
 
     Returns:
-        `[true, given]`. The diagonal is at least 1, so that no class vanishes; rows that pass no threshold are not
+        `[true, given]`. The diagonal is at least 1, so that no class is empty; rows that pass no threshold are not
         counted. cleanlab's `compute_confident_joint(..., calibrate=False)` is its transpose.
 
     Raises:
@@ -43,14 +43,14 @@ def confident_joint(labels: Labels, probabilities: Probabilities) -> Int64[np.nd
 def calibrated_joint(
     joint: Num[np.ndarray, "classes classes"], class_counts: Integer[np.ndarray, " classes"]
 ) -> Float64[np.ndarray, "classes classes"]:
-    """The joint scaled so that each given label has as many rows as the data.
+    """The joint scaled so that each given label has as many rows as in the data.
 
     Args:
         joint: `[true, given]`, as from [`confident_joint`].
         class_counts: `[classes]`, rows of each given label.
 
     Returns:
-        `[true, given]`, expected rows: columns sum to `class_counts`. Not rounded, where cleanlab rounds.
+        `[true, given]`, expected rows: columns sum to `class_counts`. Unlike in cleanlab, they are not rounded.
 
     Raises:
         ValueError: If a given label that has rows was never counted, or an entry is negative or not finite.
@@ -75,11 +75,10 @@ def calibrated_joint(
 def transition_matrix_from_joint(
     joint: Num[np.ndarray, "classes classes"],
 ) -> Float64[np.ndarray, "classes classes"]:
-    """P(given | true) from counts or probabilities of both.
+    """P(given | true) from the joint counts or probabilities.
 
     Args:
-        joint: `[true, given]`, from [`calibrated_joint`]; raw counts favour the classes that are easy to be confident
-            of.
+        joint: `[true, given]`, from [`calibrated_joint`]; raw counts are biased towards easy classes.
 
     Returns:
         `[true, given]`, row-stochastic.
@@ -104,7 +103,7 @@ def transition_matrix_from_joint(
 def confident_transition_matrix(
     labels: Labels, probabilities: Probabilities
 ) -> Float64[np.ndarray, "classes classes"]:
-    """The transition matrix of confident learning: confident joint, calibrated, by row.
+    """The transition matrix of confident learning: the calibrated confident joint, normalised by row.
 
     Args:
         labels: `[rows]`, given labels, every class among them.
@@ -129,15 +128,15 @@ def confident_transition_matrix(
 
 
 def dual_t_transition_matrix(labels: Labels, probabilities: Probabilities) -> Float64[np.ndarray, "classes classes"]:
-    """The transition matrix as a product of two that are easier to estimate, by way of the predicted class.
+    """The dual-T estimate: a product of two matrices that are easier to estimate, through the predicted class.
 
     The first, P(predicted | true), is read off the anchor of each class: the row with its highest probability (the
-    mean of the rows that share it; the published code takes a lower quantile). The second, P(given | predicted), is
-    counted. It takes for granted that every class has an anchor, a row that is certain to be of it, and that given
-    and true class are independent once the predicted one is known.
+    mean over ties; the published code takes a lower quantile). The second, P(given | predicted), is counted. Every
+    class must have an anchor, a row that certainly belongs to it, and given and true class must be independent given
+    the predicted class.
 
-    It is made for a network that is surer than the noise allows. Where the probabilities of the given label are exact,
-    the anchors alone are right, and the product counts the noise twice.
+    It is meant for overconfident networks. If the probabilities of the given label are calibrated, the anchors alone
+    are right, and the product counts the noise twice.
 
     Args:
         labels: `[rows]`, given labels.
@@ -183,8 +182,8 @@ def dual_t_transition_matrix(labels: Labels, probabilities: Probabilities) -> Fl
 def _count_pairs(
     true: Int64[np.ndarray, " rows"], given: Integer[np.ndarray, " rows"], num_classes: int
 ) -> Int64[np.ndarray, "classes classes"]:
-    """Rows of each pair `[true, given]`; a negative true class is not counted."""
-    # In blocks of rows, so that a million rows cost no more memory than a thousand; the extra row takes the negative.
+    """Number of rows of each pair `[true, given]`; negative true classes are not counted."""
+    # In blocks, so that memory does not grow with the rows; the extra row is for negative classes.
     counts = np.zeros((num_classes + 1) * num_classes, dtype=np.int64)
     for start in range(0, len(true), 1 << 16):
         rows = slice(start, start + (1 << 16))

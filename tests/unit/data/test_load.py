@@ -393,12 +393,14 @@ def test_inject_noise_refuses_a_dataset_with_known_noise(tmp_path):
         inject_noise(rows, noise.symmetric(0.5))
 
 
-def test_a_name_that_nobody_knows_is_told_with_those_that_are(monkeypatch):
+def test_an_unknown_name_lists_the_known_ones(monkeypatch):
     def offline(*args, **options):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(load, "load_dataset", offline)
-    with pytest.raises(FileNotFoundError, match=r"name 'cifar-10' is no file and none of docs, digits, .*; check the"):
+    with pytest.raises(
+        FileNotFoundError, match=r"name 'cifar-10' is neither a file nor one of docs, digits, .*; check the"
+    ):
         load_noisy_dataset("cifar-10")
 
 

@@ -127,7 +127,7 @@ def test_nothing_to_go_by_is_refused():
 
 @pytest.mark.parametrize("score", [np.ones(3), np.array([1.0, np.nan])], ids=["rows", "nan"])
 def test_evidence_that_does_not_fit_is_refused(score):
-    with pytest.raises(ValueError, match="evidence must be 2 finite scores each, got another in score 1; mend it"):
+    with pytest.raises(ValueError, match="evidence must be 2 finite scores each, but score 1 is not"):
         mean_rank([np.ones(2), score])
 
 

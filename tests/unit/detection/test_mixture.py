@@ -86,9 +86,9 @@ def test_same_seed_gives_the_same_numbers_and_leaves_the_global_generator():
 @pytest.mark.parametrize(
     ("losses", "message"),
     [
-        (np.array([1.0, 2.0, 3.0]), r"at least 4 real numbers, one a row, got float64 of \(3,\)"),
-        ([1.0, 2.0, 3.0, 4.0], "at least 4 real numbers, one a row, got list"),
-        (np.ones((4, 2)), r"at least 4 real numbers, one a row, got float64 of \(4, 2\)"),
+        (np.array([1.0, 2.0, 3.0]), r"at least 4 real numbers, one per row, got float64 of \(3,\)"),
+        ([1.0, 2.0, 3.0, 4.0], "at least 4 real numbers, one per row, got list"),
+        (np.ones((4, 2)), r"at least 4 real numbers, one per row, got float64 of \(4, 2\)"),
         (np.array([1.0, 2.0, 3.0, np.nan]), "losses must be finite, got nan in row 3; drop an epoch"),
         (np.array([1.0, np.inf, 3.0, 4.0]), "losses must be finite, got inf in row 1; drop an epoch"),
     ],

@@ -71,7 +71,7 @@ def test_a_row_far_off_puts_no_other_in_doubt(monkeypatch):
 
 def test_too_few_references_and_another_index_are_refused():
     rows = np.zeros((3, 2))
-    with pytest.raises(ValueError, match="k must be 1 to 2, the references that a query has, got 3"):
+    with pytest.raises(ValueError, match="k must be 1 to 2, the number of references, got 3"):
         nearest(rows, rows, 3, own=np.arange(3))
     with pytest.raises(ValueError, match="index must be one of exact, faiss, got 'annoy'"):
         neighbours.check_index("annoy")

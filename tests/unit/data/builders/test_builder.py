@@ -60,7 +60,7 @@ def test_the_folder_or_the_one_that_holds_it(root, inner):
 @pytest.mark.usefixtures("no_general_folder")
 def test_the_folder_of_the_environment(root, monkeypatch):
     with pytest.raises(
-        FileNotFoundError, match=r"dataset 'lines' is read from a folder .* point .*; download rows.txt"
+        FileNotFoundError, match=r"dataset 'lines' is read from a folder.* point .*; download rows.txt"
     ):
         LinesBuilder()
     monkeypatch.setenv("HF_NOISY_DATA_DIR", str(root))

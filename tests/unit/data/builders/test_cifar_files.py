@@ -95,7 +95,7 @@ ATTACKS = {
     "forged": (lambda _: {"data": Runs(np.ndarray, (1,), "O", b"A" * 8)}, "'NoneType' object is not callable"),
     "other class": (lambda _: {"data": collections.OrderedDict(), "labels": [0]}, "'collections.OrderedDict'"),
     "decimals": (lambda _: {"data": BYTES / 2, "labels": [0]}, "an array of '<f8'"),
-    "text": (lambda _: {"data": BYTES, "labels": ["a"]}, "'labels' that is no array of whole numbers"),
+    "text": (lambda _: {"data": BYTES, "labels": ["a"]}, "'labels' that is no array of integers"),
     "another name": (lambda _: {"data": BYTES}, "KeyError: 'labels'"),
     "no dictionary": (lambda _: [1, 2], "TypeError: list indices"),
 }
