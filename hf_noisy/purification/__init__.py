@@ -1,4 +1,4 @@
-"""Label correction: the posterior of the true label, and datasets that record what was corrected."""
+"""Label correction: posteriors of the true label, and datasets with corrected labels that can be restored."""
 
 from hf_noisy.purification.dmlp.dmlp import DMLP
 from hf_noisy.purification.policies import purify

@@ -21,35 +21,17 @@ def confident_posterior(
     *,
     num_classes: int | None = None,
 ) -> Float32[np.ndarray, "rows classes"]:
-    r"""Posterior from predictions of the given label, by the transition matrix of confident learning.
+    r"""Posterior from out-of-sample predictions of the given label, by the transition matrix of confident learning.
 
-    Confident learning counts, for each pair of classes, the rows that are confidently of one and labelled as the
-    other; the calibrated counts give $T_{jk} = P(\text{given} = k \mid \text{true} = j)$. A model that was fitted on
-    noisy labels predicts those, $p(k \mid x) = \sum_j q(j \mid x)\, T_{jk}$. The $q$ that comes closest is found by
-    expectation-maximisation, and
+    Confident learning estimates $T_{jk} = P(\text{given} = k \mid \text{true} = j)$. A model fitted on noisy labels
+    predicts these, $p(k \mid x) = \sum_j q(j \mid x)\, T_{jk}$. The $q$ of maximum likelihood is found by expectation
+    maximisation, and
 
     $$P(\text{true} = j \mid x, \text{given} = k) \propto q(j \mid x)\, T_{jk}$$
 
-    The method assumes that noise depends on the true class alone; it misses rules that the features follow.
+    Noise is assumed to depend on the true class alone. Classes without a given label have probability 0.
 
-    Args:
-        labels: `[rows]`, given labels.
-        probabilities: `[rows, classes]`, predictions of the given label for rows that the model was not fitted on,
-            each row sums to 1.
-        num_classes: Number of classes, at least the width of `probabilities`, which is the default.
-
-    Returns:
-        `[rows, classes]`, sums to 1. A class that no row was given cannot be estimated and has probability 0.
-
-    Raises:
-        ValueError: If the predictions are no distributions, or fewer than two classes were given.
-
-    Example:
-        >>> predicted = np.array([[0.9, 0.1], [0.8, 0.2], [0.9, 0.1], [0.1, 0.9], [0.2, 0.8]])
-        >>> confident_posterior(np.array([0, 0, 1, 1, 1]), predicted).argmax(1).tolist()
-        [0, 0, 0, 1, 1]
-
-    Source: the joint by Northcutt et al. (2021), Eq. 1 to 3; the posterior is ours, theirs prunes or ranks rows.
+    Source: T by Northcutt et al. (2021), Eq. 1 to 3; the posterior is ours, theirs prunes or ranks rows.
     """
     labels, _ = given_classes(labels)
     check_probabilities(labels, probabilities)
@@ -67,20 +49,20 @@ def cross_validated_posterior(
     folds: int = 5,
     seed: int = 0,
 ) -> Float32[np.ndarray, "rows classes"]:
-    """[`confident_posterior`] of the predictions of a logistic regression that is cross-validated on the features.
+    """[`confident_posterior`] of the out-of-fold predictions of a logistic regression on the features.
 
     Args:
         features: `[rows, width]`, finite.
         labels: `[rows]`, given labels.
         num_classes: Number of classes; by default the largest given label plus one.
-        folds: Of the cross-validation, at least 2.
-        seed: Of the folds.
+        folds: Folds of the cross-validation, at least 2.
+        seed: Seed of the folds.
 
     Returns:
-        `[rows, classes]`, sums to 1.
+        `[rows, classes]`, each row sums to 1.
 
     Raises:
-        ValueError: If an argument is out of range, or features or labels cannot be used.
+        ValueError: If an argument is out of range, or features or labels are invalid.
 
     Example:
         >>> features = np.repeat(np.eye(2), 10, axis=0)
@@ -98,7 +80,7 @@ def cross_validated_posterior(
 
 
 def _present(labels: Integer[np.ndarray, " rows"]) -> tuple[Integer[np.ndarray, " _"], Integer[np.ndarray, " rows"]]:
-    """The classes that were given, and the labels numbered by them."""
+    """The classes among the given labels, and the labels renumbered by them."""
     present, renumbered = np.unique(labels, return_inverse=True)
     if len(present) < 2:
         raise ValueError(f"labels must hold at least 2 classes, got class {', '.join(map(str, present))} alone")
@@ -108,10 +90,10 @@ def _present(labels: Integer[np.ndarray, " rows"]) -> tuple[Integer[np.ndarray, 
 def _invert(
     labels: Integer[np.ndarray, " rows"], predicted: Float[np.ndarray, "rows classes"]
 ) -> Float32[np.ndarray, "rows classes"]:
-    """P(true | row, given), where every class was given to some row."""
+    """P(true | row, given); every class must have a given label."""
     transition = confident_transition_matrix(labels, predicted)
     true = np.full(predicted.shape, 1.0 / predicted.shape[1])
-    # Rather than the inverse of the matrix, which turns small errors into probabilities below 0.
+    # The inverse of the matrix could give negative probabilities.
     for _ in range(_ROUNDS):
         true = true * ((predicted / (true @ transition + _TINY)) @ transition.T)
     posterior = true * transition[:, labels].T + _TINY

@@ -1,4 +1,4 @@
-"""Decisions of a person, row by row: read from a file and applied like any purification."""
+"""Manual decisions for single rows: read from a file and applied like any purification."""
 
 import csv
 import io
@@ -22,11 +22,11 @@ _DECISIONS = ("relabel", "drop", "keep")
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do with a row; the given label shows whether a file belongs to other rows."""
+    """The decision for a row; the given label is used to check that the file belongs to the dataset."""
 
-    row: int  # number in the data set, from 0
+    row: int  # index in the dataset
     label_given: int
-    label: int  # the label it is to have
+    label: int  # the new label
     decision: str  # "relabel", "drop" or "keep"
 
 
@@ -45,24 +45,20 @@ def read_decisions(path: str | Path) -> list[Decision]:
     decisions = [_decision(line, number) for number, line in enumerate(lines, start=2)]
     rows = Counter(decision.row for decision in decisions)
     if twice := [row for row, count in rows.items() if count > 1]:
-        raise ValueError(f"'{path}' decides row {twice[0]} more than once; leave one line of it")
+        raise ValueError(f"'{path}' decides row {twice[0]} more than once; keep one of the lines")
     return decisions
 
 
 def apply_decisions(dataset: Dataset, decisions: list[Decision]) -> Dataset | DatasetDict:
-    """The rows of a report, relabelled or dropped as decided.
-
-    As `purify(..., policy="relabel")`; where rows are dropped a `DatasetDict` with the split `dropped`, as of policy
-    `drop`. [`restore_labels`] undoes both.
-    """
+    """The dataset as after `purify` with policy `relabel`, or as with policy `drop` if rows are dropped."""
     labels, num_classes = class_labels(dataset, LABEL)
     for decision in decisions:
         if not 0 <= decision.row < len(labels):
             raise ValueError(f"decisions name row {decision.row}, but the data has rows 0 to {len(labels) - 1}")
         if labels[decision.row] != decision.label_given:
             raise ValueError(
-                f"decisions say that row {decision.row} was given class {decision.label_given}, but the data says "
-                f"{labels[decision.row]}; pass the data that the report was made of"
+                f"decisions expect the given class {decision.label_given} in row {decision.row}, but the data has "
+                f"{labels[decision.row]}; pass the data that the report was made from"
             )
         if not 0 <= decision.label < num_classes:
             raise ValueError(f"decisions name class {decision.label}, but the classes are 0 to {num_classes - 1}")
@@ -73,7 +69,7 @@ def apply_decisions(dataset: Dataset, decisions: list[Decision]) -> Dataset | Da
     for decision in decisions:
         if decision.decision == "relabel":
             decided[decision.row] = decision.label
-    # Certain of what was decided, and of the given label everywhere else.
+    # A posterior that is certain of the decisions, and of the given label everywhere else.
     purified = purify(dataset, np.eye(num_classes, dtype=np.float32)[decided], "relabel", name=DECISIONS)
     if not dropped:
         return purified

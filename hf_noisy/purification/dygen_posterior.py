@@ -1,4 +1,4 @@
-"""The posterior of a fitted DyGEN for the rows that it was fitted on."""
+"""The posterior of a fitted DyGEN for the recorded rows."""
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -17,15 +17,15 @@ def dygen_posterior(
 ) -> Float32[np.ndarray, "rows classes"]:
     """Posterior of a fitted [`~hf_noisy.dygen.pipeline.DyGen`], given the trajectory and the given label of a row.
 
-    Rows are known by their order: the dataset must be the recorded one, neither shuffled nor filtered since.
+    Rows are matched by their order: the dataset must be the recorded one, neither shuffled nor filtered.
 
     Args:
         labels: `[rows]`, given labels.
         dygen: Fitted, or loaded with its trajectories.
-        recorded_split: The split that the rows were recorded as; by default the training split.
+        recorded_split: Name of the recorded split; by default the training split.
 
     Returns:
-        `[rows, classes]`, sums to 1.
+        `[rows, classes]`, each row sums to 1.
 
     Raises:
         ValueError: If `dygen` has no trajectories, the split was not recorded, or the rows are not those recorded.

@@ -1,4 +1,4 @@
-"""The posterior of a row from the given labels of its nearest neighbours."""
+"""The posterior from the given labels of the nearest neighbours."""
 
 from typing import Literal, get_args
 
@@ -28,33 +28,29 @@ def knn_posterior(
     seed: int = 0,
     index: Index = "exact",
 ) -> Float32[np.ndarray, "rows classes"]:
-    """Posterior by a vote of the nearest other rows, each for the label that it was given.
+    """Posterior by a vote of the given labels of the nearest other rows; the row's own label does not count.
 
-    A row never votes for itself, so its own label does not count. This works where rows of a class lie together and
-    most of them are labelled correctly; noise that depends on the features (a rule) is mistaken for the truth.
-
-    Comparing all rows with all rows takes time that grows with the square of their number; `max_references` makes it
-    linear.
+    This works if most neighbours share their class and have a correct label; noise that depends on the features, such
+    as that of rules, is not found. Time grows with the square of the rows, or linearly with `max_references`.
 
     Args:
         features: `[rows, width]`, finite.
         labels: `[rows]`, given labels.
-        k: Neighbours that vote; all other rows where there are fewer.
-        weights: `"distance"` weighs a vote by 1 / distance, so duplicates of the row outvote all others; `"softmax"`
-            by exp(-distance / temperature); `"uniform"` does not weigh.
+        k: Number of neighbours; at most all other rows.
+        weights: `"distance"` weights votes by 1 / distance, so duplicates of the row outvote all others; `"softmax"`
+            by exp(-distance / temperature); `"uniform"` equally.
         temperature: For `"softmax"`, in units of the distance.
         metric: `"cosine"` (one minus the cosine, in [0, 2]) or `"euclidean"`.
         num_classes: Number of classes; by default the largest given label plus one.
-        max_references: Rows that vote, a seeded sample of them with the same shares of given labels; None means all.
-        seed: Of the sample.
-        index: `"exact"`, or `"faiss"` for the approximate index of that package, which pays from about 100,000 rows
-            that vote; see [`hf_noisy.detection.neighbours.nearest`].
+        max_references: Size of the sample of rows that vote, stratified by given label; None means all.
+        seed: Seed of the sample.
+        index: `"exact"`, or `"faiss"` for an approximate index, faster from about 100,000 rows that vote.
 
     Returns:
-        `[rows, classes]`, sums to 1.
+        `[rows, classes]`, each row sums to 1.
 
     Raises:
-        ValueError: If an argument is out of range, or features or labels cannot be used.
+        ValueError: If an argument is out of range, or features or labels are invalid.
 
     Example:
         >>> features = np.array([[0.0, 1], [0, 2], [0, 3], [1, 0]])
@@ -97,7 +93,7 @@ def _neighbours(
         lengths = np.linalg.norm(features, axis=1, keepdims=True)
         features = features / np.where(lengths > 0, lengths, 1)
     own = np.full(len(features), -1)
-    own[references] = np.arange(len(references))  # each row is left out of its own neighbours, by its number
+    own[references] = np.arange(len(references))
     searched = features if len(references) == len(features) else features[references]
     distances, found = nearest(features, searched, min(k, len(references) - 1), own=own, index=index)
     return distances**2 / 2 if metric == "cosine" else distances, references[found]
@@ -111,5 +107,5 @@ def _vote_weights(
         return np.ones_like(distances)
     if weights == "softmax":
         return np.asarray(np.exp((distances.min(axis=1, keepdims=True) - distances) / temperature))
-    # Rounding gives duplicates of a row a distance that is not quite 0.
+    # By rounding, the distance of duplicates is not exactly 0.
     return np.asarray(1 / np.maximum(distances, _DUPLICATE * distances.mean() or 1.0))

@@ -1,4 +1,4 @@
-"""From a posterior to a dataset to train on: relabel, drop, soften, weigh or flag rows."""
+"""From a posterior to a training set: relabel, drop, soften, weight or flag rows."""
 
 from collections.abc import Callable
 from inspect import signature
@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict  # both: checks of types read the one out of the other
-from jaxtyping import Bool, Float, Float32, Integer
+from jaxtyping import Float, Float32, Integer
 
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import (
@@ -58,42 +58,40 @@ def purify(
     name: str | None = None,
     **options: Any,
 ) -> Dataset | DatasetDict:
-    """A copy of the dataset with corrected labels, in which nothing of the given ones is lost.
+    """A copy of the dataset with corrected labels, which can be undone.
 
     Columns are added: `label_given`, `label_posterior` (float32 `[classes]`), `label_confidence` (its largest entry),
-    `label_changed` (whether the posterior overrules the given label: its most probable class is another one, with a
-    confidence of at least `min_confidence`) and `purifier`. A row whose confidence is below `min_confidence` stays as
-    it was given, whatever the policy. Format, features, other columns and the record of the noise are kept.
+    `label_changed` (whether the given label is overruled: the most probable class is another one, with a confidence of
+    at least `min_confidence`) and `purifier`. Rows of a lower confidence keep their given label under every policy.
+    Format, features, other columns and the record of the noise are kept.
 
-    | policy | what it does |
+    | policy | effect |
     |---|---|
     | `relabel` | `label` becomes the most probable class |
-    | `drop` | rows whose label is overruled move to a split of their own, `dropped` |
+    | `drop` | rows whose label is overruled move to the split `dropped` |
     | `soft` | `label` becomes the posterior, a soft label |
     | `weight` | `label` stays, `label_weight` is the posterior of the given label; `NoisyTrainer` multiplies by it |
     | `flag` | `label` stays |
 
     Args:
-        dataset: A dataset with given labels in `label`. Of a `DatasetDict` one split is purified and the others, which
-            are there to evaluate on, stay as they are.
+        dataset: A dataset with given labels in `label`. Only one split of a `DatasetDict` is purified.
         purifier: A name of [`hf_noisy.purification.PURIFIERS`], a function of `(features, labels)` that returns a
             posterior of the true label `[rows, classes]`, or such a posterior.
         policy: See above.
         min_confidence: In [0, 1].
         split: The split of a `DatasetDict` to purify.
         features: Column of the row vectors.
-        probabilities: Predictions of the given label, out of sample, as an array `[rows, classes]` or a column. Then
-            `confident_learning` reads them in place of the features, and a function is called with
-            `(labels, probabilities)`.
-        name: Kept in the column `purifier`; by default the name of the purifier.
-        **options: Of the purifier, such as `k=5` of `knn`.
+        probabilities: Out-of-sample predictions of the given label, as an array `[rows, classes]` or a column. They
+            replace the features for `confident_learning`; a function is called with `(labels, probabilities)`.
+        name: Value of the column `purifier`; by default the name of the purifier.
+        **options: Options of the purifier, such as `k=5` for `knn`.
 
     Returns:
-        The dataset; under `drop` always a `DatasetDict`, `{"train": ..., "dropped": ...}` for a single dataset. Where
-        no label was overruled there is no `dropped`.
+        The dataset; with policy `drop` always a `DatasetDict`, `{"train": ..., "dropped": ...}` for a single dataset,
+        and without `dropped` if no label was overruled.
 
     Raises:
-        TypeError: If `dataset` or `purifier` is something else.
+        TypeError: If `dataset` or `purifier` has another type.
         ValueError: If an argument is out of range, labels or columns are missing, the dataset is purified already, or
             no row would be left.
 
@@ -106,7 +104,7 @@ def purify(
     if policy not in get_args(Policy):
         raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
     if not 0.0 <= min_confidence <= 1.0:
-        raise ValueError(f"min_confidence must be in [0, 1], got {min_confidence}; 0.8 acts on sure rows only")
+        raise ValueError(f"min_confidence must be in [0, 1], got {min_confidence}; 0.8 acts on confident rows only")
     own_name, chosen = as_purifier(purifier)
     rows = _rows_to_purify(dataset, policy, split)
     labels, _ = class_labels(rows, LABEL)
@@ -128,7 +126,7 @@ def purify(
 
 
 def _rows_to_purify(dataset: Any, policy: Policy, split: str) -> Dataset:
-    """The rows, refused where `purify` could not add its columns."""
+    """The rows to purify, refused if `purify` cannot add its columns."""
     if isinstance(dataset, DatasetDict):
         if split not in dataset:
             raise ValueError(f"split must be one of {', '.join(dataset)}, got '{split}'")
@@ -143,12 +141,12 @@ def _rows_to_purify(dataset: Any, policy: Policy, split: str) -> Dataset:
     columns = dataset.column_names
     if LABEL not in columns:
         raise ValueError(
-            f"dataset has no column '{LABEL}', only {', '.join(columns)}; name yours so with dataset.rename_column"
+            f"dataset has no column '{LABEL}', only {', '.join(columns)}; rename yours with dataset.rename_column"
         )
     if LABEL_GIVEN in columns:
         raise ValueError(
             f"dataset has a column '{LABEL_GIVEN}', so it was purified before; call restore_labels first, since a "
-            "purifier needs the labels as they were given"
+            "purifier needs the given labels"
         )
     if taken := [name for name in ADDED if name in columns]:
         raise ValueError(f"dataset already has a column '{taken[0]}', which purify adds; rename or remove it")
@@ -230,10 +228,11 @@ def _purified(
         PURIFIER: ([name] * len(labels), datasets.Value("string")),
     }
     if policy == "weight":
-        added[LABEL_WEIGHT] = (_weights(posterior, labels, sure), datasets.Value("float32"))
+        weights = np.where(sure, posterior[np.arange(len(labels)), labels], np.float32(1))
+        added[LABEL_WEIGHT] = (weights, datasets.Value("float32"))
     if policy == "drop" and changed.any():
         added[ROW_GIVEN] = (np.arange(len(labels)), datasets.Value("int64"))
-    # Stored rows, not formatted ones: copying selected rows would run a lazy transform and keep its result.
+    # Without the format: a lazy transform would run here, and its result would be stored.
     purified = dataset.with_format(None)
     if policy == "relabel":
         purified = with_column(purified, LABEL, np.where(sure, best, labels), feature)
@@ -246,21 +245,12 @@ def _purified(
     return with_format_of(dataset, purified)
 
 
-def _weights(
-    posterior: Float32[np.ndarray, "rows classes"],
-    labels: Integer[np.ndarray, " rows"],
-    sure: Bool[np.ndarray, " rows"],
-) -> Float32[np.ndarray, " rows"]:
-    return np.where(sure, posterior[np.arange(len(labels)), labels], np.float32(1))
-
-
 def _lists(values: Float32[np.ndarray, "rows classes"]) -> Any:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def _separate(purified: Dataset, split: str) -> DatasetDict:
-    if ROW_GIVEN not in purified.column_names:  # a split without rows could be saved, but not loaded
+    if ROW_GIVEN not in purified.column_names:  # an empty split could be saved, but not loaded
         return DatasetDict({split: purified})
-    changed = np.asarray(purified.select_columns([LABEL_CHANGED]).with_format("numpy")[:][LABEL_CHANGED])
-    parts = {split: purified.select(np.flatnonzero(~changed)), DROPPED: purified.select(np.flatnonzero(changed))}
-    return DatasetDict(parts)
+    kept, dropped = (np.flatnonzero(column_values(purified, LABEL_CHANGED) == changed) for changed in (False, True))
+    return DatasetDict({split: purified.select(kept), DROPPED: purified.select(dropped)})

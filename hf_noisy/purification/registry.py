@@ -15,18 +15,18 @@ from hf_noisy.purification.dmlp import dmlp
 
 @dataclass(frozen=True)
 class Purifier:
-    """A purifier: what it is computed by, from what, and the paper.
+    """A purifier: its function, inputs and citation.
 
     Functions return the posterior of the true label `[rows, classes]`, take options by keyword, and receive
     `num_classes` if they have an argument of that name.
 
     Attributes:
-        function: Called as `function(features, labels, **options)`, or as `function(labels, **options)` where
+        function: Called as `function(features, labels, **options)`, or as `function(labels, **options)` if
             `needs_features` is False.
-        citation: The paper, as it is cited.
+        citation: Reference of the paper.
         needs_features: Whether it reads a column of vectors.
-        of_predictions: Called as `of_predictions(labels, probabilities, **options)` in place of `function` where
-            there are predictions of the given label; None if it has no use for them.
+        of_predictions: Called as `of_predictions(labels, probabilities, **options)` in place of `function` if there
+            are predictions of the given label; None if it cannot use them.
     """
 
     function: Callable[..., Any]
@@ -49,7 +49,7 @@ PURIFIERS: dict[str, Purifier] = {
 
 
 def as_purifier(purifier: Any) -> tuple[str, Purifier]:
-    """The name and the purifier of a name of `PURIFIERS`, a function of arrays, or a posterior."""
+    """The name and the purifier for a name of `PURIFIERS`, a function of arrays, or a posterior."""
     if isinstance(purifier, str):
         if purifier not in PURIFIERS:
             raise ValueError(f"purifier {purifier!r} is not known; choose one of {', '.join(sorted(PURIFIERS))}")

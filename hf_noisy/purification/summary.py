@@ -1,4 +1,4 @@
-"""What a purification did, as numbers and as a small table."""
+"""Summary of a purification, as numbers and as a small table."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -28,25 +28,25 @@ FIGURES = {"precision of changes": "precision", "noise before": "noise_before", 
 
 @dataclass
 class PurificationSummary:
-    """What a purification did; made by [`summarise`].
+    """The result of [`summarise`].
 
-    Estimates assume that the posterior is right, and are None for decisions of a person. True figures are None where
-    there is no column `clean_label`.
+    Estimates assume that the posterior is right, and are None for manual decisions. True figures are None without a
+    column `clean_label`.
 
     Attributes:
         purifier: Its name.
-        rows: Rows before, those that were dropped among them.
-        changed: Rows whose label the posterior overrules.
-        dropped: Of these the rows that were dropped.
-        pairs: `[given, new, rows]` for the given label and the most probable class of the rows in `changed`, the
-            largest number first.
-        class_names: Names of the classes, or their numbers.
+        rows: Rows before, including the dropped ones.
+        changed: Rows whose given label is overruled.
+        dropped: Dropped rows among these.
+        pairs: `[given, new, rows]` for the given label and the most probable class of the rows in `changed`, the most
+            frequent first.
+        class_names: Names of the classes, or their ids.
         estimated_precision: Mean posterior of the new label over the rows in `changed`; None if there are none.
-        estimated_noise_before: Expected share of wrong labels among the given ones.
-        estimated_noise_after: The same for the labels to train on. Rows count by their weight, and soft labels by
-            their wrong probability. None if all weights are 0.
+        estimated_noise_before: Expected share of wrong given labels.
+        estimated_noise_after: The same for the labels to train on, with row weights and soft labels. None if all
+            weights are 0.
         true_precision: Share of the rows in `changed` whose most probable class is the clean label.
-        true_noise_before: Share of given labels that are not the clean one.
+        true_noise_before: Share of given labels that differ from the clean one.
         true_noise_after: As `estimated_noise_after`, against the clean label.
     """
 
@@ -64,12 +64,12 @@ class PurificationSummary:
     true_noise_after: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures as what JSON can hold."""
+        """All figures as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "PurificationSummary":
-        """The summary that `to_dict` was called on."""
+        """The summary from the result of `to_dict`."""
         return cls(**values)
 
     def __str__(self) -> str:
@@ -95,16 +95,16 @@ class PurificationSummary:
 
 
 def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
-    """Figures of a purified dataset, from its columns alone.
+    """Figures of a purified dataset, computed from its columns.
 
     Args:
-        dataset: What `purify` returned; of a `DatasetDict` the split that was purified, with the dropped rows.
+        dataset: The result of `purify`; one split of a `DatasetDict` must be purified.
 
     Returns:
         The summary.
 
     Raises:
-        ValueError: If the dataset, or not exactly one split of it, is purified, or dropped rows are missing.
+        ValueError: If the dataset, or exactly one split of it, is not purified, or dropped rows are missing.
 
     Example:
         >>> from hf_noisy.purification.policies import purify
@@ -129,19 +129,20 @@ def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
     counts = np.bincount(given[changed] * num_classes + best[changed], minlength=num_classes**2)
     found = np.flatnonzero(counts)
     order = found[np.argsort(-counts[found], kind="stable")]
-    targets, weights = _targets(columns, num_classes), columns.get(LABEL_WEIGHT)
+    labels, weights = columns[LABEL], columns.get(LABEL_WEIGHT)
+    targets = labels.astype(np.float64) if labels.ndim == 2 else np.eye(num_classes)[labels.astype(np.int64)]
     summary = PurificationSummary(
         purifier=str(kept.select_columns([PURIFIER])[0][PURIFIER]),
         rows=len(given),
         changed=int(changed.sum()),
         dropped=0 if dropped is None else len(dropped),
         pairs=[[int(pair) // num_classes, int(pair) % num_classes, int(counts[pair])] for pair in order],
-        class_names=_class_names(kept, num_classes),
+        class_names=list(getattr(kept.features[LABEL_GIVEN], "names", None) or map(str, range(num_classes))),
         estimated_precision=_mean(everything[LABEL_CONFIDENCE][changed]),
         estimated_noise_before=float(1 - posterior[np.arange(len(given)), given].mean()),
         estimated_noise_after=_wrong((targets * columns[LABEL_POSTERIOR]).sum(1), weights),
     )
-    if summary.purifier == DECISIONS:  # its posterior is certain for every row, looked at or not
+    if summary.purifier == DECISIONS:  # its posterior is certain for every row, checked or not
         summary.estimated_precision = summary.estimated_noise_before = summary.estimated_noise_after = None
     if CLEAN_LABEL in columns:
         clean = everything[CLEAN_LABEL]
@@ -152,7 +153,7 @@ def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
 
 
 def _parts(dataset: Dataset | DatasetDict) -> tuple[Dataset, Dataset | None]:
-    """The rows to train on and those that were dropped."""
+    """The remaining and the dropped rows."""
     dropped = None
     if isinstance(dataset, DatasetDict):
         names = [name for name, part in dataset.items() if LABEL_GIVEN in part.column_names and name != DROPPED]
@@ -176,15 +177,6 @@ def _read(dataset: Dataset) -> dict[str, Shaped[np.ndarray, "rows ..."]]:
     return read | {LABEL_POSTERIOR: read[LABEL_POSTERIOR].astype(np.float64)}
 
 
-def _targets(
-    columns: dict[str, Shaped[np.ndarray, "rows ..."]], num_classes: int
-) -> Float[np.ndarray, "rows {num_classes}"]:
-    labels = columns[LABEL]
-    if labels.ndim == 2:
-        return labels.astype(np.float64)
-    return np.eye(num_classes)[labels.astype(np.int64)]
-
-
 def _wrong(right: Float[np.ndarray, " rows"], weights: Float[np.ndarray, " rows"] | None) -> float | None:
     total = len(right) if weights is None else weights.sum(dtype=np.float64)
     return float(1 - (right if weights is None else right * weights).sum() / total) if total else None
@@ -192,8 +184,3 @@ def _wrong(right: Float[np.ndarray, " rows"], weights: Float[np.ndarray, " rows"
 
 def _mean(values: Shaped[np.ndarray, " rows"]) -> float | None:
     return float(values.mean(dtype=np.float64)) if len(values) else None
-
-
-def _class_names(dataset: Dataset, num_classes: int) -> list[str]:
-    names: list[str] | None = getattr(dataset.features[LABEL_GIVEN], "names", None)
-    return [str(number) for number in range(num_classes)] if names is None else list(names)

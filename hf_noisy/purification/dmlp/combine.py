@@ -1,4 +1,4 @@
-"""Several predictions of the true label and the given label of a row as one, weighted by clean rows."""
+"""Weighted combination of several predictions of the true label, with weights fitted on clean rows."""
 
 from collections.abc import Sequence
 
@@ -22,11 +22,7 @@ def combine(
 def fit_weights(
     predictors: Sequence[Float[np.ndarray, "clean classes"]], labels: Integer[np.ndarray, " clean"]
 ) -> Float64[np.ndarray, " predictors"]:
-    """Weights of at least 0 for log-probabilities whose sum makes clean labels likely.
-
-    The most probable weights, with a normal prior around the first predictor alone (a standard deviation of 0.5), as
-    few clean rows hardly determine them. No predictor may have been fitted on the row that it predicts.
-    """
+    """MAP weights >= 0 of out-of-sample log-probabilities, with a normal prior around the first predictor alone."""
     stacked, rows = np.stack([np.asarray(one, np.float64) for one in predictors]), np.arange(len(labels))
 
     def loss(weights: Float64[np.ndarray, " predictors"]) -> tuple[float, Float64[np.ndarray, " predictors"]]:
@@ -43,13 +39,10 @@ def fit_weights(
 def fit_transition(
     log_probabilities: Float[np.ndarray, "rows classes"], given: Integer[np.ndarray, " rows"]
 ) -> Float64[np.ndarray, "classes classes"]:
-    """Transition matrix T[i, j] = P(given = j | true = i) that explains the given labels best, without zeros.
-
-    Rounds of expectation-maximisation for `p(given | x) = sum_y p(y | x) T[y, given]`; T alone is fitted.
-    """
+    """Transition matrix T[true, given] by EM for `p(given | x) = sum_y p(y | x) T[y, given]`, without zeros."""
     classes = log_probabilities.shape[1]
     onehot = np.eye(classes)[given]
-    # A pseudo-count of about one row a class keeps every label possible.
+    # A pseudo-count of about one row per class.
     prior = onehot.mean(0) + 1e-3
     transition = 0.5 * np.eye(classes) + 0.5 / classes
     for _ in range(_ROUNDS):

@@ -1,11 +1,10 @@
-"""The loop of DMLP: label correction through a ridge regression (IPC) and through a classifier (EAC) in turns.
+"""The loop of DMLP: label correction by a ridge regression (IPC) alternates with a classifier (EAC).
 
 The weights `W = (F'F + penalty)^-1 F'Y` are linear in the labels Y, so the gradient of a loss at Y is
 `F (F'F + penalty)^-1 dL/dW`: two solves with one Cholesky factor, and nothing to differentiate through an inverse.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,18 +22,12 @@ _BETAS = (0.5, 0.999)
 
 
 class Correction:
-    """Corrects labels so that a ridge regression on them fits the clean rows; keeps the classifier that learned them.
+    """Corrects labels so that a ridge regression on them fits the clean rows, and trains a classifier on them."""
 
-    By default a label matrix without constraints moves by Adam, whose steps do not shrink with the number of rows;
-    `paper_exact` moves logits by plain gradient steps, which hardly change a label. Features are scaled (see
-    [`Scaling`]) chunk by chunk, so that nothing of the size of all features is made.
-
-    Each branch has a label matrix and a classifier; clean row i takes part in branch i mod branches, counted by class.
-    Every `overwrite_every` epochs the classifier's probabilities replace the labels. No ridge regression has more than
-    `chunk_rows` rows.
-
-    Source: Tu et al. (2023), Eq. 4 to 9, with eta_I = 0.01, eta_E = 1 and a ridge penalty of 1.
-    """
+    # By default Adam updates an unconstrained label matrix, with steps that do not shrink with the number of rows;
+    # `paper_exact` updates logits by gradient descent, which hardly changes a label. Each branch has its own labels,
+    # classifier and fold of the clean rows. Every `overwrite_every` epochs the classifier's probabilities replace the
+    # labels. Tu et al. (2023), Eq. 4 to 9, with eta_I = 0.01, eta_E = 1 and a ridge penalty of 1.
 
     def __init__(
         self,
@@ -55,11 +48,7 @@ class Correction:
         clean_features: Float[np.ndarray, "clean width"],
         clean_labels: Integer[np.ndarray, " clean"],
     ) -> "Correction":
-        """Correct the given labels.
-
-        Afterwards `left_out` `[clean, classes]` holds log-probabilities of each clean row by the branches that were
-        fitted without it (by all, where there is one branch).
-        """
+        """Correct the labels; `left_out` are log-probabilities of each clean row by the branches fitted without it."""
         self.scaling = Scaling.fit(features)
         self._clean = torch.from_numpy(self.scaling(clean_features))
         self._clean_labels = torch.from_numpy(clean_labels.astype(np.int64))
@@ -86,15 +75,13 @@ class Correction:
 
     def log_probabilities(self, features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows classes"]:
         """Log of the mean probability over the branches, of any rows."""
-        parts = [self._head(torch.from_numpy(self.scaling(part))) for part in self._pieces(features)]
-        return _mean_probability(torch.cat(parts)).double().numpy()
-
-    def _pieces(self, features: Float[np.ndarray, "rows width"]) -> Iterator[Float[np.ndarray, "_ width"]]:
-        for start in range(0, len(features), self.chunk_rows):
-            yield features[start : start + self.chunk_rows]
+        starts = range(0, len(features), self.chunk_rows)
+        parts = (self.scaling(features[start : start + self.chunk_rows]) for start in starts)
+        log_p = torch.cat([self._head(torch.from_numpy(part)) for part in parts])
+        return _mean_probability(log_p).double().numpy()
 
     def _chunks(self, rows: int) -> list[slice]:
-        # Every k-th row: each chunk is alike even if the rows are sorted by label, and none is small.
+        # Every k-th row: chunks are alike even if the rows are sorted by label, and none is small.
         count = -(-rows // self.chunk_rows)
         return [slice(start, None, count) for start in range(count)]
 
@@ -138,19 +125,19 @@ class InnerRidge:
 
     @classmethod
     def fit(cls, features: Float[Tensor, "rows width"], penalty: float) -> "InnerRidge":
-        """Factorise once; every label matrix over the same rows is then cheap."""
+        """Factorise once for all label matrices over the same rows."""
         gram = features.T @ features
         gram.diagonal().add_(penalty)
         factor, failed = torch.linalg.cholesky_ex(gram)
         if failed.item():
-            raise ValueError(f"penalty={penalty} leaves the ridge regression singular; pass a larger one, such as 1.0")
+            raise ValueError(f"penalty={penalty} leaves the ridge regression singular; a larger one does not")
         return cls(factor)
 
     def weights(
         self, features: Float[Tensor, "rows width"], targets: Float[Tensor, "rows classes"]
     ) -> Float[Tensor, "width classes"]:
         """Ridge weights for these targets (Eq. 5)."""
-        # In this order, since the product of a transposed tall matrix with few columns is up to eight times slower.
+        # In this order: a transposed tall matrix times few columns is up to eight times slower.
         return torch.cholesky_solve((targets.T @ features).T, self.factor)
 
     def target_gradient(
@@ -161,10 +148,9 @@ class InnerRidge:
 
 
 class Head:
-    """Linear softmax classifiers, one a branch, trained together by Adam (Eq. 8).
+    """Linear softmax classifiers, one per branch, trained together by Adam (Eq. 8)."""
 
-    Cross-entropy on the logits: the published code takes a softmax twice, which bounds its logits to [0, 1].
-    """
+    # Cross-entropy on the logits: the published code applies softmax twice, which bounds its logits to [0, 1].
 
     def __init__(self, width: int, branches: int, num_classes: int, entropy_weight: float = 0.0) -> None:
         self.weight = torch.zeros(width, branches * num_classes)
@@ -177,7 +163,7 @@ class Head:
         return torch.log_softmax((features @ self.weight).unflatten(1, self.shape), -1)
 
     def epoch(self, features: Float[Tensor, "rows width"], labels: Float[Tensor, "rows branches classes"]) -> None:
-        """One pass over the rows in their order, 500 rows a step, towards soft or hard labels."""
+        """One pass over the rows in order, in batches of 500, with soft or hard labels."""
         for batch, targets in zip(features.split(_HEAD_BATCH), labels.split(_HEAD_BATCH), strict=True):
             scores = (batch @ self.weight).unflatten(1, self.shape)
             gradient = torch.softmax(scores, -1) - targets
@@ -191,7 +177,7 @@ def code_loss_gradient(
     scores: Float[Tensor, "clean classes"], labels: Int[Tensor, " clean"]
 ) -> Float[Tensor, "clean classes"]:
     """Gradient of the clean loss of the published code: mean cross-entropy and summed squared error."""
-    # Its third term, which pulls the mean prediction towards equal classes, is left out: classes need not be equal.
+    # Its third term, which pulls the mean prediction towards balanced classes, is left out.
     onehot = one_hot(labels, scores.shape[1]).to(scores.dtype)
     return (torch.softmax(scores, 1) - onehot) / len(labels) + 2 * (scores - onehot)
 
@@ -199,8 +185,7 @@ def code_loss_gradient(
 def paper_loss_gradient(
     scores: Float[Tensor, "clean classes"], labels: Int[Tensor, " clean"]
 ) -> Float[Tensor, "clean classes"]:
-    """Gradient of the clean loss as printed (Eq. 6): squared error and entropy, averaged over the clean rows."""
-    # The entropy is that of the softmax of the scores, since it is not defined for the scores themselves.
+    """Gradient of the clean loss of Eq. 6: mean squared error and mean entropy, of the softmax of the scores."""
     onehot = one_hot(labels, scores.shape[1]).to(scores.dtype)
     return (2 * (scores - onehot) + entropy_gradient(scores)) / len(labels)
 

@@ -22,8 +22,7 @@ CITATION = (
     "Tu, Y., Zhang, B., Li, Y., Liu, L., Li, J., Wang, Y., Wang, C., Zhao, C. R. (2023). Learning from Noisy "
     "Labels with Decoupled Meta Label Purifier. CVPR 2023."
 )
-# Of the log-odds by the given label, where there is no `clean_given` to fit it on.
-_GIVEN_WEIGHT = 0.7
+_GIVEN_WEIGHT = 0.7  # of the log-odds by the given label, if there is no `clean_given` to fit it to
 
 Posterior = Float32[np.ndarray, "rows classes"]
 
@@ -45,29 +44,27 @@ def dmlp_posterior(
     """Decoupled Meta Label Purifier: labels are corrected so that a ridge regression on them fits the clean rows.
 
     Gradient steps on the labels through a closed-form ridge regression (IPC) alternate with a linear classifier that
-    learns the labels and replaces them every few epochs (EAC), over chunks of rows. Two branches each see half of the
-    clean rows; the other half tells how reliable the branch is, compared with a ridge regression on the clean rows
-    alone. The row's own given label is added last, through a transition matrix fitted to all rows; `clean_given` tells
-    how reliable it is. With `paper_exact` there is one branch, Eq. 4 to 9 are followed as printed, and the labels are
-    those of the classifier.
+    learns the labels and replaces them every few epochs (EAC), over chunks of rows. Two branches each use half of the
+    clean rows; the other half determines the weight of the branch relative to a ridge regression on the clean rows
+    alone. Last comes the given label, through a transition matrix fitted to all rows and weighted by `clean_given`.
+    With `paper_exact` there is one branch, Eq. 4 to 9 are used as printed, and the result is the classifier's.
 
     Args:
         features: `[rows, width]`, finite.
         labels: `[rows]`, given labels.
-        clean: `"given"` for clean rows by one of the arguments below; `"trusted"` if there are none: rows on which the
-            features and the given label agree, balanced over the classes, serve instead.
+        clean: `"given"` for clean rows by one of the arguments below; `"trusted"` to use rows whose given label agrees
+            with the features instead, balanced over the classes.
         checked: `[rows]`, True where the given label was checked; these rows are the clean ones and keep their label.
         clean_features: `[clean, width]`, features of rows whose true label is known; not among the rows to purify.
         clean_labels: `[clean]`, their true labels.
-        clean_given: `[clean]`, the noisy labels that these rows had been given, if they are known. They tell how far
-            a given label can be trusted, which is less where the features are wrong about the same rows.
-        num_classes: Number of classes; by default what given and clean labels show.
+        clean_given: `[clean]`, their noisy labels, if known, to measure how reliable given labels are.
+        num_classes: Number of classes; by default the largest given or clean label plus one.
         epochs: Passes over the rows.
         chunk_rows: Rows of one ridge regression; memory grows with it.
-        paper_exact: Follow the equations as printed.
+        paper_exact: Use the equations as printed.
 
     Returns:
-        `[rows, classes]`, sums to 1; certain where a label was checked.
+        `[rows, classes]`, each row sums to 1; one-hot where a label was checked.
 
     Raises:
         ValueError: If the clean rows are missing, features are not finite, or an argument is out of range.
@@ -109,25 +106,25 @@ def ridge_posterior(
 
 @dataclass(eq=False)
 class DMLP:
-    """[`dmlp_posterior`] as a step of `Dataset.map`, with a report of what was found.
+    """[`dmlp_posterior`] as a step of `Dataset.map`, with a report.
 
-    All rows must come in one batch: `dataset.map(purifier, batched=True, batch_size=None)`, which is quick on
+    All rows must come in one batch: `dataset.map(purifier, batched=True, batch_size=None)`, which is fastest on
     `dataset.with_format("numpy")`. A second call with the same rows reads the cache of `datasets`.
 
     Args:
-        clean_features: As in [`dmlp_posterior`], like all that follow.
+        clean_features: As in [`dmlp_posterior`], like all others.
         clean_labels: `[clean]`.
         clean_given: `[clean]`.
         clean: `"given"` or `"trusted"`.
         num_classes: Number of classes.
         epochs: Passes over the rows.
         chunk_rows: Rows of one ridge regression.
-        paper_exact: Follow the equations as printed.
+        paper_exact: Use the equations as printed.
 
     Attributes:
-        report: After a call: accuracy of the ridge baseline and of DMLP on clean rows that they were not fitted on,
-            the weights of the predictors, the transition matrix, and the share of rows on which DMLP and the baseline
-            agree. None if the result came from the cache.
+        report: After a call: out-of-sample accuracy of the ridge baseline and of DMLP on clean rows, the weights of
+            the predictors, the transition matrix, and the share of rows on which DMLP and the baseline agree. None if
+            the result came from the cache.
 
     Raises:
         ValueError: As [`dmlp_posterior`].
@@ -176,18 +173,18 @@ class DMLP:
         given_classes(labels, self.num_classes, "clean_labels")
         if len(features) != len(labels) or len(labels) < 2:
             raise ValueError(
-                f"clean_features and clean_labels must be of at least 2 rows and of as many, got {len(features)} and "
-                f"{len(labels)}"
+                f"clean_features and clean_labels must have the same number of rows, at least 2, got {len(features)} "
+                f"and {len(labels)}"
             )
         if given is not None:
             given_classes(given, self.num_classes, "clean_given")
             if len(given) != len(labels):
                 raise ValueError(
-                    f"clean_given must hold one label a clean row, got {len(given)} for {len(labels)} rows"
+                    f"clean_given must hold one label per clean row, got {len(given)} for {len(labels)} rows"
                 )
 
     def __getstate__(self) -> dict[str, Any]:
-        # The report is no part of what the purifier is: a second call must hit the cache.
+        # Without the report, so that the fingerprint stays the same and a second call reads the cache.
         return {**self.__dict__, "report": None}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,17 +192,17 @@ class DMLP:
         return {LABEL_POSTERIOR: self.posterior(batch[FEATURES], batch[LABEL])}
 
     def baseline(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """As a call, by ridge regression on the clean rows alone."""
+        """The same by ridge regression on the clean rows alone."""
         return {LABEL_POSTERIOR: self.ridge(batch[FEATURES], batch[LABEL])}
 
     def ridge(self, features: Any, labels: Any) -> Posterior:
-        """[`ridge_posterior`] by these clean rows."""
+        """[`ridge_posterior`] with these clean rows."""
         rows = self._rows(features, labels)
         log_p = Ridge.fit(rows.clean_features, rows.clean_labels, rows.num_classes)(rows.features)
         return np.asarray(softmax(log_p, axis=1), dtype=np.float32)
 
     def posterior(self, features: Any, labels: Any) -> Posterior:
-        """[`dmlp_posterior`] by these clean rows; writes the report."""
+        """[`dmlp_posterior`] with these clean rows; sets the report."""
         rows, exact = self._rows(features, labels), self.paper_exact
         _warn_of_duplicates(rows.features)
         ridge = Ridge.fit(rows.clean_features, rows.clean_labels, rows.num_classes)
@@ -241,10 +238,8 @@ class DMLP:
             chosen = trusted_rows(features, given, classes)
             rest = np.setdiff1d(np.arange(len(given)), chosen)
             return _DMLPRows(features, given, features[chosen], given[chosen], classes, rest)
-        clean_features, clean_labels = (
-            check_features(self.clean_features, "clean_features"),
-            np.asarray(self.clean_labels),
-        )
+        clean_features = check_features(self.clean_features, "clean_features")
+        clean_labels = np.asarray(self.clean_labels)
         if clean_features.shape[1] != features.shape[1]:
             raise ValueError(
                 f"clean_features have {clean_features.shape[1]} columns, but the features to purify have "
@@ -255,7 +250,7 @@ class DMLP:
             classes = max(classes, *(int(np.max(labels)) + 1 for labels in known))
         if len(missing := np.setdiff1d(np.arange(classes), clean_labels)):
             warnings.warn(
-                f"no clean row has class {', '.join(map(str, missing))}; add one, or few rows will be moved there",
+                f"no clean row has class {', '.join(map(str, missing))}; add one, or few rows will be corrected to it",
                 stacklevel=4,
             )
         return _DMLPRows(features, given, clean_features, clean_labels, classes, slice(None))
@@ -268,7 +263,7 @@ class _DMLPRows:
     clean_features: Float[np.ndarray, "clean width"]
     clean_labels: Integer[np.ndarray, " clean"]
     num_classes: int
-    fitted: Any  # the rows to correct; trusted rows are left alone
+    fitted: Any  # the rows to correct, without trusted rows
 
 
 def _around_checked(
@@ -279,9 +274,9 @@ def _around_checked(
     num_classes: int | None,
     **settings: Any,
 ) -> Posterior:
-    """The posterior of the other rows by the checked ones, which are certain."""
+    """The posterior of the other rows with the checked ones as clean rows."""
     checked = np.asarray(checked)
-    # Numbers other than 0 and 1 are classes or counts: somebody passed the wrong column.
+    # Other numbers than 0 and 1 are classes or counts, from a wrong column.
     marks = checked.dtype.kind in "biu" and bool(np.isin(checked, (0, 1)).all())
     if not marks or checked.all() or not checked.any():
         raise ValueError(
@@ -303,17 +298,16 @@ def _combined(
     rows: _DMLPRows,
     clean_given: Integer[np.ndarray, " clean"] | None,
 ) -> tuple[Float64[np.ndarray, "rows classes"], dict[str, Any]]:
-    """Ridge, classifier and given label as one, weighted by how well they predict clean rows left out of their fit."""
+    """Ridge, classifier and given label combined, with weights fitted on left-out clean rows."""
     weights = fit_weights(left_out, rows.clean_labels)
     transition = fit_transition(combine(predictors, weights), rows.given)
     log_t = np.log(transition)
-    if clean_given is None:
-        accuracy = _accuracy(rows.clean_labels, combine(left_out, weights))
-        weights = np.append(weights, _GIVEN_WEIGHT)
-    else:
+    if clean_given is not None:
         left_out = [*left_out, log_t[:, clean_given].T]
         weights = fit_weights(left_out, rows.clean_labels)
-        accuracy = _accuracy(rows.clean_labels, combine(left_out, weights))
+    accuracy = _accuracy(rows.clean_labels, combine(left_out, weights))
+    if clean_given is None:
+        weights = np.append(weights, _GIVEN_WEIGHT)
     named = dict(zip(("ridge", "head", "given"), weights.tolist(), strict=True))
     report = {"clean_accuracy": accuracy, "weights": named, "transition_matrix": transition}
     return combine([*predictors, log_t[:, rows.given].T], weights), report
@@ -324,7 +318,7 @@ def _accuracy(labels: Integer[np.ndarray, " rows"], log_probabilities: Float[np.
 
 
 def _warn_of_duplicates(features: Float[np.ndarray, "rows width"]) -> None:
-    # Row by row, so that nothing of the size of the features is made.
+    # Row by row, to save memory.
     distinct = len({hash(row.tobytes()) for row in features})
     if distinct < len(features):
         warnings.warn(

@@ -17,7 +17,7 @@ _LEAST_LOG_TEMPERATURE, _MOST_LOG_TEMPERATURE = -1.0, 6.0
 
 @dataclass(frozen=True)
 class Scaling:
-    """Columns of mean 0 and one variance, rows of about length 1, and a column of ones; without constant columns."""
+    """Scales columns to mean 0 and equal variance, and rows to a length of about 1; appends a column of ones."""
 
     # `factor` is one over the standard deviation and over the square root of the number of columns kept.
     mean: Float64[np.ndarray, " kept"]
@@ -26,7 +26,7 @@ class Scaling:
 
     @classmethod
     def fit(cls, features: Float[np.ndarray, "rows width"]) -> "Scaling":
-        """Measure the columns of finite features; constant ones raise a warning."""
+        """Measure the columns of finite features; constant ones are dropped with a warning."""
         mean = features.mean(0, dtype=np.float64)
         deviation = np.sqrt(sum(((part - mean) ** 2).sum(0) for part in _parts(features)) / len(features))
         varies = deviation > 1e-6 * np.maximum(np.abs(mean), deviation.max(initial=0.0))
@@ -52,13 +52,10 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Ridge:
-    """Ridge regression on one-hot labels with probabilities, fitted on few rows.
+    """Ridge regression on one-hot labels; penalty and temperature have the highest leave-one-out likelihood."""
 
-    Penalty and temperature are those that give the left-out labels of the fit the highest likelihood. `left_out`
-    `[rows, classes]` holds log-probabilities of each row of the fit from all the others, by the leave-one-out
-    residuals of linear smoothers, (y - fitted) / (1 - leverage) (Allen, 1974).
-    """
-
+    # `left_out` are log-probabilities of each row from a fit to all others, by the leave-one-out residuals of linear
+    # smoothers, (y - fitted) / (1 - leverage) (Allen, 1974).
     scaling: Scaling
     weight: Float64[np.ndarray, "scaled classes"]
     penalty: float
@@ -73,7 +70,7 @@ class Ridge:
         num_classes: int,
         penalty: float | None = None,
     ) -> "Ridge":
-        """Fit on rows whose labels are taken as they are; a `penalty` of None chooses among 0.001 to 100."""
+        """Fit to the labels; a `penalty` of None chooses from 0.001 to 100."""
         scaling = Scaling.fit(features)
         scaled, targets = scaling(features).astype(np.float64), np.eye(num_classes)[labels]
         # Eigenvectors of the Gram matrix serve every penalty at once.
@@ -101,8 +98,8 @@ class Ridge:
 def trusted_rows(
     features: Float[np.ndarray, "rows width"], given: Integer[np.ndarray, " rows"], num_classes: int
 ) -> Integer[np.ndarray, " trusted"]:
-    """Rows whose given label is also what all other rows predict, the surest of each class, ascending."""
-    # Easy rows: figures that are measured on them are too good, and noise that follows the features passes.
+    """Indices of the rows whose given label is predicted from all other rows, the most confident of each class."""
+    # These are easy rows: figures measured on them are optimistic, and noise that depends on the features remains.
     predicted = Ridge.fit(features, given, num_classes).left_out
     own = predicted[np.arange(len(given)), given]
     agrees = predicted.argmax(1) == given

@@ -398,9 +398,7 @@ def test_an_unknown_name_lists_the_known_ones(monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(load, "load_dataset", offline)
-    with pytest.raises(
-        FileNotFoundError, match=r"name 'cifar-10' is neither a file nor one of docs, digits, .*; check the"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"name 'cifar-10' is neither a file nor one of docs, .*; check the"):
         load_noisy_dataset("cifar-10")
 
 

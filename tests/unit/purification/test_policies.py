@@ -294,7 +294,7 @@ def test_every_purifier_has_a_paper():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.remove_columns("label"), "dataset has no column 'label', only text, length; name yours so"),
+        (lambda d: d.remove_columns("label"), "dataset has no column 'label', only text, length; rename yours"),
         (lambda d: d.rename_column("text", "label_weight"), "already has a column 'label_weight', which purify adds"),
         (lambda d: d.select([]), "dataset has no rows, so there is nothing to purify"),
         (

@@ -112,5 +112,5 @@ def test_what_is_missing_or_wrong_is_told_in_one_sentence(folder, build, tmp_pat
     ):
         build(data_dir=tmp_path / "empty")
     monkeypatch.setattr(TinyImageNetBuilder, "HUB_ID", "nobody/there")
-    with pytest.raises(FileNotFoundError, match=r"; download http://cs231n.*; 'nobody/there' cannot be loaded"):
+    with pytest.raises(FileNotFoundError, match=r"; download http://cs231n.*'nobody/there' cannot be loaded"):
         build()

@@ -237,9 +237,9 @@ def test_bad_input_is_refused():
         DMLP(features, clean="trusted")
     with pytest.raises(ValueError, match="clean must be 'given' or 'trusted', got 'all'"):
         DMLP(features, labels, clean="all")
-    with pytest.raises(ValueError, match="at least 2 rows and of as many, got 20 and 19"):
+    with pytest.raises(ValueError, match="same number of rows, at least 2, got 20 and 19"):
         DMLP(features, labels[:-1])
-    with pytest.raises(ValueError, match="one label a clean row, got 3 for 20 rows"):
+    with pytest.raises(ValueError, match="one label per clean row, got 3 for 20 rows"):
         DMLP(features, labels, given[:3])
     with pytest.raises(ValueError, match="have 5 columns, but the features to purify have 8"):
         DMLP(features[:, :5], labels)(batch)
