@@ -1,4 +1,4 @@
-"""How good a classifier's predictions are, as functions of arrays, as `evaluate` modules, and as `compute_metrics`."""
+"""Metrics of a classifier, as functions of arrays, as `evaluate` modules, and as `compute_metrics`."""
 
 from hf_noisy.metrics.calibration import (
     ReliabilityBins,
@@ -10,9 +10,8 @@ from hf_noisy.metrics.calibration import (
 )
 from hf_noisy.metrics.detection import detection_scores, precision_at_k
 from hf_noisy.metrics.for_trainer import compute_metrics
-from hf_noisy.metrics.label_scores import relabelling_scores
+from hf_noisy.metrics.label_accuracy import accuracy_by_noise, relabelling_scores
 from hf_noisy.metrics.modules import SCRIPT, load
-from hf_noisy.metrics.noisy_accuracy import accuracy_by_noise
 
 __all__ = [
     "SCRIPT",

@@ -14,13 +14,13 @@ Binning = Literal["width", "mass"]
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """What [`reliability_bins`] returns: one entry a bin, from the lowest confidence to the highest.
+    """The result of [`reliability_bins`]: one entry per bin, from the lowest confidence to the highest.
 
     Attributes:
         confidence: Mean probability of the predicted class, `[bins]`, in [0, 1]; NaN in an empty bin.
         accuracy: Share of rows whose predicted class is their label, `[bins]`, in [0, 1]; NaN in an empty bin.
         count: Number of rows, `[bins]`.
-        edges: Confidence at which the bins begin and the last one ends, `[bins + 1]`.
+        edges: Boundaries of the bins, `[bins + 1]`.
     """
 
     confidence: Float64[np.ndarray, " bins"]
@@ -38,12 +38,12 @@ def reliability_bins(
     """Confidence and accuracy in bins of equal width or of equal numbers of rows.
 
     Bin `m` of `M` holds the rows whose confidence, the highest probability of the row, lies in `((m - 1)/M, m/M]`, or,
-    with `binning="mass"`, above the quantile `(m - 1)/M` of all confidences and up to the quantile `m/M`. Rows of the
-    same confidence share a bin, so that bins of equal mass may differ by more than a row, and some may be empty. Of
-    classes that share the highest probability, the first is the predicted one.
+    with `binning="mass"`, above the quantile `(m - 1)/M` of all confidences and up to the quantile `m/M`. Ties share a
+    bin, so bins of equal mass may differ in size, and some may be empty. The predicted class is the first of the most
+    probable ones.
 
     Args:
-        labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        labels: Class ids to compare with, `[rows]`, usually true labels.
         probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         num_bins: Number of bins.
         binning: `"width"` or `"mass"`.
@@ -70,10 +70,10 @@ def reliability_bins(
     check_probabilities(labels, probabilities)
     confidences = probabilities.max(axis=1).astype(np.float64)
     hits = probabilities.argmax(axis=1) == labels
-    # The quotients k/M are the closest floats to the edges; multiples of 1/M are not, and 0.7 would leave (0.6, 0.7].
+    # Not multiples of 1/M, which are not the closest floats to k/M: 0.7 would not be in (0.6, 0.7].
     edges = np.arange(num_bins + 1) / num_bins
     if binning == "mass":
-        # Values that occur, at positions in integers: interpolated ones may miss a row by rounding.
+        # Quantiles without interpolation, which may miss a row by rounding.
         last = -(-len(labels) * np.arange(1, num_bins + 1) // num_bins) - 1
         ordered = np.sort(confidences)
         edges = np.concatenate([ordered[:1], ordered[last]])
@@ -91,15 +91,15 @@ def expected_calibration_error(
     num_bins: int = 15,
     binning: Binning = "width",
 ) -> float:
-    r"""Mean distance between confidence and accuracy, a row's distance being that of its bin.
+    r"""Mean distance between confidence and accuracy of the bins, weighted by their rows.
 
     $$\mathrm{ECE} = \sum_{m=1}^{M} \frac{|B_m|}{n} \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|$$
 
     Args:
-        labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        labels: Class ids to compare with, `[rows]`, usually true labels.
         probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
-        num_bins: Number of bins. The value depends on it: compare only at the same number.
-        binning: Bins of equal `"width"`, or of equal `"mass"`, which no bin of a handful of rows can sway.
+        num_bins: Number of bins. The value depends on it: compare only values with the same number.
+        binning: Bins of equal `"width"`, or of equal `"mass"`, which avoids bins with few rows.
 
     Returns:
         The error, in [0, 1]; 0 is perfect.
@@ -130,10 +130,10 @@ def maximum_calibration_error(
 
     $$\mathrm{MCE} = \max_m \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|$$
 
-    A bin of equal width may hold a single row, and then decides alone; `binning="mass"` is steadier.
+    With bins of equal width a single row may decide; `binning="mass"` is more robust.
 
     Args:
-        labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        labels: Class ids to compare with, `[rows]`, usually true labels.
         probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
         num_bins: Number of bins.
         binning: Bins of equal `"width"` or equal `"mass"`.
@@ -161,12 +161,12 @@ def brier_score(labels: Labels, probabilities: Probabilities) -> float:
     $$\mathrm{BS} = \frac{1}{n} \sum_{i=1}^{n} \sum_{c=1}^{C} (p_{ic} - [y_i = c])^2$$
 
     Args:
-        labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        labels: Class ids to compare with, `[rows]`, usually true labels.
         probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
 
     Returns:
-        The score, in [0, 2], summed over classes as Brier did; 0 is perfect. For two classes it is twice the score of
-        the positive class alone.
+        The score, in [0, 2], summed over classes as in the source; 0 is perfect. For two classes it is twice the score
+        of the positive class alone.
 
     Raises:
         ValueError: If `probabilities` are not distributions, `labels` are not classes, or the shapes do not agree.
@@ -193,9 +193,9 @@ def calibration_scores(
     """The three errors at once: `ece`, `mce` and `brier`.
 
     Args:
-        labels: Class ids to compare with, `[rows]`: true labels, as a rule.
+        labels: Class ids to compare with, `[rows]`, usually true labels.
         probabilities: Predicted probabilities, `[rows, classes]`, each row sums to 1.
-        num_bins: Number of bins of the first two.
+        num_bins: Number of bins of ECE and MCE.
         binning: Bins of equal `"width"` or equal `"mass"`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How well scores find the rows whose given label is wrong."""
+"""Scores of the detection of wrong given labels."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ def detection_scores(
     Args:
         scores: `[rows]`, the higher, the more suspicious the given label.
         wrong: Whether the given label is wrong, `[rows]`.
-        k: How many of the most suspicious rows are looked at; as many as are wrong by default.
-        threshold: Rows above it are called wrong in F1; by default the `k` most suspicious rows are.
+        k: Number of most suspicious rows that are checked; by default the number of wrong labels.
+        threshold: F1 flags rows above it; by default the `k` most suspicious rows.
 
     Returns:
-        `auroc` (a tie counts half), `auprc` (average precision), `precision_at_k`, `f1`, all in [0, 1], and `k`.
-        Without a wrong row or without a right one there is nothing to tell apart: AUROC and AUPRC are NaN.
+        `auroc` (ties count half), `auprc` (average precision), `precision_at_k`, `f1`, all in [0, 1], and `k`. AUROC
+        and AUPRC are NaN if all labels are wrong or all are right.
 
     Raises:
         ValueError: If the columns differ in length or are empty, a score is not a number, or `k` is out of range.
@@ -38,13 +38,13 @@ def detection_scores(
     _check(scores, wrong, k)
     num_wrong = int(wrong.sum())
     chosen = num_wrong if k is None else k
-    tellable = 0 < num_wrong < len(wrong)
-    called = _weights_of_top(scores, chosen) if threshold is None else (scores > threshold).astype(np.float64)
+    both_kinds = 0 < num_wrong < len(wrong)
+    flagged = _weights_of_top(scores, chosen) if threshold is None else (scores > threshold).astype(np.float64)
     return {
-        "auroc": float(roc_auc_score(wrong, scores)) if tellable else float("nan"),
-        "auprc": float(average_precision_score(wrong, scores)) if tellable else float("nan"),
+        "auroc": float(roc_auc_score(wrong, scores)) if both_kinds else float("nan"),
+        "auprc": float(average_precision_score(wrong, scores)) if both_kinds else float("nan"),
         "precision_at_k": precision_at_k(scores, wrong, chosen) if chosen else float("nan"),
-        "f1": _f1(called, wrong),
+        "f1": _f1(flagged, wrong),
         "k": chosen,
     }
 
@@ -52,13 +52,12 @@ def detection_scores(
 def precision_at_k(scores: Float[np.ndarray, " rows"], wrong: Bool[np.ndarray, " labels"], k: int) -> float:
     """Share of wrong labels among the `k` most suspicious rows.
 
-    Where rows of the same score straddle the cut, each counts in part: the value is the mean over all orders of the
-    tied rows, and does not depend on how the data set is sorted.
+    Rows tied at the cut count in part: the value is the mean over all orders of tied rows.
 
     Args:
         scores: `[rows]`, the higher, the more suspicious the given label.
         wrong: Whether the given label is wrong, `[rows]`.
-        k: Number of rows looked at, at least 1.
+        k: Number of rows checked, at least 1.
 
     Returns:
         The share, in [0, 1].
@@ -85,14 +84,14 @@ def _weights_of_top(scores: Float[np.ndarray, " rows"], k: int) -> Float64[np.nd
     return weights
 
 
-def _f1(called: Float64[np.ndarray, " rows"], wrong: Bool[np.ndarray, " rows"]) -> float:
-    total = called.sum() + wrong.sum()
-    # Nothing is wrong and nothing was called wrong: there was nothing to find, which F1 has no word for.
-    return float(2 * called[wrong].sum() / total) if total else float("nan")
+def _f1(flagged: Float64[np.ndarray, " rows"], wrong: Bool[np.ndarray, " rows"]) -> float:
+    total = flagged.sum() + wrong.sum()
+    # F1 is not defined if no label is wrong and none is flagged.
+    return float(2 * flagged[wrong].sum() / total) if total else float("nan")
 
 
 def _check(scores: Any, wrong: Any, k: int | None) -> None:
-    # Zeros and ones for `wrong` would be taken for row numbers.
+    # Zeros and ones for `wrong` would be used as row indices.
     kinds = (("scores", scores, "fiu", "numbers"), ("wrong", wrong, "b", "True and False, such as given != true"))
     for name, column, kind, what in kinds:
         if not isinstance(column, np.ndarray) or column.dtype.kind not in kind:

@@ -11,9 +11,8 @@ from hf_noisy.core.task import SINGLE_LABEL, Task
 from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.metrics.calibration import calibration_scores
 from hf_noisy.metrics.detection import detection_scores
-from hf_noisy.metrics.label_scores import relabelling_scores
+from hf_noisy.metrics.label_accuracy import accuracy_by_noise, relabelling_scores
 from hf_noisy.metrics.modules import SETTINGS
-from hf_noisy.metrics.noisy_accuracy import accuracy_by_noise
 
 _SETTINGS = {"accuracy": (), **SETTINGS}
 _NEED_BOTH = ("accuracy_by_noise", "detection", "label_quality")
@@ -29,26 +28,25 @@ def compute_metrics(
 ) -> Callable[[Any], dict[str, float]]:
     """Metrics of a classifier as the `compute_metrics` of a `Trainer` or `NoisyTrainer`.
 
-    Predictions are compared with the labels of the evaluation set. Where these are noisy and the true ones are known,
-    pass both columns: predictions are then compared with the true labels, and the three metrics that need both can be
-    asked for. `detection` takes one minus the probability of the given label as the score of a row, `label_quality`
-    the predicted class as its new label.
+    Predictions are compared with the labels of the evaluation set. If these are noisy and the true ones are known,
+    pass both columns: predictions are then compared with the true labels, and the three metrics that need both are
+    available. The score of `detection` is one minus the probability of the given label, the new label of
+    `label_quality` the predicted class.
 
     Args:
         names: `"accuracy"`, `"calibration"`, and, with both columns, `"accuracy_by_noise"`, `"detection"` and
             `"label_quality"`.
         given_labels: Given labels of the evaluation set, in its order.
-        clean_labels: Its true labels. Whatever is chosen by the scores, a checkpoint for one, has then seen them.
-        task: What a row of the predictions is.
+        clean_labels: Its true labels. A checkpoint chosen by these scores has been chosen with true labels.
+        task: The task, which defines the rows of the predictions.
         settings: `num_bins` and `binning` of calibration, `k` and `threshold` of detection.
 
     Returns:
-        What `Trainer` takes as `compute_metrics`: a function of an `EvalPrediction` to scores by name.
+        A function from an `EvalPrediction` to scores by name.
 
     Raises:
         ValueError: If a name or setting is not known, or one of the two columns is missing; and when called, if the
-            predictions are not one score a class, or the labels of the evaluation set are neither of the two columns
-            in the same order.
+            predictions are not one score per class, or the labels of the evaluation set equal neither column.
 
     Example:
         >>> import numpy as np
@@ -95,7 +93,7 @@ def _score(
         return {"accuracy": float(np.mean(predicted == labels))}
     if name == "calibration":
         return calibration_scores(labels, probabilities, **settings)
-    assert given is not None  # refused before
+    assert given is not None  # by `_check_names`
     if name == "accuracy_by_noise":
         return accuracy_by_noise(predicted, given, labels)
     if name == "label_quality":
@@ -115,7 +113,7 @@ def _check_names(names: tuple[str, ...], settings: dict[str, Any], task: Task, o
 
 
 def _check_order(labels: Labels, given: Integer[np.ndarray, " given"], clean: Integer[np.ndarray, " clean"]) -> None:
-    # `group_by_length` sorts evaluation sets too, and columns in another order would give scores that mean nothing.
+    # `group_by_length` sorts evaluation sets too, and scores of columns in another order would be meaningless.
     if not np.array_equal(labels, given) and not np.array_equal(labels, clean):
         raise ValueError(
             f"the {len(labels)} labels of the evaluation set are neither the {len(given)} given_labels nor the "

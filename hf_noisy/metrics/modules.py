@@ -11,10 +11,9 @@ from jaxtyping import Shaped
 
 from hf_noisy.metrics.calibration import calibration_scores
 from hf_noisy.metrics.detection import detection_scores
-from hf_noisy.metrics.label_scores import relabelling_scores
-from hf_noisy.metrics.noisy_accuracy import accuracy_by_noise
+from hf_noisy.metrics.label_accuracy import accuracy_by_noise, relabelling_scores
 
-# What `evaluate.load` takes, with the name of a metric as its configuration.
+# For `evaluate.load`, with the name of a metric as its configuration.
 SCRIPT = str(Path(__file__).with_name("noisy_labels.py"))
 _CITATION = "Guo et al., On Calibration of Modern Neural Networks, ICML 2017; Brier, Monthly Weather Review 78, 1950"
 
@@ -22,62 +21,44 @@ _CITATION = "Guo et al., On Calibration of Modern Neural Networks, ICML 2017; Br
 @dataclass(frozen=True)
 class _Spec:
     compute: Callable[..., dict[str, float]]
-    inputs: dict[str, str]  # name to what one row of it is; a list is one row of probabilities
+    inputs: dict[str, str]  # name -> type of a row; a list is a row of probabilities
     settings: tuple[str, ...]
     description: str
     citation: str = ""
 
 
-def _by_noise(predictions: Any, references: Any, given_labels: Any) -> dict[str, float]:
-    return accuracy_by_noise(predictions, given_labels, references)
-
-
-def _relabelling(predictions: Any, references: Any, given_labels: Any) -> dict[str, float]:
-    return relabelling_scores(predictions, given_labels, references)
-
-
-def _calibration(predictions: Any, references: Any, **settings: Any) -> dict[str, float]:
-    return calibration_scores(references, predictions, **settings)
-
-
-def _detection(predictions: Any, references: Any, **settings: Any) -> dict[str, float]:
-    return detection_scores(predictions, references != 0, **settings)
-
-
 _LABELS = {"predictions": "int64", "references": "int64", "given_labels": "int64"}
 _SPECS = {
     "accuracy_by_noise": _Spec(
-        _by_noise,
+        lambda predictions, references, given: accuracy_by_noise(predictions, given, references),
         _LABELS,
         (),
         "Accuracy on rows whose given label is right and where it is wrong. predictions: class ids; references: true "
         "labels; given_labels: the noisy ones.",
     ),
     "calibration": _Spec(
-        _calibration,
+        lambda predictions, references, **settings: calibration_scores(references, predictions, **settings),
         {"predictions": "list", "references": "int64"},
         ("num_bins", "binning"),
-        "ECE, MCE and Brier score. predictions: probabilities, a list a row; references: class ids.",
+        "ECE, MCE and Brier score. predictions: probabilities, a list per row; references: class ids.",
         _CITATION,
     ),
     "detection": _Spec(
-        _detection,
+        lambda predictions, references, **settings: detection_scores(predictions, references != 0, **settings),
         {"predictions": "float64", "references": "int64"},
         ("k", "threshold"),
         "AUROC, AUPRC, precision at k and F1 of a score for wrong labels. predictions: scores, the higher the more "
         "suspicious; references: 1 where the given label is wrong, else 0.",
     ),
     "label_quality": _Spec(
-        _relabelling,
+        lambda predictions, references, given: relabelling_scores(predictions, given, references),
         _LABELS,
         (),
         "Label accuracy before and after, labels corrected and broken. predictions: the new labels; references: true "
         "labels; given_labels: the labels before.",
     ),
 }
-
-
-# Name of each metric to the settings that it takes.
+# Metric -> names of its settings.
 SETTINGS = {name: spec.settings for name, spec in _SPECS.items()}
 
 
@@ -85,10 +66,10 @@ def load(name: str, **settings: Any) -> Any:
     """A metric as an `evaluate.Metric`, with `add_batch`, `compute`, and a place in `evaluate.combine`.
 
     Args:
-        name: `"accuracy_by_noise"`, `"calibration"`, `"detection"` or `"label_quality"`; the inputs of each stand in
-            its `inputs_description`.
-        settings: Those of the metric (`num_bins`, `binning`, `k`, `threshold`), which `compute` may override, and
-            those of `evaluate.Metric` (`keep_in_memory`, `num_process`, `process_id`, `experiment_id`, `cache_dir`).
+        name: `"accuracy_by_noise"`, `"calibration"`, `"detection"` or `"label_quality"`; their `inputs_description`
+            lists the inputs.
+        settings: Settings of the metric (`num_bins`, `binning`, `k`, `threshold`), which `compute` may override, and
+            of `evaluate.Metric` (`keep_in_memory`, `num_process`, `process_id`, `experiment_id`, `cache_dir`).
 
     Returns:
         The metric.
@@ -107,7 +88,7 @@ def load(name: str, **settings: Any) -> Any:
 
 @cache
 def metric_class() -> type[Any]:
-    """The class of all metrics, made on the first call: `evaluate` takes seconds to import."""
+    """The class of all metrics, created on the first call, since `evaluate` takes seconds to import."""
     import datasets
     import evaluate
 
@@ -118,7 +99,7 @@ def metric_class() -> type[Any]:
             if wrong := settings.keys() & {key for other in _SPECS.values() for key in other.settings}:
                 raise ValueError(f"{config_name} has no setting {min(wrong)!r}; {_settings_of(spec)}")
             super().__init__(config_name, **settings)
-            # `evaluate.combine` prefixes scores with it where two modules share a name.
+            # `evaluate.combine` uses it as prefix if two modules share a name.
             self.info.module_name = config_name
 
         def _info(self) -> Any:

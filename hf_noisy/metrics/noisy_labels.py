@@ -1,7 +1,4 @@
-"""The script that `evaluate.load` reads: `evaluate.load(hf_noisy.metrics.SCRIPT, "calibration")`.
-
-`evaluate` copies this file to its cache and takes the class that it finds in the copy.
-"""
+"""The script for `evaluate.load(hf_noisy.metrics.SCRIPT, "calibration")`, which copies it and loads its class."""
 
 from hf_noisy.metrics.modules import metric_class
 

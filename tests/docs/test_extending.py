@@ -103,7 +103,7 @@ ADDED: dict[str, dict[str, str | tuple[str, str]]] = {
     "metric": {
         "hf_noisy/metrics/toy_metric.py": METRIC,
         "hf_noisy/metrics/modules.py": (
-            "# Name of each metric to the settings that it takes.\n",
+            "# Metric -> names of its settings.\n",
             "from hf_noisy.metrics.toy_metric import toy_share\n\n"
             '_SPECS["toy_metric"] = _Spec(toy_share, _LABELS, (), "A toy.")\n',
         ),
