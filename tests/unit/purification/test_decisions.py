@@ -58,7 +58,7 @@ def test_labels_alone_are_a_dataset_too():
     ("decision", "sentence"),
     [
         (Decision(5, 0, 1, "relabel"), "decisions name row 5, but the data has rows 0 to 4"),
-        (Decision(0, 1, 2, "drop"), "row 0 was given class 1, but the data says 0; pass the data"),
+        (Decision(0, 1, 2, "drop"), "expect the given class 1 in row 0, but the data has 0; pass the data"),
         (Decision(0, 0, 3, "relabel"), "decisions name class 3, but the classes are 0 to 2"),
     ],
 )
