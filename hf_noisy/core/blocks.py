@@ -1,4 +1,4 @@
-"""Rows in blocks that stay in the cache: a million rows cost no more memory than a thousand."""
+"""Rows in blocks that fit in the CPU cache, so that memory does not grow with the number of rows."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,7 +13,7 @@ ELEMENTS_A_BLOCK = 1 << 16
 
 
 class Block(NamedTuple):
-    """Consecutive rows: which, their values `[block, classes]` (float16 is widened) and their given labels."""
+    """Consecutive rows: their slice, given labels and values `[block, classes]` (float16 becomes float32)."""
 
     rows: slice
     labels: Integer[np.ndarray, " block"]
@@ -26,7 +26,7 @@ class Block(NamedTuple):
 
     def best_other(self) -> Float[np.ndarray, " block"]:
         """The highest value among the other classes of each row, `[block]`."""
-        # Column by column, whole vectors are compared; along a short row the maximum costs three times as much.
+        # A maximum along the short class axis takes three times as long as one over contiguous columns.
         columns = np.array(self.values.T, order="C")
         columns[self.labels, np.arange(len(self.labels))] = -np.inf
         best: np.ndarray = columns.max(axis=0)
@@ -34,7 +34,7 @@ class Block(NamedTuple):
 
 
 def evenly_spaced(values: np.ndarray, at_most: int) -> np.ndarray:
-    """So many entries that stand for all, which bounds the time of a fit; of sorted values its quantiles."""
+    """At most `at_most` entries at even positions (quantiles, if `values` are sorted), to bound the time of a fit."""
     if len(values) <= at_most:
         return values
     chosen: np.ndarray = values[((np.arange(at_most) + 0.5) / at_most * len(values)).astype(np.int64)]
@@ -42,14 +42,14 @@ def evenly_spaced(values: np.ndarray, at_most: int) -> np.ndarray:
 
 
 def row_slices(num_rows: int, width: int, elements: int) -> list[slice]:
-    """Slices that cover all rows in order, each of at most so many elements, and of at least one row."""
+    """Slices that cover all rows in order, each of at most `elements` elements, but at least one row."""
     step = max(elements // max(width, 1), 1)
     return [slice(start, min(start + step, num_rows)) for start in range(0, num_rows, step)]
 
 
 def labelled_blocks(labels: Labels, values: Float[np.ndarray, "rows classes"]) -> Iterator[Block]:
     """All rows in order, in blocks small enough for the cache; `values` may be memory-mapped. Nothing is checked."""
-    # A slice of a memmap is a memmap, which costs more to make than a plain view.
+    # Slicing a memmap makes a memmap, which is slower than a plain view.
     labels, values = np.asarray(labels), np.asarray(values)
     for rows in row_slices(len(values), values.shape[1], ELEMENTS_A_BLOCK):
         block = values[rows]

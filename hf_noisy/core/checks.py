@@ -1,7 +1,6 @@
-"""The one checker of labels, probabilities, weights, features and rates.
+"""Checks of labels, probabilities, weights, features and rates, before anything is computed.
 
-Bad input is refused before anything is computed, in one sentence: what the argument or column must be, what was given,
-in which row, and what would do.
+Each error says what the argument or column must be, what was given and in which row, and how to fix it.
 """
 
 from collections.abc import Iterator
@@ -21,10 +20,10 @@ MATRIX_TOLERANCE = 1e-6  # of the row sums of a transition matrix
 def check_labels(
     labels: Any, num_classes: int | None = None, num_rows: int | None = None, name: str = "labels"
 ) -> Labels:
-    """The labels, refused unless they are a numpy array of one class id a row, from 0 to `num_classes` - 1."""
+    """The labels, if they are a numpy array of one class id per row, from 0 to `num_classes` - 1."""
     check_integers(labels, name)
     if labels.ndim != 1:
-        raise ValueError(f"{name} must be one class id a row, got an array of shape {labels.shape}")
+        raise ValueError(f"{name} must be one class id per row, got an array of shape {labels.shape}")
     if num_rows is not None and len(labels) != num_rows:
         raise ValueError(f"{name} must be one class id for each of the {num_rows} rows, got {len(labels)}")
     if len(labels) and (labels.min() < 0 or (num_classes is not None and labels.max() >= num_classes)):
@@ -44,30 +43,32 @@ def given_classes(labels: Any, num_classes: int | None = None, name: str = "labe
 
 
 def check_integers(values: Any, name: str) -> None:
-    """Refuse what is not a numpy array of whole numbers; a class 0.5 would be cut down to 0."""
+    """Refuse anything but a numpy array of integers; a class 0.5 would be truncated to 0."""
     if not isinstance(values, np.ndarray):
         raise ValueError(f"{name} must be a numpy array of integers, got {_kind(values)}; convert it with np.asarray")
     missing = [value is None or value != value for value in values.flat] if values.dtype.kind in "Of" else [False]
     if any(missing):
         row = int(np.argmax(missing))
-        raise ValueError(f"{name} must not be missing, but there is none in row {row}; drop rows without one")
+        raise ValueError(f"{name} has a missing value in row {row}; drop such rows")
     if values.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be one integer a row, got {values.dtype} of shape {values.shape}; encode them")
+        raise ValueError(
+            f"{name} must be one integer per row, got {values.dtype} of shape {values.shape}; encode them"
+        )
 
 
 def check_label_columns(**columns: Any) -> None:
-    """Refuse columns of labels that are not of the same rows, at least one, and one class id a row."""
+    """Refuse label columns that are empty, of different lengths, or not one class id per row."""
     for name, column in columns.items():
         if not len(check_labels(column, name=name)):
             raise ValueError(f"{name} must have at least one row, got none")
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         counted = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise ValueError(f"the same rows are needed in each, got {counted}")
+        raise ValueError(f"all label columns must have the same rows, got {counted}")
 
 
 def class_counts(labels: Labels, num_classes: int) -> Int64[np.ndarray, " classes"]:
-    """Rows of each given class `[classes]`, refused where a class has none and so cannot be estimated."""
+    """Number of rows of each given class; a class without rows is refused, as nothing can be estimated for it."""
     counts = np.bincount(labels.astype(np.intp, copy=False), minlength=num_classes)
     if not counts.all():
         empty = ", ".join(map(str, np.flatnonzero(counts == 0)[:8]))
@@ -76,32 +77,32 @@ def class_counts(labels: Labels, num_classes: int) -> Int64[np.ndarray, " classe
 
 
 def check_probabilities(labels: Any, probabilities: Any) -> None:
-    """Refuse what is not one class id and one distribution over the classes a row; reads a block of rows at a time."""
+    """Refuse anything but one class id and one distribution over the classes per row, block by block."""
     for _ in probability_blocks(labels, probabilities):
         pass
 
 
 def probability_blocks(labels: Any, probabilities: Any) -> Iterator[Block]:
-    """The blocks of [`labelled_blocks`]; shapes and labels are checked at once, values as their block is reached."""
+    """[`labelled_blocks`] with checks: of shapes and labels at once, of values when their block is read."""
     check_scores(labels, probabilities)
     return (_distributions(block, "probabilities") for block in labelled_blocks(labels, probabilities))
 
 
 def check_scores(labels: Any, scores: Any, name: str = "probabilities") -> None:
-    """Refuse scores (probabilities, logits) that are not `[rows, classes]` floats, with one class id a row."""
+    """Refuse scores (probabilities, logits) that are not `[rows, classes]` floats, with one class id per row."""
     if np.ndim(labels) == 2 and np.ndim(scores) == 1:
-        raise ValueError(f"labels come first and {name} second, got them in the other order; swap the two")
+        raise ValueError(f"labels come first and {name} second; swap the two arguments")
     if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f":
         raise ValueError(f"{name} must be a numpy array of floats, got {_kind(scores)}; convert it with np.asarray")
     if scores.ndim != 2 or len(scores) == 0 or scores.shape[1] < 2:
-        raise ValueError(f"{name} must be [rows, classes] of at least 1 row and 2 classes, got {scores.shape}")
+        raise ValueError(f"{name} must be [rows, classes] with at least 1 row and 2 classes, got {scores.shape}")
     check_labels(labels, num_classes=scores.shape[1], num_rows=len(scores))
 
 
 def check_soft_labels(
     values: Any, num_classes: int | None = None, num_rows: int | None = None, name: str = "soft labels"
 ) -> Probabilities:
-    """The distributions over the classes `[rows, classes]`, refused unless each row is at least 0 and sums to 1."""
+    """The distributions over the classes `[rows, classes]`, if each row is at least 0 and sums to 1."""
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.ndim != 2:
         shape = f" of shape {values.shape}" if isinstance(values, np.ndarray) else ""
         raise ValueError(f"{name} must be an array of floats [rows, classes], got {_kind(values)}{shape}")
@@ -120,21 +121,21 @@ def check_weights(weights: Any, name: str) -> None:
     """Refuse row weights that are not finite and at least 0, or that are all 0."""
     weights = np.asarray(weights)
     if weights.ndim != 1 or weights.dtype.kind not in "fiu" or not np.isfinite(weights).all():
-        raise ValueError(f"{name} must hold one finite number a row; fill in those that are missing")
+        raise ValueError(f"{name} must hold one finite number per row; fill in those that are missing")
     if weights.min(initial=0) < 0 or not weights.any():
         raise ValueError(f"{name} must be at least 0, and above 0 in some row; 1 is a full weight")
 
 
 def check_features(features: Any, name: str = "features") -> Float[np.ndarray, "rows width"]:
-    """The row vectors `[rows, width]`, float64 where they were integers, refused unless all are finite numbers."""
+    """The row vectors `[rows, width]`, if all are finite numbers; integers become float64."""
     try:
         features = np.asarray(features)
     except ValueError:  # numpy on vectors of several lengths
         features = np.empty(0, dtype=object)
     if features.ndim != 2 or features.dtype.kind not in "fiub" or features.shape[1] == 0:
         raise ValueError(
-            f"{name} must hold vectors of numbers of one length in every row, got {features.dtype} of shape "
-            f"{features.shape}; drop the rows that have none"
+            f"{name} must hold numeric vectors of the same length in every row, got {features.dtype} of shape "
+            f"{features.shape}; drop rows without one"
         )
     features = features if features.dtype.kind == "f" else features.astype(np.float64)
     finite = np.ones(len(features), bool)
@@ -142,7 +143,7 @@ def check_features(features: Any, name: str = "features") -> Float[np.ndarray, "
         finite[rows] = np.isfinite(features[rows]).all(axis=1)
     if not finite.all():
         raise ValueError(
-            f"{name} must be finite, but {int((~finite).sum())} rows have NaN or infinity, the first of them row "
+            f"{name} must be finite, but {int((~finite).sum())} rows have NaN or infinity, first row "
             f"{int(finite.argmin())}; drop or fill them"
         )
     checked: np.ndarray = features
@@ -156,11 +157,11 @@ def check_rate(rate: Any, name: str = "noise_rate", remedy: str = "pass None to 
 
 
 def check_transition_matrix(matrix: np.ndarray, num_classes: int | None = None) -> None:
-    """Refuse what is not row-stochastic.
+    """Refuse a matrix that is not row-stochastic.
 
     Args:
         matrix: `[classes, classes]`, P(given = column | true = row).
-        num_classes: How many classes it must have; None takes any number from 2.
+        num_classes: Number of classes that it must have; None for any number from 2.
 
     Raises:
         ValueError: If it is not square, of another size, not finite, negative, or a row does not sum to 1.
@@ -195,7 +196,7 @@ def _distributions(block: Block, name: str) -> Block:
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         row = first + int(np.argmin(finite))
-        raise ValueError(f"{name} must be finite, got NaN or infinity in row {row}; mend or drop such rows")
+        raise ValueError(f"{name} must be finite, got NaN or infinity in row {row}; fix or drop such rows")
     if values.min() < 0:
         row = first + int(np.argmin(values.min(axis=1)))
         raise ValueError(f"{name} must not be negative, got {values.min():.4g} in row {row}; pass softmax(logits)")

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read back against a checksum.
+"""Atomic writes, and reads that verify a checksum.
 
 Everything written is JSON, text or safetensors; nothing read here can run code.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 
-_SEAL = "sha256"  # the key of a sealed JSON file that holds the checksum of all others
+_SEAL = "sha256"  # key in a sealed JSON file of the checksum of its other keys
 _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL"}
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or name another folder",
@@ -27,35 +27,35 @@ _REASONS = {
     errno.EROFS: "the folder is read-only; name another folder",
     errno.EACCES: "this user may not write there; name another folder",
     errno.EPERM: "this user may not write there; name another folder",
-    errno.ENOTDIR: "a file stands where a folder should be; name another folder",
-    errno.EEXIST: "a file stands where a folder should be; name another folder",
+    errno.ENOTDIR: "there is a file where a folder should be; name another folder",
+    errno.EEXIST: "there is a file where a folder should be; name another folder",
     errno.EISDIR: "a folder of that name is in the way; name another file",
 }
-# Files whose checksum was right, by what changes when a file does: large files are read through once a process.
+# Verified files, by properties that change when a file does, so that a process reads large files through only once.
 _verified: set[tuple[str, int, int, int, str]] = set()
 
 
 @contextmanager
 def clear_os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns errors of a full, read-only or forbidden disk into one sentence that names `path`."""
+    """Turn errors of a full, read-only or forbidden disk into one clear sentence that names `path`."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        # `safetensors` writes in Rust and tells the number in its message only.
+        # safetensors (Rust) gives the number only in its message.
         in_text = re.search(r"os error (\d+)", str(error)) if isinstance(error, SafetensorError) else None
         number = error.errno if isinstance(error, OSError) else int(in_text[1]) if in_text else None
         if number not in _REASONS:
             raise
-        # Of the same class (PermissionError stays one): OSError chooses it by the number.
+        # OSError picks the subclass by the number, so a PermissionError stays one.
         text = f"'{path}' was not written, and what was there is as it was: {_REASONS[number]}"
         raise OSError(number, text) from error
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary name beside `path`, whose file takes the place of `path` at the end, whole or not at all."""
+    """Yield a temporary path whose file replaces `path` atomically at the end."""
     path = Path(path)
-    # A name of its own: two processes that write the same file must not write into one another's.
+    # A unique name, as another process may write the same file.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with clear_os_errors(path):
         try:
@@ -76,9 +76,9 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
 
 
 def sync(path: Path) -> None:
-    """Have the system put a file, or the names in a folder, on the disk now."""
+    """Flush a file, or the entries of a folder, to disk (fsync)."""
     folder = path.is_dir()
-    if folder and os.name != "posix":  # elsewhere a folder cannot be opened
+    if folder and os.name != "posix":  # a folder cannot be opened elsewhere
         return
     descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
@@ -92,7 +92,7 @@ def sync(path: Path) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
-    """Write arrays as safetensors without a copy, within [`replacing`]; the checksum of the file."""
+    """Write arrays as safetensors without a copy, within [`replacing`], and return the checksum of the file."""
     arrays = {name: np.asarray(a, dtype=a.dtype.newbyteorder("<"), order="C") for name, a in tensors.items()}
     header: dict[str, dict[str, Any]] = {}
     end = 0
@@ -100,10 +100,10 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
         begin, end = end, end + array.nbytes
         header[name] = {"dtype": _DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": [begin, end]}
     head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)  # the numbers begin at a multiple of 8
+    head += b" " * (-len(head) % 8)  # aligns the data to 8 bytes
     parts = [np.frombuffer(len(head).to_bytes(8, "little") + head, np.uint8)]
     parts += [array.reshape(-1).view(np.uint8) for array in arrays.values()]
-    # The checksum is made while the disk works: of a large file it takes about as long as writing.
+    # Hashing a large file takes about as long as writing it, so both run at once.
     with ThreadPoolExecutor(1) as beside:
         digest = beside.submit(_digest, parts)
         with path.open("wb") as file:
@@ -147,7 +147,7 @@ def read_sealed(path: str | os.PathLike[str], file_format: int) -> dict[str, Any
     try:
         content = json.loads(Path(path).read_text("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"file '{path}' is no JSON and so is damaged; put it back, or make it again") from error
+        raise ValueError(f"file '{path}' is damaged (not JSON); put it back, or make it again") from error
     if not isinstance(content, dict) or content.get("format") != file_format:
         found = content.get("format") if isinstance(content, dict) else None
         raise ValueError(
@@ -161,10 +161,10 @@ def read_sealed(path: str | os.PathLike[str], file_format: int) -> dict[str, Any
 
 
 def check_file_name(name: Any, what: str) -> str:
-    """Refuse a name from data that would lead out of the folder that its file is meant for."""
+    """Refuse a name from data that is not a plain file name, such as one that would leave its folder."""
     fits = isinstance(name, str) and name.strip() not in ("", ".", "..") and len(name) <= 100
     if not fits or any(char in '/\\:*?"<>|' or not char.isprintable() for char in name):
-        raise ValueError(f"{what} must be a name that can be a file of its own, without / or \\, got {name!r}")
+        raise ValueError(f"{what} must be usable as a file name, without / or \\, got {name!r}")
     return str(name)
 
 

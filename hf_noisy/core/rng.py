@@ -1,7 +1,7 @@
 """Random numbers keyed by row, not drawn from a shared generator.
 
-A global generator gives a row another number as soon as the batch size, the number of processes or the point of resume
-changes. Here every number is a function of (seed, stream, epoch, row index, position), so none of these can change it.
+With a global generator, a row's numbers depend on batch size, number of processes and resuming. Here each number is a
+function of (seed, stream, epoch, row index, position) alone.
 """
 
 import hashlib
@@ -21,26 +21,8 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 def uniforms(
     seed: int, *, stream: str, index: Integer[np.ndarray, " rows"], size: int, epoch: int = 0
 ) -> Float64[np.ndarray, "rows {size}"]:
-    """Uniform numbers in the open interval (0, 1), keyed by seed, stream, epoch and row.
-
-    Args:
-        seed: Any integer; recorded by the caller.
-        stream: Name of the purpose, so that two uses of one seed are independent.
-        index: Row indices, any order, repeats allowed.
-        size: How many numbers each row gets.
-        epoch: Epoch or iteration.
-
-    Returns:
-        Array `[rows, size]`, float64.
-
-    Source: the finaliser of SplitMix64 (Steele, Lea and Flood, 2014) applied to a counter.
-
-    Example:
-        >>> import numpy as np
-        >>> one = uniforms(0, stream="demo", index=np.array([3, 1]), size=2)
-        >>> bool((one[1] == uniforms(0, stream="demo", index=np.array([1]), size=2)[0]).all())
-        True
-    """
+    """`size` uniform numbers in (0, 1) for each row; a `stream` names their purpose and makes them independent."""
+    # The finaliser of SplitMix64 (Steele, Lea and Flood, 2014), applied to a counter.
     digest = hashlib.sha256(f"{int(seed)}/{stream}/{int(epoch)}".encode()).digest()
     key = np.frombuffer(digest[:8], dtype=np.uint64)[0]
     row_key = _mix(key + (index.astype(np.uint64)[:, None] + np.uint64(1)) * _GOLDEN)

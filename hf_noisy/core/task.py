@@ -1,8 +1,6 @@
-"""Tasks: what a row of logits is, which model gives it, and what such a model takes as input.
+"""Tasks: how the output of a model becomes rows of class logits, which are all that methods and metrics see.
 
-Methods, losses, detectors and metrics see rows of class logits and nothing else. A task turns the output of a model
-into such rows, checks labels, and refuses in one sentence what it cannot do. Another kind of task (a label for each
-token, several labels for a row) is another subclass of `Task` and one more entry in `TASKS`.
+To support another kind of task (token labels, multi-label), subclass `Task` and add an entry to `TASKS`.
 """
 
 import json
@@ -27,7 +25,7 @@ from transformers import (
 from hf_noisy.core.checks import check_labels, check_soft_labels
 from hf_noisy.core.types import Labels, Logits, Probabilities
 
-# Heads that give several rows of logits, or none, for one example.
+# Heads with several rows of logits, or none, per example.
 _OTHER_HEADS = re.compile(r"For(TokenClassification|MultipleChoice|QuestionAnswering|CausalLM|MaskedLM)$")
 _OTHER_PROBLEMS = ("regression", "multi_label_classification")
 AUTO_CLASS_NAMES = "AutoModelForSequenceClassification or AutoModelForImageClassification"
@@ -35,55 +33,38 @@ AUTO_CLASS_NAMES = "AutoModelForSequenceClassification or AutoModelForImageClass
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of class logits, with the given label and the number of each row.
-
-    Attributes:
-        logits: `[rows, classes]`.
-        labels: `[rows]`, or distributions over the classes `[rows, classes]`.
-        index: `[rows]`, what a method remembers a row by; -1 where rows have no number.
-        branch_logits: `[rows, branches, classes]` of a model of several networks, else None.
-    """
+    """Rows of class logits, with the given label (or soft label) and the index of each row."""
 
     logits: Logits
     labels: Int[Tensor, " rows"] | Float[Tensor, "rows classes"]
-    index: Int[Tensor, " rows"]
-    branch_logits: Float[Tensor, "rows branches classes"] | None = None
+    index: Int[Tensor, " rows"]  # -1 where rows have no index
+    branch_logits: Float[Tensor, "rows branches classes"] | None = None  # of a model of several networks
 
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """A kind of classification.
+    """A kind of classification."""
 
-    Args:
-        name: As configurations store it.
-        auto_class: Of transformers, which loads and makes such models; None for modules that it does not know.
-        mapping: From configurations to the model classes of `auto_class`.
-        pipeline_tag: Of `pipeline` and model cards.
-        modality: `"text"`, `"image"` or `"unknown"`; also the column of what has not been prepared yet.
-        main_input: The input that such a model cannot do without.
-        metrics: Names that `compute_metrics` knows for it.
-    """
-
-    name: str
-    auto_class: Any
-    mapping: Any
-    pipeline_tag: str
-    modality: str
-    main_input: str | None
-    metrics: tuple[str, ...]
+    name: str  # as configurations store it
+    auto_class: Any  # of transformers; None for modules that it does not know
+    mapping: Any  # from configurations to the model classes of `auto_class`
+    pipeline_tag: str  # of `pipeline` and model cards
+    modality: str  # "text", "image" or "unknown"; also the column of raw inputs
+    main_input: str | None  # the input that such a model requires
+    metrics: tuple[str, ...]  # names that `compute_metrics` accepts
 
     def model_classes(self, config: Any) -> tuple[type, ...]:
-        """The classes that the auto class makes of a configuration."""
+        """The model classes that the auto class has for a configuration."""
         classes = self.mapping.get(type(config), ())
         return classes if isinstance(classes, tuple) else (classes,)
 
     @abstractmethod
     def rows(self, outputs: Any, labels: Tensor, index: Tensor | None = None) -> Rows:
-        """The rows of logits in the output of a model for a batch, or a sentence that says why there are none."""
+        """The rows of logits in the output of a model for a batch; `ValueError` if there are none."""
 
     @abstractmethod
     def row_index(self, labels: Tensor, index: Tensor | None) -> Int[Tensor, " rows"]:
-        """Numbers of the rows of logits of a batch; -1 where its examples have none."""
+        """Indices of the rows of logits of a batch; -1 where its examples have none."""
 
     @abstractmethod
     def evaluated(self, predicted: Any) -> tuple[Labels, Probabilities]:
@@ -91,7 +72,7 @@ class Task(ABC):
 
     @abstractmethod
     def check_labels(self, labels: Shaped[np.ndarray, "..."], num_classes: int, soft_labels: bool = False) -> None:
-        """Refuse labels that such a model cannot be trained on."""
+        """Refuse labels on which such a model cannot be trained."""
 
 
 class SingleLabel(Task):
@@ -113,7 +94,7 @@ class SingleLabel(Task):
     def evaluated(self, predicted: Any) -> tuple[Labels, Probabilities]:
         from scipy.special import softmax
 
-        # A model that returns more than logits, such as hidden states, has them first.
+        # Where a model returns more than logits, such as hidden states, the logits come first.
         logits = predicted.predictions[0] if isinstance(predicted.predictions, tuple) else predicted.predictions
         labels = check_labels(predicted.label_ids)
         if not isinstance(logits, np.ndarray) or logits.ndim != 2 or len(logits) != len(labels):
@@ -132,7 +113,7 @@ class SingleLabel(Task):
             check_soft_labels(labels, num_classes)
         else:
             raise ValueError(
-                f"labels must be one class a row for this method, got soft labels of shape {labels.shape}; use "
+                f"labels must be one class per row for this method, got soft labels of shape {labels.shape}; use "
                 "method='cross_entropy', or the most probable class of each row"
             )
 
@@ -156,63 +137,43 @@ IMAGES = SingleLabel(
     "pixel_values",
     _METRICS,
 )
-# Any module that returns class logits, whatever it is fed with.
+# Any module that returns class logits, whatever its inputs.
 SINGLE_LABEL = SingleLabel("classification", None, {}, "text-classification", "unknown", None, _METRICS)
 TASKS: dict[str, Task] = {task.name: task for task in (SEQUENCES, IMAGES)}
 
 
 def task_of(model: Any) -> Task:
-    """The task of a model, by the input that it cannot do without; any other module gives single labels.
-
-    Args:
-        model: A classifier, or adapters of PEFT on one.
-
-    Returns:
-        The task.
-
-    Raises:
-        ValueError: If the model does something else: regression, several labels for a row, labels of tokens.
-
-    Example:
-        >>> from transformers import ViTConfig, ViTForImageClassification
-        >>> task_of(ViTForImageClassification(ViTConfig(hidden_size=12, num_hidden_layers=1))).pipeline_tag
-        'image-classification'
-    """
+    """The task of a classifier (PEFT adapters are looked through); a model of another kind is a `ValueError`."""
     problem = getattr(getattr(model, "config", None), "problem_type", None)
     if problem in _OTHER_PROBLEMS:
         raise ValueError(f"model must classify into one label, got problem_type={problem!r}")
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
     if _OTHER_HEADS.search(type(network).__name__):
         raise ValueError(
-            f"{type(network).__name__} is no classifier of text or images, with one row of class logits for each "
-            f"example; pass a model from {AUTO_CLASS_NAMES}"
+            f"{type(network).__name__} is not a text or image classifier with one row of class logits per example; "
+            f"pass a model from {AUTO_CLASS_NAMES}"
         )
     main_input = getattr(network, "main_input_name", None)
     return next((task for task in TASKS.values() if task.main_input == main_input), SINGLE_LABEL)
 
 
 def auto_task(model: Any) -> Task:
-    """The task of a model that an auto class of transformers can make again from its configuration.
-
-    Raises:
-        TypeError: If it is no model of transformers.
-        ValueError: If no auto class knows it, or it is no classifier into one label.
-    """
+    """The task of a model that an auto class of transformers can rebuild from its configuration."""
     if not isinstance(model, PreTrainedModel):
         raise TypeError(
-            f"model must be a transformers model, got {type(model).__name__}; for adapters make a BranchedModel "
-            "of the plain model with lora="
+            f"model must be a transformers model, got {type(model).__name__}; for adapters, call "
+            "BranchedModel.from_model on the plain model with lora="
         )
     task = task_of(model)
     known = [other for other in TASKS.values() if type(model) in other.model_classes(model.config)]
     if not known:
         raise ValueError(
-            f"{type(model).__name__} is no classifier of text or images that transformers knows; pass a model from "
+            f"{type(model).__name__} is not a text or image classifier that transformers knows; pass a model from "
             f"{AUTO_CLASS_NAMES}"
         )
     return task if task in known else known[0]
 
 
 def task_of_config(config: Mapping[str, Any]) -> Task:
-    """The task of a stored configuration: one of images says how many channels they have."""
+    """The task of a stored configuration; only those of image models have `num_channels`."""
     return IMAGES if '"num_channels"' in json.dumps(dict(config), default=str) else SEQUENCES

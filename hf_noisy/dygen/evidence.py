@@ -39,7 +39,7 @@ class Evidence:
         predicted = sum(
             mean_prediction(trajectories, split, rows).sum(0) for rows in row_blocks(num_rows, num_classes)
         )
-        # A pseudo-count of one row a class keeps the division by the average finite.
+        # A pseudo-count of one row per class keeps the division by the average finite.
         mean_probability = (predicted + 1.0) / (num_rows + num_classes)
         evidence = cls(mean_probability, None, None, 0.0, counts)
         width = _feature_width(trajectories, split)
@@ -153,7 +153,7 @@ def _expect(
         conditioned = log_evidence[rows] if transition is None else log_evidence[rows] + np.log(transition[:, given].T)
         posterior[rows] = softmax(conditioned, axis=-1)
         counts += posterior[rows].T @ np.eye(num_classes)[given]
-    # A uniform pseudo-count of one row a class keeps rows of rare classes stochastic and their logarithm finite.
+    # A uniform pseudo-count of one row per class keeps rows of rare classes stochastic and their logarithm finite.
     counts += 1.0 / num_classes
     return np.asarray(counts / counts.sum(1, keepdims=True))
 

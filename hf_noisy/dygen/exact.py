@@ -224,7 +224,7 @@ class DyGenForClassification(PreTrainedModel):
         Args:
             dataset: Map-style; columns that the network does not accept are ignored.
             processing_class: The tokenizer, which pads texts; not needed for images.
-            batch_size: Rows a forward pass.
+            batch_size: Rows per forward pass.
             data_collator: Makes batches; defaults to padding with `processing_class`.
             show_progress: Whether to show a progress bar.
 

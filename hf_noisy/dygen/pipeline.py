@@ -190,7 +190,7 @@ class DyGen:
             `[rows, classes]`, sums to 1.
 
         Raises:
-            ValueError: If there are no trajectories, the split was not recorded, or labels are not one a row or out
+            ValueError: If there are no trajectories, the split was not recorded, or labels are not one per row or out
                 of range.
 
         Source: DyGEN (Zhuang et al., 2023), Eq. 14, 15 and 21.

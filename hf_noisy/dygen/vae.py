@@ -63,7 +63,7 @@ def prior_alpha(
 
 
 class VAELoss(NamedTuple):
-    """Terms of the stage II loss, one number a row, averaged over branches, and their weighted sum."""
+    """Terms of the stage II loss, one number per row, averaged over branches, and their weighted sum."""
 
     reconstruction: Float[Tensor, " rows"]
     divergence: Float[Tensor, " rows"]
@@ -119,7 +119,7 @@ class DirichletVAE(nn.Module):
         beta: float = 1.0,
         weight: float = 1.0,
     ) -> VAELoss:
-        """Negative evidence lower bound plus divergence of the branches, one number a row; DyGEN, Eq. 13, 18, 20."""
+        """Negative evidence lower bound plus divergence of the branches, one number per row; DyGEN, Eq. 13, 18, 20."""
         encoded, decoded = self._read(w, slice(None)).chunk(2, -1)
         alpha = self._activate(encoded, labels)
         logits = self._decode(decoded, reparameterise(alpha, uniforms))

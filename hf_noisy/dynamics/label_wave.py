@@ -60,7 +60,7 @@ class LabelWave(EpochCallback, ExportableState):
         window: Epochs that the moving average spans.
         patience: Epochs without a lower average after which training stops.
         data_collator: Makes batches; defaults to the trainer's.
-        batch_size: Rows a forward pass; defaults to `per_device_eval_batch_size`.
+        batch_size: Rows per forward pass; defaults to `per_device_eval_batch_size`.
 
     Raises:
         ValueError: If `window` or `patience` is below 1, or (at the start of training) if `load_best_model_at_end` is

@@ -36,7 +36,7 @@ class DynamicsRecorder(EpochCallback):
         datasets: Datasets by name, for example `{"train": train, "test": test}`, as given to the trainer.
         output_dir: Where the folder goes; defaults to the trainer's `output_dir`.
         data_collator: Makes batches; defaults to the trainer's.
-        batch_size: Rows a forward pass; defaults to `per_device_eval_batch_size`.
+        batch_size: Rows per forward pass; defaults to `per_device_eval_batch_size`.
         dtype: `"float16"` or `"float32"`.
         projection: Width to which embeddings are projected by random signs (see
             [`~hf_noisy.dynamics.projection.projection_matrix`]), for very wide embeddings or very many rows; None

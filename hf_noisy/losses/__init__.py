@@ -1,4 +1,4 @@
-"""Pure losses: `(logits, labels, progress) -> one loss a row`."""
+"""Losses: `(logits, labels, progress) -> one loss per row`."""
 
 from hf_noisy.losses.apl import NCEandAGCE, NCEandRCE
 from hf_noisy.losses.bootstrap import Bootstrap

@@ -49,8 +49,7 @@ class NCEandRCE(Loss):
     def __init__(self, alpha: float = 1.0, beta: float = 1.0) -> None:
         super().__init__()
         check_weights(alpha=alpha, beta=beta)
-        self.alpha = alpha
-        self.beta = beta
+        self.alpha, self.beta = alpha, beta
 
     def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         active, log_probability = normalised_cross_entropy(logits, labels)
@@ -92,10 +91,7 @@ class NCEandAGCE(Loss):
             raise ValueError(f"a must be above 0, got {a}; 6 is the published choice for 10 classes")
         if not 0.0 < q < math.inf:
             raise ValueError(f"q must be above 0, got {q}; 1.5 is the published choice for 10 classes")
-        self.alpha = alpha
-        self.beta = beta
-        self.a = a
-        self.q = q
+        self.alpha, self.beta, self.a, self.q = alpha, beta, a, q
 
     def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         active, log_probability = normalised_cross_entropy(logits, labels)

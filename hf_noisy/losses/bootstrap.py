@@ -51,8 +51,7 @@ class Bootstrap(Loss):
         beta = PAPER_BETA[kind] if beta is None else beta
         if not 0.0 < beta <= 1.0:
             raise ValueError(f"beta must be in (0, 1], got {beta}; the paper uses 0.95 (soft) and 0.8 (hard)")
-        self.beta = beta
-        self.kind = kind
+        self.beta, self.kind = beta, kind
 
     def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         log_probabilities = at_least_float32(logits).log_softmax(-1)

@@ -8,7 +8,7 @@ from hf_noisy.losses.loss import at_least_float32
 
 
 def branch_divergence(probabilities: Float[Tensor, "branch rows classes"], epsilon: float = 1e-5) -> RowLosses:
-    r"""Mean divergence of the branches from their average, one number a row.
+    r"""Mean divergence of the branches from their average, one number per row.
 
     $$\ell_i = \frac1M \sum_m \sum_j r_{ij} \ln\frac{r_{ij} + \epsilon}{p^{(m)}_{ij} + \epsilon}, \qquad
       r = \frac1M \sum_m p^{(m)}$$

@@ -40,10 +40,7 @@ class CrossEntropy(Loss):
         self.label_smoothing = label_smoothing
 
     def forward(
-        self,
-        logits: Logits,
-        labels: LabelTensor | Float[Tensor, "rows classes"],
-        progress: float = 0.0,
+        self, logits: Logits, labels: LabelTensor | Float[Tensor, "rows classes"], progress: float = 0.0
     ) -> RowLosses:
         logits = at_least_float32(logits)
         if labels.is_floating_point():

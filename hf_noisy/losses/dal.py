@@ -56,12 +56,10 @@ class DAL(Loss):
             raise ValueError(f"q_end must be at least q_start={q_start}, got {q_end}; the paper uses 1.5")
         if bootstrap not in ("soft", "hard"):
             raise ValueError(f"bootstrap must be 'soft' or 'hard', got {bootstrap!r}; 'soft' is the published choice")
-        self.q_start = q_start
-        self.q_end = q_end
-        self.bootstrap = bootstrap
+        self.q_start, self.q_end, self.bootstrap = q_start, q_end, bootstrap
 
     def schedule(self, progress: float) -> tuple[float, float]:
-        """Exponent `q` and weight `lambda` of bootstrapping after a share of the training."""
+        """Exponent `q` and weight `lambda` of bootstrapping at a share of training."""
         q = self.q_start + (self.q_end - self.q_start) * progress
         # Only q > 1 implies q_end > 1: elsewhere the published quotient divides by 0 or exceeds 1.
         return q, (q - 1.0) / (self.q_end - 1.0) if q > 1.0 else 0.0

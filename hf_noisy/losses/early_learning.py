@@ -13,12 +13,9 @@ EPSILON = 1e-4
 
 
 def elr(
-    logits: Logits,
-    labels: LabelTensor,
-    targets: Float[Tensor, "rows classes"],
-    regularization_weight: float,
+    logits: Logits, labels: LabelTensor, targets: Float[Tensor, "rows classes"], regularization_weight: float
 ) -> RowLosses:
-    r"""Cross-entropy plus $\lambda \ln(1 - \langle p, t \rangle)$, least where prediction and target agree."""
+    r"""Cross-entropy plus $\lambda \ln(1 - \langle p, t \rangle)$, lowest where prediction and target agree."""
     logits = at_least_float32(logits)
     agreement = (_probabilities(logits) * targets.detach()).sum(-1)
     return F.cross_entropy(logits, labels, reduction="none") + regularization_weight * torch.log1p(-agreement)

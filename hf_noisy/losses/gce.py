@@ -50,8 +50,7 @@ class GCE(Loss):
             raise ValueError(f"q must be above 0, got {q}; 0.7 is the usual choice")
         if not 0.0 < epsilon < 1.0:
             raise ValueError(f"epsilon must be in (0, 1), got {epsilon}; {EPSILON} is the usual choice")
-        self.q = q
-        self.epsilon = epsilon
+        self.q, self.epsilon = q, epsilon
 
     def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         return generalised_cross_entropy(label_log_probability(logits, labels), self.q, self.epsilon)

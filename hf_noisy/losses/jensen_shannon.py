@@ -1,4 +1,4 @@
-"""Jensen-Shannon divergence between a given label and one or several predictions."""
+"""Jensen-Shannon divergence between a given label and one or more predictions."""
 
 import math
 from collections.abc import Sequence
@@ -11,16 +11,15 @@ from torch import Tensor
 from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 from hf_noisy.losses.loss import Loss, at_least_float32
 
-_SUM_TOLERANCE = 1e-6
+EPSILON = 1e-7  # the smallest probability inside a logarithm
 
 
 def jensen_shannon(
     logits: Float[Tensor, "predictions rows classes"],
     labels: LabelTensor,
     weights: Sequence[float],
-    epsilon: float = 1e-7,
 ) -> RowLosses:
-    r"""Weighted divergence of the label and the predictions from their mixture, one number a row.
+    r"""Weighted divergence of the label and the predictions from their mixture, one number per row.
 
     $$\ell = \pi_1 \mathrm{KL}(e_y \,\|\, m) + \sum_{k \ge 2} \pi_k \mathrm{KL}(p_k \,\|\, m), \qquad
       m = \pi_1 e_y + \sum_{k \ge 2} \pi_k p_k$$
@@ -28,7 +27,7 @@ def jensen_shannon(
     `weights` are `pi`, the label's first. The loss lies between 0 and the entropy of the weights, so no row can
     dominate a batch. The gradient flows into every prediction; detach the logits of a teacher.
     """
-    check_weights(weights, len(logits) + 1)
+    check_mixture_weights(weights, len(logits) + 1)
     log_probabilities = at_least_float32(logits).log_softmax(-1)
     probabilities = log_probabilities.exp()
     label_weight, *others = weights
@@ -37,18 +36,18 @@ def jensen_shannon(
     # The one-hot label is added only where it is 1, so that no logarithm of 0 is taken.
     mixture = (prediction_weights * probabilities).sum(0)
     mixture = mixture.scatter_add(-1, label, torch.full_like(label, 1, dtype=mixture.dtype) * label_weight)
-    log_mixture = mixture.clamp(min=epsilon).log()
-    ratio = log_probabilities.clamp(min=math.log(epsilon)) - log_mixture
+    log_mixture = mixture.clamp(min=EPSILON).log()
+    ratio = log_probabilities.clamp(min=math.log(EPSILON)) - log_mixture
     divergences = (prediction_weights * probabilities * ratio).sum((0, -1))
     return divergences - label_weight * log_mixture.gather(-1, label).squeeze(-1)
 
 
-def check_weights(weights: Sequence[float], count: int) -> None:
-    """Refuse weights that are no distribution over the label and the predictions."""
+def check_mixture_weights(weights: Sequence[float], count: int) -> None:
+    """Refuse weights that are not a distribution over the label and the predictions."""
     if len(weights) != count:
         raise ValueError(f"weights must be {count} numbers, the label's first, got {len(weights)}: {tuple(weights)}")
-    if not all(weight >= 0 for weight in weights) or not math.isclose(sum(weights), 1.0, abs_tol=_SUM_TOLERANCE):
-        raise ValueError(f"weights must be at least 0 and sum to 1, got {tuple(weights)} with the sum {sum(weights)}")
+    if not all(weight >= 0 for weight in weights) or not math.isclose(sum(weights), 1.0, abs_tol=1e-6):
+        raise ValueError(f"weights must be at least 0 and sum to 1, got {tuple(weights)} with sum {sum(weights)}")
 
 
 def jensen_shannon_scale(label_weight: float) -> float:
@@ -89,9 +88,8 @@ class JS(Loss):
 
     def __init__(self, label_weight: float = 0.5, scale: bool = True) -> None:
         super().__init__()
-        constant = jensen_shannon_scale(label_weight)
-        self.label_weight = label_weight
-        self.divisor = constant if scale else 1.0
+        divisor = jensen_shannon_scale(label_weight)  # also checks the weight
+        self.label_weight, self.divisor = label_weight, divisor if scale else 1.0
 
     def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         return jensen_shannon(logits[None], labels, (self.label_weight, 1 - self.label_weight)) / self.divisor

@@ -1,4 +1,4 @@
-"""The base class of all losses, and helpers."""
+"""The base class of losses, and helpers."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,10 +13,10 @@ from hf_noisy.core.types import LabelTensor, Logits, RowLosses
 
 
 class Loss(nn.Module, ABC):
-    """A pure loss: one number a row from logits, given labels and the progress of training.
+    """A pure loss: one number per row from logits, given labels and the progress of training.
 
-    A loss knows no model, draws no random numbers and does not reduce: the trainer alone divides, which is what makes
-    the gradient exact under accumulation, ragged batches and several processes.
+    A loss has no model and no random numbers, and does not reduce; only the trainer does, so that the gradient is
+    exact under accumulation, ragged batches and several processes.
     """
 
     citation: ClassVar[str] = ""
@@ -30,8 +30,7 @@ class Loss(nn.Module, ABC):
         Args:
             logits: `[batch, classes]`, any float type; computed in float32 at least.
             labels: `[batch]`, given labels in `[0, classes)`.
-            progress: Share of the training that is done, in `[0, 1)`; `NoisyTrainer` rounds it down to whole epochs,
-                as the schedules of the papers do.
+            progress: Share of training done, in `[0, 1)`; `NoisyTrainer` rounds it down to whole epochs.
 
         Returns:
             `[batch]`.
@@ -44,7 +43,7 @@ def at_least_float32(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def label_log_probability(logits: Logits, labels: LabelTensor) -> RowLosses:
-    """`ln p_y` of the given label, at least float32; `p_y` underflows where the model is sure of another class."""
+    """`ln p_y` of the given label, at least float32; `p_y` itself would underflow for confident models."""
     return -F.cross_entropy(at_least_float32(logits), labels, reduction="none")
 
 
@@ -54,4 +53,4 @@ def check_weights(**weights: float) -> None:
         if not 0.0 <= weight < math.inf:
             raise ValueError(f"{name} must be a weight of at least 0, got {weight}; 1 is a usual choice")
     if not any(weights.values()):
-        raise ValueError(f"{' and '.join(weights)} are all 0, which leaves no loss; 1 is a usual choice")
+        raise ValueError(f"{' and '.join(weights)} are all 0, so there is no loss; 1 is a usual choice")

@@ -44,8 +44,7 @@ class SCE(Loss):
     def __init__(self, alpha: float = 0.1, beta: float = 1.0) -> None:
         super().__init__()
         check_weights(alpha=alpha, beta=beta)
-        self.alpha = alpha
-        self.beta = beta
+        self.alpha, self.beta = alpha, beta
 
     def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         log_probability = label_log_probability(logits, labels)

@@ -1,4 +1,4 @@
-"""The losses of the package for a stock `Trainer`."""
+"""Losses for a stock `Trainer`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,8 @@ from hf_noisy.losses.loss import Loss
 def for_trainer(loss: Loss) -> Callable[..., Tensor]:
     """A loss as the `compute_loss_func` of a stock `Trainer`.
 
-    The losses of the rows are summed and divided by the number of rows in the whole accumulated batch of all
-    processes, so that the gradient is exact under accumulation and with ragged last batches. `Trainer` then ignores
-    `label_smoothing_factor`, and its `eval_loss` is this loss too.
+    The sum over rows is divided by the number of rows in the accumulated batch of all processes, so the gradient is
+    exact. `Trainer` then ignores `label_smoothing_factor`, and its `eval_loss` is this loss too.
 
     Args:
         loss: A [`Loss`] that needs no schedule.
@@ -23,8 +22,8 @@ def for_trainer(loss: Loss) -> Callable[..., Tensor]:
         `(outputs, labels, num_items_in_batch=None) -> scalar`.
 
     Raises:
-        ValueError: If the loss follows the progress of training; and when called, if there are no labels, soft labels,
-            no `[batch, classes]` logits, or several GPUs in one process.
+        ValueError: If the loss depends on the progress of training; when called, if labels are missing or soft, logits
+            are not `[batch, classes]`, or one process has several GPUs.
 
     Example:
         ```python
@@ -33,7 +32,7 @@ def for_trainer(loss: Loss) -> Callable[..., Tensor]:
     """
     if loss.scheduled:
         raise ValueError(
-            f"{type(loss).__name__} follows the progress of training, which a stock Trainer does not tell its loss; "
+            f"{type(loss).__name__} depends on the progress of training, which a stock Trainer does not pass on; "
             f"use NoisyTrainer(..., method={type(loss).__name__}())"
         )
 
@@ -42,7 +41,7 @@ def for_trainer(loss: Loss) -> Callable[..., Tensor]:
             raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
         if labels.ndim != 1:
             raise ValueError(
-                f"labels must be one class a row, got shape {tuple(labels.shape)}, whose rows a stock Trainer "
+                f"labels must be one class per row, got shape {tuple(labels.shape)}, whose rows a stock Trainer "
                 "miscounts; use NoisyTrainer for soft labels"
             )
         if isinstance(num_items_in_batch, Tensor) and num_items_in_batch.ndim:

@@ -1,4 +1,4 @@
-"""Methods by name, object or loss."""
+"""The methods by name, and how to make one."""
 
 from collections.abc import Callable
 from inspect import signature
@@ -28,7 +28,7 @@ METHODS = {name: _ALL[name] for name in sorted(_ALL)}
 
 
 def list_methods() -> dict[str, str]:
-    """Every method by name, with the paper it comes from.
+    """Every method by name, with its paper.
 
     Returns:
         `{name: citation}`, sorted by name.
@@ -48,10 +48,10 @@ def make_method(name: str, **arguments: Any) -> Method:
         **arguments: Those of the method's class.
 
     Returns:
-        The method; one that is a loss as a [`LossMethod`].
+        The method; a loss is wrapped in a [`LossMethod`].
 
     Raises:
-        ValueError: If the name or an argument is not known, or an argument is out of range.
+        ValueError: If the name or an argument is unknown, or an argument is out of range.
 
     Example:
         >>> make_method("gce", q=0.5).loss.q
@@ -68,7 +68,7 @@ def make_method(name: str, **arguments: Any) -> Method:
 
 
 def as_method(method: str | Method | Loss) -> Method:
-    """The method named, given, or made of a loss.
+    """The method for a name, a method or a loss.
 
     Args:
         method: A name of `METHODS`, a [`Method`], or a [`Loss`].
@@ -77,8 +77,8 @@ def as_method(method: str | Method | Loss) -> Method:
         The method itself, or a [`LossMethod`].
 
     Raises:
-        ValueError: If the name is not known.
-        TypeError: If it is none of these.
+        ValueError: If the name is unknown.
+        TypeError: If it is anything else.
 
     Example:
         >>> type(as_method("cross_entropy")).__name__

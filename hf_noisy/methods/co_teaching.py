@@ -1,4 +1,4 @@
-"""Co-teaching: each network is trained on the rows with a small loss in the other one."""
+"""Co-teaching: each network is trained on the rows for which the other has a small loss."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,15 +20,15 @@ class CoTeaching(TwoNetworks):
     $$\ell = \frac{1}{R} \left( [\ell_2 \le q_2]\, \ell_1 + [\ell_1 \le q_1]\, \ell_2 \right), \qquad
       \ell_k = \mathrm{CE}(z_k, \hat y), \qquad R(e) = 1 - \tau \min(e / E_k, 1)$$
 
-    $q_k$ is the `R`-quantile of the last losses of all training rows, see [`SmallLoss`]. Divided by `R`, the mean over
-    all rows is the paper's mean over the rows that are kept.
+    $q_k$ is the `R`-quantile of the latest losses of all training rows, see [`SmallLoss`]. Divided by `R`, the mean
+    over all rows is the paper's mean over the rows that are kept.
 
     Args:
-        forget_rate: `tau` in `[0, 1)`, the share of wrong labels; `None` to have it estimated while the ramp rises.
-        ramp_epochs: `E_k`, at least 1; `None` for 10, or a third of the epochs where these are fewer than 30.
+        forget_rate: `tau` in `[0, 1)`, the share of wrong labels; `None` to estimate it while the ramp rises.
+        ramp_epochs: `E_k`, at least 1; `None` for 10, or a third of the epochs if there are fewer than 30.
 
     Raises:
-        ValueError: If an argument is out of range, or the model has other than two branches.
+        ValueError: If an argument is out of range, or the model does not have two branches.
 
     Example:
         ```python

@@ -1,4 +1,4 @@
-"""Co-regularisation: branches are trained to agree, which delays memorisation; stage I of DyGEN."""
+"""Co-regularisation, stage I of DyGEN: branches are trained to agree, which delays memorisation."""
 
 from typing import ClassVar
 
@@ -45,15 +45,13 @@ class CoRegularization(Method):
         if not agreement_weight >= 0:
             raise ValueError(f"agreement_weight must be at least 0, got {agreement_weight}; the paper uses 5")
         if not 0.0 <= warmup_ratio <= 1.0:
-            raise ValueError(
-                f"warmup_ratio must be a share of the steps in [0, 1], got {warmup_ratio}; the paper uses 0.1"
-            )
+            raise ValueError(f"warmup_ratio must be in [0, 1], got {warmup_ratio}; the paper uses 0.1")
         self.agreement_weight, self.warmup_ratio = agreement_weight, warmup_ratio
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
         rows = batch.rows(outputs)
-        assert rows.branch_logits is not None  # the trainer makes branches of a model that has none
+        assert rows.branch_logits is not None  # the trainer creates the branches
         log_probabilities = at_least_float32(rows.branch_logits).log_softmax(-1).transpose(0, 1)
         labels = rows.labels.expand(len(log_probabilities), -1)
         task = F.nll_loss(log_probabilities.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(0)

@@ -20,7 +20,7 @@ class ELR(Method):
 
     $$t \leftarrow \beta t + (1 - \beta)\, p, \qquad \ell = -\ln p_y + \lambda \ln(1 - \langle p, t \rangle)$$
 
-    Every row has a target `t` of its own, which begins at 0 and is updated before it is used. The targets take
+    Each row's target `t` starts at 0 and is updated before use. The targets take
     `rows * classes * 4` bytes of memory on the device and in each checkpoint.
 
     Args:

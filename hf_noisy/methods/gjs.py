@@ -1,4 +1,4 @@
-"""Generalised Jensen-Shannon divergence of a label and the predictions for two views of its row."""
+"""Generalised Jensen-Shannon divergence of a label and the predictions for two views of a row."""
 
 from typing import Any, ClassVar, Literal
 
@@ -25,7 +25,7 @@ class GJS(Method):
         label_weight: `pi_1`, the weight of the given label, in `(0, 1)`; 0.3 is the paper's for CIFAR-10 with 20 % of
             symmetric or asymmetric noise.
         scale: Whether to divide by `Z`.
-        second_view: A [`View`], or `"auto"` for the one that fits the data (or the one that the rows bring with them).
+        second_view: A [`View`], or `"auto"` for one that fits the data (or one that is in the data).
 
     Raises:
         ValueError: If an argument is out of range.
@@ -40,7 +40,7 @@ class GJS(Method):
     """
 
     citation: ClassVar[str] = JS.citation
-    needs_rows: ClassVar[bool] = True  # a view is drawn for the row
+    needs_rows: ClassVar[bool] = True  # views are drawn per row
 
     def __init__(
         self, label_weight: float = 0.3, scale: bool = True, second_view: View | Literal["auto"] = "auto"
@@ -49,11 +49,10 @@ class GJS(Method):
         if second_view is None:
             raise ValueError("second_view must be a view or 'auto', got None; with one view use method='js'")
         check_view("second_view", second_view)
-        constant = jensen_shannon_scale(label_weight)
+        divisor = jensen_shannon_scale(label_weight)  # also checks the weight
         view_weight = (1 - label_weight) / 2
         self.weights = (label_weight, view_weight, view_weight)
-        self.divisor = constant if scale else 1.0
-        self.second_view = second_view
+        self.divisor, self.second_view = divisor if scale else 1.0, second_view
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**_side_by_side(batch))
@@ -65,7 +64,7 @@ class GJS(Method):
 
 
 def _side_by_side(batch: Batch) -> dict[str, Any]:
-    """The inputs of both views as one batch of twice the rows."""
+    """The inputs of both views as one batch."""
     first, second = batch.inputs, batch.second_view
     if second is None:
         raise ValueError("the batch has no second view; train with NoisyTrainer, or use method='js' for one view")

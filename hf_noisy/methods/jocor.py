@@ -23,16 +23,16 @@ class JoCoR(TwoNetworks):
       j = (1 - \lambda) (\mathrm{CE}(p_1, \hat y) + \mathrm{CE}(p_2, \hat y)) +
       \lambda (\mathrm{KL}(p_1 \| p_2) + \mathrm{KL}(p_2 \| p_1))$$
 
-    `q` is the `R`-quantile of the last joint losses of all training rows and $R(e) = 1 - \tau \min(e / E_k, 1)$, see
+    `q` is the `R`-quantile of the latest joint losses of all training rows and $R(e) = 1 - \tau \min(e / E_k, 1)$, see
     [`SmallLoss`]. Divided by `R`, the mean over all rows is the paper's mean over the rows that are kept.
 
     Args:
-        forget_rate: `tau` in `[0, 1)`, the share of wrong labels; `None` to have it estimated while the ramp rises.
+        forget_rate: `tau` in `[0, 1)`, the share of wrong labels; `None` to estimate it while the ramp rises.
         agreement_weight: `lambda` in `[0, 1)`: 0.9 for CIFAR-10, 0.85 for CIFAR-100; less where noise is strong.
-        ramp_epochs: `E_k`, at least 1; `None` for 10, or a third of the epochs where these are fewer than 30.
+        ramp_epochs: `E_k`, at least 1; `None` for 10, or a third of the epochs if there are fewer than 30.
 
     Raises:
-        ValueError: If an argument is out of range, or the model has other than two branches.
+        ValueError: If an argument is out of range, or the model does not have two branches.
 
     Example:
         ```python

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Batch:
-    """One micro-batch as a method sees it.
+    """One micro-batch, as passed to a method.
 
     Args:
-        inputs: What the model's `forward` accepts, nothing else.
+        inputs: Only what the model's `forward` accepts.
         labels: `[batch]`, the given (noisy) labels; `[batch, classes]` for methods that take soft labels.
         index: `[batch]`, row of each example in the training set; -1 for a streamed dataset.
         progress: Optimiser steps done over all steps, in `[0, 1)`.
         epoch: Full epochs done.
         num_epochs: Epochs of the whole run, rounded up; 0 if unknown (a streamed dataset).
         seed: Seed of the run; with `index` and `epoch` the key of every random number of a method.
-        second_view: Inputs of a second view of the same rows, for methods that ask for one.
+        second_view: Inputs of a second view of the same rows, for methods that use one.
         task: What a row of logits is.
     """
 
@@ -43,11 +43,11 @@ class Batch:
 
     @property
     def row_index(self) -> Int[Tensor, " rows"]:
-        """Numbers of the rows of logits, before the model is called."""
+        """Indices of the rows of logits, available before the model is called."""
         return self.task.row_index(self.labels, self.index)
 
     def rows(self, outputs: Any) -> Rows:
-        """The rows of logits in what the model made of `inputs`, with their labels and numbers."""
+        """The rows of logits in the outputs of the model, with their labels and indices."""
         return self.task.rows(outputs, self.labels, self.index)
 
 
@@ -56,7 +56,7 @@ class Step:
     """The losses of a batch, and what to log.
 
     Args:
-        losses: `[batch]`, one loss a row; the trainer alone reduces.
+        losses: `[batch]`, one loss per row, not reduced.
         outputs: The output of the model.
         metrics: Detached scalars or `[batch]` tensors, averaged and logged by the trainer.
     """
@@ -69,15 +69,15 @@ class Step:
 class Method(nn.Module, ABC):
     """How one optimiser step is taken under label noise.
 
-    What must survive a resume belongs in `state_dict()`. The model is handed to each call and never kept: under
-    DDP and `torch.compile` the object to call is not the object the user made.
+    What must survive a resume belongs in `state_dict()`. The model is passed to each call and must not be kept: under
+    DDP and `torch.compile`, the wrapped model to call is another object than the user's.
 
     Attributes:
-        citation: The paper, as it is cited.
-        num_branches: Networks that the method trains at once; the trainer makes branches of a model that has none.
-        needs_rows: Whether a row is known by its number, for what is kept or drawn for it.
+        citation: Reference to the paper.
+        num_branches: Networks that the method trains at once; the trainer creates them if needed.
+        needs_rows: Whether the method needs row indices, for its state or random numbers per row.
         soft_labels: Whether labels may be distributions, `[batch, classes]`.
-        second_view: View that the trainer makes of every row, `"auto"` for the one that fits the data, or `None`.
+        second_view: View that the trainer makes of every row, `"auto"` for one that fits the data, or `None`.
     """
 
     citation: ClassVar[str] = ""
@@ -90,25 +90,25 @@ class Method(nn.Module, ABC):
         """Called with the unwrapped model before the method's state is restored; refuse unfit models here.
 
         Args:
-            model: The model as the user made it, or the branches that the trainer made of it.
-            accelerator: The trainer's, or `None` when a trainer is only being built and checks its arguments.
-            num_rows: Rows of the training set, where they can be counted.
+            model: The user's model, or the branches that the trainer made from it.
+            accelerator: The trainer's, or `None` for the check when the trainer is created.
+            num_rows: Rows of the training set, if known.
         """
 
     @abstractmethod
     def forward(self, model: nn.Module, batch: Batch) -> Step:
-        """Losses of a batch. `model` is the wrapped model: call it, never keep it."""
+        """Losses of a batch; `model` is the wrapped model."""
 
     def after_step(self, model: nn.Module) -> None:
         """Called after each optimiser step with the unwrapped model."""
 
     def evaluated(self, model: nn.Module) -> dict[str, nn.Module]:
-        """Further networks to evaluate beside the model, by the name that their metrics begin with."""
+        """Further networks to evaluate, by the prefix of their metrics; `""` replaces the model itself."""
         return {}
 
 
 class LossMethod(Method):
-    """A method that is nothing but a loss of the logits.
+    """A method that only applies a loss to the logits.
 
     Args:
         loss: A [`Loss`].
@@ -123,6 +123,6 @@ class LossMethod(Method):
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
         rows = batch.rows(outputs)
-        # The papers change their constants between epochs, not between steps; a streamed dataset has no epochs.
+        # The papers' schedules change between epochs, not steps; a streamed dataset has no epochs.
         progress = batch.epoch / batch.num_epochs if batch.num_epochs else batch.progress
         return Step(self.loss(rows.logits, rows.labels, progress), outputs)

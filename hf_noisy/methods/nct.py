@@ -40,7 +40,7 @@ class NCT(TwoNetworks):
             Algorithm 2 draws among the other classes.
 
     Raises:
-        ValueError: If an argument is out of range, or the model has other than two branches.
+        ValueError: If an argument is out of range, or the model does not have two branches.
 
     Example:
         ```python
@@ -130,7 +130,7 @@ def varied_labels(
     num_classes: int,
     redraw_self: bool = True,
 ) -> Int[Tensor, "rows network"]:
-    """Labels of which some are replaced by a random class, for each network on its own; Algorithm 2."""
+    """Labels of which some are replaced by a random class, independently for each network; Algorithm 2."""
     first = 0 if redraw_self else 1
     shift = (first + (draws[..., 1] * (num_classes - first)).long()) * (draws[..., 0] < rate)
     return (labels[:, None] + shift.to(labels.device)) % num_classes

@@ -1,4 +1,4 @@
-"""Noise-robust distillation: a student, its label, and an averaged teacher that sees another view."""
+"""Noise-robust distillation by an averaged teacher that sees another view."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hf_noisy.data.views import View, check_view
-from hf_noisy.losses.jensen_shannon import check_weights, jensen_shannon, jensen_shannon_scale
+from hf_noisy.losses.jensen_shannon import check_mixture_weights, jensen_shannon, jensen_shannon_scale
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.method import Batch, Method, Step
 from hf_noisy.models.ema import EMA, check_can_be_averaged, check_decay
@@ -29,19 +29,18 @@ class NRD(Method):
     cross-entropy, a small one like the mean absolute error, which trusts labels less.
 
     Args:
-        weights: `pi`, of label, student and teacher: at least 0, with the sum 1, the student's in `(0, 1)`.
+        weights: `pi`, of label, student and teacher: at least 0, summing to 1, the student's in `(0, 1)`.
         decay: `beta`, in `[0, 1)`.
         scale: Whether to divide by `Z = -(1 - pi_1) ln(1 - pi_1)`, as GJS does; the paper's formula does not.
-        teacher_view: View of a row that the teacher sees: a [`View`], `"auto"` for the one that fits the data (or the
-            one that the rows bring with them), or `None` for what the student sees.
-        evaluate: Network whose metrics have no name before them, `"student"` or `"teacher"`; the other's begin with
-            its name.
+        teacher_view: View of a row that the teacher sees: a [`View`], `"auto"` for one that fits the data (or one
+            that is in the data), or `None` for what the student sees.
+        evaluate: Network whose metrics have no prefix, `"student"` or `"teacher"`; the other's begin with its name.
 
     Attributes:
         teacher: The teacher from the first training step on, `None` before.
 
     Raises:
-        ValueError: If an argument is out of range, the model trains weights of half precision, or weights are spread
+        ValueError: If an argument is out of range, the model trains weights in half precision, or weights are sharded
             over processes (FSDP, DeepSpeed ZeRO-3).
 
     Example:
@@ -58,7 +57,7 @@ class NRD(Method):
         "Shon, H., Koh, S., Jeon, Y., Kim, J. (2024). Neural Vicinal Risk Minimization: Noise-robust Distillation for "
         "Noisy Labels. AISafety 2024."
     )
-    needs_rows: ClassVar[bool] = True  # a view is drawn for the row
+    needs_rows: ClassVar[bool] = True  # views are drawn per row
 
     def __init__(
         self,
@@ -69,19 +68,17 @@ class NRD(Method):
         evaluate: Literal["student", "teacher"] = "student",
     ) -> None:
         super().__init__()
-        check_weights(weights, 3)
+        check_mixture_weights(weights, 3)
         if not 0.0 < weights[1] < 1.0:
-            raise ValueError(f"weights must give the student more than 0 and less than 1 to learn, got {weights[1]}")
+            raise ValueError(f"weights must give the student a weight in (0, 1), got {weights[1]}")
         check_decay(decay)
         check_view("teacher_view", teacher_view)
         if evaluate not in ("student", "teacher"):
             raise ValueError(f"evaluate must be 'student' or 'teacher', got {evaluate!r}")
-        self.weights = tuple(weights)
-        self.decay = decay
+        self.weights, self.decay = tuple(weights), decay
         self.divisor = jensen_shannon_scale(weights[0]) if scale else 1.0
-        self.second_view = teacher_view
+        self.second_view, self.evaluate = teacher_view, evaluate
         self.needs_rows = teacher_view is not None  # type: ignore[misc]
-        self.evaluate = evaluate
         self.ema: EMA | None = None
         self._autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 

@@ -1,4 +1,4 @@
-"""A table of one entry for each training row, the same on all processes."""
+"""State per training row, shared by all processes."""
 
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,9 @@ if TYPE_CHECKING:
 
 
 class RowMemory(nn.Module):
-    """A table with one entry for each training row, the same on all processes, saved with the method.
+    """A table with one entry per training row, the same on all processes, saved with the method."""
 
-    What one process writes, all processes hold: the sampler gives a row to another process in every epoch, and the
-    main process saves the table for all.
-    """
+    # In sync because the sampler moves rows between processes in every epoch, and only the main process saves.
 
     values: Tensor
 
@@ -24,20 +22,20 @@ class RowMemory(nn.Module):
     ) -> None:
         super().__init__()
         if num_rows is None:
-            raise ValueError("num_rows is None, but each row is remembered by its number; use a dataset with a length")
+            raise ValueError("num_rows is None, but the method keeps state per row; use a dataset with a length")
         self._accelerator = accelerator
         self.register_buffer("values", torch.full((num_rows, *shape), fill, device=accelerator.device))
 
     def read(self, index: Int[Tensor, " rows"]) -> Float[Tensor, "rows ..."]:
-        """Entries of rows, float32."""
+        """Entries of the given rows, float32."""
         return self.values[index]
 
     @torch.no_grad()
     def write(self, index: Int[Tensor, " rows"], values: Float[Tensor, "rows ..."]) -> None:
-        """Replace entries on all processes, which must call this together; of duplicate rows the last counts."""
+        """Replace entries on all processes, which must call this together; of duplicate rows the last one counts."""
         if self._accelerator.num_processes > 1:
             index, values = self._gather(index, values)
-        # Which of two writes to one place wins is not defined on a GPU, and has to be the same everywhere.
+        # Which of two writes to the same entry wins is undefined on a GPU, but must be the same on all processes.
         ordered, order = index.sort(stable=True)
         last = order[torch.searchsorted(ordered, index, right=True) - 1]
         self.values[index] = values[last].to(self.values.dtype)

@@ -1,4 +1,4 @@
-"""Selection of rows with a small loss among all rows of the training set, not among those of a batch."""
+"""Selection of rows whose loss is small among all training rows, not only those of the batch."""
 
 import math
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,12 +29,11 @@ class SmallLoss(nn.Module):
     r"""Keeps the rows whose loss is at most a quantile of the last losses of all rows.
 
     In epoch $e = 0, 1, \dots$ the share that is kept is $1 - \tau \min(e / E_k, 1)$ with `forget_rate` $\tau$ and
-    `ramp_epochs` $E_k$. Ranking the rows of a batch, as the papers do, would keep other rows in batches of another
-    size. Here the last loss of each row is remembered, and a row is kept if its loss now is at most that quantile,
-    which is found once an optimiser step. In the first epoch all rows are kept.
+    `ramp_epochs` $E_k$. The papers rank within a batch, which depends on the batch size. Here the threshold is a
+    quantile of the latest losses of all rows, computed once per optimiser step. In the first epoch all rows are kept.
 
-    Without a given rate, the share of the rows with $p_y < 1 / C$ is taken at the start of each epoch until the ramp
-    has ended: before wrong labels are learned, few right ones are below it.
+    If no rate is given, it is the share of rows with $p_y < 1 / C$, estimated at the start of each epoch until the
+    ramp ends: before wrong labels are memorised, few correct ones are below it.
     """
 
     memory: RowMemory
@@ -46,12 +45,12 @@ class SmallLoss(nn.Module):
         if forget_rate is not None and not 0.0 <= forget_rate < 1.0:
             raise ValueError(f"forget_rate must be in [0, 1), got {forget_rate}; pass None to have it estimated")
         if ramp_epochs is not None and not (isinstance(ramp_epochs, int) and ramp_epochs >= 1):
-            raise ValueError(f"ramp_epochs must be a whole number from 1 on, got {ramp_epochs}; the paper uses 10")
+            raise ValueError(f"ramp_epochs must be an integer of at least 1, got {ramp_epochs}; the paper uses 10")
         self.forget_rate, self.ramp_epochs = forget_rate, ramp_epochs
 
     def setup(self, rankings: int, num_rows: int | None, accelerator: "Accelerator") -> None:
-        """Make room for the losses of all rows, of which `rankings` are ranked, each on its own."""
-        # The last entry is the mean cross-entropy of the networks, of which the forget rate is estimated.
+        """Allocate the losses of all rows, for `rankings` independent rankings."""
+        # The last entry is the networks' mean cross-entropy, from which the forget rate is estimated.
         self.memory = RowMemory(num_rows, (rankings + 1,), accelerator, fill=math.nan)
         self.register_buffer("estimate", torch.zeros((), device=accelerator.device))
         self.register_buffer("estimated_in", torch.zeros((), dtype=torch.int64, device=accelerator.device))
@@ -60,13 +59,9 @@ class SmallLoss(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self,
-        losses: Float[Tensor, "rows rankings"],
-        cross_entropy: RowLosses,
-        batch: Batch,
-        num_classes: int,
+        self, losses: Float[Tensor, "rows rankings"], cross_entropy: RowLosses, batch: Batch, num_classes: int
     ) -> Selection:
-        """Choose rows of a batch by `losses` and remember these; `cross_entropy` is the mean over networks."""
+        """Select rows of a batch by `losses` and store these; `cross_entropy` is the mean over networks."""
         ramp = min(batch.epoch / self._ramp(batch.num_epochs), 1.0)
         if self.forget_rate is None and batch.epoch != self._last_epoch:
             self._update_estimate(batch, num_classes)
@@ -79,7 +74,7 @@ class SmallLoss(nn.Module):
         return Selection(kept, share, rate)
 
     def after_step(self) -> None:
-        """Have the next micro-batch compute a new threshold."""
+        """Discard the threshold, so that the next micro-batch computes a new one."""
         self._threshold = None
 
     def _ramp(self, num_epochs: int) -> int:
@@ -87,18 +82,18 @@ class SmallLoss(nn.Module):
 
     def _quantile(self, share: Float[Tensor, ""]) -> Float[Tensor, " rankings"]:
         ranked = self.memory.values[:, :-1]
-        # One of the losses itself: rounding would decide at a value between two of them.
+        # "lower" gives one of the losses themselves: with a value in between, rounding could decide.
         quantile = torch.nanquantile(ranked, share, dim=0, interpolation="lower")
-        # All rows are kept while none is to be dropped or none has a loss. Computed on the device, without a sync.
+        # All rows are kept if none is to be dropped or none has a loss yet; computed on the device, without a sync.
         return quantile.masked_fill((share >= 1.0) | quantile.isnan(), math.inf)
 
     def _update_estimate(self, batch: Batch, num_classes: int) -> None:
-        # A resumed run keeps the estimate that was made at the start of this epoch.
+        # A resumed run keeps the estimate from the start of this epoch.
         self._last_epoch = batch.epoch
         if int(self.estimated_in) >= batch.epoch or batch.epoch > self._ramp(batch.num_epochs):
             return
         recorded = self.memory.values[:, -1]
         below_chance = (recorded > math.log(num_classes)).sum() / (~recorded.isnan()).sum().clamp(min=1)
-        # With more wrong labels than that, labels are anti-informative.
+        # At a higher noise rate, labels would be anti-informative.
         self.estimate.copy_(below_chance.clamp(max=1.0 - 1.0 / num_classes))
         self.estimated_in.fill_(batch.epoch)

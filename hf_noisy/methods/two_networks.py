@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 
 
 class TwoNetworks(Method):
-    """A method of exactly two networks, the two branches of a `BranchedModel`.
+    """A method that trains exactly two networks, the branches of a `BranchedModel`."""
 
-    The loss of a row is the sum, not the mean, over the networks: each network gets the gradient of its own loss, and
-    the learning rate of a paper that steps two separate networks carries over.
-    """
+    # Subclasses sum the losses of the networks (no mean), so a paper's learning rate for separate networks fits.
 
     num_branches: ClassVar[int] = 2
     needs_rows: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Networks of several branches, and PreActResNets; importing this module lets transformers load both."""
+"""Branched models and PreActResNets, registered with the auto classes of transformers on import."""
 
 from hf_noisy.models.branched_config import BranchedConfig
 from hf_noisy.models.branches import BranchedModel, BranchedOutput

@@ -1,8 +1,7 @@
 """Branches that are LoRA adapters on one frozen backbone.
 
-Each branch is a whole copy of the module tree, with an adapter and a head of its own, but the copies hold the *same*
-frozen parameters. No adapter has to be switched on or off in a forward pass, and to DDP, `torch.compile` and the
-optimizer every branch is a plain module.
+Each branch copies the module tree, with its own adapter and head, but shares the frozen parameters. So no adapter is
+switched during a forward pass, and DDP, `torch.compile` and the optimizer see plain modules.
 """
 
 import copy
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
 DEFAULTS: dict[str, Any] = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": "all-linear"}
-"""Used for every key that `lora` does not give; "all-linear" is every linear layer of the backbone."""
 
-# Other values would change the weights that all branches share.
+# Other values would change the weights that the branches share.
 _ALLOWED: dict[str, tuple[Any, ...]] = {
     "bias": ("none",),
     "init_lora_weights": (True, False, "gaussian", "orthogonal"),
@@ -35,7 +33,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
 
 
 def lora_to_dict(lora: "LoraConfig | dict[str, Any]") -> dict[str, Any]:
-    """The LoRA settings that differ from `peft.LoraConfig()`, as plain JSON values, with our defaults filled in."""
+    """LoRA settings that differ from `peft.LoraConfig()`, as JSON values, with our defaults filled in."""
     from peft import LoraConfig
 
     if isinstance(lora, dict):
@@ -59,9 +57,9 @@ def lora_to_dict(lora: "LoraConfig | dict[str, Any]") -> dict[str, Any]:
 
 
 def share_backbone(model: PreTrainedModel, lora: dict[str, Any], shared_layers: int = 0) -> PreTrainedModel:
-    """One branch: a copy of a model with an adapter and a head of its own, on the parameters of the backbone."""
-    # Shared, and frozen in place, are the parameters of `model.base_model` but for those of `modules_to_save`. The
-    # branch's own are its adapter, its head (all that is not backbone), the modules named, and all buffers.
+    """One branch: a copy of a model with its own adapter and head, on the shared parameters of the backbone."""
+    # Shared, and frozen in place, are the parameters of `model.base_model` except those of `modules_to_save`. A branch
+    # has its own adapter, head (all that is not backbone), `modules_to_save` and buffers.
     from peft import LoraConfig, inject_adapter_in_model
 
     own = set(lora.get("modules_to_save") or [])
@@ -71,11 +69,11 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any], shared_layers: 
     lower = lower_modules(branch, shared_layers) if shared_layers else set()
     settings["target_modules"], settings["exclude_modules"] = _targets(branch, settings, shared, lower)
     inject_adapter_in_model(LoraConfig(**settings), branch)
-    # PEFT leaves its settings on the model, where they would mislead: the branch is an ordinary model.
+    # Left by PEFT; with it, transformers would not treat the branch as an ordinary model.
     del branch.peft_config
     for module in branch.modules():
         if _is_adapter(module):
-            # transformers must not initialise anew what PEFT has initialised.
+            # transformers must not reinitialise what PEFT has initialised.
             for part in cast(nn.Module, module).modules():
                 setattr(part, "_is_hf_initialized", True)  # noqa: B010  (a plain flag, not a parameter or a module)
     for parameter in branch.parameters():
@@ -83,14 +81,14 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any], shared_layers: 
     trained = [name for name, parameter in branch.named_parameters() if parameter.requires_grad]
     if stuck := [name for name in trained if name.rpartition(".")[0] in lower]:
         raise ValueError(
-            f"shared_layers={shared_layers} computes {stuck[0]} once for all branches, which lora would train in "
-            "each; share fewer layers or train it nowhere"
+            f"shared_layers={shared_layers} computes {stuck[0]} once for all branches, but lora trains it in "
+            "each; share fewer layers or do not train it"
         )
     return branch
 
 
 def merge_adapter(branch: PreTrainedModel) -> PreTrainedModel:
-    """Add the adapter of a branch to the weights beneath it, in place, and leave an ordinary trainable model."""
+    """Merge the adapter of a branch into its weights, in place; the result is an ordinary trainable model."""
     for name, module in list(branch.named_modules()):
         if _is_adapter(module):
             module.merge()
@@ -120,7 +118,7 @@ def _backbone_parameters(model: PreTrainedModel, own_modules: set[str]) -> dict[
 def _targets(
     branch: PreTrainedModel, settings: dict[str, Any], shared: dict[int, nn.Parameter], lower: set[str]
 ) -> tuple[Any, list[str] | str]:
-    """Layers to adapt, and layers to leave: heads that are trained in full and layers computed once for all."""
+    """Layers to adapt, and layers to exclude: heads, which are trained in full, and layers computed once for all."""
     linears, left = [], []
     for name, module in branch.named_modules():
         if name in lower:
@@ -141,7 +139,7 @@ def _targets(
         targets = linears
     excluded = settings.get("exclude_modules")
     if lower and isinstance(excluded, str):
-        raise ValueError(f"lora exclude_modules must be a list of names beside shared_layers, got {excluded!r}")
+        raise ValueError(f"lora exclude_modules must be a list of names if shared_layers is set, got {excluded!r}")
     return targets, [*excluded, *left] if lower and excluded else excluded or left
 
 

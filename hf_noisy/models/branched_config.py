@@ -1,4 +1,4 @@
-"""Configuration of several networks that are one `PreTrainedModel`."""
+"""Configuration of branched models."""
 
 import copy
 from typing import Any, ClassVar
@@ -12,11 +12,11 @@ class BranchedConfig(PreTrainedConfig):
     """Configuration of a [`BranchedModel`].
 
     Args:
-        branch: Configuration of one branch; labels are read from it.
+        branch: Configuration of one branch, which also gives the labels.
         task: `"sequence-classification"` or `"image-classification"`.
-        num_branches: How many branches, 2 or more.
-        lora: Settings of the adapters, or `None` where branches are full copies.
-        shared_layers: With `lora`, how many of the lowest layers are computed once for all.
+        num_branches: Number of branches, 2 or more.
+        lora: Settings of the adapters, or `None` if branches are full copies.
+        shared_layers: With `lora`, number of lowest layers that are computed once for all branches.
 
     Raises:
         ValueError: If `task`, `num_branches` or `shared_layers` is out of range.
@@ -50,12 +50,8 @@ class BranchedConfig(PreTrainedConfig):
         if shared_layers and lora is None:
             raise ValueError(f"shared_layers={shared_layers} needs adapters on one frozen backbone; pass lora={{}}")
         self.branch = AutoConfig.for_model(**branch) if isinstance(branch, dict) else branch
-        self.task = task
-        self.num_branches = num_branches
-        self.lora = lora
-        self.shared_layers = shared_layers
+        self.task, self.num_branches, self.lora, self.shared_layers = task, num_branches, lora, shared_layers
         if self.branch is not None:
-            labels = {"id2label": self.branch.id2label, "label2id": self.branch.label2id}
-            kwargs |= copy.deepcopy(labels)
+            kwargs |= copy.deepcopy({"id2label": self.branch.id2label, "label2id": self.branch.label2id})
             kwargs.pop("num_labels", None)
         super().__init__(**kwargs)

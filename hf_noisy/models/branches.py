@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from hf_noisy.core.task import TASKS, auto_task
+from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.models.adapters import lora_to_dict, merge_adapter, share_backbone
 from hf_noisy.models.branched_config import BranchedConfig
 from hf_noisy.models.heads import find_heads
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What transformers reads of a model class for loading and sharding; it looks at direct children only.
+# Class attributes that transformers reads for loading and sharding, from direct children only.
 _CLASS_RULES = (
     "_keep_in_fp32_modules",
     "_keep_in_fp32_modules_strict",
@@ -39,13 +40,13 @@ _CLASS_RULES = (
 )
 
 
-@no_type_check  # accelerate rebuilds an output from one dictionary of its values, in place of the loss
+@no_type_check  # accelerate rebuilds an output with a dictionary of its values as the first argument
 @dataclass
 class BranchedOutput(ModelOutput):
     """Output of a [`BranchedModel`].
 
     Args:
-        loss: Mean cross-entropy of the ensemble, where labels were given.
+        loss: Mean cross-entropy of the ensemble, if labels were given.
         logits: `[batch, class]`, log of the mean probability of the branches, float32.
         branch_logits: `[batch, branch, class]`, logits of each branch.
     """
@@ -63,7 +64,7 @@ class BranchedModel(PreTrainedModel):
 
     Args:
         config: A [`BranchedConfig`].
-        branches: The networks; built from `config`, with random weights, if not given.
+        branches: The networks; by default built from `config` with random weights.
 
     Example:
         ```python
@@ -75,7 +76,7 @@ class BranchedModel(PreTrainedModel):
 
     config_class = BranchedConfig
     base_model_prefix = "branched"
-    # Each branch checks for itself which of these it can run.
+    # Each branch checks which of these it supports.
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -94,7 +95,7 @@ class BranchedModel(PreTrainedModel):
         self._accepted = set(inspect.signature(networks[0].forward).parameters)
         self._aliases = _aliases(self.branches)
         self.post_init()  # type: ignore[no-untyped-call]
-        # This keeps aliases out of files, and `Trainer` from missing them when it resumes.
+        # Keeps aliases out of files, and `Trainer` from reporting them as missing when it resumes.
         self._keys_to_ignore_on_save = set(self._aliases)
 
     @classmethod
@@ -108,28 +109,27 @@ class BranchedModel(PreTrainedModel):
         lora: "LoraConfig | dict[str, Any] | None" = None,
         shared_layers: int = 0,
     ) -> "BranchedModel":
-        """Make branches of a classifier, which itself is left as it is.
+        """Make branches from a classifier, which is not changed.
 
-        The final linear layer of every branch is initialised anew, the way the architecture initialises it, from
-        numbers that depend on `(seed, branch)` alone; so are the adapters. Everything else is copied, unless all
-        weights are to be new.
+        The final linear layer and the adapters of every branch are newly initialised, in the way of the architecture,
+        with random numbers that depend only on `(seed, branch)`. Everything else is copied unless `initialize="all"`.
 
         Args:
             model: A text or image classifier of transformers.
-            num_branches: How many branches, 2 or more.
+            num_branches: Number of branches, 2 or more.
             seed: Any integer; the global random state is neither read nor changed.
-            initialize: `"head"` keeps the weights of a pretrained model; `"all"` draws every weight of every branch
-                anew, for networks that are trained from scratch and must differ in more than their heads.
+            initialize: `"head"` keeps pretrained weights; `"all"` reinitialises every weight, for networks that are
+                trained from scratch and must differ in more than their heads.
             lora: `None` for full copies; a `peft.LoraConfig` or a dict of its arguments (`{}` for the defaults) for
                 adapters on one frozen backbone. Heads are trained in full either way.
-            shared_layers: With `lora`, how many of the lowest layers have no adapter and are computed once for all
-                branches, dropout included: less memory and time, and branches that differ less.
+            shared_layers: With `lora`, number of lowest layers without adapters, computed once for all branches
+                (dropout included): less memory and time, but branches differ less.
 
         Returns:
             The branched model, on the device and in the dtype of `model`.
 
         Raises:
-            TypeError: If `model` is not a plain transformers model, or `lora` is of another kind.
+            TypeError: If `model` is not a plain transformers model, or `lora` has another type.
             ValueError: If `model` is not a single-label classifier, or an argument is out of range.
 
         Source: the two co-regularised branches of DyGEN (Zhuang et al., 2023), Section 4.4.
@@ -138,7 +138,7 @@ class BranchedModel(PreTrainedModel):
         find_heads(model)  # refuses a model without a head
         if initialize not in ("head", "all") or (initialize == "all" and lora is not None):
             raise ValueError(
-                f"initialize must be 'head', or 'all' where lora is None, got {initialize!r} with lora={lora!r}"
+                f"initialize must be 'head', or 'all' if lora is None, got {initialize!r} with lora={lora!r}"
             )
         branch_config = copy.deepcopy(model.config)
         branch_config.architectures = [type(model).__name__]
@@ -149,13 +149,11 @@ class BranchedModel(PreTrainedModel):
             lora=None if lora is None else lora_to_dict(lora),
             shared_layers=shared_layers,
         )
-        branched = cls(config, _copies(model, config, seed, initialize))
-        branched.train(model.training)
-        return branched
+        return cls(config, _copies(model, config, seed, initialize)).train(model.training)
 
     @property
     def num_branches(self) -> int:
-        """How many branches the model has."""
+        """Number of branches."""
         return len(self.branches)
 
     def forward(
@@ -181,24 +179,24 @@ class BranchedModel(PreTrainedModel):
         return BranchedOutput(loss=loss, logits=logits, branch_logits=branch_logits)
 
     def unbranch(self, index: int = 0) -> PreTrainedModel:
-        """Take one branch out, as an ordinary model of its own.
+        """Extract one branch as an ordinary model.
 
         Args:
             index: Which branch, from 0.
 
         Returns:
-            A copy of the branch, with its adapter merged; it shares nothing with this model.
+            A copy of the branch with its adapter merged, sharing nothing with this model.
 
         Raises:
             ValueError: If there is no such branch.
         """
         if not 0 <= index < self.num_branches:
-            raise ValueError(f"index must be in [0, {self.num_branches}), got {index}; the branches count from 0")
+            raise ValueError(f"index must be in [0, {self.num_branches}), got {index}; branches are counted from 0")
         branch = cast(PreTrainedModel, copy.deepcopy(self.branches[index]))
         return branch if self.config.lora is None else merge_adapter(own_layers(branch))
 
     def init_weights(self) -> None:
-        """Only tie shared weights: the branches are initialised already, a second time would overwrite them."""
+        """Only tie shared weights: the branches are already initialised."""
         self.tie_weights(recompute_mapping=False)
 
     def tie_weights(self, missing_keys: set[str] | None = None, recompute_mapping: bool = True) -> None:
@@ -209,25 +207,24 @@ class BranchedModel(PreTrainedModel):
                 self.get_parameter(source).requires_grad_(False)
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        """Names of shared parameters, `{alias: name that is saved}`, in and between branches."""
+        """Shared parameters within and between branches, `{alias: saved name}`."""
         return dict(self._aliases)
 
     def get_input_embeddings(self) -> None:  # type: ignore[override]
-        """None, as each branch has its own; accelerate (FSDP2) asks and needs none."""
+        """None, as each branch has its own; accelerate (FSDP2) calls this."""
 
     def _adjust_bias(self, output_embeddings: Any, input_embeddings: Any) -> None:
-        # transformers fits the bias of a tied layer to its vocabulary; here shapes agree, and Conv1D would be misread.
+        # transformers pads the bias of tied layers to the vocabulary; shapes agree here, and Conv1D would be misread.
         return
 
 
 def mean_log_probability(branch_logits: Float[Tensor, "batch branch classes"]) -> Float[Tensor, "batch classes"]:
     """Log of the mean over branches of the class probabilities, float32 or wider."""
-    wide = branch_logits if branch_logits.dtype == torch.float64 else branch_logits.float()
-    return wide.log_softmax(dim=-1).logsumexp(dim=1) - math.log(wide.shape[1])
+    return at_least_float32(branch_logits).log_softmax(-1).logsumexp(1) - math.log(branch_logits.shape[1])
 
 
 def _build(config: BranchedConfig) -> list[PreTrainedModel]:
-    """Branches with random weights, in the structure that a file will fill."""
+    """Branches with random weights, to be loaded from a file."""
     auto_class = TASKS[config.task].auto_class
     if config.lora is None:
         return [auto_class.from_config(copy.deepcopy(config.branch)) for _ in range(config.num_branches)]
@@ -237,10 +234,10 @@ def _build(config: BranchedConfig) -> list[PreTrainedModel]:
 
 
 def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int, initialize: str) -> list[PreTrainedModel]:
-    """Branches with the weights of a model, each with its own new head (and adapter), or all new."""
+    """Branches with the weights of a model and new heads (and adapters), or with all weights new."""
     copy_one: Callable[[], PreTrainedModel] = functools.partial(copy.deepcopy, model)
     if config.lora is not None:
-        # The caller's model must not be frozen, nor moved with the branches: they share a copy.
+        # The branches share a copy, so that the caller's model is not frozen or moved with them.
         copy_one = functools.partial(share_backbone, copy.deepcopy(model), config.lora, config.shared_layers)
     branches: list[PreTrainedModel] = []
     for index in range(config.num_branches):
@@ -266,17 +263,17 @@ def _seeded(seed: int, index: int) -> Iterator[None]:
 
 def _initialise_head(branch: PreTrainedModel) -> None:
     (head,) = find_heads(branch)
-    # torch's own initialisation remains where the architecture has no rule for a linear layer.
+    # torch's default initialisation remains if the architecture has no rule for linear layers.
     fresh = nn.Linear(head.in_features, head.out_features, bias=head.bias is not None, device="cpu")
     branch._init_weights(fresh)
     head.load_state_dict(fresh.state_dict())
 
 
 def _aliases(branches: nn.ModuleList) -> dict[str, str]:
-    """Every further name of a parameter, with the name it is saved by."""
+    """Aliases of parameters with several names, `{alias: saved name}`."""
     aliases: dict[str, str] = {}
     for index, branch in enumerate(branches):
-        # Declared by the architecture (embeddings), and not yet tied while a file is being loaded.
+        # Declared by the architecture (embeddings); not yet tied while a file is loaded.
         tied = cast(PreTrainedModel, branch).all_tied_weights_keys
         aliases |= {f"branches.{index}.{alias}": f"branches.{index}.{name}" for alias, name in tied.items()}
     names: dict[int, str] = {}
@@ -287,18 +284,18 @@ def _aliases(branches: nn.ModuleList) -> dict[str, str]:
 
 
 def with_branches(model: nn.Module | None, num_branches: int, method: str, seed: int = 0) -> nn.Module | None:
-    """The model itself if it has as many branches as a method needs, else a branched model made from it."""
+    """The model itself if it has enough branches for a method, else a branched model made from it."""
     found = getattr(model, "num_branches", 1)
     if model is None or found >= num_branches:
         return model
     try:
-        # A model that was not loaded has no weights worth copying.
+        # A model that was not loaded has only random weights.
         initialize: Literal["head", "all"] = "head" if getattr(model, "name_or_path", "") else "all"
         logger.warning(
-            "method %s trains %d branches, %s; BranchedModel.from_model(model, initialize=...) makes others",
+            "method %s trains %d branches, %s; use BranchedModel.from_model(model, initialize=...) for others",
             method,
             num_branches,
-            "copies with new heads" if initialize == "head" else "all their weights are drawn anew",
+            "copies with new heads" if initialize == "head" else "with all weights newly initialised",
         )
         return BranchedModel.from_model(cast(PreTrainedModel, model), num_branches, seed=seed, initialize=initialize)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A network whose weights are the moving average of those of another."""
+"""A network whose weights are a moving average of another's."""
 
 import copy
 from collections.abc import Iterator
@@ -16,20 +16,8 @@ class EMA(nn.Module):
 
     $$\bar\theta \leftarrow \beta \bar\theta + (1 - \beta) \theta$$
 
-    The teacher begins as a copy of the student. Its floating-point buffers (BatchNorm statistics) are averaged like
-    its weights, integer ones are copied. Student and teacher share the weights that are frozen when the teacher is
-    made, so the teacher of a LoRA model costs an adapter; they stay out of `state_dict()`. The teacher is always in
-    evaluation mode, takes no gradient, and has none of the hooks that users registered on the student.
-
-    Args:
-        model: The student, unwrapped; it is left as it is.
-        decay: `beta`, in `[0, 1)`.
-
-    Attributes:
-        model: The teacher, a network of the student's kind with all its methods (`save_pretrained`).
-
-    Raises:
-        ValueError: If `decay` is out of range, or the student trains weights of half precision.
+    Floating-point buffers (BatchNorm statistics) are averaged too, integer ones are copied. Frozen weights are shared
+    with the student and not in `state_dict()`. The teacher, `model`, stays in evaluation mode and has no gradients.
 
     Source: mean teacher (Tarvainen and Valpola, 2017), Eq. 3, without bias correction.
     """
@@ -41,16 +29,15 @@ class EMA(nn.Module):
         self.decay = decay
         self.model = _copy_for_teaching(model)
         self._average = get_ema_multi_avg_fn(decay)
-        own = {name for name, weight in model.named_parameters() if weight.requires_grad}
-        # A tied weight has several names, of which `named_parameters` yields the first.
+        self._own = own = {name for name, weight in model.named_parameters() if weight.requires_grad}
+        # Of the names of a tied weight, `named_parameters` yields only the first.
         everything = self.model.state_dict(keep_vars=True).items()
         self._left_out = [name for name, value in everything if isinstance(value, nn.Parameter) and name not in own]
-        self._own = own
         self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_put_back)  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> "EMA":
-        """Stay in evaluation mode, whatever `mode` is."""
+        """Always evaluation mode."""
         return super().train(False)
 
     @torch.no_grad()
@@ -60,7 +47,7 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def update(self, student: nn.Module) -> None:
-        """Move towards the student by one step, after its optimizer step."""
+        """Average in the student's weights, after its optimizer step."""
         values = dict(self._state(student))
         averaged: tuple[list[Tensor], list[Tensor]] = ([], [])
         for name, value in self._state(self.model):
@@ -72,30 +59,30 @@ class EMA(nn.Module):
         self._average(*averaged, 0)
 
     def _state(self, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """What the teacher does not share: weights that are trained, and all buffers."""
+        """What the teacher does not share: trained weights, and all buffers."""
         yield from ((name, weight) for name, weight in model.named_parameters() if name in self._own)
         yield from model.named_buffers()
 
 
 def check_decay(decay: float) -> None:
-    """Refuse a decay with which the teacher would not move, or would grow."""
+    """Refuse a decay outside [0, 1)."""
     if not 0.0 <= decay < 1.0:
         raise ValueError(f"decay must be in [0, 1), got {decay}; 0.99 is the usual choice, 0 copies the student")
 
 
 def check_can_be_averaged(model: nn.Module) -> None:
-    """Refuse a network that trains weights of half precision, too coarse for an average to move."""
+    """Refuse a network that trains weights in half precision, too coarse for a moving average."""
     for name, weight in model.named_parameters():
         if weight.requires_grad and weight.is_floating_point() and torch.finfo(weight.dtype).bits < 32:
             raise ValueError(
-                f"model trains {name} in {weight.dtype}, in which a moving average stands still; load it with "
+                f"model trains {name} in {weight.dtype}, too coarse for a moving average; load it with "
                 "dtype=torch.float32 and set bf16=True for mixed precision"
             )
 
 
 def _copy_for_teaching(model: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
-    # The object that a hook belongs to (a recorder with all it recorded) must not be copied with it.
+    # The object that a hook belongs to (such as a recorder) must not be copied with it.
     hooks = [hook for module in model.modules() for name in _HOOKS for hook in getattr(module, name).values()]
     memo |= {id(hook): hook for hook in hooks}
     teacher = copy.deepcopy(model, memo)
@@ -103,7 +90,7 @@ def _copy_for_teaching(model: nn.Module) -> nn.Module:
         for name in _HOOKS:
             kept = getattr(module, name)
             for key, hook in list(kept.items()):
-                # With hooks of their own, transformers and peft collect hidden states and select adapters.
+                # transformers and peft need their own hooks, to collect hidden states and select adapters.
                 if not getattr(hook, "__module__", "").startswith(("transformers.", "peft.")):
                     del kept[key]
     return teacher.requires_grad_(False).eval()

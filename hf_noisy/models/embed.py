@@ -1,4 +1,4 @@
-"""Frozen features of a pretrained encoder as a column of a dataset."""
+"""Features of a frozen, pretrained encoder as a column of a dataset."""
 
 import contextlib
 import hashlib
@@ -39,34 +39,33 @@ def embed(
 ) -> datasets.Dataset:
     """Add the features of a frozen encoder to every row.
 
-    Rows are embedded in shards of `shard_rows`, each a file of the cache that is written when the shard is complete:
-    an interrupted call continues with the next shard, and a second call reads the files. The name of a file is a hash
-    of the dataset, the weights of the model and the arguments. Launched with Accelerate on several processes, each
-    embeds every n-th shard and all read all files, so all processes must see the same cache.
+    Each shard of `shard_rows` rows is cached in a file named by a hash of dataset, weights and arguments: an
+    interrupted call resumes at the next shard. Processes launched with Accelerate divide the shards
+    and read each other's files from the same cache.
 
     Args:
         dataset: Rows with a column of texts or images.
-        model: An encoder as from `AutoModel`; of a classifier the encoder below its head is used.
+        model: An encoder as from `AutoModel`, or a classifier, whose encoder is used.
         processing_class: Its tokenizer, or its image processor.
         column: Column to embed; by default `text`, else `image`.
         output_column: Name of the new column.
-        pooling: The vector of a row: the `"mean"` of the last hidden states that are not padding, the `"first"` of
-            them (CLS), or the model's `"pooler"` output. `"auto"` is the mean for texts; for images the pooler output
-            where the model has one, else the first token, or the mean of a feature map. Some checkpoints lack the
-            weights of the pooler: transformers then warns, and `"first"` is the right choice.
+        pooling: `"mean"` of the last hidden states without padding, the `"first"` of them (CLS), or the model's
+            `"pooler"` output. `"auto"` is the mean for texts; for images the pooler output if the model has one, else
+            the first token or the mean of a feature map. If transformers warns of missing pooler weights, use
+            `"first"`.
         batch_size: Rows in one forward pass.
-        max_length: Tokens at which texts are cut; by default what the model takes.
+        max_length: Tokens after which texts are truncated; by default the model's limit.
         bf16: Compute in bfloat16 (autocast); features are stored as float32 either way.
-        shard_rows: Rows a cache file.
-        cache_dir: Folder of the cache files; by default that of the dataset's own files, or `features` in the cache of
+        shard_rows: Rows per cache file.
+        cache_dir: Folder of the cache files; by default next to the dataset's files, or `features` in the cache of
             `datasets` for a dataset in memory.
 
     Returns:
         The dataset with `output_column`, float32 lists of one width.
 
     Raises:
-        ValueError: If the column is missing, the new one exists already, the model gives no hidden states, or it is
-            not the same on all processes.
+        ValueError: If the column is missing, the new one exists, the model returns no hidden states, or it differs
+            between processes.
 
     Example:
         >>> dataset = embed(dataset, AutoModel.from_pretrained(name), tokenizer)  # doctest: +SKIP
@@ -79,7 +78,7 @@ def embed(
     folder = Path(cache_dir) if cache_dir else _cache_folder(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     source = dataset.select_columns([column]).with_format(None)
-    # Without `cpu`, processes on a machine without an accelerator do not find each other.
+    # Without `cpu`, processes on a machine without an accelerator would not connect.
     state = PartialState(cpu=not torch.accelerator.is_available())
     identity = Hasher.hash([dataset._fingerprint, _same_everywhere(embedder.fingerprint()), shard_rows])
     starts = range(0, len(dataset), shard_rows)
@@ -103,7 +102,7 @@ def embed(
         for number in tqdm(mine, desc="embedding", disable=not state.is_main_process):
             shard(number)
         state.wait_for_everyone()
-        # The files of the other processes are read, or made again where the processes do not share a disk.
+        # Other processes' files are read, or recomputed if the processes do not share a disk.
         features = datasets.concatenate_datasets([shard(number) for number in range(len(starts))])
     with_features: datasets.Dataset = datasets.concatenate_datasets([dataset.with_format(None), features], axis=1)
     return with_features.with_format(**_same_format(dataset, output_column))
@@ -112,7 +111,7 @@ def embed(
 def _same_everywhere(fingerprint: str) -> str:
     if len(set(gather_object([fingerprint]))) > 1:
         raise ValueError(
-            "model has other weights on other processes, and so would make other features; load it on each, without "
+            "model has different weights on different processes; load it on each, without "
             "fsdp_cpu_ram_efficient_loading"
         )
     return fingerprint
@@ -146,7 +145,7 @@ class _Embedder:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         values = list(batch[self.column])
-        if self.is_text:  # an empty cell of a CSV file is None, which stands for an empty text
+        if self.is_text:  # an empty cell of a CSV file is None
             values = ["" if text is None else text for text in values]
         elif missing := [row for row, image in enumerate(values) if image is None]:
             raise ValueError(f"column '{self.column}' lacks the image of {len(missing)} rows; drop those rows first")
@@ -154,7 +153,7 @@ class _Embedder:
             self.encoder,
             [{self.column: value} for value in values],
             self._features,
-            # The longest texts first: what does not fit into memory fails at once.
+            # Longest texts first, to run out of memory at once or not at all.
             batches=batches_by_length([-len(text) if self.is_text else 0 for text in values], self.batch_size),
             collate=self._collate,
             processes="each",
@@ -169,7 +168,7 @@ class _Embedder:
     def _collate(self, rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:
         values = [row[self.column] for row in rows]
         if self.is_text:
-            # A tokenizer that names no limit gives a huge number; the model's own is in its config.
+            # A tokenizer without a limit reports a huge number, so the model's own limit is used.
             limit = self.max_length or getattr(self.encoder.config, "max_position_embeddings", None)
             inputs = self.processing_class(
                 values, padding=True, truncation=limit is not None, max_length=limit, return_tensors="pt"
@@ -202,12 +201,12 @@ def _cache_folder(dataset: datasets.Dataset) -> Path:
 
 
 def _description(encoder: Any, processing_class: Any) -> str:
-    """Configuration of the model and of its tokenizer or image processor, without the place they were loaded from."""
+    """Configuration of the model and of its tokenizer or image processor, without their paths."""
     parts = [type(encoder).__name__, type(processing_class).__name__]
     config = getattr(encoder, "config", None)
     parts.append(config.to_json_string(use_diff=False) if config is not None else repr(encoder))
     if hasattr(processing_class, "backend_tokenizer"):
-        # Padding and truncation are set by each call.
+        # Every call sets padding and truncation.
         state = json.loads(processing_class.backend_tokenizer.to_str())
         parts.append(repr({key: value for key, value in state.items() if key not in ("padding", "truncation")}))
     elif hasattr(processing_class, "to_json_string"):
@@ -227,7 +226,7 @@ def _same_format(dataset: datasets.Dataset, output_column: str) -> dict[str, Any
 
 @contextlib.contextmanager
 def _quiet_maps() -> Iterator[None]:
-    """One progress bar for all shards, in place of one for each."""
+    """Disable the progress bars of `map`, as there is one for all shards."""
     shown = not are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:

@@ -1,9 +1,9 @@
-"""The classification head of a model: found by its shape, and its inputs."""
+"""The classification head of a model, found by its shape, and its inputs."""
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
-from types import TracebackType
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -17,7 +17,7 @@ _BRANCHED = "branched"  # model_type of BranchedModel, compared by name because 
 
 
 def num_classes(model: nn.Module) -> int:
-    """Number of classes: `config.num_labels`, or without such a config the outputs of the last linear layer."""
+    """Number of classes: `config.num_labels`, else the outputs of the last linear layer."""
     model = unwrapped(model)
     count = getattr(getattr(model, "config", None), "num_labels", None)
     if isinstance(count, int):
@@ -25,7 +25,7 @@ def num_classes(model: nn.Module) -> int:
     linears = list(_linears(model))
     if not linears:
         raise ValueError(
-            f"{type(model).__name__} has no config.num_labels and no linear layer to count the classes by; "
+            f"{type(model).__name__} has no config.num_labels and no linear layer, so its classes cannot be counted; "
             f"pass a classifier, such as one from {AUTO_CLASS_NAMES}"
         )
     return linears[-1].out_features
@@ -37,12 +37,7 @@ def find_heads(model: nn.Module) -> list[nn.Linear]:
 
 
 class HeadInputs:
-    """Context manager that keeps the input of each branch's classification head in the last forward pass.
-
-    Where a head scores every token and the network then picks the scores of one (decoders), the input of that token
-    is kept. Inside the context, modules compiled with `torch.compile` run eagerly: a graph compiled earlier would not
-    call the hooks. Gradients flow through the tensors unless the forward pass ran under `no_grad`.
-    """
+    """Context manager that keeps the input of each branch's head in the last forward pass."""
 
     def __init__(self, model: nn.Module) -> None:
         self._networks = networks_of(model)
@@ -52,21 +47,20 @@ class HeadInputs:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "HeadInputs":
+        # A graph that was compiled earlier would not call the hooks.
         self._stack.enter_context(torch.compiler.set_stance("force_eager"))
         for branch, (network, head) in enumerate(zip(self._networks, self._heads, strict=True)):
-            self._stack.callback(head.register_forward_hook(self._head_hook(branch)).remove)
-            self._stack.callback(network.register_forward_hook(self._network_hook(branch)).remove)
+            self._stack.callback(head.register_forward_hook(partial(self._keep_scores, branch)).remove)
+            self._stack.callback(network.register_forward_hook(partial(self._keep_inputs, branch)).remove)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
         self._seen.clear()
         self._inputs.clear()
 
     def pop(self) -> list[Float[Tensor, "batch dim"]]:
-        """Return the inputs `[batch, dim]` of the heads in the last forward pass, one a branch, and forget them."""
+        """Return and clear the inputs `[batch, dim]` of the heads in the last forward pass, one per branch."""
         silent = [branch for branch in range(len(self._heads)) if branch not in self._inputs]
         if silent:
             raise RuntimeError(
@@ -75,24 +69,18 @@ class HeadInputs:
             )
         return [self._inputs.pop(branch) for branch in range(len(self._heads))]
 
-    def _head_hook(self, branch: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def keep(module: nn.Module, inputs: tuple[Tensor, ...], scores: Tensor) -> None:
-            self._seen[branch] = (inputs[0], scores)
+    def _keep_scores(self, branch: int, head: nn.Module, inputs: tuple[Tensor, ...], scores: Tensor) -> None:
+        self._seen[branch] = (inputs[0], scores)
 
-        return keep
-
-    def _network_hook(self, branch: int) -> Callable[[nn.Module, Any, Any], None]:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            if branch in self._seen:
-                logits = getattr(output, "logits", output)
-                self._inputs[branch] = _one_vector_a_row(*self._seen.pop(branch), logits)
-
-        return keep
+    def _keep_inputs(self, branch: int, network: nn.Module, inputs: Any, output: Any) -> None:
+        if branch in self._seen:
+            logits = getattr(output, "logits", output)
+            self._inputs[branch] = _row_vectors(*self._seen.pop(branch), logits)
 
 
-def _one_vector_a_row(inputs: Tensor, scores: Tensor, logits: Any) -> Float[Tensor, "batch dim"]:
+def _row_vectors(inputs: Tensor, scores: Tensor, logits: Any) -> Float[Tensor, "batch dim"]:
     if inputs.dim() == 3 and isinstance(logits, Tensor) and logits.dim() == 2:
-        # The scores show which token the network picked: no other rule holds for padding on either side.
+        # A decoder scores every token, and picks one: only the scores show which, for padding on either side.
         token = (scores - logits[:, None]).abs().sum(dim=-1).argmin(dim=1)
         return inputs[torch.arange(len(inputs), device=inputs.device), token]
     return inputs.flatten(start_dim=1)
@@ -108,13 +96,13 @@ def networks_of(model: nn.Module) -> list[nn.Module]:
 
 
 def logits_by_branch(outputs: Any) -> Float[Tensor, "branch batch classes"]:
-    """Logits of each branch in the output of a model; of an ordinary model its logits, as of one branch."""
+    """Logits of each branch in the output of a model; an ordinary model counts as one branch."""
     logits: Tensor | None = getattr(outputs, "branch_logits", None)
     return outputs.logits[None] if logits is None else logits.transpose(0, 1)
 
 
 def accepted_inputs(model: nn.Module) -> set[str] | None:
-    """Names that the `forward` of a model takes; None where it takes anything."""
+    """Names of the arguments of `forward`; None if it accepts anything."""
     model = unwrapped(model)
     base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     parameters = inspect.signature(base.forward).parameters.values()
@@ -123,7 +111,7 @@ def accepted_inputs(model: nn.Module) -> set[str] | None:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model below the wrappers of processes and compilation (DDP, `torch.compile`)."""
+    """The model without wrappers (DDP, `torch.compile`)."""
     inner: nn.Module = extract_model_from_parallel(model, keep_torch_compile=False)
     return inner
 
@@ -143,7 +131,7 @@ def _final_linear(model: nn.Module) -> nn.Linear:
     heads = [module for module in _linears(model) if module.out_features == count]
     if not heads:
         raise ValueError(
-            f"{type(model).__name__} has no linear layer with {count} outputs (one a class); pass a classifier, such "
-            f"as one from {AUTO_CLASS_NAMES}"
+            f"{type(model).__name__} has no linear layer with {count} outputs (one per class); pass a classifier, "
+            f"such as one from {AUTO_CLASS_NAMES}"
         )
     return heads[-1]

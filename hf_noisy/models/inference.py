@@ -1,4 +1,4 @@
-"""One pass of a model over a dataset: arrays in the order of the rows, whatever the batches and the processes."""
+"""One pass of a model over a dataset, with outputs in row order whatever the batches and processes."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ from hf_noisy.models.heads import accepted_inputs
 
 Collator = Callable[[list[Any]], Any]
 
-_ROUNDS_A_GATHER = 16
+_GATHER_EVERY = 16  # rounds
 
 
 @torch.no_grad()
@@ -48,26 +48,22 @@ def outputs_by_row(
     show_progress: str | None = None,
     processes: Literal["all", "main", "each"] = "all",
 ) -> list[np.ndarray]:
-    """Outputs of a model for every row of a dataset: arrays `[lead, rows, width]` in the order of the rows.
-
-    `forward` takes the inputs of a batch to tensors `[lead, batch, width]`; `collate` (usually a [`ModelInputs`])
-    takes rows, which carry their `index`, to `(indices, inputs)`. Every row must be in at least one of the `batches`.
-    The model is in evaluation mode meanwhile, and the global random state is left as it was. `show_progress` is the
-    text of the progress bar. Processes share the rows, and `"all"` of them or the `"main"` one alone get the arrays;
-    or `"each"` runs over all rows by itself. Besides the arrays, no more than a few batches are in memory.
-    """
+    """Outputs of a model for every row of a dataset: arrays `[lead, rows, width]` in row order."""
+    # `forward` maps the inputs of a batch to tensors `[lead, batch, width]`; `collate` (usually [`ModelInputs`]) maps
+    # rows with their `index` to `(indices, inputs)`; `show_progress` is the text of the bar. Processes share the rows,
+    # and "all" of them or only the "main" one get the arrays; with "each", every process runs over all rows.
     rank, ranks = 0, 1
     if processes != "each":
         rank, ranks = PartialState().process_index, PartialState().num_processes
-    # Every process runs the same number of batches (sharded models need all of them in each forward pass); rows that
-    # run twice are written twice with the same values.
+    # All processes run the same number of batches, as sharded models need all of them in each forward pass; rows that
+    # run twice give the same values.
     rounds = math.ceil(len(batches) / ranks)
     mine = [batches[(rank + i * ranks) % len(batches)] for i in range(rounds)]
     loader = DataLoader(IndexedDataset(dataset), batch_sampler=mine, collate_fn=collate, num_workers=num_workers)
     device, keeps, rows = _device(model), processes != "main" or rank == 0, _Rows(len(dataset), dtype)
     parts: list[tuple[list[int], list[np.ndarray]]] = []
     with evaluating(model), random_state_kept():
-        # tqdm would make a second iterator, with worker processes of its own, of the loader itself.
+        # Given the loader itself, tqdm would make a second iterator with its own worker processes.
         silent = show_progress is None or rank > 0
         bar = tqdm(iter(loader), desc=show_progress, total=rounds, leave=False, disable=silent)
         for number, (index, inputs) in enumerate(bar, start=1):
@@ -78,8 +74,7 @@ def outputs_by_row(
                     f"a recorded value is not finite in {dtype}; train without overflow or pass dtype='float32'"
                 )
             parts.append((index, arrays))
-            # All processes run the same number of rounds, so all of them gather at the same ones.
-            if number == rounds or ranks == 1 or number % _ROUNDS_A_GATHER == 0:
+            if number == rounds or ranks == 1 or number % _GATHER_EVERY == 0:
                 for part in parts if processes == "each" else gather_object(parts):
                     if keeps:
                         rows.put(*part)
@@ -98,7 +93,7 @@ def outputs_in_training(
     with_labels: bool = False,
     **options: Any,
 ) -> list[np.ndarray]:
-    """[`outputs_by_row`] with the batch size, columns and workers of a trainer's arguments, and its collator."""
+    """[`outputs_by_row`] with the arguments and the collator of a trainer."""
     all_columns = not args.remove_unused_columns
     return outputs_by_row(
         model,
@@ -112,7 +107,7 @@ def outputs_in_training(
 
 
 class _Rows:
-    """Arrays by row: allocated with the first rows, filled as more arrive."""
+    """Arrays in row order, allocated when the first rows arrive."""
 
     def __init__(self, count: int, dtype: str) -> None:
         self.arrays: list[np.ndarray] = []
@@ -127,13 +122,13 @@ class _Rows:
 
     def complete(self) -> list[np.ndarray]:
         if not self.seen.all():
-            raise RuntimeError(f"only {self.seen.sum()} of {len(self.seen)} rows came back from the processes")
+            raise RuntimeError(f"only {self.seen.sum()} of {len(self.seen)} rows were computed")
         return self.arrays
 
 
 @contextmanager
 def evaluating(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
-    """The model in evaluation mode and, if given, on `device`; afterwards in the mode and on the device of before."""
+    """Put the model in evaluation mode and, if given, on `device`; afterwards restore both."""
     before, was_training = _device(model), model.training
     if moves := device is not None and device != before:
         model.to(device)
@@ -151,19 +146,19 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def batches_by_length(lengths: Sequence[int] | Int64[np.ndarray, " rows"], batch_size: int) -> list[list[int]]:
-    """Row indices of each batch, shortest rows first; rows of like length together need the least padding."""
+    """Row indices of each batch, sorted by length to minimise padding."""
     order = np.argsort(lengths, kind="stable")
     return [order[first : first + batch_size].tolist() for first in range(0, len(order), batch_size)]
 
 
 def batches_of(dataset: Any, batch_size: int) -> list[list[int]]:
-    """Row indices of each batch: by length where the rows are tokenized texts, else in their order."""
+    """Row indices of each batch: sorted by length for tokenized texts, else in order."""
     lengths = token_lengths(dataset)
     return batches_by_length([0] * len(dataset) if lengths is None else lengths, batch_size)
 
 
 def token_lengths(dataset: Any) -> Int64[np.ndarray, " rows"] | None:
-    """Tokens of each row, without making lists of them; None where the rows are not tokenized texts."""
+    """Number of tokens of each row, read from Arrow; None if the rows are not tokenized texts."""
     if not isinstance(dataset, Dataset) or "input_ids" not in dataset.column_names or not len(dataset):
         return None
     tokens = dataset.with_format("arrow", columns=["input_ids"])[:]["input_ids"]
@@ -173,7 +168,7 @@ def token_lengths(dataset: Any) -> Int64[np.ndarray, " rows"] | None:
 
 
 def default_collator(processing_class: Any) -> Collator:
-    """The collator that `Trainer` takes by default: it pads with the tokenizer where there is one."""
+    """The default collator of `Trainer`, which pads if there is a tokenizer."""
     if isinstance(processing_class, PreTrainedTokenizerBase | SequenceFeatureExtractor):
         padding: Collator = DataCollatorWithPadding(cast(Any, processing_class))
         return padding
@@ -181,20 +176,17 @@ def default_collator(processing_class: Any) -> Collator:
 
 
 class ModelInputs:
-    """Collates rows with an `index` to `(indices, inputs)`, where `inputs` holds only what the model accepts.
-
-    With `all_columns` the collator also gets columns that the model does not accept, to make inputs of them. With
-    `with_labels` the inputs hold the labels of the batch. Without it the default collators get no labels: they would
-    make tensors of them, which not all labels can be. Other collators always get them, as they often ask for them.
-    """
+    """Collates rows with an `index` to `(indices, inputs)`, where `inputs` holds only what the model accepts."""
 
     def __init__(
         self, collator: Collator, model: nn.Module, *, all_columns: bool = False, with_labels: bool = False
     ) -> None:
         self.collator, self.with_labels = collator, with_labels
+        # Default collators make tensors of labels, which may fail; other collators often require labels.
         is_default = collator is default_data_collator or type(collator) is DataCollatorWithPadding
         self.collates_labels = with_labels or not is_default
         self.accepted = accepted_inputs(model)
+        # A custom collator may make inputs of columns that the model does not accept.
         self.all_columns = all_columns or self.accepted is None
 
     def __call__(self, rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:

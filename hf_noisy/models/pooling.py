@@ -1,4 +1,4 @@
-"""One vector a row from the hidden states of an encoder."""
+"""One vector per row from the hidden states of an encoder."""
 
 import inspect
 from typing import Any, Literal
@@ -14,7 +14,7 @@ Pooling = Literal["auto", "mean", "first", "pooler"]
 def pool(
     pooling: Pooling, hidden: Float[Tensor, "batch ..."], pooler: Tensor | None, mask: Tensor | None
 ) -> Float[Tensor, "batch width"]:
-    """One vector a row; `"auto"` is the mean for texts, and for images the pooler output or else the first token."""
+    """One vector per row; `"auto"` is the mean for texts, and for images the pooler output or else the first token."""
     if pooling == "pooler" and pooler is None:
         raise ValueError("pooling='pooler' needs a model with a pooler_output; take 'mean' or 'first'")
     if pooler is not None and (pooling == "pooler" or (pooling == "auto" and mask is None)):
@@ -32,26 +32,22 @@ def pool(
 def pool_outputs(
     encoder: nn.Module, outputs: Any, pooling: Pooling, mask: Tensor | None
 ) -> Float[Tensor, "batch width"]:
-    """[`pool`] of what an encoder returned."""
+    """[`pool`] for the outputs of an encoder."""
     hidden = getattr(outputs, "last_hidden_state", None)
     if hidden is None:
         raise ValueError(
-            f"model {type(encoder).__name__} gives no last_hidden_state to make features of; pass an encoder as from "
-            "AutoModel"
+            f"model {type(encoder).__name__} returns no last_hidden_state to pool; pass an encoder, as from AutoModel"
         )
     return pool(pooling, hidden, getattr(outputs, "pooler_output", None), mask)
 
 
 def has_pooled_features(model: nn.Module) -> bool:
-    """Whether the model is one of transformers with an encoder below its head."""
+    """Whether the model is a transformers model with an encoder below its head."""
     return _encoder(model) is not None
 
 
 def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor, "batch dim"]:
-    """Mean of the encoder's last hidden states, over the tokens that are not padding or the positions of an image.
-
-    Of a [`BranchedModel`] the encoder of the first branch is used; before training they are all the same.
-    """
+    """Mean of the (first branch's) encoder's last hidden states over non-padding tokens or image positions."""
     encoder = _encoder(model)
     if encoder is None:
         raise ValueError(f"{type(model).__name__} has no encoder below its head; pass a classifier of transformers")
@@ -65,7 +61,7 @@ def _last_hidden_state(model: nn.Module, encoder: nn.Module, inputs: dict[str, T
         accepted = inspect.signature(encoder.forward).parameters
         hidden: Tensor = encoder(**{name: inputs[name] for name in inputs if name in accepted}).last_hidden_state
         return hidden
-    # Weights that are spread over processes come together only when the whole model is called.
+    # Sharded weights are gathered only when the whole model is called.
     seen: list[Tensor] = []
     hook = encoder.register_forward_hook(lambda module, given, output: seen.append(output.last_hidden_state))
     try:

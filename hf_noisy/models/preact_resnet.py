@@ -1,8 +1,4 @@
-"""Pre-activation ResNets for small images, the networks of the CIFAR experiments on label noise.
-
-torchvision has none, and the ResNets of transformers are of the later kind (activation after the addition) with a stem
-for large images; neither can be set to this one.
-"""
+"""Pre-activation ResNets for small images (CIFAR), which neither torchvision nor transformers has."""
 
 from typing import Any
 
@@ -44,14 +40,12 @@ class PreActResNetConfig(PreTrainedConfig):
     ) -> None:
         for name, values in (("depths", depths), ("hidden_sizes", hidden_sizes)):
             if not values or min(values) < 1:
-                raise ValueError(f"{name} must be numbers of at least 1, one a stage, got {values}")
+                raise ValueError(f"{name} must be numbers of at least 1, one per stage, got {values}")
         if len(depths) != len(hidden_sizes):
             raise ValueError(
-                f"depths and hidden_sizes must have one number a stage, got {len(depths)} and {len(hidden_sizes)}"
+                f"depths and hidden_sizes must have one number per stage, got {len(depths)} and {len(hidden_sizes)}"
             )
-        self.depths = list(depths)
-        self.hidden_sizes = list(hidden_sizes)
-        self.num_channels = num_channels
+        self.depths, self.hidden_sizes, self.num_channels = list(depths), list(hidden_sizes), num_channels
         super().__init__(**kwargs)
 
 
@@ -78,7 +72,7 @@ class PreActResNetBlock(nn.Module):
 
 
 class PreActResNetPreTrainedModel(PreTrainedModel):
-    """Initialisation of the weights, saving and loading."""
+    """Weight initialisation, saving and loading."""
 
     config_class = PreActResNetConfig
     base_model_prefix = "preact_resnet"
@@ -90,7 +84,7 @@ class PreActResNetPreTrainedModel(PreTrainedModel):
         if isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.Linear):
-            # What torch does by default: uniform in plus and minus the inverse root of the inputs.
+            # torch's default initialisation.
             bound = module.in_features**-0.5
             init.uniform_(module.weight, -bound, bound)
             init.uniform_(module.bias, -bound, bound)
@@ -144,11 +138,9 @@ class PreActResNetForImageClassification(PreActResNetPreTrainedModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
-        self,
-        pixel_values: Float[Tensor, "batch channel height width"],
-        labels: Int[Tensor, " batch"] | None = None,
+        self, pixel_values: Float[Tensor, "batch channel height width"], labels: Int[Tensor, " batch"] | None = None
     ) -> ImageClassifierOutputWithNoAttention:
-        """Logits `[batch, class]` of normalised images, and the mean cross-entropy where there are labels."""
+        """Logits `[batch, class]` of normalised images, and the mean cross-entropy if there are labels."""
         hidden = self.preact_resnet(pixel_values).last_hidden_state
         logits = self.classifier(hidden.mean((2, 3)))
         loss = None if labels is None else F.cross_entropy(at_least_float32(logits), labels)

@@ -1,4 +1,4 @@
-"""What cannot work where no process holds a whole weight (FSDP, DeepSpeed ZeRO-3), refused before training begins."""
+"""Checks before training for what cannot work with sharded weights (FSDP, DeepSpeed ZeRO-3)."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def sharded_by(accelerator: "Accelerator") -> str | None:
-    """What spreads each weight over processes; None where every process has whole weights, as under DDP and ZeRO-2."""
+    """What shards weights over processes; None if every process has whole weights, as under DDP and ZeRO-2."""
     kind = accelerator.distributed_type.value
     if kind == "DEEPSPEED":
         return "DeepSpeed ZeRO-3" if accelerator.state.deepspeed_plugin.zero_stage == 3 else None
@@ -17,27 +17,27 @@ def sharded_by(accelerator: "Accelerator") -> str | None:
 
 
 def check_can_be_sharded(model: nn.Module, accelerator: "Accelerator") -> None:
-    """Refuse what training could not do, or not save, where weights are spread over processes."""
+    """Refuse models and settings that cannot be trained, or not saved, with sharded weights."""
     kind = sharded_by(accelerator)
     if kind is None:
         return
     if getattr(getattr(model, "config", None), "lora", None) is not None:
         raise ValueError(
-            f"model has branches that share one backbone (lora), which {kind} cannot spread over processes; make the "
+            f"model has branches that share one backbone (lora), which {kind} cannot shard; make the "
             "branches with lora=None, or use DDP or DeepSpeed ZeRO-2"
         )
     saved = accelerator.state.fsdp_plugin.state_dict_type.name if kind == "FSDP" else ""
     if saved == "SHARDED_STATE_DICT":
         raise ValueError(
-            f"fsdp_state_dict_type is {saved}, of which no model is saved that from_pretrained "
+            f"fsdp_state_dict_type is {saved}, which saves no model that from_pretrained "
             "loads; set it to FULL_STATE_DICT, as in examples/accelerate/fsdp2.yaml"
         )
 
 
 def check_can_evaluate(accelerator: "Accelerator") -> None:
-    """Refuse an evaluation before training under FSDP2, which spreads a model only together with its optimizer."""
+    """Refuse evaluation before training under FSDP2, which shards a model only together with its optimizer."""
     if getattr(accelerator, "is_fsdp2", False) and not accelerator._models:
         raise ValueError(
-            "evaluate() and predict() before train() cannot work under FSDP2, which spreads a model only with its "
+            "evaluate() and predict() before train() cannot work under FSDP2, which shards a model only with its "
             "optimizer; call train() first, or launch the evaluation with DDP"
         )

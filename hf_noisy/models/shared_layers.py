@@ -1,4 +1,4 @@
-"""Lower layers that all branches share are computed once: the first branch runs them, the others take the output."""
+"""Lower layers that all branches share: the first branch computes them, the others reuse the output."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 
 class SharedLayer(nn.Module):
-    """A frozen layer of the first branch, run without gradients, whose output the other branches take."""
+    """A frozen layer of the first branch, run without gradients, whose output the other branches reuse."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class SharedLayer(nn.Module):
         return self.output
 
     def __getattr__(self, name: str) -> Any:
-        # Some encoders ask their layers what kind of attention they have.
+        # Some encoders read attributes of their layers, such as the attention type.
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -29,11 +29,11 @@ class SharedLayer(nn.Module):
 
 
 class TakenLayer(nn.Module):
-    """Replaces a layer of a further branch: returns the output of the first branch's layer for the same batch."""
+    """Stands in for the layer in other branches: returns the output of the first branch for the same batch."""
 
     def __init__(self, source: SharedLayer) -> None:
         super().__init__()
-        self._source = (source,)  # in a tuple, it is not a submodule: its parameters belong to the first branch
+        self._source = (source,)  # in a tuple, so that it is not registered as a submodule
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         output = self._source[0].output
@@ -59,8 +59,8 @@ def find_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     ]
     if not lists:
         raise ValueError(
-            f"shared_layers needs a backbone that is a stack of layers of one kind, but {type(model).__name__} is "
-            "none; leave shared_layers at 0"
+            f"shared_layers needs a backbone with a stack of layers of one class, which {type(model).__name__} "
+            "does not have; leave shared_layers at 0"
         )
     return max(lists, key=lambda found: len(found[1]))
 
@@ -78,7 +78,7 @@ def lower_modules(model: PreTrainedModel, depth: int) -> set[str]:
 
 
 def share_lower_layers(branches: list[PreTrainedModel], depth: int) -> list[PreTrainedModel]:
-    """Have the first `depth` layers of all branches, which hold the same parameters, computed once; in place."""
+    """Compute the first `depth` layers, whose parameters all branches share, only once; in place."""
     if not depth:
         return branches
     _, first = find_layers(branches[0])
@@ -91,14 +91,14 @@ def share_lower_layers(branches: list[PreTrainedModel], depth: int) -> list[PreT
 
 
 def forget_outputs(branches: nn.ModuleList) -> None:
-    """Drop the outputs of the last batch that the shared layers of the first branch hold."""
+    """Free the outputs of the last batch that the shared layers hold."""
     for module in branches[0].modules():
         if isinstance(module, SharedLayer):
             module.output = None
 
 
 def own_layers(branch: PreTrainedModel) -> PreTrainedModel:
-    """Give a branch that was taken out its lower layers back, in place."""
+    """Restore the lower layers of an extracted branch, in place."""
     for name, module in list(branch.named_modules()):
         if isinstance(module, (SharedLayer, TakenLayer)):
             source = module._source[0] if isinstance(module, TakenLayer) else module

@@ -1,4 +1,4 @@
-"""Features of images without a pretrained encoder and without labels: an encoder trained by SimCLR."""
+"""SimCLR: train an image encoder without labels."""
 
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ from transformers import (
     ResNetModel,
     Trainer,
     TrainerCallback,
-    TrainerControl,
     TrainerState,
     TrainingArguments,
     ViTImageProcessor,
@@ -24,11 +23,11 @@ from hf_noisy.core.columns import IMAGE, LABEL, LABEL_WEIGHT, LABELS
 from hf_noisy.data.images import ImageViews, Transform
 from hf_noisy.models.pooling import pool_outputs
 
-_MEAN = _STD = (0.5, 0.5, 0.5)  # the values of ViTImageProcessor
+_MEAN = _STD = (0.5, 0.5, 0.5)  # as in ViTImageProcessor
 
 
 class SimCLRResult(NamedTuple):
-    """The trained encoder, in evaluation mode, and its image processor, in the order in which [`embed`] takes them."""
+    """The trained encoder, in evaluation mode, and its image processor, in the argument order of [`embed`]."""
 
     model: PreTrainedModel
     image_processor: ViTImageProcessor
@@ -46,17 +45,17 @@ def train_simclr(
     temperature: float = 0.5,
     callbacks: Sequence[TrainerCallback] | None = None,
 ) -> SimCLRResult:
-    """Train an encoder of images to recognise two augmented views of one image, by the stock `Trainer`.
+    """Train an image encoder to match two augmented views of the same image, with the stock `Trainer`.
 
-    Labels are not read. Needs the extra `vision` (the package lightly, for the loss and the projection head). Launched
-    with Accelerate on several processes, the loss contrasts the views of all of them.
+    Labels are not read. Needs the extra `vision` (the package lightly, for the loss and the projection head). With
+    several processes, the loss contrasts the views of all of them.
 
     Args:
         dataset: Rows with a column of images.
-        model: An encoder of transformers as from `AutoModel`, trained in place; of a classifier the encoder below its
-            head is trained. By default a small `ResNetModel` of width 256 with random weights.
-        args: As for `Trainer`. `args.seed` seeds everything: a new model, the projection head, the order of rows and
-            the views. By default 100 epochs in batches of 256 with AdamW, without checkpoints.
+        model: An encoder as from `AutoModel`, or a classifier, whose encoder is used; trained in place. By default a
+            small `ResNetModel` of width 256 with random weights.
+        args: As for `Trainer`; `args.seed` seeds everything. By default 100 epochs in batches of 256 with AdamW,
+            without checkpoints.
         image_column: Column of the images.
         image_size: Height and width of the views in pixels, at least 1.
         transform: Makes one view of an image, uint8 `[3, height, width]`; by default that of [`simclr_transform`].
@@ -71,7 +70,7 @@ def train_simclr(
     Raises:
         ImportError: If lightly is not installed.
         TypeError: If `dataset` is not a `datasets.Dataset`.
-        ValueError: If an argument is out of range, there are no images, or no step fits into an epoch.
+        ValueError: If an argument is out of range, there are no images, or an epoch has no full batch.
 
     Source: Chen et al. (2020), A Simple Framework for Contrastive Learning of Visual Representations.
 
@@ -94,7 +93,7 @@ def train_simclr(
         args = args or _default_arguments(folder)
         views = ImageViews(dataset, transform, transform, image_column=image_column, seed=args.seed)
         _check_rows(len(views), args)
-        # Modules draw from the global generator, which is left as it was.
+        # Modules use the global generator, which is restored.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(args.seed)
             model = model or _small_resnet()
@@ -122,8 +121,8 @@ def simclr_transform(
         size: Height and width in pixels.
         mean: Mean of red, green and blue, of pixels in [0, 1].
         std: Standard deviation of red, green and blue.
-        min_scale: Least share of the area that a crop keeps, in (0, 1].
-        flip: Probability of a mirror image; 0 where left and right have a meaning (digits).
+        min_scale: Smallest share of the area that a crop keeps, in (0, 1].
+        flip: Probability of a mirror image; use 0 for digits and letters.
         strength: Of the change of colours, in [0, 1]; 0.5 for small images, 1 for those of ImageNet.
         grey: Probability of a grey image.
 
@@ -159,7 +158,7 @@ class _SimCLR(nn.Module):
         super().__init__()
         head, loss = _lightly()
         self.encoder: Any = getattr(model, "base_model", model)
-        self.encoder.eval()  # the pass below must not update batch normalisation
+        self.encoder.eval()  # the pass below must not update BatchNorm statistics
         with torch.no_grad():
             images = torch.zeros(1, 3, image_size, image_size, device=model.device, dtype=model.dtype)
             width = self._features(images).shape[1]
@@ -172,25 +171,23 @@ class _SimCLR(nn.Module):
         pixel_values: Float[Tensor, "batch 3 height width"],
         second_view_pixel_values: Float[Tensor, "batch 3 height width"],
     ) -> dict[str, Tensor]:
-        # In one pass, so that batch normalisation sees both views at once.
+        # In one pass, so that BatchNorm sees both views together.
         features = self._features(torch.cat([pixel_values, second_view_pixel_values]))
         first, second = self.head(features).float().chunk(2)
         with torch.autocast(first.device.type, enabled=False):
             return {"loss": self.loss(first, second)}
 
     def _features(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch features"]:
-        return pool_outputs(self.encoder, self.encoder(pixel_values=images), "auto", None)  # as embed reads it
+        return pool_outputs(self.encoder, self.encoder(pixel_values=images), "auto", None)  # as in embed
 
 
 class _Epochs(TrainerCallback):
-    """New views in every epoch, on every process (Accelerate calls `set_epoch` on one only)."""
+    """New views in every epoch, on every process (Accelerate calls `set_epoch` only on one)."""
 
     def __init__(self, views: ImageViews) -> None:
         self.views = views
 
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         self.views.set_epoch(int(state.epoch or 0))
 
 
@@ -226,10 +223,10 @@ def _default_arguments(folder: str) -> TrainingArguments:
 
 def _check_rows(rows: int, args: TrainingArguments) -> None:
     if rows < 2:
-        raise ValueError(f"dataset must have at least 2 rows to tell apart, got {rows}")
+        raise ValueError(f"dataset must have at least 2 rows to contrast, got {rows}")
     batch = args.train_batch_size * args.world_size
     if args.dataloader_drop_last and rows < batch:
         raise ValueError(
-            f"dataset has {rows} rows, fewer than one batch of {batch} with args.dataloader_drop_last; take smaller "
+            f"dataset has {rows} rows, fewer than one batch of {batch} with args.dataloader_drop_last; use smaller "
             "batches"
         )

@@ -101,7 +101,7 @@ def measure(
         processing_class: As given to the trainer.
         data_collator: As given to the trainer; defaults to padding where the processing class can pad.
         device: Where the model computes its features; by default where it is.
-        batch_size: Rows a forward pass.
+        batch_size: Rows per forward pass.
         max_rows: Size of the sample of rows, drawn by seed.
         seed: Of the rows and the folds.
         show_progress: Whether to show a bar.

@@ -52,7 +52,7 @@ def distill(
     Raises:
         TypeError: If `model` is no ordinary model, or the rows have no length.
         ValueError: If rows, classes or labels disagree, the labels of the rows cannot be read, or the probabilities
-            are not one distribution a row.
+            are not one distribution per row.
 
     Example:
         ```python
@@ -110,8 +110,8 @@ class _SoftRows(Dataset[dict[str, Any]]):
         self.rows, self.probabilities = IndexedDataset(dataset), np.asarray(probabilities, np.float32)
         if len(probabilities) != len(dataset):
             raise ValueError(
-                f"probabilities must be one a row, {len(dataset)}, got {len(probabilities)}; pass the rows in the "
-                "order in which they were recorded"
+                f"probabilities must have one row for each of the {len(dataset)} rows, got {len(probabilities)}; "
+                "pass the rows in the order in which they were recorded"
             )
 
     def __len__(self) -> int:

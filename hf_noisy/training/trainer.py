@@ -254,8 +254,8 @@ class NoisyTrainer(Trainer):
         step = self.method(model, batch)
         if step.losses.shape != batch.row_index.shape:
             raise ValueError(
-                f"method must return one loss a row, {tuple(batch.row_index.shape)}, got {tuple(step.losses.shape)}; "
-                "leave the mean to the trainer"
+                f"method must return one loss per row, {tuple(batch.row_index.shape)}, got "
+                f"{tuple(step.losses.shape)}; leave the mean to the trainer"
             )
         losses = step.losses if weights is None else step.losses * weights.to(step.losses.dtype)
         self._callback.add(step, losses, index)

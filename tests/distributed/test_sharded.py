@@ -67,8 +67,8 @@ def test_zero2_is_one_process(zero2, tmp_path):
     [
         (0, "evaluate() and predict() before train() cannot work under FSDP2"),
         (1, "method 'nrd' averages whole weights, which no process holds under fully sharded parameters"),
-        (2, "model has branches that share one backbone (lora), which FSDP cannot spread over processes"),
-        (3, "fsdp_state_dict_type is SHARDED_STATE_DICT, of which no model is saved"),
+        (2, "model has branches that share one backbone (lora), which FSDP cannot shard"),
+        (3, "fsdp_state_dict_type is SHARDED_STATE_DICT, which saves no model"),
     ],
 )
 def test_what_fsdp2_cannot_do_is_refused(position, sentence, fsdp2):

@@ -55,7 +55,7 @@ def record(folder: Path, ranks: int) -> DynamicsRecorder:
         "one": make_rows("branches", 1),
     }
     recorder = DynamicsRecorder(datasets, batch_size=3)
-    inference._ROUNDS_A_GATHER = 2  # several gathers an epoch, the last of them of fewer rounds
+    inference._GATHER_EVERY = 2  # several gathers per epoch, the last of fewer rounds
     settings = {"learning_rate": 0.0, "per_device_train_batch_size": 8 // ranks, "num_train_epochs": 2}
     run(folder, "coregularization", "branches", trainer={"callbacks": [recorder]}, **settings)
     return recorder

@@ -179,7 +179,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused_before_anything_else
     words = words_of(whole[0], encoder, tmp_path / "file" / "output")
     monkeypatch.setattr(sys, "argv", ["run_dygen.py", *words])
     monkeypatch.setattr("hf_noisy.cli.run_dygen.load_splits", None)  # would be the next
-    with pytest.raises(OSError, match="a file stands where a folder should be; name another folder") as refused:
+    with pytest.raises(OSError, match="there is a file where a folder should be; name another folder") as refused:
         runpy.run_path(str(example_process.ROOT / "examples" / "run_dygen.py"), run_name="__main__")
     assert refused.value.errno == errno.ENOTDIR
 

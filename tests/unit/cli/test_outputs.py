@@ -98,7 +98,7 @@ def test_splits_cannot_leave_the_folder(name, tmp_path):
     # `datasets` refuses most such names too, but only of a DatasetDict that it loads.
     splits = {"train": Dataset.from_dict({"label": [0]}), name: Dataset.from_dict({"label": [0]})}
     with (
-        pytest.raises(ValueError, match="name of a split must be a name that can be a file of its own"),
+        pytest.raises(ValueError, match="name of a split must be usable as a file name"),
         new_folder(tmp_path / "out") as folder,
     ):
         write_output(folder, splits, DatasetCard("# Animals"), {})
@@ -126,7 +126,7 @@ def test_a_disk_that_fills_up_at_the_end_leaves_the_earlier_output(tmp_path, mon
 def test_an_output_below_a_file_is_told(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with (
-        pytest.raises(OSError, match=r"file/out' was not written, .*: a file stands where a folder should be"),
+        pytest.raises(OSError, match=r"file/out' was not written, .*: there is a file where a folder should be"),
         new_folder(tmp_path / "file" / "out"),
     ):
         pytest.fail("has no folder")

@@ -68,22 +68,26 @@ def test_distributions_of_every_precision_pass(dtype, num_classes):
     [
         ([[0.9, 0.1]], LABELS, "probabilities must be a numpy array of floats, got list; convert it"),
         (np.eye(2, dtype=np.int64), LABELS, "probabilities must be a numpy array of floats, got int64"),
-        (np.ones(2), LABELS, r"probabilities must be \[rows, classes\] of at least 1 row and 2 classes, got \(2,\)"),
+        (np.ones(2), LABELS, r"probabilities must be \[rows, classes\] with at least 1 row and 2 classes, got \(2,\)"),
         (np.ones((2, 1)), LABELS, r"at least 1 row and 2 classes, got \(2, 1\)"),
         (np.ones((0, 2)), LABELS, r"at least 1 row and 2 classes, got \(0, 2\)"),
         (GOOD, [0, 1], "labels must be a numpy array of integers, got list; convert it"),
-        (GOOD, np.array([0.0, 1.0]), "labels must be one integer a row, got float64"),
-        (GOOD, np.array([0.0, np.nan]), "labels must not be missing, but there is none in row 1; drop rows"),
-        (GOOD, np.array([True, False]), "labels must be one integer a row, got bool"),
-        (GOOD, np.array(["a", "b"]), "labels must be one integer a row, got <U1"),
+        (GOOD, np.array([0.0, 1.0]), "labels must be one integer per row, got float64"),
+        (GOOD, np.array([0.0, np.nan]), "labels has a missing value in row 1; drop such rows"),
+        (GOOD, np.array([True, False]), "labels must be one integer per row, got bool"),
+        (GOOD, np.array(["a", "b"]), "labels must be one integer per row, got <U1"),
         (GOOD, np.array([0, 1, 1]), r"one class id for each of the 2 rows, got 3"),
         (GOOD, np.array([0, 2]), "labels must be classes 0 to 1, got 2 in row 1; drop such rows"),
         (GOOD, np.array([-1, 0]), "labels must be classes 0 to 1, got -1 in row 0; drop rows"),
         (np.array([[0.9, 0.1], [0.2, 0.7]]), LABELS, r"must sum to 1 in each row, got 0\.9 in row 1; pass softmax"),
         (np.array([[2.0, -1.0], [0.2, 0.8]]), LABELS, "must not be negative, got -1 in row 0; pass softmax"),
-        (np.array([[0.9, 0.1], [np.nan, 0.8]]), LABELS, "must be finite, got NaN or infinity in row 1; mend"),
-        (np.array([[0.9, 0.1], [np.inf, 0.8]]), LABELS, "must be finite, got NaN or infinity in row 1; mend"),
-        (np.array([[-np.inf, np.inf], [0.2, 0.8]]), LABELS, "must be finite, got NaN or infinity in row 0; mend"),
+        (np.array([[0.9, 0.1], [np.nan, 0.8]]), LABELS, "must be finite, got NaN or infinity in row 1; fix or drop"),
+        (np.array([[0.9, 0.1], [np.inf, 0.8]]), LABELS, "must be finite, got NaN or infinity in row 1; fix or drop"),
+        (
+            np.array([[-np.inf, np.inf], [0.2, 0.8]]),
+            LABELS,
+            "must be finite, got NaN or infinity in row 0; fix or drop",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(probabilities, labels, message):
@@ -117,17 +121,17 @@ def test_counts_and_empty_classes():
 
 
 def test_swapped_arguments_are_refused():
-    with pytest.raises(ValueError, match="labels come first and probabilities second, got them in the other order"):
+    with pytest.raises(ValueError, match="labels come first and probabilities second; swap the two arguments"):
         check_probabilities(GOOD, LABELS)
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.array([0, None], dtype=object), "column 'label' must not be missing, but there is none in row 1"),
+        (np.array([0, None], dtype=object), "column 'label' has a missing value in row 1"),
         (
             np.zeros((2, 2), dtype=np.int64),
-            r"column 'label' must be one class id a row, got an array of shape \(2, 2\)",
+            r"column 'label' must be one class id per row, got an array of shape \(2, 2\)",
         ),
         (np.array([0, -100]), "column 'label' must be classes from 0, got -100 in row 1; drop rows without a label"),
     ],
@@ -143,7 +147,7 @@ def test_no_labels_are_in_range():
 
 def test_label_columns_are_of_the_same_rows():
     check_label_columns(given=LABELS, true=LABELS)
-    with pytest.raises(ValueError, match="the same rows are needed in each, got given 2, true 1"):
+    with pytest.raises(ValueError, match="all label columns must have the same rows, got given 2, true 1"):
         check_label_columns(given=LABELS, true=LABELS[:1])
     with pytest.raises(ValueError, match="true must have at least one row"):
         check_label_columns(given=LABELS, true=LABELS[:0])
@@ -171,9 +175,9 @@ def test_bad_soft_labels_are_refused(values, message):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0, None], "column 'w' must hold one finite number a row"),
-        ([1.0, np.inf], "column 'w' must hold one finite number a row"),
-        ([[1.0], [1.0]], "column 'w' must hold one finite number a row"),
+        ([1.0, None], "column 'w' must hold one finite number per row"),
+        ([1.0, np.inf], "column 'w' must hold one finite number per row"),
+        ([[1.0], [1.0]], "column 'w' must hold one finite number per row"),
         ([1.0, -0.1], "column 'w' must be at least 0, and above 0 in some row"),
         ([0.0, 0.0], "column 'w' must be at least 0, and above 0 in some row"),
     ],
@@ -187,10 +191,13 @@ def test_bad_weights_are_refused(weights, message):
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ([[1.0], [1.0, 2.0]], "features must hold vectors of numbers of one length in every row"),
-        ([["a"]], "features must hold vectors of numbers of one length in every row, got <U1"),
-        (np.ones(3), r"features must hold vectors of numbers of one length in every row, got float64 of shape \(3,\)"),
-        (np.ones((3, 0)), "features must hold vectors of numbers of one length in every row"),
+        ([[1.0], [1.0, 2.0]], "features must hold numeric vectors of the same length in every row"),
+        ([["a"]], "features must hold numeric vectors of the same length in every row, got <U1"),
+        (
+            np.ones(3),
+            r"features must hold numeric vectors of the same length in every row, got float64",
+        ),
+        (np.ones((3, 0)), "features must hold numeric vectors of the same length in every row"),
         (
             [[1.0], [np.nan], [np.inf]],
             "features must be finite, but 2 rows have NaN or infinity, .* row 1; drop",

@@ -105,7 +105,7 @@ def test_the_errors_of_safetensors_are_told_alike_and_others_pass(tmp_path):
 
 def test_a_folder_under_a_file_is_told(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(NotADirectoryError, match="a file stands where a folder should be; name another folder"):
+    with pytest.raises(NotADirectoryError, match="there is a file where a folder should be; name another folder"):
         write_atomically(tmp_path / "file" / "below", "content")
 
 
@@ -219,7 +219,7 @@ def test_sealed_json_is_read_as_it_was_written_or_refused(tmp_path_factory, cont
 @pytest.mark.parametrize("text", ["", "[]", "1", "{", "[" * 100_000, "\x00", json.dumps({"format": 3})])
 def test_what_is_no_sealed_json_is_refused(tmp_path, text):
     (tmp_path / "file").write_text(text)
-    with pytest.raises(ValueError, match=r"file' (is no JSON|is of format None|was changed or damaged)"):
+    with pytest.raises(ValueError, match=r"file' (is damaged|is of format None|was changed or damaged)"):
         read_sealed(tmp_path / "file", 3)
 
 
@@ -238,5 +238,5 @@ def test_names_that_can_be_files(name):
     "name", ["", " ", ".", "..", "../x", "/etc", "a/b", "a\\b", "C:x", "a\0b", "a\nb", "*", "x" * 101, 3, None]
 )
 def test_names_that_would_leave_the_folder(name):
-    with pytest.raises(ValueError, match="split must be a name that can be a file of its own"):
+    with pytest.raises(ValueError, match="split must be usable as a file name"):
         check_file_name(name, "split")

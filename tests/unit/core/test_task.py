@@ -91,14 +91,14 @@ def test_other_problems_are_refused(problem):
 
 def test_labels_of_tokens_are_refused():
     model = BertForTokenClassification(BertConfig(vocab_size=10, **SIZES))
-    with pytest.raises(ValueError, match="BertForTokenClassification is no classifier of text or images"):
+    with pytest.raises(ValueError, match="BertForTokenClassification is not a text or image classifier"):
         task_of(model)
 
 
 def test_what_no_auto_class_knows_cannot_be_made_again():
     with pytest.raises(TypeError, match="model must be a transformers model, got Linear"):
         auto_task(nn.Linear(2, 3))
-    with pytest.raises(ValueError, match="ViTModel is no classifier of text or images that transformers knows"):
+    with pytest.raises(ValueError, match="ViTModel is not a text or image classifier that transformers knows"):
         auto_task(ViTModel(vit().config))
 
 
@@ -107,7 +107,7 @@ def test_what_no_auto_class_knows_cannot_be_made_again():
     [
         (np.array([0]), 1, "model has 1 class, but at least 2 are needed; load it with num_labels=2 or more"),
         (np.array([3]), 3, "labels must be classes 0 to 2, got 3 in row 0"),
-        (np.eye(3), 3, r"labels must be one class a row for this method, got soft labels of shape \(3, 3\)"),
+        (np.eye(3), 3, r"labels must be one class per row for this method, got soft labels of shape \(3, 3\)"),
     ],
 )
 def test_labels_that_cannot_be_trained_on_are_refused(labels, num_classes, message):
@@ -129,5 +129,5 @@ def test_evaluated_rows_are_labels_and_probabilities():
         np.testing.assert_allclose(probabilities, np.exp(logits))
     with pytest.raises(ValueError, match=r"predictions must be logits \[rows, classes\] of the 2 rows, got \(3, 2\)"):
         SINGLE_LABEL.evaluated(EvalPrediction(np.zeros((3, 2)), given))
-    with pytest.raises(ValueError, match="labels must be one class id a row"):
+    with pytest.raises(ValueError, match="labels must be one class id per row"):
         SINGLE_LABEL.evaluated(EvalPrediction(logits, np.zeros((2, 2), int)))

@@ -26,14 +26,14 @@ def test_good_labels_pass(name, feature):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1, None], "labels must not be missing"),
-        ([0.0, 1.0, float("nan")], "labels must not be missing"),
+        ([0, 1, None], "labels has a missing value"),
+        ([0.0, 1.0, float("nan")], "labels has a missing value"),
         ([0, 1, -100], "labels must be classes 0 to 2, got -100 in row 2"),
         ([0, 1, -1], "labels must be classes 0 to 2, got -1 in row 2"),
         ([0, 1, 3], "labels must be classes 0 to 2, got 3 in row 2; .*num_labels"),
-        ([0.0, 1.0, 2.0], "labels must be one integer a row, got float64"),
-        ([[0, 1], [1, 0], [0, 0]], r"labels must be one class id a row, got an array of shape \(3, 2\)"),
-        (["a", "b", "c"], "labels must be one integer a row"),
+        ([0.0, 1.0, 2.0], "labels must be one integer per row, got float64"),
+        ([[0, 1], [1, 0], [0, 0]], r"labels must be one class id per row, got an array of shape \(3, 2\)"),
+        (["a", "b", "c"], "labels must be one integer per row"),
     ],
 )
 def test_bad_labels_are_refused(labels, message):

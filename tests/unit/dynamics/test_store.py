@@ -137,7 +137,7 @@ def test_another_format_is_refused(tmp_path):
 
 @pytest.mark.parametrize("split", ["../x", "/x", "", "a\0b"])
 def test_splits_cannot_leave_the_folder(split, tmp_path):
-    with pytest.raises(ValueError, match="name of a dataset must be a name that can be a file of its own"):
+    with pytest.raises(ValueError, match="name of a dataset must be usable as a file name"):
         Trajectories.create(tmp_path / "run", {**SIZES, "splits": {split: {"rows": 1, "labels": None}}})
     assert list(tmp_path.rglob("*")) == []
 

@@ -134,7 +134,7 @@ def test_scale_divides_by_the_constant() -> None:
     [
         ((0.5, 0.5), r"weights must be 3 numbers, the label's first, got 2"),
         ((0.5, 0.6, -0.1), r"weights must be at least 0 and sum to 1"),
-        ((0.5, 0.5, 0.5), r"weights must be at least 0 and sum to 1, got \(0.5, 0.5, 0.5\) with the sum 1.5"),
+        ((0.5, 0.5, 0.5), r"weights must be at least 0 and sum to 1, got \(0.5, 0.5, 0.5\) with sum 1.5"),
         ((math.nan, 0.5, 0.5), r"weights must be at least 0"),
     ],
 )

@@ -39,5 +39,5 @@ def test_weight_out_of_range_is_refused(alpha, beta, name):
 
 
 def test_two_weights_of_zero_are_refused():
-    with pytest.raises(ValueError, match="alpha and beta are all 0, which leaves no loss"):
+    with pytest.raises(ValueError, match="alpha and beta are all 0, so there is no loss"):
         SCE(0.0, 0.0)

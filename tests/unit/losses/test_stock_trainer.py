@@ -93,7 +93,7 @@ def test_missing_labels_are_refused(tmp_path):
 
 def test_a_scheduled_loss_is_refused():
     with pytest.raises(
-        ValueError, match=r"DAL follows the progress of training, .* use NoisyTrainer\(..., method=DAL"
+        ValueError, match=r"DAL depends on the progress of training, .* use NoisyTrainer\(..., method=DAL"
     ):
         for_trainer(DAL())
 
@@ -101,7 +101,7 @@ def test_a_scheduled_loss_is_refused():
 def test_soft_labels_are_refused_because_their_rows_are_miscounted(tmp_path):
     rows = make_rows(count=8).remove_columns("label")
     soft = Dataset.from_dict(rows.to_dict() | {"labels": [[0.5, 0.25, 0.25]] * 8})
-    with pytest.raises(ValueError, match=r"labels must be one class a row, got shape \(8, 3\).*use NoisyTrainer"):
+    with pytest.raises(ValueError, match=r"labels must be one class per row, got shape \(8, 3\).*use NoisyTrainer"):
         train(tmp_path, CrossEntropy(), rows=soft)
 
 

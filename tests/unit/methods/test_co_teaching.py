@@ -198,7 +198,7 @@ def test_rate_is_roughly_found_and_wrong_labels_are_left_out(rate):
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match=r"forget_rate must be in \[0, 1\), got 1.0"):
         CoTeaching(forget_rate=1.0)
-    with pytest.raises(ValueError, match="ramp_epochs must be a whole number from 1 on, got 0"):
+    with pytest.raises(ValueError, match="ramp_epochs must be an integer of at least 1, got 0"):
         CoTeaching(ramp_epochs=0)
 
 

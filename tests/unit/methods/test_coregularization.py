@@ -69,7 +69,7 @@ def test_metrics_are_the_two_terms_detached():
     [
         ({"agreement_weight": -1.0}, "agreement_weight must be at least 0, got -1.0"),
         ({"agreement_weight": float("nan")}, "agreement_weight must be at least 0"),
-        ({"warmup_ratio": 1.5}, r"warmup_ratio must be a share of the steps in \[0, 1\], got 1.5"),
+        ({"warmup_ratio": 1.5}, r"warmup_ratio must be in \[0, 1\], got 1.5"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

@@ -145,7 +145,7 @@ def test_metrics_are_the_terms_of_the_loss():
         ({"agreement_weight": 1.0}, r"agreement_weight must be in \[0, 1\), got 1.0; the paper uses 0.9 for CIFAR-10"),
         ({"agreement_weight": -0.1}, r"agreement_weight must be in \[0, 1\), got -0.1"),
         ({"forget_rate": -0.2}, r"forget_rate must be in \[0, 1\), got -0.2; pass None to have it estimated"),
-        ({"ramp_epochs": 0}, "ramp_epochs must be a whole number from 1 on, got 0"),
+        ({"ramp_epochs": 0}, "ramp_epochs must be an integer of at least 1, got 0"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

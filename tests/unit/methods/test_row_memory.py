@@ -52,5 +52,5 @@ def test_table_is_in_the_state():
 
 
 def test_unknown_number_of_rows_is_refused():
-    with pytest.raises(ValueError, match="num_rows is None, but each row is remembered by its number"):
+    with pytest.raises(ValueError, match="num_rows is None, but the method keeps state per row"):
         RowMemory(None, (1,), Accelerator(cpu=True))

@@ -149,5 +149,5 @@ def test_bad_rates_are_refused(rate):
 
 
 def test_bad_ramps_are_refused():
-    with pytest.raises(ValueError, match="ramp_epochs must be a whole number from 1 on, got 0; the paper uses 10"):
+    with pytest.raises(ValueError, match="ramp_epochs must be an integer of at least 1, got 0; the paper uses 10"):
         SmallLoss(None, 0)

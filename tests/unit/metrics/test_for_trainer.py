@@ -113,7 +113,11 @@ def test_scores_of_single_batches_are_refused(tmp_path):
         (("detection",), {}, "detection compares given with true labels; pass given_labels and clean_labels"),
         (("label_quality",), {"clean_labels": CLEAN}, "label_quality compares given with true labels"),
         (("accuracy",), {"clean_labels": CLEAN}, "given_labels and clean_labels go together, got only one"),
-        (("detection",), {"given_labels": [0], "clean_labels": [0, 1]}, "the same rows are needed in each, got"),
+        (
+            ("detection",),
+            {"given_labels": [0], "clean_labels": [0, 1]},
+            "all label columns must have the same rows, got",
+        ),
     ],
 )
 def test_bad_requests_are_refused(names, options, message):
@@ -124,7 +128,7 @@ def test_bad_requests_are_refused(names, options, message):
 @pytest.mark.parametrize(
     ("predictions", "label_ids", "message"),
     [
-        (LOGITS, np.eye(2)[CLEAN], r"labels must be one integer a row, got float64 of shape \(4, 2\)"),
+        (LOGITS, np.eye(2)[CLEAN], r"labels must be one integer per row, got float64 of shape \(4, 2\)"),
         (LOGITS, None, "labels must be a numpy array of integers, got NoneType"),
         (np.zeros((4, 5, 2)), CLEAN, r"predictions must be logits \[rows, classes\] of the 4 rows, got \(4, 5, 2\)"),
     ],

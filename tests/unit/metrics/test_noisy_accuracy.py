@@ -71,7 +71,7 @@ def test_bad_columns_are_refused(position):
     for bad, message in [
         (np.array([0, -1]), "must be classes from 0, got -1 in row 1; drop rows without a label"),
         (np.array([], dtype=int), "must have at least one row, got none"),
-        (np.array([0, 1, 1]), "the same rows are needed in each, got .* 3"),
+        (np.array([0, 1, 1]), "all label columns must have the same rows, got .* 3"),
     ]:
         given_columns = [*good]
         given_columns[position] = bad

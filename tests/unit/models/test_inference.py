@@ -83,7 +83,7 @@ def test_the_model_and_the_random_state_are_left_as_they_were():
 
 
 def test_missing_rows_are_not_left_uninitialised():
-    with pytest.raises(RuntimeError, match="only 5 of 7 rows came back from the processes"):
+    with pytest.raises(RuntimeError, match="only 5 of 7 rows were computed"):
         extract([[0, 1, 2], [4, 5]])
 
 

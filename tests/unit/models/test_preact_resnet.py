@@ -154,9 +154,9 @@ def test_half_precision_gives_a_loss_in_float32():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"depths": [2, 2]}, "depths and hidden_sizes must have one number a stage, got 2 and 4"),
-        ({"depths": [2, 0, 2, 2]}, "depths must be numbers of at least 1, one a stage"),
-        ({"hidden_sizes": []}, "hidden_sizes must be numbers of at least 1, one a stage"),
+        ({"depths": [2, 2]}, "depths and hidden_sizes must have one number per stage, got 2 and 4"),
+        ({"depths": [2, 0, 2, 2]}, "depths must be numbers of at least 1, one per stage"),
+        ({"hidden_sizes": []}, "hidden_sizes must be numbers of at least 1, one per stage"),
     ],
 )
 def test_shapes_that_fit_no_network_are_refused(arguments, message):

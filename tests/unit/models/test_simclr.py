@@ -172,7 +172,7 @@ def test_bad_input_is_refused(some, tmp_path):
             train_simclr(some, resnet(), arguments(tmp_path), **{name: value})
     with pytest.raises(ValueError, match="image_column must be one of the columns with images"):
         train_simclr(Dataset.from_dict({"text": ["a"]}), resnet(), arguments(tmp_path))
-    with pytest.raises(ValueError, match="at least 2 rows to tell apart, got 1"):
+    with pytest.raises(ValueError, match="at least 2 rows to contrast, got 1"):
         train_simclr(some.select([0]), resnet(), arguments(tmp_path))
     with pytest.raises(ValueError, match="96 rows, fewer than one batch of 128 with"):
         train_simclr(some, resnet(), arguments(tmp_path, per_device_train_batch_size=128, dataloader_drop_last=True))

@@ -122,12 +122,15 @@ def test_arguments_out_of_range_are_refused(arguments, message):
     [
         (
             [[1.0, 2.0], [float("nan"), 1.0], [float("inf"), 0.0]],
-            "but 2 rows have NaN or infinity, the first of them row 1",
+            "but 2 rows have NaN or infinity, first row 1",
         ),
-        ([[1.0, 2.0], [1.0], [0.0, 1.0]], "column 'features' must hold vectors of numbers of one length in every row"),
-        ([[1.0, 2.0], None, [0.0, 1.0]], "column 'features' must hold vectors of numbers of one length|NaN"),
-        ([1.0, 2.0, 3.0], "column 'features' must hold vectors of numbers of one length in every row"),
-        (["a", "b", "c"], "column 'features' must hold vectors of numbers of one length in every row"),
+        (
+            [[1.0, 2.0], [1.0], [0.0, 1.0]],
+            "column 'features' must hold numeric vectors of the same length",
+        ),
+        ([[1.0, 2.0], None, [0.0, 1.0]], "column 'features' must hold numeric vectors of the same length|NaN"),
+        ([1.0, 2.0, 3.0], "column 'features' must hold numeric vectors of the same length"),
+        (["a", "b", "c"], "column 'features' must hold numeric vectors of the same length"),
     ],
 )
 def test_features_that_are_none_are_refused(features, message):
@@ -141,5 +144,5 @@ def test_too_few_rows_or_classes_are_refused():
         posterior([[1.0]], [0])
     with pytest.raises(ValueError, match="labels must be classes 0 to 1, got 2"):
         posterior([[1.0], [2.0]], [0, 2], num_classes=2)
-    with pytest.raises(ValueError, match="labels must be one integer a row, got float64"):
+    with pytest.raises(ValueError, match="labels must be one integer per row, got float64"):
         plain_knn(np.array([[1.0], [2.0]]), np.array([0.0, 1.0]))

@@ -173,7 +173,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused_before_training(tmp_
     trainer = make_trainer(tmp_path, **SAVING)
     (tmp_path / "file").write_text("kept")
     trainer.args.output_dir = str(tmp_path / "file" / "output")
-    with pytest.raises(OSError, match="a file stands where a folder should be"):
+    with pytest.raises(OSError, match="there is a file where a folder should be"):
         trainer.train()
     assert trainer.state.global_step == 0
     assert (tmp_path / "file").read_text() == "kept"

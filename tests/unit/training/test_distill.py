@@ -69,7 +69,7 @@ def test_lazy_images_keep_their_transform_and_classes_get_names(tmp_path):
 @pytest.mark.parametrize(
     ("soft", "error"),
     [
-        (np.full((20, 3), 1 / 3), "one a row, 21, got 20"),
+        (np.full((20, 3), 1 / 3), "one row for each of the 21 rows, got 20"),
         (np.full((21, 4), 1 / 4), "each of the 3 classes, got 4"),
         (np.full((21, 3), 1 / 2), "sum to 1 in each row"),
     ],

@@ -106,13 +106,13 @@ def test_unknown_method_is_refused(tmp_path):
 @pytest.mark.parametrize("model_class", [BertModel, BertForMaskedLM])
 def test_model_without_classes_is_refused(model_class, tmp_path):
     with pytest.raises(
-        ValueError, match=r"head suitable for your task|BertForMaskedLM is no classifier of text or images|no linear"
+        ValueError, match=r"head suitable for your task|BertForMaskedLM is not a text or image classifier|no linear"
     ):
         NoisyTrainer(model_class(SMALL), make_args(tmp_path))
 
 
 def test_model_with_classes_of_tokens_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="BertForTokenClassification is no classifier of text or images"):
+    with pytest.raises(ValueError, match="BertForTokenClassification is not a text or image classifier"):
         make_trainer(tmp_path, "cross_entropy", BertForTokenClassification(SMALL))
 
 
@@ -122,9 +122,9 @@ def test_model_with_classes_of_tokens_is_refused(tmp_path):
         ([0, 1, 2, 3], "labels must be classes 0 to 2, got 3 in row 3"),
         ([0, 1, 2, -1], "labels must be classes 0 to 2, got -1"),
         ([0, 1, 2, -100], "labels must be classes 0 to 2, got -100"),
-        ([0, 1, 2, None], "labels must not be missing"),
-        ([0.0, 1.0, 2.0, math.nan], "labels must not be missing"),
-        ([0.5, 1.0, 2.0, 0.0], "labels must be one integer a row"),
+        ([0, 1, 2, None], "labels has a missing value"),
+        ([0.0, 1.0, 2.0, math.nan], "labels has a missing value"),
+        ([0.5, 1.0, 2.0, 0.0], "labels must be one integer per row"),
     ],
 )
 def test_bad_labels_are_refused_before_the_first_step(labels, message, tmp_path):

@@ -138,9 +138,9 @@ def test_a_collator_that_drops_weights_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0, float("nan"), 1.0], "column 'label_weight' must hold one finite number a row"),
-        ([1.0, None, 1.0], "column 'label_weight' must hold one finite number a row"),
-        (["a", "b", "c"], "column 'label_weight' must hold one finite number a row"),
+        ([1.0, float("nan"), 1.0], "column 'label_weight' must hold one finite number per row"),
+        ([1.0, None, 1.0], "column 'label_weight' must hold one finite number per row"),
+        (["a", "b", "c"], "column 'label_weight' must hold one finite number per row"),
         ([1.0, -0.5, 1.0], "column 'label_weight' must be at least 0, and above 0 in some row"),
         ([0.0, 0.0, 0.0], "column 'label_weight' must be at least 0, and above 0 in some row"),
     ],

@@ -59,5 +59,5 @@ def test_bad_input_is_refused(options, message):
 
 
 def test_a_reference_of_another_type_is_refused():
-    with pytest.raises(ValueError, match="reference must not be missing, but there is none in row 1"):
+    with pytest.raises(ValueError, match="reference has a missing value in row 1"):
         _known(np.array([0.0, np.nan]), 2, 2, -1)

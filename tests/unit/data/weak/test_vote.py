@@ -159,9 +159,9 @@ def test_bad_weights_are_refused():
 @pytest.mark.parametrize(
     ("votes", "abstain", "message"),
     [
-        (np.array([[0.5, 1.0]]), -1, "votes must be one integer a row, got float64"),
+        (np.array([[0.5, 1.0]]), -1, "votes must be one integer per row, got float64"),
         ([[0, 1]], -1, "votes must be a numpy array of integers, got list"),
-        (np.array([[None, 1]]), -1, "votes must not be missing, but there is none in row 0"),
+        (np.array([[None, 1]]), -1, "votes has a missing value in row 0"),
         (np.array([0, 1]), -1, r"votes must be \[rows, rules\], got shape \(2,\)"),
         (np.array([[0, 1]]), 0, "abstain must be no class from 0 to 1, got 0; number classes from 0"),
     ],
