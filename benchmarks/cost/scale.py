@@ -24,7 +24,7 @@ from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.dygen import pipeline
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.prior import Prior, evidence_prior
-from hf_noisy.dynamics.projection import projection_matrix
+from hf_noisy.dynamics.recorder import projection_matrix
 from hf_noisy.dynamics.scores import distances_by_epoch, dynamics_score
 from hf_noisy.dynamics.store import Trajectories
 

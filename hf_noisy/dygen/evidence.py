@@ -1,9 +1,8 @@
-"""The evidence about true labels in recorded trajectories, for any kind of noise.
+"""Evidence about true labels in recorded trajectories, for any kind of noise: the product of two predictors.
 
-It is the product of two predictors. The classifier, averaged over branches and epochs, is right about random noise
-early in training but learns systematic noise. The pretrained encoder has seen no noisy label: distances of its
-features to the class centroids are coarse, but systematic noise cannot change them. Both give all classes the same
-weight, so that a class with many wrong rows does not win by its size. Trajectories are read in blocks of rows.
+The classifier, averaged over branches and epochs, resists random noise early in training but learns systematic noise.
+Distances of the pretrained encoder's features to class centroids are coarse, but unaffected by systematic noise. Both
+weight all classes equally, so that a class with many wrong rows does not win by its size.
 """
 
 from dataclasses import dataclass
@@ -18,17 +17,17 @@ from hf_noisy.dygen.vectors import unit_rows
 from hf_noisy.dynamics.scores import centroid_distances, class_means, class_sums
 from hf_noisy.dynamics.store import ALL, Rows, Trajectories, row_blocks
 
-_EMPTY_CLASS = -30.0  # log-odds of a class without training rows against the best other: finite, but never chosen
+_EMPTY_CLASS = -30.0  # log-odds of a class without training rows: finite, but never chosen
 
 
 @dataclass
 class Evidence:
     """Evidence about true labels, fitted on training rows and given labels."""
 
-    mean_probability: Float64[np.ndarray, " classes"]  # average prediction on the training rows
-    centre: Float64[np.ndarray, " width"] | None  # mean of the normalised features, if the encoder was recorded
+    mean_probability: Float64[np.ndarray, " classes"]  # mean prediction on the training rows
+    centre: Float64[np.ndarray, " width"] | None  # mean of the normalised features, if recorded
     centroids: Float64[np.ndarray, "classes width"] | None  # class means of the centred, normalised features
-    sharpness: float  # how fast a class becomes unlikely with the squared distance to its centroid
+    sharpness: float  # scale of the squared distances in the softmax
     counts: Integer[np.ndarray, " classes"]  # training rows by given label
 
     @classmethod
@@ -61,7 +60,7 @@ class Evidence:
     def log_probabilities(
         self, trajectories: Trajectories, split: str, labels: Labels | None = None
     ) -> Float64[np.ndarray, "rows classes"]:
-        """Log-probabilities of the true label; with given `labels`, each row is left out of its own centroid."""
+        """Log-probabilities of the true label; with given `labels`, centroids leave out the row itself."""
         width = 0 if self.centroids is None else _feature_width(trajectories, split)
         found = np.empty((trajectories.num_rows(split), trajectories.num_classes))
         for rows in row_blocks(len(found), max(width, trajectories.num_classes)):
@@ -97,7 +96,7 @@ class Evidence:
             size = self.counts[labels].astype(np.float64)
             rows = np.arange(len(labels))
             own = squared[rows, labels] * (size / np.maximum(size - 1.0, 1.0)) ** 2
-            # The only row of a class gets the mean distance to the other classes: neither for nor against its label.
+            # The only row of a class gets the mean distance to the other classes, which is neutral.
             others = (squared[:, self.counts > 0].sum(1) - squared[rows, labels]) / max((self.counts > 0).sum() - 1, 1)
             squared[rows, labels] = np.where(size > 1, own, others)
         squared[:, self.counts == 0] = np.inf
@@ -112,16 +111,11 @@ def mean_prediction(trajectories: Trajectories, split: str, rows: Rows = ALL) ->
 
 
 def posterior_given_label(
-    log_evidence: Float64[np.ndarray, "rows classes"],
-    labels: Labels,
-    noise_rate: float,
-    *,
-    max_iterations: int = 20,
+    log_evidence: Float64[np.ndarray, "rows classes"], labels: Labels, noise_rate: float, *, max_iterations: int = 20
 ) -> tuple[Float64[np.ndarray, "rows classes"], Float64[np.ndarray, "classes classes"]]:
     """Probabilities of the true label given evidence and given label, and the transition matrix `T[true, given]`."""
-    # Expectation-maximisation of `p(y) T[y, given]`. Where the given labels are informative, each round trusts them
-    # more. It stops as soon as the expected share of wrong labels is down to `noise_rate`, before the first round if
-    # the evidence alone has it.
+    # Expectation-maximisation of `p(y) T[y, given]`. If the given labels are informative, each round trusts them more,
+    # until the expected share of wrong labels is down to `noise_rate`.
     posterior = np.empty_like(log_evidence)
     transition = _expect(log_evidence, labels, None, posterior)
     for _ in range(max_iterations):
@@ -153,7 +147,7 @@ def _expect(
         conditioned = log_evidence[rows] if transition is None else log_evidence[rows] + np.log(transition[:, given].T)
         posterior[rows] = softmax(conditioned, axis=-1)
         counts += posterior[rows].T @ np.eye(num_classes)[given]
-    # A uniform pseudo-count of one row per class keeps rows of rare classes stochastic and their logarithm finite.
+    # A uniform pseudo-count of one row per class keeps logarithms finite for rare classes.
     counts += 1.0 / num_classes
     return np.asarray(counts / counts.sum(1, keepdims=True))
 
@@ -170,11 +164,9 @@ def _features(trajectories: Trajectories, split: str, rows: slice) -> Float64[np
 
 
 def _fit_sharpness(
-    squared: Float64[np.ndarray, "rows classes"],
-    labels: Labels,
-    counts: Integer[np.ndarray, " classes"],
+    squared: Float64[np.ndarray, "rows classes"], labels: Labels, counts: Integer[np.ndarray, " classes"]
 ) -> float:
-    """The sharpness with the highest likelihood of the given labels, all classes weighted the same."""
+    """The sharpness with the highest likelihood of the given labels, all classes weighted equally."""
     weight = 1.0 / counts[labels]
     weight /= weight.sum()
 

@@ -1,4 +1,4 @@
-"""DyGEN's posterior for new rows, as one `PreTrainedModel`."""
+"""DyGEN's exact posterior for new rows, as one `PreTrainedModel`."""
 
 import copy
 from collections.abc import Iterator, Sized
@@ -16,7 +16,7 @@ from hf_noisy.core.task import SEQUENCES, TASKS, auto_task
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
 from hf_noisy.dygen.vae import DirichletVAE
-from hf_noisy.dynamics.projection import projection_matrix
+from hf_noisy.dynamics.recorder import projection_matrix
 from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads, logits_by_branch, unwrapped
 from hf_noisy.models.inference import Collator, ModelInputs, batches_of, default_collator, outputs_by_row
 from hf_noisy.models.pooling import pooled_features
@@ -26,15 +26,15 @@ class DyGenModelConfig(PreTrainedConfig):
     """Configuration of a [`DyGenForClassification`].
 
     Args:
-        network: Configuration of the network whose training was recorded; labels are read from it.
+        network: Configuration of the recorded network, which also gives the labels.
         task: `"sequence-classification"` or `"image-classification"`.
         epochs: The epochs that the posterior reads.
-        changed: Names of the weights that training changed, of which each epoch has its own.
-        start: Those of the encoder before the first step; empty where its features are not read.
+        changed: Names of the weights that training changed, stored for each epoch.
+        start: Names of the encoder's weights before the first step; empty if its features are not used.
         num_branches: Networks that were trained together.
-        dim: Width of what was recorded of a head's input.
-        projected_from: Width of a head's input where the recorder projected it, else 0.
-        feature_width: Width of the encoder's features; 0 where they are not read.
+        dim: Width of the recorded inputs of a head.
+        projected_from: Width of a head's input before the recorder's projection; 0 without one.
+        feature_width: Width of the encoder's features; 0 if they are not used.
         feature_scale: See `TrajectoryVectors`.
         delta: See `DirichletVAE`.
     """
@@ -71,9 +71,8 @@ class DyGenModelConfig(PreTrainedConfig):
 class DyGenForClassification(PreTrainedModel):
     """DyGEN's posterior as one model: the weights of every recorded epoch, the encoder before training, and the VAE.
 
-    `logits` are the log of the posterior, so that `softmax(logits)` is what [`DyGen.posterior`] gives for a recorded
-    row. Weights that training did not change are stored once. A forward pass runs the network once for every epoch and
-    swaps its weights in between, so it must not be called from several threads. Made by
+    `softmax(logits)` is the posterior, as of [`DyGen.posterior`]. Weights not changed by training are stored once.
+    A forward pass runs the network once per epoch with swapped weights, so it is not thread-safe. Made by
     [`DyGenForClassification.from_training`]; loaded with `from_pretrained` once this module is imported.
 
     Args:
@@ -124,29 +123,28 @@ class DyGenForClassification(PreTrainedModel):
 
     @classmethod
     def from_training(cls, dygen: DyGen, model: nn.Module, snapshots: Any) -> "DyGenForClassification":
-        """Collect everything that the posterior of a new row depends on.
+        """Make the model from a fit, the trained network and its snapshots.
 
         Args:
             dygen: Fitted on the trajectories of this training.
-            model: The network that was trained, such as `trainer.model`; it is left as it is.
-            snapshots: Folder that [`EpochSnapshots`] wrote, or the `output_dir` that holds it.
+            model: The trained network, such as `trainer.model`; not changed.
+            snapshots: Folder of [`EpochSnapshots`], or the `output_dir` that contains it.
 
         Returns:
             The model, in evaluation mode, with all weights in the dtype of the network.
 
         Raises:
-            TypeError: If `model` is no network that an auto class of transformers can make.
+            TypeError: If `model` is not a transformers model.
             FileNotFoundError: If the snapshot of an epoch is missing.
             ValueError: If model and snapshots, or model and fit, do not belong together.
         """
-        model = unwrapped(model)
-        network_config = copy.deepcopy(getattr(model, "config", None))
-        task, model = auto_task(model).name, cast(PreTrainedModel, model)
+        model = cast(PreTrainedModel, unwrapped(model))
+        task = auto_task(model).name
         vectors, epochs = dygen.vectors, list(map(int, dygen.vectors.epochs))
         names, width = list(changing(model)), 0 if vectors.feature_mean is None else len(vectors.feature_mean)
         matrix = _projection(dygen, model)
         config = cls.config_class(
-            network=network_config,
+            network=copy.deepcopy(model.config),
             task=task,
             epochs=epochs,
             changed=names,
@@ -190,12 +188,12 @@ class DyGenForClassification(PreTrainedModel):
         Args:
             input_ids: Tokens, for text.
             attention_mask: 1 for tokens, 0 for padding.
-            token_type_ids: Segments; left out where the network knows none.
+            token_type_ids: Segments; ignored if the network has none.
             pixel_values: Images.
-            labels: Classes; with them the output has a loss.
+            labels: Classes, for a loss.
 
         Returns:
-            `logits` `[batch, class]`, and `loss`, their mean cross-entropy, where there are labels.
+            `logits` `[batch, class]`, and `loss`, their mean cross-entropy, if there are labels.
         """
         given = {
             "input_ids": input_ids,
@@ -203,7 +201,7 @@ class DyGenForClassification(PreTrainedModel):
             "token_type_ids": token_type_ids,
             "pixel_values": pixel_values,
         }
-        inputs = {name: value for name, value in given.items() if value is not None and self._takes(name)}
+        inputs = {name: value for name, value in given.items() if value is not None and self._accepts(name)}
         w, logits = self._trajectory(inputs)
         posterior = self.vae.posterior(w, logits.softmax(-1)).float()
         scores = posterior.clamp(min=torch.finfo(torch.float32).tiny).log()
@@ -219,20 +217,20 @@ class DyGenForClassification(PreTrainedModel):
         data_collator: Collator | None = None,
         show_progress: bool = True,
     ) -> Float64[np.ndarray, "rows classes"]:
-        """Posterior of the true label of rows, prepared as those of training were.
+        """Posterior of the true label of rows, prepared as for training.
 
         Args:
             dataset: Map-style; columns that the network does not accept are ignored.
             processing_class: The tokenizer, which pads texts; not needed for images.
             batch_size: Rows per forward pass.
-            data_collator: Makes batches; defaults to padding with `processing_class`.
+            data_collator: Defaults to padding with `processing_class`.
             show_progress: Whether to show a progress bar.
 
         Returns:
             `[rows, classes]`, sums to 1.
 
         Raises:
-            ValueError: If the dataset has no rows, or none of the columns that the network takes.
+            ValueError: If the dataset has no rows, or lacks the main input of the network.
         """
         if not isinstance(dataset, Sized) or not len(dataset):
             raise ValueError("dataset must have a length and at least one row; load it without streaming")
@@ -282,11 +280,11 @@ class DyGenForClassification(PreTrainedModel):
             blocks.append(features.expand(self.config.num_branches, -1, -1))
         return torch.cat(blocks, -1), logits_by_branch(outputs).float()
 
-    def _takes(self, name: str) -> bool:
-        return self._accepted is None or (name in self._accepted and name != "labels")
+    def _accepts(self, name: str) -> bool:
+        return self._accepted is None or name in self._accepted
 
     def _tensors(self, names: list[str]) -> list[Tensor]:
-        # Looked up whenever they are needed, as loading and moving may replace the objects.
+        # Looked up on each use, as loading and moving may replace the objects.
         return [_attribute(self.network, name) for name in names]
 
 
@@ -297,8 +295,8 @@ def _projection(dygen: DyGen, model: nn.Module) -> Float32[np.ndarray, "width di
     recorded = {} if dygen.trajectories is None else dygen.trajectories.manifest
     if recorded.get("projection") != dim:
         raise ValueError(
-            f"model has heads that read {width} dimensions, but dygen was fitted on {dim}; pass the model of the same "
-            "training, and where the recorder projected, a dygen with its trajectories"
+            f"model has heads of width {width}, but dygen was fitted on {dim} dimensions; pass the model of the same "
+            "training, and if the recorder projected, a dygen with its trajectories"
         )
     return projection_matrix(width, dim, recorded["seed"])
 
@@ -334,7 +332,7 @@ def _fill(targets: list[Tensor], names: list[str], values: dict[str, Tensor]) ->
 
 @contextmanager
 def _holding(tensors: list[Tensor], values: list[Tensor] | None) -> Iterator[None]:
-    """Give weights other values for a while, under all of their names, as the objects stay the same."""
+    """Temporarily give weights other values, under all their names, as the objects stay the same."""
     if values is None:
         yield
         return

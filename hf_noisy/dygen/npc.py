@@ -1,4 +1,4 @@
-"""NPC: calibrate the predictions of a trained classifier by its last embedding, without training dynamics."""
+"""NPC: calibrate a trained classifier's predictions by its last embedding, without training dynamics."""
 
 import math
 from typing import Any
@@ -18,19 +18,13 @@ _EPOCHS, _FEWEST_STEPS = 10, 1000
 
 
 class NPC:
-    """Calibrates a classifier's predictions by where they lie in its last embedding; made by [`NPC.fit`].
+    """Calibrates a classifier's predictions by its last embedding (Bae et al., 2022); made by [`NPC.fit`]."""
 
-    The prior of a row is the vote of its nearest neighbours among the most confident predictions; a Dirichlet VAE then
-    models the predicted class given the embedding and a latent true class. The given labels are not used: the
-    classifier was trained on them. Each branch is calibrated separately, and the posteriors are averaged.
-
-    The published code trains a copy of the network beside the VAE; here the embedding of the last epoch is used as it
-    is. All else follows the published code: one reference row for each predicted class in batches of 128 rows, weights
-    by inverse distance, hard prior labels, `delta = 1 + 1 / C` and `rho = 5`. Ten epochs are the published number;
-    with few rows there are as many as make 1,000 steps, since an untrained VAE makes predictions worse.
-
-    Source: Bae et al. (2022), From Noisy Prediction to True Label.
-    """
+    # The prior of a row is the vote of its nearest neighbours among the most confident predictions; a Dirichlet VAE
+    # then models the predicted class given the embedding and a latent true class. Branches are calibrated separately,
+    # and the posteriors averaged. As in the published code: one reference row per predicted class in batches of 128
+    # rows, weights by inverse distance, hard prior labels, delta = 1 + 1 / C and rho = 5; but that code also trains a
+    # copy of the network. There are at least 1,000 steps, as an untrained VAE makes predictions worse.
 
     citation = (
         "Bae, H., Shin, S., Na, B., Jang, J., Song, K., Moon, I.-C. (2022). From Noisy Prediction to True Label: "
@@ -60,28 +54,7 @@ class NPC:
         seed: int = 0,
         show_progress: bool = True,
     ) -> "NPC":
-        """Fit prior and VAE on the predictions for the training rows after the last epoch.
-
-        Args:
-            trajectories: Recorded by a `DynamicsRecorder`; the last epoch is read.
-            split: Name under which the training rows were recorded.
-            neighbours: K of the prior, at least 1.
-            epochs: Epochs of the VAE, or None for 10, or as many as make 1,000 steps of 128 rows.
-            seed: Seed of all random numbers.
-            show_progress: Whether to show a progress bar.
-
-        Returns:
-            The fitted model.
-
-        Raises:
-            ValueError: If `neighbours` is below 1 or nothing was recorded.
-
-        Example:
-            ```python
-            npc = NPC.fit(recorder.trajectories)
-            predictions = npc.posterior("test").argmax(1)
-            ```
-        """
+        """Fit prior and VAE on the predictions for the training rows after the last epoch."""
         if neighbours < 1:
             raise ValueError(f"neighbours must be at least 1, got {neighbours}; 10 is the published number")
         if not trajectories.epochs:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,12 +34,12 @@ class DyGenConfig:
     num_classes: int
     dim: int  # length of a trajectory vector
     split: str  # the training split
-    delta: float  # concentration of the prior without evidence
+    delta: float  # base concentration of the prior
     rho: float  # strength of the prior
     vae_epochs: int
     seed: int
-    shuffled_rows: int = 1  # rows that stayed together in the order of the VAE: more than 1 where read from disk
-    max_references: int | None = None  # rows that voted at most in the published prior
+    shuffled_rows: int = 1  # rows shuffled together for the VAE: above 1 if read from disk
+    max_references: int | None = None  # limit of the voting rows in the published prior
 
 
 class DyGen:
@@ -50,10 +50,10 @@ class DyGen:
     Args:
         config: How it was fitted.
         vae: The trained Dirichlet VAE.
-        vectors: Builder of the trajectory vectors.
+        vectors: Makes the trajectory vectors.
         prior: `[branches or 1, rows, classes]`, prior of the training rows.
         suspects: `[rows]`, training rows whose given label is probably wrong.
-        trajectories: Where posteriors are computed; may be set later.
+        trajectories: For which posteriors are computed; may be set later.
 
     Source: DyGEN (Zhuang et al., 2023).
     """
@@ -73,7 +73,7 @@ class DyGen:
 
     @property
     def noise_rate(self) -> float:
-        """Share of wrong labels that the prior was made with."""
+        """Noise rate used for the prior."""
         return self.config.noise_rate
 
     @classmethod
@@ -93,22 +93,19 @@ class DyGen:
     ) -> "DyGen":
         """Fit prior and VAE on the training rows.
 
-        Time is linear in the rows, except for the neighbours of the published prior, see `max_references`.
-
         Args:
             trajectories: Recorded by a `DynamicsRecorder`, with the training split.
             labels: `[rows]`, the given labels of the training rows, in their order.
             noise_rate: Share of wrong labels in `[0, 1)`, or None to have it estimated.
             split: Name under which the training rows were recorded.
-            preset: `"evidence"` for the default, `"paper"` for the published prior, constants and trajectory vector.
+            preset: `"evidence"` (default), or `"paper"` for the published prior, constants and trajectory vector.
             vae_epochs: Epochs of the VAE.
             seed: Seed of all random numbers.
             show_progress: Whether to show progress bars.
-            max_memory: Bytes up to which the trajectory vectors are held in memory. Larger ones are read from disk,
-                256 MiB at a time, in every epoch of the VAE; it then shuffles runs of 64 rows, and the rows within
-                each 256 MiB.
-            max_references: Trusted rows that vote in the published prior, a sample with the same shares of classes;
-                None means all, which takes quadratic time.
+            max_memory: Bytes up to which trajectory vectors are kept in memory. Larger ones are read from disk in
+                every epoch of the VAE, 256 MiB at a time, shuffled in runs of 64 rows and within each 256 MiB.
+            max_references: Number of trusted rows that vote in the published prior, sampled by class; None for all,
+                which takes quadratic time.
 
         Returns:
             The fitted model.
@@ -135,7 +132,7 @@ class DyGen:
             raise ValueError(f"trajectories at {trajectories.path} hold no complete epoch; train for at least one")
         paper = preset == "paper"
         if max_references is not None and not paper:
-            raise ValueError("max_references is for preset 'paper', the only one that asks neighbours; leave it out")
+            raise ValueError("max_references is for preset 'paper', the only one with neighbours; leave it out")
         if paper:
             prior = paper_prior(
                 trajectories, labels, noise_rate, split=split, seed=seed, max_references=max_references
@@ -183,15 +180,13 @@ class DyGen:
 
         Args:
             split: Any split recorded with the training.
-            labels: `[rows]`, the given labels of the rows, if any: the posterior is then conditioned on them, not on
-                the classifier's predictions of them.
+            labels: `[rows]`, given labels, on which to condition instead of on the classifier's predictions of them.
 
         Returns:
             `[rows, classes]`, sums to 1.
 
         Raises:
-            ValueError: If there are no trajectories, the split was not recorded, or labels are not one per row or out
-                of range.
+            ValueError: If there are no trajectories, the split was not recorded, or labels are invalid.
 
         Source: DyGEN (Zhuang et al., 2023), Eq. 14, 15 and 21.
         """
@@ -223,7 +218,7 @@ class DyGen:
         return self.trajectories
 
     def _predictions(self, split: str, rows: slice) -> Float[torch.Tensor, "branch rows classes"]:
-        # The last epoch of the fit, whatever was recorded since.
+        # The last epoch of the fit, even if more were recorded since.
         assert self.trajectories is not None
         logits = [
             self.trajectories.branch_logits(split, self.vectors.epochs[-1], branch, rows)
@@ -232,7 +227,7 @@ class DyGen:
         return torch.from_numpy(np.stack(logits)).softmax(-1)
 
     def prior_of(self, split: str) -> Float64[np.ndarray, "rows classes"]:
-        """The prior of a split: that of the fit for the training rows, the same evidence without labels for others.
+        """The prior of a split: that of the fit for the training rows, the evidence without labels for others.
 
         Args:
             split: Any split recorded with the training.
@@ -241,7 +236,7 @@ class DyGen:
             `[rows, classes]`, sums to 1.
 
         Raises:
-            ValueError: If this object was loaded: the evidence itself is not saved.
+            ValueError: If this object was loaded, as the evidence is not saved.
         """
         if split == self.config.split:
             return np.asarray(self.prior.mean(0))
@@ -250,9 +245,7 @@ class DyGen:
         return self.fitted_prior.of(self.trajectories, split)
 
     def dynamics(self, labels: Labels) -> DynamicsScore:
-        """Statistics over epochs of the distance of each training row to the centroid of its given label.
-
-        Not needed for the posterior, and therefore computed only here. Averaged over branches.
+        """Statistics over epochs of each training row's distance to its label's centroid, averaged over branches.
 
         Args:
             labels: `[rows]`, the given labels of the fit.
@@ -274,7 +267,7 @@ class DyGen:
         """Save to a folder: weights as safetensors, the rest as JSON.
 
         Args:
-            path: Folder; made if missing.
+            path: Folder; created if missing.
         """
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -285,9 +278,9 @@ class DyGen:
             tensors["vectors.feature_mean"] = torch.from_numpy(self.vectors.feature_mean)
         tensors["prior"] = torch.from_numpy(self.prior)
         tensors["suspects"] = torch.from_numpy(self.suspects)
-        saved: dict[str, Any] = asdict(self.config)
+        saved = asdict(self.config)
         saved |= {"epochs": self.vectors.epochs, "feature_scale": float(self.vectors.feature_scale)}
-        # Both files are complete on the disk before either gets its name.
+        # Both files are completely written before either is renamed.
         with replacing(path / WEIGHTS_FILE) as temporary:
             saved["weights"] = write_tensors(temporary, {name: value.cpu().numpy() for name, value in tensors.items()})
             write_sealed(path / CONFIG_FILE, saved, _FORMAT)
@@ -298,10 +291,10 @@ class DyGen:
 
         Args:
             path: The folder.
-            trajectories: Where posteriors are to be computed.
+            trajectories: For which posteriors are computed.
 
         Returns:
-            The model, which gives the same posteriors as the one saved.
+            The model, with the same posteriors as the saved one.
 
         Raises:
             FileNotFoundError: If the folder holds no DyGEN.

@@ -10,20 +10,18 @@ from jaxtyping import Bool, Float, Float64, Integer
 
 from hf_noisy.core.checks import check_rate
 from hf_noisy.core.types import Labels
-from hf_noisy.detection.neighbours import Index, nearest, sample_references, vote_by_distance
+from hf_noisy.detection.neighbours import nearest, sample_references, vote_by_distance
 from hf_noisy.detection.noise_rate import mixture_noise_rate
 from hf_noisy.dygen.evidence import Evidence, mean_prediction, posterior_given_label, suspicion
 from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
 from hf_noisy.dynamics.store import ALL, Trajectories, row_blocks
-
-_NEIGHBOURS = 10
 
 
 @dataclass
 class Prior:
     """Prior over the true labels of the training rows."""
 
-    of: Callable[[Trajectories, str], Float64[np.ndarray, "_ _"]]  # prior of another split, without given labels
+    of: Callable[[Trajectories, str], Float64[np.ndarray, "_ _"]]  # prior of another split, without its labels
     probabilities: Float[np.ndarray, "_ rows classes"]  # for each branch, or one for all
     suspects: Bool[np.ndarray, " rows"]  # rows whose given label is more likely wrong than right
     suspicion: Float64[np.ndarray, " rows"]  # the higher, the more suspicious the given label
@@ -32,21 +30,16 @@ class Prior:
 
 
 def evidence_prior(
-    trajectories: Trajectories,
-    labels: Labels,
-    noise_rate: float | None = None,
-    *,
-    split: str = "train",
-    seed: int = 0,
+    trajectories: Trajectories, labels: Labels, noise_rate: float | None = None, *, split: str = "train", seed: int = 0
 ) -> Prior:
-    """The default: the evidence of classifier and pretrained encoder, then the row's given label."""
+    """The default: the evidence of classifier and pretrained encoder, combined with the given label."""
     if noise_rate is not None:
         check_rate(noise_rate)
     evidence = Evidence.fit(trajectories, labels, split)
     log_evidence = evidence.log_probabilities(trajectories, split, labels)
     rate = noise_rate
     if rate is None:
-        # The classifier alone misses systematic noise; all evidence overstates noise where the encoder is weak.
+        # The classifier alone misses systematic noise; all evidence overestimates noise if the encoder is weak.
         classifier = np.log(mean_prediction(trajectories, split) + 1e-6)
         rate = float(np.mean([mixture_noise_rate(suspicion(e, labels), seed) for e in (classifier, log_evidence)]))
     probabilities, _ = posterior_given_label(log_evidence, labels, rate)
@@ -55,8 +48,7 @@ def evidence_prior(
     def of(others: Trajectories, name: str) -> Float64[np.ndarray, "_ _"]:
         return np.asarray(np.exp(evidence.log_probabilities(others, name)))
 
-    against = suspicion(log_evidence, labels)
-    return Prior(of, probabilities[None], suspects, against, rate, noise_rate is None)
+    return Prior(of, probabilities[None], suspects, suspicion(log_evidence, labels), rate, noise_rate is None)
 
 
 def paper_prior(
@@ -67,13 +59,9 @@ def paper_prior(
     split: str = "train",
     seed: int = 0,
     max_references: int | None = None,
-    index: Index = "exact",
 ) -> Prior:
-    """The published prior: a share of suspects, corrected by neighbours in the first epoch's embedding.
-
-    Source: DyGEN (Zhuang et al., 2023), Algorithm 1, with the constants of the published code.
-    """
-    # The neighbour search takes quadratic time; with at most `max_references` trusted rows it is linear.
+    """The published prior (DyGEN, Algorithm 1): suspects corrected by neighbours in the first epoch's embedding."""
+    # The constants are those of the published code. Time is quadratic in the rows, or linear with `max_references`.
     if noise_rate is not None:
         check_rate(noise_rate)
     scores = _branch_dynamics(trajectories, labels, split, ddof=1)
@@ -84,17 +72,17 @@ def paper_prior(
     for branch, of_branch in enumerate(scores):
         suspects[branch, np.argsort(-of_branch.score, kind="stable")[: int(len(labels) * rate)]] = True
 
-    def neighbours(others: Trajectories, name: str, branch: int, asked: Any = ALL) -> Float64[np.ndarray, "_ _"]:
+    def neighbours(others: Trajectories, name: str, branch: int, rows: Any = ALL) -> Float64[np.ndarray, "_ _"]:
         trusted = np.flatnonzero(~suspects[branch])
         trusted = trusted[sample_references(labels[trusted], max_references, seed)]
         reference = _embeddings(trajectories, split, first, branch, trusted)
-        queries = _embeddings(others, name, first, branch, np.arange(others.num_rows(name))[asked])
-        return neighbour_probabilities(reference, labels[trusted], queries, trajectories.num_classes, index=index)
+        queries = _embeddings(others, name, first, branch, np.arange(others.num_rows(name))[rows])
+        return neighbour_probabilities(reference, labels[trusted], queries, trajectories.num_classes)
 
     branches = range(trajectories.num_branches)
     corrected = np.tile(labels, (trajectories.num_branches, 1))
     for branch, suspected in enumerate(suspects):
-        # A row that is not suspected keeps its label even where a duplicate of it has another.
+        # Other rows keep their labels, even if a duplicate has another one.
         corrected[branch, suspected] = neighbours(trajectories, split, branch, suspected).argmax(1)
     return Prior(
         lambda others, name: np.mean([neighbours(others, name, branch) for branch in branches], axis=0),
@@ -111,21 +99,19 @@ def neighbour_probabilities(
     labels: Labels,
     queries: Float[np.ndarray, "queries dim"],
     num_classes: int,
-    *,
-    neighbours: int = _NEIGHBOURS,
-    index: Index = "exact",
+    neighbours: int = 10,
 ) -> Float64[np.ndarray, "queries classes"]:
     """Label shares among the nearest reference rows, weighted by inverse distance; DyGEN, Algorithm 1, step 3."""
     if len(reference) == 0:
-        raise ValueError("no reference row is left: every row is suspected; pass a lower noise_rate")
-    distances, rows = nearest(queries, reference, min(neighbours, len(reference)), index=index)
+        raise ValueError("every row is suspected, so no reference rows are left; pass a lower noise_rate")
+    distances, rows = nearest(queries, reference, min(neighbours, len(reference)))
     return vote_by_distance(distances, labels[rows], num_classes)
 
 
 def _embeddings(
     trajectories: Trajectories, split: str, epoch: int, branch: int, chosen: Integer[np.ndarray, " chosen"]
 ) -> Float[np.ndarray, "chosen dim"]:
-    """Embeddings of some rows, in ascending order, without holding those of all rows."""
+    """Embeddings of some rows, in ascending order, without loading those of all rows."""
     found = np.empty((len(chosen), trajectories.dim), np.float32)
     for rows in row_blocks(trajectories.num_rows(split), trajectories.dim):
         start, stop = np.searchsorted(chosen, [rows.start, rows.stop])
@@ -141,7 +127,7 @@ def centroid_dynamics(
 
 
 def _branch_dynamics(trajectories: Trajectories, labels: Labels, split: str, ddof: int) -> list[DynamicsScore]:
-    ddof = min(ddof, trajectories.num_epochs - 1)  # one epoch has no deviation, not an undefined one
+    ddof = min(ddof, trajectories.num_epochs - 1)  # for one epoch the deviation is 0
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="no row has the given label")  # warned about before training
         distances = (distances_by_epoch(trajectories, labels, split, b) for b in range(trajectories.num_branches))

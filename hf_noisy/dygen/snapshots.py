@@ -1,4 +1,4 @@
-"""A callback that keeps the weights of every epoch, which DyGEN needs to predict new rows exactly."""
+"""A callback that saves the weights of every epoch, which DyGEN needs to predict new rows exactly."""
 
 from pathlib import Path
 from typing import Any
@@ -6,29 +6,28 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerState, TrainingArguments
 
 from hf_noisy.dynamics.epoch_callback import EpochCallback
 from hf_noisy.models.branches import BranchedModel
 from hf_noisy.models.heads import unwrapped
 
-FOLDER = "_snapshots"  # the underscore keeps Trainer.push_to_hub from publishing it
+FOLDER = "_snapshots"  # with an underscore, so that Trainer.push_to_hub does not upload it
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class EpochSnapshots(EpochCallback):
-    """Writes the weights that training changes after every epoch, for any `Trainer`; use it with a recorder.
+    """Saves trained weights (of adapters, or all) after every epoch, for any `Trainer`; use it with a recorder.
 
-    Of a network with adapters on a frozen backbone these are adapters and heads, of any other all weights; and once,
-    before the first step, the encoder of the first branch. A file is complete or does not exist. A new run in the same
-    folder replaces the snapshots of an earlier one.
+    Before the first step, the encoder of the first branch is saved too. Files are written atomically. A new run in the
+    same folder replaces earlier snapshots.
 
     Args:
-        output_dir: Where the folder `_snapshots` goes; defaults to the trainer's `output_dir`.
-        dtype: `"float32"`, or `"float16"` or `"bfloat16"` for half the size; None for that of the weights.
+        output_dir: Parent of the folder `_snapshots`; defaults to the trainer's `output_dir`.
+        dtype: `"float32"`, or `"float16"` or `"bfloat16"` for half the size; None for the weights' own.
 
     Raises:
-        ValueError: If `dtype` is another, or (before training) if weights are spread over processes.
+        ValueError: If `dtype` is another, or (before training) if weights are sharded.
 
     Example:
         ```python
@@ -58,9 +57,7 @@ class EpochSnapshots(EpochCallback):
     def is_done(self, epoch: int) -> bool:
         return _epoch_file(self.path, epoch).is_file()
 
-    def end_epoch(
-        self, epoch: int, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def end_epoch(self, epoch: int, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._write_weights(_epoch_file(self.path, epoch).stem, changing(kwargs["model"]))
 
     def _write_weights(self, stem: str, tensors: dict[str, Tensor]) -> None:
@@ -68,7 +65,7 @@ class EpochSnapshots(EpochCallback):
 
 
 def changing(model: nn.Module) -> dict[str, Tensor]:
-    """What training changes of a network, each tensor once: weights with a gradient, and saved float buffers."""
+    """The tensors of a network that training changes: weights with a gradient, and saved float buffers."""
     model = unwrapped(model)
     found: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -78,7 +75,7 @@ def changing(model: nn.Module) -> dict[str, Tensor]:
 
 
 def encoder_names(model: nn.Module) -> list[str]:
-    """Names in `changing(model)` of the weights of the encoder that the recorder reads before the first step."""
+    """Names in `changing(model)` of the encoder whose features the recorder reads before the first step."""
     model = unwrapped(model)
     network: Any = model.branches[0] if isinstance(model, BranchedModel) else model
     encoder = getattr(network, "base_model", network)
@@ -87,13 +84,13 @@ def encoder_names(model: nn.Module) -> list[str]:
 
 
 def read_snapshot(path: str | Path, epoch: int | None) -> dict[str, Tensor]:
-    """Weights after an epoch (from 1), or for None those of the encoder before the first step, by their names."""
+    """Weights by name after an epoch (from 1), or for None those of the encoder before the first step."""
     folder = Path(path) / FOLDER if (Path(path) / FOLDER).is_dir() else Path(path)
     file = folder / "start.safetensors" if epoch is None else _epoch_file(folder, epoch)
     if not file.is_file():
         raise FileNotFoundError(
-            f"snapshots at {folder} lack {file.name}, which DyGen read when it was fitted; train with EpochSnapshots "
-            "beside the DynamicsRecorder, from the first step on"
+            f"snapshots at {folder} lack {file.name}, which the fitted DyGen needs; train with EpochSnapshots and "
+            "DynamicsRecorder from the first step on"
         )
     return load_file(file)
 

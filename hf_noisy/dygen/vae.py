@@ -1,4 +1,4 @@
-"""The Dirichlet VAE of DyGEN: every branch and every noisy label in one product."""
+"""The Dirichlet VAE of DyGEN, with all branches and noisy labels in one matrix product."""
 
 import math
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from hf_noisy.dygen.vectors import StoredVectors
 from hf_noisy.losses.branch_divergence import branch_divergence
 from hf_noisy.losses.loss import at_least_float32
 
-SHUFFLED_ROWS = 64  # rows that stay together where the trajectories are read from disk
+SHUFFLED_ROWS = 64  # rows that stay together if vectors are read from disk
 _CHUNK_BYTES = 1 << 28
-# A uniform number of 0 would give the latent sample a gradient of NaN.
+# A uniform number of 0 would give a gradient of NaN.
 _SMALLEST_UNIFORM = 1e-6
-# Float32 loses what softplus adds to 1 far below 0; with nothing left in any class the mode would be 0 / 0.
+# softplus(x) underflows next to 1 in float32 for very negative x; if it did for all classes, the mode would be 0 / 0.
 _SMALLEST_EXCESS = 1e-6
 
 
@@ -29,8 +29,8 @@ def gamma_kl(
     alpha_hat: Float[Tensor, "*batch classes"], alpha_prior: Float[Tensor, "*prior classes"]
 ) -> Float[Tensor, "*batch"]:
     """KL divergence of Gamma(alpha_hat, 1) from Gamma(alpha_prior, 1), summed over classes; DyGEN, Eq. 13."""
-    # A Dirichlet variable is a normalised vector of Gamma variables. The paper regularises the Gamma variables, so
-    # this is not the (smaller) divergence of the two Dirichlet distributions.
+    # A Dirichlet variable is a normalised vector of Gamma variables, whose divergence the paper uses; that of the two
+    # Dirichlet distributions is smaller.
     alpha_hat, alpha_prior = at_least_float32(alpha_hat), at_least_float32(alpha_prior)
     difference = torch.lgamma(alpha_prior) - torch.lgamma(alpha_hat)
     return (difference + (alpha_hat - alpha_prior) * torch.digamma(alpha_hat)).sum(-1)
@@ -50,16 +50,12 @@ def dirichlet_mode(alpha: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*ba
 
 
 def prior_alpha(
-    prior: Float[Tensor, "*branch rows classes"],
-    delta: float | None = None,
-    rho: float | Float[Tensor, " rows"] = 5.0,
+    prior: Float[Tensor, "*branch rows classes"], delta: float | None = None, rho: float = 5.0
 ) -> Float[Tensor, "*branch rows classes"]:
     """Concentrations of the prior, `delta + rho * prior`; DyGEN, Eq. 10."""
     # The paper prints delta = 1 and rho = 2; the published code has 1 + 1 / classes and 5.
     prior = at_least_float32(prior)
-    floor = 1.0 + 1.0 / prior.shape[-1] if delta is None else delta
-    strength = rho[:, None].to(prior) if isinstance(rho, Tensor) else rho
-    return floor + strength * prior
+    return (1.0 + 1.0 / prior.shape[-1] if delta is None else delta) + rho * prior
 
 
 class VAELoss(NamedTuple):
@@ -72,13 +68,10 @@ class VAELoss(NamedTuple):
 
 
 class DirichletVAE(nn.Module):
-    r"""One conditional Dirichlet VAE a branch (DyGEN, section 5.1.3), with stacked weights.
+    """One conditional Dirichlet VAE per branch (DyGEN, section 5.1.3), with stacked weights."""
 
-    The encoder is $\hat\alpha = \mathrm{softplus}(\mathrm{Linear}([w, e_{\tilde y}])) + \delta$, the decoder
-    $\mathrm{Linear}([w, z])$. Both are linear in `w`, so one product serves both, and the $C$ noisy labels share it:
-    each only adds its own column.
-    """
-
+    # Encoder: alpha = softplus(Linear([w, one_hot(noisy label)])) + delta; decoder: Linear([w, z]). Both are linear in
+    # w, so one product serves both and all noisy labels, each of which only adds its own column.
     def __init__(
         self, num_branches: int, dim: int, num_classes: int, delta: float | None = None, *, seed: int = 0
     ) -> None:
@@ -184,7 +177,7 @@ def fit_vae(
             noise = latent_uniforms(num_branches, num_rows, num_classes, seed, epoch, rows[order]).to(chunk)
             places, rows_now = torch.from_numpy(order).to(chunk.device), torch.from_numpy(rows[order]).to(chunk.device)
             given = labels[rows_now]
-            # Classes before rows from here on: the layout in which products are fastest and every slice is a view.
+            # Classes before rows from here on, the layout with the fastest products and slices that are views.
             columns = (
                 given,
                 F.one_hot(given, num_classes).to(chunk).T,
@@ -201,7 +194,7 @@ def fit_vae(
 def _chunks(
     w: Float[Tensor, "branch rows dim"] | StoredVectors, seed: int, epoch: int
 ) -> Iterator[tuple[Float[Tensor, "branch part dim"], Int[np.ndarray, " part"]]]:
-    """Parts of `w` that an epoch holds in memory, with their rows: everything at once, or shuffled runs from disk."""
+    """Parts of `w` to load in an epoch, with their rows: everything at once, or shuffled runs from disk."""
     num_rows = w.shape[1]
     if isinstance(w, Tensor):
         yield w, np.arange(num_rows)
@@ -210,13 +203,13 @@ def _chunks(
     keys = keyed_uniforms(seed, stream="dygen/vae/runs", index=runs, size=1, epoch=epoch)
     shuffled = runs[np.argsort(keys[:, 0], kind="stable")]
     together = max(_CHUNK_BYTES // (w.row_bytes * SHUFFLED_ROWS), 1)
-    # One buffer for all parts: the system clears new memory, which takes longer than filling it.
+    # One buffer for all parts, as clearing new memory takes longer than filling it.
     buffer = torch.empty(w.shape[0] * min(together * SHUFFLED_ROWS, num_rows) * w.shape[2])
     for first in range(0, len(shuffled), together):
         starts = np.sort(shuffled[first : first + together])  # a disk reads forwards fastest
         read = [slice(int(start), min(int(start) + SHUFFLED_ROWS, num_rows)) for start in starts]
         part = np.concatenate([np.arange(run.start, run.stop) for run in read])
-        # A part with fewer rows must lie as densely as the others: torch copies a part with gaps at every batch.
+        # The last, smaller part must be contiguous too: torch would copy a part with gaps at every batch.
         dense = buffer[: w.shape[0] * len(part) * w.shape[2]].view(w.shape[0], len(part), w.shape[2])
         yield w.read(read, dense), part
 
@@ -232,9 +225,9 @@ def _set_gradients(
     *,
     weight: float,
 ) -> None:
-    # The gradient of DirichletVAE.loss(...).total.mean(), written out, since autograd would take most of such a small
-    # step. The published code sums over rows; with the mean the last, smaller batch steps no shorter, and to Adam the
-    # scale makes no difference. `noise` is the logarithm of the uniform numbers.
+    # The gradient of DirichletVAE.loss(...).total.mean(), written out as autograd would dominate such small steps. The
+    # published code sums over rows; with the mean, the last, smaller batch has an equal step, and Adam ignores the
+    # scale. `noise` is the logarithm of the uniform numbers.
     classes, scale = vae.num_classes, 1.0 / (vae.num_branches * len(labels))
     product = torch.baddbmm(vae.bias[:, :, None], vae.trajectory_weight, w.mT)
     encoded = product[:, :classes] + vae.label_weight.index_select(2, labels)
@@ -272,7 +265,7 @@ def _coregularization_gradient(alpha: Float[Tensor, "branch classes rows"]) -> F
 def row_order(
     num_rows: int, seed: int, epoch: int, rows: Int[np.ndarray, " part"] | None = None
 ) -> Int[np.ndarray, " part"]:
-    """Order in which an epoch visits all or the given rows, keyed by seed and epoch."""
+    """Order in which an epoch visits all or the given rows."""
     index = np.arange(num_rows) if rows is None else rows
     keys = keyed_uniforms(seed, stream="dygen/vae/order", index=index, size=1, epoch=epoch)
     return np.argsort(keys[:, 0], kind="stable")
@@ -286,7 +279,7 @@ def latent_uniforms(
     epoch: int,
     rows: Int[np.ndarray, " part"] | None = None,
 ) -> Float[Tensor, "branch part classes"]:
-    """Uniform numbers of the latent samples of all or the given rows, keyed by seed, epoch and row, float64."""
+    """Uniform numbers (float64) for the latent samples of all or the given rows."""
     index = np.arange(num_rows) if rows is None else rows
     numbers = keyed_uniforms(
         seed, stream="dygen/vae/latent", index=index, size=num_branches * num_classes, epoch=epoch
@@ -297,7 +290,7 @@ def latent_uniforms(
 def _initial_weights(
     seed: int, stream: str, num_branches: int, dim: int, num_classes: int
 ) -> Float[Tensor, "branch classes inputs"]:
-    # Weight and bias of nn.Linear(dim + num_classes, num_classes), as it would draw them: the bias is the last column.
+    # Initial weight and bias of nn.Linear(dim + num_classes, num_classes); the bias is the last column.
     fan_in = dim + num_classes
     numbers = keyed_uniforms(seed, stream=stream, index=np.arange(num_branches), size=num_classes * (fan_in + 1))
     scaled = (2.0 * torch.from_numpy(numbers) - 1.0) / math.sqrt(fan_in)

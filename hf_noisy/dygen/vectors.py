@@ -15,14 +15,11 @@ _ROWS_IN_CACHE = 256
 
 @dataclass
 class TrajectoryVectors:
-    """Builds `w` from trajectories: the embeddings of all epochs, and the pretrained encoder's features.
+    """Makes `w` from trajectories: the embeddings of all epochs, and the pretrained encoder's features."""
 
-    Each epoch's block is centred and scaled by statistics of the training rows, so that no epoch outweighs another;
-    the features count as much as all epochs together. With `raw`, `w` is the plain concatenation of the embeddings, as
-    published.
-    """
-
-    epochs: list[int]  # the epochs read, from 1
+    # Blocks are centred and scaled, so that no epoch dominates; features weigh as much as all epochs together. With
+    # `raw`, `w` is the plain concatenation of the embeddings, as published.
+    epochs: list[int]  # from 1
     means: Float[np.ndarray, "epochs branches dim"]  # of the training rows
     scales: Float[np.ndarray, "epochs branches"]  # root mean square of the centred training rows
     feature_mean: Float[np.ndarray, " width"] | None = None  # None without recorded features, or with `raw`
@@ -60,7 +57,7 @@ class TrajectoryVectors:
     def __call__(
         self, trajectories: Trajectories, split: str, rows: Rows = ALL, out: Tensor | None = None
     ) -> Float32[Tensor, "branch rows dim"]:
-        """`w` of all rows of a split or of some ranges of them, written into the start of `out` if given."""
+        """`w` of all rows of a split or of some ranges of them, written to the start of `out` if given."""
         width = self.means.shape[2]
         if (trajectories.num_branches, trajectories.dim) != (self.means.shape[1], width):
             raise ValueError(
@@ -72,7 +69,7 @@ class TrajectoryVectors:
         for position, epoch in enumerate(self.epochs):
             block = slice(position * width, (position + 1) * width)
             for branch in range(trajectories.num_branches):
-                # In place: new arrays would have the system clear more memory than is read.
+                # In place, as allocating new arrays would cost more than reading.
                 embeddings = trajectories.embeddings(split, epoch, branch, rows, out=w[branch, :, block].numpy())
                 for start in range(0, num_rows, _ROWS_IN_CACHE):
                     embeddings[start : start + _ROWS_IN_CACHE] -= self.means[position, branch]
@@ -104,7 +101,7 @@ class StoredVectors:
 
     @property
     def row_bytes(self) -> int:
-        """Memory of a row of all branches, in float32."""
+        """Bytes per row, all branches, in float32."""
         return 4 * self.shape[0] * self.shape[2]
 
     def read(self, rows: Rows, out: Tensor | None = None) -> Float32[Tensor, "branch rows dim"]:
@@ -115,20 +112,18 @@ class StoredVectors:
 def _features(trajectories: Trajectories, split: str, rows: Rows) -> Float32[np.ndarray, "rows width"]:
     features = trajectories.features(split, rows)
     if features is None:
-        raise ValueError(f"trajectories hold no features of split {split!r}; record it from the first step on")
+        raise ValueError(f"trajectories have no features of split {split!r}; record it from the first step on")
     return features
 
 
-def _moments(
-    blocks: Iterable[Float32[np.ndarray, "_ width"]],
-) -> tuple[Float32[np.ndarray, " width"], np.float32]:
+def _moments(blocks: Iterable[Float32[np.ndarray, "_ width"]]) -> tuple[Float32[np.ndarray, " width"], np.float32]:
     """Mean of the rows and root mean square of the centred rows, in one pass over the blocks."""
     count, mean, squares = 0, np.zeros(1), 0.0
     for rows in blocks:
         own = rows.mean(0)
         apart = own - mean if count else np.zeros(1)
         own_squares = float(((rows - own) ** 2).mean()) * rows.size
-        # Sums of squares about two means add up about the common one after Chan, Golub and LeVeque (1983).
+        # The parallel variance update of Chan, Golub and LeVeque (1983).
         squares += own_squares + float((apart**2).sum()) * count * len(rows) / (count + len(rows))
         mean = (count * mean + len(rows) * own.astype(np.float64)) / (count + len(rows))
         count += len(rows)

@@ -1,1 +1,1 @@
-"""What training leaves behind: trajectories of embeddings and logits, and scores made of them."""
+"""Training dynamics: recorded embeddings and logits, and scores computed from them."""

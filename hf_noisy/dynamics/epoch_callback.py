@@ -1,4 +1,4 @@
-"""What callbacks share that look at the model after every epoch, for any `Trainer`."""
+"""Base class of callbacks that evaluate the model after every epoch, for any `Trainer`."""
 
 import math
 from collections.abc import Callable
@@ -18,13 +18,9 @@ from hf_noisy.models.inference import Collator, outputs_in_training
 
 
 class EpochCallback(TrainerCallback):
-    """Calls `end_epoch` exactly once for every epoch, also after a resume, and writes files into a folder of its own.
+    """Calls `end_epoch` exactly once per (possibly cut short) epoch, also after a resume, and writes into a folder."""
 
-    What was seen of a last epoch that `max_steps` cuts short counts as that epoch. Subclasses define `begin`,
-    `is_done` and `end_epoch`.
-    """
-
-    folder_name: ClassVar[str]  # begins with an underscore, which keeps Trainer.push_to_hub from publishing the folder
+    folder_name: ClassVar[str]  # with an underscore, so that Trainer.push_to_hub does not upload it
     output_dir: str | Path | None = None
     data_collator: Collator | None = None
     batch_size: int | None = None
@@ -32,27 +28,27 @@ class EpochCallback(TrainerCallback):
     _path: Path | None = None
 
     def attach(self, trainer: Any) -> None:
-        """Take the trainer for its collator, its trackers and the state of its method; `NoisyTrainer` calls this."""
+        """Called by `NoisyTrainer`: gives access to its collator, its loggers and the state of its method."""
         self.trainer = trainer
 
     @property
     def path(self) -> Path:
-        """The folder that the callback writes, once training has begun."""
+        """The folder of the callback, once training has begun."""
         if self._path is None:
             raise ValueError("nothing was recorded yet; train first")
         return self._path
 
     def begin(self, args: TrainingArguments, state: TrainerState, **kwargs: Any) -> None:
-        """Check the arguments and prepare the folder, for a new run or a resumed one."""
+        """Check the arguments and prepare the folder, for a new or a resumed run."""
 
     def is_done(self, epoch: int) -> bool:
-        """Whether this epoch was handled before the checkpoint that training resumes from."""
+        """Whether the epoch was handled before training was interrupted."""
         raise NotImplementedError
 
     def end_epoch(
         self, epoch: int, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Look at the model after an epoch (from 1)."""
+        """Process the model after an epoch (from 1)."""
         raise NotImplementedError
 
     def on_train_begin(
@@ -60,16 +56,13 @@ class EpochCallback(TrainerCallback):
     ) -> None:
         self._path = Path(self.output_dir or str(args.output_dir)) / self.folder_name
         self.begin(args, state, **kwargs)
-        # A checkpoint of the last step of an epoch, or of training, is written before on_epoch_end, which never fires
-        # after a resume from it.
+        # A checkpoint at the last step of an epoch is written before on_epoch_end, which is not called after a resume.
         epoch = epoch_of(state)
         ended = epoch - (state.epoch or 0) < 1e-6 or state.global_step >= state.max_steps
         if state.global_step and ended and not self.is_done(epoch):
             self.end_epoch(epoch, args, state, control, **kwargs)
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.end_epoch(epoch_of(state), args, state, control, **kwargs)
 
     def outputs(
@@ -80,14 +73,12 @@ class EpochCallback(TrainerCallback):
         kwargs: dict[str, Any],
         **options: Any,
     ) -> list[np.ndarray]:
-        """Outputs by row of the model in training, with batches as the trainer collates them."""
-        size, collator = self.batch_size, self._collator(kwargs)
-        return outputs_in_training(
-            kwargs["model"], dataset, forward, args, collator, batch_size=size, check_finite=True, **options
-        )
+        """Outputs by row of the model in training, with the batches of the trainer."""
+        options |= {"batch_size": self.batch_size, "check_finite": True}
+        return outputs_in_training(kwargs["model"], dataset, forward, args, self._collator(kwargs), **options)
 
     def _collator(self, kwargs: dict[str, Any]) -> Collator:
-        # The training loader of NoisyTrainer may add second views, which the trainer's own collator does not.
+        # Not that of the training loader, which in NoisyTrainer may add second views.
         collator: Collator
         if self.data_collator is not None:
             collator = self.data_collator
@@ -98,15 +89,13 @@ class EpochCallback(TrainerCallback):
         return collator.data_collator if isinstance(collator, RemoveColumnsCollator) else collator
 
     def check_weights_are_whole(self) -> None:
-        """Refuse training that spreads weights over processes, of which no process could write whole files."""
+        """Refuse sharded weights, of which no process could write whole files."""
         kind = PartialState().distributed_type.value
         if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
-            raise ValueError(
-                f"{type(self).__name__} writes whole weights, which {kind} spreads over processes; use DDP"
-            )
+            raise ValueError(f"{type(self).__name__} writes whole weights, but {kind} shards them; use DDP")
 
     def write(self, stem: str, tensors: dict[str, Tensor], dtype: torch.dtype | None = None) -> None:
-        """Write tensors as `stem.safetensors`, whole or not at all; the main process writes, the others do nothing."""
+        """Write tensors atomically as `stem.safetensors`, on the main process."""
         if PartialState().is_main_process:
             copies = {
                 name: tensor.detach().to("cpu", dtype or tensor.dtype, copy=True).contiguous()
@@ -117,7 +106,7 @@ class EpochCallback(TrainerCallback):
                 save_file(copies, temporary)
 
     def remove(self, pattern: str, keep: str = "") -> None:
-        """Remove the files that the callback wrote with a stem of this pattern."""
+        """Remove the callback's files whose stems match the pattern."""
         if PartialState().is_main_process:
             for file in self.path.glob(f"{pattern}.safetensors"):
                 if file.stem != keep:
@@ -125,5 +114,5 @@ class EpochCallback(TrainerCallback):
 
 
 def epoch_of(state: TrainerState) -> int:
-    """The epoch (from 1) that has ended, or that training has stopped in."""
+    """The epoch (from 1) that has ended, or in which training stopped."""
     return math.ceil((state.epoch or 0) - 1e-6)

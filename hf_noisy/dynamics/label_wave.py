@@ -1,4 +1,4 @@
-"""Label Wave: when to stop training on noisy labels, from the predictions of the training rows alone."""
+"""Label Wave: early stopping on noisy labels, from predictions for the training rows alone."""
 
 from collections.abc import Sequence, Sized
 from typing import Any, NamedTuple
@@ -22,18 +22,18 @@ from hf_noisy.models.inference import Collator
 
 logger = logging.get_logger(__name__)
 
-FOLDER = "_label_wave"  # the underscore keeps Trainer.push_to_hub from publishing it
+FOLDER = "_label_wave"  # with an underscore, so that Trainer.push_to_hub does not upload it
 
 
 class FirstMinimum(NamedTuple):
-    """Position of the change that ends the window of the least average so far, and whether to stop there."""
+    """Position where the window with the lowest average so far ends, and whether to stop."""
 
     candidate: int | None
     stop: bool
 
 
 def first_minimum(changes: Sequence[int], window: int = 3, patience: int = 1) -> FirstMinimum:
-    """The first local minimum of the mean of `window` changes, found once `patience` means did not fall below it."""
+    """The first local minimum of the moving average, found once `patience` averages did not fall below it."""
     candidate, least = None, 0
     for last in range(window - 1, len(changes)):
         total = sum(changes[last - window + 1 : last + 1])
@@ -48,18 +48,17 @@ class LabelWave(EpochCallback, ExportableState):
     """Stops any `Trainer` before it memorises wrong labels, without a validation set or any clean label.
 
     After each epoch it predicts the training rows and counts the predictions that changed since the epoch before. The
-    count falls while the model learns what rows have in common, and rises when it begins to fit wrong labels. Training
+    count falls while the model learns shared patterns, and rises when it begins to fit wrong labels. Training
     stops at the first local minimum of the count's moving average, and the weights of that epoch are restored.
 
-    With [`NoisyTrainer`] the state of the method (an EMA teacher) is restored with them, and the logs reach the
-    trackers; with a stock `Trainer` they are in `trainer.state.log_history`. The optimizer is not restored.
+    With [`NoisyTrainer`] the state of the method (such as an EMA teacher) is restored too, and the metrics are logged;
+    with a stock `Trainer` they are only in `trainer.state.log_history`. The optimizer is not restored.
 
     Args:
-        dataset: The training rows as they should be predicted, such as images without augmentation; defaults to the
-            trainer's `train_dataset`.
-        window: Epochs that the moving average spans.
+        dataset: The training rows to predict, such as images without augmentation; defaults to `train_dataset`.
+        window: Epochs in the moving average.
         patience: Epochs without a lower average after which training stops.
-        data_collator: Makes batches; defaults to the trainer's.
+        data_collator: Defaults to the trainer's.
         batch_size: Rows per forward pass; defaults to `per_device_eval_batch_size`.
 
     Raises:
@@ -91,24 +90,21 @@ class LabelWave(EpochCallback, ExportableState):
         for name, value in (("window", window), ("patience", patience)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 epoch, got {value}")
-        self.dataset = dataset
-        self.window = window
-        self.patience = patience
-        self.data_collator = data_collator
-        self.batch_size = batch_size
+        self.dataset, self.data_collator, self.batch_size = dataset, data_collator, batch_size
+        self.window, self.patience = window, patience
         self.changes: list[int] = []  # of consecutive epochs up to `epoch`
         self.epoch = 0
         self.given = dataset is not None or data_collator is not None
         self._predictions: np.ndarray | None = None
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, as JSON."""
+        """What is saved in a checkpoint."""
         arguments = {"window": self.window, "patience": self.patience, "batch_size": self.batch_size}
         return {"args": arguments, "attributes": {"changes": self.changes, "epoch": self.epoch, "given": self.given}}
 
     @property
     def candidate(self) -> int | None:
-        """The epoch (from 1) with the least average so far."""
+        """The epoch (from 1) with the lowest average so far."""
         found = first_minimum(self.changes, self.window, self.patience).candidate
         return None if found is None else self.epoch - len(self.changes) + 1 + found
 
@@ -121,7 +117,7 @@ class LabelWave(EpochCallback, ExportableState):
         self.check_weights_are_whole()
         self._check(args, kwargs)
         name = type(self).__name__
-        # Trainer restores callbacks only on request, and none that was added after the checkpoint.
+        # Trainer restores callbacks only on request, and none that were added after the checkpoint.
         kept = state.stateful_callbacks.setdefault(name, self.state()) if state.global_step else self.state()  # type: ignore[union-attr]
         if not state.global_step:
             kept["attributes"] |= {"changes": [], "epoch": 0}
@@ -129,9 +125,7 @@ class LabelWave(EpochCallback, ExportableState):
         self.changes, self.epoch = [*kept["attributes"]["changes"]], kept["attributes"]["epoch"]
         self._predictions = self._read() if self.epoch else None
 
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_epoch_begin(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         if self.stopped:  # resumed from the last checkpoint of a run that stopped
             control.should_training_stop = True
 
@@ -141,14 +135,14 @@ class LabelWave(EpochCallback, ExportableState):
     def end_epoch(
         self, epoch: int, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        # In an epoch that max_steps cuts short fewer rows change, which would pass for a minimum.
+        # In an epoch that max_steps cuts short fewer predictions change, which would look like a minimum.
         if abs((state.epoch or 0) - epoch) > 1e-6 or self.is_done(epoch):
             return
         predictions = self._predict(args, kwargs)
         if self._predictions is not None and epoch == self.epoch + 1:
             self.changes.append(int((predictions != self._predictions).sum()))
         else:
-            self.changes = []  # the predictions of the epoch before are not known
+            self.changes = []  # the previous epoch's predictions are unknown
         self._predictions, self.epoch = predictions, epoch
         self.write(f"predictions-{epoch}", {"predictions": torch.from_numpy(predictions)})
         if self.candidate == epoch:
@@ -158,14 +152,12 @@ class LabelWave(EpochCallback, ExportableState):
         control.should_training_stop |= self.stopped
         self._log(state, control)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         epoch, process = self.candidate, PartialState()
         if epoch is None:
             logger.warning(
                 f"LabelWave saw {len(self.changes)} changes of epochs, fewer than window={self.window}: the model is "
-                "that of the last step; train longer or take a smaller window"
+                "that of the last step; train longer or use a smaller window"
             )
             return
         if epoch == self.epoch and state.epoch == epoch:
@@ -189,8 +181,8 @@ class LabelWave(EpochCallback, ExportableState):
         self._dataset = dataset.dataset if isinstance(dataset, IndexedDataset) else dataset
         if isinstance(self._dataset, IterableDataset) or not isinstance(self._dataset, Sized):
             raise TypeError(
-                f"dataset is a {type(self._dataset).__name__} without a length, so its rows cannot be predicted "
-                "one by one; load it without streaming"
+                f"dataset is a {type(self._dataset).__name__} without a length, so its rows cannot be predicted; "
+                "load it without streaming"
             )
         if args.load_best_model_at_end:
             raise ValueError("load_best_model_at_end and LabelWave both choose the model; set it to False")
@@ -201,30 +193,28 @@ class LabelWave(EpochCallback, ExportableState):
 
         def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
             logits = model(**inputs).logits
-            # A model that diverged always predicts one class, which would pass for a minimum.
+            # A diverged model always predicts the same class, which would look like a minimum.
             classes = logits.argmax(-1).float().masked_fill(~logits.isfinite().all(-1), torch.nan)
             return [classes[None, :, None]]
 
         bar = None if args.disable_tqdm else "predicting the training rows"
         with random_state_kept():
-            set_seed(0)  # rows that are augmented as they are read look the same in every epoch
+            set_seed(0)  # so that random augmentation is the same in every epoch
             (classes,) = self.outputs(self._dataset, forward, args, kwargs, show_progress=bar)
         return classes[0, :, 0].astype(np.int32)
 
     def _tensors(self, kwargs: dict[str, Any]) -> dict[str, Tensor]:
         """What training changes: trainable weights, buffers, and the state of the method."""
         model: nn.Module = kwargs["model"]
-        tensors: dict[str, Tensor] = {name: value for name, value in model.named_parameters() if value.requires_grad}
-        tensors |= dict(model.named_buffers())
-        method = getattr(self.trainer, "method", None)
-        kept = method.state_dict() if isinstance(method, nn.Module) else {}
-        return {f"model.{name}": value for name, value in tensors.items()} | {
-            f"method.{name}": value for name, value in kept.items()
-        }
+        tensors = {f"model.{name}": value for name, value in model.named_parameters() if value.requires_grad}
+        tensors |= {f"model.{name}": value for name, value in model.named_buffers()}
+        if isinstance(method := getattr(self.trainer, "method", None), nn.Module):
+            tensors |= {f"method.{name}": value for name, value in method.state_dict().items()}
+        return tensors
 
     @torch.no_grad()
     def _restore(self, kwargs: dict[str, Any], source: dict[str, Tensor]) -> None:
-        # The main process wrote the weights, to a disk that the others need not share.
+        # Only the main process reads the weights, as processes need not share a disk.
         main, missing = PartialState().is_main_process, []
         for name, target in self._tensors(kwargs).items():
             if main and name not in source:
@@ -244,19 +234,19 @@ class LabelWave(EpochCallback, ExportableState):
         if self.trainer is None:
             state.log_history.append({**logs, "epoch": float(state.epoch or 0), "step": state.global_step})
         else:
-            should_log = control.should_log  # log() resets it, although the epoch's own log is still to come
+            should_log = control.should_log  # log() resets it before the epoch's own log
             self.trainer.log(logs)
             control.should_log = should_log
 
     def _read(self) -> Int[np.ndarray, " rows"] | None:
-        """The predictions of the checkpoint's epoch, which the main process reads for all."""
+        """The predictions of the checkpoint's epoch, read by the main process for all."""
         file = self.path / f"predictions-{self.epoch}.safetensors"
         found: list[np.ndarray | None] = [None]
         if PartialState().is_main_process and file.is_file():
             found = [load_file(file)["predictions"].numpy()]
         predictions: np.ndarray | None = broadcast_object_list(found)[0]
         if predictions is None:
-            logger.warning(f"no predictions at {file}: the changes of epochs are counted anew from here on")
+            logger.warning(f"no predictions at {file}: changes are counted anew from this epoch")
         elif len(predictions) != len(self._dataset):
             raise ValueError(
                 f"dataset has {len(self._dataset)} rows, the run that is resumed had {len(predictions)}; resume "

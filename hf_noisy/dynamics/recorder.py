@@ -1,4 +1,4 @@
-"""A callback that records how every row moves through the embedding space during training."""
+"""A callback that records embeddings and logits of every row during training."""
 
 import math
 from collections.abc import Callable, Iterator, Sized
@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from jaxtyping import Float32
 from torch import Tensor, nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging
 
 from hf_noisy.core.files import check_file_name
+from hf_noisy.core.rng import uniforms
 from hf_noisy.data.fingerprint import describe
 from hf_noisy.dynamics.epoch_callback import EpochCallback
-from hf_noisy.dynamics.projection import projection_matrix
 from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
 from hf_noisy.models.heads import HeadInputs, find_heads, logits_by_branch, num_classes
 from hf_noisy.models.inference import Collator
@@ -27,25 +28,24 @@ logger = logging.get_logger(__name__)
 class DynamicsRecorder(EpochCallback):
     """Records embeddings and logits of whole datasets after every epoch, for any `Trainer`.
 
-    For each row: the input of the classification head and the logits, per branch, as float16 files in
-    `output_dir/_trajectories`, and once, before the first step, the mean of the pretrained encoder's last hidden
-    states, which the noisy labels of this training have not influenced. Rows are stored by index whatever the sampler,
-    the batch size or the number of processes; training itself is not changed by a single random number.
+    Per row and branch, the input of the classification head and the logits are stored in `output_dir/_trajectories`;
+    once, before the first step, also the mean of the pretrained encoder's last hidden states, which the noisy labels
+    have not influenced. Rows are stored by index whatever the sampler, batch size or number of processes; the random
+    state of training is not changed.
 
     Args:
-        datasets: Datasets by name, for example `{"train": train, "test": test}`, as given to the trainer.
-        output_dir: Where the folder goes; defaults to the trainer's `output_dir`.
-        data_collator: Makes batches; defaults to the trainer's.
+        datasets: Datasets by name, for example `{"train": train, "test": test}`, as passed to the trainer.
+        output_dir: Parent of the folder; defaults to the trainer's `output_dir`.
+        data_collator: Defaults to the trainer's.
         batch_size: Rows per forward pass; defaults to `per_device_eval_batch_size`.
         dtype: `"float16"` or `"float32"`.
-        projection: Width to which embeddings are projected by random signs (see
-            [`~hf_noisy.dynamics.projection.projection_matrix`]), for very wide embeddings or very many rows; None
-            keeps them as they are. All branches and epochs share one matrix, so that they compare; it follows from
-            the training seed, which the manifest records. Logits and the encoder's features are never projected.
+        projection: Width to which embeddings (not logits or features) are projected by random signs, to save space;
+            None for no projection. All branches and epochs share one matrix, computed from the training seed, which
+            the manifest records.
 
     Raises:
         TypeError: If a dataset has no length.
-        ValueError: If a name cannot be that of a folder, or when training begins: if a resumed run continues
+        ValueError: If a name cannot be a folder name; at the start of training, if a resumed run continues
             trajectories of other data or settings, or `projection` is not below the width of the embeddings.
 
     Example:
@@ -85,12 +85,8 @@ class DynamicsRecorder(EpochCallback):
                 )
             if not len(dataset):
                 raise ValueError(f"dataset {name!r} has no rows; leave it out")
-        self.datasets = datasets
-        self.output_dir = output_dir
-        self.data_collator = data_collator
-        self.batch_size = batch_size
-        self.dtype = dtype
-        self.projection = projection
+        self.datasets, self.output_dir, self.data_collator = datasets, output_dir, data_collator
+        self.batch_size, self.dtype, self.projection = batch_size, dtype, projection
 
     @property
     def trajectories(self) -> Trajectories:
@@ -104,8 +100,8 @@ class DynamicsRecorder(EpochCallback):
         past = range(1, _whole_epochs(state) + 1)
         if lacking := sorted(set(past) - set(self.trajectories.epochs)):
             logger.warning(
-                f"trajectories at {self.path} lack epochs {lacking}, which were before the checkpoint: they were not "
-                "recorded then, or another run has begun there since; train from the first step to have them all"
+                f"trajectories at {self.path} lack epochs {lacking} from before the checkpoint: not recorded, "
+                "or another run has started there since; train from the first step to have them all"
             )
 
     def begin(self, args: TrainingArguments, state: TrainerState, **kwargs: Any) -> None:
@@ -115,8 +111,8 @@ class DynamicsRecorder(EpochCallback):
             for key, value in expected.items():
                 if recorded.manifest.get(key) != value:
                     raise ValueError(
-                        f"trajectories at {self.path} belong to another dataset or model: {key} differ; resume with "
-                        "the data, the model and the settings of the first run"
+                        f"trajectories at {self.path} belong to another dataset or model: they differ in {key}; "
+                        "resume with the data, the model and the settings of the first run"
                     )
             if process.is_main_process:
                 recorded.drop_after(_whole_epochs(state))
@@ -136,7 +132,7 @@ class DynamicsRecorder(EpochCallback):
         model: nn.Module = kwargs["model"]
         matrix: Tensor | None = None
         if self.projection is not None:
-            # The seed of the first run, whatever that of a resumed one.
+            # The seed of the first run, even if a resumed one has another.
             width = find_heads(model)[0].in_features
             signs = projection_matrix(width, self.projection, self._recorded.manifest["seed"])
             matrix = torch.from_numpy(signs).to(next(model.parameters()).device)
@@ -173,7 +169,7 @@ class DynamicsRecorder(EpochCallback):
     def _outputs(
         self, forward: Callable[[dict[str, Tensor]], list[Tensor]], args: TrainingArguments, kwargs: dict[str, Any]
     ) -> Iterator[tuple[str, list[np.ndarray]]]:
-        """Arrays of one dataset after the other, on the main process; no arrays on the others."""
+        """Arrays of each dataset in turn, on the main process; no arrays on the others."""
         for name, dataset in self.datasets.items():
             bar = None if args.disable_tqdm else f"recording {name}"
             yield (
@@ -182,7 +178,7 @@ class DynamicsRecorder(EpochCallback):
             )
 
     def _description(self, model: nn.Module) -> dict[str, Any]:
-        """What must be the same when a run is resumed."""
+        """What must not change when a run is resumed."""
         dim = find_heads(model)[0].in_features
         if self.projection is not None and self.projection >= dim:
             raise ValueError(
@@ -200,3 +196,10 @@ class DynamicsRecorder(EpochCallback):
 
 def _whole_epochs(state: TrainerState) -> int:
     return math.floor((state.epoch or 0) + 1e-6)
+
+
+def projection_matrix(width: int, dim: int, seed: int) -> Float32[np.ndarray, "{width} {dim}"]:
+    r"""Random signs over $\sqrt{dim}$, the same on every machine: squared lengths are kept in expectation."""
+    # Achlioptas (2003), Database-friendly random projections, Theorem 1.1; the deviation is about sqrt(2 / dim).
+    numbers = uniforms(seed, stream="projection", index=np.arange(width), size=dim)
+    return np.where(numbers < 0.5, -1.0, 1.0).astype(np.float32) / np.float32(np.sqrt(dim))

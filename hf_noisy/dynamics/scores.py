@@ -1,4 +1,4 @@
-"""Distances to class centroids over the epochs, and the score that ranks suspicious rows."""
+"""Distances to class centroids over the epochs, and the score that ranks rows by suspicion."""
 
 import warnings
 from typing import NamedTuple
@@ -9,8 +9,7 @@ from jaxtyping import Float, Float64, Integer
 from hf_noisy.core.checks import check_labels
 from hf_noisy.dynamics.store import Trajectories, row_blocks
 
-# A block of float64 rows fits into the cache of the processor.
-_ROWS_A_BLOCK = 256
+_BLOCK_ROWS = 256  # in float64 they fit in the CPU cache
 
 
 class DynamicsScore(NamedTuple):
@@ -25,8 +24,7 @@ def centroids(
     embeddings: Float[np.ndarray, "rows dim"], labels: Integer[np.ndarray, " rows"], num_classes: int
 ) -> Float64[np.ndarray, "classes dim"]:
     """Mean embedding `[classes, dim]` of every given label; see [`class_means`] for a class without rows."""
-    # Eq. 3 of DyGEN divides by the number of all rows, which would shrink the centroid of a rare class towards the
-    # origin; the mean of the class is what its code computes.
+    # Eq. 3 of DyGEN divides by the number of all rows, which shrinks centroids of rare classes; its code does not.
     if len(embeddings) == 0:
         raise ValueError("embeddings must have at least one row, got none; pass the rows of one split")
     check_labels(labels, num_classes, num_rows=len(embeddings))
@@ -36,7 +34,7 @@ def centroids(
 def class_sums(
     embeddings: Float[np.ndarray, "rows dim"], labels: Integer[np.ndarray, " rows"], num_classes: int
 ) -> Float64[np.ndarray, "classes dim"]:
-    """Sum of the embeddings of every given label, in float64; the sums of blocks of rows add up to those of all."""
+    """Sum of the embeddings of every given label, in float64."""
     sums = np.zeros((num_classes, embeddings.shape[1]))
     for label in np.unique(labels):
         sums[label] = embeddings[labels == label].sum(0, dtype=np.float64)
@@ -50,7 +48,7 @@ def class_means(
     means = sums / np.maximum(counts, 1)[:, None]
     empty = np.flatnonzero(counts == 0)
     if empty.size:
-        warnings.warn(f"no row has the given label {empty.tolist()}; the mean of all rows stands in", stacklevel=3)
+        warnings.warn(f"no row has the given label {empty.tolist()}; the mean of all rows is used", stacklevel=3)
         means[empty] = sums.sum(0) / counts.sum()
     return np.asarray(means)
 
@@ -64,20 +62,19 @@ def centroid_distances(
             f"centroids must have the dimension of the embeddings, {embeddings.shape[1]}, got {centroids.shape[1]}; "
             "use centroids of the same epoch and branch"
         )
-    # |h - c|^2 = |h|^2 - 2 h.c + |c|^2 cancels where |h| is far above the distance; a common shift avoids most of it.
+    # |h - c|^2 = |h|^2 - 2 h.c + |c|^2 loses digits if |h| is far above the distance; a common shift helps.
     origin = centroids.mean(0, dtype=np.float64)
     centred = centroids.astype(np.float64) - origin
     squared_norms = (centred**2).sum(1)
     distances = np.empty((len(embeddings), len(centroids)))
-    for start in range(0, len(embeddings), _ROWS_A_BLOCK):
-        rows = embeddings[start : start + _ROWS_A_BLOCK] - origin
+    for start in range(0, len(embeddings), _BLOCK_ROWS):
+        rows = embeddings[start : start + _BLOCK_ROWS] - origin
         scale = np.einsum("rd,rd->r", rows, rows)[:, None]
-        # Not `@`: for few centroids a threaded matrix product is no faster, and ten times slower on a busy machine.
+        # Not `@`: with few centroids a threaded product is no faster, and ten times slower on a busy machine.
         squared = scale + squared_norms - 2.0 * np.einsum("rd,cd->rc", rows, centred)
-        # A row next to its centroid loses its digits in the subtraction: those few pairs are computed directly.
+        # Pairs whose distance is still lost in the subtraction are computed directly.
         row, column = np.nonzero(squared < 1e-6 * scale)
-        if row.size:
-            squared[row, column] = ((rows[row] - centred[column]) ** 2).sum(1)
+        squared[row, column] = ((rows[row] - centred[column]) ** 2).sum(1)
         distances[start : start + len(rows)] = np.sqrt(squared)
     return distances
 
@@ -87,10 +84,10 @@ def own_distances(
     centroids: Float[np.ndarray, "classes dim"],
     labels: Integer[np.ndarray, " rows"],
 ) -> Float64[np.ndarray, " rows"]:
-    """Euclidean distance `[rows]` of every row to the centroid of its own label, without those to the others."""
+    """Euclidean distance `[rows]` of every row to the centroid of its own label only."""
     distances = np.empty(len(labels))
-    for start in range(0, len(labels), _ROWS_A_BLOCK):
-        rows = slice(start, start + _ROWS_A_BLOCK)
+    for start in range(0, len(labels), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
         difference = embeddings[rows] - centroids[labels[rows]]
         distances[rows] = np.sqrt(np.einsum("rd,rd->r", difference, difference))
     return distances
@@ -116,30 +113,11 @@ def distances_by_epoch(
 
 
 def dynamics_score(distances: Float[np.ndarray, "epochs rows"], ddof: int = 0) -> DynamicsScore:
-    """Mean and deviation over epochs of each row's distance to the centroid of its given label.
-
-    Args:
-        distances: `[epochs, rows]`, distance to the centroid of the given label.
-        ddof: Divisor of the deviation is `epochs - ddof`: 0 as in the paper, 1 as in its code.
-
-    Returns:
-        `DynamicsScore(mean, deviation, score)`, each `[rows]`.
-
-    Raises:
-        ValueError: If there are not more than `ddof` epochs.
-
-    Source: DyGEN (Zhuang et al., 2023), Eq. 4 and 5.
-
-    Example:
-        >>> import numpy as np
-        >>> dynamics_score(np.array([[1.0], [3.0]])).score.tolist()
-        [3.0]
-    """
+    """Mean plus deviation over epochs of each row's distance (DyGEN, Eq. 4 and 5; `ddof=1` as in its code)."""
     if len(distances) <= ddof:
         raise ValueError(
             f"distances must hold more than {ddof} epochs, got {len(distances)}; record more epochs or pass ddof=0"
         )
     values = distances.astype(np.float64, copy=False)
-    mean = values.mean(0)
-    deviation = values.std(0, ddof=ddof)
+    mean, deviation = values.mean(0), values.std(0, ddof=ddof)
     return DynamicsScore(mean, deviation, mean + deviation)

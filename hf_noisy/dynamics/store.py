@@ -1,8 +1,8 @@
-"""Training trajectories as files: safetensors by split, epoch and branch, and a manifest with their checksums."""
+"""Storage of trajectories: safetensors by split, epoch and branch, and a manifest with their checksums."""
 
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,13 +16,13 @@ from hf_noisy.core.files import check_digest, check_file_name, read_sealed, repl
 from hf_noisy.data.fingerprint import labels_digest
 
 MANIFEST = "manifest.json"
-FOLDER = "_trajectories"  # the underscore keeps Trainer.push_to_hub from publishing it
+FOLDER = "_trajectories"  # with an underscore, so that Trainer.push_to_hub does not upload it
 _FORMAT = 2
 _FEATURES = "features.safetensors"
 _FILE = re.compile(r"epoch-(\d+)-branch-(\d+)\.safetensors")
 _BLOCK_BYTES = 1 << 25
 
-# Some rows of a split: one range, or several one after the other.
+# Some rows of a split: one range, or several.
 Rows: TypeAlias = slice | Sequence[slice]
 ALL = slice(None)
 
@@ -30,11 +30,11 @@ ALL = slice(None)
 class Trajectories:
     """Training trajectories, read lazily from their folder.
 
-    The manifest lists every file with its SHA-256: a file that is not listed was never finished and is not read; one
-    that is listed but missing or changed is refused. An object shows what was recorded when it was created.
+    The manifest lists every complete file with its SHA-256; others are ignored; a missing or changed file is an error.
+    An object shows what was recorded when it was created.
 
     Args:
-        path: The folder, or the `output_dir` that holds it.
+        path: The folder, or the `output_dir` that contains it.
 
     Attributes:
         splits: Names of the recorded datasets.
@@ -72,7 +72,7 @@ class Trajectories:
         for split in manifest["splits"]:
             check_file_name(split, "name of a dataset")
         path.mkdir(parents=True, exist_ok=True)
-        # The new manifest lists no file, so from here on no file of the earlier run is read.
+        # The new manifest lists no files, so those of the earlier run are ignored from here on.
         write_sealed(path / MANIFEST, {"run": uuid.uuid4().hex, **manifest, "files": {}}, _FORMAT)
         trajectories = cls(path)
         trajectories._remove_unlisted()
@@ -113,27 +113,19 @@ class Trajectories:
         """Logits of `branch` after `epoch` (from 1), `[rows, classes]`, float32."""
         return self._read_epoch(split, epoch, branch, "logits", rows)
 
-    def epoch_logits(self, split: str, branch: int = 0) -> Iterator[Float[np.ndarray, "rows classes"]]:
-        """Logits of one branch `[rows, classes]`, an epoch at a time: what the scores of `detection` read."""
-        return (self._read_epoch(split, epoch, branch, "logits") for epoch in self.epochs)
-
     def features(self, split: str, rows: Rows = ALL) -> Float[np.ndarray, "rows width"] | None:
-        """Pooled hidden states of the encoder before the first step, `[rows, width]`; None where there was none."""
+        """Pooled hidden states of the encoder before the first step, `[rows, width]`; None if not recorded."""
         self._split(split)
         name = f"{split}/{_FEATURES}"
         return self._read(name, "features", rows) if name in self._files else None
 
     def check_labels(self, split: str, labels: Shaped[np.ndarray, " rows"]) -> None:
-        """Refuse labels that are not those of the recorded rows.
-
-        Raises:
-            ValueError: If the digest of `labels` differs from the one recorded with the split.
-        """
+        """Raise `ValueError` if labels are not those of the recorded rows."""
         recorded = self._split(split)
         if recorded["rows"] != len(labels) or recorded["labels"] not in (None, labels_digest(labels)):
             raise ValueError(
                 f"trajectories at {self.path} belong to another dataset: split {split!r} has {recorded['rows']} rows "
-                f"with other labels than the {len(labels)} given; pass the labels that training saw, in their order"
+                f"with other labels than the {len(labels)} given; pass the labels used in training, in their order"
             )
 
     def write(
@@ -143,7 +135,7 @@ class Trajectories:
         embeddings: Float[np.ndarray, "branches rows dim"],
         logits: Float[np.ndarray, "branches rows classes"],
     ) -> None:
-        """Write one epoch of a split, all branches; it can be read once all of its files are complete."""
+        """Write one epoch of a split, all branches."""
         rows, branches = self.num_rows(split), self.num_branches
         for name, array, width in (("embeddings", embeddings, self.dim), ("logits", logits, self.num_classes)):
             if array.shape != (expected := (branches, rows, width)):
@@ -161,7 +153,7 @@ class Trajectories:
         self._write({f"{split}/{_FEATURES}": {"features": features}})
 
     def drop_after(self, epoch: int) -> None:
-        """Forget what an interrupted run recorded after `epoch`, and that epoch too where a file of it is missing."""
+        """Drop what was recorded after `epoch`, and that epoch too if one of its files is missing."""
 
         def stays(name: str) -> bool:
             recorded = int(match[1]) if (match := _FILE.fullmatch(name.rpartition("/")[2])) else 0
@@ -173,7 +165,7 @@ class Trajectories:
     def _write(self, files: dict[str, dict[str, np.ndarray]]) -> None:
         now = Trajectories(self.path)
         if now.manifest["run"] != self.manifest["run"]:
-            raise ValueError(f"another run has begun at {self.path} since this one did; give each its own output_dir")
+            raise ValueError(f"another run has started at {self.path} since this one; give each its own output_dir")
         self._files = now._files
         if replaced := self._files.keys() & files.keys():
             self._list({name: digest for name, digest in self._files.items() if name not in replaced})
@@ -190,7 +182,7 @@ class Trajectories:
         self._files = ordered
 
     def _remove_unlisted(self) -> None:
-        """Remove our files that the manifest does not list, such as temporary ones of a killed run."""
+        """Remove our files that the manifest does not list, such as temporary files of a killed run."""
         for file in [*self.path.glob("*/*"), *self.path.glob(f".{MANIFEST}.*")]:
             written = re.sub(r"^\.(.+)\.[0-9a-f]{8}\.tmp$", r"\1", file.name)
             ours = _FILE.fullmatch(written) or written in (_FEATURES, MANIFEST)
@@ -223,18 +215,18 @@ class Trajectories:
             end = 0
             for start, stop in ranges:
                 begin, end = end, end + stop - start
-                # torch converts float16 by an instruction of the processor, numpy bit by bit.
+                # torch converts float16 with a CPU instruction, numpy in software.
                 torch.from_numpy(values[begin:end]).copy_(torch.from_numpy(tensor[start:stop]))
         return values
 
 
 def row_blocks(num_rows: int, width: int) -> list[slice]:
-    """Slices that together are all rows, each of at most 32 MiB in float32."""
+    """Slices that cover all rows, each of at most 32 MiB in float32."""
     return row_slices(num_rows, width, _BLOCK_BYTES // 4)
 
 
 def row_ranges(rows: Rows, num_rows: int) -> list[tuple[int, int]]:
-    """First row and the one after the last of each range."""
+    """Start and stop of each range."""
     ranges = [part.indices(num_rows) for part in ([rows] if isinstance(rows, slice) else rows)]
     if any(step != 1 for _, _, step in ranges):
         raise ValueError(f"rows must be ranges without a step, got {rows}; pass one range for each run of rows")

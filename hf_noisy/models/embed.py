@@ -40,8 +40,8 @@ def embed(
     """Add the features of a frozen encoder to every row.
 
     Each shard of `shard_rows` rows is cached in a file named by a hash of dataset, weights and arguments: an
-    interrupted call resumes at the next shard. Processes launched with Accelerate divide the shards
-    and read each other's files from the same cache.
+    interrupted call resumes at the next shard. Processes launched with Accelerate divide the shards and read each
+    other's files from the same cache.
 
     Args:
         dataset: Rows with a column of texts or images.

@@ -89,7 +89,7 @@ def test_projected_embeddings(tmp_path):
         loaded.predict(run.rows["test"], show_progress=False), run.dygen.posterior("test"), atol=1e-5
     )
     run.dygen.trajectories = None
-    with pytest.raises(ValueError, match=r"heads that read 8 dimensions, but dygen was fitted on 5.*trajectories"):
+    with pytest.raises(ValueError, match=r"heads of width 8, but dygen was fitted on 5.*trajectories"):
         run.exact()
 
 

@@ -83,7 +83,7 @@ def test_trajectories_of_another_training_are_refused(trajectories, tmp_path):
         vectors(make(other, symmetric(0.2, 3), branches=1).trajectories, "train")
     with pytest.raises(ValueError, match="epoch 3 of branch 0 was not recorded"):
         vectors(make(other, symmetric(0.2, 3), epochs=2).trajectories, "train")
-    with pytest.raises(ValueError, match="hold no features of split 'train'"):
+    with pytest.raises(ValueError, match="have no features of split 'train'"):
         vectors(make(other, symmetric(0.2, 3), features=False).trajectories, "train")
     narrow = make(other, symmetric(0.2, 3)).trajectories
     narrow.write_features("train", np.ones((300, 5), np.float32))

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_noisy.dynamics.projection import projection_matrix
+from hf_noisy.dynamics.recorder import projection_matrix
 from hf_noisy.dynamics.scores import centroid_distances, centroids
 
 

@@ -7,8 +7,7 @@ import torch
 from transformers import BertForSequenceClassification, Trainer, TrainerCallback, TrainerControl, TrainerState
 
 from hf_noisy.core.files import write_tensors
-from hf_noisy.dynamics.projection import projection_matrix
-from hf_noisy.dynamics.recorder import DynamicsRecorder
+from hf_noisy.dynamics.recorder import DynamicsRecorder, projection_matrix
 from hf_noisy.dynamics.store import FOLDER, Trajectories
 from hf_noisy.models.heads import HeadInputs
 from hf_noisy.training.checkpoints import STATE_FILE
@@ -131,7 +130,7 @@ def test_recorder_added_at_a_resume_records_from_there(tmp_path, caplog):
         resume = str(tmp_path / f"checkpoint-{checkpoint}")
         run(tmp_path, resume=resume, num_train_epochs=3, trainer={"callbacks": [recorder]})
         assert recorder.trajectories.epochs == epochs
-        assert ("lack epochs [1], which were before the checkpoint" in caplog.text) is (1 not in epochs)
+        assert ("lack epochs [1] from before the checkpoint" in caplog.text) is (1 not in epochs)
 
 
 def test_trajectories_that_another_run_has_begun_anew_are_not_silently_mixed(tmp_path, caplog):
@@ -211,7 +210,7 @@ def test_resume_with_other_data_is_refused(tmp_path):
     flipped = rows.map(lambda row: {"label": (row["label"] + 1) % 3})
     for other in (make_rows(seed=8), make_rows(count=22), flipped):
         with pytest.raises(
-            ValueError, match="belong to another dataset or model: splits differ; resume with the data"
+            ValueError, match="belong to another dataset or model: they differ in splits; resume with the data"
         ):
             resume_with(tmp_path, other)
     assert file_contents(tmp_path / FOLDER) == before
@@ -229,7 +228,7 @@ def test_resume_with_other_classes_is_refused(tmp_path):
         (make_model("plain"), {"dtype": "float32"}, "dtype"),
         (make_model("plain"), {"projection": 4}, "dim"),
     ):
-        with pytest.raises(ValueError, match=f"belong to another dataset or model: {named} differ; resume with the"):
+        with pytest.raises(ValueError, match=f"belong to another dataset or model: they differ in {named}; resume"):
             DynamicsRecorder({"train": rows}, **settings).on_train_begin(
                 make_args(tmp_path), state, TrainerControl(), model=other
             )
