@@ -285,7 +285,7 @@ def test_fewer_than_two_branches_are_refused(count, network):
 def test_models_that_are_no_single_label_classifiers_are_refused(network):
     config = network("bert").config
     for other in (BertModel(config), BertForTokenClassification(config)):
-        with pytest.raises(ValueError, match="no classifier of text or images"):
+        with pytest.raises(ValueError, match="not a text or image classifier"):
             BranchedModel.from_model(other)
     with pytest.raises(TypeError, match="Linear"):
         BranchedModel.from_model(nn.Linear(2, 2))

@@ -197,7 +197,7 @@ def test_bad_decay_is_refused(decay: float) -> None:
 
 
 def test_weights_too_coarse_for_an_average_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"model trains weight in torch\.bfloat16, in which a moving average stands"):
+    with pytest.raises(ValueError, match=r"model trains weight in torch\.bfloat16, too coarse for a moving average"):
         EMA(nn.Linear(2, 2).bfloat16())
     frozen = nn.Sequential(nn.Linear(2, 2).bfloat16().requires_grad_(False), nn.Linear(2, 2))
     EMA(frozen)
