@@ -1,4 +1,4 @@
-"""`method="auto"`: a method chosen by what is measured before training."""
+"""`method="auto"`: choose a method by measurements before training."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -23,15 +23,14 @@ _FORMAT = 1
 
 
 def choose_for_trainer(trainer: Trainer, checkpoint: str | None = None) -> Choice:
-    """Measure, choose and note the choice in `output_dir/auto_method.json`, the same on all processes.
-
-    A run that resumes with the same labels, seed and model takes the method noted beside its checkpoint.
-    """
+    """Measure and choose, the same on all processes; a resumed run with the same data keeps the recorded choice."""
     args, model, dataset = trainer.args, trainer.model, trainer.train_dataset
     known = _identity(model, dataset, args.seed)
     found: list[Choice | None] = [None]
     if PartialState().is_main_process and checkpoint is not None:
-        found = [_noted(Path(checkpoint).parent / FILE, known)]
+        file = Path(checkpoint).parent / FILE
+        recorded = read_sealed(file, _FORMAT) if file.is_file() else {}
+        found = [Choice(**recorded["choice"]) if recorded.get("identity") == known else None]
     choice: Choice | None = broadcast_object_list(found)[0]
     if choice is None:
         measured = measure(
@@ -62,9 +61,3 @@ def _identity(model: Any, dataset: Any, seed: int) -> dict[str, Any]:
         labels = labels_digest(values) if values.dtype.kind in "biu" else None
     rows = len(dataset) if hasattr(dataset, "__len__") else None
     return {"rows": rows, "labels": labels, "seed": seed, "model": type(model).__name__}
-
-
-def _noted(file: Path, known: dict[str, Any]) -> Choice | None:
-    """The choice of the run that is resumed."""
-    noted = read_sealed(file, _FORMAT) if file.is_file() else {}
-    return Choice(**noted["choice"]) if noted.get("identity") == known else None

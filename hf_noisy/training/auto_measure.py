@@ -21,60 +21,34 @@ from hf_noisy.detection.label_model import fit_label_model
 from hf_noisy.detection.noise_rate import NoiseRate, rate_from_posterior
 from hf_noisy.detection.probe import out_of_fold_probabilities
 from hf_noisy.models.heads import num_classes
-from hf_noisy.models.inference import (
-    Collator,
-    ModelInputs,
-    batches_of,
-    default_collator,
-    evaluating,
-    outputs_by_row,
-)
+from hf_noisy.models.inference import Collator, ModelInputs, batches_of, default_collator, evaluating, outputs_by_row
 from hf_noisy.models.pooling import has_pooled_features, pooled_features
 
 MAX_ROWS = 3000
-_MIN_ROWS = 50  # a rate estimated on fewer means nothing
+_MIN_ROWS = 50  # too few for a meaningful estimate below
 
 
 class NoiseEstimate(NamedTuple):
-    """Rate and kind of the label noise in a sample of the training rows.
-
-    Attributes:
-        rate: Estimated share of wrong labels, with its interval.
-        concentration: How much of a class's noise goes to one other class, from 0 (spread evenly) to 1 (all of it);
-            of two classes how one-sided it is.
-        by_row: Share of the rows whose noise depends on the row rather than on its class.
-        agreement: Share of the given labels that a linear classifier on the features predicts out of fold.
-        sample: Number of rows in the sample.
-    """
+    """Rate and kind of the label noise in a sample of the training rows."""
 
     rate: NoiseRate
-    concentration: float
-    by_row: float
-    agreement: float
-    sample: int
+    concentration: float  # of a class's noise on one other class, 0 to 1; of two classes how one-sided it is
+    by_row: float  # share of rows whose noise depends on the row rather than on its class
+    agreement: float  # share of given labels that a linear classifier on the features predicts out of fold
+    sample: int  # rows
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What `method="auto"` knows when it chooses.
+    """The measurements by which `method="auto"` chooses."""
 
-    Attributes:
-        rows: Of the training set; None where there is none, or of a stream.
-        classes: Of the model.
-        modality: `"text"`, `"image"`, `"features"` (vectors of an encoder that has run already) or `"unknown"`.
-        branches: Whether the model has, or can be made into, several networks.
-        views: Whether a second view of each row can be made.
-        noise: Estimated from the features; None where that is not possible.
-        reason: Why it is not possible.
-    """
-
-    rows: int | None
+    rows: int | None  # None without a training set of known length
     classes: int | None
-    modality: str
-    branches: bool
-    views: bool
+    modality: str  # "text", "image", "features" (vectors of an encoder) or "unknown"
+    branches: bool  # whether the model has, or can be made into, several networks
+    views: bool  # whether a second view of each row can be made
     noise: NoiseEstimate | None = None
-    reason: str = ""
+    reason: str = ""  # why there is no estimate
 
 
 def measure(
@@ -91,23 +65,23 @@ def measure(
 ) -> Measured:
     """Estimate rate and kind of the noise of a training set from frozen features, without a true label.
 
-    Features are the column `features` where there is one, or what the model is fed with where that is vectors, else
-    the mean of the last hidden states of the model's encoder. A logistic regression on them is cross-validated, and
-    the label model of [`hf_noisy.detection`] fitted to its predictions. The global random state stays as it was.
+    Features are the column `features` if there is one, else the mean of the last hidden states of the model's encoder.
+    A logistic regression on them is cross-validated, and the label model of [`hf_noisy.detection`] fitted to its
+    predictions. The global random state is not changed.
 
     Args:
-        model: A classifier; None where the rows have features.
-        train_dataset: As given to the trainer.
-        processing_class: As given to the trainer.
-        data_collator: As given to the trainer; defaults to padding where the processing class can pad.
-        device: Where the model computes its features; by default where it is.
+        model: A classifier; None if the rows have features.
+        train_dataset: As for the trainer.
+        processing_class: As for the trainer.
+        data_collator: As for the trainer; defaults to padding if possible.
+        device: Device for computing features; by default the model's.
         batch_size: Rows per forward pass.
-        max_rows: Size of the sample of rows, drawn by seed.
-        seed: Of the rows and the folds.
-        show_progress: Whether to show a bar.
+        max_rows: Rows in the sample.
+        seed: Of the sample and the folds.
+        show_progress: Whether to show a progress bar.
 
     Returns:
-        A [`Measured`], the same one on every process.
+        A [`Measured`], the same on every process.
 
     Example:
         ```python
@@ -119,15 +93,15 @@ def measure(
     classes = None if model is None else num_classes(model)
     known: dict[str, Any] = {"rows": rows, "classes": classes, "modality": modality, "branches": _can_branch(model)}
     if not rows:
-        return Measured(**known, views=False, reason="there are no training rows to look at")
+        return Measured(**known, views=False, reason="there are no training rows")
     with random_state_kept():
-        set_seed(seed)  # rows that are augmented as they are read
+        set_seed(seed)  # for random augmentation
         known["views"] = _has_view(train_dataset, processing_class, modality)
         position = np.sort(np.random.default_rng(seed).permutation(rows)[:max_rows])
         labels = _labels(train_dataset, position)
         sample = _select(train_dataset, position)
         if labels is None:
-            return Measured(**known, reason="its labels are no class numbers")
+            return Measured(**known, reason="its labels are not class ids")
         features = _column(sample)
         if features is None:
             if reason := _why_no_features(model):
@@ -138,14 +112,14 @@ def measure(
         if PartialState().is_main_process:
             found = [noise_of(features, labels, seed=seed)]
     noise = broadcast_object_list(found)[0]
-    reason = "" if noise is not None else f"fewer than {_MIN_ROWS} rows, or one class alone, can be looked at"
+    reason = "" if noise is not None else f"there are fewer than {_MIN_ROWS} usable rows, or only one class"
     return Measured(**known, noise=noise, reason=reason)
 
 
 def noise_of(
     features: Float[np.ndarray, "rows width"], labels: Int64[np.ndarray, " rows"], *, seed: int = 0
 ) -> NoiseEstimate | None:
-    """The noise of given labels, by features; None if rows or classes are too few. Classes of one row are left out."""
+    """The noise of given labels, without classes of one row; None if there are too few rows or classes."""
     counts = np.bincount(labels)
     kept = counts[labels] >= 2
     present, codes = np.unique(labels[kept], return_inverse=True)
@@ -165,7 +139,7 @@ def noise_of(
 
 
 def concentration(transition: Float[np.ndarray, "classes classes"], shares: Float[np.ndarray, " classes"]) -> float:
-    """How much of the noise of a class goes to one other class, from 0 (spread evenly) to 1; see `NoiseEstimate`."""
+    """How much of the noise of a class goes to one other class, from 0 (spread evenly) to 1 (all of it)."""
     classes = len(transition)
     wrong = transition * (1 - np.eye(classes)) * shares[:, None]
     total = wrong.sum()
@@ -186,7 +160,7 @@ def _modality(model: nn.Module | None, dataset: Any) -> str:
 
 
 def _fed_with_features(model: nn.Module | None) -> bool:
-    """Whether the inputs of the model are vectors: nothing below its head has weights."""
+    """Whether the inputs of the model are feature vectors: nothing below its head has weights."""
     if model is None or not has_pooled_features(model):
         return getattr(model, "main_input_name", None) == FEATURES
     encoder: Any = getattr(_first(model), "base_model", None)
@@ -202,14 +176,14 @@ def _why_no_features(model: nn.Module | None) -> str:
         return "there is no model to compute features with"
     if _fed_with_features(model):
         found = has_pooled_features(model)
-        return "" if found else "the vectors that the model is fed with are in no column 'features'"
+        return "" if found else "the feature vectors for the model are not in a column 'features'"
     if not has_pooled_features(model):
-        return "the model has no encoder of transformers"
+        return "the model has no transformers encoder"
     if getattr(model, "is_quantized", False) or getattr(model, "hf_device_map", None):
-        return "the model is quantized or spread over devices, and stays where it is"
-    # A model that was not loaded has learned nothing yet.
+        return "the model is quantized or split over devices, so it cannot be moved"
+    # A model that was not loaded has random weights.
     loaded = getattr(model, "name_or_path", "") or getattr(_first(model), "name_or_path", "")
-    return "" if loaded else "the model begins with random weights, so its features say nothing"
+    return "" if loaded else "the model has random weights, so its features are uninformative"
 
 
 def _can_branch(model: nn.Module | None) -> bool:
@@ -221,7 +195,7 @@ def _has_view(dataset: Any, processing_class: Any, modality: str) -> bool:
         view = default_view(dataset[0], processing_class)
     except ValueError:
         return False
-    # Vectors that look like an image must bring their own: shifted and mirrored they would be others.
+    # Feature vectors in the shape of an image must not be shifted or mirrored, so they need their own views.
     return view is None or modality != "features"
 
 
@@ -247,12 +221,7 @@ def _column(sample: Any) -> Float32[np.ndarray, "sample width"] | None:
 
 
 def _encode(
-    model: nn.Module,
-    sample: Any,
-    collator: Collator,
-    device: torch.device | None,
-    batch_size: int,
-    show_progress: bool,
+    model: nn.Module, sample: Any, collator: Collator, device: torch.device | None, batch_size: int, show: bool
 ) -> Float32[np.ndarray, "sample width"]:
     with evaluating(model, device):
         (features,) = outputs_by_row(
@@ -262,7 +231,7 @@ def _encode(
             batches=batches_of(sample, batch_size),
             collate=ModelInputs(collator, model),
             check_finite=True,
-            show_progress="measuring the noise" if show_progress else None,
+            show_progress="measuring the noise" if show else None,
         )
     vectors: np.ndarray = features[0]
     return vectors

@@ -1,4 +1,4 @@
-"""The decision table of `method="auto"`: the first rule that fits is taken."""
+"""The decision table of `method="auto"`: the first rule that fits is used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,33 +8,23 @@ from hf_noisy.methods import make_method
 from hf_noisy.training.auto_measure import Measured
 
 _ANY = (0.0, 1.0)
-_FEW = 0.02  # wrong labels: the kind of so few is an accident
+_FEW = 0.02  # noise rate below which the kind of noise is not reported
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A method, and when it is chosen.
-
-    Attributes:
-        method: Name in `hf_noisy.methods.METHODS`.
-        because: Second half of a sentence that begins with what was measured.
-        arguments: Of the method.
-        unmeasured: Whether the rule is only for noise that could not be measured.
-        rate: Estimated share of wrong labels, from (inclusive) and to (exclusive).
-        by_row: The same for the share of rows whose noise depends on the row.
-        modality: Which ones; all if empty.
-    """
+    """A method, and when it is chosen."""
 
     method: str
-    because: str
+    because: str  # continues a sentence that begins with the measurements
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    unmeasured: bool = False
-    rate: tuple[float, float] = _ANY
-    by_row: tuple[float, float] = _ANY
-    modality: tuple[str, ...] = ()
+    unmeasured: bool = False  # whether the rule is only for noise that could not be measured
+    rate: tuple[float, float] = _ANY  # estimated noise rate, from (inclusive) and to (exclusive)
+    by_row: tuple[float, float] = _ANY  # the same for the share of rows whose noise depends on the row
+    modality: tuple[str, ...] = ()  # all if empty
 
     def fits(self, measured: Measured) -> bool:
-        """Whether the rule is for this noise, and its method can work with the model and the rows."""
+        """Whether the rule matches the noise, and its method can work with the model and the rows."""
         if self.modality and measured.modality not in self.modality:
             return False
         if (noise := measured.noise) is None:
@@ -57,23 +47,16 @@ def _within(share: float, limits: tuple[float, float]) -> bool:
 
 @dataclass(frozen=True)
 class Choice:
-    """The method that `method="auto"` chose.
-
-    Attributes:
-        method: Name in `hf_noisy.methods.METHODS`.
-        arguments: Of the method.
-        why: One sentence.
-    """
+    """The method that `method="auto"` chose."""
 
     method: str
     arguments: dict[str, Any]
-    why: str
+    why: str  # one sentence
 
 
-# Images from scratch: cells_robust-digits.jsonl and cells_robust-cifar10.jsonl of benchmarks/results, where NCT gains
-# under every noise and loses nothing worth naming without. All else: cells_text-small.jsonl and
-# cells_vision-small.jsonl, where JoCoR gains most on one side of these two limits and loses on the other, and GJS
-# loses least to early stopping where little is wrong. The limits say where methods were seen to win, and not why.
+# From benchmarks/results. Images from scratch: cells_robust-digits.jsonl and cells_robust-cifar10.jsonl, where NCT
+# gains under every noise and loses almost nothing without. All else: cells_text-small.jsonl and
+# cells_vision-small.jsonl, where JoCoR gains most within these limits and loses outside, and GJS loses least to early stopping at low noise.
 RULES: tuple[Rule, ...] = (
     Rule("nct", "so two networks that learn from each other", unmeasured=True, modality=("image",)),
     Rule("jocor", "so two networks that select rows with a small joint loss", rate=(0.15, 1.0), by_row=(0.0, 0.5)),
@@ -87,7 +70,7 @@ def choose(measured: Measured) -> Choice:
     """The method of the first rule that fits.
 
     Args:
-        measured: By [`hf_noisy.training.auto_measure`].
+        measured: From [`hf_noisy.training.auto_measure.measure`].
 
     Returns:
         A [`Choice`].
@@ -108,7 +91,7 @@ def _described(measured: Measured) -> str:
     if by_row > 0.5:
         kind = "mostly where rows look ambiguous"
     if rate.rate < _FEW:
-        kind = "too few to see which kind"
+        kind = "too few to tell the kind"
     return (
         f"by frozen features about {rate.rate:.0%} of the labels look wrong ({rate.low:.0%} to {rate.high:.0%}; "
         f"{kind}); they predict {agreement:.0%} of the labels of {sample:,} of {measured.rows:,} rows "

@@ -1,4 +1,4 @@
-"""One network to serve, taken out of a trainer that trained branches or an averaged teacher."""
+"""Extract one network to serve from a trainer with branches or an averaged teacher."""
 
 import copy
 import json
@@ -34,10 +34,10 @@ class ChosenNetwork:
     """A network of a trainer, and why it was chosen.
 
     Attributes:
-        model: A copy of the network, which shares nothing with the trainer.
+        model: A copy of the network, sharing nothing with the trainer.
         chosen: Which one, such as `"branch 1"` or `"teacher"`.
-        reason: Why, in half a sentence.
-        rows: What it was chosen by, `"eval_dataset"` or `"train_dataset"`; None where nothing was compared.
+        reason: Why.
+        rows: `"eval_dataset"` or `"train_dataset"`, whichever it was chosen on; None if nothing was compared.
         candidates: Accuracy and loss of each network, against the given labels of these rows.
     """
 
@@ -48,10 +48,10 @@ class ChosenNetwork:
     candidates: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def save_pretrained(self, folder: str | Path, processing_class: Any = None) -> None:
-        """Save the network, with `chosen_network.json` beside it: which it is, and why.
+        """Save the network, and which it is and why in `chosen_network.json`.
 
         Args:
-            folder: Where to.
+            folder: Target folder.
             processing_class: Tokenizer or image processor to save with it.
         """
         if not PartialState().is_main_process:
@@ -68,20 +68,20 @@ class ChosenNetwork:
 
 
 def best_network(trainer: NoisyTrainer) -> ChosenNetwork:
-    """The branch, or of a method with a teacher the student or the teacher, that agrees most with given labels.
+    """The branch (or for methods with a teacher, the student or the teacher) that agrees most with given labels.
 
-    The rows are those of `eval_dataset`, or of `train_dataset` where there is none. The highest accuracy is taken,
-    ties by the lower loss. No true label is looked at, unless the labels of `eval_dataset` are true ones.
+    Networks are compared on `eval_dataset`, or else on `train_dataset`, by accuracy and then by loss. True labels are
+    not used, unless `eval_dataset` has them.
 
     Args:
         trainer: After training.
 
     Returns:
-        A [`ChosenNetwork`], whose model is an ordinary one; adapters of branches are merged.
+        A [`ChosenNetwork`] with an ordinary model; adapters of branches are merged.
 
     Raises:
-        ValueError: If the trainer has neither branches nor a teacher, weights are spread over processes, or there are
-            no rows or labels to choose by.
+        ValueError: If the trainer has neither branches nor a teacher, weights are sharded, or there are no rows or
+            labels to choose by.
 
     Example:
         ```python
@@ -110,7 +110,7 @@ def best_network(trainer: NoisyTrainer) -> ChosenNetwork:
     }
     reason = f"by its accuracy against the {len(labels)} given labels of {by}, {accuracy[best]:.4f}"
     if by == "train_dataset":
-        reason += ", some of which it may know by heart: pass an eval_dataset to choose by other rows"
+        reason += ", some of which it may have memorised: pass an eval_dataset to choose by other rows"
     network = source.unbranch(best) if isinstance(source, BranchedModel) else _copy(networks[best])
     return _named(trainer, ChosenNetwork(network, names[best], reason, by, candidates))
 
@@ -125,7 +125,7 @@ def ensemble(trainer: NoisyTrainer) -> ChosenNetwork:
         A [`ChosenNetwork`]: a [`BranchedModel`], which needs `hf_noisy.models` to load, or an ordinary model.
 
     Raises:
-        ValueError: If the trainer has neither branches nor a teacher, or weights are spread over processes.
+        ValueError: If the trainer has neither branches nor a teacher, or weights are sharded.
     """
     source = _source(trainer)
     chosen, reason = "the averaged teacher", "which is the mean of the student over its last steps"
@@ -152,7 +152,7 @@ def _source(trainer: NoisyTrainer) -> nn.Module:
 def _copy(network: nn.Module) -> nn.Module:
     if not isinstance(network, PreTrainedModel) or isinstance(network, BranchedModel):
         return copy.deepcopy(network)
-    # Built anew: accelerate may have hung its own forward on the network that was trained.
+    # Rebuilt, as accelerate may have patched the forward of the trained network.
     again: Any = type(network)(copy.deepcopy(network.config))
     again.to(device=network.device, dtype=network.dtype).load_state_dict(network.state_dict())
     return cast(nn.Module, again.train(network.training))
@@ -166,14 +166,14 @@ def _named(trainer: NoisyTrainer, chosen: ChosenNetwork) -> ChosenNetwork:
 
 @dataclass
 class _Predictions:
-    """Log-probabilities `[network, row, class]` of the rows of a dataset, and their given labels."""
+    """Log-probabilities of the rows of a dataset, and their given labels."""
 
     scores: Float64[np.ndarray, "networks rows classes"]
     labels: Int64[np.ndarray, " rows"] | None
 
 
 def _predictions(trainer: NoisyTrainer, networks: Sequence[nn.Module], dataset: Any) -> _Predictions:
-    """Log-probabilities of every branch or network, by row, whatever the batches and the processes."""
+    """Log-probabilities of every branch or network, in row order."""
     if dataset is None or not hasattr(dataset, "__len__"):
         raise ValueError("train_dataset or eval_dataset must have a length to choose by; load it without streaming")
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole, and that belong to the run that resumes from them."""
+"""Checks that checkpoints are complete, and belong to the run that resumes from them."""
 
 import json
 import shutil
@@ -33,10 +33,7 @@ logger = logging.get_logger(__name__)
 
 
 def last_whole_checkpoint(folder: str | Path) -> str | None:
-    """The newest checkpoint in a folder of which every file is whole.
-
-    A run that was killed while it saved, or a disk that was full, leaves a checkpoint that is cut short: it is skipped
-    with one warning.
+    """The newest complete checkpoint in a folder; incomplete ones are skipped with a warning.
 
     Args:
         folder: The `output_dir` of a trainer; need not exist.
@@ -58,7 +55,7 @@ def last_whole_checkpoint(folder: str | Path) -> str | None:
 
 
 def checkpoint_to_resume(given: Any, folder: str | Path) -> str | None:
-    """Path of the checkpoint that `resume_from_checkpoint` means; None to begin anew. It must be whole."""
+    """Path of the checkpoint for `resume_from_checkpoint`, which must be complete; None to start anew."""
     if given is None or given is False:
         return None
     if given is True:
@@ -77,10 +74,7 @@ def checkpoint_to_resume(given: Any, folder: str | Path) -> str | None:
 
 
 def identity(dataset: Any, columns: Collection[str], num_classes: int, method: str) -> dict[str, Any]:
-    """What must be the same in a run that resumes: rows, labels and contents of `columns`, classes and method.
-
-    Of datasets other than those of `datasets`, no more than the number of rows is compared.
-    """
+    """What must not change when a run resumes; of datasets of other libraries only the number of rows."""
     known = dict.fromkeys(("rows", "labels", "fingerprint"))
     if isinstance(dataset, Dataset) and (read := [name for name in dataset.column_names if name in columns]):
         known |= describe(dataset.select_columns(read))
@@ -92,7 +86,7 @@ def identity(dataset: Any, columns: Collection[str], num_classes: int, method: s
 
 
 def write_state(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
-    """Seal a checkpoint: the run that it belongs to, and the digest of every file that it has by now."""
+    """Seal a checkpoint with the identity of its run and the digests of its files."""
     files = {}
     for path in sorted(Path(checkpoint).iterdir()):
         if path.is_file() and path.name != STATE_FILE:
@@ -102,7 +96,7 @@ def write_state(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
 
 
 def refuse_other_run(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
-    """Refuse to resume from a checkpoint of other data, classes or another method; stock checkpoints are taken."""
+    """Refuse to resume from a checkpoint of other data, classes or another method; stock checkpoints are accepted."""
     path = Path(checkpoint) / STATE_FILE
     noted = read_sealed(path, _FORMAT) if path.is_file() else {}
     for name, value in identity.items():
@@ -116,14 +110,14 @@ def refuse_other_run(checkpoint: str | Path, identity: Mapping[str, Any]) -> Non
 
 @contextmanager
 def whole_or_removed(checkpoint: Path) -> Iterator[None]:
-    """Write a checkpoint; if that fails, remove it and raise `OSError`, so that no half of it is left."""
+    """Write a checkpoint; if that fails, remove it and raise `OSError`."""
     last = checkpoint / TRAINER_STATE_NAME
-    last.unlink(missing_ok=True)  # an older checkpoint of this number is not whole from here on
+    last.unlink(missing_ok=True)  # makes an older checkpoint of this step incomplete
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         if last.is_file() and _is_whole(last):
-            raise  # it is whole, and what failed came after it
+            raise  # the checkpoint is complete; something later failed
         shutil.rmtree(checkpoint, ignore_errors=True)
         free, reason = shutil.disk_usage(checkpoint.parent).free, (str(error).splitlines() or [repr(error)])[0]
         raise OSError(
@@ -133,7 +127,7 @@ def whole_or_removed(checkpoint: Path) -> Iterator[None]:
 
 
 def refuse_unwritable(folder: str | Path) -> None:
-    """Refuse (`OSError`) an output folder in which nothing can be written, before anything is computed for it."""
+    """Raise `OSError` early if the output folder is not writable."""
     path = Path(folder) / f".{uuid.uuid4().hex}"
     with clear_os_errors(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +136,7 @@ def refuse_unwritable(folder: str | Path) -> None:
 
 
 def warn_of_earlier_run(folder: str | Path) -> None:
-    """Warn that a run that begins anew in `folder` has checkpoints of another one beside its own."""
+    """Warn if a new run in `folder` finds checkpoints of an earlier one."""
     if earlier := _checkpoints(Path(folder)):
         logger.warning(
             f"output_dir {folder} has {earlier[0].name}, which is not of this run: resume_from_checkpoint=True would "
@@ -151,13 +145,13 @@ def warn_of_earlier_run(folder: str | Path) -> None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """The newest first."""
+    """Newest first."""
     numbered = [(path.name.removeprefix("checkpoint-"), path) for path in folder.glob("checkpoint-*") if path.is_dir()]
     return [path for _, path in sorted(((int(n), path) for n, path in numbered if n.isdecimal()), reverse=True)]
 
 
 def _problem(checkpoint: Path) -> str | None:
-    """What is not whole in a checkpoint, in a few words."""
+    """What is incomplete in a checkpoint, if anything."""
     if not (checkpoint / TRAINER_STATE_NAME).is_file():
         return f"it has no {TRAINER_STATE_NAME}, which is written last"
     noted = checkpoint / STATE_FILE
@@ -168,11 +162,11 @@ def _problem(checkpoint: Path) -> str | None:
     except (OSError, ValueError) as error:
         return str(error).split(";")[0]
     others = sorted(path for path in checkpoint.iterdir() if path.is_file() and path.name not in digests)
-    return next((f"{path.name} is cut short or damaged" for path in others if not _is_whole(path)), None)
+    return next((f"{path.name} is truncated or damaged" for path in others if not _is_whole(path)), None)
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file can be what its name says: other processes and stock trainers note no digests."""
+    """Whether a file is readable, where no digest was recorded (by other processes or stock trainers)."""
     try:
         if path.suffix in _TORCH:
             with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""An ordinary classifier, which `pipeline` loads without this package, trained on what a teacher predicts."""
+"""Distill a teacher into an ordinary classifier, which `pipeline` loads without this package."""
 
 from typing import Any, cast
 
@@ -30,11 +30,10 @@ def distill(
     processing_class: Any = None,
     data_collator: Collator | None = None,
 ) -> PreTrainedModel:
-    """Train an ordinary classifier on what a teacher predicts for the training rows; the default way to serve DyGEN.
+    """Train an ordinary classifier on a teacher's predictions for the training rows; the default way to serve DyGEN.
 
-    Trained by a stock `Trainer` on soft cross-entropy, and saved with `processing_class` to `args.output_dir`, from
-    where `pipeline` loads it without this package. Where the classes of the model have no names, it gets those of the
-    dataset.
+    A stock `Trainer` minimises soft cross-entropy, and saves the model and `processing_class` to `args.output_dir`,
+    for `pipeline`. Classes without names get those of the dataset.
 
     Args:
         teacher: A [`DyGen`], for its posterior given the labels of `train_dataset`; a network with `logits`, such as a
@@ -42,17 +41,17 @@ def distill(
         model: An ordinary text or image classifier, which is trained in place, such as a pretrained one or the best
             branch (see [`best_network`]).
         train_dataset: The training rows in their order, prepared for `model`.
-        args: Of the training and where to save; nothing is evaluated.
+        args: For training, and where to save; nothing is evaluated.
         processing_class: Tokenizer or image processor; pads batches and is saved with the model.
-        data_collator: As of `Trainer`.
+        data_collator: As for `Trainer`.
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
-        TypeError: If `model` is no ordinary model, or the rows have no length.
-        ValueError: If rows, classes or labels disagree, the labels of the rows cannot be read, or the probabilities
-            are not one distribution per row.
+        TypeError: If `model` is not an ordinary model, or the rows have no length.
+        ValueError: If rows, classes or labels disagree, labels cannot be read, or probabilities are not one
+            distribution per row.
 
     Example:
         ```python
@@ -95,7 +94,7 @@ def distill(
 
 
 def name_classes(model: PreTrainedModel, dataset: Any) -> None:
-    """Give the classes of a model, where they have no names, those that the label column of a dataset gives them."""
+    """Name the unnamed classes of a model after those of the label column of a dataset."""
     feature = (getattr(dataset, "features", None) or {}).get(label_column(dataset))
     unnamed = all(name == f"LABEL_{index}" for index, name in (model.config.id2label or {}).items())
     if unnamed and isinstance(feature, ClassLabel) and feature.num_classes == model.config.num_labels:
@@ -104,7 +103,7 @@ def name_classes(model: PreTrainedModel, dataset: Any) -> None:
 
 
 class _SoftRows(Dataset[dict[str, Any]]):
-    """Rows whose label is a distribution; lazy transforms run as before."""
+    """Rows with a distribution as label; lazy transforms still run."""
 
     def __init__(self, dataset: Any, probabilities: Float[np.ndarray, "rows classes"]) -> None:
         self.rows, self.probabilities = IndexedDataset(dataset), np.asarray(probabilities, np.float32)
@@ -119,7 +118,7 @@ class _SoftRows(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.rows[index]
-        # Under the name that the caller's collator reads, as a list, which every collator makes a tensor of.
+        # Under the original name for the collator, and as a list, which every collator converts to a tensor.
         name = LABELS if LABELS in row else LABEL
         return {**row, name: self.probabilities[row.pop(INDEX)].tolist()}
 
@@ -128,7 +127,7 @@ def _soft_cross_entropy(
     outputs: Any, labels: Float[Tensor, "batch classes"], num_items_in_batch: Tensor | int | None = None
 ) -> Tensor:
     losses: Tensor = CrossEntropy()(outputs["logits"], labels)
-    # Trainer counts the entries of soft labels, not their rows.
+    # Trainer counts the entries of soft labels, not the rows.
     return losses.sum() / (len(labels) if num_items_in_batch is None else num_items_in_batch / labels.shape[1])
 
 
@@ -143,7 +142,7 @@ def _posterior(dygen: DyGen, dataset: Any) -> Float64[np.ndarray, "rows classes"
 
 
 def _probabilities(network: nn.Module, dataset: Any, trainer: Trainer) -> Float64[np.ndarray, "rows classes"]:
-    """Probabilities that a network gives each row; of branches the mean."""
+    """Probabilities of each row, averaged over branches."""
     collator = cast(Collator, trainer.data_collator)
     (logits,) = outputs_in_training(
         network, dataset, lambda inputs: [network(**inputs).logits[None]], trainer.args, collator

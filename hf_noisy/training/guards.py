@@ -1,23 +1,23 @@
-"""Losses and weights that are not finite stop training before they are saved."""
+"""Stop training, before anything is saved, if losses or weights are not finite."""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-_EVERY = 100  # micro-batches that are kept at most before they are checked
+_CHECK_EVERY = 100  # micro-batches
 
 
 class LossWatch:
-    """Finds losses that are not finite, without waiting for the device at every step: they are checked together."""
+    """Finds losses that are not finite, checked together to avoid waiting for the device at every step."""
 
     def __init__(self, learning_rate: float) -> None:
         self.learning_rate = learning_rate
         self._unseen: list[tuple[Tensor, Tensor, int, float]] = []
 
     def add(self, losses: Float[Tensor, " batch"], index: Int[Tensor, " batch"], step: int, epoch: float) -> None:
-        """Keep the losses of a micro-batch of step `step` (from 1); `index` is negative where rows have no numbers."""
+        """Keep the losses of a micro-batch of step `step` (from 1); `index` is negative if rows have none."""
         self._unseen.append((losses.detach(), index, step, epoch))
-        if len(self._unseen) >= _EVERY:
+        if len(self._unseen) >= _CHECK_EVERY:
             self.check()
 
     def check(self) -> None:
@@ -30,7 +30,7 @@ class LossWatch:
         row = int(index[bad[0]])
         raise FloatingPointError(
             f"loss is {float(losses[bad[0]])} in step {step} (epoch {epoch:.2f}) for {len(bad)} of {len(losses)} rows"
-            f"{f', first for row {row} of train_dataset' if row >= 0 else ''}; look at what is in such a row, or "
+            f"{f', first for row {row} of train_dataset' if row >= 0 else ''}; inspect that row, or "
             f"train with a learning_rate below {self.learning_rate:g}"
         )
 
@@ -40,6 +40,6 @@ def refuse_broken_weights(model: nn.Module, step: int) -> None:
     for name, weight in model.named_parameters():
         if not bool(weight.isfinite().all()):
             raise FloatingPointError(
-                f"weight {name} is not finite after step {step}, so nothing was saved over earlier checkpoints; train "
+                f"weight {name} is not finite after step {step}, so earlier checkpoints were kept; train "
                 "with a smaller learning_rate, or with bf16 instead of fp16"
             )

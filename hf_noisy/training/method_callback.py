@@ -1,4 +1,4 @@
-"""What a method needs of the training loop, through the public hooks of `TrainerCallback`."""
+"""What a method needs from the training loop, through the hooks of `TrainerCallback`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float, Int
 from safetensors.torch import load_model, save_model
 from torch import Tensor
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 from hf_noisy.methods import Method, Step
 from hf_noisy.training.guards import LossWatch, refuse_broken_weights
@@ -18,31 +18,29 @@ METHOD_FILE = "method.safetensors"
 
 
 class MethodCallback(TrainerCallback):
-    """Keeps a method in step with training: epochs of its views, optimiser steps, metrics, finite losses, its state.
+    """Updates the views and the state of a method in training, logs its metrics and checks its losses."""
 
-    It is the first callback of a trainer: the others then see the method as the step (or the best checkpoint) left it,
-    and the trackers get the method's metrics with the loss.
-    """
+    # The first callback of a trainer, so that others see the updated method, and loggers its metrics with the loss.
 
     def __init__(self, trainer: "NoisyTrainer") -> None:
         self.trainer = trainer
-        self.views: list[Any] = []  # what makes another view of a row in every epoch
+        self.views: list[Any] = []  # what makes new views in every epoch
         self.watch = LossWatch(trainer.args.learning_rate)
         self.has_begun = False
         self._sums: dict[str, tuple[Tensor | float, int]] = {}
 
     def restart(self) -> None:
-        """Forget the losses and metrics of an earlier training."""
+        """Discard the losses and metrics of an earlier training."""
         self.watch, self.has_begun = LossWatch(self.trainer.args.learning_rate), False
         self._sums.clear()
 
     @property
     def method(self) -> Method:
-        """That of the trainer, which `"auto"` chooses late."""
+        """The trainer's method, which `"auto"` changes late."""
         return self.trainer.method
 
     def add(self, step: Step, losses: Float[Tensor, " batch"], index: Int[Tensor, " batch"]) -> None:
-        """Keep the (weighted) losses and the metrics of a micro-batch until they are next logged."""
+        """Keep the (weighted) losses and the metrics of a micro-batch until the next log."""
         state, rows = self.trainer.state, len(losses)
         self.watch.add(losses, index, state.global_step + 1, state.epoch or 0.0)
         for name, value in step.metrics.items():
@@ -60,7 +58,7 @@ class MethodCallback(TrainerCallback):
             save_model(self.method, str(Path(checkpoint) / METHOD_FILE))
 
     def restore(self, checkpoint: str | Path) -> None:
-        """Read the method's state from a checkpoint; raises `ValueError` if it holds none and the method needs one."""
+        """Read the method's state, if any, from a checkpoint; `ValueError` if it is missing."""
         if not self.method.state_dict():
             return
         path = Path(checkpoint) / METHOD_FILE
@@ -71,31 +69,20 @@ class MethodCallback(TrainerCallback):
             )
         load_model(self.method, path)
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.has_begun = True
 
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        # Before the loader of the epoch is asked for its first batch, which accelerate's own call would not always be.
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        # Before the first batch is loaded, which accelerate's own call does not guarantee.
         for views in self.views:
             if hasattr(views, "set_epoch"):
                 views.set_epoch(int(state.epoch or 0))
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.method.after_step(kwargs["model"])
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
+        self, args: Any, state: TrainerState, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
     ) -> None:
         if not self.trainer.is_in_train or logs is None:
             return
@@ -109,9 +96,7 @@ class MethodCallback(TrainerCallback):
             logs |= means
             state.log_history[-1] |= means
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
         best = state.best_model_checkpoint
         if args.load_best_model_at_end and best and (Path(best) / METHOD_FILE).is_file():
             load_model(self.method, Path(best) / METHOD_FILE)  # a teacher belongs to its student

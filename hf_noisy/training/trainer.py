@@ -39,25 +39,25 @@ from hf_noisy.training.method_callback import MethodCallback
 
 
 class NoisyTrainer(Trainer):
-    """`Trainer` that trains by a method for noisy labels; everything else is `Trainer`.
+    """`Trainer` that trains with a method for noisy labels; everything else is `Trainer`.
 
-    Training takes each row's loss from the method and reduces it exactly: the same gradient comes out of any split of
-    a batch over accumulation steps or processes. Where the training set has a column `label_weight`, the loss of a
-    row is multiplied by it; the sum is divided by the number of rows as before, so a weight of 1 changes nothing.
-    Evaluation is plain cross-entropy for every method, so that `eval_loss` compares.
+    The method gives one loss per row, and the reduction is exact: the gradient does not depend on how a batch is split
+    over accumulation steps or processes. If the training set has a column `label_weight`, each row's loss is
+    multiplied by it; the divisor stays the number of rows. Evaluation uses plain cross-entropy for every method, so
+    that `eval_loss` is comparable.
 
     Args:
         model: A sequence or image classifier of transformers, a `BranchedModel`, or any module with `logits`. For a
-            method of several networks the trainer creates the extra networks from it: `trainer.model` has them all.
+            method of several networks, the trainer creates the extra networks; `trainer.model` has them all.
         args: `TrainingArguments`.
-        *positional: The further arguments of `Trainer`, in its order.
+        *positional: Further arguments of `Trainer`, in its order.
         method: Name (one of `hf_noisy.methods.METHODS`), [`Method`] or [`Loss`]; `"auto"` measures the noise when
-            training starts and chooses one, with the reason in `trainer.choice`.
-        **kwargs: Those of `Trainer`.
+            training starts and chooses one; the reason is in `trainer.choice`.
+        **kwargs: Keyword arguments of `Trainer`.
 
     Raises:
-        ValueError: If the method is not known or cannot work with the model, if the model has no class logits, if
-            `compute_loss_func` is given too, or (before training) if labels are missing or out of range.
+        ValueError: If the method is unknown or does not fit the model, the model has no class logits,
+            `compute_loss_func` is given too, or (before training) labels are missing or out of range.
 
     Example:
         ```python
@@ -85,30 +85,30 @@ class NoisyTrainer(Trainer):
         super().__init__(self._branched(model, args), args, *positional, **kwargs)
         self._refuse_arguments(model)
         if self.args.label_names is None:
-            self.label_names = [LABELS]  # Trainer finds none where forward takes no labels, and ours need not
+            self.label_names = [LABELS]  # Trainer finds none if forward takes no labels
         self.method = _with_label_smoothing(self.method, self.args.label_smoothing_factor)
-        self.task = task_of(self.model)  # refuses a model of another kind
+        self.task = task_of(self.model)  # refuses other kinds of models
         find_heads(self.model)  # refuses a model without class logits
         check_can_be_sharded(self.model, self.accelerator)
         self.method.setup(self.model, None)
-        # The rows of the whole accumulated batch are counted only for models said to accept the count.
+        # Otherwise Trainer would not count the rows of the accumulated batch.
         self.model_accepts_loss_kwargs = True
         self._keep_columns()
         self._callback = MethodCallback(self)
         self.callback_handler.callbacks.insert(0, self._callback)
-        self._checkpoint: str | None = None  # that training resumes from
-        self._identity: dict[str, Any] = {}  # what a run that resumes must have in common with this one
+        self._checkpoint: str | None = None  # from which training resumes
+        self._identity: dict[str, Any] = {}  # what must not change when a run resumes
         self._labels_checked = False
         self._weighted = False  # whether the training set has weights
 
     def _refuse_arguments(self, given: nn.Module | None) -> None:
         if given is not None and self.model is not given and self.optimizer is not None:
             raise ValueError(
-                f"optimizers holds the weights of {type(given).__name__}, of which branches were made; hand over "
-                "BranchedModel.from_model(model) and an optimizer of that"
+                f"optimizers has the weights of {type(given).__name__}, from which branches were made; pass "
+                "BranchedModel.from_model(model) and an optimizer of its weights"
             )
         if self.compute_loss_func is not None:
-            raise ValueError("compute_loss_func and method both define the loss; give compute_loss_func=None")
+            raise ValueError("compute_loss_func and method both define the loss; use compute_loss_func=None")
         if self.args.n_gpu > 1:
             raise ValueError(
                 f"args sees {self.args.n_gpu} GPUs in one process, where losses of rows cannot be reduced exactly; "
@@ -128,12 +128,12 @@ class NoisyTrainer(Trainer):
         trial: Any = None,
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
-        """`Trainer`'s; True resumes from the last checkpoint that is whole, and another run's is refused.
+        """As `Trainer.train`, but True resumes from the last complete checkpoint; one of another run is refused.
 
         Raises:
-            ValueError: If the checkpoint is not whole, or is of other data, classes or another method.
-            FloatingPointError: If losses or weights are no longer finite; no checkpoint is written from then on.
-            OSError: If `output_dir` cannot be written to, or a checkpoint could not be written.
+            ValueError: If the checkpoint is incomplete, or of other data, classes or another method.
+            FloatingPointError: If losses or weights are not finite; no checkpoint is written from then on.
+            OSError: If `output_dir` or a checkpoint cannot be written.
         """
         folder, saves = str(self.args.output_dir), self.args.save_strategy != SaveStrategy.NO
         if self.args.should_save and saves:
@@ -149,14 +149,14 @@ class NoisyTrainer(Trainer):
         return super().train(self._checkpoint, trial, ignore_keys_for_eval)
 
     def choose_method(self, resume_from_checkpoint: str | bool | None = None) -> None:
-        """Resolve `method="auto"` now rather than when training starts, such as to make an optimizer of the branches.
+        """Resolve `method="auto"` before training, such as to make an optimizer for the branches.
 
         Args:
-            resume_from_checkpoint: As of `train`.
+            resume_from_checkpoint: As for `train`.
         """
         if not self._is_auto:
             return
-        from hf_noisy.training.auto import choose_for_trainer  # loads much that no other method needs
+        from hf_noisy.training.auto import choose_for_trainer  # slow to import, and not needed otherwise
 
         checkpoint = checkpoint_to_resume(resume_from_checkpoint, str(self.args.output_dir))
         self.choice = choose_for_trainer(self, checkpoint)
@@ -174,7 +174,7 @@ class NoisyTrainer(Trainer):
         return identity(self.train_dataset, self._signature_columns, num_classes(self.model), name)
 
     def _keep_columns(self) -> None:
-        """Have `remove_unused_columns` leave what training reads beside the model's inputs."""
+        """Let `remove_unused_columns` keep what training needs besides the model's inputs."""
         self._set_signature_columns_if_needed()
         columns = [name for name in self._signature_columns if not name.startswith(SECOND_VIEW)]
         views = [SECOND_VIEW + name for name in columns]
@@ -183,9 +183,9 @@ class NoisyTrainer(Trainer):
         self._signature_columns = [*dict.fromkeys([*columns, INDEX, LABEL_WEIGHT, *views, *needed])]
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """The training loader, whose batches also carry the row index and the second view of a method."""
+        """The training loader, with the row index and the method's second view in its batches."""
         if self.is_in_train:
-            self._set_up_method()  # the model is final now, and not yet wrapped
+            self._set_up_method()  # the model is final, and not yet wrapped
         dataset = self.train_dataset
         if not _is_sized(dataset):
             return super().get_train_dataloader()
@@ -199,7 +199,7 @@ class NoisyTrainer(Trainer):
                 dataset=IndexedDataset(dataset),
                 description="Training",
                 batch_size=self._train_batch_size,
-                # The data set itself may have a column of lengths to group by.
+                # The dataset itself may have a column of lengths to group by.
                 sampler_fn=lambda _: self._get_train_sampler(dataset),  # type: ignore[arg-type,return-value]
                 is_training=True,
             )
@@ -211,8 +211,7 @@ class NoisyTrainer(Trainer):
         if self.method.needs_rows and num_rows is None:
             raise ValueError(
                 f"train_dataset must have a length and access by position for method {type(self.method).__name__}, "
-                f"which knows each row by its number, got {type(self.train_dataset).__name__}; load it without "
-                "streaming"
+                f"which needs row indices, got {type(self.train_dataset).__name__}; load it without streaming"
             )
         classes, soft = num_classes(self.model), self.method.soft_labels
         self._labels_checked = check_training_labels(self.train_dataset, self.task, classes, soft)
@@ -222,7 +221,7 @@ class NoisyTrainer(Trainer):
         if self._checkpoint is not None:
             self._callback.restore(self._checkpoint)
         for callback in self.callback_handler.callbacks:
-            if hasattr(callback, "attach"):  # those that keep the state of the method too
+            if hasattr(callback, "attach"):  # which also save the state of the method
                 callback.attach(self)
 
     def compute_loss(
@@ -233,7 +232,7 @@ class NoisyTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
         """Loss of a batch: the method's in training, plain cross-entropy in evaluation."""
-        inputs = dict(inputs)  # collators of tokenizers hand out a mapping of their own
+        inputs = dict(inputs)  # collators may return a mapping of another type
         labels, index, weights = (inputs.pop(name, None) for name in (LABELS, INDEX, LABEL_WEIGHT))
         if labels is None:
             raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
@@ -269,15 +268,15 @@ class NoisyTrainer(Trainer):
     def _check_batch(self, inputs: dict[str, Any], labels: Tensor, index: Any, weights: Any) -> None:
         if not self._labels_checked:
             self.task.check_labels(labels.cpu().numpy(), num_classes(self.model), self.method.soft_labels)
-        found = f"got a batch with {', '.join(sorted(inputs))}; pass numbers on as they are"
+        found = f"got a batch with {', '.join(sorted(inputs))}; it must pass numbers through"
         if weights is None and self._weighted:
             raise ValueError(
                 f"data_collator must keep the column '{LABEL_WEIGHT}' of train_dataset, {found}, or remove the column"
             )
         if index is None and self.method.needs_rows:
             raise ValueError(
-                f"data_collator must keep the column '{INDEX}' for method {type(self.method).__name__}, which knows "
-                f"each row by its number, {found}"
+                f"data_collator must keep the column '{INDEX}' for method {type(self.method).__name__}, which needs "
+                f"row indices, {found}"
             )
 
     def _make_batch(self, inputs: dict[str, Any], labels: Tensor, index: Tensor, second: dict[str, Any]) -> Batch:
@@ -288,7 +287,7 @@ class NoisyTrainer(Trainer):
             task=self.task,
             progress=min(self.state.global_step / max(self.state.max_steps, 1), 1.0),
             epoch=int(self.state.epoch or 0),
-            # The number of epochs of a stream is not known.
+            # The number of epochs of a streamed dataset is unknown.
             num_epochs=max(self.state.num_train_epochs, 1) if _is_sized(self.train_dataset) else 0,
             seed=self.args.seed,
             second_view=second or None,
@@ -298,10 +297,10 @@ class NoisyTrainer(Trainer):
         """Sum of the losses over the rows of the whole accumulated batch of all processes."""
         if num_items_in_batch is None:
             return losses.sum() / len(losses)
-        # Trainer counts the entries of soft labels.
+        # Trainer counts the entries of soft labels, not the rows.
         rows = num_items_in_batch / labels.shape[1] if labels.ndim == 2 else num_items_in_batch
-        # DDP averages gradients over ranks while the count is the sum over ranks, so the ranks are multiplied back.
-        # Ranks that share a tensor-parallel model have the same rows and count once.
+        # DDP averages gradients over ranks but the count is summed over ranks, so this multiplies by the ranks. Ranks
+        # that share a tensor-parallel model have the same rows and count once.
         ranks = self.accelerator.num_processes // self.get_tp_size() if self.args.average_tokens_across_devices else 1
         return losses.sum() * ranks / rows
 
@@ -313,7 +312,7 @@ class NoisyTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """`Trainer`'s loop, for the model and for the further networks of the method (such as a teacher)."""
+        """`Trainer`'s loop, also for the further networks of the method (such as a teacher)."""
         check_can_evaluate(self.accelerator)
         loop = super().evaluation_loop
         model, networks = self.model, self.method.evaluated(self.model)
@@ -329,8 +328,7 @@ class NoisyTrainer(Trainer):
         return result
 
     def _run_epoch(self, *positional: Any, **kwargs: Any) -> None:
-        # After a checkpoint of the last step there is none left, but Trainer would take one more of those that
-        # `max_steps` leaves out of an epoch.
+        # When resuming at the last step, Trainer would take one more step if `max_steps` cuts the epoch short.
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
         else:
@@ -344,16 +342,15 @@ class NoisyTrainer(Trainer):
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
-        # Every process writes its own. What says that a checkpoint is whole is written next, and must not be there
-        # before all of these are: a resume without one goes on with other random numbers.
+        # Every process writes its own; the checkpoint must not be marked complete before all are there.
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self._callback.save(output_dir)
             write_state(output_dir, self._identity)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        # Checkpoints carry the names of the published format, which for some architectures (ViT) are not those of the
-        # module; Trainer would leave such weights as they are, while from_pretrained translates the names.
+        # For some architectures (ViT), weight names in checkpoints differ from those of the module; from_pretrained
+        # translates them, while Trainer would skip such weights.
         if not load_result.unexpected_keys or not isinstance(self.model, PreTrainedModel):
             return super()._issue_warnings_after_load(load_result)
         folder = self.state.best_model_checkpoint if self._callback.has_begun else self._checkpoint
@@ -361,7 +358,7 @@ class NoisyTrainer(Trainer):
         self.model.load_state_dict(loaded.state_dict())
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Trainer's card, with a section on the method and what was noisy."""
+        """`Trainer`'s card, with a section on the method and the noise."""
         super().create_model_card(*args, **kwargs)
         if not self.is_world_process_zero():
             return

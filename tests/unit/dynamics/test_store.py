@@ -161,7 +161,7 @@ def test_a_run_that_was_replaced_does_not_write_into_the_next(tmp_path):
     first = create(tmp_path)
     write(first, 1)
     second = create(tmp_path)
-    with pytest.raises(ValueError, match=r"another run has begun at .* since this one; give each its own output_d"):
+    with pytest.raises(ValueError, match=r"another run has started at .* since this one; give each its own output_d"):
         write(first, 2)
     write(second, 1)
     write(Trajectories(tmp_path), 2)

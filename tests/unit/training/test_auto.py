@@ -167,7 +167,7 @@ def test_an_optimizer_of_the_plain_model_is_refused(trainer, tmp_path, monkeypat
         optimizers=optimizers,
         method="auto",
     )
-    with pytest.raises(ValueError, match="optimizers holds the weights of BertForSequenceClassification"):
+    with pytest.raises(ValueError, match="optimizers has the weights of BertForSequenceClassification"):
         made.train()
 
 

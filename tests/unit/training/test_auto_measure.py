@@ -151,7 +151,7 @@ def test_vectors_have_two_views_where_they_bring_them():
     [
         (None, "no training rows"),
         ((row for row in ()), "no training rows"),
-        (Dataset.from_dict({"features": [[0.1, 0.2]] * 60, "label": [[0.5, 0.5]] * 60}), "no class numbers"),
+        (Dataset.from_dict({"features": [[0.1, 0.2]] * 60, "label": [[0.5, 0.5]] * 60}), "not class ids"),
         (Dataset.from_dict({"features": [[0.1, 0.2]] * 9, "label": [0, 1, 0] * 3}), "fewer than 50 rows"),
     ],
 )

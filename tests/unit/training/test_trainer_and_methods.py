@@ -44,7 +44,7 @@ def test_branches_cannot_be_made_of_every_model(tmp_path):
         make_trainer(tmp_path, "nct", Bag())
     model = make_model("plain")
     optimizers = (torch.optim.SGD(model.parameters(), lr=0.1), None)
-    with pytest.raises(ValueError, match="optimizers holds the weights of BertForSequenceClassification"):
+    with pytest.raises(ValueError, match="optimizers has the weights of BertForSequenceClassification"):
         make_trainer(tmp_path, "nct", model, trainer={"optimizers": optimizers})
 
 
