@@ -56,7 +56,8 @@ class Choice:
 
 # From benchmarks/results. Images from scratch: cells_robust-digits.jsonl and cells_robust-cifar10.jsonl, where NCT
 # gains under every noise and loses almost nothing without. All else: cells_text-small.jsonl and
-# cells_vision-small.jsonl, where JoCoR gains most within these limits and loses outside, and GJS loses least to early stopping at low noise.
+# cells_vision-small.jsonl, where JoCoR gains most within these limits and loses outside, and GJS loses least to early
+# stopping at low noise.
 RULES: tuple[Rule, ...] = (
     Rule("nct", "so two networks that learn from each other", unmeasured=True, modality=("image",)),
     Rule("jocor", "so two networks that select rows with a small joint loss", rate=(0.15, 1.0), by_row=(0.0, 0.5)),
