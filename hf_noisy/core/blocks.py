@@ -21,24 +21,21 @@ class Block(NamedTuple):
 
     def own(self) -> Float[np.ndarray, " block"]:
         """The value of each row's given label, `[block]`."""
-        own: np.ndarray = self.values[np.arange(len(self.labels)), self.labels]
-        return own
+        return np.asarray(self.values[np.arange(len(self.labels)), self.labels])
 
     def best_other(self) -> Float[np.ndarray, " block"]:
         """The highest value among the other classes of each row, `[block]`."""
         # A maximum along the short class axis takes three times as long as one over contiguous columns.
         columns = np.array(self.values.T, order="C")
         columns[self.labels, np.arange(len(self.labels))] = -np.inf
-        best: np.ndarray = columns.max(axis=0)
-        return best
+        return np.asarray(columns.max(axis=0))
 
 
 def evenly_spaced(values: np.ndarray, at_most: int) -> np.ndarray:
     """At most `at_most` entries at even positions (quantiles, if `values` are sorted), to bound the time of a fit."""
     if len(values) <= at_most:
         return values
-    chosen: np.ndarray = values[((np.arange(at_most) + 0.5) / at_most * len(values)).astype(np.int64)]
-    return chosen
+    return np.asarray(values[((np.arange(at_most) + 0.5) / at_most * len(values)).astype(np.int64)])
 
 
 def row_slices(num_rows: int, width: int, elements: int) -> list[slice]:

@@ -32,8 +32,7 @@ def check_labels(
         known = "from 0" if num_classes is None else f"0 to {num_classes - 1}"
         remedy = "drop rows without a label" if negative else "drop such rows, or allow for more classes (num_labels)"
         raise ValueError(f"{name} must be classes {known}, got {labels[row]} in row {row}; {remedy}")
-    checked: Labels = labels
-    return checked
+    return np.asarray(labels)
 
 
 def given_classes(labels: Any, num_classes: int | None = None, name: str = "labels") -> tuple[Labels, int]:
@@ -113,8 +112,7 @@ def check_soft_labels(
     if values.size:
         for block in labelled_blocks(np.zeros(len(values), np.int64), values):
             _distributions(block, name)
-    checked: Probabilities = values
-    return checked
+    return np.asarray(values)
 
 
 def check_weights(weights: Any, name: str) -> None:
@@ -146,8 +144,7 @@ def check_features(features: Any, name: str = "features") -> Float[np.ndarray, "
             f"{name} must be finite, but {int((~finite).sum())} rows have NaN or infinity, first row "
             f"{int(finite.argmin())}; drop or fill them"
         )
-    checked: np.ndarray = features
-    return checked
+    return np.asarray(features)
 
 
 def check_rate(rate: Any, name: str = "noise_rate", remedy: str = "pass None to have it estimated") -> None:

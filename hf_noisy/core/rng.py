@@ -35,8 +35,7 @@ def _mix(state: Integer[np.ndarray, "..."]) -> Integer[np.ndarray, "..."]:
     # Array arithmetic on uint64 wraps silently, which is what the hash needs.
     state = (state ^ (state >> np.uint64(30))) * _MIX_1
     state = (state ^ (state >> np.uint64(27))) * _MIX_2
-    mixed: np.ndarray = state ^ (state >> np.uint64(31))
-    return mixed
+    return np.asarray(state ^ (state >> np.uint64(31)))
 
 
 @contextmanager

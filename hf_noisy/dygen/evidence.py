@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from hf_noisy.core.types import Labels
-from hf_noisy.dygen.vectors import unit_rows
+from hf_noisy.dygen.vectors import recorded_features, unit_rows
 from hf_noisy.dynamics.scores import centroid_distances, class_means, class_sums
 from hf_noisy.dynamics.store import ALL, Rows, Trajectories, row_blocks
 
@@ -44,16 +44,18 @@ class Evidence:
         width = _feature_width(trajectories, split)
         if width:
             blocks = row_blocks(num_rows, width)
-            total = sum(unit_rows(_features(trajectories, split, rows)).sum(0) for rows in blocks)
+            total = sum(
+                unit_rows(recorded_features(trajectories, split, rows).astype(np.float64)).sum(0) for rows in blocks
+            )
             evidence.centre = total / num_rows
             sums = np.zeros((num_classes, width))
             for rows in blocks:
-                normalised = evidence._normalise(_features(trajectories, split, rows))
+                normalised = evidence._normalise(recorded_features(trajectories, split, rows))
                 sums += class_sums(normalised, labels[rows], num_classes)
             evidence.centroids = class_means(sums, counts)
             squared = np.empty((num_rows, num_classes))
             for rows in blocks:
-                squared[rows] = evidence._squared_distances(_features(trajectories, split, rows), labels[rows])
+                squared[rows] = evidence._squared_distances(recorded_features(trajectories, split, rows), labels[rows])
             evidence.sharpness = _fit_sharpness(squared, labels, counts)
         return evidence
 
@@ -64,7 +66,7 @@ class Evidence:
         width = 0 if self.centroids is None else _feature_width(trajectories, split)
         found = np.empty((trajectories.num_rows(split), trajectories.num_classes))
         for rows in row_blocks(len(found), max(width, trajectories.num_classes)):
-            features = _features(trajectories, split, rows) if width else None
+            features = recorded_features(trajectories, split, rows) if width else None
             predicted = mean_prediction(trajectories, split, rows)
             found[rows] = self._combine(predicted, features, None if labels is None else labels[rows])
         return found
@@ -72,7 +74,7 @@ class Evidence:
     def _combine(
         self,
         predicted: Float64[np.ndarray, "rows classes"],
-        features: Float64[np.ndarray, "rows width"] | None,
+        features: Float[np.ndarray, "rows width"] | None,
         labels: Labels | None,
     ) -> Float64[np.ndarray, "rows classes"]:
         evidence = np.log(predicted + 1e-9) - np.log(self.mean_probability)
@@ -155,12 +157,6 @@ def _expect(
 def _feature_width(trajectories: Trajectories, split: str) -> int:
     features = trajectories.features(split, slice(0, 1))
     return 0 if features is None else features.shape[1]
-
-
-def _features(trajectories: Trajectories, split: str, rows: slice) -> Float64[np.ndarray, "rows width"]:
-    features = trajectories.features(split, rows)
-    assert features is not None
-    return features.astype(np.float64)
 
 
 def _fit_sharpness(

@@ -43,7 +43,7 @@ class TrajectoryVectors:
         if first is None:
             return cls(epochs, means, scales)
         feature_mean, feature_scale = _moments(
-            unit_rows(_features(trajectories, split, rows))
+            unit_rows(recorded_features(trajectories, split, rows))
             for rows in row_blocks(trajectories.num_rows(split), first.shape[1])
         )
         return cls(epochs, means, scales, feature_mean, float(feature_scale))
@@ -75,7 +75,7 @@ class TrajectoryVectors:
                     embeddings[start : start + _ROWS_IN_CACHE] -= self.means[position, branch]
                     embeddings[start : start + _ROWS_IN_CACHE] /= self.scales[position, branch]
         if self.feature_mean is not None:
-            features = _features(trajectories, split, rows)
+            features = recorded_features(trajectories, split, rows)
             if features.shape[1] != len(self.feature_mean):
                 raise ValueError(
                     f"trajectories have features of width {features.shape[1]}, but the fit had "
@@ -109,7 +109,8 @@ class StoredVectors:
         return self.vectors(self.trajectories, self.split, rows, out)
 
 
-def _features(trajectories: Trajectories, split: str, rows: Rows) -> Float32[np.ndarray, "rows width"]:
+def recorded_features(trajectories: Trajectories, split: str, rows: Rows) -> Float32[np.ndarray, "rows width"]:
+    """Features of the encoder before the first step, `[rows, width]`."""
     features = trajectories.features(split, rows)
     if features is None:
         raise ValueError(f"trajectories have no features of split {split!r}; record it from the first step on")

@@ -1,20 +1,17 @@
 """Co-teaching: each network is trained on the rows for which the other has a small loss."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from hf_noisy.methods.method import Batch, Step
-from hf_noisy.methods.small_loss import SmallLoss
-from hf_noisy.methods.two_networks import TwoNetworks, network_logits
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from hf_noisy.methods.small_loss import SmallLossMethod
+from hf_noisy.methods.two_networks import network_logits
 
 
-class CoTeaching(TwoNetworks):
+class CoTeaching(SmallLossMethod):
     r"""Cross-entropy of each network on the rows in which the other network's loss is small.
 
     $$\ell = \frac{1}{R} \left( [\ell_2 \le q_2]\, \ell_1 + [\ell_1 \le q_1]\, \ell_2 \right), \qquad
@@ -42,15 +39,10 @@ class CoTeaching(TwoNetworks):
         "Han, B., Yao, Q., Yu, X., Niu, G., Xu, M., Hu, W., Tsang, I. W., Sugiyama, M. (2018). Co-teaching: Robust "
         "Training of Deep Neural Networks with Extremely Noisy Labels. NeurIPS 2018."
     )
+    rankings: ClassVar[int] = 2
 
     def __init__(self, forget_rate: float | None = None, ramp_epochs: int | None = None) -> None:
-        super().__init__()
-        self.selection = SmallLoss(forget_rate, ramp_epochs)
-
-    def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
-        super().setup(model, accelerator, num_rows)
-        if accelerator is not None:
-            self.selection.setup(2, num_rows, accelerator)
+        super().__init__(forget_rate, ramp_epochs)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
@@ -62,6 +54,3 @@ class CoTeaching(TwoNetworks):
         kept, share, forget_rate = self.selection(losses.detach(), task, batch, logits.shape[-1])
         metrics = {"cross_entropy": task, "kept": kept.float().mean(1), "forget_rate": forget_rate}
         return Step(torch.where(kept.flip(1), losses, 0.0).sum(1) / share, outputs, metrics)
-
-    def after_step(self, model: nn.Module) -> None:
-        self.selection.after_step()

@@ -1,6 +1,6 @@
 """JoCoR: two networks are trained to agree, on the rows on which they already agree most."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -9,14 +9,11 @@ from torch.nn import functional as F
 
 from hf_noisy.core.types import RowLosses
 from hf_noisy.methods.method import Batch, Step
-from hf_noisy.methods.small_loss import SmallLoss
-from hf_noisy.methods.two_networks import TwoNetworks, network_logits
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from hf_noisy.methods.small_loss import SmallLossMethod
+from hf_noisy.methods.two_networks import network_logits
 
 
-class JoCoR(TwoNetworks):
+class JoCoR(SmallLossMethod):
     r"""One joint loss of both networks, on the rows in which it is small.
 
     $$\ell = \frac{1}{R} [j \le q]\, j, \qquad
@@ -46,22 +43,17 @@ class JoCoR(TwoNetworks):
         "Wei, H., Feng, L., Chen, X., An, B. (2020). Combating Noisy Labels by Agreement: A Joint Training Method "
         "with Co-Regularization. CVPR 2020."
     )
+    rankings: ClassVar[int] = 1
 
     def __init__(
         self, forget_rate: float | None = None, agreement_weight: float = 0.9, ramp_epochs: int | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(forget_rate, ramp_epochs)
         if not 0.0 <= agreement_weight < 1.0:
             raise ValueError(
                 f"agreement_weight must be in [0, 1), got {agreement_weight}; the paper uses 0.9 for CIFAR-10"
             )
         self.agreement_weight = agreement_weight
-        self.selection = SmallLoss(forget_rate, ramp_epochs)
-
-    def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
-        super().setup(model, accelerator, num_rows)
-        if accelerator is not None:
-            self.selection.setup(1, num_rows, accelerator)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
@@ -80,9 +72,6 @@ class JoCoR(TwoNetworks):
             "forget_rate": forget_rate,
         }
         return Step(torch.where(kept[:, 0], joint, 0.0) / share, outputs, metrics)
-
-    def after_step(self, model: nn.Module) -> None:
-        self.selection.after_step()
 
 
 def symmetric_kl(logits: Float[Tensor, "rows 2 classes"]) -> RowLosses:

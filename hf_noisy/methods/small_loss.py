@@ -1,7 +1,7 @@
 """Selection of rows whose loss is small among all training rows, not only those of the batch."""
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hf_noisy.core.types import RowLosses
 from hf_noisy.methods.method import Batch
 from hf_noisy.methods.row_memory import RowMemory
+from hf_noisy.methods.two_networks import TwoNetworks
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -97,3 +98,21 @@ class SmallLoss(nn.Module):
         # At a higher noise rate, labels would be anti-informative.
         self.estimate.copy_(below_chance.clamp(max=1.0 - 1.0 / num_classes))
         self.estimated_in.fill_(batch.epoch)
+
+
+class SmallLossMethod(TwoNetworks):
+    """Base class of the methods of two networks that train on rows with a small loss."""
+
+    rankings: ClassVar[int]  # independent rankings of the rows
+
+    def __init__(self, forget_rate: float | None, ramp_epochs: int | None) -> None:
+        super().__init__()
+        self.selection = SmallLoss(forget_rate, ramp_epochs)
+
+    def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
+        super().setup(model, accelerator, num_rows)
+        if accelerator is not None:
+            self.selection.setup(self.rankings, num_rows, accelerator)
+
+    def after_step(self, model: nn.Module) -> None:
+        self.selection.after_step()

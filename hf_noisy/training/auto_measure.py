@@ -233,5 +233,4 @@ def _encode(
             check_finite=True,
             show_progress="measuring the noise" if show else None,
         )
-    vectors: np.ndarray = features[0]
-    return vectors
+    return np.asarray(features[0])

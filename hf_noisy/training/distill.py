@@ -20,6 +20,7 @@ from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.models.branches import BranchedModel
 from hf_noisy.models.heads import num_classes
 from hf_noisy.models.inference import Collator, outputs_in_training
+from hf_noisy.training.guards import refuse_several_gpus
 
 
 def distill(
@@ -65,11 +66,7 @@ def distill(
             f"model must be one plain classifier of transformers, got {type(model).__name__}; take one from "
             f"{AUTO_CLASS_NAMES}"
         )
-    if args.n_gpu > 1:
-        raise ValueError(
-            f"args sees {args.n_gpu} GPUs in one process, where losses of rows cannot be reduced exactly; start with "
-            "`accelerate launch` or show one GPU (CUDA_VISIBLE_DEVICES=0)"
-        )
+    refuse_several_gpus(args)
     trainer = Trainer(
         model,
         args,

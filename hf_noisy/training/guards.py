@@ -1,8 +1,9 @@
-"""Stop training, before anything is saved, if losses or weights are not finite."""
+"""Checks that stop training: losses and weights must be finite, and losses reducible."""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers import TrainingArguments
 
 _CHECK_EVERY = 100  # micro-batches
 
@@ -43,3 +44,12 @@ def refuse_broken_weights(model: nn.Module, step: int) -> None:
                 f"weight {name} is not finite after step {step}, so earlier checkpoints were kept; train "
                 "with a smaller learning_rate, or with bf16 instead of fp16"
             )
+
+
+def refuse_several_gpus(args: TrainingArguments) -> None:
+    """Raise `ValueError` if one process would use several GPUs (`DataParallel`)."""
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"args sees {args.n_gpu} GPUs in one process, where losses of rows cannot be reduced exactly; start with "
+            "`accelerate launch` or show one GPU (CUDA_VISIBLE_DEVICES=0)"
+        )

@@ -35,6 +35,7 @@ from hf_noisy.training.checkpoints import (
     whole_or_removed,
     write_state,
 )
+from hf_noisy.training.guards import refuse_several_gpus
 from hf_noisy.training.method_callback import MethodCallback
 
 
@@ -109,11 +110,7 @@ class NoisyTrainer(Trainer):
             )
         if self.compute_loss_func is not None:
             raise ValueError("compute_loss_func and method both define the loss; use compute_loss_func=None")
-        if self.args.n_gpu > 1:
-            raise ValueError(
-                f"args sees {self.args.n_gpu} GPUs in one process, where losses of rows cannot be reduced exactly; "
-                "start with `accelerate launch` or show one GPU (CUDA_VISIBLE_DEVICES=0)"
-            )
+        refuse_several_gpus(self.args)
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """The model that `model_init` makes, with the branches that the method needs."""
@@ -257,7 +254,7 @@ class NoisyTrainer(Trainer):
                 f"{tuple(step.losses.shape)}; leave the mean to the trainer"
             )
         losses = step.losses if weights is None else step.losses * weights.to(step.losses.dtype)
-        self._callback.add(step, losses, index)
+        self._callback.add(step, losses, batch.row_index)
         loss = self._reduced(losses, labels, num_items_in_batch)
         return (loss, step.outputs) if return_outputs else loss
 
