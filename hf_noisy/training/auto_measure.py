@@ -112,7 +112,7 @@ def measure(
         if PartialState().is_main_process:
             found = [noise_of(features, labels, seed=seed)]
     noise = broadcast_object_list(found)[0]
-    reason = "" if noise is not None else f"there are fewer than {_MIN_ROWS} usable rows, or only one class"
+    reason = "" if noise is not None else f"there are fewer than {_MIN_ROWS} rows, or only one class"
     return Measured(**known, noise=noise, reason=reason)
 
 

@@ -58,7 +58,7 @@ def test_the_best_branch_is_an_ordinary_model(rows, branches, tmp_path, monkeypa
     loss = -np.take_along_axis(scores, labels[None, :, None], 2).mean((1, 2))
     best = min(range(2), key=lambda index: (-accuracy[index], loss[index]))
     assert (found.chosen, found.rows) == (f"branch {best}", rows)
-    assert ("by heart" in found.reason) == (rows == "train_dataset")
+    assert ("memorised" in found.reason) == (rows == "train_dataset")
     for index in range(2):
         candidate = found.candidates[f"branch {index}"]
         assert candidate == pytest.approx({"accuracy": accuracy[index], "loss": loss[index]}, abs=1e-5)
