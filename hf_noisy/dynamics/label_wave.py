@@ -206,7 +206,9 @@ class LabelWave(EpochCallback, ExportableState):
     def _tensors(self, kwargs: dict[str, Any]) -> dict[str, Tensor]:
         """What training changes: trainable weights, buffers, and the state of the method."""
         model: nn.Module = kwargs["model"]
-        tensors = {f"model.{name}": value for name, value in model.named_parameters() if value.requires_grad}
+        tensors: dict[str, Tensor] = {
+            f"model.{n}": value for n, value in model.named_parameters() if value.requires_grad
+        }
         tensors |= {f"model.{name}": value for name, value in model.named_buffers()}
         if isinstance(method := getattr(self.trainer, "method", None), nn.Module):
             tensors |= {f"method.{name}": value for name, value in method.state_dict().items()}

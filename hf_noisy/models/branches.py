@@ -149,7 +149,9 @@ class BranchedModel(PreTrainedModel):
             lora=None if lora is None else lora_to_dict(lora),
             shared_layers=shared_layers,
         )
-        return cls(config, _copies(model, config, seed, initialize)).train(model.training)
+        branched = cls(config, _copies(model, config, seed, initialize))
+        branched.train(model.training)
+        return branched
 
     @property
     def num_branches(self) -> int:
