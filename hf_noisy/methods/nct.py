@@ -20,7 +20,7 @@ class NCT(TwoNetworks):
     $$L_k = (1 - \alpha)\, \mathrm{CE}(z_k, \hat y_k) + \alpha\, \tau^2\,
       \mathrm{KL}(\mathrm{sg}[\sigma(z_{3-k} / \tau)] \,\|\, \sigma(z_k / \tau)), \qquad \ell = L_1 + L_2$$
 
-    `sg` stops the gradient. In epoch $e = 0, 1, \dots$ of $E$, with $e_r$ = `ramp` $\cdot E$, $e_w$ = `warmup_epochs`,
+    `sg` stops the gradient. In epoch $e = 0, 1, \dots$ of $E$, with $e_r$ = `ramp_ratio` $\cdot E$, $e_w$ = `warmup_epochs`,
 
     $$\alpha = \alpha_{max} \exp\left(-s\,(1 - \min(e, e_r) / e_r)^2\right), \qquad
       r = r_{min} + (r_{max} - r_{min}) \frac{\ln(e - e_w)}{\ln(E - e_w)} \text{ for } e > e_w, \text{ else } r_{min}$$
@@ -31,7 +31,7 @@ class NCT(TwoNetworks):
         temperature: `tau` of the mimicry, above 0.
         alpha_max: Largest weight of the mimicry, in `[0, 1]`.
         steepness: `s`, at least 0 (the paper's `-beta`); the mimicry begins with `alpha_max * exp(-s)`.
-        ramp: Share of the epochs after which `alpha_max` is reached, in `[0, 1]`.
+        ramp_ratio: Share of the epochs after which `alpha_max` is reached, in `[0, 1]`.
         r_max: Largest rate of varied labels, in `[0, 1]`. The paper tunes it: 0.1 for clean labels, 0.3 for 20 % and
             0.5 for 50 % symmetric noise on CIFAR-10; 0.3 is the middle of these.
         r_min: Smallest rate, in `[0, r_max]`.
@@ -60,7 +60,7 @@ class NCT(TwoNetworks):
         temperature: float = 4.0,
         alpha_max: float = 0.9,
         steepness: float = 0.65,
-        ramp: float = 0.9,
+        ramp_ratio: float = 0.9,
         r_max: float = 0.3,
         r_min: float = 0.0,
         warmup_epochs: int = 1,
@@ -71,19 +71,21 @@ class NCT(TwoNetworks):
             raise ValueError(f"temperature must be above 0, got {temperature}; the paper uses 4")
         if not 0.0 <= steepness < math.inf:
             raise ValueError(f"steepness must be at least 0, got {steepness}; the paper uses 0.65")
-        for name, value, usual in (("alpha_max", alpha_max, 0.9), ("ramp", ramp, 0.9), ("r_max", r_max, 0.3)):
+        shares = {"alpha_max": (alpha_max, 0.9), "ramp_ratio": (ramp_ratio, 0.9), "r_max": (r_max, 0.3)}
+        for name, (value, usual) in shares.items():
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must be in [0, 1], got {value}; {usual} is the usual choice")
         if not 0.0 <= r_min <= r_max:
             raise ValueError(f"r_min must be in [0, r_max = {r_max}], got {r_min}; the paper uses 0")
         if not (isinstance(warmup_epochs, int) and warmup_epochs >= 0):
             raise ValueError(f"warmup_epochs must be a whole number of epochs, got {warmup_epochs}; the paper uses 1")
-        self.temperature, self.alpha_max, self.steepness, self.ramp = temperature, alpha_max, steepness, ramp
+        self.temperature, self.alpha_max = temperature, alpha_max
+        self.steepness, self.ramp_ratio = steepness, ramp_ratio
         self.r_max, self.r_min, self.warmup_epochs, self.redraw_self = r_max, r_min, warmup_epochs, redraw_self
 
     def alpha(self, epoch: int, num_epochs: int) -> float:
         """Weight of the mimicry in an epoch, counted from 0."""
-        length = self.ramp * num_epochs
+        length = self.ramp_ratio * num_epochs
         missing = 1.0 - min(epoch, length) / length if length else 0.0
         return self.alpha_max * math.exp(-self.steepness * missing**2)
 

@@ -38,7 +38,7 @@ def test_losses_and_gradients(temperature, number, monkeypatch):
     # Labels that vary as they did there.
     targets = torch.tensor([inputs["target1"], inputs["target2"]]).T
     monkeypatch.setattr("hf_noisy.methods.nct.varied_labels", lambda *given: targets)
-    method = NCT(temperature, alpha_max=alpha, ramp=0.0)
+    method = NCT(temperature, alpha_max=alpha, ramp_ratio=0.0)
     rows = torch.arange(len(targets))
     step = method(FixedPair(logits), make_batch(rows, targets[:, 0]))
     mean = step.losses.mean()
@@ -56,7 +56,7 @@ def test_schedule_of_the_balance():
     inputs, outputs = vector("schedules")
     epochs = inputs["epochs"]
     for steepness, name in ((0.65, "alpha_d (phase_shift -0.65)"), (5.0, "alpha_d (phase_shift -5, code default)")):
-        method = NCT(alpha_max=inputs["alpha_max"], steepness=steepness, ramp=inputs["e_r (0.9*200)"] / epochs)
+        method = NCT(alpha_max=inputs["alpha_max"], steepness=steepness, ramp_ratio=inputs["e_r (0.9*200)"] / epochs)
         assert [method.alpha(epoch, epochs) for epoch in range(epochs)] == pytest.approx(outputs[name], abs=VALUE)
 
 
@@ -79,7 +79,7 @@ def test_edges_of_the_schedules():
     epochs, edges, method = inputs["epochs"], outputs["edge_cases"], NCT(r_max=0.5)
     assert method.rate(epochs, epochs) == edges["log_rampup(e==e_max)"]
     assert method.rate(3, epochs) == pytest.approx(edges["log_rampup(e=3)"], abs=VALUE)
-    assert NCT(alpha_max=1.0, ramp=0.0).alpha(0, epochs) == edges["sigmoid_rampup(len 0)"]
+    assert NCT(alpha_max=1.0, ramp_ratio=0.0).alpha(0, epochs) == edges["sigmoid_rampup(len 0)"]
     assert NCT(alpha_max=1.0).alpha(epochs, epochs) == edges["sigmoid_rampup(e>len)"]
 
 

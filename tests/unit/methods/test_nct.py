@@ -74,7 +74,7 @@ def test_loss_of_a_row_is_the_sum_over_the_networks():
 
 def test_only_mimicry_is_left_at_weight_one_and_it_is_zero_for_equal_networks():
     logits = random_logits()
-    result = step(logits, alpha_max=1.0, ramp=0.0, r_max=0.0)
+    result = step(logits, alpha_max=1.0, ramp_ratio=0.0, r_max=0.0)
     torch.testing.assert_close(result.losses, mimicry(logits, 4.0).sum(1), rtol=0, atol=1e-12)
     equal = logits[:, :1].expand(-1, 2, -1)
     assert mimicry(equal, 4.0).abs().max() < 1e-12
@@ -111,7 +111,7 @@ def test_schedules_by_hand():
     assert [method.rate(epoch, 200) for epoch in (0, 1, 2)] == [0.0, 0.0, 0.0]
     assert method.rate(199, 200) == pytest.approx(0.5 * math.log(198) / math.log(199))
     assert method.rate(200, 200) == 0.5
-    assert NCT(ramp=0.0).alpha(0, 10) == 0.9
+    assert NCT(ramp_ratio=0.0).alpha(0, 10) == 0.9
     assert NCT(steepness=0.0).alpha(0, 10) == 0.9
     assert NCT(warmup_epochs=0).rate(1, 3) == 0.0
 
@@ -210,7 +210,7 @@ def test_metrics_are_the_two_terms_and_the_schedules():
         ({"temperature": float("inf")}, "temperature must be above 0, got inf"),
         ({"alpha_max": 1.1}, r"alpha_max must be in \[0, 1\], got 1.1; 0.9 is the usual choice"),
         ({"steepness": -0.65}, "steepness must be at least 0, got -0.65; the paper uses 0.65"),
-        ({"ramp": float("nan")}, r"ramp must be in \[0, 1\], got nan"),
+        ({"ramp_ratio": float("nan")}, r"ramp_ratio must be in \[0, 1\], got nan"),
         ({"r_max": -0.1}, r"r_max must be in \[0, 1\], got -0.1; 0.3 is the usual choice"),
         ({"r_min": 0.4}, r"r_min must be in \[0, r_max = 0.3\], got 0.4"),
         ({"warmup_epochs": -1}, "warmup_epochs must be a whole number of epochs, got -1; the paper uses 1"),
