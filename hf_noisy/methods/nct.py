@@ -20,7 +20,8 @@ class NCT(TwoNetworks):
     $$L_k = (1 - \alpha)\, \mathrm{CE}(z_k, \hat y_k) + \alpha\, \tau^2\,
       \mathrm{KL}(\mathrm{sg}[\sigma(z_{3-k} / \tau)] \,\|\, \sigma(z_k / \tau)), \qquad \ell = L_1 + L_2$$
 
-    `sg` stops the gradient. In epoch $e = 0, 1, \dots$ of $E$, with $e_r$ = `ramp_ratio` $\cdot E$, $e_w$ = `warmup_epochs`,
+    `sg` stops the gradient. In epoch $e = 0, 1, \dots$ of $E$, with $e_r$ = `ramp_ratio` $\cdot E$ and
+    $e_w$ = `warmup_epochs`,
 
     $$\alpha = \alpha_{max} \exp\left(-s\,(1 - \min(e, e_r) / e_r)^2\right), \qquad
       r = r_{min} + (r_{max} - r_{min}) \frac{\ln(e - e_w)}{\ln(E - e_w)} \text{ for } e > e_w, \text{ else } r_{min}$$
