@@ -1,4 +1,4 @@
-"""What all dataset cards share: columns, classes, splits and their configurations, tables, and the template."""
+"""Common parts of all dataset cards: columns, classes, splits and configurations, tables, and the template."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -122,7 +122,7 @@ def pairs_table(pairs: Sequence[Sequence[int]], class_names: Sequence[str]) -> l
 def matrix_section(
     matrix: Float[np.ndarray, "classes classes"], class_names: Sequence[str], note: str
 ) -> dict[str, Any]:
-    """The section of a transition matrix, left out where there are many classes."""
+    """The section of a transition matrix, left out if there are many classes."""
     if len(matrix) > _MATRIX_SHOWN:
         return {}
     shown = [escape(one) for one in class_names]

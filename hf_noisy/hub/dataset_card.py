@@ -244,9 +244,9 @@ def _rows_of(splits: DatasetDict, split: str) -> Dataset:
 
 
 def _injected(splits: DatasetDict) -> list[str]:
-    """The noise injected after the description was written, which may call the labels true."""
+    """A sentence on injected noise, since the description of the source may call the labels true."""
     records = {name: noise_record(rows) for name, rows in splits.items()}
-    # Only injected noise has a rate that was asked for, be it None.
+    # Only records of injected noise have a requested rate, which may be None.
     parts = [
         f"`{name}` ({', '.join(f'{key} {record[key]}' for key in ('kind', 'rate_asked', 'seed') if key in record)})"
         for name, record in records.items()
@@ -256,7 +256,7 @@ def _injected(splits: DatasetDict) -> list[str]:
 
 
 def _measured(rows: Dataset) -> list[str]:
-    """The share of wrong given labels of a split, and where its given labels come from."""
+    """The share of wrong given labels of a split, and the source of its given labels."""
     if CLEAN_LABEL not in rows.column_names:
         return ["not known", "not recorded"]
     table = rows.select_columns([LABEL, CLEAN_LABEL]).with_format("arrow")[:]

@@ -1,4 +1,4 @@
-"""Push datasets and models with their cards; an existing card is merged into, and a broken push can be repeated."""
+"""Push datasets and models with their cards; existing cards are merged, and an interrupted push can be repeated."""
 
 import re
 import tempfile
@@ -23,8 +23,8 @@ from hf_noisy.hub.text import merged, placed
 
 _CARD = "README.md"
 _ATTEMPTS = 3
-# What `from_pretrained` and `pipeline` read, and which network it is. Results, logs and arguments of a training name
-# folders of a machine.
+# Files that `from_pretrained` and `pipeline` read, and the record of the chosen network. Other files of a training
+# name local folders.
 _MODEL_FILES = re.compile(
     r".*\.safetensors(\.index\.json)?|(adapter_|generation_|preprocessor_|processor_)?config\.json|tokenizer.*|vocab\..*"
     r"|(added_tokens|special_tokens_map|chosen_network)\.json|chat_template\.jinja|merges\.txt"
@@ -43,36 +43,35 @@ def push_dataset_to_hub(
 ) -> CommitInfo:
     """Publish rows as Parquet files, with their card.
 
-    Splits with other columns than the purified one, such as a test split, become a configuration of their own:
-    `load_dataset(repo_id)` gives the purified rows, `load_dataset(repo_id, "unchanged")` the others. An existing card
-    is kept: our section from an earlier push is replaced, or one is added at its end, and metadata is only added.
+    Splits with other columns than the purified one, such as a test split, become a separate configuration:
+    `load_dataset(repo_id)` loads the purified rows, `load_dataset(repo_id, "unchanged")` the others. An existing card
+    is kept: our section is replaced or appended, and metadata is only added.
 
-    Nothing local is changed, and every commit is made whole or not at all: after a broken push the same call again
-    uploads only what is missing.
+    Commits are atomic and nothing local is changed: after an interrupted push, call it again to upload the rest.
 
     Args:
-        splits: All splits, dropped rows among them.
+        splits: All splits, including dropped rows.
         repo_id: `owner/name`, or a name for your own.
-        card: Such as [`~hf_noisy.hub.dataset_card.purified_card`] makes.
-        private: Whether a new repository is private; by default as the owner's settings say.
-        token: By default the one that `hf auth login` saved.
+        card: The card, such as from [`~hf_noisy.hub.dataset_card.purified_card`].
+        private: Whether a new repository is private; by default as in the owner's settings.
+        token: Access token; by default the one saved by `hf auth login`.
         revision: Branch to push to, created if it is missing; `main` by default.
 
     Returns:
         The commit of the card; as a string, its URL.
 
     Raises:
-        ValueError: If there is no split, `repo_id` is no name, the card that is there cannot be read, or the
-            repository is public while `private` is set.
+        ValueError: If there is no split, `repo_id` is invalid, the existing card cannot be read, or the repository is
+            public while `private` is set.
         PermissionError: If the token is missing or may not write there.
         FileNotFoundError: If the repository or the branch cannot be found.
-        ConnectionError: If the connection breaks, or the Hub cannot answer.
+        ConnectionError: If the connection breaks, or the Hub fails.
     """
     groups = configurations(splits)
     api = HfApi(token=token)
     with clear_hub_errors(repo_id):
         repo_id = _open(api, repo_id, "dataset", private, revision)
-        merged(_existing_card(api, repo_id, "dataset", revision), card)  # refuses before anything is uploaded
+        merged(_existing_card(api, repo_id, "dataset", revision), card)  # refuses an invalid card before any upload
         for configuration, names in groups.items():
             part = DatasetDict({name: splits[name] for name in names})
             message = f"Upload rows of '{configuration}'"
@@ -94,9 +93,9 @@ def push_model_to_hub(
 
     Args:
         model: A model with `save_pretrained`, or the folder of a saved one. From a folder only the files that
-            `from_pretrained` reads are taken: no checkpoints, logs or arguments.
+            `from_pretrained` reads are uploaded: no checkpoints, logs or arguments.
         repo_id: `owner/name`, or a name for your own.
-        card: Such as [`~hf_noisy.hub.model_card.model_card`] makes; merged as in [`push_dataset_to_hub`].
+        card: The card, such as from [`~hf_noisy.hub.model_card.model_card`]; merged as in [`push_dataset_to_hub`].
         processing_class: Tokenizer or image processor to publish with a model.
         private: As in [`push_dataset_to_hub`].
         token: As in [`push_dataset_to_hub`].
@@ -146,7 +145,7 @@ def _existing_card(api: HfApi, repo_id: str, kind: str, revision: str | None) ->
         path = api.hf_hub_download(repo_id, _CARD, repo_type=kind, revision=revision)
     except EntryNotFoundError:
         return ""
-    with open(path, encoding="utf-8-sig", newline="") as file:  # line ends stay what they are
+    with open(path, encoding="utf-8-sig", newline="") as file:  # keeps line ends
         return file.read()
 
 
@@ -169,7 +168,7 @@ def _commit(
                 repo_id, operations, commit_message=message, repo_type=kind, revision=revision, parent_commit=head
             )
         except HfHubHTTPError as error:
-            # Somebody else's commit came between: their card may be another one by now.
+            # Another commit came first: merge with its card.
             if error.response.status_code not in (409, 412) or attempt + 1 == _ATTEMPTS:
                 raise
     raise AssertionError("the last attempt returns or raises")
@@ -190,7 +189,7 @@ def clear_hub_errors(repo_id: str) -> Iterator[None]:
 
 
 def _clear(error: BaseException, repo_id: str) -> Exception | None:
-    """What the user can do about an error of the client, or None for other errors."""
+    """A clear error for an error of the client, or None for other errors."""
     if isinstance(error, HFValidationError):
         return ValueError(
             f"repo_id must be 'name' or 'owner/name', of letters, digits, '-', '_' or '.', got {repo_id!r}"
@@ -215,7 +214,7 @@ def _clear(error: BaseException, repo_id: str) -> Exception | None:
     again = "nothing local was changed: run it again to complete the push"
     if status is not None:
         return ConnectionError(f"the Hub answered {status} to the push to '{repo_id}'; {again}")
-    # The package of the HTTP client has another name from release to release.
+    # The name of the HTTP client package varies between releases.
     if isinstance(error, ConnectionError) or type(error).__module__.startswith("httpx"):
         return ConnectionError(f"the connection broke during the push to '{repo_id}'; {again}")
     return None

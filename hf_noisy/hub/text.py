@@ -12,19 +12,19 @@ END = "<!-- hf-noisy: end -->"
 REPOSITORY = "<repository>"  # in the code of a card, until the repository is known
 TAGS = ["hf_noisy", "label-noise", "noisy-labels"]
 
-# What Markdown, HTML or a formula may begin with; an underscore within a word begins nothing.
+# Characters that can begin Markdown, HTML or a formula; underscores within a word cannot.
 _SPECIAL = re.compile(r"[\\`*{}\[\]<>|~$#&]|(?<!\w)_|_(?!\w)")
 _PATH = re.compile(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
 
 
 def escape(text: object) -> str:
-    """User text, such as the name of a class, on one line and without any meaning in Markdown or HTML."""
+    """User text, such as the name of a class, on one line and escaped for Markdown and HTML."""
     flat = "".join(sign if sign.isprintable() else " " for sign in str(text))
     return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", " ".join(flat.split()))
 
 
 def code(text: object) -> str:
-    """A name as code, or escaped where it is not a plain word."""
+    """A name as code, or escaped if it is not a plain word."""
     return f"`{text}`" if re.fullmatch(r"[\w.-]+", str(text), re.ASCII) else escape(text)
 
 
@@ -34,14 +34,14 @@ def named_values(values: dict[str, Any]) -> str:
 
 
 def public_name(name: str) -> str:
-    """The name of a dataset or a model; of a path only the last part, without the folders of this machine."""
+    """The name of a dataset or a model; for a path only its last part, without local folders."""
     if is_path(name):
         return re.split(r"[/\\]", name.rstrip("/\\"))[-1] or "data"
     return name
 
 
 def is_path(name: str) -> bool:
-    """Whether a name is a path on this machine, rather than an id on the Hub."""
+    """Whether a name is a local path rather than an id on the Hub."""
     return _PATH.match(name) is not None or name.count("/") > 1 or os.path.exists(name)
 
 
@@ -52,18 +52,14 @@ def placed(card: RepoCard, repo_id: str, revision: str | None = None) -> RepoCar
 
 
 def merged(existing: str, card: RepoCard) -> str:
-    """The content of an existing card with a card of ours merged in.
-
-    Its text stays; the section between our marks is replaced, or added at the end (all of our text, if it has no
-    marks). Its metadata stays; keys and tags are added, and results of the same metric on the same data are renewed.
-    """
-    # The class takes the marks of an empty block of metadata for text.
+    """An existing card with ours merged in: our section and results are replaced, missing metadata is added."""
+    # RepoCard reads an empty metadata block as text.
     existing = re.sub(r"\A\s*---(\r?\n)---", r"---\1\1---", existing)
     try:
         result = RepoCard(existing if existing.lstrip().startswith("---") else f"---\n\n---\n{existing}")
     except (TypeError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"the card that is there has metadata that cannot be read ({reason}); mend it") from None
+        raise ValueError(f"the existing card has metadata that cannot be read ({reason}); correct it") from None
     added: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
     for key, value in added.items():
         present = result.data.get(key)
@@ -94,7 +90,7 @@ def _with_section(existing: str, text: str) -> str:
 
 
 def _merged_index(present: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results of both, ours where both have the same metric of the same model, task and data."""
+    """The results of both; ours replace those with the same metric, model, task and data."""
 
     def key(model: dict[str, Any], result: dict[str, Any], metric: dict[str, Any]) -> str:
         which = [model.get("name"), result.get("task"), result.get("dataset"), metric.get("type"), metric.get("name")]

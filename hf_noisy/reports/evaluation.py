@@ -1,4 +1,4 @@
-"""Accuracy and calibration on the test set, by epoch of a run and by stage of a method."""
+"""Accuracy and calibration on the test set, by epoch of training and by stage of a method."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,13 @@ def score_epochs(
 ) -> dict[str, Any]:
     """Accuracy after every epoch, and calibration after the last.
 
-    Choosing the best epoch takes the true labels of the test set. Papers report its accuracy, so it is here to
-    compare with them; it may not be used to choose a model.
+    The best epoch is chosen by the true labels of the test set: its accuracy is for comparison with papers that report
+    it, not for model selection.
 
     Args:
-        labels: `[rows]`, true labels; None where they are not known, which makes every score None.
+        labels: `[rows]`, true labels; None if they are not known, which makes every score None.
         probabilities: Predictions after each epoch, `[epochs, branches, rows, classes]`; a network without branches
-            has one. The prediction of branches is their mean.
+            has one. The mean over branches is scored.
 
     Returns:
         `test_accuracy_last`, `test_accuracy_best`, `test_ece_last` in `[0, 1]`, `test_accuracy_by_epoch` as a list,
@@ -54,7 +54,7 @@ def score_stages(
     """Accuracy and expected calibration error of every stage.
 
     Args:
-        labels: `[rows]`, true labels; None where they are not known, which makes every score None.
+        labels: `[rows]`, true labels; None if they are not known, which makes every score None.
         predictions: Probabilities `[rows, classes]` by the name of the stage.
 
     Returns:
@@ -76,7 +76,7 @@ def score_stages(
 
 
 def stage_table(scores: Mapping[str, Mapping[str, float | None]]) -> str:
-    """The scores of [`score_stages`] as text, a line a stage; a score that is not known is a dash.
+    """The scores of [`score_stages`] as text, one line per stage; unknown scores are dashes.
 
     Example:
         >>> print(stage_table({"DyGEN": {"accuracy": 0.5, "ece": None}}))

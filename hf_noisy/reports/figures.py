@@ -1,4 +1,4 @@
-"""Figures as files. No window, no global state: matplotlib's pyplot is never touched."""
+"""Figures as files, without pyplot and its global state."""
 
 import os
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): distinguishable with every common form of colour blindness.
+# Okabe and Ito (2008): suitable for colour-blind readers.
 _BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 _INK, _GRID = "#262626", "#E3E3E3"
 _LINES = (
@@ -27,9 +27,9 @@ _LINES = (
     (_ORANGE, "v", "-"),
     (_SKY, "P", "--"),
 )
-# Suspected or not: colour, marker, and the area that makes the markers look equally large.
+# Suspected or not -> colour, marker, and a factor of the area, so that both markers look equally large.
 _ROWS = {False: (_BLUE, "o", 1.0), True: (_VERMILION, "^", 1.25)}
-# More points than this hide each other, and the picture misrepresents where rows are dense.
+# More points would hide each other.
 _MAX_DRAWN = 3000
 
 
@@ -41,10 +41,10 @@ def dynamics_map(
     *,
     wrong: Bool[np.ndarray, " rows"] | None = None,
 ) -> Path:
-    """Map of the training set: how far a row was from its class, and how much that changed.
+    """Map of the training set: the distance of each row to the centroid of its given label, and how much it changed.
 
-    Rows that are far from the centroid of their given label, or that moved a lot, are likely to be mislabelled. Of a
-    large training set a random sample is drawn, the same one each time; the numbers in the legend count all rows.
+    Rows with a large mean or deviation are likely to be mislabelled. For a large training set a fixed random sample is
+    drawn; the numbers in the legend count all rows.
 
     Args:
         mean: Mean over epochs of the distance to the centroid of the given label, `[rows]`.
@@ -101,16 +101,16 @@ def reliability_diagram(
     num_bins: int = 15,
     binning: Binning = "width",
 ) -> Path:
-    """Accuracy against confidence, one line a model, and below it how many rows each confidence has.
+    """Accuracy against confidence, one line per model, above a histogram of the confidences.
 
-    Bins of equal width show every confidence, and some rest on a handful of rows; bins of equal mass each rest on as
-    many rows, and leave out what is rare. The lower part always has bins of equal width.
+    Bins of equal width may hold few rows; bins of equal mass all hold the same number. The histogram always has bins
+    of equal width.
 
     Args:
-        predictions: Name of a model to the labels `[rows]` to compare with and its probabilities `[rows, classes]`.
+        predictions: Name of a model -> the labels `[rows]` to compare with and its probabilities `[rows, classes]`.
         path: File to write; the suffix chooses the format (`.png`, `.pdf`, `.svg`).
         num_bins: Number of bins.
-        binning: Bins of equal `"width"` or of equal `"mass"`, for the line and for the error in the legend.
+        binning: Bins of equal `"width"` or of equal `"mass"`, for the line and for the ECE in the legend.
 
     Returns:
         The path written.
@@ -135,7 +135,6 @@ def reliability_diagram(
     for number, (name, (labels, probabilities)) in enumerate(predictions.items()):
         error = expected_calibration_error(labels, probabilities, num_bins, binning)
         bins = reliability_bins(labels, probabilities, num_bins, binning)
-        # Bins of equal mass would all be of one height.
         density = reliability_bins(labels, probabilities, num_bins)
         filled = bins.count > 0
         draw_line(upper, bins.confidence[filled], bins.accuracy[filled], number, f"{name} (ECE {error:.1%})")
@@ -160,14 +159,14 @@ def new_figure(height: float = 4.6) -> "Figure":
 
 
 def draw_line(axes: "Axes", x: np.ndarray, y: np.ndarray, number: int, label: str, **style: Any) -> None:
-    """A line in the colour, marker and dashes of its number."""
+    """A line in the style of its number."""
     color, marker, dashes = _LINES[number % len(_LINES)]
     style = {"markersize": 5.5, "linewidth": 1.6, "clip_on": False, **style}
     axes.plot(x, y, color=color, marker=marker, linestyle=dashes, label=label, **style)
 
 
 def finish(axes: "Axes", x_label: str, y_label: str) -> None:
-    """Names of the axes, a grid, and no box."""
+    """Axis labels, a grid, and no box."""
     axes.set_xlabel(x_label, fontsize=11, color=_INK)
     axes.set_ylabel(y_label, fontsize=11, color=_INK)
     axes.tick_params(labelsize=10, colors=_INK)
@@ -178,7 +177,7 @@ def finish(axes: "Axes", x_label: str, y_label: str) -> None:
 
 
 def save(figure: "Figure", path: str | os.PathLike[str]) -> Path:
-    """Add the legend and write the file, whole or not at all."""
+    """Add the legend and write the file atomically."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.legend(loc="outside right upper", fontsize=10, frameon=False, labelcolor=_INK)
@@ -195,21 +194,21 @@ def _draw_rows(
     wrong: Bool[np.ndarray, " rows"] | None,
     alpha: float,
 ) -> None:
-    """One point a row, or a sample of many rows, and the legend."""
+    """One point per row, or a sample of many rows, and the legend."""
     known = np.zeros_like(suspects) if wrong is None else wrong
     drawn = np.ones(len(mean), dtype=bool)
     if len(mean) > _MAX_DRAWN:
         order = uniforms(0, stream="dynamics_map", index=np.arange(len(mean)), size=1)[:, 0].argsort()
         drawn[order[_MAX_DRAWN:]] = False
     size = float(np.clip(30000 / drawn.sum(), 10, 36))
-    # Known ones last: an outline that is covered shows nothing.
+    # Outlined points last, so that they are not covered.
     for outlined in (False, True):
         for suspected, (color, marker, scale) in _ROWS.items():
             rows = drawn & (known == outlined) & (suspects == suspected)
             edges = {"edgecolors": "black" if outlined else "none", "linewidths": 0.8}
             points: dict[str, Any] = {"s": size * scale, "c": color, "marker": marker, "alpha": alpha, **edges}
             axes.scatter(deviation[rows], mean[rows], rasterized=True, **points)
-    # Legend entries are opaque and of one size, with the numbers of all rows rather than of those drawn.
+    # Legend entries are opaque and of the same size, and count all rows, not only those drawn.
     for suspected, (color, marker, scale) in _ROWS.items():
         label = f"{'suspect' if suspected else 'not suspected'} ({int((suspects == suspected).sum()):,})"
         axes.scatter([], [], s=44 * scale, c=color, marker=marker, linewidths=0, label=label)
@@ -223,7 +222,7 @@ def _check_rows(**columns: np.ndarray) -> None:
     lengths = {name: column.shape for name, column in columns.items()}
     if len(set(lengths.values())) > 1 or any(len(shape) != 1 or not shape[0] for shape in lengths.values()):
         raise ValueError(
-            f"one value a row is needed, at least one row and the same number in each, got shapes {lengths}"
+            f"one value per row is needed, at least one row and the same number in each, got shapes {lengths}"
         )
     for name, column in columns.items():
         if not np.isfinite(column).all():

@@ -1,7 +1,7 @@
-"""One HTML page that shows the suspicious rows of a data set and lets a person decide on each.
+"""A single-file HTML page that shows the suspicious rows of a dataset and records a decision for each.
 
-The page is one file: no server, nothing loaded from elsewhere. Text of the data set reaches the page as JSON, which
-the page's script shows as text, so that nothing in a row is ever taken for markup.
+Nothing is loaded from elsewhere. The text of rows is passed as JSON and shown as text by the page's script, so it is
+never interpreted as markup.
 """
 
 import base64
@@ -37,7 +37,7 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """The image as a `data:` address."""
+        """The image as a `data:` URL."""
         return f"data:{self.media_type};base64,{base64.b64encode(self.content).decode()}"
 
 
@@ -45,32 +45,32 @@ class Picture:
 class SuspiciousRow:
     """A row of the page's table."""
 
-    row: int  # its number in the data set, from 0
+    row: int  # index in the dataset
     given: int  # id of the given label
     suggested: int  # id of the most likely label
     scores: Mapping[str, float]  # numbers to sort by, each in [0, 1]
     text: str | None = None
-    image: str | None = None  # a thumbnail as a `data:` address
-    checked: bool = False  # whether the box "relabel" is ticked at first
+    image: str | None = None  # a thumbnail as a `data:` URL
+    checked: bool = False  # whether "relabel" is ticked initially
 
 
 @dataclass(frozen=True)
 class Report:
-    """What [`write_report`] puts on the page."""
+    """The content of the page."""
 
     title: str
     lead: str  # a sentence below the title
-    facts: Mapping[str, str]  # figures by their name, shown as tiles
+    facts: Mapping[str, str]  # name -> figure, shown as tiles
     class_names: Sequence[str]
     rows: Sequence[SuspiciousRow]  # the most suspicious first
-    num_rows: int  # of the data set
+    num_rows: int  # of the dataset
     transition_matrix: Float[np.ndarray, "classes classes"] | None = None  # P(given = column | true = row)
     pictures: Sequence[Picture] = ()
-    notes: Sequence[str] = field(default_factory=tuple)  # sentences at the end: how the figures were made
+    notes: Sequence[str] = field(default_factory=tuple)  # sentences at the end, about the computation
 
 
 def write_report(report: Report, path: str | os.PathLike[str]) -> Path:
-    """Write the page as one HTML file; refuses labels that are no class and a matrix that does not fit the classes."""
+    """Write the page as one HTML file; labels and matrix must fit the classes."""
     target = Path(path)
     write_atomically(target, render_report(report))
     return target
@@ -90,7 +90,7 @@ def render_report(report: Report) -> str:
 
 
 def thumbnail(image: "Image") -> str:
-    """A PNG of at most 96 pixels a side as a `data:` address, without the metadata of the original."""
+    """A PNG of at most 96 pixels per side as a `data:` URL, without the metadata of the original."""
     small = image.convert("RGB")
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     buffer = io.BytesIO()
@@ -107,7 +107,7 @@ def _row(row: SuspiciousRow) -> dict[str, Any]:
 
 
 def _script_safe(data: dict[str, Any]) -> str:
-    """JSON that cannot end its script element, whatever the text of a row."""
+    """JSON that cannot close its script element."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

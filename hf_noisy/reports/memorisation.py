@@ -1,4 +1,4 @@
-"""How far a network memorises labels that are known to be wrong, epoch by epoch: the numbers and the figure."""
+"""Memorisation of labels that are known to be wrong, by epoch: the numbers and the figure."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -10,30 +10,21 @@ from jaxtyping import Float, Float64, Integer
 from hf_noisy.core.checks import check_labels
 from hf_noisy.reports.figures import draw_line, finish, new_figure, save
 
-# Of float32: below it a probability has been rounded to nothing, which is not the same as an infinite loss.
-_SMALLEST = np.finfo(np.float32).tiny
+_SMALLEST = np.finfo(np.float32).tiny  # for probabilities rounded to 0, whose loss is not infinite
 
 
 @dataclass(frozen=True)
 class Memorisation:
-    """What [`memorisation`] returns: one number an epoch, NaN where there are no such rows.
+    """The result of [`memorisation`]: one number per epoch, NaN if there are no such rows."""
 
-    Attributes:
-        memorised: `[epochs]`, share of the wrongly labelled rows predicted as their given, wrong label.
-        corrected: `[epochs]`, share of the wrongly labelled rows predicted as their true label.
-        learned: `[epochs]`, share of the rightly labelled rows predicted as their label.
-        loss_wrong: `[epochs]`, mean cross-entropy with the given label over the wrongly labelled rows, in nats.
-        loss_right: `[epochs]`, the same over the rightly labelled rows.
-    """
-
-    memorised: Float64[np.ndarray, " epochs"]
-    corrected: Float64[np.ndarray, " epochs"]
-    learned: Float64[np.ndarray, " epochs"]
-    loss_wrong: Float64[np.ndarray, " epochs"]
-    loss_right: Float64[np.ndarray, " epochs"]
+    memorised: Float64[np.ndarray, " epochs"]  # share of the wrongly labelled rows predicted as their given label
+    corrected: Float64[np.ndarray, " epochs"]  # share of the wrongly labelled rows predicted as their true label
+    learned: Float64[np.ndarray, " epochs"]  # share of the correctly labelled rows predicted as their label
+    loss_wrong: Float64[np.ndarray, " epochs"]  # mean cross-entropy with wrong given labels, in nats
+    loss_right: Float64[np.ndarray, " epochs"]  # mean cross-entropy with right given labels, in nats
 
     def as_lists(self) -> dict[str, list[float | None]]:
-        """The numbers as JSON takes them: lists by name, `None` for NaN."""
+        """The numbers as JSON values: lists by name, `None` for NaN."""
         return {
             name: [None if np.isnan(value) else float(value) for value in values]
             for name, values in asdict(self).items()
@@ -45,35 +36,7 @@ def memorisation(
     true: Integer[np.ndarray, " _"],
     probabilities: Float[np.ndarray, "epochs rows classes"],
 ) -> Memorisation:
-    r"""How many wrong labels a network repeats, and how many it corrects.
-
-    With $W$ the rows whose given label is not the true one, in every epoch
-
-    $$\mathrm{memorised} = \frac{1}{|W|} \sum_{i \in W} [\hat{y}_i = \tilde{y}_i], \qquad
-    \mathrm{corrected} = \frac{1}{|W|} \sum_{i \in W} [\hat{y}_i = y_i]$$
-
-    The true labels are for this report only. Nothing that trains or chooses a model may read it.
-
-    Args:
-        given: `[rows]`, the labels that training saw.
-        true: `[rows]`, the true labels.
-        probabilities: Predictions after each epoch, `[epochs, rows, classes]`, each row sums to 1.
-
-    Returns:
-        A [`Memorisation`].
-
-    Raises:
-        ValueError: If the numbers of rows differ, or a label is no class.
-
-    Source: Liu et al. (2020), ELR, Figure 1; the losses: Sarfraz et al. (2021), NCT, Figure 1.
-
-    Example:
-        >>> import numpy as np
-        >>> epochs = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.7, 0.3]]])
-        >>> result = memorisation(np.array([0, 0]), np.array([0, 1]), epochs)
-        >>> result.memorised.tolist(), result.corrected.tolist(), result.learned.tolist()
-        ([0.0, 1.0], [1.0, 0.0], [1.0, 1.0])
-    """
+    """Shares of wrong labels that a network memorises or corrects, and losses, as in ELR (Fig. 1) and NCT (Fig. 1)."""
     rows, classes = probabilities.shape[1:]
     for name, labels in (("given", given), ("true", true)):
         check_labels(labels, classes, num_rows=rows, name=name)
@@ -99,12 +62,12 @@ def memorisation_curve(
 ) -> Path:
     """Shares of the training rows by epoch: wrong labels memorised, wrong labels corrected, right labels learned.
 
-    A line without a finite value is left out: for a training set without wrong labels only `learned` is drawn.
+    Lines without a finite value are left out: without wrong labels only `learned` is drawn.
 
     Args:
         memorised: `[epochs]`, share of the wrongly labelled rows predicted as their given, wrong label, in [0, 1].
         corrected: `[epochs]`, share of the wrongly labelled rows predicted as their true label, in [0, 1].
-        learned: `[epochs]`, share of the rightly labelled rows predicted as their label, in [0, 1].
+        learned: `[epochs]`, share of the correctly labelled rows predicted as their label, in [0, 1].
         path: File to write; the suffix chooses the format (`.png`, `.pdf`, `.svg`).
         test_accuracy: `[epochs]`, accuracy on true labels of test rows, in [0, 1].
 
@@ -132,7 +95,7 @@ def memorisation_curve(
     }
     lengths = {name: len(values) for name, values in curves.items() if values is not None}
     if len(set(lengths.values())) > 1 or not len(memorised):
-        raise ValueError(f"every curve needs one value an epoch and at least one epoch, got {lengths}")
+        raise ValueError(f"every curve needs one value per epoch and at least one epoch, got {lengths}")
     figure = new_figure()
     axes = figure.subplots()
     epochs = np.arange(1, len(memorised) + 1)
@@ -141,7 +104,7 @@ def memorisation_curve(
             continue
         if np.nanmin(values) < 0 or np.nanmax(values) > 1:
             raise ValueError(f"{name} must be in [0, 1], got {np.nanmin(values):.4g} to {np.nanmax(values):.4g}")
-        # Markers on few epochs: on four hundred they would hide the line.
+        # At most about 20 markers, which would otherwise hide the line.
         draw_line(axes, epochs, values, number, name, markevery=max(1, len(epochs) // 20))
     axes.set(xlim=(0.5, len(epochs) + 0.5), ylim=(0, 1.02))
     axes.locator_params(axis="x", integer=True, min_n_ticks=1)
@@ -150,7 +113,7 @@ def memorisation_curve(
 
 
 def _mean(values: np.ndarray) -> Float64[np.ndarray, " epochs"]:
-    # numpy warns of the mean of nothing, but a training set without a wrong label is no mistake.
+    # numpy would warn if there are no wrong labels.
     if not values.shape[1]:
         return np.full(len(values), np.nan)
     means: Float64[np.ndarray, " epochs"] = values.mean(axis=1, dtype=np.float64)

@@ -114,7 +114,7 @@ def test_a_card_without_marks_is_put_between_them():
 
 @pytest.mark.parametrize("metadata", ["a: [1", "- a\n- b", "1: a"])
 def test_metadata_that_cannot_be_read_is_refused(metadata):
-    with pytest.raises(ValueError, match=r"metadata that cannot be read \(.*\); mend it") as caught:
+    with pytest.raises(ValueError, match=r"metadata that cannot be read \(.*\); correct it") as caught:
         merged(f"---\n{metadata}\n---\nText.\n", OURS)
     assert "\n" not in str(caught.value)
 

@@ -59,8 +59,8 @@ def test_the_suffix_chooses_the_format(tmp_path):
 @pytest.mark.parametrize(
     ("memorised", "test_accuracy", "message"),
     [
-        (MEMORISED[1:], None, "one value an epoch"),
-        (MEMORISED, LEARNED[1:], "one value an epoch"),
+        (MEMORISED[1:], None, "one value per epoch"),
+        (MEMORISED, LEARNED[1:], "one value per epoch"),
         (MEMORISED * 100, None, r"wrong label memorised must be in \[0, 1\], got 0 to 55"),
     ],
 )
