@@ -1,4 +1,4 @@
-"""What the commands do: read rows, call the library, leave a folder with data, card, figures and report."""
+"""The commands: read rows, call the library, and write a folder with data, card, figures and report."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.outputs import REPORT, SUMMARY, check_output, new_folder, write_output
 from hf_noisy.cli.page import make_report
 from hf_noisy.cli.recipes import parse
-from hf_noisy.cli.source import add_features, load_rows, modality, public_name
+from hf_noisy.cli.source import add_features, modality
 from hf_noisy.cli.train import train as run_training
 from hf_noisy.core.columns import (
     CLEAN_LABEL,
@@ -27,7 +27,7 @@ from hf_noisy.core.columns import (
     TEXT,
 )
 from hf_noisy.core.files import clear_os_errors
-from hf_noisy.data.load import make_noise
+from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
 from hf_noisy.detection.audit import Audit
@@ -48,7 +48,7 @@ _PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")
 
 @dataclass(frozen=True)
 class Job:
-    """What every command is told: where the rows are, and the folder to leave."""
+    """The common options of the commands."""
 
     source: str
     output: Path
@@ -61,16 +61,20 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of the data set, for a card."""
-        return public_name(self.source)
+        """The name of the dataset for a card, without local folders."""
+        return Path(self.source).name.split(".")[0] if Path(self.source).exists() else self.source
 
     def load(self) -> DatasetDict:
-        """All splits, unless the output folder is taken."""
+        """All splits of the source, with the column names of the package; refused if the output folder exists."""
         check_output(self.output, self.overwrite)
-        return load_rows(self.source, (self.text_column, self.image_column, self.label_column), self.split)
+        columns = {name: getattr(self, name) for name in ("text_column", "image_column", "label_column")}
+        splits = load_noisy_dataset(self.source, **columns)
+        if self.split not in splits:
+            raise ValueError(f"--split must be one of {', '.join(splits)}, got '{self.split}'")
+        return splits
 
     def finish(self, splits: DatasetDict, card: DatasetCard, summary: dict[str, Any], page: Any = None) -> None:
-        """Write the folder, then push it: a broken connection costs a rerun of the push and nothing else."""
+        """Write the folder, then push it: if the connection breaks, only the push must be repeated."""
         with new_folder(self.output, self.overwrite) as folder, clear_os_errors(self.output):
             versions = {name: version(name) for name in _PACKAGES}
             write_output(folder, splits, card, {**summary, "versions": versions})
@@ -83,7 +87,8 @@ class Job:
 def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> None:
     """`hf-noisy inject`: noise in one split, its record in `summary.json`."""
     splits, split = job.load(), job.split
-    splits[split] = inject_noise(splits[split], make_noise(noise_type, noise_rate), seed=noise_seed, stream=split)
+    noise = make_noise(noise_type, noise_rate, job.source)
+    splits[split] = inject_noise(splits[split], noise, seed=noise_seed, stream=split)
     record = noise_record(splits[split]) or {}
     summary = {"command": "inject", "split": split, "rows": len(splits[split]), "noise": record}
     job.finish(splits, injected_card(splits, split, name=job.name), summary)
@@ -91,7 +96,7 @@ def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> Non
 
 
 def audit(job: Job, model: str | None, seed: int) -> None:
-    """`hf-noisy audit`: the rows as they are, with the evidence against each label, and the report."""
+    """`hf-noisy audit`: the unchanged rows with a quality and suggestion per label, and the report."""
     splits, split = job.load(), job.split
     findings = (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED)
     if taken := [name for name in findings if name in splits[split].column_names]:
@@ -158,7 +163,7 @@ def purify(
         facts["ridge regression alone would change"] = f"{baseline['ridge_baseline']['changed']:,}"
     lead = f"The given labels as corrected by '{purifier}', policy '{policy}'."
     page = make_report(job.name, splits[split], found, lead=lead, facts=facts, notes=[_how(encoder)])
-    # Vectors that the command made would be larger than all other columns.
+    # Computed vectors would be larger than all other columns.
     made_here = [name for name in rows.column_names if name not in splits[split].column_names]
     parts = {name: part.remove_columns(made_here) for name, part in _parts(purified, split).items()}
     result = DatasetDict({**splits, **parts})
@@ -169,7 +174,7 @@ def purify(
 
 
 def apply(job: Job, decisions: Path) -> None:
-    """`hf-noisy apply`: what a person decided in the report."""
+    """`hf-noisy apply`: the decisions made in the report."""
     decided = read_decisions(decisions)
     splits, split = job.load(), job.split
     _check_dropped(splits, any(one.decision == "drop" for one in decided))
@@ -184,7 +189,7 @@ def apply(job: Job, decisions: Path) -> None:
 
 
 def train(job: Job, method: str, model: str | None, words: list[str] | None) -> None:
-    """`hf-noisy train`: leaves the model, its card and what it reached."""
+    """`hf-noisy train`: the model, its card and its results."""
     kind = {TEXT: TextArguments, IMAGE: ImageArguments}[modality(job.load()[job.split])]
     named = {
         "dataset": job.source,
@@ -214,14 +219,14 @@ def _check_dropped(splits: DatasetDict, drops: bool) -> None:
 
 
 def _parts(purified: Dataset | DatasetDict, split: str) -> dict[str, Dataset]:
-    """The purified rows under the name that the source has for them, which the rows themselves may not know."""
+    """The purified rows under the split name of the source, which the rows themselves may lack."""
     if isinstance(purified, Dataset):
         return {split: purified}
     return {DROPPED if name == DROPPED else split: part for name, part in purified.items()}
 
 
 def _clean_rows(name: str, rows: Dataset, clean_column: str | None) -> tuple[str, dict[str, Any]]:
-    """The purifier to run, and the rows that a person has checked."""
+    """The purifier to run, and its clean rows."""
     if name != "dmlp":
         return name, {}
     if clean_column is None:
@@ -232,7 +237,7 @@ def _clean_rows(name: str, rows: Dataset, clean_column: str | None) -> tuple[str
 
 
 def _ridge(rows: Dataset, clean: dict[str, Any]) -> dict[str, Any]:
-    """What the simplest use of the clean rows gives, to compare DMLP with."""
+    """The result of a ridge regression on the clean rows, to compare DMLP with."""
     arrays = rows.with_format("numpy", columns=[FEATURES, LABEL])[:]
     options = {"num_classes": rows.features[LABEL].num_classes, **(clean or {"clean": "trusted"})}
     best = ridge_posterior(arrays[FEATURES], arrays[LABEL], **options).argmax(1)

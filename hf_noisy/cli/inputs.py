@@ -1,4 +1,4 @@
-"""From rows to what a model reads: tokens of texts, views of images, and the model itself."""
+"""The inputs of a model from rows: tokens of texts, views of images; and the model itself."""
 
 import math
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def load_source(arguments: DataArguments) -> DatasetDict:
-    """The splits that the arguments name, with the noise that they ask for."""
+    """The splits of the dataset, with noise injected according to the arguments."""
     source = {name: value for name, value in vars(arguments).items() if name in _SOURCE}
     return load_noisy_dataset(arguments.dataset, **source)
 
@@ -74,7 +74,7 @@ class TextInputs:
 
 
 class ImageInputs:
-    """Images are augmented anew in every epoch, and only resized and scaled for predictions."""
+    """Images are augmented for training, and only resized and normalised for prediction."""
 
     processor = None
 
@@ -105,12 +105,12 @@ class ImageInputs:
         if pretrained := self.arguments.model_name_or_path:
             return auto.from_pretrained(pretrained, ignore_mismatched_sizes=True, **named)
         config = _architecture(self.arguments.architecture, self.arguments.image_size)
-        config.update({**named, "name_or_path": ""})  # nothing is loaded but the configuration
-        # The order of memory in which convolutions are fastest.
+        config.update({**named, "name_or_path": ""})  # only the configuration is loaded
+        # The memory format in which convolutions are fastest.
         return auto.from_config(config).to(memory_format=torch.channels_last)
 
     def pipeline_processor(self) -> Any:
-        """What `pipeline` does to an image before the model sees it."""
+        """The image processor for `pipeline`."""
         sides = {"height": self.arguments.image_size, "width": self.arguments.image_size}
         return transformers.ViTImageProcessor(size=sides, image_mean=list(self.mean), image_std=list(self.std))
 
@@ -119,7 +119,7 @@ class ImageInputs:
 
 
 def published_optimizer(trainer: Any, arguments: Any) -> tuple[torch.optim.Optimizer, Any]:
-    """SGD and the schedule of the papers: every weight decays, the learning rate falls after whole epochs."""
+    """SGD and the schedule of the papers: weight decay on all weights, learning rate steps after whole epochs."""
     args = trainer.args
     optimizer = torch.optim.SGD(
         trainer.model.parameters(),

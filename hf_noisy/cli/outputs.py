@@ -1,4 +1,4 @@
-"""The folder that a command leaves: it appears whole or not at all, and never over something else."""
+"""The output folder of a command, written atomically and never over other files."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from hf_noisy.core.files import check_file_name, clear_os_errors, sync
 
 SUMMARY = "summary.json"
 _CARD, _DATA, REPORT = "README.md", "data", "report.html"
-_LEFT = {_CARD, _DATA, REPORT, SUMMARY}
+_OUTPUTS = {_CARD, _DATA, REPORT, SUMMARY}
 _COMMANDS = ("inject", "audit", "purify", "apply", "train")
 
 
 def check_output(path: str | Path, overwrite: bool) -> Path:
-    """The path; refused where something exists, unless it is an earlier output and `overwrite` is set."""
+    """The path; refused if it exists, unless it is an earlier output and `overwrite` is set."""
     target = Path(path)
     if not target.exists():
         return target
@@ -32,8 +32,8 @@ def check_output(path: str | Path, overwrite: bool) -> Path:
         raise FileExistsError(
             f"--output '{path}' holds no {SUMMARY} of ours, so it is no earlier output; name another"
         )
-    # A training leaves files of many names; what the other commands leave is known.
-    if command != "train" and (other := sorted({entry.name for entry in target.iterdir()} - _LEFT)):
+    # A training writes files of many names, the other commands only these.
+    if command != "train" and (other := sorted({entry.name for entry in target.iterdir()} - _OUTPUTS)):
         raise FileExistsError(
             f"--output '{path}' also holds '{other[0]}', which is no output; move it or name another"
         )
@@ -42,7 +42,7 @@ def check_output(path: str | Path, overwrite: bool) -> Path:
 
 @contextmanager
 def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder that takes the place of `path` at the end, or is removed if anything fails."""
+    """A temporary folder that replaces `path` at the end, or is removed after an error."""
     target = check_output(path, overwrite)
     with clear_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         with clear_os_errors(target):
             staging.chmod(0o777 & ~_umask())
             for written in [*staging.rglob("*"), staging]:
-                if written.exists():  # not a link to nothing
+                if written.exists():  # not a broken link
                     sync(written)
         if target.exists():
             with tempfile.TemporaryDirectory(prefix=f".{target.name}.old.", dir=target.parent) as old:
@@ -72,7 +72,7 @@ def new_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def write_output(folder: Path, splits: dict[str, Dataset], card: DatasetCard, summary: dict[str, Any]) -> None:
-    """Parquet files, the card and `summary.json`, in the layout that `load_dataset(folder)` and the Hub read."""
+    """Parquet files, the card and `summary.json`, in the layout of `load_dataset(folder)` and the Hub."""
     for name in splits:
         check_file_name(name, "name of a split")
     (folder / _DATA).mkdir()
@@ -83,7 +83,7 @@ def write_output(folder: Path, splits: dict[str, Dataset], card: DatasetCard, su
 
 
 def _command_of(folder: Path) -> str | None:
-    """The command that left the folder, or None where none of ours did."""
+    """The command that wrote the folder, or None for other folders."""
     try:
         summary = json.loads((folder / SUMMARY).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):

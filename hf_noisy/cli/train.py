@@ -1,4 +1,4 @@
-"""Train a classifier on noisy labels by any method, and write what it reached to `results.json`."""
+"""Train a classifier on noisy labels with any method, and write `results.json`."""
 
 import dataclasses
 import json
@@ -32,21 +32,20 @@ _TRAINING |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 
 
 def train(arguments: TextArguments | ImageArguments, training: TrainingArguments) -> dict[str, Any]:
-    """Train a classifier of texts or images, and measure it.
+    """Train and evaluate a classifier of texts or images.
 
-    True labels (`clean_label`) are read after training only, where there are any. `output_dir` then holds
-    `results.json`, the recorded trajectories, `memorisation.png` where true labels are known, and the model if
-    `save_model` is set.
+    True labels (`clean_label`), if known, are only read after training. `output_dir` then holds `results.json`, the
+    recorded trajectories, `memorisation.png` if true labels are known, and the model if `save_model` is set.
 
     Args:
-        arguments: The data, the method, the model; the class says whether rows are texts or images.
-        training: As for `Trainer`; `resume_from_checkpoint` is obeyed.
+        arguments: The data, method and model, of the class for texts or for images.
+        training: As for `Trainer`, including `resume_from_checkpoint`.
 
     Returns:
-        What `results.json` holds; empty on other processes than the main one.
+        The content of `results.json`; empty on other processes than the main one.
 
     Raises:
-        ValueError: If the method, its arguments, a column or a kind of noise is not known.
+        ValueError: If the method, its arguments, a column or a kind of noise is unknown.
 
     Example:
         ```python
@@ -57,7 +56,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
     method_args = keyword_arguments(arguments.method_args)
     if arguments.method == "auto" and method_args:
         raise ValueError("method_args belong to a method that is named, and method 'auto' chooses one; leave them out")
-    # What "auto" chooses is known once the trainer has looked at the rows.
+    # "auto" is resolved by the trainer, which needs the rows.
     method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
     inputs: Any = ImageInputs(arguments) if isinstance(arguments, ImageArguments) else TextInputs(arguments)
     train_rows, test_rows = load_splits(arguments, training, inputs.prepare)
@@ -85,7 +84,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
     trainer.train(resume_from_checkpoint=resume)
     seconds, output_dir = time.perf_counter() - start, Path(str(training.output_dir))
 
-    # Only here are true labels read. The best epoch is reported, it chooses nothing.
+    # True labels are read only from here on; they choose nothing.
     labelled = _with_true_labels(test_rows)
     metrics = trainer.evaluate(inputs.for_prediction(labelled))
     if arguments.save_model:
@@ -101,7 +100,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         "method_args": method_args,
         "citation": trainer.method.citation,
         **score_epochs(np.array(labelled[LABEL]), predicted["test"]),
-        # What else the method trains, such as a teacher: `eval_teacher_accuracy` of the trainer.
+        # Other networks of the method, such as a teacher: `eval_teacher_accuracy` of the trainer.
         "test_accuracy_of_others": {
             name.removeprefix("eval_").removesuffix("_accuracy"): value
             for name, value in metrics.items()
@@ -154,7 +153,7 @@ def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset) -> dict[st
 
 
 def _memorisation(rows: Dataset, predicted: np.ndarray, test_accuracy: np.ndarray, folder: Path) -> dict[str, Any]:
-    """What became of wrong labels, as figures and as a picture."""
+    """Memorisation by epoch, as numbers and as a figure."""
     curves = memorisation(np.array(rows[LABEL]), np.array(rows[CLEAN_LABEL]), predicted)
     picture = folder / "memorisation.png"
     memorisation_curve(curves.memorised, curves.corrected, curves.learned, picture, test_accuracy=test_accuracy)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import DatasetDict, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, load_dataset
 from typer.testing import CliRunner
 
 from hf_noisy.cli import commands
 from hf_noisy.cli.app import app
+from hf_noisy.data.noise.class_map import CIFAR10_MAP
 from hf_noisy.purification import restore_labels
 
 
@@ -49,6 +50,18 @@ def test_audit_tells_how_noisy_and_which_rows(parquet, tmp_path):
     worst = page_rows(out)[: int(wrong.sum() / 2)]
     assert np.mean([wrong[row["row"]] for row in worst]) > 0.9
     assert worst[0]["text"].startswith("<b>row</b>")
+
+
+def test_asymmetric_noise_of_a_named_dataset_confuses_similar_classes(monkeypatch, tmp_path):
+    labels = np.repeat(np.arange(10), 10)
+    names = ClassLabel(names=[str(label) for label in range(10)])
+    rows = Dataset.from_dict({"text": [str(label) for label in labels], "label": labels}).cast_column("label", names)
+    monkeypatch.setattr(commands, "load_noisy_dataset", lambda source, **columns: DatasetDict(train=rows))
+    out = tmp_path / "out"
+    done("inject", "cifar10", "--noise-type", "asymmetric", "--noise-rate", 0.5, "--output", out)
+    noisy = load(out, tmp_path)
+    confused = set(zip(noisy["clean_label"][:], noisy["label"][:], strict=True)) - {(n, n) for n in range(10)}
+    assert confused == set(CIFAR10_MAP.items())
 
 
 @pytest.mark.parametrize("purifier", ["confident_learning", "knn", "dmlp"])
@@ -188,7 +201,7 @@ def test_bad_options_are_one_sentence_and_write_nothing(parquet, tmp_path, words
 def test_a_missing_file_and_an_existing_folder_are_refused_before_work(parquet, tmp_path, monkeypatch):
     result = run("audit", tmp_path / "none.csv", "--output", tmp_path / "out")
     assert (result.exit_code, "looks like a file but there is none" in result.stderr) == (2, True)
-    monkeypatch.setattr(commands, "load_rows", None)  # nothing is read
+    monkeypatch.setattr(commands, "load_noisy_dataset", None)  # nothing is read
     result = run("audit", parquet, "--output", tmp_path)
     assert (result.exit_code, "exists already" in result.stderr) == (2, True)
 
