@@ -185,7 +185,9 @@ def test_the_card_of_an_audit():
     probabilities = np.full((4, 2), 0.5)
     dynamics = data_map(labels, np.zeros((2, 4, 2)))
     found = Audit(labels, ["a", "b"], probabilities, issues, np.array([[0.75, 0.25], [0.0, 1.0]]), dynamics)
-    text = audit_card(decided(), "train", found, name="rows").text
+    splits = decided()
+    splits["train"] = splits["train"].remove_columns("label").rename_column("label_given", "label")
+    text = audit_card(splits, "train", found, name="rows").text
     assert "| wrong labels, estimated | 25.00 % (10.00 % to 50.00 %) |" in text
     assert "| wrong labels, true | 25.00 % |" in text
     assert "| suspected rows | 1 of 4 |" in text
