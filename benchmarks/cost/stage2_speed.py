@@ -111,8 +111,9 @@ def looped(problem: Problem, clock: harness.Clock) -> Result:
     with clock("prior"):
         prior = knn_prior(problem, score)
     with clock("vae"):
-        orders = [torch.from_numpy(row_order(problem.rows, 0, i)) for i in steps]
-        noise = [latent_uniforms(problem.branches, problem.rows, problem.classes, 0, i).float() for i in steps]
+        rows = np.arange(problem.rows)
+        orders = [torch.from_numpy(row_order(rows, 0, i)) for i in steps]
+        noise = [latent_uniforms(problem.branches, rows, problem.classes, 0, i).float() for i in steps]
         batches = [list(order.split(problem.batch_size)) for order in orders]
         dygen_loop.train(vaes, problem.w, problem.labels, prior, batches, noise)
     with clock("posterior"):

@@ -173,8 +173,8 @@ def fit_vae(
     for epoch in trange(epochs, desc="Dirichlet VAE", disable=not show_progress):
         weight = 0.0 if epoch < warmup_ratio * epochs else coregularization_weight
         for chunk, rows in _chunks(w, seed, epoch):
-            order = row_order(num_rows, seed, epoch, rows)
-            noise = latent_uniforms(num_branches, num_rows, num_classes, seed, epoch, rows[order]).to(chunk)
+            order = row_order(rows, seed, epoch)
+            noise = latent_uniforms(num_branches, rows[order], num_classes, seed, epoch).to(chunk)
             places, rows_now = torch.from_numpy(order).to(chunk.device), torch.from_numpy(rows[order]).to(chunk.device)
             given = labels[rows_now]
             # Classes before rows from here on, the layout with the fastest products and slices that are views.
@@ -262,29 +262,18 @@ def _coregularization_gradient(alpha: Float[Tensor, "branch classes rows"]) -> F
     return (to_mode - (to_mode * mode).sum(1, keepdim=True)) / total
 
 
-def row_order(
-    num_rows: int, seed: int, epoch: int, rows: Int[np.ndarray, " part"] | None = None
-) -> Int[np.ndarray, " part"]:
-    """Order in which an epoch visits all or the given rows."""
-    index = np.arange(num_rows) if rows is None else rows
-    keys = keyed_uniforms(seed, stream="dygen/vae/order", index=index, size=1, epoch=epoch)
+def row_order(rows: Int[np.ndarray, " part"], seed: int, epoch: int) -> Int[np.ndarray, " part"]:
+    """Order in which an epoch visits rows."""
+    keys = keyed_uniforms(seed, stream="dygen/vae/order", index=rows, size=1, epoch=epoch)
     return np.argsort(keys[:, 0], kind="stable")
 
 
 def latent_uniforms(
-    num_branches: int,
-    num_rows: int,
-    num_classes: int,
-    seed: int,
-    epoch: int,
-    rows: Int[np.ndarray, " part"] | None = None,
+    num_branches: int, rows: Int[np.ndarray, " part"], num_classes: int, seed: int, epoch: int
 ) -> Float[Tensor, "branch part classes"]:
-    """Uniform numbers (float64) for the latent samples of all or the given rows."""
-    index = np.arange(num_rows) if rows is None else rows
-    numbers = keyed_uniforms(
-        seed, stream="dygen/vae/latent", index=index, size=num_branches * num_classes, epoch=epoch
-    )
-    return torch.from_numpy(numbers).view(len(index), num_branches, num_classes).transpose(0, 1)
+    """Uniform numbers (float64) for the latent samples of rows."""
+    numbers = keyed_uniforms(seed, stream="dygen/vae/latent", index=rows, size=num_branches * num_classes, epoch=epoch)
+    return torch.from_numpy(numbers).view(len(rows), num_branches, num_classes).transpose(0, 1)
 
 
 def _initial_weights(

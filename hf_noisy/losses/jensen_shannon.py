@@ -15,18 +15,10 @@ EPSILON = 1e-7  # the smallest probability inside a logarithm
 
 
 def jensen_shannon(
-    logits: Float[Tensor, "predictions rows classes"],
-    labels: LabelTensor,
-    weights: Sequence[float],
+    logits: Float[Tensor, "predictions rows classes"], labels: LabelTensor, weights: Sequence[float]
 ) -> RowLosses:
-    r"""Weighted divergence of the label and the predictions from their mixture, one number per row.
-
-    $$\ell = \pi_1 \mathrm{KL}(e_y \,\|\, m) + \sum_{k \ge 2} \pi_k \mathrm{KL}(p_k \,\|\, m), \qquad
-      m = \pi_1 e_y + \sum_{k \ge 2} \pi_k p_k$$
-
-    `weights` are `pi`, the label's first. The loss lies between 0 and the entropy of the weights, so no row can
-    dominate a batch. The gradient flows into every prediction; detach the logits of a teacher.
-    """
+    r"""Weighted divergence $\sum_k \pi_k \mathrm{KL}(p_k \| \sum_j \pi_j p_j)$ of label (first) and predictions."""
+    # Between 0 and the entropy of the weights. The gradient flows into every prediction; detach a teacher's logits.
     check_mixture_weights(weights, len(logits) + 1)
     log_probabilities = at_least_float32(logits).log_softmax(-1)
     probabilities = log_probabilities.exp()

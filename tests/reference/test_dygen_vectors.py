@@ -194,8 +194,8 @@ def test_batched_stage_two_equals_the_loop() -> None:
     options = {"epochs": iterations, "batch_size": 8, "learning_rate": 1e-2, "warmup_ratio": 0.3, "seed": seed}
     vae = fit_vae(w, labels, prior, show_progress=False, **options)
     vaes = loop_vaes(DirichletVAE(branches, epochs * dim, classes, seed=seed).double())
-    batches = [list(torch.from_numpy(row_order(rows, seed, i)).split(8)) for i in range(iterations)]
-    noise = [latent_uniforms(branches, rows, classes, seed, i) for i in range(iterations)]
+    batches = [list(torch.from_numpy(row_order(np.arange(rows), seed, i)).split(8)) for i in range(iterations)]
+    noise = [latent_uniforms(branches, np.arange(rows), classes, seed, i) for i in range(iterations)]
     dygen_loop.train(vaes, w, labels, prior, batches, noise, learning_rate=1e-2, warmup=0.3)
 
     expected = dygen_loop.posterior(vaes, w, probabilities, batch_size=8)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -195,9 +196,10 @@ def test_agreement_counts_from_the_first_epoch_after_the_warm_up(
 
 
 def test_order_and_noise_are_keyed() -> None:
-    assert sorted(row_order(20, 0, 3).tolist()) == list(range(20))
-    assert row_order(20, 0, 3).tolist() != row_order(20, 0, 4).tolist()
-    few, many = latent_uniforms(2, 5, CLASSES, 0, 1), latent_uniforms(3, 9, CLASSES, 0, 1)
+    assert sorted(row_order(np.arange(20), 0, 3).tolist()) == list(range(20))
+    assert row_order(np.arange(20), 0, 3).tolist() != row_order(np.arange(20), 0, 4).tolist()
+    few = latent_uniforms(2, np.arange(5), CLASSES, 0, 1)
+    many = latent_uniforms(3, np.arange(9), CLASSES, 0, 1)
     assert torch.equal(few, many[:2, :5])
 
 
