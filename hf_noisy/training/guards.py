@@ -31,7 +31,7 @@ class LossWatch:
         row = int(index[bad[0]])
         raise FloatingPointError(
             f"loss is {float(losses[bad[0]])} in step {step} (epoch {epoch:.2f}) for {len(bad)} of {len(losses)} rows"
-            f"{f', first for row {row} of train_dataset' if row >= 0 else ''}; inspect that row, or "
+            f"{f', first for row {row} of train_dataset' if row >= 0 else ''}; inspect such rows, or "
             f"train with a learning_rate below {self.learning_rate:g}"
         )
 

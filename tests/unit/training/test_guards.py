@@ -86,7 +86,7 @@ def test_losses_are_looked_at_together():
 def test_rows_without_numbers_are_not_named():
     watch = LossWatch(0.1)
     watch.add(torch.tensor([math.nan]), torch.tensor([-1]), 1, 0.0)
-    with pytest.raises(FloatingPointError, match="for 1 of 1 rows; look at"):
+    with pytest.raises(FloatingPointError, match="for 1 of 1 rows; inspect"):
         watch.check()
 
 
