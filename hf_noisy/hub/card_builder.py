@@ -87,10 +87,7 @@ def build_card(
 
 
 def configurations(splits: DatasetDict) -> dict[str, list[str]]:
-    """Splits that can be loaded as one dataset, by configuration; purification adds columns to one split only.
-
-    `"default"` holds the splits like the one with the most columns; then come `"unchanged"`, `"unchanged_2"`, ...
-    """
+    """Splits with the same columns, by configuration: `"default"` (most columns), `"unchanged"`, `"unchanged_2"`."""
     if not isinstance(splits, dict):
         kind = type(splits).__name__
         raise ValueError(f"splits must be a DatasetDict, got {kind}; wrap it as DatasetDict({{'train': dataset}})")

@@ -34,9 +34,9 @@ def dataset_card(splits: DatasetDict, *, name: str, **metadata: Any) -> DatasetC
     """The card of a dataset with noisy labels: source, licence, citation, columns, and the noise as measured.
 
     Args:
-        splits: What `load_noisy_dataset` returned, with noise or without.
-        name: Of the dataset; of a path the last part is shown.
-        **metadata: More fields of `huggingface_hub.DatasetCardData`, such as `language`.
+        splits: The result of `load_noisy_dataset`, with or without noise.
+        name: Name of the dataset; for a path, its last part is shown.
+        **metadata: Further fields of `huggingface_hub.DatasetCardData`, such as `language`.
 
     Returns:
         The card; `card.save(path)` and `card.push_to_hub(repo_id)` publish it.
@@ -73,16 +73,16 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
     """The card of a dataset of which a split was purified.
 
     Args:
-        splits: All splits, the dropped rows among them.
-        split: The one that was purified.
-        summary: Of `summarise`.
-        name: Of the dataset; of a path the last part is shown.
+        splits: All splits, including the dropped rows.
+        split: Name of the purified split.
+        summary: The result of `summarise`.
+        name: Name of the dataset; for a path, its last part is shown.
 
     Returns:
         The card; `push_dataset_to_hub` publishes it with the rows.
 
     Raises:
-        ValueError: If `split` is none of the splits.
+        ValueError: If `split` is not among the splits.
     """
     rows = _rows_of(splits, split)
     record = purification_record(rows) or {}
@@ -128,15 +128,15 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
 
     Args:
         splits: All splits.
-        split: The one that was audited.
-        audit: What [`hf_noisy.detection.audit.audit`] found.
-        name: Of the dataset; of a path the last part is shown.
+        split: Name of the audited split.
+        audit: The result of [`hf_noisy.detection.audit.audit`].
+        name: Name of the dataset; for a path, its last part is shown.
 
     Returns:
         The card.
 
     Raises:
-        ValueError: If `split` is none of the splits.
+        ValueError: If `split` is not among the splits.
     """
     rows, issues = _rows_of(splits, split), audit.issues
     rate, suspected = issues.noise_rate, issues.is_wrong
@@ -180,14 +180,14 @@ def injected_card(splits: DatasetDict, split: str, *, name: str) -> DatasetCard:
 
     Args:
         splits: All splits.
-        split: The one with noise.
-        name: Of the dataset; of a path the last part is shown.
+        split: Name of the split with noise.
+        name: Name of the dataset; for a path, its last part is shown.
 
     Returns:
         The card.
 
     Raises:
-        ValueError: If `split` is none of the splits, or has no record of noise.
+        ValueError: If `split` is not among the splits, or has no record of noise.
 
     Example:
         >>> from hf_noisy.data.noise import inject_noise, symmetric
