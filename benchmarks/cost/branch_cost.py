@@ -2,8 +2,8 @@
 
     python -m benchmarks.cost.branch_cost
 
-Memory is the peak of a process of its own, over what it held after its imports, while it takes a few training steps
-with AdamW. Time is that of forward and backward, all candidates in turn, as a ratio to the single model.
+Memory: peak of a separate process during a few training steps with AdamW, minus its memory after the imports.
+Time: forward and backward passes, all candidates in turn, as a ratio to the single model.
 """
 
 import gc
@@ -38,7 +38,7 @@ ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "0"}
 @dataclass
 class Arguments(harness.Arguments):
     backbones: list[str] = harness.option(list(BATCHES), "of BATCHES")
-    rounds: int = harness.option(8, "steps of each candidate in the comparison of time")
+    rounds: int = harness.option(8, "timed steps of each candidate")
 
 
 def build(backbone: str, candidate: str) -> torch.nn.Module:
@@ -76,7 +76,7 @@ def step(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
 
 
 def batched_step(model: BranchedModel, inputs: dict[str, torch.Tensor]) -> None:
-    """The branches as one batched call: adapters stacked, the backbone's products made for all at once."""
+    """All branches in one batched call: adapters stacked, the frozen backbone shared."""
     first, parameters = model.branches[0], [dict(branch.named_parameters()) for branch in model.branches]
     trained = [name for name, p in parameters[0].items() if p.requires_grad]
     own = {name: torch.stack([one[name] for one in parameters]) for name in trained}
@@ -88,12 +88,12 @@ def batched_step(model: BranchedModel, inputs: dict[str, torch.Tensor]) -> None:
 
 def memory(arguments: Arguments) -> dict[str, float]:
     """Memory of this process in MiB."""
-    backbone, candidate = arguments.backbones[0], arguments.part or BASE
+    (backbone,) = arguments.backbones
     gc.collect()
     before = harness.resident()
-    model, inputs = build(backbone, candidate), batch(backbone)
+    model, inputs = build(backbone, arguments.part), batch(backbone)
     gc.collect()
-    harness.forget_peak()  # what loading took on the way (a second copy, say) is not what training holds
+    harness.forget_peak()  # loading may have needed more than training, such as a second copy
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     for _ in range(3):
         gradients(model, inputs)
@@ -126,7 +126,7 @@ def measure(arguments: Arguments, report: harness.Report) -> None:
     report["time"] = "CPU seconds of forward and backward, median (and quartiles) of the ratio of paired steps"
     report["backbones"] = {}
     for name in arguments.backbones:
-        held = {of: harness.child(__file__, "--backbones", name, "--part", of, **ALLOCATOR) for of in CANDIDATES}
+        held = {of: harness.child(__file__, arguments, of, ALLOCATOR, backbones=[name]) for of in CANDIDATES}
         found = {"batch": BATCHES[name], "memory": held, "time": times(name, arguments.rounds)}
         print(json.dumps(found, indent=1))
         report["backbones"][name] = found

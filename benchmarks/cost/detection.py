@@ -1,13 +1,13 @@
-"""Wrong labels found, the noise rate, time and memory, beside cleanlab on the same arrays: detection.json.
+"""Label error detection, noise rate, time and memory against cleanlab on the same arrays: detection.json.
 
     HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python -m benchmarks.cost.detection
 
 Accuracy: the files of `noise_detection` (out-of-fold probabilities, given and true labels). F1 of the rows found by
-`find_wrong_labels`, by cleanlab's `find_label_issues` and by the rule that the prediction differs from the label;
-AUPRC of our quality and of cleanlab's self-confidence; estimated and true noise rate.
-Speed: `--rows` rows of `--classes` classes in float32, drawn from a seed. Each side runs in a process of its own, in
-turn; the array is loaded before the clock starts. Memory is the peak of the process beyond what it held before the
-call; the largest process that it started is given beside it. Times are medians; `cpu` counts the processes started.
+`find_wrong_labels`, by cleanlab's `find_label_issues`, and by comparing the prediction with the label; AUPRC of our
+quality and of cleanlab's self-confidence; estimated and true noise rate.
+Speed: `--rows` random rows of `--classes` classes in float32. The sides run in separate processes, in turn; the arrays
+are loaded before the timer starts. Memory is the increase of the peak during the call, and that of the largest child
+process. Times are medians; `cpu` includes child processes.
 """
 
 import json
@@ -30,7 +30,7 @@ PLAIN = "prediction differs"
 
 @dataclass
 class Arguments(harness.Arguments):
-    rows: int = harness.option(1_000_000, "of the comparison of speed")
+    rows: int = harness.option(1_000_000, "of the speed comparison")
     classes: int = harness.option(20, "likewise")
     repeats: int = harness.option(3, "runs of each side")
     only: str | None = harness.option(None, "measure one of both", choices=["accuracy", "speed"])
@@ -82,7 +82,7 @@ def mean_errors(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def draw(rows: int, classes: int, folder: str) -> None:
-    """Probabilities that lean towards the true class; 20 % of the labels are another one."""
+    """Probabilities that favour the true class, and labels of which 20 % are wrong."""
     rng = np.random.default_rng(0)
     true = rng.integers(0, classes, rows)
     other = (true + rng.integers(1, classes, rows)) % classes
@@ -125,7 +125,7 @@ def speed(arguments: Arguments) -> dict[str, Any]:
         draw(arguments.rows, arguments.classes, folder)
         for _ in range(arguments.repeats):
             for side, of in runs.items():
-                of.append(harness.child(__file__, "--part", side, "--work_dir", folder))
+                of.append(harness.child(__file__, arguments, side, work_dir=folder))
     median = {
         side: {key: round(statistics.median(run[key] for run in of), 3) for key in of[0]} for side, of in runs.items()
     }

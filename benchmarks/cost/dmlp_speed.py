@@ -1,11 +1,10 @@
-"""DMLP on synthetic features, seconds and memory by the number of rows, beside the published loop: dmlp_speed.json.
+"""Time and memory of DMLP on synthetic features, by number of rows and against the published loop: dmlp_speed.json.
 
     python -m benchmarks.cost.dmlp_speed
 
-`growth` and `whole` are whole calls: baseline, two branches of IPC and EAC, and the posterior, each in a process of
-its own, so that the peak of memory is that of one size. `ratio` times the label steps alone (IPC of one chunk, the
-same rows and losses but for the term that balances classes): ours against autograd through `torch.linalg.inv`
-(tests/reference/dmlp_loop.py).
+`growth` and `whole` are complete calls (baseline, two branches of IPC and EAC, posterior), each in a separate process
+to measure its peak memory. `ratio` times only the label steps (IPC of one chunk, same rows and losses except for the
+class balance term): ours against autograd through `torch.linalg.inv` (tests/reference/dmlp_loop.py).
 """
 
 from dataclasses import dataclass
@@ -23,11 +22,11 @@ CHUNK = 7000  # rows of the comparison with the loop
 
 @dataclass
 class Arguments(harness.Arguments):
-    rows: int = harness.option(50_000, "of the whole call")
+    rows: int = harness.option(50_000, "of the complete call")
     width: int = harness.option(512, "of the features")
     classes: int = harness.option(10, "classes")
     clean: int = harness.option(1000, "rows with a true label")
-    epochs: int = harness.option(100, "of the whole call")
+    epochs: int = harness.option(100, "of the complete call")
     growth: list[int] = harness.option([10_000, 50_000, 100_000, 200_000], "rows")
     growth_epochs: int = harness.option(5, "epochs of each size of growth")
     steps: list[int] = harness.option([5, 100], "label steps of each ratio")
@@ -39,16 +38,16 @@ def problem(rows: int, arguments: Arguments, noise: float = 0.4) -> tuple[dict, 
     true = draw.integers(0, classes, rows + clean)
     features = draw.standard_normal((rows + clean, width), dtype=np.float32)
     centres = 0.25 * draw.standard_normal((classes, width), dtype=np.float32)
-    for start in range(0, len(features), 1000):  # no second array of this size: the peak of memory is measured
+    for start in range(0, len(features), 1000):  # in blocks: a second array of this size would raise the peak memory
         features[start : start + 1000] += centres[true[start : start + 1000]]
     given = np.where(draw.uniform(size=len(true)) < noise, draw.integers(0, classes, len(true)), true)
     return {"features": features[clean:], "label": given[clean:]}, (features[:clean], true[:clean], given[:clean])
 
 
 def one_call(arguments: Arguments) -> dict[str, float]:
-    batch, handed = problem(arguments.rows, arguments)
+    batch, clean = problem(arguments.rows, arguments)
     before = harness.resident("VmHWM")
-    spent = harness.clocked(lambda: DMLP(*handed, num_classes=arguments.classes, epochs=arguments.epochs)(batch))
+    spent = harness.clocked(lambda: DMLP(*clean, num_classes=arguments.classes, epochs=arguments.epochs)(batch))
     return {
         "rows": arguments.rows,
         "epochs": arguments.epochs,
@@ -60,10 +59,7 @@ def one_call(arguments: Arguments) -> dict[str, float]:
 
 
 def in_own_process(arguments: Arguments, rows: int, epochs: int) -> dict[str, float]:
-    words = ["--part", "call", "--rows", rows, "--epochs", epochs]
-    for name in ("width", "classes", "clean"):
-        words += [f"--{name}", getattr(arguments, name)]
-    result = harness.child(__file__, *words)
+    result = harness.child(__file__, arguments, "call", rows=rows, epochs=epochs)
     print(result, flush=True)
     return result
 

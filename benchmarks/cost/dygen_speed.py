@@ -2,13 +2,12 @@
 
     HF_NOISY_DATA_DIR=... python -m benchmarks.cost.dygen_speed --workers 3
 
-The straightforward side is benchmarks/cost/straightforward_dygen.py, ours is what examples/run_dygen.py does:
-`NoisyTrainer` with a `DynamicsRecorder` on training and test rows, `DyGen.fit`, `DyGen.posterior`. Both begin with the
-same branches and see the same rows, epochs, batch size, learning rate and longest text, in float32 on one thread. Ours
-is run with batches of random rows, as `Trainer` draws them, and with `train_sampling_strategy="group_by_length"`. Its
-sampler sorts within a quarter of the rows at most and so does nothing for fewer than eight batches. A run of each side
-a seed makes a pair. The time of the whole data set and of ten epochs is computed from that of the phases: training and
-embedding grow with rows and epochs, everything else with rows.
+The baseline is benchmarks/cost/straightforward_dygen.py; ours is what examples/run_dygen.py does: `NoisyTrainer` with
+a `DynamicsRecorder` on training and test rows, `DyGen.fit`, `DyGen.posterior`. Both use the same initial branches,
+rows, epochs, batch size, learning rate and maximum length, in float32 on one thread. Ours runs with random batches,
+the default of `Trainer`, and with `train_sampling_strategy="group_by_length"`, which has no effect below eight
+batches. One run of each side per seed makes a pair. The time for the whole dataset and ten epochs is extrapolated by
+phase: training and embedding grow with rows and epochs, everything else with rows.
 """
 
 import tempfile
@@ -22,6 +21,7 @@ from transformers import set_seed
 from benchmarks.cost import harness
 from benchmarks.cost.straightforward_dygen import Settings, dygen, encode
 from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
+from hf_noisy.cli.inputs import random_rows
 
 PLAIN = "straightforward"
 SIDES = {"ours": "random", "ours, grouped by length": "group_by_length"}
@@ -31,20 +31,20 @@ WHOLE_EPOCHS = 10  # of the paper
 @dataclass
 class Arguments(harness.Arguments):
     dataset: str = harness.option("trec", "with train, validation and test rows")
-    seeds: list[int] = harness.option([0, 1, 2], "a run of each side for each")
+    seeds: list[int] = harness.option([0, 1, 2], "one run of each side per seed")
     rows: int = harness.option(400, "training rows, drawn by seed")
-    validation_rows: int = harness.option(52, "which the straightforward side embeds too")
+    validation_rows: int = harness.option(52, "drawn by seed; only the baseline embeds them")
     test_rows: int = harness.option(64, "drawn by seed")
     epochs: int = harness.option(1, "of stage I")
     batch_size: int = harness.option(16, "rows")
     learning_rate: float = harness.option(3e-4, "of stage I")
     num_branches: int = harness.option(2, "full branches")
-    max_length: int = harness.option(64, "tokens: what texts are padded to, or cut at")
-    workers: int = harness.option(1, "runs at a time, one thread each")
+    max_length: int = harness.option(64, "tokens: texts are truncated, and padded by the baseline")
+    workers: int = harness.option(1, "parallel runs, one thread each")
 
 
 class ClockedRecorder(DynamicsRecorder):
-    """The recorder, with its time noted apart from that of training."""
+    """A recorder whose time is measured separately from that of training."""
 
     clock: harness.Clock
     phase = "features"
@@ -57,7 +57,7 @@ class ClockedRecorder(DynamicsRecorder):
         datasets = self.datasets
         for name, rows in datasets.items():
             self.datasets = {name: rows}
-            with self.clock(f"{self.phase}, {name}"):  # the files that our recorder writes are in it
+            with self.clock(f"{self.phase}, {name}"):  # includes writing the files
                 yield from super()._outputs(*args)
         self.datasets = datasets
 
@@ -85,7 +85,7 @@ def ours(model, tokenizer, splits, strategy: str, settings: Settings, clock: har
         )
         with clock("training"):
             trainer.train()
-        assert any(phase.startswith("embedding, ") for phase in clock.seconds["cpu"])  # or training contains it
+        assert any(phase.startswith("embedding, ") for phase in clock.seconds["cpu"])  # else training includes it
         for spent in clock.seconds.values():
             spent["training"] -= sum(seconds for phase, seconds in spent.items() if ", " in phase)
         given = np.array(rows["train"]["label"])
@@ -110,17 +110,12 @@ def straightforward(model, tokenizer, splits, settings: Settings, clock: harness
     return dygen(list(model.branches), rows, noise_rate, settings, clock)
 
 
-def drawn(dataset, rows: int, seed: int):
-    return dataset.select(np.sort(np.random.default_rng(seed).permutation(len(dataset))[:rows]))
-
-
 def run(arguments: Arguments) -> dict:
     """One side with one seed, in this process."""
-    side, _, number = arguments.part.rpartition(":")
-    seed = int(number)
+    side, (seed,) = arguments.part, arguments.seeds
     data = load_noisy_dataset(arguments.dataset)
     limits = {"train": arguments.rows, "validation": arguments.validation_rows, "test": arguments.test_rows}
-    splits = {name: drawn(data[name], rows, seed) for name, rows in limits.items()}
+    splits = {name: random_rows(data[name], rows, seed) for name, rows in limits.items()}
     classes = data["train"].features["label"].num_classes
     settings = Settings(
         classes, arguments.epochs, arguments.batch_size, arguments.learning_rate, arguments.max_length, seed=seed
@@ -143,7 +138,7 @@ def run(arguments: Arguments) -> dict:
 
 
 def whole(seconds: dict[str, float], rows: dict[str, list[int]], epochs: int) -> dict[str, float]:
-    """What the phases take with all rows and ten epochs."""
+    """Seconds of the phases extrapolated to all rows and ten epochs."""
     result = {}
     for phase, spent in seconds.items():
         split = phase.split(", ")[-1] if ", " in phase else "test" if phase == "posterior" else "train"
@@ -153,32 +148,25 @@ def whole(seconds: dict[str, float], rows: dict[str, list[int]], epochs: int) ->
 
 
 def compared(pairs: dict[str, dict]) -> dict:
-    """Ratios of paired runs: the straightforward side over each of ours, by kind of total and clock."""
+    """Ratios of paired runs: the baseline over each of ours, by kind of total and clock."""
 
-    def total(run: dict, kind: str, clock: str) -> float:
-        return sum(run[kind][clock].values())
-
-    def ratios(side: str, kind: str, clock: str) -> list[float]:
-        return [total(pair[PLAIN], kind, clock) / total(pair[side], kind, clock) for pair in pairs.values()]
+    def ratio(side: str, kind: str, clock: str) -> dict[str, float]:
+        totals = [[sum(pair[of][kind][clock].values()) for of in (PLAIN, side)] for pair in pairs.values()]
+        return harness.spread([plain / own for plain, own in totals])
 
     kinds, clocks = ("seconds", "whole"), ("cpu", "wall")
-    return {
-        side: {kind: {clock: harness.spread(ratios(side, kind, clock)) for clock in clocks} for kind in kinds}
-        for side in SIDES
-    }
+    return {side: {kind: {clock: ratio(side, kind, clock) for clock in clocks} for kind in kinds} for side in SIDES}
 
 
 def child(side: str, seed: int, arguments: Arguments) -> dict:
-    options = {name: value for name, value in harness.own_options(arguments).items() if name != "seeds"}
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    result = harness.child(__file__, "--part", f"{side}:{seed}", *words, MKL_NUM_THREADS="1")
+    result = harness.child(__file__, arguments, side, {"MKL_NUM_THREADS": "1"}, seeds=[seed])
     print(seed, side, {p: round(s, 1) for p, s in result["seconds"]["cpu"].items()}, result["accuracy"], flush=True)
     return result
 
 
 def measure(arguments: Arguments, report: harness.Report) -> None:
     names, runs = [PLAIN, *SIDES], {}
-    # The load of the machine changes over time, so the order rotates with the seed.
+    # The order rotates with the seed, because the load of the machine changes over time.
     cells = [(side, seed) for seed in arguments.seeds for side in names[seed % 3 :] + names[: seed % 3]]
     report["whole_epochs"] = WHOLE_EPOCHS
     with ThreadPoolExecutor(arguments.workers) as pool:

@@ -1,12 +1,11 @@
-"""Tokens per second on a GPU in bfloat16: `NoisyTrainer` against `Trainer`, compiled and not, and by branches.
+"""Tokens per second on a GPU in bfloat16: `NoisyTrainer` against `Trainer`, with and without compilation, by branches.
 
     python -m benchmarks.cost.gpu_throughput                                  # writes results/gpu_throughput.json
     python -m benchmarks.cost.gpu_throughput --tiny --output rehearsal.json   # the same on any CPU
 
-Trainings of a BERT classifier on texts of one full length, cross-entropy, the sides in turn, a few steps each; the
-first steps (and what is compiled in them) do not count. The figure is the median of the ratios of paired trainings.
-The attainable rate is that of a large bfloat16 matrix product on the same machine; a training step is counted as
-three forward passes, with the products of the attention and without anything recomputed.
+Short trainings of a BERT classifier on texts of equal length with cross-entropy, in turn; the first steps (and their
+compilation) are not timed. The result is the median ratio of paired trainings. The attainable rate is that of a large
+bfloat16 matrix product on the same machine; a training step counts as three forward passes, including attention.
 """
 
 import json
@@ -18,13 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    Trainer,
-    TrainerCallback,
-    set_seed,
-)
+from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainerCallback, set_seed
 
 from benchmarks.cost import harness
 from hf_noisy import BranchedModel, CoRegularization, NoisyTrainer
@@ -37,18 +30,18 @@ TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "in
 @dataclass
 class Arguments(harness.Arguments):
     tiny: bool = harness.option(False, "a rehearsal on the CPU: small network, few steps")
-    batch_size: int = harness.option(64, "rows a step")
-    length: int = harness.option(128, "tokens a row")
-    steps: int = harness.option(60, "of each training that count")
-    warm_up: int = harness.option(20, "steps of each training that do not")
+    batch_size: int = harness.option(64, "rows per step")
+    length: int = harness.option(128, "tokens per row")
+    steps: int = harness.option(60, "timed steps of each training")
+    warm_up: int = harness.option(20, "steps before these")
     rounds: int = harness.option(5, "pairs of trainings")
-    branches: list[int] = harness.option([1, 2, 3, 5], "full branches, each a run")
-    matrix: int = harness.option(8192, "side of the matrices of the attainable rate")
+    branches: list[int] = harness.option([1, 2, 3, 5], "numbers of full branches")
+    matrix: int = harness.option(8192, "matrix size for the attainable rate")
     compiled: bool = harness.option(True, "whether to run with torch.compile too")
 
 
 class StepClock(TrainerCallback):
-    """When every step ended, as the device sees it."""
+    """Records when every step has finished on the device."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -72,7 +65,7 @@ def rows(arguments: Arguments) -> Dataset:
 
 
 def tokens_per_second(kind: type[Trainer], arguments: Arguments, branches: int = 1, compiled: bool = False) -> float:
-    """Of one training: median over its steps."""
+    """Median over the steps of one training."""
     clock, method = StepClock(), {}
     if kind is NoisyTrainer:
         method = {"method": "cross_entropy" if branches == 1 else CoRegularization()}
@@ -93,7 +86,7 @@ def tokens_per_second(kind: type[Trainer], arguments: Arguments, branches: int =
 
 
 def operations_a_token(arguments: Arguments) -> float:
-    """Of training one branch: a product and a sum for each weight of the layers, and the attention, three times."""
+    """Floating-point operations per token to train one branch: three times those of its layers and attention."""
     sizes = TINY if arguments.tiny else BASE
     weights = sum(weight.numel() for name, weight in model(arguments, 1).named_parameters() if "encoder" in name)
     attention = 4 * sizes["num_hidden_layers"] * arguments.length * sizes["hidden_size"]
@@ -130,7 +123,7 @@ def by_branches(arguments: Arguments, rate: float) -> list[dict]:
             measured.append(tokens_per_second(NoisyTrainer, arguments, branches))
     table = []
     for branches, measured in speeds.items():
-        # Of a step with one branch, within a round.
+        # Relative to one branch in the same round.
         steps = [one / speed for one, speed in zip(speeds[arguments.branches[0]], measured, strict=True)]
         used = statistics.median(measured) * operations_a_token(arguments) * branches / rate
         table.append({"branches": branches, "step": harness.spread(steps), "fraction_of_attainable": used})

@@ -1,6 +1,6 @@
-"""What every measurement of cost shares: options, clocks, sides that take turns, child processes, result files.
+"""Shared by all cost benchmarks: options, timers, interleaved runs, child processes, result files.
 
-Wall-clock time means little on a shared machine: figures are ratios of processor time of sides that run in turn.
+Wall-clock time means little on a shared machine, so results are ratios of CPU time of candidates that run in turn.
 """
 
 import json
@@ -40,7 +40,7 @@ def option(default: Any, help: str, **metadata: Any) -> Any:
 
 @dataclass
 class Arguments:
-    """Options of every measurement, none of which changes what is measured."""
+    """Options of every benchmark, none of which changes what is measured."""
 
     output: str | None = option(None, "result file; default: that of the measurement in benchmarks/results")
     work_dir: str | None = option(None, "folder of intermediate files")
@@ -48,7 +48,7 @@ class Arguments:
 
 
 class Report(dict[str, Any]):
-    """A result: how it was made, and what a measurement adds."""
+    """The content of a result file: command, arguments and environment, and the measurements."""
 
     def __init__(self, path: Path, **content: Any) -> None:
         super().__init__(content)
@@ -58,7 +58,7 @@ class Report(dict[str, Any]):
         write_atomically(self.path, json.dumps(self, indent=1, default=float) + "\n")
 
     def earlier(self) -> dict[str, Any]:
-        """What the result file holds already."""
+        """The current content of the result file."""
         return json.loads(self.path.read_text()) if self.path.is_file() else {}
 
 
@@ -69,16 +69,19 @@ def run(
     *packages: str,
     part: Callable[[Any], Any] | None = None,
 ) -> None:
-    """The command of a measurement, on one thread; a child process prints what `part` returns on its last line."""
+    """Entry point of a benchmark, on one thread; a child process prints the result of `part` as its last line."""
     (arguments,) = HfArgumentParser(arguments_class).parse_args_into_dataclasses()
     torch.set_num_threads(1)
     if part is not None and arguments.part is not None:
         print("\n" + json.dumps(part(arguments)))
         return
-    name = Path(script).stem
+    name, words = Path(script).stem, sys.argv[1:]
+    if "--output" in words:
+        at = words.index("--output")
+        del words[at : at + 2]
     report = Report(
         RESULTS / f"{name}.json" if arguments.output is None else Path(arguments.output),
-        command=" ".join([f"python -m benchmarks.cost.{name}", *command_words()]),
+        command=" ".join([f"python -m benchmarks.cost.{name}", *words]),
         arguments=own_options(arguments),
         environment=environment(*packages),
     )
@@ -89,13 +92,6 @@ def run(
 def own_options(arguments: Arguments) -> dict[str, Any]:
     """The options that decide what is measured."""
     return {key: value for key, value in asdict(arguments).items() if not hasattr(Arguments, key)}
-
-
-def command_words() -> list[str]:
-    """The command line without the name of the result file."""
-    words = sys.argv[1:]
-    at = words.index("--output") if "--output" in words else len(words)
-    return words[:at] + words[at + 2 :]
 
 
 def environment(*packages: str) -> dict[str, Any]:
@@ -111,7 +107,7 @@ def environment(*packages: str) -> dict[str, Any]:
 
 
 class Clock:
-    """Seconds on the wall and of the processor, by phase."""
+    """Wall-clock and CPU seconds by phase."""
 
     def __init__(self) -> None:
         self.seconds: Run = {"wall": {}, "cpu": {}}
@@ -132,7 +128,7 @@ def clocked(work: Callable[[], object]) -> dict[str, float]:
 
 
 def in_turn(sides: dict[str, Callable[[], object]], turns: int, warm_up: int = 1) -> list[Run]:
-    """Seconds of each side in each turn after those that warm up; the order rotates and reverses between turns."""
+    """Seconds of each side in each turn after the warm-up; the order rotates and reverses between turns."""
     names, runs = list(sides), []
     for turn in range(warm_up + turns):
         first = turn // 2 % len(names)
@@ -155,24 +151,28 @@ def ratio(runs: list[Run], side: str, base: str, clock: str = "cpu") -> dict[str
     return spread([run[side][clock] / run[base][clock] for run in runs])
 
 
-def child(script: str, *words: object, **variables: str) -> Any:
-    """What a part of a measurement prints, run as a process of its own, whose memory is its own."""
-    command = [sys.executable, "-m", f"benchmarks.cost.{Path(script).stem}", *map(str, words)]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", **variables}, stdout=subprocess.PIPE, text=True
-    )
+def child(
+    script: str, arguments: Arguments, part: str, variables: dict[str, str] | None = None, **changed: object
+) -> Any:
+    """The result of a part of a measurement in a new process, with the options of this one except those changed."""
+    command = [sys.executable, "-m", f"benchmarks.cost.{Path(script).stem}", "--part", part]
+    for name, value in (own_options(arguments) | changed).items():
+        if value is not None:
+            command += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})}
+    done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def resident(key: str = "VmRSS") -> int:
-    """Bytes of this process: now (`VmRSS`, `RssAnon`) or at their peak (`VmHWM`)."""
+    """Memory of this process in bytes: current (`VmRSS`, `RssAnon`) or peak (`VmHWM`)."""
     return 1024 * int(Path("/proc/self/status").read_text().split(f"{key}:")[1].split()[0])
 
 
 def forget_peak() -> None:
-    """Let `VmHWM` begin anew at what is resident now."""
+    """Reset `VmHWM` to the current resident memory."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -181,12 +181,12 @@ def tokenizer() -> Any:
 
 
 def classifier(num_classes: int) -> Any:
-    """The small sentence encoder that comes as a package, with a new head."""
+    """The packaged small sentence encoder with a new classification head."""
     return AutoModelForSequenceClassification.from_pretrained(BACKBONE, num_labels=num_classes)
 
 
 def training_arguments(folder: str | Path, **options: Any) -> TrainingArguments:
-    """Arguments of a training that leaves nothing behind and shows nothing."""
+    """Training arguments without checkpoints, logs and progress bars."""
     quiet = {"save_strategy": "no", "logging_strategy": "no", "report_to": "none", "disable_tqdm": True}
     quiet |= {"dataloader_pin_memory": torch.cuda.is_available(), "use_cpu": not torch.cuda.is_available()}
     return TrainingArguments(str(folder), **quiet | options)

@@ -1,11 +1,11 @@
-"""What the package costs before it does anything, time of import and size on disk: install_cost.json.
+"""Import time of the package and its size on disk: install_cost.json.
 
     python -m benchmarks.cost.install_cost
 
-Time: processor seconds of `import hf_noisy` in a new process that has imported transformers already, and of importing
-what a training script imports anyway; processes in turn. Size: the files that `uv pip install` puts into an empty
-environment, without extras and with each; torch and its CUDA libraries are listed separately, because they depend
-on the machine. Environments are made in a temporary folder and removed.
+Time: CPU seconds of `import hf_noisy` in a new process that has already imported transformers, and of the usual
+imports of a training script; processes run in turn. Size: the files that `uv pip install` puts into an empty,
+temporary environment, without extras and with each; torch and its CUDA libraries are listed separately, because they
+depend on the machine.
 """
 
 import json
@@ -21,7 +21,7 @@ from benchmarks.cost import harness
 DEVELOPERS = {"test", "dev", "docs"}
 TORCH = ("cuda", "functorch", "nvidia", "torch", "torchgen", "triton")
 SCRIPT = "import datasets; from transformers import AutoModelForSequenceClassification, Trainer"
-# What is imported first and not counted, and what is.
+# Statements before the timer starts, and the timed ones.
 IMPORTS = {
     "import hf_noisy, after transformers": ("import transformers", "import hf_noisy"),
     "every public name, after what a training script imports": (
@@ -30,28 +30,22 @@ IMPORTS = {
     ),
     "what a training script imports without hf_noisy": ("pass", SCRIPT),
 }
-MEASURE = "import time; {base}\nstart = time.process_time(); {counted}; print(time.process_time() - start)"
 
 
 @dataclass
 class Arguments(harness.Arguments):
-    runs: int = harness.option(7, "processes of each kind, in turn, after one that warms up")
-    sizes: bool = harness.option(True, "install, with uv; else what the result file has stays")
-
-
-def seconds(base: str, counted: str) -> float:
-    program = MEASURE.format(base=base, counted=counted)
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=harness.ROOT, check=True, capture_output=True, text=True
-    )
-    return float(done.stdout.split()[-1])
+    runs: int = harness.option(7, "timed processes of each kind, after a warm-up")
+    sizes: bool = harness.option(True, "measure sizes with uv; else keep those in the result file")
 
 
 def import_times(runs: int) -> dict[str, dict[str, float]]:
     measured: dict[str, list[float]] = {name: [] for name in IMPORTS}
     for _ in range(runs + 1):
-        for name, program in IMPORTS.items():
-            measured[name].append(seconds(*program))
+        for name, (base, counted) in IMPORTS.items():
+            timed = f"start = time.process_time(); {counted}; print(time.process_time() - start)"
+            command = [sys.executable, "-c", f"import time; {base}\n{timed}"]
+            done = subprocess.run(command, cwd=harness.ROOT, check=True, stdout=subprocess.PIPE, text=True)
+            measured[name].append(float(done.stdout.split()[-1]))
     return {name: harness.spread(values[1:]) for name, values in measured.items()}
 
 

@@ -1,9 +1,9 @@
-"""Exact neighbours against approximate ones, processor time and how many are found: neighbours.json.
+"""CPU time and recall of exact and approximate nearest neighbours: neighbours.json.
 
     OMP_NUM_THREADS=1 python -m benchmarks.cost.neighbours
 
-Rows about centres of classes and of groups within them. All rows are references, some of them queries: what takes time
-by query is scaled to all rows in the table. The inverted file of `index="faiss"`, and a graph (HNSW) of that package.
+Rows are drawn around the centres of classes and of groups within them. All are references, some are queries; time per
+query is scaled to all rows. Approximate: the inverted file of `index="faiss"`, and an HNSW graph of faiss.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from hf_noisy.detection import neighbours
 @dataclass
 class Arguments(harness.Arguments):
     rows: int = harness.option(100_000, "references")
-    queries: int = harness.option(2000, "rows that are searched for")
+    queries: int = harness.option(2000, "query rows")
     dim: int = harness.option(384, "width of a row")
     k: int = harness.option(10, "neighbours")
     seed: int = harness.option(0, "of the rows")
@@ -29,8 +29,7 @@ def rows_of_groups(arguments: Arguments) -> np.ndarray:
     rng, dim = np.random.default_rng(arguments.seed), arguments.dim
     centres = rng.standard_normal((10, dim), np.float32)
     groups = centres[np.arange(200) % 10] + 0.7 * rng.standard_normal((200, dim), np.float32)
-    rows = arguments.rows
-    return groups[rng.integers(0, 200, rows)] + rng.standard_normal((rows, dim), np.float32)
+    return groups[rng.integers(0, 200, arguments.rows)] + rng.standard_normal((arguments.rows, dim), np.float32)
 
 
 def search_graph(rows: np.ndarray, arguments: Arguments, clock: harness.Clock) -> np.ndarray:
@@ -54,7 +53,7 @@ def search(index: str, rows: np.ndarray, arguments: Arguments, clock: harness.Cl
             inverted = neighbours._inverted_file(rows)
             neighbours._inverted_file = lambda _: inverted
         else:
-            nearest(min(8, arguments.queries))  # what does not grow with the queries is what a few of them take
+            nearest(min(8, arguments.queries))  # the fixed cost: a search for a few queries
     with clock("search"):
         found = nearest(arguments.queries)
     if index == "exact":

@@ -1,11 +1,11 @@
-"""What recording an epoch costs, in evaluation passes over the same rows: recorder_cost.json.
+"""Cost of recording an epoch, in evaluation passes over the same rows: recorder_cost.json.
 
     HF_NOISY_DATA_DIR=... python -m benchmarks.cost.recorder_cost
 
-Times `DynamicsRecorder` at the end of an epoch (forward passes, gathering, files) against `Trainer.evaluate` over the
-same rows with the same `per_device_eval_batch_size`: once in the order of the rows, as `Trainer` evaluates, and once
-sorted by length, a stricter baseline with as little padding as the recorder has. The three are run in turn, in every
-possible order; the figures are medians of the ratios within a turn.
+Times `DynamicsRecorder` at the end of an epoch (forward passes, gathering, files) against `Trainer.evaluate` on the
+same rows with the same `per_device_eval_batch_size`: in the given order, as `Trainer` evaluates, and sorted by length,
+a stricter baseline with as little padding as the recorder. All three run in turn, in every possible order; results are
+medians of the ratios within a turn.
 """
 
 import json
@@ -15,13 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from datasets import Dataset
 from transformers import PrinterCallback, TrainerControl, TrainerState
 
 from benchmarks.cost import harness
 from hf_noisy import BranchedModel, CoRegularization, DynamicsRecorder, NoisyTrainer, load_noisy_dataset
-
-LIMIT = 1.2  # evaluation passes an epoch
 
 
 @dataclass
@@ -56,7 +53,8 @@ def sides(arguments: Arguments, folder: str) -> dict[str, Callable[[], object]]:
     recorder.attach(trainer)  # for its collator
     recorder.on_train_begin(training, TrainerState(), control, **context)
     state = TrainerState(epoch=1.0)
-    by_length = by_length_of(rows)
+    order = np.argsort([len(ids) for ids in rows["input_ids"]], kind="stable")
+    by_length = rows.select(order).flatten_indices()  # stored in this order, so reading is as fast as before
     return {
         "recorder": lambda: recorder.on_epoch_end(training, state, control, **context),
         "evaluate": lambda: trainer.evaluate(rows),
@@ -64,15 +62,10 @@ def sides(arguments: Arguments, folder: str) -> dict[str, Callable[[], object]]:
     }
 
 
-def by_length_of(rows: Dataset) -> Dataset:
-    order = np.argsort([len(ids) for ids in rows["input_ids"]], kind="stable")
-    return rows.select(order).flatten_indices()  # stored in this order, so that reading costs what it did
-
-
 def measure(arguments: Arguments, report: harness.Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = harness.in_turn(sides(arguments, folder), arguments.turns)
-    report["limit"] = LIMIT
+    report["limit"] = 1.2  # evaluation passes per epoch
     report["recorder_over"] = {
         clock: {base: harness.ratio(runs, "recorder", base, clock) for base in runs[0] if base != "recorder"}
         for clock in ("cpu", "wall")

@@ -1,12 +1,11 @@
-"""DyGEN on up to a million rows, time, memory and disk of every part, and how they grow: scale.json.
+"""Time, memory and disk space of each part of DyGEN on up to a million rows: scale.json.
 
     OMP_NUM_THREADS=1 nice -n 10 python -m benchmarks.cost.scale
 
-Rows of ten classes, a share of them labelled wrongly, with synthetic embeddings of two branches and ten epochs and one
-set of pretrained features, all float16, written through `Trajectories` as a `DynamicsRecorder` writes them, as they
-are and projected. Each part then runs in a process of its own, so that its peak of memory is its own; each of them
-checks the files against their checksums once, which a single process would do once in all. Parts that the result file
-has are not run again. Processor time is what the exponents are of; wall-clock time means little on a shared machine.
+Synthetic float16 embeddings of two branches and ten epochs, and pretrained features, for ten classes with wrong
+labels; written with `Trajectories` as `DynamicsRecorder` does, with and without projection. Each part runs in a
+separate process to measure its peak memory, and so verifies the checksums again. Parts already in the result file are
+skipped. Exponents are of CPU time; wall-clock time means little on a shared machine.
 """
 
 import json
@@ -28,7 +27,6 @@ from hf_noisy.dynamics.recorder import projection_matrix
 from hf_noisy.dynamics.scores import distances_by_epoch, dynamics_score
 from hf_noisy.dynamics.store import Trajectories
 
-PARTS = ("write", "scores", "prior", "vae", "posterior")
 CLASSES, DIM, NOISE_RATE, BLOCK = 10, 384, 0.3, 2000
 
 
@@ -60,18 +58,18 @@ class Cell:
 def synthetic(
     true: np.ndarray, centres: np.ndarray, strength: float, stream: list[int], matrix: np.ndarray | None
 ) -> np.ndarray:
-    """Rows about the centres of their classes, projected where there is a matrix, a block at a time.
+    """Rows around the centres of their classes, projected if there is a matrix.
 
-    Noise is taken from a place drawn for each block out of one long array: drawing it would take most of the time.
+    Each block takes its noise from a random position of one long array: drawing it would take most of the time.
     """
     rng = np.random.default_rng(stream)
     noise = rng.standard_normal(2 * BLOCK * DIM, np.float32)
     found = np.empty((len(true), DIM if matrix is None else matrix.shape[1]), np.float16)
     for start in range(0, len(true), BLOCK):
         rows = slice(start, start + BLOCK)
-        place = rng.integers(0, BLOCK * DIM)
+        offset = rng.integers(0, BLOCK * DIM)
         block = (strength * centres)[true[rows]]
-        block += noise[place : place + block.size].reshape(block.shape)
+        block += noise[offset : offset + block.size].reshape(block.shape)
         found[rows] = block if matrix is None else block @ matrix
     return found
 
@@ -109,27 +107,18 @@ def scores(cell: Cell) -> dict[str, Any]:
 
 def prior(cell: Cell) -> dict[str, Any]:
     found = evidence_prior(cell.trajectories, cell.given, seed=cell.seed)
-    stored = {"probabilities": found.probabilities, "suspects": found.suspects, "rate": found.noise_rate}
-    np.savez(cell.folder / "prior.npz", **stored)
+    arrays = {"probabilities": found.probabilities, "suspects": found.suspects, "noise_rate": found.noise_rate}
+    np.savez(cell.folder / "prior.npz", **arrays)
     right = found.probabilities[0].argmax(1) == cell.true
     return {"label_accuracy": float(right.mean()), "noise_rate": found.noise_rate, "noise_rate_true": NOISE_RATE}
 
 
 def vae(cell: Cell) -> dict[str, Any]:
-    stored = np.load(cell.folder / "prior.npz")
-
-    def stored_prior(*_: Any, **__: Any) -> Prior:
-        suspicion = np.zeros(cell.rows)
-        return Prior(
-            of=lambda *_: suspicion[None],
-            probabilities=stored["probabilities"],
-            suspects=stored["suspects"],
-            suspicion=suspicion,
-            noise_rate=float(stored["rate"]),
-            estimated=True,
-        )
-
-    pipeline.evidence_prior = stored_prior  # measured as a part of its own
+    suspicion = np.zeros(cell.rows)
+    arrays = dict(np.load(cell.folder / "prior.npz"))
+    arrays["noise_rate"] = float(arrays["noise_rate"])
+    stored = Prior(of=lambda *_: suspicion[None], suspicion=suspicion, estimated=True, **arrays)
+    pipeline.evidence_prior = lambda *_, **__: stored  # measured as a separate part
     dygen = DyGen.fit(cell.trajectories, cell.given, seed=cell.seed, show_progress=False)
     dygen.save_pretrained(cell.folder / "dygen")
     return {"shuffled_rows": dygen.config.shuffled_rows, "passes": dygen.config.vae_epochs}
@@ -141,8 +130,11 @@ def posterior(cell: Cell) -> dict[str, Any]:
     return {name: float((labels == cell.true).mean()) for name, labels in right.items()}
 
 
+PARTS = {"write": write, "scores": scores, "prior": prior, "vae": vae, "posterior": posterior}
+
+
 class PeakOfPrivateMemory(threading.Thread):
-    """Looks at the process's private memory, which mapped files are no part of, fifty times a second."""
+    """Samples the private memory of the process, which excludes mapped files, 50 times a second."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -155,25 +147,18 @@ class PeakOfPrivateMemory(threading.Thread):
 
 
 def run_part(arguments: Arguments) -> dict[str, Any]:
-    """One part, in this process."""
     private, found = PeakOfPrivateMemory(), {}
     private.start()
-    work = {"write": write, "scores": scores, "prior": prior, "vae": vae, "posterior": posterior}[arguments.part]
-    spent = harness.clocked(lambda: found.update(work(Cell(arguments))))
-    return {
-        "cpu_s": spent["cpu"],
-        "wall_s": spent["wall"],
-        "peak_rss_bytes": harness.resident("VmHWM"),
-        "peak_private_bytes": private.peak,
-        **found,
-    }
+    spent = harness.clocked(lambda: found.update(PARTS[arguments.part](Cell(arguments))))
+    peaks = {"peak_rss_bytes": harness.resident("VmHWM"), "peak_private_bytes": private.peak}
+    return {"cpu_s": spent["cpu"], "wall_s": spent["wall"], **peaks, **found}
 
 
 def exponents(cells: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Slope of the logarithm of processor time by that of the rows, of each part and of all, by projection."""
+    """Slope of log CPU time over log rows for each part and all together, by projection."""
     found: dict[str, dict[str, float]] = {}
     for projection in sorted({cell["projection"] for cell in cells}):
-        whole = [c for c in cells if c["projection"] == projection and set(c["parts"]) == set(PARTS)]
+        whole = [c for c in cells if c["projection"] == projection and c["parts"].keys() == PARTS.keys()]
         if len(whole) < 2:
             continue
         rows = np.log([cell["rows"] for cell in whole])
@@ -190,17 +175,15 @@ def measure(arguments: Arguments, report: harness.Report) -> None:
         for projection in arguments.projections:
             cell = next((c for c in report["cells"] if (c["rows"], c["projection"]) == (rows, projection)), None)
             if cell is None:
-                cell = {"rows": rows, "projection": projection, "parts": {}}
-                report["cells"].append(cell)
+                report["cells"].append(cell := {"rows": rows, "projection": projection, "parts": {}})
             missing = [part for part in PARTS if part not in cell["parts"]]
             folder = Path(arguments.work_dir or "scale_scratch") / f"{rows}-{projection}"
             if missing and not folder.is_dir():
                 missing = list(PARTS)
             folder.mkdir(parents=True, exist_ok=True)
             for part in missing:
-                words = ["--part", part, "--work_dir", folder, "--rows", rows, "--projections", projection]
-                words += ["--epochs", arguments.epochs, "--branches", arguments.branches, "--seed", arguments.seed]
-                cell["parts"][part] = harness.child(__file__, *words)
+                changed = {"work_dir": folder, "rows": rows, "projections": projection}
+                cell["parts"][part] = harness.child(__file__, arguments, part, **changed)
                 report["exponents"] = exponents(report["cells"])
                 report.save()
                 print(rows, projection, part, json.dumps(cell["parts"][part]), flush=True)

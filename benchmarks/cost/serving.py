@@ -1,11 +1,11 @@
-"""Accuracy, size and time of the two ways to serve DyGEN: serving.json.
+"""Accuracy, size and latency of the two ways to serve DyGEN: serving.json.
 
     HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python -m benchmarks.cost.serving
 
-One run of stage I with full branches and one with adapters, a plain classifier with the same budget beside them. Both
-artefacts are saved, loaded and run on the recorded test rows, and compared with the posterior of training.
-Times are processor time of forward passes in batches, one model after the other in turn: medians over the turns, and
-of the ratios within a turn. Finished cells are kept, so that a second call goes on.
+Stage I with full branches and with adapters, and a plain classifier with the same budget. Both kinds of model are
+saved, loaded, run on the recorded test rows and compared with the posterior of training. Times are CPU time of
+batched forward passes, all models in turn: medians over the turns, and of the ratios within a turn. Finished cells
+are kept, so a second call resumes.
 """
 
 import json
@@ -36,7 +36,7 @@ from hf_noisy.training.distill import distill
 
 COLUMNS = ["input_ids", "attention_mask"]
 KINDS = {"full branches": "full", "adapters": "lora"}
-SIZES = {
+FOLDERS = {
     "plain": "plain",
     "branches": "stage1",
     "exact": "exact",
@@ -48,25 +48,25 @@ SIZES = {
 @dataclass
 class Arguments(harness.Arguments):
     dataset: str = harness.option("noisyag_news", "named dataset of texts with true labels")
-    seeds: list[int] = harness.option([0], "one cell each and kind of branches")
+    seeds: list[int] = harness.option([0], "one cell per seed and kind of branches")
     train_rows: int = harness.option(500, "drawn by seed")
     test_rows: int = harness.option(300, "drawn by seed")
     max_length: int = harness.option(32, "tokens a text")
     epochs: int = harness.option(4, "of every training")
-    learning_rate: float = harness.option(2e-4, "of networks that are trained whole")
+    learning_rate: float = harness.option(2e-4, "for full fine-tuning")
     lora_learning_rate: float = harness.option(1e-3, "of adapters")
-    batch_size: int = harness.option(32, "rows of a forward pass that is timed")
-    turns: int = harness.option(7, "timed turns after the one that warms up")
+    batch_size: int = harness.option(32, "rows per timed forward pass")
+    turns: int = harness.option(7, "timed turns, after a warm-up")
 
 
 def megabytes(folder: Path) -> float:
-    """What a folder of a model takes without the tokenizer, which is the same everywhere."""
+    """Size of a saved model without its tokenizer, which is the same for all."""
     names = ("*.safetensors", "config.json")
     return sum(path.stat().st_size for name in names for path in folder.glob(name)) / 1e6
 
 
 class Cell:
-    """The models of one kind of branches and one seed, trained, saved and loaded."""
+    """The models of one kind of branches and one seed: trained, saved and loaded."""
 
     def __init__(self, kind: str, seed: int, arguments: Arguments, folder: Path) -> None:
         self.kind, self.seed, self.arguments, self.folder = kind, seed, arguments, folder
@@ -108,12 +108,10 @@ class Cell:
     def trained(self) -> tuple[torch.nn.Module, DyGen, EpochSnapshots]:
         """Stage I, and stage II on what it recorded."""
         recorder, snapshots = DynamicsRecorder({"train": self.train, "test": self.test}), EpochSnapshots()
-        lora, rate = (
-            ({}, self.arguments.lora_learning_rate) if self.kind == "lora" else (None, self.arguments.learning_rate)
-        )
+        lora = self.kind == "lora"
         trainer = NoisyTrainer(
-            BranchedModel.from_model(self.pretrained(), 2, seed=self.seed, lora=lora),
-            self.args("stage1", rate),
+            BranchedModel.from_model(self.pretrained(), 2, seed=self.seed, lora={} if lora else None),
+            self.args("stage1", self.arguments.lora_learning_rate if lora else self.arguments.learning_rate),
             train_dataset=self.train,
             processing_class=self.tokenizer,
             method=CoRegularization(agreement_weight=5.0),
@@ -147,7 +145,7 @@ class Cell:
         return softmax(trainer.predict(self.test.select_columns(COLUMNS)).predictions.astype(np.float64), axis=-1)
 
     def milliseconds(self, models: dict[str, torch.nn.Module]) -> dict[str, dict[str, float]]:
-        """Processor time a row of every model, and its ratio to the plain one."""
+        """CPU time per row of every model, and its ratio to the plain one."""
         size = self.arguments.batch_size
         picked = self.test.select_columns(COLUMNS).select(range(min(len(self.test), 2 * size)))
         collate = DataCollatorWithPadding(self.tokenizer)
@@ -184,7 +182,7 @@ class Cell:
         rows = {
             name: {
                 **scores[name],
-                "megabytes": megabytes(self.folder / SIZES[name]) if name in SIZES else None,
+                "megabytes": megabytes(self.folder / FOLDERS[name]) if name in FOLDERS else None,
                 "largest_difference": float(np.abs(predictions[name] - of_training).max()),
                 "same_class": float((predictions[name].argmax(1) == of_training.argmax(1)).mean()),
                 **times.get(name, {}),
@@ -201,7 +199,7 @@ class Cell:
 
 
 def cell(kind: str, seed: int, arguments: Arguments) -> dict:
-    """A cell, from its file where there is one with the same arguments."""
+    """The results of a cell, from its file if there is one with the same arguments."""
     folder = Path(arguments.work_dir or "output/serving") / f"{kind}-{seed}"
     settings = {name: value for name, value in harness.own_options(arguments).items() if name != "seeds"}
     kept = harness.Report(folder / "cell.json", arguments=settings)
@@ -210,7 +208,7 @@ def cell(kind: str, seed: int, arguments: Arguments) -> dict:
     shutil.rmtree(folder, ignore_errors=True)
     kept |= Cell(kind, seed, arguments, folder).measured()
     kept.save()
-    for name in SIZES.values():
+    for name in FOLDERS.values():
         shutil.rmtree(folder / name, ignore_errors=True)
     return kept
 

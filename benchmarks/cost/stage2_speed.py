@@ -1,14 +1,13 @@
-"""How much faster stage II of DyGEN is than the same stage written with loops: stage2_speed.json.
+"""Speed-up of stage II of DyGEN over the same computation written with loops: stage2_speed.json.
 
     python -m benchmarks.cost.stage2_speed
 
-Both sides do the same computation on the same numbers (the results are compared): scores, kNN prior, VAE, posterior.
-The loop runs over branches, classes and noisy labels, see tests/reference/dygen_loop.py. Two arrangements: `every`
-evaluates the posterior of all rows after each iteration in mini-batches, as the published code does, `last` only once
-at the end. Runs are paired, the figure is the median of the ratios.
+Both sides compute scores, kNN prior, VAE and posterior from the same numbers (the results are compared). The loops of
+tests/reference/dygen_loop.py run over branches, classes and noisy labels. Two totals: with the posterior of all rows
+after `every` iteration in mini-batches, as in the published code, and only after the `last`. Runs are paired; results
+are medians of the ratios.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +33,7 @@ class Arguments(harness.Arguments):
     dim: int = harness.option(384, "width of an embedding")
     classes: int = harness.option(6, "classes")
     iterations: int = harness.option(10, "passes of stage II")
-    repeats: int = harness.option(5, "pairs that count")
+    repeats: int = harness.option(5, "timed pairs, after a warm-up")
     seed: int = harness.option(0, "of the rows")
     batch_sizes: list[int] = harness.option([32, 128], "32 is the published one")
 
@@ -70,11 +69,9 @@ def knn_prior(problem: Problem, scores: np.ndarray) -> torch.Tensor:
 
 
 def batched(problem: Problem, clock: harness.Clock) -> Result:
-    rows = np.arange(problem.rows)
-
     def own_distances(epoch: np.ndarray) -> np.ndarray:
         means = centroids(epoch, problem.given, problem.classes)
-        return centroid_distances(epoch, means)[rows, problem.given]
+        return centroid_distances(epoch, means)[np.arange(problem.rows), problem.given]
 
     with clock("scores"):
         branches = [np.stack([own_distances(epoch) for epoch in branch]) for branch in problem.embeddings]
@@ -91,7 +88,7 @@ def batched(problem: Problem, clock: harness.Clock) -> Result:
 
 
 def loop_vaes(problem: Problem) -> list[dygen_loop.BranchVAE]:
-    """One VAE a branch with the initial weights of the batched one."""
+    """One VAE per branch, with the initial weights of the batched one."""
     initial = DirichletVAE(problem.branches, problem.w.shape[2], problem.classes)
     vaes = [dygen_loop.BranchVAE(problem.w.shape[2], problem.classes) for _ in range(problem.branches)]
     with torch.no_grad():
@@ -122,19 +119,19 @@ def looped(problem: Problem, clock: harness.Clock) -> Result:
     return score, posterior
 
 
-def compared(runs: list[dict[str, harness.Run]], seconds: Callable[[harness.Run], float]) -> dict[str, float]:
-    """Medians over the pairs of runs: seconds of either side, and the ratio within a pair."""
-    loop, fast = ([seconds(run[side]) for run in runs] for side in ("loop", "batched"))
-    values = {"loop_s": loop, "batched_s": fast, "ratio": np.divide(loop, fast)}
-    return {name: round(float(np.median(column)), 4) for name, column in values.items()}
-
-
 def summary(runs: list[dict[str, harness.Run]], clock: str, iterations: int) -> dict[str, Any]:
-    result = {part: compared(runs, lambda side, part=part: side[clock][part]) for part in PARTS}
+    """Medians over the pairs of runs: seconds of either side, and the ratio within a pair."""
+    weights = {part: {part: 1.0} for part in PARTS}
     for name, share in (("every", 1.0), ("last", 1.0 / iterations)):
-        weights = dict.fromkeys(PARTS, 1.0) | {"posterior": share}
-        total = lambda side, weights=weights: sum(side[clock][part] * weight for part, weight in weights.items())  # noqa: E731
-        result[f"total, posterior after {name} iteration"] = compared(runs, total)
+        weights[f"total, posterior after {name} iteration"] = dict.fromkeys(PARTS, 1.0) | {"posterior": share}
+    result = {}
+    for name, shares in weights.items():
+        loop, fast = (
+            [sum(run[side][clock][part] * share for part, share in shares.items()) for run in runs]
+            for side in ("loop", "batched")
+        )
+        values = {"loop_s": loop, "batched_s": fast, "ratio": np.divide(loop, fast)}
+        result[name] = {key: round(float(np.median(column)), 4) for key, column in values.items()}
     return result
 
 

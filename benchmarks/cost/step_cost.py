@@ -1,13 +1,12 @@
-"""What a training step of each method costs, as a ratio to `Trainer` with its own cross-entropy: step_cost.json.
+"""Cost of a training step of each method, as a ratio to `Trainer` with cross-entropy: step_cost.json.
 
     python -m benchmarks.cost.step_cost                 # CPU, or the GPU where there is one
     python -m benchmarks.cost.step_cost --methods nrd nct
 
-Two trainers with equal models run in one process and take turns, one optimiser step each, so that whatever else the
-machine does falls on both. A step begins when the batch is requested and ends when the optimiser has moved: views are
-paid for. On a GPU the time is that of the wall; on a CPU the processor time of one thread, which other processes
-disturb less. The ratio is the median over the pairs. Memory is the peak of a process that runs one trainer alone.
-Cells that stand in the result file, measured in the same way, are not measured again.
+Two trainers with equal models take turns in one process, one optimiser step each, so other load on the machine
+affects both. A step includes loading the batch and making its views. Time is wall-clock on a GPU, and CPU time of one
+thread on a CPU, which other processes disturb less. The ratio is the median over the pairs. Memory is the peak of a
+process that runs one trainer alone. Cells already in the result file, measured in the same way, are skipped.
 """
 
 import tempfile
@@ -42,8 +41,8 @@ clock = time.perf_counter if torch.cuda.is_available() else time.thread_time
 class Arguments(harness.Arguments):
     methods: list[str] = harness.option(list(METHODS), "names")
     models: list[str] = harness.option(["resnet", "bert"], "resnet, bert")
-    rounds: int = harness.option(5, "each with two new trainers: where memory lies makes a difference")
-    pairs: int = harness.option(10, "steps of each trainer that count, in a round")
+    rounds: int = harness.option(5, "each with two new trainers: memory layout affects time")
+    pairs: int = harness.option(10, "timed steps of each trainer per round")
     batch_size: int = harness.option(64, "rows a step")
 
 
@@ -98,7 +97,7 @@ class Turns(TrainerCallback):
 def make_trainer(
     kind: str, method: str | None, steps: int, batch_size: int, folder: str, rows: Dataset | None = None
 ) -> Trainer:
-    # All in the first epoch, before schedules move: what begins later is a few operations on the logits of a batch.
+    # All steps are in the first epoch: what begins later is only a few operations on the logits of a batch.
     args = harness.training_arguments(
         folder,
         max_steps=steps,
@@ -116,7 +115,7 @@ def make_trainer(
 
 
 def one_round(kind: str, method: str, arguments: Arguments, ours_first: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds of each step of the plain trainer and of ours, which take turns."""
+    """Seconds of each step of the plain trainer and of ours."""
     first, second = threading.Semaphore(1), threading.Semaphore(0)
     turns = [Turns(first, second), Turns(second, first)]
     with tempfile.TemporaryDirectory() as folder:
@@ -143,7 +142,7 @@ def ratios(kind: str, method: str, arguments: Arguments) -> dict[str, Any]:
 
 
 def peak_here(arguments: Arguments) -> int:
-    """Peak memory in bytes of five steps: allocated on the GPU, or resident beyond what was resident before."""
+    """Peak memory of five steps in bytes: allocated on the GPU, or the increase of resident memory."""
     kind, _, method = arguments.part.partition(":")
     rows = make_rows(kind)
     with tempfile.TemporaryDirectory() as folder:
@@ -154,17 +153,14 @@ def peak_here(arguments: Arguments) -> int:
 
 
 def measure(arguments: Arguments, report: harness.Report) -> None:
-    def peak(kind: str, method: str) -> int:
-        return harness.child(__file__, "--part", f"{kind}:{method}", "--batch_size", arguments.batch_size)
-
     report["baseline"] = "transformers.Trainer, cross-entropy of the model, one network"
     earlier = report.earlier()
     table = report["methods"] = earlier["methods"] if earlier and conditions(earlier) == conditions(report) else {}
     for kind in arguments.models:
         missing = [method for method in arguments.methods if kind not in table.get(method, {})]
-        baseline = peak(kind, "") if missing else 0
+        baseline = harness.child(__file__, arguments, f"{kind}:") if missing else 0
         for method in missing:
-            memory = peak(kind, method)
+            memory = harness.child(__file__, arguments, f"{kind}:{method}")
             cell = ratios(kind, method, arguments) | {"peak_bytes": memory, "peak_ratio": memory / baseline}
             table.setdefault(method, {})[kind] = cell
             limit = f"  (limit {LIMITS[method]})" if method in LIMITS else ""
@@ -173,7 +169,7 @@ def measure(arguments: Arguments, report: harness.Report) -> None:
 
 
 def conditions(report: dict[str, Any]) -> list[Any]:
-    """What two reports must have in common for cells of one to stand beside those of the other."""
+    """What must be equal in two reports for their cells to be comparable."""
     sizes = [report["arguments"][name] for name in ("rounds", "pairs", "batch_size")]
     return [sizes, report["environment"]["device"], report["environment"]["versions"]]
 

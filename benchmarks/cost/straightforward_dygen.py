@@ -1,15 +1,14 @@
-"""DyGEN as one writes it down from the paper, in plain PyTorch: the opponent in benchmarks/dygen_speed.py.
+"""A straightforward implementation of the DyGEN paper in plain PyTorch: the baseline of dygen_speed.py.
 
-What the published code does too, and the package does not: every text is padded to one fixed length; the branches are
-networks in a list, each with a pass of its own; after every epoch training, validation and test rows are embedded by
-further passes in the order of the rows; stage II loops over branches and noisy labels, and computes the posterior of
-the test rows after every iteration. What the published code does and this does not, because it would only make the
-opponent weaker: rows are shuffled, the learning rate decays as it should, and centroids and neighbours come from
-training rows alone, never from the true labels of validation or test rows.
+As in the published code, and unlike the package: every text is padded to one fixed length; branches are separate
+networks with separate passes; after every epoch training, validation and test rows are embedded in their given order;
+stage II loops over branches and noisy labels, and computes the posterior of the test rows after every iteration.
+Three weaknesses of the published code are not copied: rows are shuffled, the learning rate decays correctly, and
+centroids and neighbours use training rows only, never true labels of validation or test rows.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,13 +51,13 @@ class Recorded:
 
 
 def encode(tokenizer, texts: list[str], labels: list[int], max_length: int) -> TensorDataset:
-    """All texts as one tensor, each filled up to `max_length` tokens."""
+    """All texts as one tensor, each padded to `max_length` tokens."""
     padded = tokenizer(texts, padding="max_length", truncation=True, max_length=max_length, return_tensors="pt")
     return TensorDataset(padded["input_ids"], padded["attention_mask"], torch.tensor(labels))
 
 
 def network(branch: nn.Module, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Embedding of the first token, and logits, of a BERT classifier."""
+    """Embedding of the first token and logits of a BERT classifier."""
     outputs = branch.bert(input_ids=ids, attention_mask=mask)
     return outputs.last_hidden_state[:, 0], branch.classifier(branch.dropout(outputs.pooler_output))
 
@@ -74,16 +73,12 @@ def agreement(logits: list[Tensor]) -> Tensor:
     return total / len(probabilities)
 
 
-def batches(rows: TensorDataset, settings: Settings, shuffled: bool = False) -> Iterator[list[Tensor]]:
-    return iter(DataLoader(rows, batch_size=settings.batch_size, shuffle=shuffled))
-
-
 def train_epoch(
     branches: list[nn.Module], rows: TensorDataset, settings: Settings, optimizer, schedule, epoch
 ) -> None:
     for branch in branches:
         branch.train()
-    for ids, mask, labels in batches(rows, settings, shuffled=True):
+    for ids, mask, labels in DataLoader(rows, settings.batch_size, shuffle=True):
         logits = [network(branch, ids, mask)[1] for branch in branches]
         loss = sum(F.cross_entropy(output, labels) for output in logits) / len(branches)
         if epoch >= int(settings.warmup * settings.epochs):
@@ -99,7 +94,7 @@ def train_epoch(
 def embed(branch: nn.Module, rows: TensorDataset, settings: Settings) -> tuple[Tensor, Tensor]:
     """Embeddings and logits of one branch, in the order of the rows."""
     branch.eval()
-    parts = [network(branch, ids, mask) for ids, mask, _ in batches(rows, settings)]
+    parts = [network(branch, ids, mask) for ids, mask, _ in DataLoader(rows, settings.batch_size)]
     embeddings, logits = zip(*parts, strict=True)
     return torch.cat(embeddings), torch.cat(logits)
 
@@ -140,9 +135,9 @@ def prior_labels(recorded: Recorded, labels: np.ndarray, noise_rate: float, sett
 
 @torch.no_grad()
 def posterior(vaes: list[BranchVAE], w: Tensor, logits: Tensor, settings: Settings) -> Tensor:
-    """Distribution of the true label, `[rows, classes]`: a pass for every branch and noisy label, Eq. 15 and 21."""
+    """Posterior of the true label, `[rows, classes]`, with a pass for every branch and noisy label, Eq. 15 and 21."""
     parts = []
-    for w_batch, logits_batch in DataLoader(TensorDataset(w, logits), batch_size=settings.batch_size):
+    for w_batch, logits_batch in DataLoader(TensorDataset(w, logits), settings.batch_size):
         merged = torch.zeros(len(w_batch), settings.num_classes)
         for m, vae in enumerate(vaes):
             probability = logits_batch[:, m].softmax(-1)
@@ -156,7 +151,7 @@ def posterior(vaes: list[BranchVAE], w: Tensor, logits: Tensor, settings: Settin
 
 
 def stage_2(recorded: Recorded, labels: Tensor, prior: Tensor, settings: Settings, phase: Phase) -> Tensor:
-    """Algorithm 2, step 3: one Dirichlet VAE a branch, and the posterior of the test rows after every iteration."""
+    """Algorithm 2, step 3: one Dirichlet VAE per branch, and the posterior of the test rows after every iteration."""
     torch.manual_seed(settings.seed)
     # [rows, branch, epochs * dim]
     w = {
@@ -170,7 +165,7 @@ def stage_2(recorded: Recorded, labels: Tensor, prior: Tensor, settings: Setting
     rows = TensorDataset(w["train"], labels, alpha)
     for iteration in range(settings.iterations):
         with phase("VAE"):
-            for w_batch, labels_batch, alpha_batch in batches(rows, settings, shuffled=True):
+            for w_batch, labels_batch, alpha_batch in DataLoader(rows, settings.batch_size, shuffle=True):
                 noise = torch.rand(len(vaes), len(labels_batch), settings.num_classes).clamp(min=1e-6)
                 shape = (w_batch.transpose(0, 1), labels_batch, alpha_batch.transpose(0, 1), noise)
                 bound, disagreement = vae_loss(vaes, *shape)
@@ -188,7 +183,7 @@ def dygen(
     splits: dict[str, TensorDataset],
     noise_rate: float,
     settings: Settings,
-    phase: Phase = lambda name: nullcontext(),
+    phase: Phase,
 ) -> dict[str, np.ndarray]:
     """Both stages; class probabilities of the test rows by `"stage I"` and `"DyGEN"`."""
     recorded = stage_1(branches, splits, settings, phase)

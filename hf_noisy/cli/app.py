@@ -32,17 +32,17 @@ Seed = Annotated[int, typer.Option(help="random seed")]
 def _run(command: str, options: dict[str, Any]) -> None:
     """Call the function of that name in `commands`, with the common options as a `Job`.
 
-    What the user can fix is one sentence on stderr with exit code 2; anything else is a bug.
+    Errors that the user can fix become one sentence on stderr and exit code 2; any other error is a bug.
     """
     from datasets.exceptions import DatasetGenerationError
 
-    import hf_noisy.cli.commands as commands  # imports much that `--help` need not wait for
+    import hf_noisy.cli.commands as commands  # slow to import, and `--help` does not need it
 
     try:
         common = {field: options.pop(field) for field in commands.Job.__dataclass_fields__ if field in options}
         getattr(commands, command)(commands.Job(**common), **options)
     except (ValueError, TypeError, OSError, ImportError, DatasetGenerationError) as error:
-        # `datasets` hides why a file cannot be parsed in the cause.
+        # `datasets` gives the reason why a file cannot be parsed only as the cause.
         reason = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
         sentence = " ".join(str(reason).split()) or type(reason).__name__
         print(f"hf-noisy: {sentence}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The arguments of training, for a command line, a recipe or Python; the help texts say what each one is."""
+"""The arguments of training, for a command line, a recipe or Python; documented by their help texts."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ def _option(default: Any, text: str, **metadata: Any) -> Any:
 
 @dataclass
 class DataArguments:
-    """Which rows: a data set, its columns, noise to add, and how many rows."""
+    """The dataset: its source and columns, injected noise, and number of rows."""
 
     dataset: str = _option("docs", "named data set, file, folder or Hub id")
     model_name_or_path: str | None = _option(None, "pretrained model; default: a small sentence encoder")
@@ -27,7 +27,7 @@ class DataArguments:
 
 @dataclass
 class TextOptions:
-    """How texts are read."""
+    """Options for texts."""
 
     text_column: str | None = _option(None, "text column of a file or Hub data set")
     max_length: int = _option(128, "tokens per text")

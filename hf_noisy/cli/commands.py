@@ -30,7 +30,6 @@ from hf_noisy.core.files import clear_os_errors
 from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
-from hf_noisy.detection.audit import Audit
 from hf_noisy.detection.audit import audit as run_audit
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.model_card import model_card
@@ -114,11 +113,14 @@ def audit(job: Job, model: str | None, seed: int) -> None:
         "suspected_rows": int(found.issues.is_wrong.sum()),
     }
     if CLEAN_LABEL in rows.column_names:
-        summary["true_noise_rate"] = _share_of_changes(rows[CLEAN_LABEL], rows[LABEL])
+        summary["true_noise_rate"] = _disagreement(rows[CLEAN_LABEL], rows[LABEL])
     notes = [_how(encoder), "Suspicion is no proof: look before you change a label."]
     lead = "How noisy the given labels are."
     page = make_report(job.name, splits[split], found, lead=lead, facts={}, notes=notes)
-    splits[split] = _with_findings(splits[split], found)
+    issues = found.issues
+    audited = splits[split].add_column(LABEL_QUALITY, issues.quality.astype(np.float32))
+    audited = audited.add_column(LABEL_SUSPECTED, issues.is_wrong)
+    splits[split] = audited.add_column(LABEL_SUGGESTED, issues.suggested, feature=rows.features[LABEL])
     job.finish(splits, audit_card(splits, split, found, name=job.name), summary, page)
     print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({rate.low:.1%} to {rate.high:.1%})")
     print(f"look at {job.output / REPORT}")
@@ -144,7 +146,12 @@ def purify(
     _check_dropped(splits, policy == "drop")
     rows, encoder = add_features(splits[split], model)
     found = run_audit(rows, seed=seed)
-    chosen, options = _clean_rows(purifier, rows, clean_column)
+    chosen = "dmlp_trusted" if purifier == "dmlp" and clean_column is None else purifier
+    options: dict[str, Any] = {}
+    if clean_column is not None:
+        if clean_column not in rows.column_names:
+            raise ValueError(f"--clean-column must be one of {', '.join(rows.column_names)}, got '{clean_column}'")
+        options = {"checked": np.asarray(rows[clean_column])}
     baseline = {"ridge_baseline": _ridge(rows, options)} if chosen.startswith("dmlp") else {}
     if PURIFIERS[chosen].of_predictions is not None:  # the audit has made predictions anyway
         options = {**options, "probabilities": found.probabilities}
@@ -225,17 +232,6 @@ def _parts(purified: Dataset | DatasetDict, split: str) -> dict[str, Dataset]:
     return {DROPPED if name == DROPPED else split: part for name, part in purified.items()}
 
 
-def _clean_rows(name: str, rows: Dataset, clean_column: str | None) -> tuple[str, dict[str, Any]]:
-    """The purifier to run, and its clean rows."""
-    if name != "dmlp":
-        return name, {}
-    if clean_column is None:
-        return "dmlp_trusted", {}
-    if clean_column not in rows.column_names:
-        raise ValueError(f"--clean-column must be one of {', '.join(rows.column_names)}, got '{clean_column}'")
-    return name, {"checked": np.asarray(rows[clean_column])}
-
-
 def _ridge(rows: Dataset, clean: dict[str, Any]) -> dict[str, Any]:
     """The result of a ridge regression on the clean rows, to compare DMLP with."""
     arrays = rows.with_format("numpy", columns=[FEATURES, LABEL])[:]
@@ -243,17 +239,11 @@ def _ridge(rows: Dataset, clean: dict[str, Any]) -> dict[str, Any]:
     best = ridge_posterior(arrays[FEATURES], arrays[LABEL], **options).argmax(1)
     found: dict[str, Any] = {"changed": int((best != np.asarray(rows[LABEL])).sum())}
     if CLEAN_LABEL in rows.column_names:
-        found["true_noise_after"] = _share_of_changes(rows[CLEAN_LABEL], best)
+        found["true_noise_after"] = _disagreement(rows[CLEAN_LABEL], best)
     return found
 
 
-def _with_findings(rows: Dataset, found: Audit) -> Dataset:
-    rows = rows.add_column(LABEL_QUALITY, found.issues.quality.astype(np.float32))
-    rows = rows.add_column(LABEL_SUSPECTED, found.issues.is_wrong)
-    return rows.add_column(LABEL_SUGGESTED, found.issues.suggested, feature=rows.features[LABEL])
-
-
-def _share_of_changes(one: Any, other: Any) -> float:
+def _disagreement(one: Any, other: Any) -> float:
     return float(np.mean(np.asarray(one) != np.asarray(other)))
 
 

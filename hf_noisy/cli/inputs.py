@@ -1,4 +1,4 @@
-"""The inputs of a model from rows: tokens of texts, views of images; and the model itself."""
+"""The model of a training, and its inputs: tokenised texts or augmented images."""
 
 import math
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.models.preact_resnet import PreActResNetConfig
 
-_SOURCE = {"noise_type", "noise_rate", "noise_seed", "text_column", "image_column", "label_column"}
-_SCALES = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
+_CHANNEL_STATISTICS = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def load_source(arguments: DataArguments) -> DatasetDict:
     """The splits of the dataset, with noise injected according to the arguments."""
-    source = {name: value for name, value in vars(arguments).items() if name in _SOURCE}
+    names = {"noise_type", "noise_rate", "noise_seed", "text_column", "image_column", "label_column"}
+    source = {name: value for name, value in vars(arguments).items() if name in names}
     return load_noisy_dataset(arguments.dataset, **source)
 
 
@@ -80,7 +80,7 @@ class ImageInputs:
 
     def __init__(self, arguments: ImageArguments) -> None:
         self.arguments = arguments
-        self.mean, self.std = _SCALES.get(arguments.dataset, _IMAGENET)
+        self.mean, self.std = _CHANNEL_STATISTICS.get(arguments.dataset, _IMAGENET)
         if arguments.model_name_or_path:
             processor = transformers.AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
             self.mean, self.std = processor.image_mean, processor.image_std

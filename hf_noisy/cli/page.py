@@ -1,7 +1,7 @@
 """The HTML report of `audit` and `purify`."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ MAX_ROWS = 1000  # more would make the page slow
 def make_report(
     title: str, rows: Dataset, audit: Audit, *, lead: str, facts: Mapping[str, str], notes: list[str]
 ) -> Report:
-    """The page of an audit, with the lead, facts and notes of the command."""
+    """The report of an audit, with the lead, facts and notes of the command."""
     rate = audit.issues.noise_rate
     found = {
         "rows": f"{len(rows):,}",
@@ -71,12 +71,11 @@ def _pictures(rows: Dataset, audit: Audit) -> list[Picture]:
     labels = np.asarray(rows[CLEAN_LABEL]) if known else audit.labels
     against = "true" if known else "given"
 
-    def data_map(path: Path) -> None:
-        data_map_figure(audit.dynamics.confidence, audit.dynamics.variability, audit.issues.is_wrong, path)
-
-    def reliability(path: Path) -> None:
-        reliability_diagram({"out-of-fold predictions": (labels, audit.probabilities)}, path)
-
+    dynamics, predictions = audit.dynamics, {"out-of-fold predictions": (labels, audit.probabilities)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "figure.png"
+        data_map = data_map_figure(dynamics.confidence, dynamics.variability, audit.issues.is_wrong, path).read_bytes()
+        reliability = reliability_diagram(predictions, path).read_bytes()
     map_caption = (
         "Each row by the model's confidence in its given label during training: the mean, and how much it changed. "
         "Rows at the lower left were never learned."
@@ -84,13 +83,6 @@ def _pictures(rows: Dataset, audit: Audit) -> list[Picture]:
     reliability_caption = f"How often a prediction of that confidence agrees with the {against} label"
     reliability_caption += "." if known else ", which is wrong in some rows, so the line lies low."
     return [
-        Picture("Data map", map_caption, _drawn(data_map)),
-        Picture("Reliability", reliability_caption, _drawn(reliability)),
+        Picture("Data map", map_caption, data_map),
+        Picture("Reliability", reliability_caption, reliability),
     ]
-
-
-def _drawn(draw: Callable[[Path], object]) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "figure.png"
-        draw(path)
-        return path.read_bytes()

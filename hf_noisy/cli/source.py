@@ -41,7 +41,11 @@ def add_features(rows: Dataset, model: str | None) -> tuple[Dataset, str]:
     name = model or default_encoder()
     processor = (AutoImageProcessor if kind == IMAGE else AutoTokenizer).from_pretrained(name)
     rows = embed(rows, AutoModel.from_pretrained(name), processor, max_length=None if kind == IMAGE else 256)
-    return rows, f"the encoder '{_short(name)}'"
+    if name == default_encoder():
+        name = _ENCODER
+    elif Path(name).is_dir():
+        name = Path(name).name
+    return rows, f"the encoder '{name}'"
 
 
 def default_encoder() -> str:
@@ -49,7 +53,3 @@ def default_encoder() -> str:
     if find_spec(_PACKAGED_ENCODER) is not None:
         return str(files(_PACKAGED_ENCODER) / "model")
     return _ENCODER
-
-
-def _short(name: str) -> str:
-    return _ENCODER if name == default_encoder() else Path(name).name if Path(name).is_dir() else name

@@ -28,17 +28,15 @@ _MAX_TEXT = 600  # characters shown of a row
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page: the title above it, the caption below, and the bytes of the image file."""
+    """A figure of the page: the title above it, the caption below, and the content of the PNG file."""
 
     title: str
     caption: str
     content: bytes
-    media_type: str = "image/png"
 
     @property
     def source(self) -> str:
-        """The image as a `data:` URL."""
-        return f"data:{self.media_type};base64,{base64.b64encode(self.content).decode()}"
+        return _data_url(self.content)
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,11 @@ def thumbnail(image: "Image") -> str:
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     buffer = io.BytesIO()
     small.save(buffer, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return _data_url(buffer.getvalue())
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _row(row: SuspiciousRow) -> dict[str, Any]:
