@@ -73,14 +73,6 @@ def accuracy(path: Path) -> dict[str, Any]:
     }
 
 
-def mean_errors(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Mean absolute error of each estimate of the noise rate."""
-    return {
-        side: float(np.mean([abs(row["noise_rate_estimated"][side] - row["noise_rate"]) for row in rows]))
-        for side in ("hf_noisy", "cleanlab", PLAIN)
-    }
-
-
 def draw(rows: int, classes: int, folder: str) -> None:
     """Probabilities that favour the true class, and labels of which 20 % are wrong."""
     rng = np.random.default_rng(0)
@@ -138,8 +130,11 @@ def measure(arguments: Arguments, report: harness.Report) -> None:
         if "HF_NOISY_DATA_DIR" not in os.environ:
             raise SystemExit("set HF_NOISY_DATA_DIR to the folder that holds noise_detection, or pass --only speed")
         files = sorted((Path(os.environ["HF_NOISY_DATA_DIR"]) / "noise_detection").glob("*.npz"))
-        report["accuracy"] = [accuracy(path) for path in files]
-        report["mean_error_of_noise_rate"] = mean_errors(report["accuracy"])
+        rows = report["accuracy"] = [accuracy(path) for path in files]
+        report["mean_error_of_noise_rate"] = {
+            side: float(np.mean([abs(row["noise_rate_estimated"][side] - row["noise_rate"]) for row in rows]))
+            for side in ("hf_noisy", "cleanlab", PLAIN)
+        }
     if arguments.only != "accuracy":
         report["speed"] = speed(arguments)
     print(json.dumps(report, indent=1))

@@ -79,7 +79,7 @@ def ours(model, tokenizer, splits, strategy: str, settings: Settings, clock: har
         )
         recorder = ClockedRecorder(rows)
         recorder.clock = clock
-        method = CoRegularization(agreement_weight=settings.agreement, warmup_ratio=settings.warmup)
+        method = CoRegularization(agreement_weight=settings.agreement, warmup_ratio=settings.warmup_ratio)
         trainer = NoisyTrainer(
             model, args, train_dataset=rows["train"], processing_class=tokenizer, method=method, callbacks=[recorder]
         )

@@ -127,15 +127,15 @@ def clocked(work: Callable[[], object]) -> dict[str, float]:
     return {name: spent["work"] for name, spent in clock.seconds.items()}
 
 
-def in_turn(sides: dict[str, Callable[[], object]], turns: int, warm_up: int = 1) -> list[Run]:
-    """Seconds of each side in each turn after the warm-up; the order rotates and reverses between turns."""
+def in_turn(sides: dict[str, Callable[[], object]], turns: int) -> list[Run]:
+    """Seconds of each side in each turn, after a warm-up turn; the order rotates and reverses between turns."""
     names, runs = list(sides), []
-    for turn in range(warm_up + turns):
+    for turn in range(turns + 1):
         first = turn // 2 % len(names)
         order = (names[first:] + names[:first])[:: -1 if turn % 2 else 1]
         taken = {name: clocked(sides[name]) for name in order}
         runs.append({name: taken[name] for name in names})
-    return runs[warm_up:]
+    return runs[1:]
 
 
 def median(runs: list[Run], side: str, clock: str = "cpu") -> float:

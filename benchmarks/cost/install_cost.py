@@ -49,10 +49,6 @@ def import_times(runs: int) -> dict[str, dict[str, float]]:
     return {name: harness.spread(values[1:]) for name, values in measured.items()}
 
 
-def folder_size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
 def installed(extra: str | None, folder: Path) -> dict[str, int]:
     """Sizes in bytes of a new environment with the package."""
     environment = folder / (extra or "none")
@@ -66,7 +62,10 @@ def installed(extra: str | None, folder: Path) -> dict[str, int]:
         if done.returncode:
             raise SystemExit(f"uv {command[0]} failed: {done.stderr[-2000:]}")
     site = next((environment / "lib").glob("python*")) / "site-packages"
-    parts = {path.name: folder_size(path) if path.is_dir() else path.stat().st_size for path in site.iterdir()}
+    parts = dict.fromkeys((path.name for path in site.iterdir()), 0)
+    for file in site.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            parts[file.relative_to(site).parts[0]] += file.stat().st_size
     torch = sum(size for name, size in parts.items() if name.split("-")[0].split(".")[0] in TORCH)
     distributions = len(list(site.glob("*.dist-info")))
     return {"all": sum(parts.values()), "torch": torch, "package": parts["hf_noisy"], "distributions": distributions}

@@ -117,20 +117,19 @@ def make_trainer(
 def one_round(kind: str, method: str, arguments: Arguments, ours_first: bool) -> tuple[np.ndarray, np.ndarray]:
     """Seconds of each step of the plain trainer and of ours."""
     first, second = threading.Semaphore(1), threading.Semaphore(0)
-    turns = [Turns(first, second), Turns(second, first)]
+    names = (method, None) if ours_first else (None, method)
+    turns = dict(zip(names, (Turns(first, second), Turns(second, first)), strict=True))
+    threads = []
     with tempfile.TemporaryDirectory() as folder:
-        names = (method, None) if ours_first else (None, method)
-        steps = arguments.pairs + WARM_UP
-        trainers = [make_trainer(kind, name, steps, arguments.batch_size, folder) for name in names]
-        for trainer, callback in zip(trainers, turns, strict=True):
+        for name, callback in turns.items():
+            trainer = make_trainer(kind, name, arguments.pairs + WARM_UP, arguments.batch_size, folder)
             trainer.add_callback(callback)
-        threads = [threading.Thread(target=trainer.train, daemon=True) for trainer in trainers]
+            threads.append(threading.Thread(target=trainer.train, daemon=True))
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    seconds = [np.array(callback.seconds[WARM_UP:]) for callback in turns]
-    plain, ours = reversed(seconds) if ours_first else seconds
+    plain, ours = (np.array(turns[name].seconds[WARM_UP:]) for name in (None, method))
     return plain, ours
 
 

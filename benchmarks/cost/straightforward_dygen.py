@@ -36,7 +36,7 @@ class Settings:
     learning_rate: float = 1e-4
     max_length: int = 64
     agreement: float = 5.0  # the paper's lambda_1
-    warmup: float = 0.1
+    warmup_ratio: float = 0.1
     iterations: int = 10  # of stage II
     neighbours: int = 10
     seed: int = 0
@@ -81,7 +81,7 @@ def train_epoch(
     for ids, mask, labels in DataLoader(rows, settings.batch_size, shuffle=True):
         logits = [network(branch, ids, mask)[1] for branch in branches]
         loss = sum(F.cross_entropy(output, labels) for output in logits) / len(branches)
-        if epoch >= int(settings.warmup * settings.epochs):
+        if epoch >= int(settings.warmup_ratio * settings.epochs):
             loss = loss + settings.agreement * agreement(logits)
         optimizer.zero_grad()
         loss.backward()
@@ -169,7 +169,7 @@ def stage_2(recorded: Recorded, labels: Tensor, prior: Tensor, settings: Setting
                 noise = torch.rand(len(vaes), len(labels_batch), settings.num_classes).clamp(min=1e-6)
                 shape = (w_batch.transpose(0, 1), labels_batch, alpha_batch.transpose(0, 1), noise)
                 bound, disagreement = vae_loss(vaes, *shape)
-                loss = bound + (iteration >= settings.warmup * settings.iterations) * disagreement
+                loss = bound + (iteration >= settings.warmup_ratio * settings.iterations) * disagreement
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
