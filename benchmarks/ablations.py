@@ -1,20 +1,18 @@
-"""What each part of DyGEN adds, on heads over frozen features: the cells of the suite `ablations`.
+"""What each part of DyGEN adds, with heads on frozen features (suite `ablations`).
 
-After the ablations of the paper (Zhuang et al., 2023): stage I, the prior and stage II on and off (Table 3), prior
-against posterior (Figure 5), what finds wrong labels (Figure 6), large noise (Figure 7), the number of branches and
-the learning rate (Figure 8), calibration (Figure 4). A cell is one training, from which every variant is read.
+Follows the ablations of the paper (Zhuang et al., 2023): stage I, the prior and stage II on and off (Table 3),
+calibration (Figure 4), prior against posterior (Figure 5), detection of wrong labels (Figure 6), large noise
+(Figure 7), the number of branches and the learning rate (Figure 8). The variants of a cell share one training run.
 """
 
-import tempfile
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.competitors import recorded
+from benchmarks.competitors import probabilities_of, recorded
 from benchmarks.pools import prepare as prepare
 from benchmarks.suites import Cell
 from benchmarks.tasks import Task, task_of
@@ -24,7 +22,7 @@ from hf_noisy.dygen.vae import fit_vae, prior_alpha
 from hf_noisy.dygen.vectors import TrajectoryVectors
 from hf_noisy.metrics import expected_calibration_error
 
-# Branches and learning rate; one network has no stage I and is trained by cross-entropy.
+# Number of branches and learning rate; one network has no stage I and is trained by cross-entropy.
 METHODS = {
     "1 network": (1, 1e-3),
     "2 branches": (2, 1e-3),
@@ -33,23 +31,21 @@ METHODS = {
     "2 branches, learning rate 0.0003": (2, 3e-4),
     "2 branches, learning rate 0.003": (2, 3e-3),
 }
-LARGE = 0.5  # from this noise rate on, DyGEN is also run with the true noise rate, as in the paper
+LARGE = 0.5  # noise rate from which DyGEN also runs with the true noise rate, as in the paper
 
 
 def run(cell: Cell, context: Any) -> dict[str, Any]:
     branches, learning_rate = METHODS[cell.method]
     task = task_of(cell, context)
     task.budget = replace(task.budget, learning_rate=learning_rate)
-    with tempfile.TemporaryDirectory() as folder:
-        model, method = task.network(), "cross_entropy"
-        if branches > 1:
-            model = BranchedModel.from_model(model, branches, seed=cell.seed, initialize="all")
-            method = CoRegularization(agreement_weight=5.0, warmup_ratio=0.1)
-        trajectories = recorded(task, method, model, folder).trajectories
+    model, method = task.network(), "cross_entropy"
+    if branches > 1:
+        model = BranchedModel.from_model(model, branches, seed=cell.seed, initialize="all")
+        method = CoRegularization(agreement_weight=5.0, warmup_ratio=0.1)
+    with recorded(task, method, model) as trajectories:
         dygen = DyGen.fit(trajectories, task.given, seed=cell.seed, show_progress=False)
-        logits = trajectories.logits("test")[-1].astype(np.float64)
         stages = {
-            "network": softmax(logits, axis=-1).mean(0),
+            "network": probabilities_of(trajectories.logits("test")[-1]).mean(0),
             "prior": dygen.prior_of("test"),
             "posterior": dygen.posterior("test"),
             "posterior_without_prior": without_prior(trajectories, task.given, cell.seed),
@@ -66,7 +62,10 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
         right = {name: float((of == task.clean).mean()) for name, of in labels.items()}
         return {
             "accuracy": {name: float((p.argmax(1) == task.truth).mean()) for name, p in stages.items()},
-            "ece": {name: calibration_error(task.truth, p) for name, p in stages.items()},
+            "ece": {
+                name: float(expected_calibration_error(task.truth, np.asarray(p, np.float64)))
+                for name, p in stages.items()
+            },
             "auroc": find_wrong(trajectories, dygen, task),
             "train_labels": right,
             "noise_rate": {"measured": 1 - right["given"], "estimated": dygen.noise_rate},
@@ -74,12 +73,8 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
         }
 
 
-def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    return float(expected_calibration_error(truth, np.asarray(probabilities, np.float64)))
-
-
 def without_prior(trajectories: Any, given: np.ndarray, seed: int) -> np.ndarray:
-    """Stage II on a prior that knows the given labels only."""
+    """Stage II with a prior from the given labels alone."""
     vectors = TrajectoryVectors.fit(trajectories, "train")
     labels = torch.from_numpy(np.asarray(given, np.int64))
     one_hot = torch.nn.functional.one_hot(labels, trajectories.num_classes).float()[None]
@@ -100,18 +95,17 @@ def without_prior(trajectories: Any, given: np.ndarray, seed: int) -> np.ndarray
 
 
 def find_wrong(trajectories: Any, dygen: Any, task: Task) -> dict[str, float] | None:
-    """Area under the ROC curve of 'the given label is wrong', by what is suspicious."""
+    """AUROC of several scores at finding wrong given labels."""
     wrong = task.given != task.clean
     if not 0 < wrong.sum() < len(wrong):
         return None
     logits = trajectories.logits("train")[:, 0]
-    probabilities = softmax(logits.astype(np.float64), axis=-1)
     dynamics = dygen.dynamics(task.given)
-    suspicious = {
-        "confidence, last epoch": -self_confidence(task.given, probabilities[-1]),
+    scores = {
+        "confidence, last epoch": -self_confidence(task.given, probabilities_of(logits[-1])),
         "AUM": -aum(task.given, list(logits)),
         "Cartography": -data_map(task.given, list(logits)).confidence,
         "distance, mean and deviation": dynamics.mean + dynamics.deviation,
         "evidence": dygen.fitted_prior.suspicion,
     }
-    return {name: float(roc_auc_score(wrong, values)) for name, values in suspicious.items()}
+    return {name: float(roc_auc_score(wrong, values)) for name, values in scores.items()}

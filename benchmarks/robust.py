@@ -12,15 +12,18 @@ from hf_noisy import load_noisy_dataset
 from hf_noisy.cli.train import ImageArguments, parse, train
 from hf_noisy.methods import list_methods
 
-# What matters most comes first, so that an interrupted run has it.
+# The most important methods first, in case a run is interrupted.
 METHODS = list(dict.fromkeys(["cross_entropy", "dal", "nrd", "nct", *list_methods()]))
 # Table 5 of NRD copies its learning rates from GJS, whose loss is scaled: with few epochs that matters.
 METHOD_ARGS = {"nrd": ["scale=true"]}
-FIGURES = ("test_accuracy_last", "test_accuracy_best", "test_ece_last", "test_accuracy_of_others", "noise_rate")
+FIGURES = (
+    *("test_accuracy_last", "test_accuracy_best", "test_accuracy_of_others", "test_ece_last"),
+    *("noise_rate", "selected_by"),
+)
 
 
 def folder_of(cell: Cell, context: Any) -> Path:
-    """Where a run leaves its files."""
+    """Output folder of a cell."""
     name = "".join(letter if letter.isalnum() else "_" for letter in cell.setting.name)
     folder: Path = context.work_dir / "runs" / context.suite.name / name / cell.method / str(cell.seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,10 +62,9 @@ def dataset_of(cell: Cell) -> Any:
 
 
 def labels_digest(data: Any) -> str:
-    """Of given and true labels in training and test rows."""
-    return digest_of(
-        *(np.array(data[split][name][:]) for split in ("train", "test") for name in ("label", "clean_label"))
-    )
+    """Digest of given and true labels of all training and test rows."""
+    columns = [data[split][name] for split in ("train", "test") for name in ("label", "clean_label")]
+    return digest_of(*(np.array(column[:]) for column in columns))
 
 
 def run(cell: Cell, context: Any) -> dict[str, Any]:
@@ -70,9 +72,4 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
     words += ["--method", cell.method, *(["--method_args", *method_args] if method_args else [])]
     result = train(*parse(ImageArguments, words))
     figures = {name: result[name] for name in FIGURES}
-    others = {
-        "method_args": method_args,
-        "selected_by": result["selected_by"],
-        "data": labels_digest(dataset_of(cell)),
-    }
-    return figures | others
+    return figures | {"method_args": method_args, "data": labels_digest(dataset_of(cell))}

@@ -3,11 +3,10 @@
     HF_NOISY_DATA_DIR=... python -m benchmarks.run --suite text-small --workers 2
     python -m benchmarks.run --suite vision-small --check 10
 
-Cells are shared out among worker processes that `accelerate launch` starts, one for each GPU, or `--workers` on
-the CPU. Each finished cell is a file in the output folder; they are gathered in
-benchmarks/results/cells_<suite>.jsonl, and finished cells are not run again; to run a cell anew, delete its line and
-its file. `python -m benchmarks.reporting.documents` makes the tables of the lines. `--check` computes some stored
-cells anew, and compares their figures to the last digit.
+`accelerate launch` starts worker processes that share the cells, one per GPU, or `--workers` on the CPU. Each finished
+cell is a file in the output folder; all are gathered in benchmarks/results/cells_<suite>.jsonl and not run again. To
+rerun a cell, delete its line and its file. `python -m benchmarks.reporting.documents` makes the tables. `--check`
+reruns some stored cells and checks that every figure is identical.
 """
 
 import fcntl
@@ -36,22 +35,22 @@ from hf_noisy.core.files import write_atomically
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "scikit-learn", "cleanlab")
-# What may differ between two runs of a cell that give the same figures.
+# Entries of a cell that `--check` ignores.
 CIRCUMSTANCES = {"seconds", "cpu_seconds", "code", "data", "details", "device", "machine", "versions"}
-DEPENDS_ON_PACKAGES = {"docs"}  # its texts are the documentation of what is installed
+DEPENDS_ON_PACKAGES = {"docs"}  # its texts are the documentation of installed packages
 
 
 @dataclass
 class Arguments:
-    suite: str = field(metadata={"help": "what to run", "choices": list(SUITES)})
+    suite: str = field(metadata={"help": "suite to run", "choices": list(SUITES)})
     methods: list[str] = field(default_factory=list, metadata={"help": "rows of the table; default: all"})
     datasets: list[str] = field(default_factory=list, metadata={"help": "of the suite; default: all"})
     noises: list[str] = field(default_factory=list, metadata={"help": "of the suite, such as 'clean'; default: all"})
     seeds: list[int] = field(default_factory=list, metadata={"help": "default: those of the suite"})
     workers: int = field(default=0, metadata={"help": "processes; default: one a GPU, or two on the CPU"})
-    dry_run: bool = field(default=False, metadata={"help": "only list the cells that are to be run"})
-    check: int | None = field(default=None, metadata={"help": "compute so many stored cells anew and compare"})
-    model_name_or_path: str | None = field(default=None, metadata={"help": "text-full: what is fine-tuned"})
+    dry_run: bool = field(default=False, metadata={"help": "only list the cells to run"})
+    check: int | None = field(default=None, metadata={"help": "rerun this many stored cells and compare"})
+    model_name_or_path: str | None = field(default=None, metadata={"help": "text-full: model to fine-tune"})
     max_rows: int | None = field(default=None, metadata={"help": "rows of training and test, to try a suite out"})
     num_train_epochs: int | None = field(default=None, metadata={"help": "likewise; never for results"})
     work_dir: str = field(default="output/benchmark", metadata={"help": "features and finished cells"})
@@ -64,7 +63,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Context:
-    """What a cell is run with, besides its key."""
+    """Everything that a cell needs besides its key."""
 
     suite: Suite
     work_dir: Path
@@ -82,18 +81,16 @@ def context_of(arguments: Arguments) -> Context:
     if arguments.max_rows is not None:
         budget = replace(budget, train_rows=arguments.max_rows, test_rows=arguments.max_rows)
     if arguments.num_train_epochs is not None:
-        budget = replace(
-            budget, epochs=arguments.num_train_epochs, options=without(budget.options, "num_train_epochs")
-        )
+        options = {
+            dataset: {name: value for name, value in of.items() if name != "num_train_epochs"}
+            for dataset, of in budget.options.items()
+        }
+        budget = replace(budget, epochs=arguments.num_train_epochs, options=options)
     return Context(replace(suite, budget=budget), Path(arguments.work_dir), arguments.model_name_or_path)
 
 
-def without(options: dict[str, dict[str, Any]], name: str) -> dict[str, dict[str, Any]]:
-    return {dataset: {key: value for key, value in of.items() if key != name} for dataset, of in options.items()}
-
-
 def module_of(arguments: Arguments) -> Any:
-    """What trains the cells of the suite."""
+    """The module that runs the cells of the suite."""
     return import_module(f"benchmarks.{SUITES[arguments.suite].module}")
 
 
@@ -107,9 +104,8 @@ def planned(arguments: Arguments, methods: Iterable[str]) -> list[Cell]:
     }
     for name, values in unknown.items():
         if values:
-            raise SystemExit(
-                f"--{name} {' '.join(sorted(values))}: not in {arguments.suite}; see benchmarks/suites.py"
-            )
+            shown = " ".join(sorted(values))
+            raise SystemExit(f"--{name} {shown}: not in {arguments.suite}; see benchmarks/suites.py")
     settings = [
         setting
         for setting in suite.settings
@@ -126,32 +122,26 @@ def planned(arguments: Arguments, methods: Iterable[str]) -> list[Cell]:
     ]
 
 
-def short_digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:12]
-
-
 def digest(arguments: Arguments) -> str:
-    """Of everything that a cell depends on besides its key: cells of another budget are not comparable."""
+    """Digest of budget and model: cells with another one are not comparable."""
     shared = {"budget": context_of(arguments).budget.as_dict(), "model": arguments.model_name_or_path}
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @cache
 def code() -> str:
-    """A digest of the package and of what runs a cell, because versions do not tell two states of a checkout apart.
-
-    It does not depend on where the files lie, nor on the scripts of costs and reports.
-    """
+    """Digest of the source of the package and the runner; versions do not tell commits apart."""
     import hf_noisy
 
     package = Path(hf_noisy.__file__).parent
     files = [(file.relative_to(package.parent), file) for file in package.rglob("*.py")]
     files += [(file.relative_to(ROOT), file) for file in (ROOT / "benchmarks").glob("*.py")]
-    return short_digest(*(name.as_posix().encode() + file.read_bytes() for name, file in sorted(files)))
+    parts = [hashlib.sha256(name.as_posix().encode() + file.read_bytes()).digest() for name, file in sorted(files)]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
 def results_path(arguments: Arguments) -> Path:
-    """Where finished cells are gathered: those of a cut budget are no results and stay in the output folder."""
+    """Where finished cells are gathered; with a cut budget they stay in the output folder."""
     cut = arguments.max_rows is not None or arguments.num_train_epochs is not None
     folder = Path(arguments.work_dir) if cut else RESULTS
     return Path(arguments.results or folder / f"cells_{arguments.suite}.jsonl")
@@ -162,7 +152,7 @@ def cells_folder(arguments: Arguments) -> Path:
 
 
 def finished(arguments: Arguments) -> dict[str, dict[str, Any]]:
-    """Cells that are there, by key: those of the result file and those in the output folder."""
+    """Finished cells by key, from the result file and the output folder."""
     done: dict[str, dict[str, Any]] = {}
     path = results_path(arguments)
     if path.is_file():
@@ -178,7 +168,7 @@ def finished(arguments: Arguments) -> dict[str, dict[str, Any]]:
 
 
 def gather(arguments: Arguments) -> int:
-    """Put the finished cells into the result file, ordered by key; how many there are."""
+    """Write the finished cells to the result file, ordered by key, and return their number."""
     done, path = finished(arguments), results_path(arguments)
     lines = [json.dumps(done[key], sort_keys=True) for key in sorted(done)]
     if lines:
@@ -188,7 +178,7 @@ def gather(arguments: Arguments) -> int:
 
 
 def claim(path: Path) -> Any:
-    """A lock on a cell, or None if another worker has it; the system takes it back from a worker that was killed."""
+    """A lock on a cell, or None if another worker has it; the system releases it if the worker is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = open(path.with_suffix(".lock"), "w")  # noqa: SIM115 - held while the cell runs
     try:
@@ -207,34 +197,34 @@ def quieten() -> None:
 
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    warnings.filterwarnings("ignore")  # of rare classes in small samples, once a cell
+    warnings.filterwarnings("ignore")  # about rare classes in small samples, once per cell
 
 
 def work(arguments: Arguments) -> None:
-    """Run cells that no other worker has taken, until none is left."""
+    """Run the cells that no other worker has taken."""
     quieten()
     done, folder = finished(arguments), cells_folder(arguments)
     for cell in planned(arguments, module_of(arguments).METHODS):
         path = folder / cell.file
-        if cell.key in done or path.is_file() or path.with_suffix(".error").is_file():
-            continue
-        if (lock := claim(path)) is None:
+        if cell.key in done or (lock := claim(path)) is None:
             continue
         with lock:
-            if path.is_file() or path.with_suffix(".error").is_file():  # while it was waited for
+            if path.is_file() or path.with_suffix(".error").is_file():  # another worker ran it meanwhile
                 continue
             try:
                 result = run_cell(cell, arguments)
                 write_atomically(path, json.dumps(result))
                 print(f"{cell.key} {result['seconds']:.1f}s", flush=True)
-            except Exception:  # the other cells go on; the main process reports it
+            except Exception:  # continue with the other cells; the main process reports it
                 write_atomically(path.with_suffix(".error"), f"{cell.key}\n{traceback.format_exc()}")
                 print(f"{cell.key} failed", flush=True)
         path.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def run_cell(cell: Cell, arguments: Arguments) -> dict[str, Any]:
-    """The figures of a cell, and what they depend on."""
+    """The figures of a cell with its budget, versions and machine."""
+    import torch
+
     context = context_of(arguments)
     wall, processor = time.perf_counter(), time.process_time()
     figures = module_of(arguments).run(cell, context)
@@ -247,25 +237,19 @@ def run_cell(cell: Cell, arguments: Arguments) -> dict[str, Any]:
         "seed": cell.seed,
         "method": cell.method,
         **seconds,
-        **figures,  # with times of their own, where not all of the cell is the method's
+        **figures,  # with their own times if the cell does more than run the method
         "code": code(),
         "budget": context.budget.as_dict(),
         "model": arguments.model_name_or_path,
         "digest": digest(arguments),
-        "device": device(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "versions": {name: version(name) for name in PACKAGES},
     }
 
 
-def device() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-
-
 def check(arguments: Arguments, count: int) -> None:
-    """Compute stored cells anew, the same random choice each time, and report the figures that differ."""
+    """Rerun stored cells, always the same random choice, and report the figures that differ."""
     quieten()
     stored = finished(arguments)
     cells = {cell.key: cell for cell in planned(arguments, module_of(arguments).METHODS)}
@@ -285,7 +269,7 @@ def check(arguments: Arguments, count: int) -> None:
 
 
 def launch(arguments: Arguments, words: list[str]) -> list[subprocess.Popen[bytes]]:
-    """Workers, each a run of `accelerate launch` with one process."""
+    """Start the workers, each an `accelerate launch` of one process."""
     import torch
 
     gpus = torch.cuda.device_count()
@@ -314,10 +298,10 @@ def main() -> None:
         print(*(cell.key for cell in todo), sep="\n")
         return None
     for error in cells_folder(arguments).rglob("*.error"):
-        error.unlink()  # a failed cell is tried again in the next call
+        error.unlink()  # retry cells that failed in an earlier call
     for dataset in dict.fromkeys(cell.setting.dataset for cell in todo):
         if hasattr(module, "prepare"):
-            module.prepare(dataset, context_of(arguments))  # once, before the workers all do it
+            module.prepare(dataset, context_of(arguments))  # once, before the workers start
     workers = launch(arguments, words) if todo else []
     while any(worker.poll() is None for worker in workers):
         time.sleep(30)

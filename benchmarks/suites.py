@@ -1,7 +1,7 @@
-"""What the suites hold, as data: data sets, noises, budgets. Nothing in the leaderboard was tuned on a robust method.
+"""The suites as data: data sets, noise, budgets. Nothing in the leaderboard was tuned on a robust method.
 
 The budgets of the small suites come from the training curve of cross-entropy alone (given labels, no test row): long
-enough that it learns wrong labels by heart. They are the same for every method.
+enough to memorize wrong labels. They are the same for every method.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -13,11 +13,11 @@ class Setting:
     """A data set with one kind of given labels."""
 
     dataset: str  # of `load_noisy_dataset`
-    noise: str  # what it is called in tables
+    noise: str  # its name in tables
     config: str = "clean"  # whose labels are given; `clean` for the true ones
-    noise_type: str | None = None  # noise put into them, as of `load_noisy_dataset`
+    noise_type: str | None = None  # injected noise, as of `load_noisy_dataset`
     noise_rate: float | None = None
-    methods: tuple[str, ...] = ()  # the only ones that are run on it; empty for all of the suite
+    methods: tuple[str, ...] = ()  # methods to run; empty for all of the suite
 
     @property
     def name(self) -> str:
@@ -25,18 +25,18 @@ class Setting:
 
     @property
     def gated(self) -> bool:
-        """Whether the gate looks at it: clean labels, or a tenth of them wrong."""
+        """Whether it counts for the gate: clean labels, or 10 % noise."""
         return self.noise == "clean" or self.noise_rate == 0.1
 
     @property
     def real(self) -> bool:
-        """Whether people or rules made the noise."""
+        """Whether the noise comes from annotators or rules."""
         return self.config != "clean"
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What every method gets, on every data set of a suite."""
+    """Training budget, the same for every method of a suite."""
 
     regime: str  # `features`: a head on frozen ones; `text`, `image`: everything is trained; `command`: by hf-noisy
     epochs: int
@@ -45,8 +45,8 @@ class Budget:
     weight_decay: float = 0.0
     train_rows: dict[str, int | None] | int | None = None  # drawn by seed, None for all; by data set if they differ
     test_rows: int | None = None  # None for all
-    held_out: float = 0.1  # share of the training rows that early stopping looks at instead of training on them
-    checked: float = 0.05  # share of the training rows whose true label is handed to methods that use clean rows
+    held_out: float = 0.1  # share of the training rows that early stopping holds out
+    checked: float = 0.05  # share of the training rows whose true labels go to methods that use clean rows
     max_length: int | None = None  # tokens of a text
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # others, by data set; `all` for every one
 
@@ -59,13 +59,13 @@ class Budget:
         return self.options.get("all", {}) | self.options.get(dataset, {})
 
     def as_dict(self) -> dict[str, Any]:
-        """All that cells must share; what a suite does not use is left out."""
+        """Everything that comparable cells share, without unused fields."""
         return {k: v for k, v in asdict(self).items() if v or k not in ("max_length", "options")}
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Cells that are run alike."""
+    """Cells with one budget and one runner."""
 
     name: str
     budget: Budget
@@ -111,7 +111,7 @@ CIFAR = [
     Setting("cifar10", "human aggregate", "aggre"),
 ]
 
-# The small suites leave out what lies between: of each noise the heaviest, and none, and a light one.
+# The small suites have no, light and the heaviest noise of each kind.
 NEWS_SMALL = _injected("20news", symmetric=(0.1, 0.4), asymmetric=(0.4,), instance=(0.4,))
 DIGITS_SMALL = _injected("digits", symmetric=(0.1, 0.4), asymmetric=(0.4,))
 
@@ -130,7 +130,7 @@ LEADERBOARDS = (
     Suite("vision-full", Budget("image", 100, 1e-3, 128, weight_decay=5e-4), (*DIGITS, *CIFAR)),
 )
 
-# What each part of DyGEN adds: large noise, and what is swept over more branches and learning rates.
+# What each part of DyGEN adds, also under large noise; SWEPT also varies branches and learning rate.
 ABLATED = ("1 network", "2 branches")
 ABLATIONS = (
     *_injected("20news", symmetric=(0.4,), asymmetric=(0.4,), instance=(0.4,))[1:],
@@ -156,15 +156,15 @@ CIFAR_COMMAND = [
     *_injected("cifar10", symmetric=(0.4,), asymmetric=(0.4,)),
     Setting("cifar10", "human (worse)", "worse", "worse"),
 ]
-# DyGEN as `hf-noisy dygen` runs it. Rules are slow to tell apart: the branches need more passes than elsewhere, and
-# cross-entropy gets them too.
+# DyGEN as `hf-noisy dygen` runs it. On TREC, whose labels come from rules, the branches need more epochs than
+# elsewhere, and cross-entropy gets them too.
 DYGEN = [
     *(Setting(dataset, "") for dataset in ("trec", "semeval", "noisyag_news")),
     *_injected("20news", asymmetric=(0.4,), symmetric=(0.4,))[1:],
 ]
 DYGEN_OPTIONS = {"all": {"bf16": True}, "trec": {"num_train_epochs": 8, "learning_rate": 1e-4}}
 
-# What DMLP makes of given labels, with the true labels of a few rows.
+# DMLP, with the true labels of a few rows.
 PURIFIED = [
     setting
     for dataset in ("20news", "trec", "digits")

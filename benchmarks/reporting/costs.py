@@ -1,4 +1,4 @@
-"""Tables of what things cost, from the result files of benchmarks/cost: docs/performance.md, serving.md and others."""
+"""Tables of time and memory, from the result files of benchmarks/cost: docs/performance.md, serving.md and others."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ PLAIN = "prediction differs"
 
 
 def ratio(values: dict[str, float], digits: int = 1) -> str:
-    """A median with the lowest and the highest."""
+    """A median with the lowest and highest value."""
     return "{median:.{digits}f} ({lowest:.{digits}f} to {highest:.{digits}f})".format(**values, digits=digits)
 
 
@@ -78,15 +78,17 @@ def detection(data: dict[str, Any]) -> str:
 
 def detection_speed(data: dict[str, Any]) -> str:
     found = data["speed"]
-    formats = {"wall_s": ".2f", "cpu_s": ".2f", "memory_mb": ".0f"}
-    rows = [[side, *(f"{of[key]:{form}}" for key, form in formats.items())] for side, of in found["median"].items()]
+    rows = [
+        [side, f"{of['wall_s']:.2f}", f"{of['cpu_s']:.2f}", f"{of['memory_mb']:.0f}"]
+        for side, of in found["median"].items()
+    ]
     header = ["", "seconds", "seconds of processor", "memory beyond the input, MB"]
     note = f"{found['rows']:,} rows of {found['classes']} classes, medians of {found['repeats']} runs."
     return table(header, rows) + f"\n\n{note}"
 
 
 def dygen_speed(data: dict[str, Any]) -> str:
-    """Ratios of paired runs, and what each phase takes of the straightforward side's time."""
+    """Ratios of paired runs, and the share of each phase in the time of the straightforward implementation."""
     sides, pairs = list(data["ratio"]), list(data["runs"].values())
     both = ["straightforward", *sides]
     rows = [
@@ -147,7 +149,7 @@ def install_cost(data: dict[str, Any]) -> str:
 
 
 def serving(data: dict[str, Any]) -> str:
-    """What each way to serve DyGEN reaches and costs, beside the posterior of training itself."""
+    """Accuracy and cost of each way to serve DyGEN, compared with the posterior in training."""
     names = {
         "plain": "one plain classifier",
         "branches": "stage I",
@@ -242,7 +244,7 @@ def branch_cost(data: dict[str, Any]) -> str:
 
 
 def blocks() -> dict[str, str]:
-    """What stands between the markers of a document, by marker."""
+    """The content between the markers of the documents, by marker."""
     tables = (step_cost, dmlp_speed, detection, dygen_speed, install_cost, scale, neighbours)
     made = {of.__name__: of(load(of.__name__)) for of in (*tables, branch_cost, serving)}
     made["detection_speed"] = detection_speed(load("detection"))

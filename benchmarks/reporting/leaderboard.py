@@ -4,7 +4,9 @@ python -m benchmarks.reporting.leaderboard --suites text-small
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,11 @@ from benchmarks.reporting.standings import (
     points,
     protocol,
 )
-from benchmarks.suites import LEADERBOARDS, SUITES, Budget
+from benchmarks.suites import LEADERBOARDS, SUITES
 from hf_noisy.methods import make_method
 from hf_noisy.training.auto_rules import RULES
 
-# With cells of other seeds too, from which the rules of `auto` were not written.
+# Suites with cells of fresh seeds, which were not used to write the rules of `auto`.
 FRESH = ("text-small", "vision-small")
 
 
@@ -51,9 +53,10 @@ def named(board: dict[str, Any], method: str, titles: dict[str, str]) -> str:
     return f"{titles.get(method, method)} {board['methods'][method]['mark']}".strip()
 
 
-def summary_table(board: dict[str, Any], titles: dict[str, str]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, by mean rank, those without a rank last."""
-    columns = (
+def summary_table(board: dict[str, Any], titles: dict[str, str]) -> str:
+    """Methods by mean rank, those without a rank last."""
+    header = [
+        "",
         "mean rank",
         "rank, real noise",
         "accuracy, %",
@@ -67,8 +70,7 @@ def summary_table(board: dict[str, Any], titles: dict[str, str]) -> tuple[list[s
         "cost",
         "ECE, %",
         "best minus last",
-    )
-    header = ["", *columns]
+    ]
     rows = []
     for method in sorted(board["methods"], key=lambda name: board["methods"][name]["rank"] or np.inf):
         row = board["methods"][method]
@@ -86,22 +88,17 @@ def summary_table(board: dict[str, Any], titles: dict[str, str]) -> tuple[list[s
                 *(number(row[key]) for key in ("cost", "ece", "best_minus_last")),
             ]
         )
-    return header, rows
+    return table(header, rows)
 
 
-def accuracy_tables(board: dict[str, Any], titles: dict[str, str]) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """One table a data set: mean and deviation of every method in each of its settings."""
-    tables = {}
-    for dataset in dict.fromkeys(name.split(" ")[0] for name in board["settings"]):
-        names = [name for name in board["settings"] if name.split(" ")[0] == dataset]
-        wrong = [f"{name.removeprefix(dataset)}, {100 * board['noise_rate'][name]:.0f} % wrong" for name in names]
-        rows = []
-        for method in board["methods"]:
-            found = [board["settings"][name].get(method) for name in names]
-            if any(found):
-                rows.append([named(board, method, titles), *(_cell(value) for value in found)])
-        tables[dataset] = ([f"{dataset}: accuracy, %", *(words.strip() for words in wrong)], rows)
-    return tables
+def accuracy_tables(board: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
+    """One table per data set: mean and deviation of every method in each setting."""
+    for dataset, group in groupby(board["settings"], lambda name: name.split(" ")[0]):
+        names = list(group)
+        wrong = [f"{name.split(' ', 1)[1]}, {100 * board['noise_rate'][name]:.0f} % wrong" for name in names]
+        found = {method: [board["settings"][name].get(method) for name in names] for method in board["methods"]}
+        rows = [[named(board, method, titles), *map(_cell, cells)] for method, cells in found.items() if any(cells)]
+        yield table([f"{dataset}: accuracy, %", *wrong], rows)
 
 
 def _cell(value: dict[str, Any] | None) -> str:
@@ -114,7 +111,7 @@ def _cell(value: dict[str, Any] | None) -> str:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What was run, and how large chance is; docs/leaderboard.md says how to read the tables."""
+    """What was run, and the random variation; docs/leaderboard.md explains the tables."""
     facts, again = result["protocol"], result["board"]["repeatability"]
     epochs, seeds = (facts["budget"] or {}).get("epochs"), ", ".join(map(str, facts["seeds"]))
     words = [f"{facts['cells']} cells, seeds {seeds}, {epochs} epochs."]
@@ -129,7 +126,7 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 
 def findings(result: dict[str, Any]) -> list[str]:
-    """What the tables show: who passes the gate, and who is first where people or rules made the noise."""
+    """The methods that pass the gate, and the best ones under noise from annotators or rules."""
     board, titles = result["board"], result["titles"]
     passes = [named(board, method, titles) for method, row in board["methods"].items() if row["gate"]["passed"]]
     words = [f"The gate is passed by {'; '.join(passes) or 'none'}."]
@@ -144,17 +141,17 @@ def findings(result: dict[str, Any]) -> list[str]:
 def markdown(result: dict[str, Any]) -> str:
     """The section of a suite in docs/leaderboard.md."""
     parts = [
-        table(*summary_table(result["board"], result["titles"])),
+        summary_table(result["board"], result["titles"]),
         "\n".join(f"- {word}" for word in findings(result)),
         *notes(result),
+        *accuracy_tables(result["board"], result["titles"]),
     ]
-    parts += [table(*content) for content in accuracy_tables(result["board"], result["titles"]).values()]
     versions = ", ".join(f"{name} {v}" for name, v in (result["protocol"]["versions"] or {}).items())
     return "\n\n".join([*parts, f"`{result['command']}`; {versions}."])
 
 
 def short(result: dict[str, Any]) -> str:
-    """The best methods by rank, `auto` and the plain ones, on the noise that people or rules made."""
+    """The best methods by rank, `auto` and the baselines under noise from annotators or rules."""
     board, titles = result["board"], result["titles"]
     ranks = {method: row["rank"] for method, row in board["methods"].items() if row["rank"]}
     ranked = sorted(ranks, key=ranks.__getitem__)
@@ -174,14 +171,8 @@ def short(result: dict[str, Any]) -> str:
     return table(header, rows)
 
 
-def command_cut(cells: Cells, budget: Budget) -> str:
-    """What a trial run has to say of itself."""
-    used = next(iter(cells.values()))["budget"]
-    return "" if used == json.loads(json.dumps(budget.as_dict())) else f" with another budget: {json.dumps(used)}"
-
-
 def boards(folder: Path) -> dict[str, dict[str, Any]]:
-    """The tables of each suite that has cells in a folder, as data."""
+    """The data of the tables of each suite that has cells in a folder."""
     from benchmarks.competitors import METHODS
 
     results = {}
@@ -189,8 +180,11 @@ def boards(folder: Path) -> dict[str, dict[str, Any]]:
         path = folder / f"cells_{suite.name}.jsonl"
         if path.is_file():
             cells = read_cells(path)
+            used = next(iter(cells.values()))["budget"]
+            trial = used != json.loads(json.dumps(suite.budget.as_dict()))
+            other = f" with another budget: {json.dumps(used)}" if trial else ""
             results[suite.name] = {
-                "command": f"python -m benchmarks.run --suite {suite.name}" + command_cut(cells, suite.budget),
+                "command": f"python -m benchmarks.run --suite {suite.name}{other}",
                 "protocol": protocol(cells),
                 "titles": {method: competitor.title for method, competitor in METHODS.items()},
                 "board": leaderboard(cells, suite.settings, list(METHODS)),
@@ -231,7 +225,7 @@ def auto_row(cells: Cells, setting: str) -> list[str]:
 
 
 def auto_fresh() -> str:
-    """What `auto` measured, took and gained with seeds that were not looked at when its rules were written."""
+    """What `auto` measured, chose and gained with seeds that were not used to write its rules."""
     header = ["", "wrong, %", "estimated", "interval contains it", "chosen", "cross-entropy", "early stopping", "auto"]
     rows, words, held = [], [], []
     for name in FRESH:
@@ -245,7 +239,7 @@ def auto_fresh() -> str:
         held += [holds_the_rate(cell) for (_, _, method), cell in cells.items() if method == AUTO]
         to_base, to_stopped = gains(BASE, names), gains(STOPPED, names)
         real = gains(BASE, [setting.name for setting in settings if setting.real])
-        seeds = ", ".join(str(seed) for seed in sorted({seed for _, seed, _ in cells}))
+        seeds = ", ".join(map(str, sorted({seed for _, seed, _ in cells})))
         words += [
             f"{name}, seeds {seeds}: {np.mean(to_base):+.1f} points against cross-entropy (above it in "
             f"{sum(d > 0 for d in to_base)} of {len(to_base)} settings), {np.mean(to_stopped):+.1f} against early "
@@ -257,16 +251,16 @@ def auto_fresh() -> str:
     return "\n".join(f"- {word}" for word in words) + "\n\n" + table(header, rows)
 
 
-def blocks(folder: Path) -> dict[str, str]:
-    """What stands between the markers of a document, by marker."""
+def blocks() -> dict[str, str]:
+    """The content between the markers of the documents, by marker."""
     made = {"auto_table": auto_rules(), "auto_fresh": auto_fresh()}
-    for suite, result in boards(folder).items():
+    for suite, result in boards(RESULTS).items():
         made |= {f"leaderboard_{suite}": markdown(result), f"leaderboard_{suite}_short": short(result)}
     return made
 
 
 def draw_suite(axes: Any, suite: str, result: dict[str, Any]) -> None:
-    """Mean points above early stopping in the settings that the gate does not look at, and its worst case."""
+    """Mean points above early stopping under more noise than in the gate, and the worst case of the gate."""
     cells = read_cells(RESULTS / f"cells_{suite}.jsonl")
     rows = {name: row for name, row in result["board"]["methods"].items() if name != STOPPED}
     noisy = [setting.name for setting in SUITES[suite].settings if not setting.gated]
@@ -291,7 +285,7 @@ def draw_suite(axes: Any, suite: str, result: dict[str, Any]) -> None:
 
 
 def draw(image: Path) -> None:
-    """What each method gains under noise, and what it costs where there is little."""
+    """The gain of each method under noise, and its loss with little noise."""
     import matplotlib.pyplot as plt
 
     results = {name: result for name, result in boards(RESULTS).items() if name in FRESH}

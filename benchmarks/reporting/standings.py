@@ -1,4 +1,4 @@
-"""What the cells of a suite say: differences, ranks, the gate, and what may be chance."""
+"""Statistics of the cells of a suite: differences, ranks, the gate, and significance."""
 
 import json
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from benchmarks.reporting import Cells
 from benchmarks.suites import Setting
 
 BASE, STOPPED, AUTO = "cross_entropy", "early_stopping", "auto"
-GATE = -0.5  # points: no method may lose more than that to early stopping where there is little noise or none
-SEEDS = 3  # for a verdict
-FEWEST_SETTINGS = 6  # below it no p can be small
+GATE = -0.5  # points: the most a method may lose to early stopping with little or no noise
+SEEDS = 3  # needed to pass the gate
+FEWEST_SETTINGS = 6  # with fewer, no p value can be small
 
 
 def points(cells: Cells, setting: str, method: str) -> dict[int, float]:
@@ -24,7 +24,7 @@ def points(cells: Cells, setting: str, method: str) -> dict[int, float]:
 
 
 def differences(cells: Cells, method: str, other: str, settings: Iterable[str]) -> dict[str, list[float]]:
-    """Points by which a method is above another with the same rows, noise and seed, by setting."""
+    """Points by which a method beats another with the same rows, noise and seed, by setting."""
     found = {}
     for setting in settings:
         ours, theirs = points(cells, setting, method), points(cells, setting, other)
@@ -34,18 +34,15 @@ def differences(cells: Cells, method: str, other: str, settings: Iterable[str]) 
 
 
 def paired_test(differences: list[float]) -> float | None:
-    """Two-sided p of Wilcoxon's signed-rank test on one mean difference a setting, None for too few or none at all.
-
-    Seeds of a setting share rows, so that only settings count.
-    """
-    rounded = np.round(differences, 6)  # what is the same but for the last bit is a tie, or nothing
+    """Two-sided p of Wilcoxon's signed-rank test; one mean difference per setting, as its seeds share rows."""
+    rounded = np.round(differences, 6)  # so that values that differ by rounding alone are ties
     if len(rounded) < FEWEST_SETTINGS or not rounded.any():
         return None
     return float(wilcoxon(rounded, zero_method="zsplit", method="approx").pvalue)
 
 
 def holm(ps: dict[str, float | None]) -> dict[str, float | None]:
-    """The p values, corrected for how many there are."""
+    """Holm's correction of p values for multiple tests."""
     known = sorted((p, name) for name, p in ps.items() if p is not None)
     corrected, largest = dict.fromkeys(ps), 0.0
     for place, (p, name) in enumerate(known):
@@ -55,7 +52,7 @@ def holm(ps: dict[str, float | None]) -> dict[str, float | None]:
 
 
 def gate(cells: Cells, method: str, settings: Iterable[Setting], other: str = STOPPED) -> dict[str, Any]:
-    """The worst mean difference to early stopping, or another row, where labels are clean or a tenth of them wrong."""
+    """The worst mean difference to early stopping, or another method, in settings with at most 10 % noise."""
     asked = [setting.name for setting in settings if setting.gated]
     pairs = differences(cells, method, other, asked) if method != other else {}
     means = {setting: float(np.mean(values)) for setting, values in pairs.items()}
@@ -63,7 +60,7 @@ def gate(cells: Cells, method: str, settings: Iterable[Setting], other: str = ST
         return {"passed": None, "worst": None, "where": None, "failed": 0, "of": len(asked)}
     where = min(means, key=lambda setting: means[setting])
     passed = means[where] >= GATE - 1e-9
-    # A mean of fewer seeds is too uncertain for a verdict, unless it is far off.
+    # With fewer seeds or settings a method can fail but not pass.
     complete = len(means) == len(asked) and min(map(len, pairs.values())) >= SEEDS
     return {
         "passed": passed if complete or not passed else None,
@@ -75,7 +72,7 @@ def gate(cells: Cells, method: str, settings: Iterable[Setting], other: str = ST
 
 
 def mean_ranks(cells: Cells, methods: list[str], settings: Iterable[str]) -> dict[str, float | None]:
-    """Mean over settings of the rank by mean accuracy over the seeds that all methods have, 1 the best."""
+    """Mean rank over settings, by mean accuracy over the seeds that all methods have; 1 is best."""
     ranks = []
     for setting in settings:
         by_method = [points(cells, setting, method) for method in methods]
@@ -87,14 +84,17 @@ def mean_ranks(cells: Cells, methods: list[str], settings: Iterable[str]) -> dic
 def summary_of(cells: Cells, method: str, settings: tuple[Setting, ...]) -> dict[str, Any]:
     names = [setting.name for setting in settings]
     own = [cell for (_, _, m), cell in cells.items() if m == method]
-    to_base, to_stopped = (differences(cells, method, other, names) for other in (BASE, STOPPED))
+    to_base, to_stopped = (
+        [float(np.mean(values)) for values in differences(cells, method, other, names).values()]
+        for other in (BASE, STOPPED)
+    )
     costs = [
         cell["cpu_seconds"] / cells[s, seed, BASE]["cpu_seconds"]
         for (s, seed, m), cell in cells.items()
         if m == method and (s, seed, BASE) in cells
     ]
-    bests = [cell for cell in own if cell["test_accuracy_best"] is not None]
-    gaps = [100 * (cell["test_accuracy_best"] - cell["test_accuracy_last"]) for cell in bests]
+    best_and_last = [(cell["test_accuracy_best"], cell["test_accuracy_last"]) for cell in own]
+    gaps = [100 * (best - last) for best, last in best_and_last if best is not None]
 
     def mean_accuracy(names: list[str]) -> float | None:
         return _mean([np.mean(list(p.values())) for name in names if (p := points(cells, name, method))])
@@ -103,12 +103,12 @@ def summary_of(cells: Cells, method: str, settings: tuple[Setting, ...]) -> dict
         "cells": len(own),
         "mean": mean_accuracy(names),
         "mean_real_noise": mean_accuracy([setting.name for setting in settings if setting.real]),
-        "against_cross_entropy": _mean([np.mean(v) for v in to_base.values()]),
-        "p_cross_entropy": paired_test([float(np.mean(v)) for v in to_base.values()]),
-        "wins": sum(bool(np.mean(v) > 0) for v in to_base.values()),
+        "against_cross_entropy": _mean(to_base),
+        "p_cross_entropy": paired_test(to_base),
+        "wins": sum(difference > 0 for difference in to_base),
         "settings": len(to_base),
-        "against_early_stopping": _mean([np.mean(v) for v in to_stopped.values()]),
-        "p_early_stopping": paired_test([float(np.mean(v)) for v in to_stopped.values()]),
+        "against_early_stopping": _mean(to_stopped),
+        "p_early_stopping": paired_test(to_stopped),
         "gate": gate(cells, method, settings),
         "worst_to_base": gate(cells, method, settings, BASE)["worst"],
         "cost": float(np.median(costs)) if costs else None,
@@ -120,23 +120,19 @@ def summary_of(cells: Cells, method: str, settings: tuple[Setting, ...]) -> dict
 
 
 def leaderboard(cells: Cells, settings: tuple[Setting, ...], order: list[str]) -> dict[str, Any]:
-    """All that the tables say, with methods in the order of the table."""
+    """All figures of the tables, with methods in the given order."""
     methods = [method for method in order if any(m == method for _, _, m in cells)]
     rows = {method: summary_of(cells, method, settings) for method in methods}
-    for name in ("p_cross_entropy", "p_early_stopping"):
-        against = BASE if name == "p_cross_entropy" else STOPPED
+    for name, against in (("p_cross_entropy", BASE), ("p_early_stopping", STOPPED)):
         corrected = holm({method: row[name] for method, row in rows.items() if method != against and not row["mark"]})
         for method, row in rows.items():
             row[name] = corrected.get(method)
-    # A seed that is under way takes no method out of the ranks; a setting that it lacks does.
+    # A missing seed keeps a method in the ranks; a missing setting does not.
     reached = {method: {setting for setting, _, m in cells if m == method} for method in methods}
     everywhere = set().union(*reached.values())
     ranked = [method for method, row in rows.items() if not row["mark"] and reached[method] == everywhere]
-    for key, names in (
-        ("rank", [s.name for s in settings]),
-        ("rank_real_noise", [s.name for s in settings if s.real]),
-    ):
-        ranks = mean_ranks(cells, ranked, names)
+    for key, chosen in (("rank", settings), ("rank_real_noise", [s for s in settings if s.real])):
+        ranks = mean_ranks(cells, ranked, [setting.name for setting in chosen])
         for method, row in rows.items():
             row[key] = ranks.get(method)
     table: dict[str, dict[str, Any]] = {}
@@ -148,13 +144,17 @@ def leaderboard(cells: Cells, settings: tuple[Setting, ...], order: list[str]) -
                 row = {"mean": float(np.mean(seeds)), "seeds": seeds, "deviation": deviation}
                 table.setdefault(setting.name, {})[method] = row
     rates = {s.name: _mean([c["noise_rate"] for (name, _, _), c in cells.items() if name == s.name]) for s in settings}
-    again = repeatability(cells)
-    real = [setting.name for setting in settings if setting.real and setting.name in table]
-    return {"methods": rows, "settings": table, "noise_rate": rates, "real": real, "repeatability": again}
+    return {
+        "methods": rows,
+        "settings": table,
+        "noise_rate": rates,
+        "real": [setting.name for setting in settings if setting.real and setting.name in table],
+        "repeatability": repeatability(cells),
+    }
 
 
 def repeatability(cells: Cells) -> dict[str, Any] | None:
-    """By how much one method differs from itself with other random numbers: `auto` that took GJS, and GJS."""
+    """Variation between two runs of one method with different random numbers: `auto` that chose GJS, and GJS."""
     found = [
         100 * (cell["test_accuracy_last"] - cells[setting, seed, "gjs"]["test_accuracy_last"])
         for (setting, seed, method), cell in cells.items()
@@ -170,7 +170,7 @@ def _mean(values: list[Any]) -> float | None:
 
 
 def protocol(cells: Cells) -> dict[str, Any]:
-    """What all cells have in common; None where they differ."""
+    """Budget, versions and machine of all cells; None where they differ."""
     names = ("budget", "versions", "machine", "device", "model")
     several = {name: {json.dumps(cell[name], sort_keys=True) for cell in cells.values()} for name in names}
     seeds = sorted({seed for _, seed, _ in cells})

@@ -1,4 +1,4 @@
-"""Tables of the studies beside the leaderboard, from their cells: DyGEN and its parts, images, text views, DMLP."""
+"""Tables of the studies outside the leaderboard: DyGEN and its parts, images, text views, DMLP."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.reporting import RESULTS, Cells, mean_of, percent, read_cells, spread_of, table
 from benchmarks.suites import SUITES, SWEPT
 
-Show = Callable[[list[Any], str], str]  # from the figures of the seeds, and their name
+Show = Callable[[list[Any], str], str]  # from the figures of all seeds, and their key
 Found = list[dict[str, Any]]  # cells of one setting and method, by seed
 CURVES = (
     ("cross-entropy", "1 network", "network", "o:"),
@@ -29,7 +29,7 @@ def select(cells: Cells, setting: str, method: str) -> Found:
 
 
 def by_setting(suite: str, method: str) -> dict[str, Found]:
-    """Cells of a method in each setting of a suite that has any."""
+    """Cells of a method by setting, without empty settings."""
     cells = cells_of(suite)
     found = {setting.name: select(cells, setting.name, method) for setting in SUITES[suite].settings}
     return {name: of for name, of in found.items() if of}
@@ -44,7 +44,7 @@ def read(found: Found, *keys: str) -> list[float]:
 
 
 def protocol_of(suite: str) -> str:
-    """The command of a suite, and what selected the model."""
+    """The command of a suite, and how the model was selected."""
     (protocol,) = {cell["selected_by"] for cell in cells_of(suite).values()}
     return f"`python -m benchmarks.run --suite {suite}`; {protocol}"
 
@@ -55,7 +55,7 @@ def versions_of(suite: str) -> str:
 
 
 def by_figure(suite: str, method: str, title: str, columns: dict[str, str], show: Show) -> str:
-    """A row a setting, a column a figure of one method."""
+    """A row per setting, a column per figure of one method."""
     rows = [
         [name, *(show(read(found, *keys.split("/")), keys) for keys in columns.values())]
         for name, found in by_setting(suite, method).items()
@@ -108,7 +108,7 @@ def dygen() -> str:
 
 
 def shown_prior(values: list[Any], keys: str) -> str:
-    """A share in percent, of the last epoch where there are several; a number of classes as it is."""
+    """A share in percent, of the last epoch if given by epoch; a number of classes unchanged."""
     if keys.endswith("by_epoch"):
         return mean_of([by_epoch[-1] for by_epoch in values])
     return f"{np.mean(values):.1f}" if "classes" in keys else mean_of(values)
@@ -169,7 +169,7 @@ PURIFIED = {
 
 
 def purified(names: list[str] | None = None, columns: dict[str, str] = PURIFIED) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of some settings, or of all."""
+    """Header and rows, by default of all settings."""
     found = by_setting("purify", "dmlp")
     rows = [[name, *(mean_of(read(found[name], key), 4) for key in columns.values())] for name in names or found]
     return ["mean of 3 seeds, %", *columns], rows
@@ -197,7 +197,6 @@ def dmlp_short() -> str:
 
 # What each part of DyGEN adds
 
-
 ONE, TWO = "1 network", "2 branches"
 STAGES = {
     "network": "",
@@ -208,7 +207,7 @@ STAGES = {
 DETECTORS = ("confidence, last epoch", "AUM", "Cartography", "distance, mean and deviation", "evidence")
 Column = tuple[str, str, tuple[str, ...]]  # title, method, and the figure of its cells
 # By marker, after the paper: what is switched on (Table 3), calibration (Figure 4), labels of the training rows
-# (Figure 5), what tells wrong labels from right ones (Figure 6), large noise (Figure 7).
+# (Figure 5), detection of wrong labels (Figure 6), large noise (Figure 7).
 ABLATIONS: dict[str, tuple[str, list[Column]]] = {
     "ablation_parts": (
         "test accuracy, %",
@@ -268,7 +267,7 @@ def ablation_note() -> str:
 
 
 def blocks() -> dict[str, str]:
-    """What stands between the markers of a document, by marker."""
+    """The content between the markers of the documents, by marker."""
     details = by_figure("dygen", "dygen", "mean of seeds, %", DETAILS, lambda values, _: mean_of(values, 4))
     return {
         "results": dygen(),
