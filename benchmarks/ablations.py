@@ -78,17 +78,8 @@ def without_prior(trajectories: Any, given: np.ndarray, seed: int) -> np.ndarray
     vectors = TrajectoryVectors.fit(trajectories, "train")
     labels = torch.from_numpy(np.asarray(given, np.int64))
     one_hot = torch.nn.functional.one_hot(labels, trajectories.num_classes).float()[None]
-    vae = fit_vae(
-        vectors(trajectories, "train"),
-        labels,
-        prior_alpha(one_hot, 1.0, 10.0),
-        epochs=10,
-        batch_size=32,
-        learning_rate=1e-3,
-        delta=1.0,
-        seed=seed,
-        show_progress=False,
-    )
+    train, alpha = vectors(trajectories, "train"), prior_alpha(one_hot, 1.0, 10.0)
+    vae = fit_vae(train, labels, alpha, batch_size=32, delta=1.0, seed=seed, show_progress=False)
     last = torch.from_numpy(trajectories.logits("test")[-1]).softmax(-1)
     with torch.no_grad():
         return vae.posterior(vectors(trajectories, "test"), last).double().numpy()

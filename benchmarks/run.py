@@ -206,18 +206,18 @@ def work(arguments: Arguments) -> None:
     done, folder = finished(arguments), cells_folder(arguments)
     for cell in planned(arguments, module_of(arguments).METHODS):
         path = folder / cell.file
+        error = path.with_suffix(".error")
         if cell.key in done or (lock := claim(path)) is None:
             continue
         with lock:
-            if path.is_file() or path.with_suffix(".error").is_file():  # another worker ran it meanwhile
-                continue
-            try:
-                result = run_cell(cell, arguments)
-                write_atomically(path, json.dumps(result))
-                print(f"{cell.key} {result['seconds']:.1f}s", flush=True)
-            except Exception:  # continue with the other cells; the main process reports it
-                write_atomically(path.with_suffix(".error"), f"{cell.key}\n{traceback.format_exc()}")
-                print(f"{cell.key} failed", flush=True)
+            if not (path.is_file() or error.is_file()):  # by another worker since `done` was read
+                try:
+                    result = run_cell(cell, arguments)
+                    write_atomically(path, json.dumps(result))
+                    print(f"{cell.key} {result['seconds']:.1f}s", flush=True)
+                except Exception:  # continue with the other cells; the main process reports it
+                    write_atomically(error, f"{cell.key}\n{traceback.format_exc()}")
+                    print(f"{cell.key} failed", flush=True)
         path.with_suffix(".lock").unlink(missing_ok=True)
 
 

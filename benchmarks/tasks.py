@@ -27,10 +27,7 @@ from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.models.preact_resnet import PreActResNetConfig
 
 # Size, mean and standard deviation of the images.
-SCALES: dict[str, tuple[int, Any, Any]] = {
-    "digits": (16, digits.MEAN, digits.STD),
-    "cifar10": (32, cifar10.MEAN, cifar10.STD),
-}
+SCALES = {"digits": (16, digits.MEAN, digits.STD), "cifar10": (32, cifar10.MEAN, cifar10.STD)}
 
 
 class FeatureConfig(PreTrainedConfig):

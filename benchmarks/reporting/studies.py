@@ -50,8 +50,8 @@ def protocol_of(suite: str) -> str:
 
 
 def versions_of(suite: str) -> str:
-    found = next(iter(cells_of(suite).values()))["versions"]
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+    first = next(iter(cells_of(suite).values()))
+    return ", ".join(f"{name} {version}" for name, version in first["versions"].items())
 
 
 def by_figure(suite: str, method: str, title: str, columns: dict[str, str], show: Show) -> str:
