@@ -117,14 +117,10 @@ DIGITS_SMALL = _injected("digits", symmetric=(0.1, 0.4), asymmetric=(0.4,))
 
 LEADERBOARDS = (
     Suite(
-        "text-small",
-        Budget("features", 20, 1e-3, 32, train_rows=1000, test_rows=1000),
-        (*RULES, *AGNEWS, *NEWS_SMALL),
+        "text-small", Budget("features", 20, 1e-3, 32, train_rows=1000, test_rows=1000), (*RULES, *AGNEWS, *NEWS_SMALL)
     ),
     Suite(
-        "vision-small",
-        Budget("features", 20, 1e-3, 64, train_rows=1500, test_rows=2000),
-        (*DIGITS_SMALL, *CIFAR[:-1]),
+        "vision-small", Budget("features", 20, 1e-3, 64, train_rows=1500, test_rows=2000), (*DIGITS_SMALL, *CIFAR[:-1])
     ),
     Suite("text-full", Budget("text", 6, 5e-5, 32, weight_decay=0.01), (*RULES, *AGNEWS, *NEWS)),
     Suite("vision-full", Budget("image", 100, 1e-3, 128, weight_decay=5e-4), (*DIGITS, *CIFAR)),
