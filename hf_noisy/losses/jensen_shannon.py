@@ -15,7 +15,10 @@ EPSILON = 1e-7  # the smallest probability inside a logarithm
 
 
 def jensen_shannon(
-    logits: Float[Tensor, "predictions rows classes"], labels: LabelTensor, weights: Sequence[float]
+    logits: Float[Tensor, "predictions rows classes"],
+    labels: LabelTensor,
+    weights: Sequence[float],
+    epsilon: float = EPSILON,  # published implementations differ in it
 ) -> RowLosses:
     r"""Weighted divergence $\sum_k \pi_k \mathrm{KL}(p_k \| \sum_j \pi_j p_j)$ of label (first) and predictions."""
     # Between 0 and the entropy of the weights. The gradient flows into every prediction; detach a teacher's logits.
@@ -28,8 +31,8 @@ def jensen_shannon(
     # The one-hot label is added only where it is 1, so that no logarithm of 0 is taken.
     mixture = (prediction_weights * probabilities).sum(0)
     mixture = mixture.scatter_add(-1, label, torch.full_like(label, 1, dtype=mixture.dtype) * label_weight)
-    log_mixture = mixture.clamp(min=EPSILON).log()
-    ratio = log_probabilities.clamp(min=math.log(EPSILON)) - log_mixture
+    log_mixture = mixture.clamp(min=epsilon).log()
+    ratio = log_probabilities.clamp(min=math.log(epsilon)) - log_mixture
     divergences = (prediction_weights * probabilities * ratio).sum((0, -1))
     return divergences - label_weight * log_mixture.gather(-1, label).squeeze(-1)
 
