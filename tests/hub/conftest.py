@@ -16,18 +16,13 @@ collect_ignore = [
     "push_models.py",
     "server.py",
 ]  # of the other process
-# These run with every `make test`; all others with the slow ones.
-QUICK = {
-    ("push_datasets", name) for name in ("a_card_that_is_there_is_merged_into", "what_is_loaded_is_what_was_pushed")
-}
 
 
 def pytest_generate_tests(metafunc):
     if "scenario" in metafunc.fixturenames:
         group = metafunc.function.__name__.removeprefix("test_")
         names = re.findall(r"^def (\w+)\(hub\b", (HERE / f"{group}.py").read_text(), flags=re.MULTILINE)
-        marks = {name: () if (group, name) in QUICK else pytest.mark.slow for name in names}
-        metafunc.parametrize("scenario", [pytest.param((group, name), id=name, marks=marks[name]) for name in names])
+        metafunc.parametrize("scenario", [pytest.param((group, name), id=name) for name in names])
 
 
 @pytest.fixture(scope="session")

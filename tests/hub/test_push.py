@@ -1,5 +1,9 @@
 """Push to and load from a Hub on 127.0.0.1, by the real clients."""
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_push_datasets(outcomes, scenario):
     group, name = scenario

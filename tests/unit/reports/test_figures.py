@@ -159,6 +159,7 @@ assert settings() == before
 """
 
 
+@pytest.mark.slow
 def test_global_state_is_left_alone(tmp_path):
     subprocess.run([sys.executable, "-c", NO_GLOBAL_STATE, str(tmp_path / "bins.png")], check=True)
     assert (tmp_path / "bins.png").is_file()
