@@ -26,13 +26,18 @@ _BUILDERS = {
     "cifar10": "cifar10:Cifar10Builder",
     "cifar100": "cifar100:Cifar100Builder",
     "clothing1m": "clothing1m:Clothing1MBuilder",
+    "mr_chatgpt": "json_lines_sets:MrChatGptBuilder",
     "noisyag_news": "noisyag_news:NoisyAgNewsBuilder",
     "semeval": "wrench_sets:SemEvalBuilder",
+    "semeval_llm": "json_lines_sets:SemEvalLlmBuilder",
+    "sms": "wrench_sets:SmsBuilder",
     "tiny_imagenet": "tiny_imagenet:TinyImageNetBuilder",
     "trec": "wrench_sets:TrecBuilder",
     "webvision": "webvision:WebVisionBuilder",
     "wos": "web_of_science:WebOfScienceBuilder",
     "wrench": "wrench:WrenchBuilder",
+    "yelp_rules": "json_lines_sets:YelpRulesBuilder",
+    "yoruba_newsclass": "json_lines_sets:YorubaNewsBuilder",
 }
 _NOISE_TYPES: dict[str, Callable[..., noises.Noise]] = {
     "symmetric": noises.symmetric,

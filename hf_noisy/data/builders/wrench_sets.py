@@ -1,4 +1,4 @@
-"""The datasets `trec`, `semeval` and `chemprot`: texts of WRENCH with the votes of labelling rules."""
+"""The datasets `trec`, `semeval`, `chemprot` and `sms`: texts of WRENCH with the votes of labelling rules."""
 
 from hf_noisy.data.builders.wrench import WrenchBuilder
 
@@ -69,5 +69,28 @@ class ChemProtBuilder(WrenchBuilder):
     Self-Training Approach},
   author={Yu, Yue and Zuo, Simiao and Jiang, Haoming and Ren, Wendi and Zhao, Tuo and Zhang, Chao},
   booktitle={NAACL-HLT}, year={2021}
+}
+""" + str(WrenchBuilder.CITATION)
+
+
+class SmsBuilder(WrenchBuilder):
+    """Builder of `sms`: 4,502 training, 500 validation and 500 test messages, two classes.
+
+    Source: messages Almeida et al. (2011), rules Awasthi et al. (2020), both as in WRENCH.
+    """
+
+    NAME = "sms"
+    DESCRIPTION = "Text messages, spam or not (SMS Spam Collection), with the votes of 73 rules."
+    HOMEPAGE = "https://archive.ics.uci.edu/dataset/228/sms+spam+collection"
+    LICENSE = "messages CC BY 4.0; rules and votes Apache-2.0"
+    CITATION = """@inproceedings{almeida2011contributions,
+  title={Contributions to the Study of {SMS} Spam Filtering: New Collection and Results},
+  author={Almeida, Tiago A. and G{\\'o}mez Hidalgo, Jos{\\'e} Mar{\\'i}a and Yamakami, Akebo},
+  booktitle={DocEng}, year={2011}
+}
+@inproceedings{awasthi2020learning,
+  title={Learning from Rules Generalizing Labeled Exemplars},
+  author={Awasthi, Abhijeet and Ghosh, Sabyasachi and Goyal, Rasna and Sarawagi, Sunita}, booktitle={ICLR},
+  year={2020}
 }
 """ + str(WrenchBuilder.CITATION)

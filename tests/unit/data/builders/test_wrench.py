@@ -22,7 +22,7 @@ def wrench_file(rows, first=100):
     return json.dumps({str(first + index): row for index, row in enumerate(objects)}, indent=1)
 
 
-@pytest.fixture(params=["wrench", "trec", "semeval", "chemprot"])
+@pytest.fixture(params=["wrench", "trec", "semeval", "chemprot", "sms"])
 def name(request):
     return request.param
 
