@@ -22,8 +22,9 @@ PACKAGE = ROOT / "hf_noisy"
 CORE = {"core"}
 ROWS = CORE | {"losses", "data"}
 MODELS = ROWS | {"models"}
-METHODS = MODELS | {"detection", "methods", "dynamics", "metrics"}
-CORRECTION = METHODS | {"dygen", "purification"}
+RECORDS = MODELS | {"detection", "dynamics", "metrics"}
+METHODS = RECORDS | {"dygen", "methods"}
+CORRECTION = METHODS | {"purification"}
 RESULTS = CORRECTION | {"hub", "reports"}
 MAY_IMPORT = {
     "core": set(),
@@ -33,9 +34,9 @@ MAY_IMPORT = {
     "models": ROWS,
     "detection": MODELS,
     "dynamics": MODELS,
-    "methods": MODELS | {"detection"},
-    "dygen": METHODS,
-    "purification": METHODS | {"dygen"},
+    "dygen": RECORDS,
+    "methods": RECORDS | {"dygen"},
+    "purification": METHODS,
     "hub": CORRECTION,
     "reports": CORRECTION,
     "training": RESULTS,
@@ -246,6 +247,7 @@ def plant(tmp_path):
         ("data.noise", "from hf_noisy.dynamics.scores import centroids"),
         ("models.embed", "from hf_noisy.detection import find_wrong_labels"),
         ("dynamics.scores", "from hf_noisy.methods.nct import NCT"),
+        ("dygen.vae", "from hf_noisy.methods.nct import NCT"),
         ("dygen.pipeline", "from hf_noisy.training.trainer import NoisyTrainer"),
         ("training.trainer", "from examples.run_dygen import main"),
         ("helpers.strings", "import os"),

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from hf_noisy.losses.loss import Loss
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from transformers import Trainer
 
 
 @dataclass
@@ -95,6 +97,17 @@ class Method(nn.Module, ABC):
             num_rows: Rows of the training set, if known.
         """
 
+    def prepare(self, trainer: "Trainer", *, resumes: bool = False) -> None:
+        """Called when `train()` starts, after `setup`, before the method's state is restored; by default does nothing.
+
+        Here a method computes what training needs from the initial model and the rows, or adds callbacks. It runs on
+        every process, again for every `train()`, and must not change the global random state.
+
+        Args:
+            trainer: Its `model` has the branches and is not wrapped yet; its rows are in `train_dataset`.
+            resumes: Whether training resumes: the buffers are then restored, and need only be of the right shape.
+        """
+
     @abstractmethod
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         """Losses of a batch; `model` is the wrapped model."""
@@ -102,8 +115,22 @@ class Method(nn.Module, ABC):
     def after_step(self, model: nn.Module) -> None:
         """Called after each optimiser step with the unwrapped model."""
 
+    def finish(self, trainer: "Trainer") -> Float[np.ndarray, "rows classes"] | None:
+        """Called at the end of `train()`, such as to fit what predicts from then on (see `evaluated`).
+
+        It runs on every process.
+
+        Args:
+            trainer: Its `model` is the trained model.
+
+        Returns:
+            Distributions of the true labels of the training rows, from which the trainer trains the network that
+            `save_model` writes; None for a network of the trained model.
+        """
+        return None
+
     def evaluated(self, model: nn.Module) -> dict[str, nn.Module]:
-        """Further networks to evaluate, by the prefix of their metrics; `""` replaces the model itself."""
+        """Further networks to evaluate, by the prefix of their metrics; `""` replaces the model in `predict` too."""
         return {}
 
 

@@ -138,7 +138,8 @@ def ensemble(trainer: NoisyTrainer) -> ChosenNetwork:
 def _source(trainer: NoisyTrainer) -> nn.Module:
     """The averaged teacher of the method, or the model with branches."""
     model = trainer.model
-    teacher = next((one for one in trainer.method.evaluated(model).values() if one is not model), None)
+    others = [one for one in trainer.method.evaluated(model).values() if one is not model]
+    teacher = next((one for one in others if type(one) is type(model)), None)  # not what a method fitted afterwards
     if teacher is None and not isinstance(model, BranchedModel):
         raise ValueError(
             f"trainer must have a model with branches or a method with a teacher after training, got "

@@ -143,7 +143,9 @@ class NoisyTrainer(Trainer):
         elif self.args.should_save and saves:
             warn_of_earlier_run(folder)
         self._callback.restart()
-        return super().train(self._checkpoint, trial, ignore_keys_for_eval)
+        output = super().train(self._checkpoint, trial, ignore_keys_for_eval)
+        self.method.finish(self)
+        return output
 
     def choose_method(self, resume_from_checkpoint: str | bool | None = None) -> None:
         """Resolve `method="auto"` before training, such as to make an optimizer for the branches.
@@ -214,6 +216,7 @@ class NoisyTrainer(Trainer):
         self._labels_checked = check_training_labels(self.train_dataset, self.task, classes, soft)
         self._weighted = check_training_weights(self.train_dataset)
         self.method.setup(self.model, self.accelerator, num_rows)
+        self.method.prepare(self, resumes=self._checkpoint is not None)
         self.method.to(self.args.device)
         if self._checkpoint is not None:
             self._callback.restore(self._checkpoint)

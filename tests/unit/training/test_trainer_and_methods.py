@@ -9,7 +9,7 @@ from transformers import BertForSequenceClassification
 
 from hf_noisy.data.views import TokenDropout, check_view
 from hf_noisy.losses import DAL
-from hf_noisy.methods import NRD
+from hf_noisy.methods import NRD, Method, Step
 from hf_noisy.models import BranchedModel
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.runs import distance, logged_losses, make_args, make_model, make_rows, make_trainer, run
@@ -52,6 +52,60 @@ def test_method_that_knows_rows_refuses_a_stream(tmp_path):
     trainer = make_trainer(tmp_path, "elr", rows=make_rows().to_iterable_dataset(), max_steps=2)
     with pytest.raises(ValueError, match="train_dataset must have a length and access by position for method ELR"):
         trainer.train()
+
+
+class SoftTargets(Method):
+    """Trains on distributions that the initial model gives, and afterwards predicts with another network."""
+
+    needs_rows = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("targets", None)
+        self.calls: list[str] = []
+        self.later: list[nn.Module] = []
+
+    def prepare(self, trainer, *, resumes=False):
+        self.calls.append(f"prepare, resumes={resumes}")
+        rows = trainer.train_dataset
+        self.targets = torch.zeros(len(rows), 3)
+        if not resumes:
+            ids = torch.tensor(rows["input_ids"][:])
+            with torch.no_grad():
+                self.targets = trainer.model.eval()(input_ids=ids).logits.mul(3).softmax(-1)
+
+    def forward(self, model, batch):
+        self.calls.append("forward")
+        outputs = model(**batch.inputs)
+        targets = self.targets[batch.index]
+        return Step(nn.functional.cross_entropy(outputs.logits, targets, reduction="none"), outputs)
+
+    def finish(self, trainer):
+        self.calls.append("finish")
+        self.later.append(make_model("plain").to(trainer.args.device).eval())
+
+    def evaluated(self, model):
+        return {"": self.later[-1]} if self.later else {}
+
+
+def test_method_prepares_targets_and_predicts_with_what_it_fitted(tmp_path):
+    method = SoftTargets()
+    rows = make_rows("plain", 6, seed=8)
+    settings = {"save_strategy": "epoch", "eval_strategy": "epoch", "trainer": {"eval_dataset": rows}}
+    trainer = make_trainer(tmp_path, method, num_train_epochs=2, **settings)
+    trainer.train()
+    assert [call for call in method.calls if call != "forward"] == ["prepare, resumes=False", "finish"]
+    assert method.calls[0].startswith("prepare")
+    own = make_model("plain")(input_ids=torch.tensor(rows["input_ids"][:])).logits.detach()
+    assert torch.allclose(torch.from_numpy(trainer.predict(rows).predictions), own, atol=1e-6)
+    assert trainer.state.log_history[-2]["eval_loss"] != trainer.evaluate()["eval_loss"]
+
+    resumed = SoftTargets()
+    again = make_trainer(tmp_path, resumed, num_train_epochs=2)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert [call for call in resumed.calls if call != "forward"] == ["prepare, resumes=True", "finish"]
+    assert torch.equal(resumed.targets, method.targets)
+    assert distance(trainer, again) == 0.0
 
 
 def soft_rows(count: int = 24):
