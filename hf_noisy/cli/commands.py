@@ -11,7 +11,8 @@ from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
 
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
-from hf_noisy.cli.outputs import REPORT, SUMMARY, check_output, new_folder, write_output
+from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
+from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, check_output, new_folder, write_output
 from hf_noisy.cli.page import make_report
 from hf_noisy.cli.recipes import parse
 from hf_noisy.cli.source import add_features, modality
@@ -30,6 +31,7 @@ from hf_noisy.core.files import clear_os_errors
 from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
+from hf_noisy.detection.audit import Audit
 from hf_noisy.detection.audit import audit as run_audit
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.model_card import model_card
@@ -40,7 +42,7 @@ from hf_noisy.purification.decisions import apply_decisions, read_decisions
 from hf_noisy.purification.dmlp.dmlp import ridge_posterior
 from hf_noisy.purification.policies import Policy
 from hf_noisy.purification.restore import DROPPED
-from hf_noisy.reports.html import write_report
+from hf_noisy.reports.html import Report, write_report
 
 _PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")
 
@@ -72,13 +74,22 @@ class Job:
             raise ValueError(f"--split must be one of {', '.join(splits)}, got '{self.split}'")
         return splits
 
-    def finish(self, splits: DatasetDict, card: DatasetCard, summary: dict[str, Any], page: Any = None) -> None:
+    def finish(
+        self,
+        splits: DatasetDict,
+        card: DatasetCard,
+        summary: dict[str, Any],
+        page: Report | None = None,
+        findings: Audit | None = None,
+    ) -> None:
         """Write the folder, then push it: if the connection breaks, only the push must be repeated."""
         with new_folder(self.output, self.overwrite) as folder, clear_os_errors(self.output):
             versions = {name: version(name) for name in _PACKAGES}
             write_output(folder, splits, card, {**summary, "versions": versions})
             if page is not None:
                 write_report(page, folder / REPORT)
+            if findings is not None:
+                write_findings(findings, folder / FINDINGS)
         if self.push_to_hub is not None:
             push_dataset_to_hub(splits, self.push_to_hub, card)
 
@@ -95,10 +106,10 @@ def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> Non
 
 
 def audit(job: Job, model: str | None, seed: int) -> None:
-    """`hf-noisy audit`: the unchanged rows with a quality and suggestion per label, and the report."""
+    """`hf-noisy audit`: the unchanged rows with a quality and suggestion per label, the findings and the report."""
     splits, split = job.load(), job.split
-    findings = (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED)
-    if taken := [name for name in findings if name in splits[split].column_names]:
+    added = (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED)
+    if taken := [name for name in added if name in splits[split].column_names]:
         raise ValueError(f"the data already has a column '{taken[0]}', which an audit adds; rename or remove it")
     rows, encoder = add_features(splits[split], model)
     found = run_audit(rows, seed=seed)
@@ -111,6 +122,7 @@ def audit(job: Job, model: str | None, seed: int) -> None:
         "seed": seed,
         "noise_rate": {"estimate": rate.rate, "low": rate.low, "high": rate.high},
         "suspected_rows": int(found.issues.is_wrong.sum()),
+        "findings": finding_counts(found),
     }
     if CLEAN_LABEL in rows.column_names:
         summary["true_noise_rate"] = _disagreement(rows[CLEAN_LABEL], rows[LABEL])
@@ -121,8 +133,10 @@ def audit(job: Job, model: str | None, seed: int) -> None:
     audited = splits[split].add_column(LABEL_QUALITY, issues.quality.astype(np.float32))
     audited = audited.add_column(LABEL_SUSPECTED, issues.is_wrong)
     splits[split] = audited.add_column(LABEL_SUGGESTED, issues.suggested, feature=rows.features[LABEL])
-    job.finish(splits, audit_card(splits, split, found, name=job.name), summary, page)
+    job.finish(splits, audit_card(splits, split, found, name=job.name), summary, page, found)
     print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({rate.low:.1%} to {rate.high:.1%})")
+    counts = finding_counts(found)
+    print(", ".join(f"{title}: {counts[key]:,}" for key, title in FINDING_TITLES.items()))
     print(f"look at {job.output / REPORT}")
 
 

@@ -15,8 +15,9 @@ from huggingface_hub import DatasetCard
 from hf_noisy.core.files import check_file_name, clear_os_errors, sync
 
 SUMMARY = "summary.json"
+FINDINGS = "findings"
 _CARD, _DATA, REPORT = "README.md", "data", "report.html"
-_OUTPUTS = {_CARD, _DATA, REPORT, SUMMARY}
+_OUTPUTS = {_CARD, _DATA, REPORT, SUMMARY, FINDINGS}
 _COMMANDS = ("inject", "audit", "purify", "apply", "train")
 
 

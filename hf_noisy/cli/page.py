@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from hf_noisy.cli.findings import finding_tables
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
 from hf_noisy.detection.audit import Audit
 from hf_noisy.reports.figures import data_map_figure, reliability_diagram
@@ -36,6 +37,7 @@ def make_report(
         class_names=audit.class_names,
         transition_matrix=audit.transition_matrix,
         pictures=_pictures(rows, audit),
+        tables=finding_tables(rows, audit),
         rows=_suspicious(rows, audit),
         num_rows=len(rows),
         notes=notes,

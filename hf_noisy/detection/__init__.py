@@ -1,7 +1,8 @@
-"""Find wrong labels, and estimate the noise rate and the transition matrix."""
+"""Find wrong labels, duplicates and outliers, and estimate the noise rate and the transition matrix."""
 
 from hf_noisy.core.checks import check_transition_matrix
 from hf_noisy.detection.anchor_free import anchor_free_transition_matrix
+from hf_noisy.detection.duplicates import DuplicateGroup, find_duplicates
 from hf_noisy.detection.find import LabelIssues, find_wrong_labels
 from hf_noisy.detection.label_quality import (
     confidence_weighted_entropy,
@@ -13,6 +14,7 @@ from hf_noisy.detection.label_quality import (
 )
 from hf_noisy.detection.mixture import small_loss
 from hf_noisy.detection.noise_rate import NoiseRate, estimate_noise_rate, mixture_noise_rate
+from hf_noisy.detection.outliers import Outliers, find_outliers
 from hf_noisy.detection.training_dynamics import DataMap, aum, data_map
 from hf_noisy.detection.transition_matrix import (
     calibrated_joint,
@@ -24,8 +26,10 @@ from hf_noisy.detection.transition_matrix import (
 
 __all__ = [
     "DataMap",
+    "DuplicateGroup",
     "LabelIssues",
     "NoiseRate",
+    "Outliers",
     "anchor_free_transition_matrix",
     "aum",
     "calibrated_joint",
@@ -38,6 +42,8 @@ __all__ = [
     "data_map",
     "dual_t_transition_matrix",
     "estimate_noise_rate",
+    "find_duplicates",
+    "find_outliers",
     "find_wrong_labels",
     "mixture_noise_rate",
     "normalized_margin",

@@ -1,4 +1,4 @@
-"""Audit of a dataset from features and given labels: wrong labels, noise rate, transition matrix."""
+"""Audit of a dataset from features and given labels: wrong labels, noise rate, duplicates, outliers."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,12 @@ from jaxtyping import Float64, Int64
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import FEATURES, LABEL
 from hf_noisy.data.records import class_labels
+from hf_noisy.detection.duplicates import DuplicateGroup, duplicates_among
 from hf_noisy.detection.find import LabelIssues, find_wrong_labels
+from hf_noisy.detection.neighbours import Index, check_index
+from hf_noisy.detection.outliers import Outliers, outliers_among
 from hf_noisy.detection.probe import out_of_fold_probabilities, probe_logits
+from hf_noisy.detection.surroundings import surroundings
 from hf_noisy.detection.training_dynamics import DataMap, data_map
 from hf_noisy.detection.transition_matrix import confident_transition_matrix
 
@@ -26,10 +30,20 @@ class Audit:
     issues: LabelIssues
     transition_matrix: Float64[np.ndarray, "classes classes"]  # estimated, [true, given]
     dynamics: DataMap  # of the given labels, by a linear probe
+    duplicates: list[DuplicateGroup]  # see [`~hf_noisy.detection.duplicates.find_duplicates`]
+    outliers: Outliers  # see [`~hf_noisy.detection.outliers.find_outliers`]
 
 
-def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs: int = 10, seed: int = 0) -> Audit:
-    """Find the rows whose given label is likely wrong, and estimate how many there are.
+def audit(
+    dataset: Dataset,
+    *,
+    features: str = FEATURES,
+    folds: int = 5,
+    epochs: int = 10,
+    seed: int = 0,
+    index: Index = "exact",
+) -> Audit:
+    """Find wrong labels, duplicates and outliers, and estimate how many labels are wrong.
 
     Predictions come from a cross-validated logistic regression on frozen features, and the data map from training a
     linear layer. Neither true labels nor a noise rate are needed.
@@ -41,6 +55,7 @@ def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs:
         folds: Folds of the cross-validation.
         epochs: Epochs of the linear layer.
         seed: Seed of the folds and of the order of rows.
+        index: How the nearest rows are searched: `"exact"`, or `"faiss"` for an approximate search in very many rows.
 
     Returns:
         An [`Audit`].
@@ -48,6 +63,7 @@ def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs:
     Raises:
         ValueError: If a column is missing, a vector is not finite, or there are fewer than 2 classes, or a class
             has fewer than 2 rows.
+        ImportError: If `index` is `"faiss"` and faiss is not installed.
 
     Example:
         >>> vectors = np.repeat(np.eye(2, dtype=np.float32), 20, axis=0)
@@ -55,6 +71,7 @@ def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs:
         >>> int(audit(rows, epochs=1).issues.suggested[19])
         0
     """
+    check_index(index)
     feature = dataset.features.get(LABEL)
     if isinstance(feature, datasets.ClassLabel) and feature.num_classes == 1:
         raise ValueError(f"column '{LABEL}' must hold at least 2 classes, got '{feature.names[0]}' alone; check it")
@@ -69,6 +86,7 @@ def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs:
             f"class '{names[int(counts.argmin())]}' has {int(counts.min())} rows in column '{LABEL}', and an audit "
             "needs 2 of each; drop its rows, and cast a ClassLabel to the classes that are left"
         )
+    around = surroundings(vectors, index)
     probabilities = out_of_fold_probabilities(vectors, labels, folds=folds, seed=seed)
     return Audit(
         labels=labels,
@@ -77,4 +95,6 @@ def audit(dataset: Dataset, *, features: str = FEATURES, folds: int = 5, epochs:
         issues=find_wrong_labels(labels, probabilities),
         transition_matrix=confident_transition_matrix(labels, probabilities),
         dynamics=data_map(labels, probe_logits(vectors, labels, num_classes, epochs=epochs, seed=seed)),
+        duplicates=duplicates_among(labels, around),
+        outliers=outliers_among(around),
     )

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float32, Float64, Int64
 
 from hf_noisy.core.types import Labels
+from hf_noisy.detection.copies import copy_groups
 
 _INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 _TINY = 1e-12
@@ -46,9 +47,9 @@ def probe_logits(
 def out_of_fold_probabilities(
     features: Float[np.ndarray, "rows width"], labels: Labels, *, folds: int = 5, seed: int = 0
 ) -> Float64[np.ndarray, "rows classes"]:
-    """Predictions of a logistic regression for rows that it was not fitted on, `[rows, classes]`."""
+    """Predictions of a logistic regression that was fitted neither on the row nor on its copies, `[rows, classes]`."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -58,13 +59,34 @@ def out_of_fold_probabilities(
             f"every class must have at least 2 rows for cross-validation, but {int((counts < 2).sum())} classes have "
             "one; drop these rows, or pass probabilities= a column of predictions"
         )
-    split = StratifiedKFold(min(folds, int(counts.max())), shuffle=True, random_state=seed)
+    split = PredefinedSplit(_folds(features, labels, folds, seed))
     with warnings.catch_warnings():
         # A class with fewer rows than folds is missing from some folds, but never held out completely.
-        warnings.filterwarnings("ignore", message="The least populated class")
         warnings.filterwarnings("ignore", message="Number of classes in training fold")
         models = (make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)) for c in _INVERSE_PENALTIES)
         candidates = [cross_val_predict(model, features, labels, cv=split, method="predict_proba") for model in models]
     rows = np.arange(len(labels))
     best = max(candidates, key=lambda predicted: float(np.log(predicted[rows, labels] + _TINY).mean()))
     return np.asarray(best, dtype=np.float64)
+
+
+def _folds(
+    features: Float[np.ndarray, "rows width"], labels: Labels, folds: int, seed: int
+) -> Int64[np.ndarray, " rows"]:
+    """The stratified fold of each row; copies of a row share one, so that none is fitted on the row's own label."""
+    from sklearn.model_selection import StratifiedKFold
+
+    groups = copy_groups(features)
+    first = np.unique(groups)
+    # A class that would be held out completely is spread over the folds, copies or not.
+    alone = np.bincount(labels[first], minlength=labels.max() + 1) < 2
+    groups = np.where(alone[labels], np.arange(len(labels)), groups)
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    splits = min(folds, int(np.bincount(labels[first]).max()))
+    fold = np.empty(len(first), dtype=np.int64)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")
+        split = StratifiedKFold(splits, shuffle=True, random_state=seed).split(features[first], labels[first])
+        for number, (_, held_out) in enumerate(split):
+            fold[held_out] = number
+    return fold[group]

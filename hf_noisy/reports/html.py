@@ -53,6 +53,16 @@ class SuspiciousRow:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table of the page: the title above it, the caption below, the names of the columns, and the cells as text."""
+
+    title: str
+    caption: str
+    columns: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Report:
     """The content of the page."""
 
@@ -64,6 +74,7 @@ class Report:
     num_rows: int  # of the dataset
     transition_matrix: Float[np.ndarray, "classes classes"] | None = None  # P(given = column | true = row)
     pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
     notes: Sequence[str] = field(default_factory=tuple)  # sentences at the end, about the computation
 
 

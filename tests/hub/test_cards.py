@@ -178,13 +178,17 @@ def test_names_of_classes_stand_in_cells():
 def test_the_card_of_an_audit():
     from hf_noisy.detection.find import LabelIssues
     from hf_noisy.detection.noise_rate import NoiseRate
+    from hf_noisy.detection.outliers import Outliers
     from hf_noisy.detection.training_dynamics import data_map
 
     labels, wrong = np.array([0, 1, 1, 1]), np.array([False, True, False, False])
     issues = LabelIssues(wrong, np.ones(4), np.array([0, 0, 1, 1]), NoiseRate(0.25, 0.1, 0.5))
     probabilities = np.full((4, 2), 0.5)
     dynamics = data_map(labels, np.zeros((2, 4, 2)))
-    found = Audit(labels, ["a", "b"], probabilities, issues, np.array([[0.75, 0.25], [0.0, 1.0]]), dynamics)
+    outliers = Outliers(np.zeros(4), wrong)
+    found = Audit(
+        labels, ["a", "b"], probabilities, issues, np.array([[0.75, 0.25], [0.0, 1.0]]), dynamics, [], outliers
+    )
     splits = decided()
     splits["train"] = splits["train"].remove_columns("label").rename_column("label_given", "label")
     text = audit_card(splits, "train", found, name="rows").text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_dataset
 from typer.testing import CliRunner
 
 from hf_noisy.cli import commands
@@ -39,7 +39,8 @@ def test_audit_tells_how_noisy_and_which_rows(parquet, tmp_path):
     out = tmp_path / "out"
     said = done("audit", parquet, "--output", out)
     assert "labels are wrong" in said
-    assert sorted(path.name for path in out.iterdir()) == ["README.md", "data", "report.html", "summary.json"]
+    written = sorted(path.name for path in out.iterdir())
+    assert written == ["README.md", "data", "findings", "report.html", "summary.json"]
     summary = json.loads((out / "summary.json").read_text())
     rate = summary["noise_rate"]
     assert rate["low"] <= summary["true_noise_rate"] <= rate["high"]
@@ -50,6 +51,35 @@ def test_audit_tells_how_noisy_and_which_rows(parquet, tmp_path):
     worst = page_rows(out)[: int(wrong.sum() / 2)]
     assert np.mean([wrong[row["row"]] for row in worst]) > 0.9
     assert worst[0]["text"].startswith("<b>row</b>")
+
+
+def test_audit_lists_duplicates_and_outliers(parquet, tmp_path):
+    rows = load(Path(parquet), tmp_path)
+    twice = concatenate_datasets([rows, rows.select([0, 1])])
+    labels = np.array(twice["label"])
+    labels[-1] = (labels[1] + 1) % 3
+    twice = twice.remove_columns("label").add_column("label", labels).cast_column("label", rows.features["label"])
+    twice.to_parquet(tmp_path / "twice.parquet")
+    out, last = tmp_path / "out", len(rows) + 1
+    printed = done("audit", tmp_path / "twice.parquet", "--output", out)
+    assert "duplicates with different labels: 1, other duplicates: 1" in printed
+    counts = json.loads((out / "summary.json").read_text())["findings"]
+    assert counts["duplicates_with_different_labels"] == counts["duplicates"] == 1
+    names = rows.features["label"].names
+    assert (out / "findings" / "duplicates_with_different_labels.csv").read_text() == (
+        f"group,row,label,similarity\n0,1,{names[labels[1]]},1.0000\n0,{last},{names[labels[-1]]},1.0000\n"
+    )
+    lists = sorted(path.stem for path in (out / "findings").iterdir())
+    assert lists == ["duplicates", "duplicates_with_different_labels", "near_duplicates", "outliers"]
+    outliers = (out / "findings" / "outliers.csv").read_text().splitlines()
+    assert outliers[0] == "row,label,distance"
+    assert len(outliers) == counts["outliers"] + 1
+    page = (out / "report.html").read_text("utf-8")
+    assert "<h2>Duplicates with different labels</h2>" in page
+    assert f"<td>1, {last}</td>" in page
+    assert "<b>row</b>" not in page.split('id="data">')[0]  # texts are escaped
+    assert len(load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))) == len(twice)
+    done("audit", tmp_path / "twice.parquet", "--output", out, "--overwrite")
 
 
 def test_asymmetric_noise_of_a_named_dataset_confuses_similar_classes(monkeypatch, tmp_path):

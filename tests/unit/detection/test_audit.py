@@ -31,6 +31,21 @@ def test_it_finds_what_is_wrong():
     assert found.transition_matrix[0, 1] > found.transition_matrix[0, 2]
 
 
+def test_duplicates_and_outliers_are_findings_of_their_own():
+    rows, true = noisy_rows(rate=0.0)
+    features = np.hstack([rows.with_format("numpy")["features"][:], np.random.default_rng(1).normal(size=(600, 12))])
+    given = np.array(rows["label"])
+    features[[100, 200]], features[300] = features[50], -features.mean(0)
+    given[[50, 100]], given[200] = true[50], (true[50] + 1) % 3
+    found = audit(Dataset.from_dict({"features": features.astype(np.float32), "label": given}), epochs=1)
+    (group,) = (group for group in found.duplicates if group.exact)
+    assert group.labels_differ
+    assert group.rows.tolist() == [50, 100, 200]
+    assert found.outliers.distance.argmax() == 300
+    assert found.issues.is_wrong[[50, 100, 200]].tolist() == [False, False, True]
+    np.testing.assert_allclose(found.probabilities[50], found.probabilities[200])
+
+
 def test_true_labels_are_not_read():
     rows, _ = noisy_rows(120)
     nonsense = rows.add_column("clean_label", np.zeros(120, dtype=np.int64))

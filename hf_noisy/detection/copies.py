@@ -1,0 +1,45 @@
+"""Rows with the same features, found by sorting random projections."""
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+_TOLERANCE = 1e-5  # of a row's length: an encoder rounds the same text differently in batches of other lengths
+_PROJECTIONS = 8
+_APART = 4  # places in the sorted order up to which two rows are compared
+_GATHERED = 1 << 24  # numbers gathered at once
+
+
+def copy_groups(features: Float[np.ndarray, "rows width"]) -> Int64[np.ndarray, " rows"]:
+    """The index of the first row with the same features, up to rounding; the row's own index where it is unique."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    rows = np.arange(len(features))
+    tolerance = _TOLERANCE * np.sqrt(np.einsum("rw,rw->r", features, features, dtype=np.float64))
+    directions = np.random.default_rng(0).standard_normal((features.shape[1], _PROJECTIONS))
+    # Projections on directions of length 1 differ by at most the distance of the rows.
+    projected = features @ (directions / np.linalg.norm(directions, axis=0)).astype(features.dtype)
+    order = np.argsort(projected[:, 0], kind="stable")
+    links = [np.empty((0, 2), dtype=np.int64)]
+    for apart in range(1, min(_APART, len(rows) - 1) + 1):
+        pairs = np.stack([order[:-apart], order[apart:]], axis=1)
+        for column in range(_PROJECTIONS):
+            one, other = pairs.T
+            pairs = pairs[np.abs(projected[one, column] - projected[other, column]) <= tolerance[one]]
+        links.append(pairs[_distances(features, pairs) <= tolerance[pairs[:, 0]]])
+    one, other = np.concatenate(links).T
+    graph = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(len(rows), len(rows)))
+    component = connected_components(graph, directed=False)[1]
+    first: np.ndarray = np.unique(component, return_index=True)[1][component]
+    return first.astype(np.int64)
+
+
+def _distances(
+    features: Float[np.ndarray, "rows width"], pairs: Int64[np.ndarray, "pairs two"]
+) -> Float[np.ndarray, " pairs"]:
+    distances = np.empty(len(pairs))
+    step = max(_GATHERED // features.shape[1], 1)
+    for start in range(0, len(pairs), step):
+        one, other = pairs[start : start + step].T
+        distances[start : start + step] = np.linalg.norm(features[one] - features[other], axis=1)
+    return distances
