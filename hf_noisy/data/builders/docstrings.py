@@ -1,23 +1,22 @@
-"""First sentences of the docstrings of installed packages, read from their source without importing them."""
+"""First sentences of the docstrings of installed modules, read from their source without importing them."""
 
 import ast
 import contextlib
 import gc
 import hashlib
-import importlib.metadata
 import importlib.util
-import os
 import re
+import sysconfig
 import warnings
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
+import numpy as np
+
 _MASK = "library"
-_NAMES = re.compile(
-    r"(?<!\w)(numpy|np|scipy|sp|scikits?[-_ ]?learn|sklearn|pandas|pd|(py)?torch(vision|audio)?|libtorch|transformers"
-    r"|hugging ?face([-_ ]?hub)?|hf)(?!\w)|🤗",
-    re.IGNORECASE,
-)
+# With the modules of a path such as sympy.physics.units, which would give the subject away.
+_NAMES = re.compile(r"(?<![^\W_])(c?python|sympy|networkx|nx)([._]\w+)*(?!\w)", re.IGNORECASE)
 # The summary ends at a section, a list of arguments, an underline, an example or a directive.
 _SECTION = re.compile(
     r"^(args|arguments|parameters|params|returns?|yields?|raises|examples?|inputs?|outputs?|attributes|notes?|shape"
@@ -34,6 +33,7 @@ _MARKUP = (
     (re.compile(r"\s+(?=[,.;:)](\s|$))"), ""),
 )
 _MIN_WORDS, _MAX_WORDS = 5, 40
+_NEAR = 0.8  # share of common words from which two texts are near duplicates
 
 
 def stable_hash(text: str) -> int:
@@ -41,27 +41,32 @@ def stable_hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def package_versions(distributions: list[str]) -> dict[str, str]:
-    """Installed version of each distribution, without importing it."""
-    return {name: importlib.metadata.version(name) for name in distributions}
-
-
-def package_sentences(package: str, enough: int) -> list[str]:
-    """First sentences of the public docstrings of a package, names of packages masked."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"package '{package}' is needed for its docstrings but is not installed")
-    root = Path(spec.submodule_search_locations[0])
-    sentences: dict[str, str] = {}
+def sentences(modules: list[str]) -> list[str]:
+    """First sentences of the public docstrings of modules and packages, names of packages masked."""
     with _collection_paused():
-        for path in _source_files(root):
-            for docstring in _public_docstrings(path):
-                sentence = first_sentence(docstring)
-                if _MIN_WORDS <= len(sentence.split()) <= _MAX_WORDS:
-                    sentences.setdefault(sentence.casefold(), sentence)
-            if len(sentences) >= enough:
-                break
-    return sorted(sentences.values(), key=stable_hash)
+        found = [
+            first_sentence(docstring)
+            for module in modules
+            for path in _source_files(_location(module))
+            for docstring in _public_docstrings(path)
+        ]
+    return [sentence for sentence in found if _MIN_WORDS <= len(sentence.split()) <= _MAX_WORDS]
+
+
+def without_near_duplicates(texts: list[str]) -> list[str]:
+    """Texts in the order of their hash, without those that share most of their words with an earlier one."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    texts = sorted(set(texts), key=stable_hash)
+    words = CountVectorizer(binary=True, dtype=np.int32).fit_transform(texts)
+    sizes, shared = np.asarray(words.sum(1)).ravel(), (words @ words.T).tocoo()
+    union = sizes[shared.row] + sizes[shared.col] - shared.data
+    similar = (shared.data >= _NEAR * union) & (shared.col < shared.row)
+    dropped: set[int] = set()
+    for later, earlier in sorted(zip(shared.row[similar], shared.col[similar], strict=True)):
+        if earlier not in dropped:
+            dropped.add(later)
+    return [text for row, text in enumerate(texts) if row not in dropped]
 
 
 def first_sentence(docstring: str) -> str:
@@ -74,10 +79,11 @@ def first_sentence(docstring: str) -> str:
         lines.append(stripped)
     text = " ".join(" ".join(lines).split())
     sentence = re.match(r".+?[.!?:](?=\s|$)", text)
-    text = sentence.group() if sentence else text
+    # Before dots become spaces.
+    text = _NAMES.sub(_MASK, sentence.group() if sentence else text)
     for pattern, replacement in _MARKUP:
         text = pattern.sub(replacement, text)
-    return " ".join(_NAMES.sub(_MASK, text).split())
+    return " ".join(text.split())
 
 
 @contextlib.contextmanager
@@ -92,16 +98,24 @@ def _collection_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _source_files(root: Path) -> list[Path]:
-    found = {}
-    for folder, subfolders, names in os.walk(root):
-        # Pruned while walking: some packages have ten thousand headers in private folders.
-        subfolders[:] = [name for name in subfolders if not name.startswith("_") and "test" not in name]
-        for name in names:
-            if name.endswith(".py") and "test" not in name:
-                path = Path(folder, name)
-                found[path.relative_to(root).as_posix()] = path
-    return [found[name] for name in sorted(found, key=stable_hash)]
+def _location(module: str) -> Path:
+    """File or folder of a module, which is not imported."""
+    top, *inner = module.split(".")
+    # First in the standard library, since a file such as `code.py` may lie in the current folder.
+    spec = PathFinder.find_spec(top, [sysconfig.get_path("stdlib")]) or importlib.util.find_spec(top)
+    location = Path(spec.origin) if spec and spec.origin else None
+    if spec and location and spec.submodule_search_locations:
+        location = location.parent.joinpath(*inner)
+    if location is None or not location.exists():
+        raise ModuleNotFoundError(f"module '{module}' is needed for its docstrings but is not installed")
+    return location
+
+
+def _source_files(location: Path) -> list[Path]:
+    if location.is_file():
+        return [location]
+    files = sorted(path.relative_to(location) for path in location.rglob("*.py"))
+    return [location / file for file in files if not re.search(r"test|(^|/)_[^/]*/", file.as_posix())]
 
 
 def _public_docstrings(path: Path) -> Iterator[str]:

@@ -1,4 +1,9 @@
+import hashlib
+import json
+import platform
+import re
 import time
+from importlib.metadata import version
 
 import datasets
 import numpy as np
@@ -20,25 +25,25 @@ def built(tmp_path_factory):
 
 def test_rows_classes_and_noise(built):
     _, splits, seconds = built
-    assert seconds < 60  # of processor time; about 4 on an idle machine
+    assert seconds < 60  # of processor time; about 5 on an idle machine
     assert list(splits) == ["train", "validation", "test"]
     total = sum(len(split) for split in splits.values())
-    assert 3000 <= total <= 600 * 7
-    for split, share in {"train": 0.7, "validation": 0.1, "test": 0.2}.items():
+    for split, share in {"train": 0.45, "validation": 0.1, "test": 0.45}.items():
         rows = splits[split].with_format("numpy")
         assert len(rows) / total == pytest.approx(share, abs=0.03)
-        assert np.bincount(rows["clean_label"][:], minlength=7).min() > 0
-        assert 0.25 < (rows["label"][:] != rows["clean_label"][:]).mean() < 0.5
+        assert np.bincount(rows["clean_label"][:]).min() > 0.12 * len(rows)
+        assert 0.3 < (rows["label"][:] != rows["clean_label"][:]).mean() < 0.45
+    assert min(len(splits["train"]), len(splits["test"])) >= 1500
     texts = [text for split in splits.values() for text in split["text"][:]]
-    assert len({text.casefold() for text in texts}) == len(texts)
+    assert len(docstrings.without_near_duplicates(texts)) == len(texts)
     assert all(5 <= len(text.split()) <= 40 for text in texts)
 
 
 def test_no_text_names_a_package(built):
     _, splits, _ = built
-    words = {word for split in splits.values() for text in split["text"][:] for word in text.casefold().split()}
-    names = {"numpy", "np", "scipy", "sklearn", "scikit-learn", "pandas", "pd", "torch", "pytorch", "huggingface_hub"}
-    assert not words & names
+    texts = " ".join(text for split in splits.values() for text in split["text"][:])
+    words = set(re.findall(r"\w+", texts.lower()))
+    assert not words & {"python", "cpython", "sympy", "networkx", "nx"}
 
 
 def test_given_labels_are_the_majority_of_the_votes(built):
@@ -47,12 +52,14 @@ def test_given_labels_are_the_majority_of_the_votes(built):
     votes = np.array(train["votes"][:])
     assert (votes == docs.vote(train["text"][:])).all()
     assert (votes >= 0).any(axis=1).all()
-    counts = np.stack([(votes == label).sum(axis=1) for label in range(7)], axis=1)
     given = np.array(train["label"][:])
-    assert (counts[np.arange(len(given)), given] == counts.max(axis=1)).all()
-    labels, covered = majority_vote(votes, 7)
+    majority, covered = majority_vote(votes, len(docs.CLASSES), ties="abstain")
     assert covered.all()
-    assert (labels == given).mean() > 0.75
+    clear = majority >= 0
+    assert 0.5 < clear.mean() < 0.9
+    assert (majority == given)[clear].all()
+    counts = np.stack([(votes == label).sum(axis=1) for label in range(len(docs.CLASSES))], axis=1)
+    assert (counts[np.arange(len(given)), given] == counts.max(axis=1)).all()
 
 
 def test_true_labels_can_be_learned_and_beat_the_rules(built):
@@ -64,21 +71,42 @@ def test_true_labels_can_be_learned_and_beat_the_rules(built):
         column: LogisticRegression(C=5.0, max_iter=1000).fit(train, splits["train"][column][:]).score(test, truth)
         for column in ("clean_label", "label")
     }
-    assert scores["clean_label"] > 0.7
-    assert 0.45 < scores["label"] < scores["clean_label"] - 0.1
+    assert scores["clean_label"] > 0.75
+    assert 0.5 < scores["label"] < scores["clean_label"] - 0.1
 
 
-def test_a_new_version_of_a_package_is_not_served_old_rows(built, monkeypatch, tmp_path):
+def test_a_new_version_of_a_package_is_not_served_old_rows(built, monkeypatch):
     builder, _, _ = built
     same = docs.DocsBuilder(cache_dir=builder._cache_dir_root)
     assert same.cache_dir == builder.cache_dir
-    versions = docstrings.package_versions(docs.CLASSES)
-    assert set(versions) == set(docs.PACKAGES)
-    assert all(f'"{name}": "{version}"' in builder.info.description for name, version in versions.items())
-    monkeypatch.setattr(docstrings, "package_versions", lambda names: {**versions, "numpy": "99"})
+    assert f'"python": "{platform.python_version()}"' in builder.info.description
+    assert f'"sympy": "{version("sympy")}"' in builder.info.description
+    monkeypatch.setattr(docs, "version", lambda name: "99")
     upgraded = docs.DocsBuilder(cache_dir=builder._cache_dir_root)
     assert upgraded.cache_dir != builder.cache_dir
-    assert '"numpy": "99"' in upgraded.info.description
+    assert '"networkx": "99"' in upgraded.info.description
+
+
+def test_a_changed_docstring_leaves_the_other_rows_as_they_are(monkeypatch):
+    before = docs._rows()
+    read = docstrings.sentences
+    added = "Return the message of an address that nobody has sent."
+    monkeypatch.setattr(docstrings, "sentences", lambda modules: [*read(modules)[1:], *[added] * ("email" in modules)])
+    after = docs._rows()
+    assert added in [row["text"] for row in after]
+    changed = {row["text"] for row in before} ^ {row["text"] for row in after}
+    assert 2 <= len(changed) <= 3 * len(docs.CLASSES)
+    kept = [[row for row in rows if row["text"] not in changed] for rows in (before, after)]
+    assert kept[0] == kept[1]
+
+
+def test_the_digest_is_of_texts_and_true_labels(built, monkeypatch):
+    builder, splits, _ = built
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", builder._cache_dir_root)
+    digest = docs.docs_digest()
+    assert re.fullmatch("[0-9a-f]{12}", digest)
+    rows = [[[row["text"], row["clean_label"]] for row in split] for split in splits.values()]
+    assert digest == hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
 
 def test_rows_are_the_same_when_built_again(built, monkeypatch):

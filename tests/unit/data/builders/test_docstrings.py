@@ -39,17 +39,43 @@ def package(tmp_path, monkeypatch):
     return root.name
 
 
-def test_public_sentences_are_read_once_without_import(package):
-    found = docstrings.package_sentences(package, 100)
-    assert sorted(found) == ["The class of folder root is public.", "The function of folder root is public here."]
-    assert found == sorted(found, key=docstrings.stable_hash)
+def test_public_sentences_are_read_without_import(package):
+    found = docstrings.sentences([package])
+    assert sorted(set(found)) == [
+        "The class of folder root is public.",
+        "The function of folder root is PUBLIC here.",
+        "The function of folder root is public here.",
+    ]
     assert package not in sys.modules
     assert gc.isenabled()
 
 
-def test_an_absent_package_is_named():
-    with pytest.raises(ModuleNotFoundError, match="package 'no_such_package' is needed"):
-        docstrings.package_sentences("no_such_package", 1)
+def test_modules_of_the_standard_library_come_before_files_of_the_same_name(tmp_path, monkeypatch):
+    expected = docstrings.sentences(["code", "email"])
+    (tmp_path / "code.py").write_text('def f():\n    """A file of the user with this name."""')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert docstrings.sentences(["code", "email"]) == expected
+    assert any("message" in sentence for sentence in expected)
+
+
+@pytest.mark.parametrize("module", ["no_such_package", "no_such_package.inner", "email.no_such_folder"])
+def test_an_absent_module_is_named(module):
+    with pytest.raises(ModuleNotFoundError, match=f"module '{module}' is needed"):
+        docstrings.sentences([module])
+
+
+def test_near_duplicates_are_dropped():
+    texts = [
+        "Return the number of nodes in the given graph.",
+        "return the number of the nodes in the given graph",
+        "Return the number of nodes in a given directed graph.",
+        "Return the length of paths in the given tree.",
+        "Return the number of nodes in the given graph.",
+    ]
+    kept = docstrings.without_near_duplicates(texts)
+    assert len(kept) == 2
+    assert texts[3] in kept
+    assert kept == sorted(kept, key=docstrings.stable_hash)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +83,11 @@ def test_an_absent_package_is_named():
     [
         ("One line. Another.", "One line."),
         ("Wrapped\n    over lines\n\n    Rest.", "Wrapped over lines"),
-        ("Load a `pandas.DataFrame`, or a :class:`~torch.Tensor`.", "Load a library DataFrame, or a library Tensor."),
+        ("Load a `networkx.Graph`, or a :class:`~sympy.core.Expr`.", "Load a library, or a library."),
         ("See [`AutoModel`] and [the guide](https://a.b/c).", "See AutoModel and the guide."),
-        ("Convert to PyTorch via np.array for scikit-learn.", "Convert to library via library array for library."),
-        ("Upload to the Hugging Face Hub with huggingface_hub.", "Upload to the library with library."),
-        ("A transformer, a numpydoc and a spike stay.", "A transformer, a numpydoc and a spike stay."),
+        ("Convert to NetworkX via nx.path_graph for SymPy.", "Convert to library via library for library."),
+        ("From sympy.physics import CPython's units.", "From library import library's units."),
+        ("The body.send of a pythonic to_python stays.", "The body send of a pythonic to library stays."),
         ("Args:\n    x: A row.", ""),
         ("Title\n=====\nText.", "Title"),
         ("size (`int`, *optional*): The size.", ""),
