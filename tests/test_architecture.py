@@ -50,8 +50,8 @@ HEAVY = {
     "peft": {"models.adapters"},
     "faiss": {"detection.neighbours"},
     "lightly": {"models.simclr"},
-    "sklearn": {"data.builders.digits", "data.builders.newsgroups", "data.noise.row_features", "detection", "dygen"}
-    | {"metrics", "purification"},
+    "sklearn": {"data.builders.digits", "data.builders.docstrings", "data.builders.newsgroups"}
+    | {"data.noise.row_features", "detection", "dygen", "metrics", "purification"},
     "torchvision": {"data", "models.simclr"},
 }
 MAX_FILE_LINES = 400
