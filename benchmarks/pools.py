@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.suites import SUITES
 from hf_noisy import inject_noise, load_noisy_dataset
+from hf_noisy.data.builders.docs import docs_digest
 from hf_noisy.data.load import make_noise
 from hf_noisy.models.embed import embed
 
@@ -38,7 +40,8 @@ def prepare(dataset: str, context: Any) -> Pool:
     """The pool that the cells of a suite draw from, cached in a file."""
     whole = context.budget.regime != "features" and isinstance(context.budget.train_rows, (dict, type(None)))
     folder: Path = context.work_dir / "pools"
-    path = folder / f"{dataset}{'-whole' if whole else ''}.npz"
+    parts = [dataset, "whole" if whole else None, texts_digest(dataset)]
+    path = folder / f"{'-'.join(filter(None, parts))}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         arrays = _make(dataset, whole)
@@ -46,12 +49,12 @@ def prepare(dataset: str, context: Any) -> Pool:
         np.savez(temporary, **arrays)
         os.replace(temporary, path)
     stored = np.load(path)
-    parts: dict[str, dict[str, np.ndarray]] = {"features": {}, "clean": {}, "given": {}, "rows": {}}
+    pool: dict[str, dict[str, np.ndarray]] = {"features": {}, "clean": {}, "given": {}, "rows": {}}
     for key in stored.files:
         kind, _, of = key.partition("/")
         if of:
-            parts[kind][of] = stored[key]
-    return Pool(**parts, num_classes=int(stored["num_classes"]))
+            pool[kind][of] = stored[key]
+    return Pool(**pool, num_classes=int(stored["num_classes"]))
 
 
 def minilm() -> str:
@@ -71,6 +74,12 @@ def digest_of(*arrays: np.ndarray) -> str:
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:12]
+
+
+@cache
+def texts_digest(dataset: str) -> str | None:
+    """Digest of texts that depend on installed packages; None for other data sets."""
+    return docs_digest() if dataset == "docs" else None
 
 
 def given_labels(

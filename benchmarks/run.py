@@ -37,7 +37,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "scikit-learn", "cleanlab")
 # Entries of a cell that `--check` ignores.
 CIRCUMSTANCES = {"seconds", "cpu_seconds", "code", "data", "details", "device", "machine", "versions"}
-DEPENDS_ON_PACKAGES = {"docs"}  # its texts are the documentation of installed packages
 
 
 @dataclass
@@ -225,6 +224,8 @@ def run_cell(cell: Cell, arguments: Arguments) -> dict[str, Any]:
     """The figures of a cell with its budget, versions and machine."""
     import torch
 
+    from benchmarks.pools import texts_digest
+
     context = context_of(arguments)
     wall, processor = time.perf_counter(), time.process_time()
     figures = module_of(arguments).run(cell, context)
@@ -238,6 +239,7 @@ def run_cell(cell: Cell, arguments: Arguments) -> dict[str, Any]:
         "method": cell.method,
         **seconds,
         **figures,  # with their own times if the cell does more than run the method
+        "texts": texts_digest(cell.setting.dataset),
         "code": code(),
         "budget": context.budget.as_dict(),
         "model": arguments.model_name_or_path,
@@ -250,10 +252,13 @@ def run_cell(cell: Cell, arguments: Arguments) -> dict[str, Any]:
 
 def check(arguments: Arguments, count: int) -> None:
     """Rerun stored cells, always the same random choice, and report the figures that differ."""
+    from benchmarks.pools import texts_digest
+
     quieten()
     stored = finished(arguments)
     cells = {cell.key: cell for cell in planned(arguments, module_of(arguments).METHODS)}
-    known = sorted(key for key in cells.keys() & stored if cells[key].setting.dataset not in DEPENDS_ON_PACKAGES)
+    texts = {key: texts_digest(cells[key].setting.dataset) for key in cells.keys() & stored}
+    known = sorted(key for key in texts if stored[key].get("texts") == texts[key])
     chosen, equal = random.Random(0).sample(known, min(count, len(known))), 0
     for key in chosen:
         made = json.loads(json.dumps(run_cell(cells[key], arguments)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import run
+from benchmarks import pools, run
 from benchmarks.reporting import leaderboard as board
 from benchmarks.reporting import standings
 from benchmarks.suites import LEADERBOARDS, SUITES, Cell, Setting
@@ -428,6 +428,17 @@ def test_every_study_runs_a_cell(suite, tmp_path, monkeypatch):
     assert made.keys() >= stored.keys()  # the figures that the tables are made of
     assert re.fullmatch("[0-9a-f]{12}", made["data"])
     json.dumps(made)
+
+
+def test_cells_of_other_texts_are_not_checked(tmp_path, monkeypatch, capsys):
+    asked = arguments(tmp_path, suite="text-small", datasets=["docs"], noises=["rules"], seeds=[0], methods=["gce"])
+    monkeypatch.setattr(run, "quieten", lambda: None)
+    monkeypatch.setattr(run, "run_cell", lambda cell, _: {"ece": 0.25})
+    for texts, equal in ((pools.texts_digest("docs"), 1), ("0123456789ab", 0), (None, 0)):
+        cell = {"key": "docs rules/0/gce", "digest": run.digest(asked), "ece": 0.25, "texts": texts}
+        (tmp_path / "cells.jsonl").write_text(json.dumps(cell) + "\n")
+        run.check(asked, 10)
+        assert capsys.readouterr().out.endswith(f"text-small: {equal} of {equal} cells are equal\n")
 
 
 def test_the_command_lists_what_is_to_be_done(tmp_path, monkeypatch, capsys):
