@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sized
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -37,6 +37,7 @@ class DyGenModelConfig(PreTrainedConfig):
         feature_width: Width of the encoder's features; 0 if they are not used.
         feature_scale: See `TrajectoryVectors`.
         delta: See `DirichletVAE`.
+        autocast: `"bfloat16"` or `"float16"` if the recorder ran under autocast, else None.
     """
 
     model_type = "dygen"
@@ -56,12 +57,13 @@ class DyGenModelConfig(PreTrainedConfig):
         feature_width: int = 0,
         feature_scale: float = 1.0,
         delta: float = 1.0,
+        autocast: str | None = None,
         **kwargs: Any,
     ) -> None:
         self.network = AutoConfig.for_model(**network) if isinstance(network, dict) else network
         self.task, self.epochs, self.changed, self.start = task, list(epochs), list(changed), list(start)
         self.num_branches, self.dim, self.projected_from, self.delta = num_branches, dim, projected_from, delta
-        self.feature_width, self.feature_scale = feature_width, feature_scale
+        self.feature_width, self.feature_scale, self.autocast = feature_width, feature_scale, autocast
         if self.network is not None:
             kwargs |= copy.deepcopy({"id2label": self.network.id2label, "label2id": self.network.label2id})
             kwargs.pop("num_labels", None)
@@ -122,13 +124,16 @@ class DyGenForClassification(PreTrainedModel):
         self.requires_grad_(False)
 
     @classmethod
-    def from_training(cls, dygen: DyGen, model: nn.Module, snapshots: Any) -> "DyGenForClassification":
+    def from_training(
+        cls, dygen: DyGen, model: nn.Module, snapshots: Any, *, autocast: str | None = None
+    ) -> "DyGenForClassification":
         """Make the model from a fit, the trained network and its snapshots.
 
         Args:
             dygen: Fitted on the trajectories of this training.
             model: The trained network, such as `trainer.model`; not changed.
             snapshots: Folder of [`EpochSnapshots`], or the `output_dir` that contains it.
+            autocast: `"bfloat16"` or `"float16"` for a training with `bf16=True` or `fp16=True`, which recorded in it.
 
         Returns:
             The model, in evaluation mode, with all weights in the dtype of the network.
@@ -155,6 +160,7 @@ class DyGenForClassification(PreTrainedModel):
             feature_width=width,
             feature_scale=float(vectors.feature_scale),
             delta=dygen.config.delta,
+            autocast=autocast,
         )
         exact = cls(config)
         cast(nn.Module, exact).to(model.dtype)
@@ -265,7 +271,7 @@ class DyGenForClassification(PreTrainedModel):
         for position in range(len(self.config.epochs)):
             last = position == len(self.config.epochs) - 1
             values = None if last else [stack[position] for stack in self.snapshots]
-            with _holding(changed, values), HeadInputs(self.network) as heads:
+            with _holding(changed, values), HeadInputs(self.network) as heads, self._as_recorded(inputs):
                 outputs = self.network(**inputs)
                 embeddings = torch.stack(heads.pop()).float()
             if self.config.projected_from:
@@ -273,12 +279,17 @@ class DyGenForClassification(PreTrainedModel):
             centred = embeddings - self.means[position][:, None].float()
             blocks.append(centred / self.scales[position][:, None, None].float())
         if width := self.config.feature_width:
-            with _holding(self._tensors(self.config.start), list(self.start)):
+            with _holding(self._tensors(self.config.start), list(self.start)), self._as_recorded(inputs):
                 features = nn.functional.normalize(pooled_features(self.network, inputs).float(), eps=1e-12)
             weight = (len(blocks) * self.config.dim / width) ** 0.5 / self.config.feature_scale
             features = (features - self.feature_mean.float()) * weight
             blocks.append(features.expand(self.config.num_branches, -1, -1))
         return torch.cat(blocks, -1), logits_by_branch(outputs).float()
+
+    def _as_recorded(self, inputs: dict[str, Tensor]) -> AbstractContextManager[Any]:
+        if self.config.autocast is None:
+            return nullcontext()
+        return torch.autocast(next(iter(inputs.values())).device.type, getattr(torch, self.config.autocast))
 
     def _accepts(self, name: str) -> bool:
         return self._accepted is None or name in self._accepted

@@ -7,6 +7,7 @@ from typing import Any
 from hf_noisy.losses import LOSSES, Loss
 from hf_noisy.methods.co_teaching import CoTeaching
 from hf_noisy.methods.coregularization import CoRegularization
+from hf_noisy.methods.dygen_method import DyGenMethod
 from hf_noisy.methods.elr import ELR
 from hf_noisy.methods.gjs import GJS
 from hf_noisy.methods.jocor import JoCoR
@@ -17,6 +18,7 @@ from hf_noisy.methods.nrd import NRD
 _OWN: dict[str, type[Method]] = {
     "co_teaching": CoTeaching,
     "coregularization": CoRegularization,
+    "dygen": DyGenMethod,
     "elr": ELR,
     "gjs": GJS,
     "jocor": JoCoR,
@@ -104,6 +106,7 @@ __all__ = [
     "Batch",
     "CoRegularization",
     "CoTeaching",
+    "DyGenMethod",
     "JoCoR",
     "LossMethod",
     "Method",

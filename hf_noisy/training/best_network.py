@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from hf_noisy.models.branches import BranchedModel
 from hf_noisy.models.heads import logits_by_branch
 from hf_noisy.models.inference import Collator, evaluating, outputs_in_training
 from hf_noisy.training.distill import name_classes
-from hf_noisy.training.trainer import NoisyTrainer
+
+if TYPE_CHECKING:
+    from hf_noisy.training.trainer import NoisyTrainer
 
 logger = logging.get_logger(__name__)
 
@@ -67,7 +69,7 @@ class ChosenNetwork:
         logger.warning_once(f"{folder}: saved {self.chosen}, {self.reason}{needs}")
 
 
-def best_network(trainer: NoisyTrainer) -> ChosenNetwork:
+def best_network(trainer: "NoisyTrainer") -> ChosenNetwork:
     """The branch (or for methods with a teacher, the student or the teacher) that agrees most with given labels.
 
     Networks are compared on `eval_dataset`, or else on `train_dataset`, by accuracy and then by loss. True labels are
@@ -115,7 +117,7 @@ def best_network(trainer: NoisyTrainer) -> ChosenNetwork:
     return _named(trainer, ChosenNetwork(network, names[best], reason, by, candidates))
 
 
-def ensemble(trainer: NoisyTrainer) -> ChosenNetwork:
+def ensemble(trainer: "NoisyTrainer") -> ChosenNetwork:
     """All branches as one model, or the averaged teacher of a method that has one.
 
     Args:
@@ -135,7 +137,7 @@ def ensemble(trainer: NoisyTrainer) -> ChosenNetwork:
     return _named(trainer, ChosenNetwork(_copy(source), chosen, reason))
 
 
-def _source(trainer: NoisyTrainer) -> nn.Module:
+def _source(trainer: "NoisyTrainer") -> nn.Module:
     """The averaged teacher of the method, or the model with branches."""
     model = trainer.model
     others = [one for one in trainer.method.evaluated(model).values() if one is not model]
@@ -159,7 +161,7 @@ def _copy(network: nn.Module) -> nn.Module:
     return cast(nn.Module, again.train(network.training))
 
 
-def _named(trainer: NoisyTrainer, chosen: ChosenNetwork) -> ChosenNetwork:
+def _named(trainer: "NoisyTrainer", chosen: ChosenNetwork) -> ChosenNetwork:
     if isinstance(chosen.model, PreTrainedModel) and not isinstance(chosen.model, BranchedModel):
         name_classes(chosen.model, trainer.train_dataset)
     return chosen
@@ -173,7 +175,7 @@ class _Predictions:
     labels: Int64[np.ndarray, " rows"] | None
 
 
-def _predictions(trainer: NoisyTrainer, networks: Sequence[nn.Module], dataset: Any) -> _Predictions:
+def _predictions(trainer: "NoisyTrainer", networks: Sequence[nn.Module], dataset: Any) -> _Predictions:
     """Log-probabilities of every branch or network, in row order."""
     if dataset is None or not hasattr(dataset, "__len__"):
         raise ValueError("train_dataset or eval_dataset must have a length to choose by; load it without streaming")

@@ -1,6 +1,6 @@
 """Distill a teacher into an ordinary classifier, which `pipeline` loads without this package."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.models.branches import BranchedModel
 from hf_noisy.models.heads import num_classes
-from hf_noisy.models.inference import Collator, outputs_in_training
+from hf_noisy.models.inference import Collator, default_collator, outputs_in_training
 from hf_noisy.training.guards import refuse_several_gpus
 
 
@@ -67,27 +67,41 @@ def distill(
             f"{AUTO_CLASS_NAMES}"
         )
     refuse_several_gpus(args)
+    collator = data_collator or default_collator(processing_class)
+    if isinstance(teacher, DyGen):
+        probabilities: np.ndarray = _posterior(teacher, train_dataset)
+    elif isinstance(teacher, nn.Module):
+        probabilities = _probabilities(teacher, train_dataset, args, collator)
+    else:
+        probabilities = teacher
+    trainer = train_student(model, train_dataset, probabilities, args, processing_class, collator)
+    trainer.save_model(str(args.output_dir))
+    return model
+
+
+def train_student(
+    model: PreTrainedModel,
+    train_dataset: Any,
+    probabilities: Float[np.ndarray, "rows classes"],
+    args: TrainingArguments,
+    processing_class: Any,
+    data_collator: Collator,
+) -> Trainer:
+    """Train a classifier on the probabilities of its rows by a stock `Trainer`; nothing is saved."""
+    rows = _SoftRows(train_dataset, probabilities)
+    check_soft_labels(rows.probabilities, num_classes(model))
+    name_classes(model, train_dataset)
     trainer = Trainer(
         model,
         args,
+        train_dataset=rows,
         processing_class=processing_class,
         data_collator=data_collator,
         compute_loss_func=_soft_cross_entropy,
     )
-    if isinstance(teacher, DyGen):
-        probabilities: np.ndarray = _posterior(teacher, train_dataset)
-    elif isinstance(teacher, nn.Module):
-        probabilities = _probabilities(teacher, train_dataset, trainer)
-    else:
-        probabilities = teacher
-    rows = _SoftRows(train_dataset, probabilities)
-    check_soft_labels(rows.probabilities, num_classes(model))
-    name_classes(model, train_dataset)
-    trainer.train_dataset = rows
     trainer.train()
-    trainer.save_model(str(args.output_dir))
     model.eval()
-    return model
+    return trainer
 
 
 def name_classes(model: PreTrainedModel, dataset: Any) -> None:
@@ -138,10 +152,9 @@ def _posterior(dygen: DyGen, dataset: Any) -> Float64[np.ndarray, "rows classes"
     return dygen.posterior(dygen.config.split, labels=np.asarray(dataset.with_format(None)[column][:]))
 
 
-def _probabilities(network: nn.Module, dataset: Any, trainer: Trainer) -> Float64[np.ndarray, "rows classes"]:
+def _probabilities(
+    network: nn.Module, dataset: Any, args: TrainingArguments, collator: Collator
+) -> Float64[np.ndarray, "rows classes"]:
     """Probabilities of each row, averaged over branches."""
-    collator = cast(Collator, trainer.data_collator)
-    (logits,) = outputs_in_training(
-        network, dataset, lambda inputs: [network(**inputs).logits[None]], trainer.args, collator
-    )
+    (logits,) = outputs_in_training(network, dataset, lambda inputs: [network(**inputs).logits[None]], args, collator)
     return torch.from_numpy(logits[0]).double().softmax(-1).numpy()

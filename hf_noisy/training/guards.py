@@ -5,6 +5,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import TrainingArguments
 
+from hf_noisy.losses.cross_entropy import CrossEntropy
+from hf_noisy.methods import LossMethod, Method
+
 _CHECK_EVERY = 100  # micro-batches
 
 
@@ -53,3 +56,15 @@ def refuse_several_gpus(args: TrainingArguments) -> None:
             f"args sees {args.n_gpu} GPUs in one process, where losses of rows cannot be reduced exactly; start with "
             "`accelerate launch` or show one GPU (CUDA_VISIBLE_DEVICES=0)"
         )
+
+
+def with_label_smoothing(method: Method, smoothing: float) -> Method:
+    """The method with the smoothing of `TrainingArguments`; `ValueError` if both define the targets."""
+    if not smoothing:
+        return method
+    if isinstance(method, LossMethod) and type(method.loss) is CrossEntropy and not method.loss.label_smoothing:
+        return LossMethod(CrossEntropy(label_smoothing=smoothing))
+    raise ValueError(
+        f"label_smoothing_factor={smoothing} and the method both define the targets; set label_smoothing_factor=0 "
+        "or use method='cross_entropy'"
+    )

@@ -13,19 +13,17 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput, SaveStrategy, TrainOutput
 
 from hf_noisy.core.columns import INDEX, LABEL_WEIGHT, LABELS, SECOND_VIEW
-from hf_noisy.core.files import write_atomically
 from hf_noisy.core.task import task_of
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.data.labels import check_training_labels, check_training_weights
 from hf_noisy.data.views import TwoViews, default_view
-from hf_noisy.hub.model_card import model_card
-from hf_noisy.hub.text import merged, placed
-from hf_noisy.losses.cross_entropy import CrossEntropy
+from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.losses.loss import Loss, at_least_float32
 from hf_noisy.methods import Batch, LossMethod, Method, as_method, make_method
-from hf_noisy.models.branches import with_branches
+from hf_noisy.models.branches import BranchedModel, with_branches
 from hf_noisy.models.heads import accepted_inputs, find_heads, num_classes
 from hf_noisy.models.sharded import check_can_be_sharded, check_can_evaluate
+from hf_noisy.training.card import add_to_card
 from hf_noisy.training.checkpoints import (
     checkpoint_to_resume,
     identity,
@@ -35,8 +33,9 @@ from hf_noisy.training.checkpoints import (
     whole_or_removed,
     write_state,
 )
-from hf_noisy.training.guards import refuse_several_gpus
+from hf_noisy.training.guards import refuse_several_gpus, with_label_smoothing
 from hf_noisy.training.method_callback import MethodCallback
+from hf_noisy.training.single_network import SingleNetwork
 
 
 class NoisyTrainer(Trainer):
@@ -81,13 +80,15 @@ class NoisyTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         self.choice: Any = None
+        self._given: nn.Module | None = None  # the user's model, if branches were made of it
+        self._single: SingleNetwork | None = None  # after training several networks
         self._is_auto = isinstance(method, str) and method == "auto"
         self.method = as_method("cross_entropy" if self._is_auto else method)
         super().__init__(self._branched(model, args), args, *positional, **kwargs)
         self._refuse_arguments(model)
         if self.args.label_names is None:
             self.label_names = [LABELS]  # Trainer finds none if forward takes no labels
-        self.method = _with_label_smoothing(self.method, self.args.label_smoothing_factor)
+        self.method = with_label_smoothing(self.method, self.args.label_smoothing_factor)
         self.task = task_of(self.model)  # refuses other kinds of models
         find_heads(self.model)  # refuses a model without class logits
         check_can_be_sharded(self.model, self.accelerator)
@@ -117,7 +118,15 @@ class NoisyTrainer(Trainer):
         return self._branched(super().call_model_init(trial), self.args)  # type: ignore[return-value]
 
     def _branched(self, model: nn.Module | None, args: TrainingArguments | None) -> nn.Module | None:
-        return with_branches(model, self.method.num_branches, type(self.method).__name__, args.seed if args else 42)
+        seed, name = args.seed if args else 42, type(self.method).__name__
+        branched = with_branches(model, self.method.num_branches, name, seed)
+        self._given = None if branched is model else model
+        return branched
+
+    @property
+    def dygen(self) -> DyGen | None:
+        """The fitted DyGEN, after training with method `"dygen"`."""
+        return getattr(self.method, "dygen", None)
 
     def train(
         self,
@@ -143,9 +152,26 @@ class NoisyTrainer(Trainer):
         elif self.args.should_save and saves:
             warn_of_earlier_run(folder)
         self._callback.restart()
+        self._single = None
         output = super().train(self._checkpoint, trial, ignore_keys_for_eval)
-        self.method.finish(self)
+        posterior, sharded = self.method.finish(self), self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if self.method.num_branches > 1 and isinstance(self.model, BranchedModel) and not sharded:
+            self._single = SingleNetwork(self, cast(PreTrainedModel | None, self._given), posterior)
         return output
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As `Trainer.save_model`; after training several networks, one ordinary one, and all in `branches`."""
+        if self._single is None or self.is_in_train:
+            return super().save_model(output_dir, _internal_call)
+        model, network = self.model, self._single.network
+        self._single.save_others(output_dir or str(self.args.output_dir))
+        try:
+            self.model = network
+            super().save_model(output_dir, _internal_call=True)
+        finally:
+            self.model = model
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     def choose_method(self, resume_from_checkpoint: str | bool | None = None) -> None:
         """Resolve `method="auto"` before training, such as to make an optimizer for the branches.
@@ -160,7 +186,7 @@ class NoisyTrainer(Trainer):
         checkpoint = checkpoint_to_resume(resume_from_checkpoint, str(self.args.output_dir))
         self.choice = choose_for_trainer(self, checkpoint)
         method = make_method(self.choice.method, **self.choice.arguments)
-        self.method = _with_label_smoothing(method, self.args.label_smoothing_factor)
+        self.method = with_label_smoothing(method, self.args.label_smoothing_factor)
         given = self.model
         self.model = self.model_wrapped = cast(nn.Module, self._branched(given, self.args))
         self._refuse_arguments(given)
@@ -316,8 +342,9 @@ class NoisyTrainer(Trainer):
         check_can_evaluate(self.accelerator)
         loop = super().evaluation_loop
         model, networks = self.model, self.method.evaluated(self.model)
+        distilled = self._single.network if self._single and self._single.is_distilled else model
         try:
-            self.model = networks.pop("", model)
+            self.model = networks.pop("", distilled)
             result = loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
             for name, network in networks.items():
                 self.model = network
@@ -360,34 +387,9 @@ class NoisyTrainer(Trainer):
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """`Trainer`'s card, with a section on the method and the noise."""
         super().create_model_card(*args, **kwargs)
-        if not self.is_world_process_zero():
-            return
-        method = self.method.loss if isinstance(self.method, LossMethod) else self.method
-        results = {
-            "method": type(method).__name__,
-            "citation": self.method.citation,
-            "epochs": self.state.epoch,
-            "learning_rate": self.args.learning_rate,
-            "seed": self.args.seed,
-            "method_args": self.choice and self.choice.arguments,
-            "method_why": self.choice and self.choice.why,
-        }
-        path, model = Path(str(self.args.output_dir)) / "README.md", cast(Any, self.model)
-        name = self.hub_model_id or path.parent.name
-        card = placed(model_card(results, model.config.to_dict(), name=name), name)
-        write_atomically(path, merged(path.read_text("utf-8"), card))
+        if self.is_world_process_zero():
+            add_to_card(self, self._single.network if self._single else self.model)
 
 
 def _is_sized(dataset: Any) -> bool:
     return dataset is not None and not isinstance(dataset, IterableDataset) and hasattr(dataset, "__len__")
-
-
-def _with_label_smoothing(method: Method, smoothing: float) -> Method:
-    if not smoothing:
-        return method
-    if isinstance(method, LossMethod) and type(method.loss) is CrossEntropy and not method.loss.label_smoothing:
-        return LossMethod(CrossEntropy(label_smoothing=smoothing))
-    raise ValueError(
-        f"label_smoothing_factor={smoothing} and the method both define the targets; set label_smoothing_factor=0 "
-        "or use method='cross_entropy'"
-    )

@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "co_teaching": {"forget_rate": 0.4, "ramp_epochs": 1},
     "coregularization": {"agreement_weight": 5.0, "warmup_ratio": 0.1},
     "dal": {"q_start": 0.6, "q_end": 1.8},
+    "dygen": {"agreement_weight": 5.0, "warmup_ratio": 0.1, "vae_epochs": 1},
     "jocor": {"forget_rate": 0.4, "ramp_epochs": 1},
     "nct": {"r_min": 0.3, "r_max": 0.5, "warmup_epochs": 0},
     "nrd": {"decay": 0.9, "scale": True},

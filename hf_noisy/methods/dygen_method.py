@@ -1,0 +1,132 @@
+"""DyGEN as a method: co-regularised branches, then the posterior of their training dynamics."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+from accelerate import PartialState
+from jaxtyping import Float64
+from torch import nn
+
+from hf_noisy.core.checks import check_rate
+from hf_noisy.core.columns import LABEL, LABELS
+from hf_noisy.core.types import Labels
+from hf_noisy.data.labels import stored_labels
+from hf_noisy.dygen.exact import DyGenForClassification
+from hf_noisy.dygen.pipeline import DyGen
+from hf_noisy.dygen.snapshots import EpochSnapshots
+from hf_noisy.dynamics.recorder import DynamicsRecorder
+from hf_noisy.methods.coregularization import CoRegularization
+
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainerCallback
+
+FOLDER = "_dygen"  # in output_dir; with an underscore, so that Trainer.push_to_hub does not upload it
+_SPLIT = "train"
+
+
+class DyGenMethod(CoRegularization):
+    """Trains co-regularised branches, records their dynamics, and afterwards fits and predicts with [`DyGen`].
+
+    After `train()`, `trainer.dygen` is the fitted model, `trainer.predict` and `trainer.evaluate` give its posterior
+    (the logits are the log of it) for any rows, and the trainer's one network is trained on the posterior of the
+    training rows. Trajectories and snapshots are in `output_dir/_dygen`. Evaluation during training is that of the
+    branches.
+
+    Args:
+        agreement_weight: See [`CoRegularization`].
+        warmup_ratio: See [`CoRegularization`].
+        noise_rate: Share of wrong labels in `[0, 1)`; None to have it estimated.
+        preset: `"evidence"`, or `"paper"` for the published prior and constants; see [`DyGen.fit`].
+        vae_epochs: Epochs of the VAE.
+        exact: Whether to keep the trained weights of every epoch (in float16), which the posterior of later rows
+            needs; otherwise the distilled network predicts them.
+        distill: Whether to train a network on the posterior for `save_model`, with the arguments of the trainer;
+            otherwise it saves the best branch.
+
+    Raises:
+        ValueError: If an argument is out of range; in training, if weights are sharded and `exact` is set.
+
+    Example:
+        ```python
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, method="dygen")
+        trainer.train()
+        trainer.dygen.noise_rate
+        ```
+
+    Source: DyGEN (Zhuang et al., 2023), Algorithm 2.
+    """
+
+    needs_rows = True
+
+    def __init__(
+        self,
+        agreement_weight: float = 5.0,
+        warmup_ratio: float = 0.1,
+        noise_rate: float | None = None,
+        preset: Literal["evidence", "paper"] = "evidence",
+        vae_epochs: int = 10,
+        exact: bool = True,
+        distill: bool = True,
+    ) -> None:
+        super().__init__(agreement_weight, warmup_ratio)
+        if preset not in ("evidence", "paper"):
+            raise ValueError(f"preset must be 'evidence' or 'paper', got {preset!r}")
+        if noise_rate is not None:
+            check_rate(noise_rate)
+        self.noise_rate, self.preset, self.vae_epochs = noise_rate, preset, vae_epochs
+        self.exact, self.distill = exact, distill
+        self.dygen: DyGen | None = None
+        self._callbacks: list[TrainerCallback] = []
+        self._networks: list[DyGenForClassification] = []  # in a list, to be no part of the state of the method
+
+    def prepare(self, trainer: "Trainer", *, resumes: bool = False) -> None:
+        callbacks = trainer.callback_handler.callbacks  # as add_callback would warn of a recorder of the user
+        callbacks[:] = [callback for callback in callbacks if callback not in self._callbacks]
+        self.dygen, folder = None, Path(str(trainer.args.output_dir)) / FOLDER
+        self._networks.clear()
+        self._callbacks = [DynamicsRecorder({_SPLIT: trainer.train_dataset}, folder)]
+        if self.exact:
+            self._callbacks.append(EpochSnapshots(folder, dtype="float16"))
+        callbacks += self._callbacks
+
+    def finish(self, trainer: "Trainer") -> Float64[np.ndarray, "rows classes"] | None:
+        process, args = PartialState(), trainer.args
+        recorder = cast(DynamicsRecorder, self._callbacks[0])
+        trajectories, folder = recorder.trajectories, recorder.path.parent
+        labels = _labels(trainer.train_dataset)
+        process.wait_for_everyone()
+        if process.is_main_process:
+            fitted = DyGen.fit(
+                trajectories,
+                labels,
+                self.noise_rate,
+                split=_SPLIT,
+                preset=self.preset,
+                vae_epochs=self.vae_epochs,
+                seed=args.seed,
+                show_progress=not args.disable_tqdm,
+            )
+            fitted.save_pretrained(folder)
+        process.wait_for_everyone()
+        self.dygen = fitted if process.is_main_process else DyGen.from_pretrained(folder, trajectories)
+        self._autocast = "bfloat16" if args.bf16 else "float16" if args.fp16 else None
+        return self.dygen.posterior(_SPLIT, labels) if self.distill else None
+
+    def evaluated(self, model: nn.Module) -> dict[str, nn.Module]:
+        if self.dygen is None or not self.exact:
+            return {}
+        if not self._networks:
+            folder = cast(DynamicsRecorder, self._callbacks[0]).path.parent
+            network = DyGenForClassification.from_training(self.dygen, model, folder, autocast=self._autocast)
+            self._networks.append(network)
+        return {"": self._networks[0]}
+
+
+def _labels(dataset: object) -> Labels:
+    """The given labels of all rows, read row by row where a lazy transform may change them."""
+    labels = stored_labels(dataset)
+    if labels is None:
+        rows = (dataset[index] for index in range(len(dataset)))  # type: ignore[index,arg-type]
+        labels = np.array([int(row[LABELS if LABELS in row else LABEL]) for row in rows])
+    return labels
