@@ -38,7 +38,7 @@ COLUMNS = ["input_ids", "attention_mask"]
 KINDS = {"full branches": "full", "adapters": "lora"}
 FOLDERS = {
     "plain": "plain",
-    "branches": "stage1",
+    "branches": "stage1/branches",
     "exact": "exact",
     "exact, half": "exact-half",
     "distilled": "distilled",
