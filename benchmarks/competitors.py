@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 from transformers import PrinterCallback, TrainerCallback
 
+from benchmarks import frozen
 from benchmarks.pools import prepare as prepare
 from benchmarks.suites import Cell
 from benchmarks.tasks import Task, task_of
@@ -27,6 +28,9 @@ from hf_noisy.core.rng import random_state_kept
 from hf_noisy.dygen.npc import NPC
 from hf_noisy.methods import make_method
 from hf_noisy.metrics.calibration import expected_calibration_error
+
+CHECKED_ROWS = 200  # of the baseline that is trained on checked rows alone
+OTHER_SEED = 1000  # added to the seed of a cell for the second network
 
 
 @dataclass
@@ -214,12 +218,17 @@ def dygen_dal(task: Task) -> Outcome:
     return outcome_of(train(task, "dal", labels=labels), train_labels=labels)
 
 
+def checked_rows(task: Task, count: int) -> np.ndarray:
+    """Positions of training rows whose true labels a method gets."""
+    return np.sort(np.random.default_rng([task.seed, 2]).permutation(len(task.given))[:count])
+
+
 def dmlp(task: Task) -> Outcome:
     """DMLP corrects the labels with the help of some true ones, then cross-entropy on all rows."""
     from hf_noisy.purification.dmlp.dmlp import DMLP
 
     count = round(task.budget.checked * len(task.given))
-    checked = np.sort(np.random.default_rng([task.seed, 2]).permutation(len(task.given))[:count])
+    checked = checked_rows(task, count)
     rest = np.setdiff1d(np.arange(len(task.given)), checked)
     features = task.features.astype(np.float32)
     purifier = DMLP(features[checked], task.clean[checked], task.given[checked], num_classes=task.num_classes)
@@ -241,6 +250,43 @@ def confident_learning(task: Task) -> Outcome:
     wrong = find_label_issues(labels, probabilities, n_jobs=1)
     kept = np.setdiff1d(np.arange(len(task.given)), rows[wrong])
     return outcome_of(train(task, rows=kept), details={"pruned": int(wrong.sum())})
+
+
+def two_networks(task: Task) -> Outcome:
+    """Mean of the probabilities of two plain networks with different seeds."""
+    seeds = (task.seed, task.seed + OTHER_SEED)
+    trained = [train(replace(task, seed=seed)).logits["test"] for seed in seeds]
+    by_epoch = np.mean([probabilities_of(np.stack(logits)) for logits in trained], axis=0)
+    return Outcome(by_epoch[-1], list(by_epoch.argmax(-1)))
+
+
+def class_mean(task: Task) -> Outcome:
+    """Nearest class mean of the frozen features; no network is trained."""
+    return Outcome(frozen.class_means(task.features, task.given, task.num_classes, task.test_features))
+
+
+def head_outcome(task: Task, rows: np.ndarray, labels: np.ndarray, **options: Any) -> Outcome:
+    probabilities, penalty = frozen.linear_head(
+        task.features[rows], labels, task.num_classes, task.test_features, task.seed
+    )
+    return Outcome(probabilities, selected_by="penalty by cross-validation", details={"penalty": penalty}, **options)
+
+
+def linear_head(task: Task) -> Outcome:
+    """Logistic regression on the frozen features and the given labels, with strong L2."""
+    return head_outcome(task, np.arange(len(task.given)), task.given)
+
+
+def mean_and_head(task: Task) -> Outcome:
+    """Mean of the probabilities of the class means and of the linear head."""
+    head = linear_head(task)
+    return replace(head, probabilities=(head.probabilities + class_mean(task).probabilities) / 2)
+
+
+def checked_only(task: Task) -> Outcome:
+    """The linear head on a few rows with their true labels; all other rows are left out."""
+    rows = checked_rows(task, CHECKED_ROWS)
+    return head_outcome(task, rows, task.clean[rows], clean_labels=len(rows))
 
 
 METHODS: dict[str, Competitor] = {
@@ -265,6 +311,11 @@ METHODS: dict[str, Competitor] = {
     "dygen_dal": Competitor("DyGEN, then DAL", dygen_dal),
     "auto": Competitor('method="auto"', auto),
     "confident_learning": Competitor("confident learning: prune, retrain", confident_learning),
+    "two_networks": Competitor("mean of two networks", two_networks),
+    "class_mean": Competitor("class means, frozen features", class_mean),
+    "linear_head": Competitor("linear head, frozen features", linear_head),
+    "mean_and_head": Competitor("class means and linear head", mean_and_head),
+    "checked_only": Competitor("200 checked rows alone", checked_only, uses_clean_labels=True),
     "dmlp": Competitor("DMLP, then cross-entropy", dmlp, uses_clean_labels=True),
 }
 

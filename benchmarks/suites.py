@@ -126,6 +126,56 @@ LEADERBOARDS = (
     Suite("vision-full", Budget("image", 100, 1e-3, 128, weight_decay=5e-4), (*DIGITS, *CIFAR)),
 )
 
+# Constants and rules are chosen on these sets, for each without itself (`benchmarks.leave_one_out`): every set with
+# its real noise, clean, and with 10 % symmetric noise, and some with heavier injected noise.
+REAL_TEXTS = (
+    Setting("trec", "rules", "rules"),
+    Setting("semeval", "rules", "rules"),
+    Setting("docs", "rules", "rules"),
+    Setting("noisyag_news", "human", "mid"),
+    Setting("sms", "rules", "rules"),
+    Setting("yelp_rules", "rules", "rules"),
+    Setting("chemprot", "rules", "rules"),
+    Setting("yoruba_newsclass", "distant", "distant"),
+    Setting("semeval_llm", "language model", "llm"),
+    Setting("mr_chatgpt", "language model", "llm"),
+)
+SAME_TEXTS = {"semeval_llm": "semeval"}  # data sets with the texts of another one, which are held out together
+DEVELOPMENT_TEXTS = (
+    *(
+        setting
+        for real in REAL_TEXTS
+        for rates in [(0.1, 0.6, 0.7) if real.dataset == "trec" else (0.1,)]
+        for setting in (real, *(_injected(real.dataset, symmetric=rates) if real.dataset not in SAME_TEXTS else ()))
+    ),
+    *_injected("20news", symmetric=(0.1, 0.4, 0.6, 0.7), asymmetric=(0.4,), instance=(0.4,)),
+)
+DEVELOPED = (
+    *("cross_entropy", "early_stopping", "confident_learning", "jocor", "elr", "two_networks"),
+    *("class_mean", "linear_head", "mean_and_head", "checked_only", "dygen", "auto"),
+)
+FINE_TUNED = (
+    *("cross_entropy", "early_stopping", "class_mean", "linear_head", "mean_and_head", "checked_only"),
+    *("dygen", "auto"),
+)
+DEVELOPMENT = (
+    Suite("development", LEADERBOARDS[0].budget, tuple(replace(s, methods=DEVELOPED) for s in DEVELOPMENT_TEXTS)),
+    Suite(
+        "development-images",
+        LEADERBOARDS[1].budget,
+        tuple(replace(s, methods=DEVELOPED) for s in (*DIGITS_SMALL, *CIFAR)),
+    ),
+    Suite(
+        "fine-tuned",
+        Budget("text", 5, 2e-4, 32, train_rows=1000, test_rows=500, max_length=64, options={"all": {"bf16": True}}),
+        tuple(
+            replace(setting, methods=FINE_TUNED)
+            for setting in (*REAL_TEXTS, *_injected("20news", asymmetric=(0.4,))[1:])
+            if setting.dataset not in ("docs", "semeval_llm", "mr_chatgpt")
+        ),
+    ),
+)
+
 # What each part of DyGEN adds, also under large noise; SWEPT also varies branches and learning rate.
 ABLATED = ("1 network", "2 branches")
 ABLATIONS = (
@@ -207,4 +257,4 @@ STUDIES = (
     ),
 )
 
-SUITES = {suite.name: suite for suite in (*LEADERBOARDS, *STUDIES)}
+SUITES = {suite.name: suite for suite in (*LEADERBOARDS, *DEVELOPMENT, *STUDIES)}

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForImageClassification, PreTrained
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithNoAttention, ImageClassifierOutputWithNoAttention
 
-from benchmarks.pools import Pool, choose, digest_of, given_labels, minilm, prepare
+from benchmarks.pools import TOKENS, Pool, choose, digest_of, given_labels, minilm, prepare
 from benchmarks.suites import Budget, Cell, Setting
 from hf_noisy import load_noisy_dataset
 from hf_noisy.core.rng import uniforms
@@ -175,7 +175,7 @@ class Task:
             disable_tqdm=True,
             use_cpu=not gpu,
             dataloader_pin_memory=gpu,
-            bf16=gpu and not frozen,
+            **{"bf16": gpu and not frozen} | budget.options_of(self.setting.dataset),
         )
 
     @torch.no_grad()
@@ -204,7 +204,8 @@ class TextTask(Task):
     def _data(self) -> dict[str, Any]:
         tokenizer = self.processing_class
         data = load_noisy_dataset(self.setting.dataset, "clean")
-        tokenize = lambda batch: tokenizer(batch["text"], truncation=True, max_length=128)  # noqa: E731
+        length = self.budget.max_length or TOKENS
+        tokenize = lambda batch: tokenizer(batch["text"], truncation=True, max_length=length)  # noqa: E731
         texts = {split: data[split].select(rows).select_columns(["text"]) for split, rows in self.positions.items()}
         return {split: of.map(tokenize, batched=True, remove_columns=["text"]) for split, of in texts.items()}
 

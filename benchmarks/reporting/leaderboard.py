@@ -26,7 +26,7 @@ from benchmarks.reporting.standings import (
     points,
     protocol,
 )
-from benchmarks.suites import LEADERBOARDS, SUITES
+from benchmarks.suites import DEVELOPMENT, LEADERBOARDS, SUITES
 from hf_noisy.methods import make_method
 from hf_noisy.training.auto_rules import RULES
 
@@ -176,7 +176,7 @@ def boards(folder: Path) -> dict[str, dict[str, Any]]:
     from benchmarks.competitors import METHODS
 
     results = {}
-    for suite in LEADERBOARDS:
+    for suite in (*LEADERBOARDS, *DEVELOPMENT):
         path = folder / f"cells_{suite.name}.jsonl"
         if path.is_file():
             cells = read_cells(path)
