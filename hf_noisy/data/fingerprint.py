@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
+from torch import Tensor
 from transformers import set_seed
 
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.labels import label_column
+
+_NUMBERS = 256  # of a tensor that its fingerprint looks at
 
 
 def labels_digest(labels: Shaped[np.ndarray, " rows"]) -> str:
@@ -30,6 +33,16 @@ def describe(dataset: Any) -> dict[str, Any]:
         set_seed(0)
         for row in np.unique(np.linspace(0, len(stored) - 1, min(256, len(stored))).astype(int)):
             content = stored[int(row)]
-            text = repr(content.to_pylist() if hasattr(content, "to_pylist") else content)
+            text = _text(content.to_pylist() if hasattr(content, "to_pylist") else content)
             digest.update(re.sub(r" at 0x[0-9a-f]+", "", text).encode())
     return {"rows": len(dataset), "labels": labels, "fingerprint": digest.hexdigest()}
+
+
+def _text(value: Any) -> str:
+    """The value as text; of a tensor some numbers from all over it, as its own text is slow and has only the edges."""
+    if isinstance(value, dict):
+        return repr({key: _text(entry) for key, entry in value.items()})
+    if not isinstance(value, Tensor):
+        return repr(value)
+    some = value.flatten()[:: -(-value.numel() // _NUMBERS) or 1].tolist()
+    return f"{tuple(value.shape)} {[f'{number:.4g}' if isinstance(number, float) else number for number in some]}"

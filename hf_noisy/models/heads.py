@@ -112,6 +112,8 @@ def accepted_inputs(model: nn.Module) -> set[str] | None:
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model without wrappers (DDP, `torch.compile`)."""
+    if not hasattr(model, "module") and not hasattr(model, "_orig_mod"):
+        return model  # no wrapper; asked in every step, and the call below searches for installed packages
     inner: nn.Module = extract_model_from_parallel(model, keep_torch_compile=False)
     return inner
 

@@ -1,4 +1,5 @@
 import numpy as np
+import torch
 from datasets import Dataset
 
 from hf_noisy.data.fingerprint import describe, labels_digest
@@ -48,3 +49,15 @@ def test_large_data_sets_are_described_by_some_rows():
     describe(Counting({"x": i} for i in range(10_000)))
     assert len(read) == 256
     assert (min(read), max(read)) == (0, 9_999)
+
+
+def test_rows_of_tensors_are_described_by_numbers_from_all_over_them():
+    rows = [{"x": torch.arange(4000.0).reshape(2, 2000), "ids": torch.tensor([70_001, 2])} for _ in range(3)]
+    described = describe(rows)
+    assert describe([{name: value.clone() for name, value in row.items()} for row in rows]) == described
+    middle, ids, shape = ([dict(row) for row in rows] for _ in range(3))
+    middle[1]["x"] = torch.where(rows[1]["x"].lt(1500), rows[1]["x"], 0.0)
+    ids[1]["ids"] = torch.tensor([70_002, 2])
+    shape[1]["x"] = rows[1]["x"].reshape(4, 1000)
+    for other in (middle, ids, shape):
+        assert describe(other)["fingerprint"] != described["fingerprint"]
