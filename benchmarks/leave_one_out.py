@@ -1,0 +1,230 @@
+"""Leave-one-set-out: constants for each data set are chosen on the other ones.
+
+    HF_NOISY_DATA_DIR=... python -m benchmarks.leave_one_out --study class_mean --workers 2
+
+A study scores each candidate in all settings of the development suites. For every data set the candidate with the best
+mean over the other sets is chosen, so that the figure of a set comes from constants that were chosen without it. The
+figures with the candidate that is best on all sets are written beside them. A set counts once, whatever its number of
+settings; sets with the same texts are left out together. Finished scores are kept in the output folder; delete them
+there to run them again. A new study is one entry of `STUDIES`.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import HfArgumentParser
+
+from benchmarks import frozen, run
+from benchmarks.reporting import table
+from benchmarks.suites import SAME_TEXTS, SUITES, Cell, Setting
+from benchmarks.tasks import Task, task_of
+from hf_noisy.core.files import write_atomically
+
+Scores = dict[str, dict[str, float]]  # by setting and candidate, in percent
+
+
+@dataclass(frozen=True)
+class Study:
+    """Candidates for one choice."""
+
+    title: str  # what the score is, in percent
+    score: Callable[..., float]  # of task, what `shared` yields, and the arguments of a candidate; more is better
+    candidates: dict[str, dict[str, Any]]  # arguments by name; of equal ones the first is chosen
+    shared: Callable[[Task], AbstractContextManager[Any]] = (
+        nullcontext  # what all candidates of a task need, made once
+    )
+
+
+def accuracy(task: Task, probabilities: np.ndarray) -> float:
+    return 100 * float((probabilities.argmax(1) == task.truth).mean())
+
+
+def mean_probabilities(task: Task, prior_exponent: float) -> np.ndarray:
+    return frozen.class_means(task.features, task.given, task.num_classes, task.test_features, prior_exponent)
+
+
+def head_probabilities(task: Task, penalties: tuple[float, ...]) -> np.ndarray:
+    return frozen.linear_head(task.features, task.given, task.num_classes, task.test_features, task.seed, penalties)[0]
+
+
+def score_class_mean(task: Task, _: Any, prior_exponent: float) -> float:
+    return accuracy(task, mean_probabilities(task, prior_exponent))
+
+
+def score_linear_head(task: Task, _: Any, penalties: tuple[float, ...]) -> float:
+    return accuracy(task, head_probabilities(task, penalties))
+
+
+PRIORS = {"all classes alike": 0.0, "root of the given shares": 0.5, "given shares": 1.0}
+STUDIES = {
+    "class_mean": Study(
+        "test accuracy of the class means, by class prior",
+        score_class_mean,
+        {name: {"prior_exponent": exponent} for name, exponent in PRIORS.items()},
+    ),
+    "linear_head": Study(
+        "test accuracy of the linear head, by L2",
+        score_linear_head,
+        {
+            "cross-validated": {"penalties": frozen.PENALTIES},
+            **{f"{penalty:g}": {"penalties": (penalty,)} for penalty in frozen.PENALTIES},
+        },
+    ),
+}
+
+
+@dataclass
+class Arguments:
+    study: str = field(metadata={"help": "choice to make", "choices": list(STUDIES)})
+    suites: list[str] = field(default_factory=lambda: ["development", "development-images"])
+    datasets: list[str] = field(default_factory=list, metadata={"help": "default: all of the suites"})
+    noises: list[str] = field(default_factory=list, metadata={"help": "such as 'clean'; default: all"})
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    workers: int = field(default=2, metadata={"help": "processes"})
+    work_dir: str = field(default="output/benchmark", metadata={"help": "features and finished scores"})
+    results: str = field(default=str(run.RESULTS), metadata={"help": "folder of leave_one_out_<study>.json and .md"})
+
+
+def set_of(setting: Setting) -> str:
+    """The data set that is left out with a setting."""
+    return SAME_TEXTS.get(setting.dataset, setting.dataset)
+
+
+def planned(arguments: Arguments) -> list[tuple[str, Cell]]:
+    """Suite and cell of each task; the method of the cell is the study."""
+    return [
+        (suite, Cell(setting, seed, arguments.study))
+        for seed in arguments.seeds
+        for suite in arguments.suites
+        for setting in SUITES[suite].settings
+        if (not arguments.datasets or setting.dataset in arguments.datasets)
+        and (not arguments.noises or setting.noise in arguments.noises)
+    ]
+
+
+def score_task(suite: str, cell: Cell, work_dir: str) -> dict[str, float]:
+    """Scores of all candidates on one task; those of an earlier call come from a file."""
+    asked, study = run.Arguments(suite=suite, work_dir=work_dir), STUDIES[cell.method]
+    path = Path(work_dir) / "leave_one_out" / run.digest(asked) / cell.file
+    stored = json.loads(path.read_text()) if path.is_file() else {}
+    known = {name: json.loads(json.dumps(constants)) for name, constants in study.candidates.items()}
+    done = {name: entry for name, entry in stored.items() if name in known and entry["constants"] == known[name]}
+    if missing := known.keys() - done.keys():
+        task = task_of(cell, run.context_of(asked))
+        with study.shared(task) as shared:
+            for name in (name for name in known if name in missing):
+                start = time.perf_counter()
+                score = study.score(task, shared, **study.candidates[name])
+                seconds = time.perf_counter() - start
+                done[name] = {"constants": known[name], "score": score, "seconds": seconds, "code": run.code()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(done))
+    return {name: done[name]["score"] for name in known}
+
+
+def scored(arguments: Arguments) -> Iterator[tuple[Cell, dict[str, float]]]:
+    """Scores of all tasks, in the order in which they are finished."""
+    cells = planned(arguments)
+    if arguments.workers < 2:
+        for suite, cell in cells:
+            yield cell, score_task(suite, cell, arguments.work_dir)
+        return
+    with ProcessPoolExecutor(arguments.workers, get_context("spawn"), initializer=run.quieten) as pool:
+        waiting = {pool.submit(score_task, suite, cell, arguments.work_dir): cell for suite, cell in cells}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+
+
+def best_on(sets: Iterable[str], by_set: Scores) -> str:
+    """The candidate with the best mean over some sets."""
+    rows = [by_set[name] for name in sets]
+    return max(rows[0], key=lambda candidate: np.mean([row[candidate] for row in rows]))
+
+
+def choose(scores: Scores, sets: dict[str, str]) -> dict[str, Any]:
+    """The candidate for each set without it and for all; `sets` has the set of each setting."""
+    names = list(dict.fromkeys(sets.values()))
+    candidates = list(next(iter(scores.values())))
+    by_set = {
+        name: {c: float(np.mean([scores[s][c] for s in scores if sets[s] == name])) for c in candidates}
+        for name in names
+    }
+    if len(names) < 2:
+        raise SystemExit(f"leave-one-set-out needs at least 2 data sets, got {', '.join(names)}")
+    left_out = {name: best_on((other for other in names if other != name), by_set) for name in names}
+    return {"left_out": left_out, "all": best_on(names, by_set)}
+
+
+def evaluate(arguments: Arguments) -> dict[str, Any]:
+    """All scores, the choices and both figures of every setting."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for number, (cell, made) in enumerate(scored(arguments), 1):
+        found.setdefault(cell.setting.name, []).append(made)
+        print(f"{number} {cell.key}", flush=True)
+    settings = {cell.setting.name: set_of(cell.setting) for _, cell in planned(arguments)}
+    scores = {name: {c: float(np.mean([row[c] for row in found[name]])) for c in found[name][0]} for name in settings}
+    chosen = choose(scores, settings)
+    figures = {
+        name: {
+            "set": settings[name],
+            "chosen_without_the_set": scores[name][chosen["left_out"][settings[name]]],
+            "chosen_on_all_sets": scores[name][chosen["all"]],
+            "best": max(scores[name].values()),
+        }
+        for name in settings
+    }
+    return {
+        "study": arguments.study,
+        "title": STUDIES[arguments.study].title,
+        "candidates": STUDIES[arguments.study].candidates,
+        "seeds": arguments.seeds,
+        "scores": scores,
+        "chosen": chosen,
+        "figures": figures,
+        "code": run.code(),
+        "versions": {name: version(name) for name in run.PACKAGES},
+    }
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Both figures of every setting, and the mean of each candidate."""
+    chosen, figures, scores = result["chosen"], result["figures"], result["scores"]
+    shown = ("chosen_without_the_set", "chosen_on_all_sets", "best")
+    rows = [
+        [name, chosen["left_out"][row["set"]], *(f"{row[key]:.1f}" for key in shown)] for name, row in figures.items()
+    ]
+    means = [f"{np.mean([row[key] for row in figures.values()]):.1f}" for key in shown]
+    header = ["", "chosen without the set", "score", f"score of {chosen['all']}, chosen on all", "best candidate"]
+    names = list(result["candidates"])
+    averages = [f"{np.mean([row[name] for row in scores.values()]):.1f}" for name in names]
+    return "\n\n".join(
+        [
+            f"{result['title']}, %, mean of {len(result['seeds'])} seeds",
+            table(header, [*rows, ["mean", "", *means]]),
+            table(["mean of all settings", *names], [["", *averages]]),
+        ]
+    )
+
+
+def main() -> None:
+    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    run.quieten()
+    result = evaluate(arguments)
+    path = Path(arguments.results) / f"leave_one_out_{arguments.study}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
+    write_atomically(path.with_suffix(".md"), markdown(result) + "\n")
+    print(f"\n{markdown(result)}")
+
+
+if __name__ == "__main__":
+    main()
