@@ -263,8 +263,8 @@ def _disagreement(one: Any, other: Any) -> float:
 
 def _how(encoder: str) -> str:
     return (
-        f"Features: {encoder}. A logistic regression on them was cross-validated for the predictions, and a linear "
-        "layer was trained for the data map. Neither read a true label."
+        f"Features: {encoder}. Predictions are the mean of a cross-validated logistic regression and of the nearest "
+        "class mean; a linear layer was trained for the data map. None of them read a true label."
     )
 
 

@@ -73,7 +73,7 @@ def _pictures(rows: Dataset, audit: Audit) -> list[Picture]:
     labels = np.asarray(rows[CLEAN_LABEL]) if known else audit.labels
     against = "true" if known else "given"
 
-    dynamics, predictions = audit.dynamics, {"out-of-fold predictions": (labels, audit.probabilities)}
+    dynamics, predictions = audit.dynamics, {"held-out predictions": (labels, audit.probabilities)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "figure.png"
         data_map = data_map_figure(dynamics.confidence, dynamics.variability, audit.issues.is_wrong, path).read_bytes()

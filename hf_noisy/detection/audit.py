@@ -10,11 +10,12 @@ from jaxtyping import Float64, Int64
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import FEATURES, LABEL
 from hf_noisy.data.records import class_labels
+from hf_noisy.detection.class_means import held_out_probabilities
 from hf_noisy.detection.duplicates import DuplicateGroup, duplicates_among
 from hf_noisy.detection.find import LabelIssues, find_wrong_labels
 from hf_noisy.detection.neighbours import Index, check_index
 from hf_noisy.detection.outliers import Outliers, outliers_among
-from hf_noisy.detection.probe import out_of_fold_probabilities, probe_logits
+from hf_noisy.detection.probe import probe_logits
 from hf_noisy.detection.surroundings import surroundings
 from hf_noisy.detection.training_dynamics import DataMap, data_map
 from hf_noisy.detection.transition_matrix import confident_transition_matrix
@@ -26,7 +27,7 @@ class Audit:
 
     labels: Int64[np.ndarray, " rows"]  # given labels
     class_names: list[str]
-    probabilities: Float64[np.ndarray, "rows classes"]  # out-of-fold predictions of the given label
+    probabilities: Float64[np.ndarray, "rows classes"]  # predictions of models that saw neither the row nor its copies
     issues: LabelIssues
     transition_matrix: Float64[np.ndarray, "classes classes"]  # estimated, [true, given]
     dynamics: DataMap  # of the given labels, by a linear probe
@@ -45,8 +46,8 @@ def audit(
 ) -> Audit:
     """Find wrong labels, duplicates and outliers, and estimate how many labels are wrong.
 
-    Predictions come from a cross-validated logistic regression on frozen features, and the data map from training a
-    linear layer. Neither true labels nor a noise rate are needed.
+    Predictions are the mean of a cross-validated logistic regression and the nearest class mean, both on frozen
+    features, and the data map comes from training a linear layer. Neither true labels nor a noise rate are needed.
 
     Args:
         dataset: Rows with given labels in `label` and vectors in `features`, such as those of
@@ -87,7 +88,7 @@ def audit(
             "needs 2 of each; drop its rows, and cast a ClassLabel to the classes that are left"
         )
     around = surroundings(vectors, index)
-    probabilities = out_of_fold_probabilities(vectors, labels, folds=folds, seed=seed)
+    probabilities = held_out_probabilities(vectors, labels, folds=folds, seed=seed)
     return Audit(
         labels=labels,
         class_names=list(names),

@@ -17,6 +17,7 @@ def copy_groups(features: Float[np.ndarray, "rows width"]) -> Int64[np.ndarray, 
     rows = np.arange(len(features))
     tolerance = _TOLERANCE * np.sqrt(np.einsum("rw,rw->r", features, features, dtype=np.float64))
     directions = np.random.default_rng(0).standard_normal((features.shape[1], _PROJECTIONS))
+    features = features.astype(np.float32) if features.itemsize < 4 else features
     # Projections on directions of length 1 differ by at most the distance of the rows.
     projected = features @ (directions / np.linalg.norm(directions, axis=0)).astype(features.dtype)
     order = np.argsort(projected[:, 0], kind="stable")

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.detection.label_model import LabelPosterior, fit_label_model, mean_probabilities
 from hf_noisy.detection.noise_rate import NoiseRate, rate_from_dynamics, rate_from_posterior
+from hf_noisy.detection.planted import planted_error_rate
 from hf_noisy.detection.training_dynamics import aum
 
 
@@ -19,7 +20,7 @@ class LabelIssues(NamedTuple):
         is_wrong: `[rows]`, whether the given label is likely wrong.
         quality: `[rows]`, in [0, 1]; the higher, the better the given label.
         suggested: `[rows]`, another class if the label is likely wrong, else the given one.
-        noise_rate: The share of wrong labels; it may differ from the share of `is_wrong`, which maximises F1.
+        noise_rate: The share of wrong labels; it may differ from the share of `is_wrong`.
     """
 
     is_wrong: Bool[np.ndarray, " rows"]
@@ -37,7 +38,8 @@ def find_wrong_labels(
     """Find wrong labels from out-of-sample probabilities, or from the logits recorded during one training.
 
     The quality is the probability that the given label is right, see [`hf_noisy.detection.label_model`][]. Of the rows
-    where the classifier disagrees with the label, those are flagged that maximise the expected F1. With dynamics or
+    where the classifier disagrees with the label, those are flagged that maximise the expected F1, and fewer if there
+    are not as many clear contradictions as planted errors would cause. With dynamics or
     further evidence the quality is the mean of the ranks of all scores: that probability, the area under the margin,
     and each further score; the number of flagged rows stays the same, or, without probabilities, is given by the
     estimated noise rate. Dynamics need no cross-validation: probabilities are then the mean over the epochs.
@@ -71,7 +73,9 @@ def find_wrong_labels(
     model = fit_label_model(labels, predicted)
     posterior = model.predict(labels, predicted)
     scores = [1 - posterior.wrong.astype(np.float64)]
-    noise_rate, found = rate_from_posterior(posterior, model.ambiguous), most_expected_f1(posterior)
+    noise_rate = rate_from_posterior(posterior, model.ambiguous)
+    planted = planted_error_rate(labels, predicted, model.row_temperature)
+    found = fewer(most_expected_f1(posterior), posterior.wrong, planted, noise_rate.rate)
     count = int(found.sum())
     if dynamics is not None:
         margins = aum(labels, dynamics)
@@ -98,6 +102,22 @@ def most_expected_f1(posterior: LabelPosterior) -> Bool[np.ndarray, " rows"]:
     expected = np.cumsum(candidates, dtype=np.float64) / (np.arange(1, candidates.size + 1) + total)
     flagged: np.ndarray = posterior.disagrees & (posterior.wrong >= candidates[np.argmax(expected)])
     return flagged
+
+
+def fewer(
+    found: Bool[np.ndarray, " rows"], wrong: Float[np.ndarray, " rows"], planted: float, rate: float
+) -> Bool[np.ndarray, " rows"]:
+    """The most suspicious of the found rows, where planted errors show a lower noise rate than the label model.
+
+    The label model counts hard rows with right labels as wrong, and planted errors miss wrong labels of hard rows, so
+    the number follows the geometric mean of the two rates.
+    """
+    if planted >= rate:
+        return found
+    count = round(float(found.sum()) * (planted / rate) ** 0.5)
+    kept = np.zeros(len(found), dtype=bool)
+    kept[np.argsort(np.where(found, -wrong, np.inf), kind="stable")[:count]] = True
+    return kept
 
 
 def mean_rank(scores: Sequence[Float[np.ndarray, " rows"]]) -> Float64[np.ndarray, " rows"]:

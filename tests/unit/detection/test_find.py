@@ -4,7 +4,7 @@ from hypothesis import given as hypothesis_given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from hf_noisy.detection.find import find_wrong_labels, mean_rank, most_expected_f1
+from hf_noisy.detection.find import fewer, find_wrong_labels, mean_rank, most_expected_f1
 from hf_noisy.detection.label_model import LabelPosterior
 
 
@@ -111,6 +111,25 @@ def test_no_other_threshold_is_expected_to_reach_more(rows):
 
     for threshold in wrong:
         assert expected(flagged) >= expected(disagrees & (wrong >= threshold)) - 1e-6
+
+
+def test_a_weak_classifier_on_clean_labels_flags_few_rows():
+    given, probabilities, true = noisy(0.0, sure=2.0)
+    disagrees = probabilities.argmax(1) != given
+    assert disagrees.mean() > 0.1
+    assert find_wrong_labels(given, probabilities).is_wrong.sum() < disagrees.sum() / 2
+    # As many clear contradictions as planted errors would cause: the number stays.
+    given, probabilities, true = noisy(0.3, sure=2.0)
+    found = find_wrong_labels(given, probabilities).is_wrong
+    assert found.mean() > 0.25
+    assert f1(found, given != true) > f1(probabilities.argmax(1) != given, given != true)
+
+
+def test_fewer_keeps_the_most_suspicious():
+    found, wrong = np.array([True, True, False, True, True]), np.array([0.2, 0.9, 1.0, 0.7, 0.5])
+    assert fewer(found, wrong, 0.3, 0.2).tolist() == found.tolist()
+    assert np.flatnonzero(fewer(found, wrong, 0.05, 0.2)).tolist() == [1, 3]
+    assert not fewer(found, wrong, 0.0, 0.2).any()
 
 
 def test_mean_rank_is_one_of_order_only():
