@@ -42,7 +42,7 @@ def priors(folder: Path, data: Any, result: dict[str, Any]) -> dict[str, Any]:
         return np.array(data[split]["label"])[rows], np.array(data[split]["clean_label"])[rows]
 
     (given, true), (_, test) = labels_of("train", result["num_train"]), labels_of("test", result["num_test"])
-    trajectories, wrong = Trajectories(folder), given != true
+    trajectories, wrong = Trajectories(folder / "_dygen"), given != true
     logits = trajectories.logits("train")
     own = softmax(logits, axis=-1).mean((0, 1))[np.arange(len(given)), given]
     # Upper bound for the pretrained features: a linear model trained on the true labels.

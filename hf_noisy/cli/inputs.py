@@ -17,6 +17,7 @@ from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.images import ImageViews, Transform, make_view
 from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.views import ShiftAndFlip
+from hf_noisy.methods import DyGenMethod
 from hf_noisy.models.preact_resnet import PreActResNetConfig
 
 _CHANNEL_STATISTICS = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
@@ -95,6 +96,8 @@ class ImageInputs:
             method.second_view = ShiftAndFlip(flip=self.flip)
         elif wanted:
             second = self._view(self.arguments.second_view)
+        if isinstance(method, DyGenMethod):  # records images without augmentation
+            method.record["train"] = self.for_prediction(rows)
         return ImageViews(rows, self._view(self.arguments.augmentation), second, seed=seed)
 
     def for_prediction(self, rows: Dataset) -> Any:

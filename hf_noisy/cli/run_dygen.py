@@ -21,11 +21,9 @@ from hf_noisy.cli.recipes import parse
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
 from hf_noisy.core.types import Probabilities
-from hf_noisy.dygen.exact import DyGenForClassification
 from hf_noisy.dygen.pipeline import DyGen
-from hf_noisy.dygen.snapshots import EpochSnapshots
-from hf_noisy.dynamics.recorder import DynamicsRecorder
-from hf_noisy.methods import CoRegularization
+from hf_noisy.dynamics.store import Trajectories
+from hf_noisy.methods import DyGenMethod
 from hf_noisy.models import BranchedModel
 from hf_noisy.models.heads import logits_by_branch
 from hf_noisy.models.inference import Collator, outputs_in_training
@@ -82,7 +80,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resumes else None)
         return trainer
 
-    # For comparison, a plain classifier with the same budget. Then stage I: co-regularised branches.
+    # For comparison, a plain classifier with the same budget.
     transformers.set_seed(training.seed)
     model = inputs.make_model(train_rows)
     lora: dict[str, Any] | None = {} if arguments.branches == "lora" else None
@@ -90,25 +88,25 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     plain = fit(model, output_dir / "cross_entropy", method="cross_entropy")
     predictions = {"cross-entropy": _predict(plain, test_rows)}
     clock["cross_entropy"] = time.perf_counter()
-    recorder = DynamicsRecorder({"train": train_rows, "test": test_rows})
-    callbacks = [recorder, EpochSnapshots(output_dir)] if arguments.export == "exact" else [recorder]
-    trainer = fit(
-        branched, output_dir, method=CoRegularization(agreement_weight=5.0, warmup_ratio=0.1), callbacks=callbacks
+    method = DyGenMethod(
+        noise_rate=arguments.estimated_noise_rate,
+        preset=arguments.preset,  # type: ignore[arg-type]
+        exact=arguments.export == "exact",
+        distill=False,
+        record={"test": test_rows},
     )
-    clock["stage1"] = time.perf_counter()
+    trainer = fit(branched, output_dir, method=method)
+    clock["dygen"] = time.perf_counter()
     if not trainer.is_world_process_zero():
         return {}
-
-    # Stage II: prior, Dirichlet VAE, posterior.
-    given, rate = np.array(train_rows[LABEL]), arguments.estimated_noise_rate
-    dygen = DyGen.fit(recorder.trajectories, given, rate, preset=arguments.preset, seed=training.seed)  # type: ignore[arg-type]
+    dygen, given = cast(DyGen, trainer.dygen), np.array(train_rows[LABEL])
     dygen.save_pretrained(output_dir / "dygen")
-    predictions["stage I"] = softmax(recorder.trajectories.logits("test")[-1], axis=-1).mean(0)
+    stage1 = cast(Trajectories, dygen.trajectories).logits("test")[-1]
+    predictions["stage I"] = softmax(stage1, axis=-1).mean(0)
     predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
     posterior = dygen.posterior("train", labels=given)
     _write_posterior(output_dir, posterior, predictions["DyGEN"], train_rows, dygen.suspects)
-    clock["stage2"] = time.perf_counter()
-    _export(arguments, training, output_dir, dygen, trainer.model, posterior, train_rows, inputs)
+    _export(arguments, training, output_dir, trainer, posterior, train_rows, inputs)
 
     # Only here are true labels read, where there are any.
     truth, test_truth = (
@@ -186,8 +184,7 @@ def _export(
     arguments: DyGenArguments,
     training: TrainingArguments,
     output_dir: Path,
-    dygen: DyGen,
-    model: Any,
+    trainer: NoisyTrainer,
     posterior: np.ndarray,
     rows: Dataset,
     inputs: TextInputs,
@@ -195,7 +192,7 @@ def _export(
     """A model for new rows: the posterior itself, or an ordinary classifier trained on it."""
     folder = output_dir / arguments.export
     if arguments.export == "exact":
-        DyGenForClassification.from_training(dygen, model, output_dir).save_pretrained(folder)
+        cast(DyGenMethod, trainer.method).exact_network(trainer.model).save_pretrained(folder)
         inputs.processor.save_pretrained(folder)
     if arguments.export == "distilled":
         auto, training.output_dir = transformers.AutoModelForSequenceClassification, str(folder)

@@ -117,6 +117,8 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
     }
     if choice := trainer.choice:
         results |= {"method": choice.method, "method_args": choice.arguments, "method_why": choice.why}
+    if dygen := trainer.dygen:  # the epochs are those of its branches
+        results |= {"test_accuracy_dygen": metrics["eval_accuracy"], "noise_rate_estimated": dygen.noise_rate}
     if CLEAN_LABEL in watched.features and "watched" in predicted:
         accuracy = np.array(results["test_accuracy_by_epoch"])
         results |= _memorisation(watched, predicted["watched"].mean(1), accuracy, output_dir)

@@ -1,7 +1,8 @@
 """DyGEN as a method: co-regularised branches, then the posterior of their training dynamics."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from accelerate import PartialState
@@ -43,6 +44,8 @@ class DyGenMethod(CoRegularization):
             needs; otherwise the distilled network predicts them.
         distill: Whether to train a network on the posterior for `save_model`, with the arguments of the trainer;
             otherwise it saves the best branch.
+        record: Datasets to record in training too, by name, for `trainer.dygen.posterior(name)`. `"train"` replaces
+            the training rows, such as by images without augmentation.
 
     Raises:
         ValueError: If an argument is out of range; in training, if weights are sharded and `exact` is set.
@@ -68,6 +71,7 @@ class DyGenMethod(CoRegularization):
         vae_epochs: int = 10,
         exact: bool = True,
         distill: bool = True,
+        record: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(agreement_weight, warmup_ratio)
         if preset not in ("evidence", "paper"):
@@ -75,9 +79,10 @@ class DyGenMethod(CoRegularization):
         if noise_rate is not None:
             check_rate(noise_rate)
         self.noise_rate, self.preset, self.vae_epochs = noise_rate, preset, vae_epochs
-        self.exact, self.distill = exact, distill
+        self.exact, self.distill, self.record = exact, distill, dict(record or {})
         self.dygen: DyGen | None = None
         self._callbacks: list[TrainerCallback] = []
+        self._autocast: str | None = None  # in which the branches were recorded
         self._networks: list[DyGenForClassification] = []  # in a list, to be no part of the state of the method
 
     def prepare(self, trainer: "Trainer", *, resumes: bool = False) -> None:
@@ -85,7 +90,7 @@ class DyGenMethod(CoRegularization):
         callbacks[:] = [callback for callback in callbacks if callback not in self._callbacks]
         self.dygen, folder = None, Path(str(trainer.args.output_dir)) / FOLDER
         self._networks.clear()
-        self._callbacks = [DynamicsRecorder({_SPLIT: trainer.train_dataset}, folder)]
+        self._callbacks = [DynamicsRecorder({_SPLIT: trainer.train_dataset, **self.record}, folder)]
         if self.exact:
             self._callbacks.append(EpochSnapshots(folder, dtype="float16"))
         callbacks += self._callbacks
@@ -114,13 +119,27 @@ class DyGenMethod(CoRegularization):
         return self.dygen.posterior(_SPLIT, labels) if self.distill else None
 
     def evaluated(self, model: nn.Module) -> dict[str, nn.Module]:
+        return {"": self.exact_network(model)} if self.dygen is not None and self.exact else {}
+
+    def exact_network(self, model: nn.Module) -> DyGenForClassification:
+        """The network that gives the posterior of any rows, after training.
+
+        Args:
+            model: The trained branches, `trainer.model`.
+
+        Returns:
+            The network, which `save_pretrained` saves.
+
+        Raises:
+            ValueError: If nothing was fitted yet, or `exact` is False.
+        """
         if self.dygen is None or not self.exact:
-            return {}
+            raise ValueError("there is no exact network: train first, with exact=True")
         if not self._networks:
             folder = cast(DynamicsRecorder, self._callbacks[0]).path.parent
             network = DyGenForClassification.from_training(self.dygen, model, folder, autocast=self._autocast)
             self._networks.append(network)
-        return {"": self._networks[0]}
+        return self._networks[0]
 
 
 def _labels(dataset: object) -> Labels:

@@ -69,6 +69,10 @@ def names(folder: Path) -> set[str]:
         return set()
 
 
+def recordings(output: Path) -> Path:
+    return output / "_dygen" / "_trajectories"
+
+
 def being_saved(output: Path) -> bool:
     """Whether there is a checkpoint that is not whole yet."""
     folders = [output / name for name in names(output) if name.startswith("checkpoint-")]
@@ -78,7 +82,7 @@ def being_saved(output: Path) -> bool:
 
 def being_recorded(output: Path) -> bool:
     """Whether there is an epoch of which some files are there, or a file that has no name yet."""
-    files = {split: names(output / "_trajectories" / split) for split in ("train", "test")}
+    files = {split: names(recordings(output) / split) for split in ("train", "test")}
     epochs = Counter(name[:9] for found in files.values() for name in found if name.startswith("epoch-"))
     return any(name.endswith(".tmp") for found in files.values() for name in found) or any(
         count < 4 for count in epochs.values()
@@ -101,7 +105,7 @@ def phase(output: Path) -> str:
         if "posterior.safetensors" in names(output):
             return "writing results"
         return "VAE" if in_vae(output) and "dygen" not in names(output) else "stage II"
-    if "_trajectories" in names(output):
+    if "_dygen" in names(output):
         return "training stage I"
     return "training cross-entropy" if "cross_entropy" in names(output) else "loading"
 
@@ -118,7 +122,9 @@ def moment(output: Path, wanted: str, epoch: int) -> Callable[[], bool]:
             f"checkpoint-{epoch * 10 - 10}" in names(plain) or (epoch == 1 and names(output))
         ),
         "training stage I": lambda: f"checkpoint-{epoch * 10 - 10}" in names(stage1) or (epoch == 1 and begun(stage1)),
-        "recording": lambda: being_recorded(stage1) and recorded in names(stage1 / "_trajectories" / "train"),
+        "recording": lambda: (
+            being_recorded(stage1) and recorded in names(stage1 / "_dygen" / "_trajectories" / "train")
+        ),
         "saving": lambda: checkpoint in names(saver) and being_saved(output),
         "VAE": lambda: in_vae(output),
         "writing results": lambda: "posterior.safetensors" in names(output),
@@ -126,7 +132,7 @@ def moment(output: Path, wanted: str, epoch: int) -> Callable[[], bool]:
 
 
 def begun(output: Path) -> bool:
-    return "features.safetensors" in names(output / "_trajectories" / "test")
+    return "features.safetensors" in names(recordings(output) / "test")
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +149,7 @@ def results(output: Path) -> dict[str, bytes]:
     scores = json.loads(found.pop("dygen_results.json"))
     kept = {name: found[name] for name in RESULTS}
     kept |= {name: content for name, content in found.items() if name.endswith(".csv")}
-    kept |= {name: content for name, content in found.items() if name.startswith("_trajectories/t")}
+    kept |= {name: content for name, content in found.items() if name.startswith("_dygen/_trajectories/t")}
     kept |= {
         f"{folder}{LAST}/model.safetensors": found[f"{folder}{LAST}/model.safetensors"]
         for folder in ("", "cross_entropy/")

@@ -199,14 +199,25 @@ def test_a_recipe_and_what_stands_on_top(run, tmp_path, encoder):
     assert result["seed"] == 3  # the command line has another
 
 
-@pytest.mark.parametrize("method", ["gce", "nct"])
+@pytest.mark.parametrize("method", ["gce", "nct", "dygen"])
 def test_a_saved_model_keeps_the_names_of_the_classes(run, tmp_path, encoder, method):
     data = write_texts(tmp_path / "data")
     words = ["--dataset", str(data), "--model_name_or_path", str(encoder), "--method", method, "--save_model", "true"]
-    run("train_robust_text", *words, "--max_train_samples", "32", "--max_watched_samples", "0")
+    result = run("train_robust_text", *words, "--max_train_samples", "32", "--max_watched_samples", "0")
     loaded = AutoConfig.from_pretrained(tmp_path / "output")
     assert sorted(loaded.id2label.values()) == sorted(CLASSES)
     assert {name: label for label, name in loaded.id2label.items()} == loaded.label2id
+    assert loaded.model_type == "bert"
+    assert ("test_accuracy_dygen" in result) == (method == "dygen")
+
+
+@pytest.mark.slow
+def test_dygen_records_images_without_augmentation(run, tmp_path):
+    words = ["--method", "dygen", "--augmentation", "standard", "--save_model", "true"]
+    result = run("train_robust_image", *words, *NOISE, *IMAGES)
+    assert_results(result, tmp_path / "output")
+    assert 0 <= result["noise_rate_estimated"] < 1
+    assert AutoConfig.from_pretrained(tmp_path / "output").model_type == "resnet"
 
 
 @pytest.mark.parametrize(
