@@ -28,6 +28,10 @@ from benchmarks.reporting import table
 from benchmarks.suites import SAME_TEXTS, SUITES, Cell, Setting
 from benchmarks.tasks import Task, task_of
 from hf_noisy.core.files import write_atomically
+from hf_noisy.detection.class_means import held_out_probabilities
+from hf_noisy.detection.find import most_suspicious
+from hf_noisy.detection.label_model import fit_label_model
+from hf_noisy.detection.planted import planted_error_rate
 
 Scores = dict[str, dict[str, float]]  # by setting and candidate, in percent
 
@@ -64,6 +68,28 @@ def score_linear_head(task: Task, _: Any, penalties: tuple[float, ...]) -> float
     return accuracy(task, head_probabilities(task, penalties))
 
 
+def held_out(task: Task) -> AbstractContextManager[tuple[np.ndarray, np.ndarray]]:
+    """Rows of classes with at least two of them, and the predictions of an audit for these rows."""
+    rows = np.flatnonzero(np.bincount(task.given)[task.given] > 1)
+    codes = np.unique(task.given[rows], return_inverse=True)[1]
+    return nullcontext((rows, held_out_probabilities(task.features[rows], codes, seed=task.seed)))
+
+
+def score_flags(task: Task, shared: tuple[np.ndarray, np.ndarray], power: float | None) -> float:
+    """F1 of the flagged rows, or the share of rows that are not flagged where all labels are right."""
+    rows, probabilities = shared
+    given, wrong = np.unique(task.given[rows], return_inverse=True)[1], (task.given != task.clean)[rows]
+    model = fit_label_model(given, probabilities)
+    posterior = model.predict(given, probabilities)
+    found = posterior.disagrees
+    if power is not None:
+        planted = planted_error_rate(given, probabilities, model.row_temperature, power)
+        found = most_suspicious(posterior, planted)
+    if not wrong.any():
+        return 100 * float(1 - found.mean())
+    return 200 * float((found & wrong).sum() / (found.sum() + wrong.sum()))
+
+
 PRIORS = {"all classes alike": 0.0, "root of the given shares": 0.5, "given shares": 1.0}
 STUDIES = {
     "class_mean": Study(
@@ -78,6 +104,12 @@ STUDIES = {
             "cross-validated": {"penalties": frozen.PENALTIES},
             **{f"{penalty:g}": {"penalties": (penalty,)} for penalty in frozen.PENALTIES},
         },
+    ),
+    "flags": Study(
+        "F1 of the rows that an audit flags (true labels: rows not flagged), by share of planted errors",
+        score_flags,
+        {"prediction differs": {"power": None}, **{f"{power:g}": {"power": power} for power in (0.1, 0.2, 0.3, 0.5)}},
+        held_out,
     ),
 }
 

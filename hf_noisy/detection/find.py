@@ -75,7 +75,7 @@ def find_wrong_labels(
     scores = [1 - posterior.wrong.astype(np.float64)]
     noise_rate = rate_from_posterior(posterior, model.ambiguous)
     planted = planted_error_rate(labels, predicted, model.row_temperature)
-    found = fewer(most_expected_f1(posterior), posterior.wrong, planted, noise_rate.rate)
+    found = most_suspicious(posterior, planted)
     count = int(found.sum())
     if dynamics is not None:
         margins = aum(labels, dynamics)
@@ -104,19 +104,19 @@ def most_expected_f1(posterior: LabelPosterior) -> Bool[np.ndarray, " rows"]:
     return flagged
 
 
-def fewer(
-    found: Bool[np.ndarray, " rows"], wrong: Float[np.ndarray, " rows"], planted: float, rate: float
-) -> Bool[np.ndarray, " rows"]:
-    """The most suspicious of the found rows, where planted errors show a lower noise rate than the label model.
+def most_suspicious(posterior: LabelPosterior, planted: float) -> Bool[np.ndarray, " rows"]:
+    """The rows of [`most_expected_f1`], fewer where planted errors show a lower noise rate than the label model.
 
     The label model counts hard rows with right labels as wrong, and planted errors miss wrong labels of hard rows, so
     the number follows the geometric mean of the two rates.
     """
+    found = most_expected_f1(posterior)
+    rate = float(posterior.wrong[posterior.disagrees].sum(dtype=np.float64)) / len(found)
     if planted >= rate:
         return found
     count = round(float(found.sum()) * (planted / rate) ** 0.5)
     kept = np.zeros(len(found), dtype=bool)
-    kept[np.argsort(np.where(found, -wrong, np.inf), kind="stable")[:count]] = True
+    kept[np.argsort(np.where(found, -posterior.wrong, np.inf), kind="stable")[:count]] = True
     return kept
 
 

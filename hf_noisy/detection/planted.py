@@ -8,11 +8,13 @@ from hf_noisy.core.types import Labels, Probabilities
 
 _MAX_FITTED = 1 << 15  # larger data is measured on so many evenly spaced rows
 _MAX_CELLS = 1 << 21  # the same for rows times classes
-_POWER = 0.3  # share of the planted errors that must lie beyond a threshold
+_POWER = 0.3  # the least share of the planted errors beyond a threshold
 _SMALLEST = 1e-6  # floor of probabilities before the logarithm
 
 
-def planted_error_rate(labels: Labels, probabilities: Probabilities, temperature: float) -> float:
+def planted_error_rate(
+    labels: Labels, probabilities: Probabilities, temperature: float, power: float = _POWER
+) -> float:
     """The largest share of wrong labels that leaves no more clear contradictions than there are, in [0, 1].
 
     A planted error is the label of a row replaced by another class, drawn by the probabilities at the temperature. The
@@ -37,7 +39,7 @@ def planted_error_rate(labels: Labels, probabilities: Probabilities, temperature
     position = np.searchsorted(own, contradictions.ravel(), side="left")
     counts = np.bincount(position, planted.ravel(), minlength=len(own) + 1)
     planted_beyond = counts[::-1].cumsum()[::-1][1:]
-    enough = planted_beyond >= _POWER
+    enough = planted_beyond >= power
     return float(np.min(beyond[enough] / planted_beyond[enough], initial=1.0))
 
 
