@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -24,6 +24,7 @@ import numpy as np
 from transformers import HfArgumentParser
 
 from benchmarks import frozen, run
+from benchmarks.pools import prepare
 from benchmarks.reporting import table
 from benchmarks.suites import SAME_TEXTS, SUITES, Cell, Setting
 from benchmarks.tasks import Task, task_of
@@ -43,9 +44,8 @@ class Study:
     title: str  # what the score is, in percent
     score: Callable[..., float]  # of task, what `shared` yields, and the arguments of a candidate; more is better
     candidates: dict[str, dict[str, Any]]  # arguments by name; of equal ones the first is chosen
-    shared: Callable[[Task], AbstractContextManager[Any]] = (
-        nullcontext  # what all candidates of a task need, made once
-    )
+    # What all candidates of a task need, made once.
+    shared: Callable[[Task], AbstractContextManager[Any]] = nullcontext
 
 
 def accuracy(task: Task, probabilities: np.ndarray) -> float:
@@ -90,12 +90,27 @@ def score_flags(task: Task, shared: tuple[np.ndarray, np.ndarray], power: float 
     return 200 * float((found & wrong).sum() / (found.sum() + wrong.sum()))
 
 
-PRIORS = {"all classes alike": 0.0, "root of the given shares": 0.5, "given shares": 1.0}
+@contextmanager
+def fitted_head(task: Task) -> Iterator[np.ndarray]:
+    yield head_probabilities(task, frozen.PENALTIES)
+
+
+def score_mean_and_head(task: Task, head: np.ndarray, prior_exponent: float) -> float:
+    return accuracy(task, (head + mean_probabilities(task, prior_exponent)) / 2)
+
+
+EXPONENTS = {
+    "all classes alike": {"prior_exponent": 0.0},
+    "root of the given shares": {"prior_exponent": 0.5},
+    "given shares": {"prior_exponent": 1.0},
+}
 STUDIES = {
-    "class_mean": Study(
-        "test accuracy of the class means, by class prior",
-        score_class_mean,
-        {name: {"prior_exponent": exponent} for name, exponent in PRIORS.items()},
+    "class_mean": Study("test accuracy of the class means, by class prior", score_class_mean, EXPONENTS),
+    "mean_and_head": Study(
+        "test accuracy of class means and linear head, by class prior of the means",
+        score_mean_and_head,
+        EXPONENTS,
+        shared=fitted_head,
     ),
     "linear_head": Study(
         "test accuracy of the linear head, by L2",
@@ -166,6 +181,10 @@ def score_task(suite: str, cell: Cell, work_dir: str) -> dict[str, float]:
 def scored(arguments: Arguments) -> Iterator[tuple[Cell, dict[str, float]]]:
     """Scores of all tasks, in the order in which they are finished."""
     cells = planned(arguments)
+    for suite, dataset in dict.fromkeys((suite, cell.setting.dataset) for suite, cell in cells):
+        prepare(
+            dataset, run.context_of(run.Arguments(suite=suite, work_dir=arguments.work_dir))
+        )  # once, before workers
     if arguments.workers < 2:
         for suite, cell in cells:
             yield cell, score_task(suite, cell, arguments.work_dir)

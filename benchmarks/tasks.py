@@ -185,7 +185,9 @@ class Task:
         model.eval()
         size = len(dataset) if isinstance(dataset, FeatureRows) else 256
         batches = [range(start, min(start + size, len(dataset))) for start in range(0, len(dataset), size)]
-        parts = [model(**self._inputs(dataset, batch, device)).logits.float().cpu() for batch in batches]
+        bf16 = bool(self.budget.options_of(self.setting.dataset).get("bf16"))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            parts = [model(**self._inputs(dataset, batch, device)).logits.float().cpu() for batch in batches]
         model.train(training)
         return torch.cat(parts).numpy()
 

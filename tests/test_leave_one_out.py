@@ -57,6 +57,7 @@ def test_finished_scores_are_not_computed_again(tmp_path, monkeypatch):
 
 def test_both_figures_are_written(tmp_path, monkeypatch, capsys):
     table = {"digits": {"x": 90.0, "y": 80.0}, "trec": {"x": 50.0, "y": 70.0}, "sms": {"x": 60.0, "y": 62.0}}
+    monkeypatch.setattr(leave_one_out, "prepare", lambda dataset, context: None)
     monkeypatch.setattr(leave_one_out, "score_task", lambda suite, cell, work_dir: table[cell.setting.dataset])
     monkeypatch.setitem(STUDIES, "class_mean", Study("accuracy", lambda: 0.0, {"x": {}, "y": {}}))
     words = ["--study", "class_mean", "--noises", "clean", "--datasets", *table, "--seeds", "0", "1", "--workers", "1"]
