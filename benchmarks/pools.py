@@ -100,8 +100,8 @@ def choose(count: int, limit: int | None, seed: int) -> np.ndarray:
 
 def _make(name: str, whole: bool) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
-    configs = {setting.config for suite in SUITES.values() for setting in suite.settings if setting.dataset == name}
-    loaded = {config: load_noisy_dataset(name, config) for config in sorted(configs)}
+    used = {setting.config for suite in SUITES.values() for setting in suite.settings if setting.dataset == name}
+    loaded = {config: load_noisy_dataset(name, config) for config in sorted(used | {"clean"})}
     clean, splits = loaded["clean"], {}
     text = "text" in clean["train"].features
     for split, limit in (MOST_TEXTS if text else MOST_IMAGES).items():
