@@ -255,3 +255,19 @@ def a_trainer_pushes_the_card_of_its_method(hub: LocalHub, tmp: Path) -> None:
     assert pushed.count(BEGIN) == 1
     assert 'model="tester/trained"' in pushed
     assert "Zhang, Z., Sabuncu" in pushed
+
+
+def a_trainer_of_several_networks_pushes_one_that_a_pipeline_loads(hub: LocalHub, tmp: Path) -> None:
+    words = tokenizer()
+    rows = Dataset.from_list([{**words("good film"), "label": 0}, {**words("bad film"), "label": 1}] * 8)
+    options = {"num_train_epochs": 1, "report_to": [], "save_strategy": "epoch", "push_to_hub": True}
+    args = TrainingArguments(str(tmp / "out"), hub_model_id="tester/one", **options)
+    trainer = NoisyTrainer(model(), args, train_dataset=rows, processing_class=words, method="dygen")
+    trainer.train()
+    trainer.save_model()  # which pushes too
+    files = hub.files("models", "tester/one")
+    assert {"model.safetensors", "branches/model.safetensors", "dygen/dygen.safetensors"} <= files.keys()
+    assert not [name for name in files if name.startswith("_dygen")]
+    assert json.loads(files["config.json"])["model_type"] == "bert"
+    assert "import hf_noisy" not in files["README.md"].decode()
+    assert pipeline("text-classification", "tester/one", device="cpu")("good film")[0]["label"] in ("a|b", "<b>")
