@@ -35,7 +35,7 @@ def test_parameters_and_logs_are_those_of_one_process(name, launched, tmp_path):
     alone = worker.results(name, tmp_path, 1)
     assert gap(alone, first, "model.") < TOLERANCE
     assert gap(alone, first, "log.") < 1e-5
-    assert ("log.disagreement" in alone) == name.startswith(("coregularization", "jocor"))
+    assert ("log.disagreement" in alone) == name.startswith(("coregularization", "dygen", "jocor"))
 
 
 def test_auto_measures_and_trains_as_one_process(launched, tmp_path):
@@ -45,6 +45,15 @@ def test_auto_measures_and_trains_as_one_process(launched, tmp_path):
     assert bytes(first["why"].tolist()) == bytes(alone["why"].tolist())
     assert b"of 96 rows" in bytes(alone["why"].tolist())
     assert gap(alone, first, "model.") < TOLERANCE
+
+
+def test_dygen_predicts_and_distils_as_one_process(launched, tmp_path):
+    first, second = ranks(launched, "one-line")
+    assert gap(first, second, "") == 0.0
+    alone = worker.one_line(tmp_path, 1)
+    assert gap(alone, first, "") < 1e-3  # trajectories are float16
+    names = {path.name for path in (launched / "one-line").iterdir()}
+    assert {"config.json", "branches", "dygen", "_dygen"} <= names
 
 
 def test_a_wrong_scale_is_caught(launched, tmp_path):

@@ -100,6 +100,16 @@ def automatic(folder: Path, ranks: int) -> dict[str, torch.Tensor]:
     return model | {"why": torch.tensor(list(trainer.choice.why.encode()))}
 
 
+def one_line(folder: Path, ranks: int) -> dict[str, torch.Tensor]:
+    """What DyGEN leaves of an ordinary model: the posterior of later rows, and the network that is saved."""
+    model = make_model("plain")
+    settings = {"rows": make_rows("plain", ROWS), "per_device_train_batch_size": 8 // ranks}
+    trainer = run(folder, "dygen", model, **settings)
+    trainer.save_model()
+    network = {f"model.{key}": value.clone() for key, value in model.state_dict().items()}
+    return network | {"posterior": torch.from_numpy(trainer.predict(make_rows("plain", 7, seed=6)).predictions).exp()}
+
+
 def logged(trainer: NoisyTrainer) -> dict[str, torch.Tensor]:
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
     keys = [key for key in ("loss", "cross_entropy", "disagreement") if key in entries[0]]
@@ -127,6 +137,7 @@ def main(folder: Path) -> None:
         save_file(results(name, folder / "run", ranks), folder / f"{name.replace('/', '-')}-{rank}.safetensors")
     save_file({"epochs": torch.tensor(recorder.trajectories.epochs)}, folder / f"epochs-{rank}.safetensors")
     save_file(automatic(folder / "automatic", ranks), folder / f"automatic-{rank}.safetensors")
+    save_file(one_line(folder / "one-line", ranks), folder / f"one-line-{rank}.safetensors")
     save_file(resume(folder / "resumed"), folder / f"resumed-{rank}.safetensors")
     torch.distributed.destroy_process_group()
 

@@ -36,7 +36,7 @@ def words_of(data: Path, encoder: Path, output: Path, *more: str) -> list[str]:
         "learning_rate": 5e-3,
         "seed": 3,
         "use_cpu": "true",
-        "disable_tqdm": "true",
+        "disable_tqdm": "false",
         "save_strategy": "epoch",
         "save_total_limit": 2,
     }
