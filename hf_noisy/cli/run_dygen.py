@@ -18,9 +18,10 @@ from transformers import TrainingArguments
 from hf_noisy.cli.arguments import DyGenArguments
 from hf_noisy.cli.inputs import TextInputs, load_splits
 from hf_noisy.cli.recipes import parse
-from hf_noisy.core.columns import CLEAN_LABEL, LABEL
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
 from hf_noisy.core.types import Probabilities
+from hf_noisy.data.fingerprint import texts_digest
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dynamics.store import Trajectories
 from hf_noisy.methods import DyGenMethod
@@ -117,6 +118,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         "dataset": arguments.dataset,
         "num_train": len(train_rows),
         "num_test": len(test_rows),
+        "texts": texts_digest([*train_rows[TEXT][:], *test_rows[TEXT][:]]),
         "num_classes": posterior.shape[1],
         "noise_rate_estimated": dygen.noise_rate,
         **_label_accuracy(given, posterior, truth),

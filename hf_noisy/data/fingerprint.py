@@ -1,7 +1,9 @@
 """Fingerprints of datasets, to check that a resumed run or a file belongs to the same rows."""
 
 import hashlib
+import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,11 @@ _NUMBERS = 256  # of a tensor that its fingerprint looks at
 def labels_digest(labels: Shaped[np.ndarray, " rows"]) -> str:
     """SHA-256 of the labels in their order."""
     return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64).tobytes()).hexdigest()
+
+
+def texts_digest(texts: Sequence[str]) -> str:
+    """Short SHA-256 of texts in their order."""
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:12]
 
 
 def describe(dataset: Any) -> dict[str, Any]:

@@ -188,6 +188,7 @@ def test_two_processes_find_what_one_does(encoder, tmp_path):
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d")
     launcher += ("--rdzv-endpoint=localhost:0",)
     both = run(data, encoder, tmp_path / "two", "--per_device_train_batch_size", "8", launcher=launcher)
+    assert both["texts"] == alone["texts"]
     for name in ("num_train", "num_test", "num_classes", "noise_rate_true", "train_label_accuracy_before", "seed"):
         assert both[name] == alone[name]
     assert_scores(both)
