@@ -159,15 +159,16 @@ class NoisyTrainer(Trainer):
             self._single = SingleNetwork(self, cast(PreTrainedModel | None, self._given), posterior)
         return output
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+    def save_model(self, output_dir: str | Path | None = None, _internal_call: bool = False) -> None:
         """As `Trainer.save_model`; after training several networks, one ordinary one, and all in `branches`."""
+        folder = str(output_dir or self.args.output_dir)
         if self._single is None or self.is_in_train:
-            return super().save_model(output_dir, _internal_call)
+            return super().save_model(folder, _internal_call)
         model, network = self.model, self._single.network
-        self._single.save_others(output_dir or str(self.args.output_dir))
+        self._single.save_others(folder)
         try:
             self.model = network
-            super().save_model(output_dir, _internal_call=True)
+            super().save_model(folder, _internal_call=True)
         finally:
             self.model = model
         if self.args.push_to_hub and not _internal_call:
