@@ -8,7 +8,7 @@ from hf_noisy.core.types import Labels, Probabilities
 
 _MAX_FITTED = 1 << 15  # larger data is measured on so many evenly spaced rows
 _MAX_CELLS = 1 << 21  # the same for rows times classes
-_POWER = 0.1  # the least share of the planted errors beyond a threshold
+_POWER = 0.5  # the least share of planted errors beyond a threshold; less misses noise between two classes only
 _SMALLEST = 1e-6  # floor of probabilities before the logarithm
 
 
