@@ -20,7 +20,7 @@ install: $(READY)  ## Build .venv with the package (editable) and everything nee
 
 demo: $(READY)  ## DyGEN on the data set that comes with the package; writes output/demo
 	$(BIN)/python examples/run_dygen.py --dataset docs --output_dir output/demo --max_train_samples 1000 \
-		--num_train_epochs 4 --learning_rate 2e-4 --max_length 32
+		--num_train_epochs 3 --learning_rate 2e-4 --max_length 32 --train_sampling_strategy group_by_length
 
 test: $(READY)  ## All tests but the slow ones
 	$(PYTEST)
