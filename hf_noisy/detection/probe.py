@@ -59,7 +59,7 @@ def out_of_fold_probabilities(
             f"every class must have at least 2 rows for cross-validation, but {int((counts < 2).sum())} classes have "
             "one; drop these rows, or pass probabilities= a column of predictions"
         )
-    split = PredefinedSplit(_folds(features, labels, folds, seed))
+    split = PredefinedSplit(folds_of(copy_groups(features), labels, folds, seed))
     with warnings.catch_warnings():
         # A class with fewer rows than folds is missing from some folds, but never held out completely.
         warnings.filterwarnings("ignore", message="Number of classes in training fold")
@@ -70,13 +70,10 @@ def out_of_fold_probabilities(
     return np.asarray(best, dtype=np.float64)
 
 
-def _folds(
-    features: Float[np.ndarray, "rows width"], labels: Labels, folds: int, seed: int
-) -> Int64[np.ndarray, " rows"]:
-    """The stratified fold of each row; copies of a row share one, so that none is fitted on the row's own label."""
+def folds_of(groups: Int64[np.ndarray, " rows"], labels: Labels, folds: int, seed: int) -> Int64[np.ndarray, " rows"]:
+    """The stratified fold of each row; rows of a group share one, so that none is fitted on a copy's label."""
     from sklearn.model_selection import StratifiedKFold
 
-    groups = copy_groups(features)
     first = np.unique(groups)
     # A class that would be held out completely is spread over the folds, copies or not.
     alone = np.bincount(labels[first], minlength=labels.max() + 1) < 2
@@ -86,7 +83,7 @@ def _folds(
     fold = np.empty(len(first), dtype=np.int64)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
-        split = StratifiedKFold(splits, shuffle=True, random_state=seed).split(features[first], labels[first])
+        split = StratifiedKFold(splits, shuffle=True, random_state=seed).split(first, labels[first])
         for number, (_, held_out) in enumerate(split):
             fold[held_out] = number
     return fold[group]

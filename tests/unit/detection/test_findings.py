@@ -111,10 +111,11 @@ def test_a_copy_with_a_wrong_label_does_not_confirm_itself():
 def test_folds_without_copies_are_those_of_scikit_learn():
     from sklearn.model_selection import StratifiedKFold
 
-    from hf_noisy.detection.probe import _folds
+    from hf_noisy.detection.copies import copy_groups
+    from hf_noisy.detection.probe import folds_of
 
     labels = np.random.default_rng(0).integers(0, 3, 200)
-    fold = _folds(rows(), labels, 5, seed=4)
+    fold = folds_of(copy_groups(rows()), labels, 5, seed=4)
     for number, (_, held_out) in enumerate(StratifiedKFold(5, shuffle=True, random_state=4).split(rows(), labels)):
         np.testing.assert_array_equal(np.flatnonzero(fold == number), held_out)
 

@@ -1,0 +1,82 @@
+"""How predictions that never saw a row's own label agree with the given labels, and what follows for the true ones."""
+
+import numpy as np
+from jaxtyping import Float, Float64
+from scipy.special import log_softmax, softmax
+
+from hf_noisy.core.types import Labels
+
+MOST_CONFIDENT = 0.1  # share of the rows on which random noise is measured
+_TINY = 1e-12
+_HIGHEST = 0.98  # no higher accuracy is expected
+
+
+def informed_agreement(labels: Labels, predicted: Labels) -> float:
+    """Mean of adjusted mutual information (Vinh et al., 2010) and Cohen's kappa: 0 by chance, 1 at most.
+
+    Both ignore the agreement that predicting a frequent class has anyway. The first is higher for predictions that
+    distinguish many classes, the second for those that match.
+    """
+    from sklearn.metrics import adjusted_mutual_info_score, cohen_kappa_score
+
+    kappa = cohen_kappa_score(labels, predicted)
+    return float(adjusted_mutual_info_score(labels, predicted) + (kappa if np.isfinite(kappa) else 0.0)) / 2
+
+
+def random_noise(labels: Labels, probabilities: Float[np.ndarray, "rows classes"]) -> float:
+    """Share of the given labels that differ among the most confident tenth of the predictions."""
+    # Hard rows and noise that the features predict are hardly among these rows: what differs there is random noise.
+    count = max(round(MOST_CONFIDENT * len(labels)), 1)
+    rows = np.argsort(-probabilities.max(1), kind="stable")[:count]
+    return float((probabilities[rows].argmax(1) != labels[rows]).mean())
+
+
+def expected_accuracy(labels: Labels, probabilities: Float[np.ndarray, "rows classes"]) -> float:
+    """The accuracy of predictions on true labels that their agreement with the given labels implies.
+
+    If a share r of the labels is replaced by any of the c - 1 others, predictions of accuracy a agree with
+    a (1 - r) + (1 - a) r / (c - 1) of the given labels.
+    """
+    classes = probabilities.shape[1]
+    rate = random_noise(labels, probabilities)
+    by_chance = rate / (classes - 1)
+    agreement = float((probabilities.argmax(1) == labels).mean())
+    accuracy = (agreement - by_chance) / max(1 - rate - by_chance, 0.05)
+    return float(np.clip(accuracy, 1 / classes + 0.02, _HIGHEST))
+
+
+def with_confidence(
+    probabilities: Float64[np.ndarray, "rows classes"], confidence: float
+) -> Float64[np.ndarray, "rows classes"]:
+    """The probabilities at the temperature at which their maximum is `confidence` on average."""
+    from scipy.optimize import brentq
+
+    logs = np.log(probabilities + _TINY)
+
+    def excess(log_scale: float) -> float:
+        return float(softmax(np.exp(log_scale) * logs, axis=1).max(1).mean()) - confidence
+
+    lowest, highest = -3.0, 4.0
+    if excess(lowest) > 0:
+        scale = lowest
+    elif excess(highest) < 0:
+        scale = highest
+    else:
+        scale = brentq(excess, lowest, highest, xtol=1e-3)
+    return np.asarray(np.exp(log_softmax(np.exp(scale) * logs, axis=1)))
+
+
+def posterior_given_label(
+    probabilities: Float64[np.ndarray, "rows classes"], labels: Labels
+) -> tuple[Float64[np.ndarray, "rows classes"], Float64[np.ndarray, "classes classes"]]:
+    """Posterior of the true label given the row's label too, and the transition matrix `T[true, given]`.
+
+    The matrix is counted from probabilities that do not know the row's label, once: an iterated estimate would use
+    that label twice.
+    """
+    classes = probabilities.shape[1]
+    # A pseudo-count of one row per class keeps rare classes finite.
+    counts = probabilities.T @ np.eye(classes)[labels] + 1.0 / classes
+    transition = counts / counts.sum(1, keepdims=True)
+    posterior = probabilities * transition[:, labels].T
+    return posterior / posterior.sum(1, keepdims=True), transition
