@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 from hf_noisy.core.checks import check_weights
 from hf_noisy.core.columns import LABEL, LABEL_WEIGHT, LABELS
 from hf_noisy.core.task import Task
+from hf_noisy.core.types import Labels
 
 
 def column_values(dataset: datasets.Dataset, column: str) -> Shaped[np.ndarray, " rows"]:
@@ -50,6 +51,15 @@ def stored_labels(dataset: Any) -> Shaped[np.ndarray, "..."] | None:
     if column is None or getattr(dataset, "format", {}).get("type") == "custom":
         return None
     return np.asarray(dataset.with_format(None)[column][:])
+
+
+def row_labels(dataset: Any) -> Labels:
+    """The given labels of all rows, read row by row where a lazy transform may change them."""
+    labels = stored_labels(dataset)
+    if labels is None:
+        rows = (dataset[index] for index in range(len(dataset)))
+        labels = np.array([int(row[LABELS if LABELS in row else LABEL]) for row in rows])
+    return labels
 
 
 def check_training_labels(dataset: Any, task: Task, num_classes: int, soft_labels: bool = False) -> bool:

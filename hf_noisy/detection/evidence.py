@@ -84,8 +84,8 @@ def fit_evidence(
     """Estimate the true labels of rows from frozen features and given labels, without a true label or a noise rate.
 
     Class means, logistic regressions and a ridge regression predict each row without its own label. Each is combined
-    with each class prior, and weighted by how far its predictions agree with the given labels beyond chance, by adjusted
-    mutual information and Cohen's kappa. A temperature makes the mean confidence the accuracy that this agreement
+    with each class prior, and weighted by how far its predictions agree with the given labels beyond chance (adjusted
+    mutual information and Cohen's kappa). A temperature makes the mean confidence the accuracy that this agreement
     implies.
 
     Args:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -85,6 +85,7 @@ class DyGen:
         *,
         split: str = "train",
         preset: Literal["evidence", "paper"] = "evidence",
+        class_prior: Any = None,
         vae_epochs: int = 10,
         seed: int = 0,
         show_progress: bool = True,
@@ -96,9 +97,11 @@ class DyGen:
         Args:
             trajectories: Recorded by a `DynamicsRecorder`, with the training split.
             labels: `[rows]`, the given labels of the training rows, in their order.
-            noise_rate: Share of wrong labels in `[0, 1)`, or None to have it estimated.
+            noise_rate: Share of wrong labels in `[0, 1)`, or None to have it estimated. With preset `"evidence"` it is
+                only reported.
             split: Name under which the training rows were recorded.
             preset: `"evidence"` (default), or `"paper"` for the published prior, constants and trajectory vector.
+            class_prior: For preset `"evidence"`, see [`~hf_noisy.detection.evidence.fit_evidence`].
             vae_epochs: Epochs of the VAE.
             seed: Seed of all random numbers.
             show_progress: Whether to show progress bars.
@@ -131,6 +134,8 @@ class DyGen:
         if not trajectories.epochs:
             raise ValueError(f"trajectories at {trajectories.path} hold no complete epoch; train for at least one")
         paper = preset == "paper"
+        if class_prior is not None and paper:
+            raise ValueError("class_prior is for preset 'evidence'; leave it out with preset 'paper'")
         if max_references is not None and not paper:
             raise ValueError("max_references is for preset 'paper', the only one with neighbours; leave it out")
         if paper:
@@ -138,7 +143,7 @@ class DyGen:
                 trajectories, labels, noise_rate, split=split, seed=seed, max_references=max_references
             )
         else:
-            prior = evidence_prior(trajectories, labels, noise_rate, split=split, seed=seed)
+            prior = evidence_prior(trajectories, labels, noise_rate, split=split, class_prior=class_prior, seed=seed)
         vectors = TrajectoryVectors.fit(trajectories, split, raw=paper)
         w = StoredVectors(vectors, trajectories, split)
         in_memory = w.row_bytes * len(labels) <= max_memory

@@ -10,11 +10,13 @@ from jaxtyping import Bool, Float, Float64, Integer
 
 from hf_noisy.core.checks import check_rate
 from hf_noisy.core.types import Labels
+from hf_noisy.detection.evidence import fit_evidence
 from hf_noisy.detection.neighbours import nearest, sample_references, vote_by_distance
-from hf_noisy.detection.noise_rate import mixture_noise_rate
-from hf_noisy.dygen.evidence import Evidence, mean_prediction, posterior_given_label, suspicion
+from hf_noisy.detection.noise_rate import estimate_noise_rate, mixture_noise_rate
 from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
 from hf_noisy.dynamics.store import ALL, Trajectories, row_blocks
+
+_TINY = 1e-12
 
 
 @dataclass
@@ -30,25 +32,48 @@ class Prior:
 
 
 def evidence_prior(
-    trajectories: Trajectories, labels: Labels, noise_rate: float | None = None, *, split: str = "train", seed: int = 0
+    trajectories: Trajectories,
+    labels: Labels,
+    noise_rate: float | None = None,
+    *,
+    split: str = "train",
+    class_prior: Any = None,
+    seed: int = 0,
 ) -> Prior:
-    """The default: the evidence of classifier and pretrained encoder, combined with the given label."""
+    """The default: the posterior from features that were recorded before training, and the given label, once."""
     if noise_rate is not None:
         check_rate(noise_rate)
-    evidence = Evidence.fit(trajectories, labels, split)
-    log_evidence = evidence.log_probabilities(trajectories, split, labels)
-    rate = noise_rate
-    if rate is None:
-        # The classifier alone misses systematic noise; all evidence overestimates noise if the encoder is weak.
-        classifier = np.log(mean_prediction(trajectories, split) + 1e-6)
-        rate = float(np.mean([mixture_noise_rate(suspicion(e, labels), seed) for e in (classifier, log_evidence)]))
-    probabilities, _ = posterior_given_label(log_evidence, labels, rate)
-    suspects = probabilities[np.arange(len(labels)), labels] < 0.5
+    evidence = fit_evidence(
+        _features(trajectories, split),
+        labels,
+        num_classes=trajectories.num_classes,
+        class_prior=class_prior,
+        seed=seed,
+    )
+    rate = estimate_noise_rate(labels, evidence.probabilities).rate if noise_rate is None else noise_rate
+    suspects = evidence.posterior[np.arange(len(labels)), labels] < 0.5
 
     def of(others: Trajectories, name: str) -> Float64[np.ndarray, "_ _"]:
-        return np.asarray(np.exp(evidence.log_probabilities(others, name)))
+        return evidence.predict(_features(others, name))
 
-    return Prior(of, probabilities[None], suspects, suspicion(log_evidence, labels), rate, noise_rate is None)
+    score = suspicion(np.log(evidence.probabilities + _TINY), labels)
+    return Prior(of, evidence.posterior[None], suspects, score, rate, noise_rate is None)
+
+
+def suspicion(log_probabilities: Float64[np.ndarray, "rows classes"], labels: Labels) -> Float64[np.ndarray, " rows"]:
+    """Log-odds of the best other class against the given label."""
+    others, rows = log_probabilities.copy(), np.arange(len(labels))
+    others[rows, labels] = -np.inf
+    return np.asarray(others.max(1) - log_probabilities[rows, labels])
+
+
+def _features(trajectories: Trajectories, split: str) -> Float[np.ndarray, "rows width"]:
+    """Features of the encoder before training, or without them the first epoch's embeddings of all branches."""
+    features = trajectories.features(split)
+    if features is not None:
+        return features
+    first, branches = trajectories.epochs[0], range(trajectories.num_branches)
+    return np.concatenate([trajectories.embeddings(split, first, branch) for branch in branches], axis=1)
 
 
 def paper_prior(

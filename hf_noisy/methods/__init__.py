@@ -14,6 +14,7 @@ from hf_noisy.methods.jocor import JoCoR
 from hf_noisy.methods.method import Batch, LossMethod, Method, Step
 from hf_noisy.methods.nct import NCT
 from hf_noisy.methods.nrd import NRD
+from hf_noisy.methods.soft_correction import SoftCorrection
 
 _OWN: dict[str, type[Method]] = {
     "co_teaching": CoTeaching,
@@ -24,6 +25,7 @@ _OWN: dict[str, type[Method]] = {
     "jocor": JoCoR,
     "nct": NCT,
     "nrd": NRD,
+    "soft_correction": SoftCorrection,
 }
 _ALL: dict[str, Callable[..., Method | Loss]] = {**LOSSES, **_OWN}  # a loss is a method too
 METHODS = {name: _ALL[name] for name in sorted(_ALL)}
@@ -110,6 +112,7 @@ __all__ = [
     "JoCoR",
     "LossMethod",
     "Method",
+    "SoftCorrection",
     "Step",
     "as_method",
     "list_methods",

@@ -10,9 +10,7 @@ from jaxtyping import Float64
 from torch import nn
 
 from hf_noisy.core.checks import check_rate
-from hf_noisy.core.columns import LABEL, LABELS
-from hf_noisy.core.types import Labels
-from hf_noisy.data.labels import stored_labels
+from hf_noisy.data.labels import row_labels
 from hf_noisy.dygen.exact import DyGenForClassification
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import EpochSnapshots
@@ -99,7 +97,7 @@ class DyGenMethod(CoRegularization):
         process, args = PartialState(), trainer.args
         recorder = cast(DynamicsRecorder, self._callbacks[0])
         trajectories, folder = recorder.trajectories, recorder.path.parent
-        labels = _labels(trainer.train_dataset)
+        labels = row_labels(trainer.train_dataset)
         process.wait_for_everyone()
         if process.is_main_process:
             fitted = DyGen.fit(
@@ -140,12 +138,3 @@ class DyGenMethod(CoRegularization):
             network = DyGenForClassification.from_training(self.dygen, model, folder, autocast=self._autocast)
             self._networks.append(network)
         return self._networks[0]
-
-
-def _labels(dataset: object) -> Labels:
-    """The given labels of all rows, read row by row where a lazy transform may change them."""
-    labels = stored_labels(dataset)
-    if labels is None:
-        rows = (dataset[index] for index in range(len(dataset)))  # type: ignore[index,arg-type]
-        labels = np.array([int(row[LABELS if LABELS in row else LABEL]) for row in rows])
-    return labels

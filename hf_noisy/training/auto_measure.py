@@ -1,13 +1,13 @@
 """The label noise of a training set, estimated before training from frozen features and the given labels."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Int64
 from torch import nn
 from torch.utils.data import Subset
 from transformers import PreTrainedModel, set_seed
@@ -17,12 +17,12 @@ from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.task import TASKS
 from hf_noisy.data.labels import label_column
 from hf_noisy.data.views import default_view
-from hf_noisy.detection.label_model import fit_label_model
-from hf_noisy.detection.noise_rate import NoiseRate, rate_from_posterior
-from hf_noisy.detection.probe import out_of_fold_probabilities
+from hf_noisy.detection.agreement import informed_agreement
+from hf_noisy.detection.evidence import fit_evidence
+from hf_noisy.detection.noise_rate import NoiseRate, estimate_noise_rate
+from hf_noisy.models.frozen_features import fed_with_features, frozen_features, stored_features, why_no_features
 from hf_noisy.models.heads import num_classes
-from hf_noisy.models.inference import Collator, ModelInputs, batches_of, default_collator, evaluating, outputs_by_row
-from hf_noisy.models.pooling import has_pooled_features, pooled_features
+from hf_noisy.models.inference import Collator, default_collator
 
 MAX_ROWS = 3000
 _MIN_ROWS = 50  # too few for a meaningful estimate below
@@ -32,9 +32,9 @@ class NoiseEstimate(NamedTuple):
     """Rate and kind of the label noise in a sample of the training rows."""
 
     rate: NoiseRate
-    concentration: float  # of a class's noise on one other class, 0 to 1; of two classes how one-sided it is
-    by_row: float  # share of rows whose noise depends on the row rather than on its class
-    agreement: float  # share of given labels that a linear classifier on the features predicts out of fold
+    agreement: float  # share of given labels that classifiers on the features predict without having seen them
+    beyond_chance: float  # the same beyond chance, from 0 to 1: how much the features say about the labels
+    class_prior: dict[str, float]  # weight of each class prior
     sample: int  # rows
 
 
@@ -66,8 +66,8 @@ def measure(
     """Estimate rate and kind of the noise of a training set from frozen features, without a true label.
 
     Features are the column `features` if there is one, else the mean of the last hidden states of the model's encoder.
-    A logistic regression on them is cross-validated, and the label model of [`hf_noisy.detection`] fitted to its
-    predictions. The global random state is not changed.
+    [`~hf_noisy.detection.evidence.fit_evidence`] predicts each row without its own label. The global random state
+    does not change.
 
     Args:
         model: A classifier; None if the rows have features.
@@ -102,12 +102,16 @@ def measure(
         sample = _select(train_dataset, position)
         if labels is None:
             return Measured(**known, reason="its labels are not class ids")
-        features = _column(sample)
-        if features is None:
-            if reason := _why_no_features(model):
-                return Measured(**known, reason=reason)
-            collator = data_collator or default_collator(processing_class)
-            features = _encode(cast(nn.Module, model), sample, collator, device, batch_size, show_progress)
+        if stored_features(sample) is None and (reason := why_no_features(model)):
+            return Measured(**known, reason=reason)
+        features = frozen_features(
+            model,
+            sample,
+            data_collator or default_collator(processing_class),
+            device=device,
+            batch_size=batch_size,
+            show_progress="measuring the noise" if show_progress else None,
+        )
         found: list[Any] = [None]
         if PartialState().is_main_process:
             found = [noise_of(features, labels, seed=seed)]
@@ -125,65 +129,23 @@ def noise_of(
     present, codes = np.unique(labels[kept], return_inverse=True)
     if len(codes) < _MIN_ROWS or len(present) < 2:
         return None
-    probabilities = out_of_fold_probabilities(features[kept], codes, seed=seed)
-    model = fit_label_model(codes, probabilities)
-    rate = rate_from_posterior(model.predict(codes, probabilities), model.ambiguous)
-    shares = np.bincount(codes) / len(codes)
+    evidence = fit_evidence(features[kept], codes, seed=seed)
+    predicted = evidence.probabilities.argmax(1)
     return NoiseEstimate(
-        NoiseRate(*(float(value) for value in rate)),
-        concentration(model.transition, shares),
-        float(model.ambiguous),
-        float((probabilities.argmax(1) == codes).mean()),
+        estimate_noise_rate(codes, evidence.probabilities),
+        float((predicted == codes).mean()),
+        informed_agreement(codes, predicted),
+        evidence.prior_weights,
         len(codes),
     )
 
 
-def concentration(transition: Float[np.ndarray, "classes classes"], shares: Float[np.ndarray, " classes"]) -> float:
-    """How much of the noise of a class goes to one other class, from 0 (spread evenly) to 1 (all of it)."""
-    classes = len(transition)
-    wrong = transition * (1 - np.eye(classes)) * shares[:, None]
-    total = wrong.sum()
-    if total == 0:
-        return 0.0
-    if classes == 2:
-        return float(abs(wrong[0, 1] - wrong[1, 0]) / total)
-    largest = wrong.max(axis=1).sum() / total
-    return float(np.clip((largest - 1 / (classes - 1)) / (1 - 1 / (classes - 1)), 0.0, 1.0))
-
-
 def _modality(model: nn.Module | None, dataset: Any) -> str:
     columns = getattr(dataset, "column_names", None) or []
-    if _fed_with_features(model) or (model is None and FEATURES in columns):
+    if fed_with_features(model) or (model is None and FEATURES in columns):
         return "features"
     inputs = {getattr(model, "main_input_name", None), *columns}
     return next((task.modality for task in TASKS.values() if task.main_input in inputs), "unknown")
-
-
-def _fed_with_features(model: nn.Module | None) -> bool:
-    """Whether the inputs of the model are feature vectors: nothing below its head has weights."""
-    if model is None or not has_pooled_features(model):
-        return getattr(model, "main_input_name", None) == FEATURES
-    encoder: Any = getattr(_first(model), "base_model", None)
-    return isinstance(encoder, nn.Module) and not any(True for _ in encoder.parameters())
-
-
-def _first(model: nn.Module) -> Any:
-    return cast(Any, model).branches[0] if hasattr(model, "branches") else model
-
-
-def _why_no_features(model: nn.Module | None) -> str:
-    if model is None:
-        return "there is no model to compute features with"
-    if _fed_with_features(model):
-        found = has_pooled_features(model)
-        return "" if found else "the feature vectors for the model are not in a column 'features'"
-    if not has_pooled_features(model):
-        return "the model has no transformers encoder"
-    if getattr(model, "is_quantized", False) or getattr(model, "hf_device_map", None):
-        return "the model is quantized or split over devices, so it cannot be moved"
-    # A model that was not loaded has random weights.
-    loaded = getattr(model, "name_or_path", "") or getattr(_first(model), "name_or_path", "")
-    return "" if loaded else "the model has random weights, so its features are uninformative"
 
 
 def _can_branch(model: nn.Module | None) -> bool:
@@ -211,26 +173,3 @@ def _labels(dataset: Any, position: Int64[np.ndarray, " sample"]) -> Int64[np.nd
         rows = (dataset[int(row)] for row in position)
         values = np.asarray([np.asarray(row.get(LABELS, row.get(LABEL))) for row in rows])
     return values.astype(np.int64) if values.ndim == 1 and values.dtype.kind in "iu" and values.min() >= 0 else None
-
-
-def _column(sample: Any) -> Float32[np.ndarray, "sample width"] | None:
-    if FEATURES not in (getattr(sample, "column_names", None) or []):
-        return None
-    vectors = np.asarray(sample.with_format("numpy", columns=[FEATURES])[:][FEATURES])
-    return vectors.astype(np.float32) if vectors.ndim == 2 and vectors.dtype.kind == "f" else None
-
-
-def _encode(
-    model: nn.Module, sample: Any, collator: Collator, device: torch.device | None, batch_size: int, show: bool
-) -> Float32[np.ndarray, "sample width"]:
-    with evaluating(model, device):
-        (features,) = outputs_by_row(
-            model,
-            sample,
-            lambda inputs: [pooled_features(model, inputs)[None]],
-            batches=batches_of(sample, batch_size),
-            collate=ModelInputs(collator, model),
-            check_finite=True,
-            show_progress="measuring the noise" if show else None,
-        )
-    return np.asarray(features[0])
