@@ -196,10 +196,9 @@ def auto_rules() -> str:
     """The decision table of `method="auto"`, in the order in which its rules are tried."""
     rows = []
     for rule in RULES:
-        shares = (("wrong labels", rule.rate), ("by row", rule.by_row))
-        words = [
-            f"{name} {100 * low:.0f} to {100 * high:.0f} %" for name, (low, high) in shares if (low, high) != (0, 1)
-        ]
+        words = []
+        if (least := rule.beyond_chance[0]) > 0:
+            words += [f"features agree with the given labels beyond chance by at least {least:g}"]
         words += [" or ".join(rule.modality)] if rule.modality else []
         words += ["noise not measured"] if rule.unmeasured else []
         words += ["a second view can be made"] if (method := make_method(rule.method)).second_view is not None else []

@@ -1,8 +1,8 @@
 """Find wrong labels, duplicates and outliers, and estimate the noise rate and the transition matrix."""
 
-from hf_noisy.core.checks import check_transition_matrix
 from hf_noisy.detection.anchor_free import anchor_free_transition_matrix
 from hf_noisy.detection.duplicates import DuplicateGroup, find_duplicates
+from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.find import LabelIssues, find_wrong_labels
 from hf_noisy.detection.label_quality import (
     confidence_weighted_entropy,
@@ -17,23 +17,20 @@ from hf_noisy.detection.noise_rate import NoiseRate, estimate_noise_rate, mixtur
 from hf_noisy.detection.outliers import Outliers, find_outliers
 from hf_noisy.detection.training_dynamics import DataMap, aum, data_map
 from hf_noisy.detection.transition_matrix import (
-    calibrated_joint,
     confident_joint,
     confident_transition_matrix,
     dual_t_transition_matrix,
-    transition_matrix_from_joint,
 )
 
 __all__ = [
     "DataMap",
     "DuplicateGroup",
+    "Evidence",
     "LabelIssues",
     "NoiseRate",
     "Outliers",
     "anchor_free_transition_matrix",
     "aum",
-    "calibrated_joint",
-    "check_transition_matrix",
     "confidence_weighted_entropy",
     "confident_classes",
     "confident_joint",
@@ -45,10 +42,10 @@ __all__ = [
     "find_duplicates",
     "find_outliers",
     "find_wrong_labels",
+    "fit_evidence",
     "mixture_noise_rate",
     "normalized_margin",
     "self_confidence",
     "small_loss",
     "suggested_labels",
-    "transition_matrix_from_joint",
 ]

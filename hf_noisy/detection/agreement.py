@@ -1,4 +1,4 @@
-"""How predictions that never saw a row's own label agree with the given labels, and what follows for the true ones."""
+"""Agreement of held-out predictions with the given labels, and the accuracy and posterior that it implies."""
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -14,18 +14,17 @@ _HIGHEST = 0.98  # no higher accuracy is expected
 def informed_agreement(labels: Labels, predicted: Labels) -> float:
     """Mean of adjusted mutual information (Vinh et al., 2010) and Cohen's kappa: 0 by chance, 1 at most.
 
-    Both ignore the agreement that predicting a frequent class has anyway. The first is higher for predictions that
-    distinguish many classes, the second for those that match.
+    Both discount the agreement that always predicting a frequent class would have. The first rewards predictions that
+    distinguish many classes, the second those that match.
     """
     from sklearn.metrics import adjusted_mutual_info_score, cohen_kappa_score
 
-    kappa = cohen_kappa_score(labels, predicted)
-    return float(adjusted_mutual_info_score(labels, predicted) + (kappa if np.isfinite(kappa) else 0.0)) / 2
+    return float(adjusted_mutual_info_score(labels, predicted) + cohen_kappa_score(labels, predicted)) / 2
 
 
 def random_noise(labels: Labels, probabilities: Float[np.ndarray, "rows classes"]) -> float:
-    """Share of the given labels that differ among the most confident tenth of the predictions."""
-    # Hard rows and noise that the features predict are hardly among these rows: what differs there is random noise.
+    """Share of the given labels that differ from the most confident tenth of the predictions."""
+    # Few of these rows are hard, or have noise that the features predict: what differs there is random noise.
     count = max(round(MOST_CONFIDENT * len(labels)), 1)
     rows = np.argsort(-probabilities.max(1), kind="stable")[:count]
     return float((probabilities[rows].argmax(1) != labels[rows]).mean())
@@ -71,8 +70,7 @@ def posterior_given_label(
 ) -> tuple[Float64[np.ndarray, "rows classes"], Float64[np.ndarray, "classes classes"]]:
     """Posterior of the true label given the row's label too, and the transition matrix `T[true, given]`.
 
-    The matrix is counted from probabilities that do not know the row's label, once: an iterated estimate would use
-    that label twice.
+    The matrix is counted once, from probabilities without the row's own label: iterating would use that label twice.
     """
     classes = probabilities.shape[1]
     # A pseudo-count of one row per class keeps rare classes finite.

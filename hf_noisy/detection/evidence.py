@@ -1,8 +1,7 @@
-"""What features and given labels tell about true labels: several predictors, weighted by what they know.
+"""Probabilities of the true labels from features and given labels: predictors weighted by their agreement with labels.
 
-No prediction for a training row uses the row's own label. Which class frequencies to assume is decided by the same
-weights: each predictor stands there once with equal frequencies, once with those of the given labels and once in
-between.
+No prediction for a training row uses the row's own label. The same weights choose the class frequencies: each
+predictor takes part with equal frequencies, with those of the given labels, and with their geometric mean.
 """
 
 from dataclasses import dataclass
@@ -22,13 +21,12 @@ from hf_noisy.detection.agreement import (
     with_confidence,
 )
 from hf_noisy.detection.linear_head import LinearHead, fit_linear_head
-from hf_noisy.detection.predictors import Predictor, fit_predictors
+from hf_noisy.detection.predictors import LENGTH, held_out_predictions
 
 # Both were chosen on the development sets of benchmarks/, see docs/dygen.md; neither is sensitive.
 _WEIGHT = 150.0  # weights are exp(_WEIGHT * agreement)
-_PENALTY = 0.002  # of the head, on features of length 4
-_LENGTH = 4.0
-_RAREST = 1e-6  # share of a class that an array says is absent
+_PENALTY = 0.002  # of the head
+_RAREST = 1e-6  # least share of a class in an array of frequencies
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,15 @@ class Evidence:
     """The result of [`fit_evidence`].
 
     Attributes:
-        probabilities: `[rows, classes]`, of the true label of the training rows, without their own labels.
-        posterior: `[rows, classes]`, the same given their own labels too.
+        probabilities: `[rows, classes]`, of the true labels of the training rows, each without the row's own label.
+        posterior: `[rows, classes]`, the same given the row's own label too.
         transition: `[classes, classes]`, estimated probability of the given label (column) by true label (row).
-        weights: Weight of each predictor, over all class priors.
-        prior_weights: Weight of each class prior; how sure the choice is.
+        weights: Weight of each predictor, summed over class priors; all sum to 1.
+        prior_weights: Weight of each class prior, summed over predictors: near 1 if the choice is clear.
         expected_accuracy: Share of the training rows whose most probable class is expected to be the true one.
-        random_noise: Share of the given labels that differ where the predictors are most confident.
+        random_noise: Share of the given labels that differ from the most confident tenth of the predictions.
+        centre: `[width]`, mean direction of the training rows.
+        head: Linear classifier fitted to the posterior, for other rows.
     """
 
     probabilities: Float64[np.ndarray, "rows classes"]
@@ -53,7 +53,7 @@ class Evidence:
     expected_accuracy: float
     random_noise: float
     centre: Float64[np.ndarray, " width"]
-    head: LinearHead  # fitted to the posterior
+    head: LinearHead
 
     def predict(self, features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows classes"]:
         """Probabilities of the true label of other rows, by the head that was fitted to the posterior.
@@ -70,7 +70,7 @@ class Evidence:
         features = check_features(features)
         if features.shape[1] != len(self.centre):
             raise ValueError(f"features must have the width {len(self.centre)} of the fit, got {features.shape[1]}")
-        return np.asarray(softmax(self.head.logits(_LENGTH * _normalised(features, self.centre)), axis=1))
+        return np.asarray(softmax(self.head.logits(LENGTH * _normalised(features, self.centre)), axis=1))
 
 
 def fit_evidence(
@@ -83,10 +83,10 @@ def fit_evidence(
 ) -> Evidence:
     """Estimate the true labels of rows from frozen features and given labels, without a true label or a noise rate.
 
-    Class means, logistic regressions and a ridge regression predict each row without its own label. Each is combined
-    with each class prior, and weighted by how far its predictions agree with the given labels beyond chance (adjusted
-    mutual information and Cohen's kappa). A temperature makes the mean confidence the accuracy that this agreement
-    implies.
+    Class means, logistic regressions and a ridge regression predict each row without its own label and those of its
+    copies. Each is combined with each class prior, and weighted by its agreement with the given labels beyond chance
+    (adjusted mutual information and Cohen's kappa). A temperature sets the mean confidence to the accuracy that the
+    agreement implies.
 
     Args:
         features: `[rows, width]`, finite, such as those of [`~hf_noisy.models.embed.embed`].
@@ -104,28 +104,29 @@ def fit_evidence(
             `class_prior` is none of the above.
 
     Example:
-        >>> rows = np.repeat(np.eye(2), 20, axis=0)
-        >>> evidence = fit_evidence(rows, np.array([0] * 18 + [1] * 22))
-        >>> evidence.probabilities.argmax(1)[16:22].tolist()
-        [0, 0, 0, 0, 1, 1]
+        >>> true = np.arange(60) % 2
+        >>> rows = np.random.default_rng(0).normal(size=(60, 8)) + 4 * np.eye(2, 8)[true]
+        >>> given = np.where(np.arange(60) < 15, 1 - true, true)
+        >>> evidence = fit_evidence(rows, given)
+        >>> float((given == true).mean()), float((evidence.posterior.argmax(1) == true).mean())
+        (0.75, 1.0)
 
     Source: ours; the measures of agreement are by Vinh et al. (2010) and Cohen (1960).
     """
     features = check_features(features).astype(np.float64)
-    labels = np.asarray(labels)
-    num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
-    labels = check_labels(labels, num_classes, len(features)).astype(np.int64)
+    labels = check_labels(np.asarray(labels), num_classes, len(features)).astype(np.int64)
+    num_classes = int(labels.max(initial=-1)) + 1 if num_classes is None else num_classes
     counts = np.bincount(labels, minlength=num_classes)
     if (counts > 0).sum() < 2 or counts.max() < 2:
         raise ValueError(
-            f"labels must hold at least 2 classes, and one of 2 rows, got {len(labels)} rows of "
+            f"labels must hold at least 2 classes, one of them with 2 rows, got {len(labels)} rows of "
             f"{int((counts > 0).sum())} classes; pass more rows"
         )
     priors = class_priors(class_prior, counts)
     centre = _unit(features).mean(0)
     vectors = _normalised(features, centre)
-    predictors = fit_predictors(vectors, labels, num_classes, seed)
-    mixed, weights = _mix(predictors, priors, labels)
+    predictions = held_out_predictions(vectors, labels, num_classes, seed)
+    mixed, weights = _mix(list(predictions.values()), priors, labels)
     accuracy = expected_accuracy(labels, mixed)
     probabilities = with_confidence(mixed, accuracy)
     posterior, transition = posterior_given_label(probabilities, labels)
@@ -133,12 +134,12 @@ def fit_evidence(
         probabilities=probabilities,
         posterior=posterior,
         transition=transition,
-        weights={predictor.name: float(weights[i].sum()) for i, predictor in enumerate(predictors)},
+        weights={name: float(weights[i].sum()) for i, name in enumerate(predictions)},
         prior_weights={name: float(weights[:, j].sum()) for j, name in enumerate(priors)},
         expected_accuracy=accuracy,
         random_noise=random_noise(labels, mixed),
         centre=centre,
-        head=fit_linear_head(_LENGTH * vectors, posterior, _PENALTY),
+        head=fit_linear_head(LENGTH * vectors, posterior, _PENALTY),
     )
 
 
@@ -163,18 +164,20 @@ def class_priors(
 
 
 def _mix(
-    predictors: list[Predictor], priors: dict[str, Float64[np.ndarray, " classes"]], labels: Labels
+    predictions: list[Float64[np.ndarray, "rows classes"]],
+    priors: dict[str, Float64[np.ndarray, " classes"]],
+    labels: Labels,
 ) -> tuple[Float64[np.ndarray, "rows classes"], Float64[np.ndarray, "predictors priors"]]:
     """The weighted mean of all predictors under all priors, and the weights."""
-    information = np.empty((len(predictors), len(priors)))
-    for i, predictor in enumerate(predictors):
-        for j, prior in enumerate(priors.values()):
-            information[i, j] = informed_agreement(labels, (predictor.held_out + prior).argmax(1))
-    weights = np.asarray(softmax(_WEIGHT * information))
-    mixed = np.zeros_like(predictors[0].held_out)
-    for i, predictor in enumerate(predictors):
-        for j, prior in enumerate(priors.values()):
-            mixed += weights[i, j] * softmax(predictor.held_out + prior, axis=1)
+    agreement = [
+        [informed_agreement(labels, (predicted + prior).argmax(1)) for prior in priors.values()]
+        for predicted in predictions
+    ]
+    weights = np.asarray(softmax(_WEIGHT * np.array(agreement)))
+    mixed = np.zeros_like(predictions[0])
+    for predicted, shares in zip(predictions, weights, strict=True):
+        for prior, share in zip(priors.values(), shares, strict=True):
+            mixed += share * softmax(predicted + prior, axis=1)
     return mixed, weights
 
 

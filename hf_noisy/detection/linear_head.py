@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64
 
-_STEPS = 60  # of L-BFGS: more change no prediction
+_STEPS = 60  # of L-BFGS; more do not change predictions
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ def fit_linear_head(
     """Minimise the mean cross-entropy with the targets plus half the penalty times the squared weights."""
     # scikit-learn takes hard labels only, and rows repeated for every class would cost as many times the memory.
     x, y = torch.from_numpy(np.asarray(features, np.float32)), torch.from_numpy(np.asarray(targets, np.float32))
-    weight = torch.zeros(x.shape[1], y.shape[1], requires_grad=True)
-    bias = torch.zeros(y.shape[1], requires_grad=True)
+    weight = x.new_zeros(x.shape[1], y.shape[1]).requires_grad_()
+    bias = x.new_zeros(y.shape[1]).requires_grad_()
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> float:

@@ -40,7 +40,7 @@ def evidence_prior(
     class_prior: Any = None,
     seed: int = 0,
 ) -> Prior:
-    """The default: the posterior from features that were recorded before training, and the given label, once."""
+    """The default: the posterior from features recorded before training and from the given labels."""
     if noise_rate is not None:
         check_rate(noise_rate)
     evidence = fit_evidence(
@@ -50,7 +50,7 @@ def evidence_prior(
         class_prior=class_prior,
         seed=seed,
     )
-    rate = estimate_noise_rate(labels, evidence.probabilities).rate if noise_rate is None else noise_rate
+    rate = _estimated_rate(labels, evidence.probabilities) if noise_rate is None else noise_rate
     suspects = evidence.posterior[np.arange(len(labels)), labels] < 0.5
 
     def of(others: Trajectories, name: str) -> Float64[np.ndarray, "_ _"]:
@@ -58,6 +58,13 @@ def evidence_prior(
 
     score = suspicion(np.log(evidence.probabilities + _TINY), labels)
     return Prior(of, evidence.posterior[None], suspects, score, rate, noise_rate is None)
+
+
+def _estimated_rate(labels: Labels, probabilities: Float64[np.ndarray, "rows classes"]) -> float:
+    """The noise rate, where some classes may have no rows."""
+    present, codes = np.unique(labels, return_inverse=True)
+    kept = probabilities[:, present]
+    return estimate_noise_rate(codes, kept / kept.sum(1, keepdims=True)).rate
 
 
 def suspicion(log_probabilities: Float64[np.ndarray, "rows classes"], labels: Labels) -> Float64[np.ndarray, " rows"]:

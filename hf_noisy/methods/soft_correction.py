@@ -8,6 +8,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import set_seed
 
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.labels import row_labels
@@ -23,23 +24,26 @@ if TYPE_CHECKING:
 
 
 class SoftCorrection(Method):
-    r"""Trains on the posterior of the true labels that frozen features and given labels imply.
+    r"""Cross-entropy with the posterior of the true label, estimated before training from frozen features.
 
-    Before training, the features of all rows are computed by the encoder as it is loaded (or read from a column
-    `features`), and [`~hf_noisy.detection.evidence.fit_evidence`] gives the posterior $q$ from predictors that never
-    saw the row's own label, and that label. Training minimises
+    The features of all rows are those of the encoder before training, or a column `features`.
+    [`~hf_noisy.detection.evidence.fit_evidence`] computes the posterior $q$ from the row's given label and from
+    predictors that never saw that label. Training minimises
 
     $$\ell = -\sum_k q_k \log p_k$$
 
-    The result is an ordinary network. Neither true labels nor a noise rate are used.
+    The result is an ordinary network. Neither true labels nor a noise rate are needed.
 
     Args:
-        class_prior: Frequencies of the true classes: `"uniform"`, `"given"`, an array `[classes]`, or None to weigh
-            them by how predictions agree with the given labels.
+        class_prior: Frequencies of the true classes: `"uniform"`, `"given"`, an array `[classes]`, or None to choose
+            by agreement with the given labels.
+
+    Attributes:
+        evidence: The [`~hf_noisy.detection.evidence.Evidence`], on the main process; None after a resume.
 
     Raises:
-        ValueError: In training, if the model gives no features (such as one with random weights), or rows have no
-            class ids as labels.
+        ValueError: When training starts, if there is no column `features` and the model has random weights or no
+            encoder, or if all rows have one label.
 
     Example:
         ```python
@@ -59,7 +63,7 @@ class SoftCorrection(Method):
     def __init__(self, class_prior: Any = None) -> None:
         super().__init__()
         self.class_prior = class_prior
-        self.evidence: Evidence | None = None  # on the main process, unless training was resumed
+        self.evidence: Evidence | None = None
         self.register_buffer("targets", None)
 
     def prepare(self, trainer: "Trainer", *, resumes: bool = False) -> None:
@@ -70,6 +74,7 @@ class SoftCorrection(Method):
         args = trainer.args
         labels = row_labels(rows)
         with random_state_kept():
+            set_seed(args.seed)  # for random augmentation
             features = frozen_features(
                 trainer.model,
                 rows,

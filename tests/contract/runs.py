@@ -177,8 +177,11 @@ def make_trainer(
 ) -> NoisyTrainer:
     """A trainer of a method (a name of `METHODS`, or an object) and a kind of model; `changes` go to its arguments."""
     kind = model if isinstance(model, str) else "plain"
+    network = make_model(model) if isinstance(model, str) else model
+    if method == "soft_correction":
+        network.name_or_path = "pretrained"  # otherwise refused, as features of random weights say nothing
     return trainer_class(
-        make_model(model) if isinstance(model, str) else model,
+        network,
         make_args(folder, **changes),
         train_dataset=make_rows(kind) if rows is None else rows,
         method=make_method(method) if isinstance(method, str) else method,

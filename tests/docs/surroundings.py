@@ -71,8 +71,10 @@ def names(folder: Path) -> dict[str, Any]:
     encoder.save_pretrained(folder / "encoder")
     tokenizer().save_pretrained(folder / "encoder")
     train, test = rows(45), rows(15, seed=1)
+    model = BertForSequenceClassification(network())
+    model.name_or_path = "pretrained"  # as on the pages; features of random weights would be refused
     return {
-        "model": BertForSequenceClassification(network()),
+        "model": model,
         "encoder": encoder.eval(),
         "tokenizer": tokenizer(),
         "name": str(folder / "encoder"),

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from hf_noisy.detection.noise_rate import mixture_noise_rate
-from hf_noisy.dygen.evidence import Evidence, mean_prediction, suspicion
-from hf_noisy.dygen.prior import centroid_dynamics, evidence_prior, neighbour_probabilities, paper_prior
+from hf_noisy.detection import estimate_noise_rate, fit_evidence
+from hf_noisy.dygen.prior import centroid_dynamics, evidence_prior, neighbour_probabilities, paper_prior, suspicion
 from hf_noisy.dynamics.scores import dynamics_score
 from tests.unit.dygen.synthetic import default_class, make, make_store, symmetric
 
@@ -78,32 +77,48 @@ def test_rate_outside_its_range_is_refused(prior, tmp_path):
             prior(made.trajectories, made.given, rate)
 
 
-def test_evidence_prior_of_other_rows_knows_no_label(tmp_path):
+def test_evidence_prior_is_the_posterior_of_the_recorded_features(tmp_path):
     made = make(tmp_path, symmetric(0.3, 3))
-    found = evidence_prior(made.trajectories, made.given, 0.3)
-    expected = np.exp(Evidence.fit(made.trajectories, made.given).log_probabilities(made.trajectories, "test"))
-    np.testing.assert_array_equal(found.of(made.trajectories, "test"), expected)
-    assert found.probabilities.shape == (1, 300, 3)
+    found = evidence_prior(made.trajectories, made.given, class_prior="uniform", seed=3)
+    expected = fit_evidence(made.trajectories.features("train"), made.given, class_prior="uniform", seed=3)
+    np.testing.assert_array_equal(found.probabilities, expected.posterior[None])
+    np.testing.assert_allclose(found.suspicion, suspicion(np.log(expected.probabilities), made.given), atol=1e-6)
+    assert found.noise_rate == estimate_noise_rate(made.given, expected.probabilities).rate
+    of_test = expected.predict(made.trajectories.features("test"))
+    np.testing.assert_array_equal(found.of(made.trajectories, "test"), of_test)
 
 
-def memorised(path, rows=600):
-    """Systematic noise that the classifier has learned, and that only the encoder's features contradict."""
+def test_evidence_without_features_is_that_of_the_first_embeddings(tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3), features=False)
+    first = np.concatenate([made.trajectories.embeddings("train", 1, branch) for branch in range(2)], axis=1)
+    found = evidence_prior(made.trajectories, made.given)
+    np.testing.assert_array_equal(found.probabilities[0], fit_evidence(first, made.given).posterior)
+    assert found.of(made.trajectories, "test").shape == (100, 3)
+
+
+def test_evidence_prior_does_not_depend_on_the_noise_rate(tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3))
+    one, other = (evidence_prior(made.trajectories, made.given, rate) for rate in (0.05, 0.6))
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    np.testing.assert_array_equal(one.suspects, other.suspects)
+
+
+def test_noise_that_the_classifier_has_learned_is_contradicted_by_features(tmp_path):
     rng = np.random.default_rng(0)
-    true = rng.integers(0, 3, rows)
-    given = np.where(rng.random(rows) < 0.4, 0, true)
-    logits = 3 * np.eye(3)[given] + rng.normal(size=(1, rows, 3))
-    trajectories = make_store(path, {"train": [(np.zeros((1, rows, 2)), logits)]}, {"train": given})
-    trajectories.write_features("train", (3 * np.eye(3)[true] + rng.normal(size=(rows, 3))).astype(np.float32))
-    return trajectories, given
+    true = rng.integers(0, 3, 600)
+    given = np.where(rng.random(600) < 0.4, 0, true)
+    logits = 3 * np.eye(3)[given] + rng.normal(size=(1, 600, 3))
+    trajectories = make_store(tmp_path, {"train": [(np.zeros((1, 600, 2)), logits)]}, {"train": given})
+    trajectories.write_features("train", (3 * np.eye(3)[true] + rng.normal(size=(600, 3))).astype(np.float32))
+    found = evidence_prior(trajectories, given)
+    assert (found.probabilities[0].argmax(1) == true).mean() > (given == true).mean() + 0.15
 
 
-def test_estimated_rate_is_the_mean_of_that_of_the_classifier_and_that_of_all_evidence(tmp_path):
-    trajectories, given = memorised(tmp_path)
-    classifier = np.log(mean_prediction(trajectories, "train") + 1e-6)
-    everything = Evidence.fit(trajectories, given).log_probabilities(trajectories, "train", given)
-    rates = [mixture_noise_rate(suspicion(evidence, given), 0) for evidence in (classifier, everything)]
-    assert abs(rates[0] - rates[1]) > 0.05  # each alone would give another rate
-    assert evidence_prior(trajectories, given).noise_rate == pytest.approx(sum(rates) / 2)
+def test_suspicion_is_positive_where_another_class_is_more_probable():
+    log_probabilities = np.log(np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0.4, 0.4, 0.2]]))
+    found = suspicion(log_probabilities, np.array([0, 1, 1]))
+    np.testing.assert_allclose(found, [-np.log(3.5), np.log(3.5), 0.0], atol=1e-12)
+    np.testing.assert_allclose(np.exp(log_probabilities).sum(1), 1)  # the argument is unchanged
 
 
 def test_evidence_suspects_are_rows_with_less_than_half_left_for_their_label(tmp_path):
@@ -155,6 +170,7 @@ def test_class_without_rows_gets_no_row(prior, tmp_path, recwarn):
     assert 1 not in found.probabilities.argmax(-1)
     assert 1 not in found.of(made.trajectories, "test").argmax(1)
     assert len(recwarn) <= 1
+    assert 0.0 < prior(made.trajectories, made.given).noise_rate < 0.5
 
 
 def test_fewer_reference_rows_than_neighbours():

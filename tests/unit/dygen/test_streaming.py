@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.special import softmax
 
 from hf_noisy.dygen import vae as vae_module
-from hf_noisy.dygen.evidence import Evidence, mean_prediction, posterior_given_label
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.prior import evidence_prior, paper_prior
 from hf_noisy.dygen.vae import SHUFFLED_ROWS, fit_vae, prior_alpha, row_order
@@ -68,29 +66,6 @@ def test_scores_in_blocks_are_those_of_all_rows(made, in_blocks):
             embeddings = made.trajectories.embeddings("train", epoch, branch)
             expected = centroid_distances(embeddings, centroids(embeddings, made.given, 3))
             np.testing.assert_allclose(found[epoch - 1], expected[np.arange(ROWS), made.given], rtol=1e-10)
-
-
-def test_predictions_in_blocks_are_those_of_all_rows(made):
-    expected = softmax(made.trajectories.logits("train").astype(np.float64), axis=-1).mean((0, 1))
-    np.testing.assert_allclose(mean_prediction(made.trajectories, "train"), expected, rtol=1e-12)
-    np.testing.assert_array_equal(
-        mean_prediction(made.trajectories, "train", slice(9, 30)), mean_prediction(made.trajectories, "train")[9:30]
-    )
-
-
-def test_evidence_in_blocks_is_that_of_all_rows(made, monkeypatch):
-    whole = Evidence.fit(made.trajectories, made.given)
-    expected = whole.log_probabilities(made.trajectories, "train", made.given)
-    posterior, transition = posterior_given_label(expected, made.given, 0.3)
-    monkeypatch.setattr(store, "_BLOCK_BYTES", 1000)
-    found = Evidence.fit(made.trajectories, made.given)
-    for name in ("mean_probability", "centre", "centroids", "sharpness"):
-        np.testing.assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-9, atol=1e-12)
-    log_evidence = found.log_probabilities(made.trajectories, "train", made.given)
-    np.testing.assert_allclose(log_evidence, expected, atol=1e-9)
-    in_blocks = posterior_given_label(expected, made.given, 0.3)
-    np.testing.assert_allclose(in_blocks[0], posterior, atol=1e-12)
-    np.testing.assert_allclose(in_blocks[1], transition, atol=1e-12)
 
 
 @pytest.mark.parametrize("prior", [evidence_prior, paper_prior])

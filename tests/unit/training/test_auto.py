@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,8 @@ NOTHING = Measured(rows=None, classes=None, modality="unknown", branches=False, 
 
 
 def noisy(rate: float, **changes: float) -> Measured:
-    noise = NoiseEstimate(NoiseRate(rate, rate, rate), 0.0, 0.0, 1 - rate, 500)._replace(**changes)
+    noise = NoiseEstimate(NoiseRate(rate, rate, rate), 1 - rate, 1 - rate, {"given": 0.9, "uniform": 0.1}, 500)
+    noise = noise._replace(**changes)
     return Measured(rows=500, classes=4, modality="text", branches=True, views=True, noise=noise)
 
 
@@ -31,9 +33,8 @@ def test_every_rule_can_be_made_and_the_last_fits_always():
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0])
-@pytest.mark.parametrize("by_row", [0.0, 1.0])
-def test_there_is_a_choice_for_everything(rate, by_row):
-    measured = noisy(rate, by_row=by_row)
+def test_there_is_a_choice_for_everything(rate):
+    measured = noisy(rate)
     for branches in (True, False):
         for views in (True, False):
             choice = choose(replace(measured, branches=branches, views=views))
@@ -45,12 +46,13 @@ def test_there_is_a_choice_for_everything(rate, by_row):
 @pytest.mark.parametrize(
     ("measured", "method"),
     [
-        (noisy(0.3), "jocor"),
-        (noisy(0.1), "gjs"),
-        (noisy(0.3, by_row=0.6), "gjs"),
-        (replace(noisy(0.3), branches=False), "gjs"),
-        (replace(noisy(0.3, by_row=0.6), views=False), "elr"),
-        (replace(noisy(0.3), modality="image"), "jocor"),
+        (noisy(0.3), "soft_correction"),
+        (replace(noisy(0.3), branches=False, views=False), "soft_correction"),
+        (replace(noisy(0.3), modality="image"), "soft_correction"),
+        (noisy(0.3, beyond_chance=0.01), "gjs"),
+        (noisy(0.3, beyond_chance=-0.01), "gjs"),
+        (replace(noisy(0.3, beyond_chance=0.01), views=False), "elr"),
+        (replace(noisy(0.3), noise=None), "gjs"),
         (replace(noisy(0.3), modality="image", noise=None), "nct"),
         (NOTHING, "dal"),
     ],
@@ -60,11 +62,11 @@ def test_what_is_taken(measured, method):
 
 
 def test_limits_of_a_rule():
-    rule = Rule("gce", "", rate=(0.1, 0.2), by_row=(0.5, 1.0), modality=("text",))
-    fits = noisy(0.1, by_row=1.0)
+    rule = Rule("gce", "", beyond_chance=(0.5, 1.0), modality=("text",))
+    fits = noisy(0.1, beyond_chance=1.0)
     assert rule.fits(fits)
-    assert not rule.fits(noisy(0.2, by_row=1.0))
-    assert not rule.fits(noisy(0.1, by_row=0.4))
+    assert rule.fits(noisy(0.1, beyond_chance=0.5))
+    assert not rule.fits(noisy(0.1, beyond_chance=0.4))
     assert not rule.fits(replace(fits, modality="image"))
     assert not rule.fits(replace(fits, noise=None))
     assert not Rule("gce", "", unmeasured=True).fits(fits)
@@ -86,7 +88,7 @@ def trainer(tmp_path):
 
 
 def forced(monkeypatch, *names: str) -> list[str]:
-    """Choices that are handed out one after the other, as if each measurement said something else."""
+    """Replaces the choice: each measurement leads to the next of these methods."""
     left = list(names)
     monkeypatch.setattr(auto, "choose", lambda measured: Choice(left.pop(0), {}, "it was said"))
     return left
@@ -98,7 +100,7 @@ def test_it_trains_says_why_and_notes_it(trainer, tmp_path, monkeypatch):
     made = trainer()
     made.train()
     assert said == [f"method auto: {made.choice.method}, because {made.choice.why}"]
-    assert "labels look wrong" in made.choice.why
+    assert "of the labels are wrong at random" in made.choice.why
     noted = json.loads((tmp_path / "run" / "auto_method.json").read_text())
     assert noted["choice"]["method"] == made.choice.method
     assert 0.15 < noted["measured"]["noise"][0][0] < 0.4
@@ -224,8 +226,18 @@ def test_features_of_random_weights_say_nothing(tmp_path):
     assert "random weights" in made.choice.why
 
 
-def test_clean_and_very_noisy_rows_get_different_methods(trainer):
-    clean, noisy_rows = trainer(rate=0.0, folder="clean"), trainer(rate=0.5, folder="noisy")
-    clean.train()
-    noisy_rows.train()
-    assert (clean.choice.method, clean.choice.arguments) != (noisy_rows.choice.method, noisy_rows.choice.arguments)
+def test_features_decide_between_methods(trainer):
+    informed = trainer(folder="informed")
+    rows = informed.train_dataset.remove_columns("features")
+    random = np.random.default_rng(0).normal(size=(len(rows), 16)).tolist()
+    uninformed = trainer(rows=rows.add_column("features", random), folder="uninformed")
+    for made in (informed, uninformed):
+        made.train()
+    assert informed.choice.method == "soft_correction"
+    assert uninformed.choice.method == "gjs"
+
+
+def test_the_reason_names_class_frequencies_and_noise():
+    why = choose(noisy(0.3)).why
+    assert "about 30% of the labels are wrong at random" in why
+    assert "most likely those of the given labels (90%)" in why

@@ -4,14 +4,14 @@ import torch
 from datasets import Dataset
 from transformers import ViTConfig, ViTForImageClassification
 
-from hf_noisy.training.auto_measure import concentration, measure, noise_of
+from hf_noisy.training.auto_measure import measure, noise_of
 from tests.contract.runs import bert, make_rows
 
 CLASSES = 5
 
 
 def blobs(rows: int = 800, classes: int = CLASSES, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of classes that a linear classifier tells apart, with the odd error."""
+    """Vectors of classes that a linear classifier separates almost without error."""
     draw = np.random.default_rng(seed)
     labels = draw.integers(0, classes, rows)
     centres = draw.normal(size=(classes, 16))
@@ -35,18 +35,29 @@ def test_the_rate_is_found(rate):
     assert noise.sample == 800
 
 
-def test_the_kind_is_found():
+def test_features_are_known_to_be_informative_or_not():
     features, labels = blobs()
-    spread, pairs = (noise_of(features, flipped(labels, 0.3, kind)) for kind in ("symmetric", "pair"))
-    assert spread.concentration < 0.4 < 0.6 < pairs.concentration
+    given = flipped(labels, 0.3)
+    assert noise_of(features, given).beyond_chance > 0.4
+    random = np.random.default_rng(3).normal(size=features.shape).astype(np.float32)
+    assert abs(noise_of(random, given).beyond_chance) < 0.05
 
 
-def test_concentration_at_its_ends():
-    even = np.full((4, 4), 0.1) + 0.6 * np.eye(4)
-    assert concentration(even, np.full(4, 0.25)) == pytest.approx(0.0)
-    assert concentration(np.eye(4), np.full(4, 0.25)) == 0.0
-    assert concentration(np.array([[0.6, 0.4], [0.0, 1.0]]), np.full(2, 0.5)) == 1.0
-    assert concentration(np.array([[0.6, 0.4], [0.4, 0.6]]), np.full(2, 0.5)) == pytest.approx(0.0)
+def test_class_frequencies_are_weighed():
+    features, labels = blobs()
+    for given in (labels, flipped(labels, 0.3)):
+        weights = noise_of(features, given).class_prior
+        assert weights.keys() == {"uniform", "between", "given"}
+        assert sum(weights.values()) == pytest.approx(1)
+
+
+def test_a_class_of_one_row_is_left_out():
+    features, labels = blobs()
+    alone = labels.copy()
+    alone[0] = CLASSES + 3
+    found = noise_of(features, alone)
+    assert found.sample == 799
+    assert found == noise_of(features[1:], labels[1:])
 
 
 def test_too_little_to_look_at():
