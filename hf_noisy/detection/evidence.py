@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 from scipy.special import softmax
 
+from hf_noisy.core.blocks import ELEMENTS_A_BLOCK, row_slices
 from hf_noisy.core.checks import check_features, check_labels
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.agreement import (
@@ -113,7 +114,7 @@ def fit_evidence(
 
     Source: ours; the measures of agreement are by Vinh et al. (2010) and Cohen (1960).
     """
-    features = check_features(features).astype(np.float64)
+    features = check_features(features)
     labels = check_labels(np.asarray(labels), num_classes, len(features)).astype(np.int64)
     num_classes = int(labels.max(initial=-1)) + 1 if num_classes is None else num_classes
     counts = np.bincount(labels, minlength=num_classes)
@@ -123,7 +124,8 @@ def fit_evidence(
             f"{int((counts > 0).sum())} classes; pass more rows"
         )
     priors = class_priors(class_prior, counts)
-    centre = _unit(features).mean(0)
+    blocks = row_slices(*features.shape, ELEMENTS_A_BLOCK)
+    centre = np.sum([_unit(features[rows]).sum(0) for rows in blocks], axis=0) / len(features)
     vectors = _normalised(features, centre)
     predictions = held_out_predictions(vectors, labels, num_classes, seed)
     mixed, weights = _mix(list(predictions.values()), priors, labels)
@@ -139,7 +141,7 @@ def fit_evidence(
         expected_accuracy=accuracy,
         random_noise=random_noise(labels, mixed),
         centre=centre,
-        head=fit_linear_head(LENGTH * vectors, posterior, _PENALTY),
+        head=fit_linear_head(np.float32(LENGTH) * vectors.astype(np.float32), posterior, _PENALTY),
     )
 
 
@@ -185,8 +187,12 @@ def _normalised(
     features: Float[np.ndarray, "rows width"], centre: Float64[np.ndarray, " width"]
 ) -> Float64[np.ndarray, "rows width"]:
     """Vectors of length 1, centred, of length 1 again: only directions count."""
-    return _unit(_unit(features.astype(np.float64)) - centre)
+    vectors = np.empty(features.shape)
+    for rows in row_slices(*features.shape, ELEMENTS_A_BLOCK):
+        vectors[rows] = _unit(_unit(features[rows]) - centre)
+    return vectors
 
 
-def _unit(vectors: Float64[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows width"]:
+def _unit(vectors: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows width"]:
+    vectors = vectors.astype(np.float64)
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))

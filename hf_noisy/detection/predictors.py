@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 from scipy.special import log_softmax
 
-from hf_noisy.core.blocks import evenly_spaced
+from hf_noisy.core.blocks import ELEMENTS_A_BLOCK, evenly_spaced, row_slices
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.copies import copy_groups
 from hf_noisy.detection.linear_head import fit_linear_head
@@ -41,7 +41,8 @@ def class_means(
     np.add.at(sums, labels, features)
     counts = np.bincount(labels, minlength=num_classes)
     means = sums / np.maximum(counts, 1)[:, None]
-    distances = (features**2).sum(1)[:, None] - 2 * features @ means.T + (means**2).sum(1)
+    lengths = np.einsum("rw,rw->r", features, features)
+    distances = lengths[:, None] - 2 * (features @ means.T) + (means**2).sum(1)
     # Copies have the same vector, so the mean of the others lies on the line through both.
     own = np.zeros((len(labels), num_classes), dtype=np.int64)
     np.add.at(own, (groups, labels), 1)
@@ -64,12 +65,12 @@ def logistic(
     """Out-of-fold logistic regression, divided by the class frequencies that it has learned."""
     counts = np.bincount(labels, minlength=num_classes)
     log_shares = np.log(np.maximum(counts, 0.5) / len(labels))
-    scaled, targets = (features * LENGTH).astype(np.float32), np.eye(num_classes, dtype=np.float32)
+    targets = np.eye(num_classes, dtype=np.float32)
     held_out = np.empty((len(labels), num_classes))
     for fold in np.unique(folds):
         held = folds == fold
         rows = evenly_spaced(np.flatnonzero(~held), _MAX_FITTED)
-        head = fit_linear_head(scaled[rows], targets[labels[rows]], penalty)
+        head = fit_linear_head((features[rows] * LENGTH).astype(np.float32), targets[labels[rows]], penalty)
         held_out[held] = head.logits(features[held] * LENGTH) - log_shares
     return _masked(held_out, counts)
 
@@ -80,14 +81,22 @@ def balanced_ridge(
     """Ridge regression on the classes, all of the same weight, in closed form without the row and its copies."""
     counts = np.bincount(labels, minlength=num_classes)
     weights = len(labels) / (counts[labels] * (counts > 0).sum())
-    inputs = np.c_[features, np.ones(len(labels))]
-    penalty = np.full(inputs.shape[1], _RIDGE * len(labels))
-    penalty[-1] = 1e-8  # the bias is free
-    weighted = inputs * weights[:, None]
-    inverse = np.linalg.inv(weighted.T @ inputs + np.diag(penalty))
-    targets = np.eye(num_classes)[labels]
-    fitted = inputs @ (inverse @ (weighted.T @ targets))
-    leverage = np.einsum("rw,rw->r", inputs @ inverse, inputs)
+    targets, width = np.eye(num_classes)[labels], features.shape[1] + 1
+    gram = np.diag([_RIDGE * len(labels)] * (width - 1) + [1e-8])  # the bias is free
+    moments = np.zeros((width, num_classes))
+    blocks = row_slices(len(labels), width, ELEMENTS_A_BLOCK)  # copies of the features would take much memory
+    for rows in blocks:
+        inputs = _with_bias(features[rows])
+        weighted = (inputs * weights[rows, None]).T
+        gram += weighted @ inputs
+        moments += weighted @ targets[rows]
+    inverse = np.linalg.inv(gram)
+    solution = inverse @ moments
+    fitted, leverage = np.empty_like(targets), np.empty(len(labels))
+    for rows in blocks:
+        inputs = _with_bias(features[rows])
+        fitted[rows] = inputs @ solution
+        leverage[rows] = np.einsum("rw,rw->r", inputs @ inverse, inputs)
     # Copies share a leverage h: without all of them, the prediction is (f - h sum(w y)) / (1 - h sum(w)).
     removed, removed_weight = np.zeros((len(labels), num_classes)), np.zeros(len(labels))
     np.add.at(removed, groups, weights[:, None] * targets)
@@ -95,6 +104,10 @@ def balanced_ridge(
     held_out = fitted - leverage[:, None] * removed[groups]
     held_out /= np.maximum(1 - leverage * removed_weight[groups], 1e-6)[:, None]
     return _masked(_sharpness(held_out, labels, counts) * held_out, counts)
+
+
+def _with_bias(features: Float64[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows _"]:
+    return np.c_[features, np.ones(len(features))]
 
 
 def _sharpness(

@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+import shutil
 from importlib import import_module
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def before(page: str, number: int, names: dict) -> None:
     """What the text around a block says is there."""
     if (page, number) in {("docs/quickstart.md", 1), ("docs/serving.md", 0)}:  # they begin with what the README made
         exec(blocks("README.md", "python")[0], names)
+        names["trainer"].dygen.save_pretrained("output/reviews/dygen")
+        shutil.copytree("output/run/_dygen/_trajectories", "output/reviews/_trajectories")
     if (page, number) == ("docs/dmlp.md", 0):
         names |= {"dataset": names["train"], "checked_rows": range(15), "other_rows": range(15, 45)}
         names["checked_labels"] = names["train"].with_format("numpy")["clean_label"][:15]

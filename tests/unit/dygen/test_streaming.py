@@ -197,6 +197,8 @@ def test_memory_does_not_grow_with_the_width_times_the_epochs(tmp_path):
         embeddings = rng.standard_normal((2, rows, 384), np.float32).astype(np.float16)
         logits = 2 * np.eye(3, dtype=np.float16)[np.stack([labels, labels])]
         trajectories.write("train", epoch, embeddings, logits)
+    # The prior holds the features in memory, whose size does not depend on the epochs.
+    trajectories.write_features("train", rng.standard_normal((rows, 384), np.float32))
     np.save(tmp_path / "labels.npy", labels)
 
     def run(max_memory):
