@@ -124,7 +124,7 @@ def fit_evidence(
             f"{int((counts > 0).sum())} classes; pass more rows"
         )
     priors = class_priors(class_prior, counts)
-    blocks = row_slices(*features.shape, ELEMENTS_A_BLOCK)
+    blocks = row_slices(len(features), features.shape[1], ELEMENTS_A_BLOCK)
     centre = np.sum([_unit(features[rows]).sum(0) for rows in blocks], axis=0) / len(features)
     vectors = _normalised(features, centre)
     predictions = held_out_predictions(vectors, labels, num_classes, seed)
@@ -188,7 +188,7 @@ def _normalised(
 ) -> Float64[np.ndarray, "rows width"]:
     """Vectors of length 1, centred, of length 1 again: only directions count."""
     vectors = np.empty(features.shape)
-    for rows in row_slices(*features.shape, ELEMENTS_A_BLOCK):
+    for rows in row_slices(len(features), features.shape[1], ELEMENTS_A_BLOCK):
         vectors[rows] = _unit(_unit(features[rows]) - centre)
     return vectors
 

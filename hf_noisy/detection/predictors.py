@@ -107,7 +107,7 @@ def balanced_ridge(
 
 
 def _with_bias(features: Float64[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows _"]:
-    return np.c_[features, np.ones(len(features))]
+    return np.concatenate([features, np.ones((len(features), 1))], axis=1)
 
 
 def _sharpness(
