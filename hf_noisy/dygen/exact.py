@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_noisy.core.task import SEQUENCES, TASKS, auto_task
+from hf_noisy.dygen.evidence_head import EvidenceHead, mixed
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
 from hf_noisy.dygen.vae import DirichletVAE
@@ -37,6 +38,7 @@ class DyGenModelConfig(PreTrainedConfig):
         feature_width: Width of the encoder's features; 0 if they are not used.
         feature_scale: See `TrajectoryVectors`.
         delta: See `DirichletVAE`.
+        with_evidence: Whether the posterior contains the evidence of [`DyGen`].
         autocast: `"bfloat16"` or `"float16"` if the recorder ran under autocast, else None.
     """
 
@@ -57,6 +59,7 @@ class DyGenModelConfig(PreTrainedConfig):
         feature_width: int = 0,
         feature_scale: float = 1.0,
         delta: float = 1.0,
+        with_evidence: bool = False,
         autocast: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -64,6 +67,7 @@ class DyGenModelConfig(PreTrainedConfig):
         self.task, self.epochs, self.changed, self.start = task, list(epochs), list(changed), list(start)
         self.num_branches, self.dim, self.projected_from, self.delta = num_branches, dim, projected_from, delta
         self.feature_width, self.feature_scale, self.autocast = feature_width, feature_scale, autocast
+        self.with_evidence = with_evidence
         if self.network is not None:
             kwargs |= copy.deepcopy({"id2label": self.network.id2label, "label2id": self.network.label2id})
             kwargs.pop("num_labels", None)
@@ -116,6 +120,8 @@ class DyGenForClassification(PreTrainedModel):
         self.vae = DirichletVAE(
             branches, epochs * dim + config.feature_width, cast(int, config.num_labels), config.delta
         )
+        classes = cast(int, config.num_labels)
+        self.evidence = EvidenceHead(config.feature_width, classes) if config.with_evidence else None
         self.register_buffer("means", torch.zeros(epochs, branches, dim))
         self.register_buffer("scales", torch.ones(epochs, branches))
         self.register_buffer("projection", torch.zeros(config.projected_from, dim))
@@ -160,6 +166,7 @@ class DyGenForClassification(PreTrainedModel):
             feature_width=width,
             feature_scale=float(vectors.feature_scale),
             delta=dygen.config.delta,
+            with_evidence=dygen.evidence is not None,
             autocast=autocast,
         )
         exact = cls(config)
@@ -172,6 +179,8 @@ class DyGenForClassification(PreTrainedModel):
         if width:
             _fill(list(exact.start), config.start, read_snapshot(snapshots, None))
         exact.vae.load_state_dict(dygen.vae.state_dict())
+        if exact.evidence is not None and dygen.evidence is not None:
+            exact.evidence.load_state_dict(dygen.evidence.state_dict())
         exact.means.copy_(torch.from_numpy(vectors.means))
         exact.scales.copy_(torch.from_numpy(vectors.scales))
         if matrix is not None:
@@ -210,6 +219,8 @@ class DyGenForClassification(PreTrainedModel):
         inputs = {name: value for name, value in given.items() if value is not None and self._accepts(name)}
         w, logits = self._trajectory(inputs)
         posterior = self.vae.posterior(w, logits.softmax(-1)).float()
+        if self.evidence is not None:
+            posterior = mixed(posterior, self.evidence(w))
         scores = posterior.clamp(min=torch.finfo(torch.float32).tiny).log()
         loss = None if labels is None else nn.functional.nll_loss(scores, labels)
         return SequenceClassifierOutput(loss=cast(Any, loss), logits=cast(Any, scores))

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from hf_noisy.core.checks import check_labels, check_rate
 from hf_noisy.core.files import check_digest, read_sealed, replacing, write_sealed, write_tensors
 from hf_noisy.core.types import Labels
+from hf_noisy.dygen.evidence_head import EvidenceHead, mixed
 from hf_noisy.dygen.prior import Prior, centroid_dynamics, evidence_prior, paper_prior
 from hf_noisy.dygen.vae import SHUFFLED_ROWS, DirichletVAE, dirichlet_mode, fit_vae, prior_alpha
 from hf_noisy.dygen.vectors import StoredVectors, TrajectoryVectors
@@ -20,7 +21,10 @@ from hf_noisy.dynamics.store import Trajectories, row_blocks
 
 CONFIG_FILE = "dygen_config.json"
 WEIGHTS_FILE = "dygen.safetensors"
-_FORMAT = 3
+_FORMAT = 4
+# Steps of the VAE at least: few rows need more epochs than the published 10.
+_FEWEST_STEPS = 1250
+_BATCH_SIZE = 32
 
 
 @dataclass
@@ -38,6 +42,7 @@ class DyGenConfig:
     rho: float  # strength of the prior
     vae_epochs: int
     seed: int
+    evidence_width: int = 0  # of the features that the posterior's evidence reads; 0 without
     shuffled_rows: int = 1  # rows shuffled together for the VAE: above 1 if read from disk
     max_references: int | None = None  # limit of the voting rows in the published prior
 
@@ -54,6 +59,7 @@ class DyGen:
         prior: `[branches or 1, rows, classes]`, prior of the training rows.
         suspects: `[rows]`, training rows whose given label is probably wrong.
         trajectories: For which posteriors are computed; may be set later.
+        evidence: The evidence that the posterior contains, with preset `"evidence"` and recorded features.
 
     Source: DyGEN (Zhuang et al., 2023).
     """
@@ -66,7 +72,9 @@ class DyGen:
         prior: Float[np.ndarray, "_ rows classes"],
         suspects: Bool[np.ndarray, " rows"],
         trajectories: Trajectories | None = None,
+        evidence: EvidenceHead | None = None,
     ) -> None:
+        self.evidence = evidence
         self.config, self.vae, self.vectors = config, vae, vectors
         self.prior, self.suspects, self.trajectories = prior, suspects, trajectories
         self.fitted_prior: Prior | None = None
@@ -86,7 +94,7 @@ class DyGen:
         split: str = "train",
         preset: Literal["evidence", "paper"] = "evidence",
         class_prior: Any = None,
-        vae_epochs: int = 10,
+        vae_epochs: int | None = None,
         seed: int = 0,
         show_progress: bool = True,
         max_memory: int = 1 << 30,
@@ -102,7 +110,7 @@ class DyGen:
             split: Name under which the training rows were recorded.
             preset: `"evidence"` (default), or `"paper"` for the published prior, constants and trajectory vector.
             class_prior: For preset `"evidence"`, see [`~hf_noisy.detection.evidence.fit_evidence`].
-            vae_epochs: Epochs of the VAE.
+            vae_epochs: Epochs of the VAE; None for 10, or with preset `"evidence"` more for few rows.
             seed: Seed of all random numbers.
             show_progress: Whether to show progress bars.
             max_memory: Bytes up to which trajectory vectors are kept in memory. Larger ones are read from disk in
@@ -149,6 +157,9 @@ class DyGen:
         in_memory = w.row_bytes * len(labels) <= max_memory
         # The published constants add a floor of probability to every class; a soft prior needs none.
         delta, rho = (1.0 + 1.0 / trajectories.num_classes, 5.0) if paper else (1.0, 10.0)
+        if vae_epochs is None:
+            steps = -(-len(labels) // _BATCH_SIZE)
+            vae_epochs = 10 if paper else max(10, -(-_FEWEST_STEPS // steps))
         config = DyGenConfig(
             preset=preset,
             noise_rate=prior.noise_rate,
@@ -161,6 +172,7 @@ class DyGen:
             rho=rho,
             vae_epochs=vae_epochs,
             seed=seed,
+            evidence_width=0 if prior.evidence is None else len(prior.evidence.head.weight),
             shuffled_rows=1 if in_memory else SHUFFLED_ROWS,
             max_references=max_references,
         )
@@ -169,13 +181,14 @@ class DyGen:
             torch.from_numpy(labels),
             prior_alpha(torch.from_numpy(prior.probabilities).float(), delta, rho),
             epochs=vae_epochs,
-            batch_size=32,
-            learning_rate=1e-4 if paper else 1e-3,
+            batch_size=_BATCH_SIZE,
+            learning_rate=1e-4 if paper else 2e-3,
             delta=delta,
             seed=seed,
             show_progress=show_progress,
         )
-        fitted = cls(config, vae, vectors, prior.probabilities, prior.suspects, trajectories)
+        evidence = None if prior.evidence is None else EvidenceHead.of(prior.evidence)
+        fitted = cls(config, vae, vectors, prior.probabilities, prior.suspects, trajectories, evidence)
         fitted.fitted_prior = prior
         return fitted
 
@@ -206,9 +219,16 @@ class DyGen:
         for rows in row_blocks(num_rows, self.config.num_branches * (self.config.dim + self.config.num_classes**2)):
             w = self.vectors(trajectories, split, rows)
             if checked is not None:
-                found = dirichlet_mode(self.vae.alpha(w, torch.from_numpy(checked[rows]))).mean(0)
+                given = torch.from_numpy(checked[rows])
+                found = dirichlet_mode(self.vae.alpha(w, given)).mean(0)
             else:
-                found = self.vae.posterior(w, self._predictions(split, rows))
+                given, found = None, self.vae.posterior(w, self._predictions(split, rows))
+            if self.evidence is not None:
+                if given is not None and split == self.config.split:
+                    evidence = torch.from_numpy(self.prior[0, rows]).float()  # which did not see the rows' own labels
+                else:
+                    evidence = self.evidence(w, given)
+                found = mixed(found, evidence)
             posterior[rows] = found.numpy()
         return posterior
 
@@ -281,6 +301,8 @@ class DyGen:
         tensors["vectors.scales"] = torch.from_numpy(self.vectors.scales)
         if self.vectors.feature_mean is not None:
             tensors["vectors.feature_mean"] = torch.from_numpy(self.vectors.feature_mean)
+        if self.evidence is not None:
+            tensors |= {f"evidence.{name}": value for name, value in self.evidence.state_dict().items()}
         tensors["prior"] = torch.from_numpy(self.prior)
         tensors["suspects"] = torch.from_numpy(self.suspects)
         saved = asdict(self.config)
@@ -315,6 +337,9 @@ class DyGen:
         tensors = load_file(path / WEIGHTS_FILE)
         vae = DirichletVAE(config.num_branches, config.dim, config.num_classes, config.delta, seed=config.seed)
         vae.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("vae.")})
+        evidence = EvidenceHead(config.evidence_width, config.num_classes) if config.evidence_width else None
+        if evidence is not None:
+            evidence.load_state_dict({name[9:]: tensors[name] for name in tensors if name.startswith("evidence.")})
         mean = tensors.get("vectors.feature_mean")
         vectors = TrajectoryVectors(
             epochs,
@@ -323,4 +348,5 @@ class DyGen:
             None if mean is None else mean.numpy(),
             feature_scale,
         )
-        return cls(config, vae.eval(), vectors, tensors["prior"].numpy(), tensors["suspects"].numpy(), trajectories)
+        prior, suspects = tensors["prior"].numpy(), tensors["suspects"].numpy()
+        return cls(config, vae.eval(), vectors, prior, suspects, trajectories, evidence)

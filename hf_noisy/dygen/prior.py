@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Float64, Integer
 
 from hf_noisy.core.checks import check_rate
 from hf_noisy.core.types import Labels
-from hf_noisy.detection.evidence import fit_evidence
+from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.neighbours import nearest, sample_references, vote_by_distance
 from hf_noisy.detection.noise_rate import estimate_noise_rate, mixture_noise_rate
 from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
@@ -29,6 +29,7 @@ class Prior:
     suspicion: Float64[np.ndarray, " rows"]  # the higher, the more suspicious the given label
     noise_rate: float
     estimated: bool  # whether the noise rate was estimated
+    evidence: Evidence | None = None  # on recorded features, if the prior is made of it
 
 
 def evidence_prior(
@@ -57,7 +58,8 @@ def evidence_prior(
         return evidence.predict(_features(others, name))
 
     score = suspicion(np.log(evidence.probabilities + _TINY), labels)
-    return Prior(of, evidence.posterior[None], suspects, score, rate, noise_rate is None)
+    recorded = None if trajectories.features(split, slice(0, 1)) is None else evidence
+    return Prior(of, evidence.posterior[None], suspects, score, rate, noise_rate is None, recorded)
 
 
 def _estimated_rate(labels: Labels, probabilities: Float64[np.ndarray, "rows classes"]) -> float:

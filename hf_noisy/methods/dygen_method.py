@@ -37,7 +37,7 @@ class DyGenMethod(CoRegularization):
         warmup_ratio: See [`CoRegularization`].
         noise_rate: Share of wrong labels in `[0, 1)`; None to have it estimated.
         preset: `"evidence"`, or `"paper"` for the published prior and constants; see [`DyGen.fit`].
-        vae_epochs: Epochs of the VAE.
+        vae_epochs: Epochs of the VAE; see [`DyGen.fit`].
         exact: Whether to keep the trained weights of every epoch (in float16), which the posterior of later rows
             needs; otherwise the distilled network predicts them.
         distill: Whether to train a network on the posterior for `save_model`, with the arguments of the trainer;
@@ -66,7 +66,7 @@ class DyGenMethod(CoRegularization):
         warmup_ratio: float = 0.1,
         noise_rate: float | None = None,
         preset: Literal["evidence", "paper"] = "evidence",
-        vae_epochs: int = 10,
+        vae_epochs: int | None = None,
         exact: bool = True,
         distill: bool = True,
         record: Mapping[str, Any] | None = None,

@@ -9,7 +9,7 @@ from hf_noisy.training.auto_measure import Measured
 
 _ANY = (-1.0, 1.0)
 _PRIORS = {"uniform": "equal", "given": "those of the given labels", "between": "between equal and those given"}
-_INFORMED = 0.05  # agreement beyond chance below which features say too little about the labels
+_INFORMED = 0.02  # agreement beyond chance below which features say too little about the labels
 
 
 @dataclass(frozen=True)
