@@ -29,7 +29,7 @@ from benchmarks.reporting import table
 from benchmarks.suites import SAME_TEXTS, SUITES, Cell, Setting
 from benchmarks.tasks import Task, task_of
 from hf_noisy.core.files import write_atomically
-from hf_noisy.detection.class_means import held_out_probabilities
+from hf_noisy.detection.evidence import fit_evidence
 from hf_noisy.detection.find import most_suspicious
 from hf_noisy.detection.label_model import fit_label_model
 from hf_noisy.detection.planted import planted_error_rate
@@ -72,7 +72,7 @@ def held_out(task: Task) -> AbstractContextManager[tuple[np.ndarray, np.ndarray]
     """Rows of classes with at least two of them, and the predictions of an audit for these rows."""
     rows = np.flatnonzero(np.bincount(task.given)[task.given] > 1)
     codes = np.unique(task.given[rows], return_inverse=True)[1]
-    return nullcontext((rows, held_out_probabilities(task.features[rows], codes, seed=task.seed)))
+    return nullcontext((rows, fit_evidence(task.features[rows], codes, seed=task.seed).probabilities))
 
 
 def score_flags(task: Task, shared: tuple[np.ndarray, np.ndarray], power: float | None) -> float:

@@ -10,15 +10,14 @@ from jaxtyping import Float64, Int64
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import FEATURES, LABEL
 from hf_noisy.data.records import class_labels
-from hf_noisy.detection.class_means import held_out_probabilities
 from hf_noisy.detection.duplicates import DuplicateGroup, duplicates_among
-from hf_noisy.detection.find import LabelIssues, find_wrong_labels
+from hf_noisy.detection.evidence import fit_evidence
+from hf_noisy.detection.find import LabelIssues
 from hf_noisy.detection.neighbours import Index, check_index
 from hf_noisy.detection.outliers import Outliers, outliers_among
 from hf_noisy.detection.probe import probe_logits
 from hf_noisy.detection.surroundings import surroundings
 from hf_noisy.detection.training_dynamics import DataMap, data_map
-from hf_noisy.detection.transition_matrix import confident_transition_matrix
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,9 @@ def audit(
 ) -> Audit:
     """Find wrong labels, duplicates and outliers, and estimate how many labels are wrong.
 
-    Predictions are the mean of a cross-validated logistic regression and the nearest class mean, both on frozen
-    features, and the data map comes from training a linear layer. Neither true labels nor a noise rate are needed.
+    [`~hf_noisy.detection.evidence.fit_evidence`] gives the probabilities of the true label of each row on frozen
+    features, and a label is flagged if another class is more probable even given that label. The data map comes from
+    training a linear layer. Neither true labels nor a noise rate are needed.
 
     Args:
         dataset: Rows with given labels in `label` and vectors in `features`, such as those of
@@ -88,13 +88,15 @@ def audit(
             "needs 2 of each; drop its rows, and cast a ClassLabel to the classes that are left"
         )
     around = surroundings(vectors, index)
-    probabilities = held_out_probabilities(vectors, labels, folds=folds, seed=seed)
+    evidence = fit_evidence(vectors, labels, num_classes=num_classes, folds=folds, seed=seed)
+    likely = evidence.posterior.argmax(1)
+    quality = evidence.posterior[np.arange(len(labels)), labels]
     return Audit(
         labels=labels,
         class_names=list(names),
-        probabilities=probabilities,
-        issues=find_wrong_labels(labels, probabilities),
-        transition_matrix=confident_transition_matrix(labels, probabilities),
+        probabilities=evidence.probabilities,
+        issues=LabelIssues(likely != labels, quality, likely, evidence.noise_rate),
+        transition_matrix=evidence.transition,
         dynamics=data_map(labels, probe_logits(vectors, labels, num_classes, epochs=epochs, seed=seed)),
         duplicates=duplicates_among(labels, around),
         outliers=outliers_among(around),

@@ -18,10 +18,10 @@ from hf_noisy.detection.agreement import (
     expected_accuracy,
     informed_agreement,
     posterior_given_label,
-    random_noise,
     with_confidence,
 )
 from hf_noisy.detection.linear_head import LinearHead, fit_linear_head
+from hf_noisy.detection.noise_rate import NoiseRate, rate_from_held_out
 from hf_noisy.detection.predictors import LENGTH, held_out_predictions
 
 # Both were chosen on the development sets of benchmarks/, see docs/dygen.md; neither is sensitive.
@@ -41,7 +41,7 @@ class Evidence:
         weights: Weight of each predictor, summed over class priors; all sum to 1.
         prior_weights: Weight of each class prior, summed over predictors: near 1 if the choice is clear.
         expected_accuracy: Share of the training rows whose most probable class is expected to be the true one.
-        random_noise: Share of the given labels that differ from the most confident tenth of the predictions.
+        noise_rate: Share of labels that are wrong at random, with an interval for all that are wrong.
         centre: `[width]`, mean direction of the training rows.
         head: Linear classifier fitted to the posterior, for other rows.
     """
@@ -52,7 +52,7 @@ class Evidence:
     weights: dict[str, float]
     prior_weights: dict[str, float]
     expected_accuracy: float
-    random_noise: float
+    noise_rate: NoiseRate
     centre: Float64[np.ndarray, " width"]
     head: LinearHead
 
@@ -80,6 +80,7 @@ def fit_evidence(
     *,
     num_classes: int | None = None,
     class_prior: Any = None,
+    folds: int = 5,
     seed: int = 0,
 ) -> Evidence:
     """Estimate the true labels of rows from frozen features and given labels, without a true label or a noise rate.
@@ -95,7 +96,8 @@ def fit_evidence(
         num_classes: Number of classes; by default the largest given label plus one.
         class_prior: Frequencies of the true classes: `"uniform"`, `"given"` for those of the given labels, an array
             `[classes]`, or None to weigh uniform, given and their geometric mean.
-        seed: Seed of the folds of the logistic regressions.
+        folds: Folds of the logistic regressions.
+        seed: Seed of the folds.
 
     Returns:
         [`Evidence`].
@@ -127,7 +129,7 @@ def fit_evidence(
     blocks = row_slices(len(features), features.shape[1], ELEMENTS_A_BLOCK)
     centre = np.sum([_unit(features[rows]).sum(0) for rows in blocks], axis=0) / len(features)
     vectors = _normalised(features, centre)
-    predictions = held_out_predictions(vectors, labels, num_classes, seed)
+    predictions = held_out_predictions(vectors, labels, num_classes, folds, seed)
     mixed, weights = _mix(list(predictions.values()), priors, labels)
     accuracy = expected_accuracy(labels, mixed)
     probabilities = with_confidence(mixed, accuracy)
@@ -139,7 +141,7 @@ def fit_evidence(
         weights={name: float(weights[i].sum()) for i, name in enumerate(predictions)},
         prior_weights={name: float(weights[:, j].sum()) for j, name in enumerate(priors)},
         expected_accuracy=accuracy,
-        random_noise=random_noise(labels, mixed),
+        noise_rate=rate_from_held_out(labels, probabilities),
         centre=centre,
         head=fit_linear_head(np.float32(LENGTH) * vectors.astype(np.float32), posterior, _PENALTY),
     )

@@ -18,15 +18,15 @@ _MAX_FITTED = 20_000  # a logistic regression is fitted on so many evenly spaced
 
 
 def held_out_predictions(
-    features: Float64[np.ndarray, "rows width"], labels: Labels, num_classes: int, seed: int
+    features: Float64[np.ndarray, "rows width"], labels: Labels, num_classes: int, folds: int, seed: int
 ) -> dict[str, Float64[np.ndarray, "rows classes"]]:
     """Log-probabilities of several classifiers, by name, as if all classes were equally frequent."""
     groups = copy_groups(features)
-    folds = folds_of(groups, labels, 5, seed)
+    fold = folds_of(groups, labels, folds, seed)
     return {
         "class means": class_means(features, labels, num_classes, groups),
         **{
-            f"logistic regression, penalty {penalty:g}": logistic(features, labels, num_classes, folds, penalty)
+            f"logistic regression, penalty {penalty:g}": logistic(features, labels, num_classes, fold, penalty)
             for penalty in _PENALTIES
         },
         "balanced ridge regression": balanced_ridge(features, labels, num_classes, groups),

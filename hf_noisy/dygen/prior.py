@@ -12,7 +12,7 @@ from hf_noisy.core.checks import check_rate
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.neighbours import nearest, sample_references, vote_by_distance
-from hf_noisy.detection.noise_rate import estimate_noise_rate, mixture_noise_rate
+from hf_noisy.detection.noise_rate import mixture_noise_rate
 from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
 from hf_noisy.dynamics.store import ALL, Trajectories, row_blocks
 
@@ -51,7 +51,7 @@ def evidence_prior(
         class_prior=class_prior,
         seed=seed,
     )
-    rate = _estimated_rate(labels, evidence.probabilities) if noise_rate is None else noise_rate
+    rate = evidence.noise_rate.rate if noise_rate is None else noise_rate
     suspects = evidence.posterior[np.arange(len(labels)), labels] < 0.5
 
     def of(others: Trajectories, name: str) -> Float64[np.ndarray, "_ _"]:
@@ -60,13 +60,6 @@ def evidence_prior(
     score = suspicion(np.log(evidence.probabilities + _TINY), labels)
     recorded = None if trajectories.features(split, slice(0, 1)) is None else evidence
     return Prior(of, evidence.posterior[None], suspects, score, rate, noise_rate is None, recorded)
-
-
-def _estimated_rate(labels: Labels, probabilities: Float64[np.ndarray, "rows classes"]) -> float:
-    """The noise rate, where some classes may have no rows."""
-    present, codes = np.unique(labels, return_inverse=True)
-    kept = probabilities[:, present]
-    return estimate_noise_rate(codes, kept / kept.sum(1, keepdims=True)).rate
 
 
 def suspicion(log_probabilities: Float64[np.ndarray, "rows classes"], labels: Labels) -> Float64[np.ndarray, " rows"]:

@@ -19,7 +19,7 @@ from hf_noisy.data.labels import label_column
 from hf_noisy.data.views import default_view
 from hf_noisy.detection.agreement import informed_agreement
 from hf_noisy.detection.evidence import fit_evidence
-from hf_noisy.detection.noise_rate import NoiseRate, estimate_noise_rate
+from hf_noisy.detection.noise_rate import NoiseRate
 from hf_noisy.models.frozen_features import fed_with_features, frozen_features, stored_features, why_no_features
 from hf_noisy.models.heads import num_classes
 from hf_noisy.models.inference import Collator, default_collator
@@ -132,7 +132,7 @@ def noise_of(
     evidence = fit_evidence(features[kept], codes, seed=seed)
     predicted = evidence.probabilities.argmax(1)
     return NoiseEstimate(
-        estimate_noise_rate(codes, evidence.probabilities),
+        evidence.noise_rate,
         float((predicted == codes).mean()),
         informed_agreement(codes, predicted),
         evidence.prior_weights,

@@ -35,7 +35,7 @@ def test_the_posterior_is_better_than_the_given_labels(noisy):
     assert (given == true).mean() < 0.65
     assert (evidence.posterior.argmax(1) == true).mean() > 0.85
     assert (evidence.probabilities.argmax(1) == true).mean() > 0.85
-    assert evidence.random_noise == pytest.approx(0.4, abs=0.12)
+    assert evidence.noise_rate.rate == pytest.approx(0.4, abs=0.12)
     assert evidence.transition[0, 1] > 0.2
 
 
