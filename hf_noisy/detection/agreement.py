@@ -1,12 +1,13 @@
 """Agreement of held-out predictions with the given labels, and the accuracy and posterior that it implies."""
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from scipy.special import log_softmax, softmax
 
 from hf_noisy.core.types import Labels
 
-MOST_CONFIDENT = 0.1  # share of the rows on which random noise is measured
+_MOST_CONFIDENT = 0.1  # share of the rows on which random noise is measured
+_FEWEST_CONFIDENT = 100  # the rate of fewer rows would be too uncertain
 _TINY = 1e-12
 _HIGHEST = 0.98  # no higher accuracy is expected
 
@@ -23,11 +24,16 @@ def informed_agreement(labels: Labels, predicted: Labels) -> float:
 
 
 def random_noise(labels: Labels, probabilities: Float[np.ndarray, "rows classes"]) -> float:
-    """Share of the given labels that differ from the most confident tenth of the predictions."""
+    """Share of the given labels that differ from the most confident predictions."""
     # Few of these rows are hard, or have noise that the features predict: what differs there is random noise.
-    count = max(round(MOST_CONFIDENT * len(labels)), 1)
-    rows = np.argsort(-probabilities.max(1), kind="stable")[:count]
+    rows = most_confident(probabilities)
     return float((probabilities[rows].argmax(1) != labels[rows]).mean())
+
+
+def most_confident(probabilities: Float[np.ndarray, "rows classes"]) -> Int64[np.ndarray, " confident"]:
+    """The tenth of the rows with the most confident predictions, but at least 100 rows."""
+    count = max(round(_MOST_CONFIDENT * len(probabilities)), _FEWEST_CONFIDENT)
+    return np.argsort(-probabilities.max(1), kind="stable")[:count]
 
 
 def expected_accuracy(labels: Labels, probabilities: Float[np.ndarray, "rows classes"]) -> float:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 
 from hf_noisy.core.blocks import evenly_spaced
 from hf_noisy.core.types import Labels, Probabilities
-from hf_noisy.detection.agreement import MOST_CONFIDENT
+from hf_noisy.detection.agreement import most_confident
 from hf_noisy.detection.label_model import LabelPosterior, fit_label_model, mean_probabilities
 from hf_noisy.detection.mixture import MAX_FITTED, two_gaussians
 from hf_noisy.detection.training_dynamics import aum
@@ -85,7 +85,7 @@ def rate_from_held_out(labels: Labels, probabilities: Float[np.ndarray, "rows cl
     """
     rows, classes = probabilities.shape
     predicted = probabilities.argmax(1)
-    confident = np.argsort(-probabilities.max(1), kind="stable")[: max(round(MOST_CONFIDENT * rows), 1)]
+    confident = most_confident(probabilities)
     differ = float((predicted != labels)[confident].mean())
     errors = float(1 - probabilities.max(1)[confident].mean())
     rate = float(np.clip((differ - errors) / max(1 - errors * classes / (classes - 1), 0.05), 0, 1))

@@ -54,11 +54,13 @@ def test_expected_accuracy_has_limits():
 
 
 def test_random_noise_is_that_of_the_most_confident_tenth():
-    confidence = np.linspace(0.99, 0.51, 100)
+    confidence = np.linspace(0.99, 0.51, 2000)
     probabilities = np.stack([confidence, 1 - confidence], 1)
-    labels = np.ones(100, np.int64)
-    labels[:7] = 0
+    labels = np.ones(2000, np.int64)
+    labels[:140] = 0
     assert random_noise(labels, probabilities) == pytest.approx(0.3)
+    # Of fewer rows, the most confident 100.
+    assert random_noise(labels[100:400], probabilities[100:400]) == pytest.approx(0.6)
 
 
 def test_agreement_is_zero_by_chance_and_one_at_most():

@@ -2,8 +2,9 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
-from hf_noisy.detection.noise_rate import estimate_noise_rate, mixture_noise_rate
+from hf_noisy.detection.noise_rate import estimate_noise_rate, mixture_noise_rate, rate_from_held_out
 
 
 def mixture(share, rows=4000, distance=6.0, deviations=(1.0, 1.0), seed=0):
@@ -108,3 +109,24 @@ def test_probabilities_decide_where_both_are_given():
 def test_nothing_to_go_by_is_refused():
     with pytest.raises(ValueError, match="probabilities or dynamics are needed, got neither; pass one of them"):
         estimate_noise_rate(np.array([0, 1]))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.4, 0.6])
+def test_random_noise_is_measured_where_predictions_are_confident(share):
+    draw = np.random.default_rng(0)
+    true, wrong = draw.integers(0, 5, 4000), draw.random(4000) < share
+    given = np.where(wrong, (true + draw.integers(1, 5, 4000)) % 5, true)
+    scores = draw.normal(0, 1, (4000, 5)) + 4 * np.eye(5)[true]  # not perfect, but calibrated
+    rate = rate_from_held_out(given, softmax(4 * scores, axis=1))
+    assert rate.rate == pytest.approx(share, abs=0.05)
+    assert rate.low <= share <= rate.high
+
+
+def test_noise_that_the_features_predict_is_within_the_interval():
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 4, 2000)
+    given = np.where((true == 3) & (draw.random(2000) < 0.4), 2, true)  # 10 % wrong, as rules err
+    scores = draw.normal(0, 1, (2000, 4)) + 3 * np.eye(4)[given]  # the features predict the rule
+    rate = rate_from_held_out(given, softmax(3 * scores, axis=1))
+    assert rate.rate < 0.05
+    assert rate.high > 0.1

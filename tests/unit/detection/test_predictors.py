@@ -92,7 +92,7 @@ def test_a_prediction_does_not_depend_on_the_labels_of_the_row_and_its_copies(na
 def everything(features, labels, classes=CLASSES):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return held_out_predictions(features, labels, classes, 0)
+        return held_out_predictions(features, labels, classes, 5, 0)
 
 
 def test_a_class_without_rows_is_never_predicted():

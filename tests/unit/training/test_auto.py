@@ -103,7 +103,7 @@ def test_it_trains_says_why_and_notes_it(trainer, tmp_path, monkeypatch):
     assert "of the labels are wrong at random" in made.choice.why
     noted = json.loads((tmp_path / "run" / "auto_method.json").read_text())
     assert noted["choice"]["method"] == made.choice.method
-    assert 0.15 < noted["measured"]["noise"][0][0] < 0.4
+    assert 0.1 < noted["measured"]["noise"][0][0] < 0.4
     made.create_model_card()
     assert "Chosen before training" in (tmp_path / "run" / "README.md").read_text()
 
