@@ -33,6 +33,8 @@ from hf_noisy.detection.evidence import fit_evidence
 from hf_noisy.detection.find import most_suspicious
 from hf_noisy.detection.label_model import fit_label_model
 from hf_noisy.detection.planted import planted_error_rate
+from hf_noisy.detection.random_errors import random_error_posterior
+from hf_noisy.purification.evidence_posterior import MIN_CONFIDENCE
 
 Scores = dict[str, dict[str, float]]  # by setting and candidate, in percent
 
@@ -42,8 +44,10 @@ class Study:
     """Candidates for one choice."""
 
     title: str  # what the score is, in percent
-    score: Callable[..., float]  # of task, what `shared` yields, and the arguments of a candidate; more is better
+    # Of task, what `shared` yields, and the arguments of a candidate; more is better, or of several figures the `score`.
+    score: Callable[..., float | dict[str, float]]
     candidates: dict[str, dict[str, Any]]  # arguments by name; of equal ones the first is chosen
+    shown: tuple[str, ...] = ()  # other figures to show for the candidate that was chosen without the set
     # What all candidates of a task need, made once.
     shared: Callable[[Task], AbstractContextManager[Any]] = nullcontext
 
@@ -90,6 +94,33 @@ def score_flags(task: Task, shared: tuple[np.ndarray, np.ndarray], power: float 
     return 200 * float((found & wrong).sum() / (found.sum() + wrong.sum()))
 
 
+def held_out_evidence(task: Task) -> AbstractContextManager[np.ndarray]:
+    """Probabilities of the true label of each row, without its own label."""
+    evidence = fit_evidence(task.features, task.given, num_classes=task.num_classes, seed=task.seed)
+    return nullcontext(evidence.probabilities)
+
+
+def score_relabelled(task: Task, probabilities: np.ndarray, **constants: Any) -> dict[str, float]:
+    """Label accuracy before and after, and shares of all rows: changed, right of these, and right as estimated.
+
+    The score is the gain, losses three times, less 5 points if the estimated precision is 100 points off.
+    """
+    posterior = random_error_posterior(task.given, probabilities, **constants)
+    labels = np.where(posterior.max(1) >= MIN_CONFIDENCE, posterior.argmax(1), task.given)
+    changed, right = labels != task.given, labels == task.clean
+    gain = right.mean() - (task.given == task.clean).mean()
+    gap = abs((posterior.max(1) - right)[changed].mean()) if changed.any() else 0.0
+    figures = {
+        "score": min(gain, 3 * gain) - 0.05 * gap,
+        "given": (task.given == task.clean).mean(),
+        "purified": right.mean(),
+        "changed": changed.mean(),
+        "changed and right": (changed & right).mean(),
+        "changed and right, estimated": (posterior.max(1) * changed).mean(),
+    }
+    return {name: 100 * float(value) for name, value in figures.items()}
+
+
 @contextmanager
 def fitted_head(task: Task) -> Iterator[np.ndarray]:
     yield head_probabilities(task, frozen.PENALTIES)
@@ -104,6 +135,7 @@ EXPONENTS = {
     "root of the given shares": {"prior_exponent": 0.5},
     "given shares": {"prior_exponent": 1.0},
 }
+PRIORS = ((0.3, 0.9, 0.01), (0.2, 0.9, 0.01), (0.3, 0.5, 0.01), (0.3, 0.9, 0.0), (0.5, 0.9, 0.01))
 STUDIES = {
     "class_mean": Study("test accuracy of the class means, by class prior", score_class_mean, EXPONENTS),
     "mean_and_head": Study(
@@ -124,7 +156,23 @@ STUDIES = {
         "F1 of the rows that an audit flags (true labels: rows not flagged), by share of planted errors",
         score_flags,
         {"prediction differs": {"power": None}, **{f"{power:g}": {"power": power} for power in (0.1, 0.2, 0.3, 0.5)}},
-        held_out,
+        shared=held_out,
+    ),
+    "purify": Study(
+        "label accuracy won by `purify`, losses three times, less 5 for a precision that is estimated 100 points off",
+        score_relabelled,
+        {
+            f"confusions from {fewest:g}, width {width:g}, no errors {none:g}, outliers {outliers:g}": {
+                "fewest_confused": fewest,
+                "width": width,
+                "no_errors": none,
+                "outliers": outliers,
+            }
+            for fewest in (0.25, 0.3, 0.2, 1.0)
+            for width, none, outliers in PRIORS
+        },
+        shown=("given", "purified", "changed", "changed and right", "changed and right, estimated"),
+        shared=held_out_evidence,
     ),
 }
 
@@ -158,10 +206,15 @@ def planned(arguments: Arguments) -> list[tuple[str, Cell]]:
     ]
 
 
+def stored_in(suite: str, cell: Cell, work_dir: str) -> Path:
+    asked = run.Arguments(suite=suite, work_dir=work_dir)
+    return Path(work_dir) / "leave_one_out" / run.digest(asked) / cell.file
+
+
 def score_task(suite: str, cell: Cell, work_dir: str) -> dict[str, float]:
     """Scores of all candidates on one task; those of an earlier call come from a file."""
     asked, study = run.Arguments(suite=suite, work_dir=work_dir), STUDIES[cell.method]
-    path = Path(work_dir) / "leave_one_out" / run.digest(asked) / cell.file
+    path = stored_in(suite, cell, work_dir)
     stored = json.loads(path.read_text()) if path.is_file() else {}
     known = {name: json.loads(json.dumps(constants)) for name, constants in study.candidates.items()}
     done = {name: entry for name, entry in stored.items() if name in known and entry["constants"] == known[name]}
@@ -171,11 +224,25 @@ def score_task(suite: str, cell: Cell, work_dir: str) -> dict[str, float]:
             for name in (name for name in known if name in missing):
                 start = time.perf_counter()
                 score = study.score(task, shared, **study.candidates[name])
+                figures = score if isinstance(score, dict) else {"score": score}
                 seconds = time.perf_counter() - start
-                done[name] = {"constants": known[name], "score": score, "seconds": seconds, "code": run.code()}
+                done[name] = {"constants": known[name], **figures, "seconds": seconds, "code": run.code()}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(done))
     return {name: done[name]["score"] for name in known}
+
+
+def shown_figures(arguments: Arguments, chosen: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Other figures of each setting with the candidate of its set, as a mean of the seeds; empty if a study has none."""
+    found: dict[str, list[dict[str, float]]] = {}
+    if names := STUDIES[arguments.study].shown:
+        for suite, cell in planned(arguments):
+            stored = json.loads(stored_in(suite, cell, arguments.work_dir).read_text())
+            found.setdefault(cell.setting.name, []).append(stored[chosen[set_of(cell.setting)]])
+    return {
+        setting: {name: float(np.mean([row[name] for row in rows])) for name in names}
+        for setting, rows in found.items()
+    }
 
 
 def scored(arguments: Arguments) -> Iterator[tuple[Cell, dict[str, float]]]:
@@ -241,6 +308,7 @@ def evaluate(arguments: Arguments) -> dict[str, Any]:
         "scores": scores,
         "chosen": chosen,
         "figures": figures,
+        "shown": shown_figures(arguments, chosen["left_out"]),
         "code": run.code(),
         "versions": {name: version(name) for name in run.PACKAGES},
     }
@@ -255,12 +323,16 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     means = [f"{np.mean([row[key] for row in figures.values()]):.1f}" for key in shown]
     header = ["", "chosen without the set", "score", f"score of {chosen['all']}, chosen on all", "best candidate"]
+    details = result["shown"]
+    heads = list(next(iter(details.values()), {}))
+    detailed = [[name, *(f"{row[head]:.1f}" for head in heads)] for name, row in details.items()]
     names = list(result["candidates"])
     averages = [f"{np.mean([row[name] for row in scores.values()]):.1f}" for name in names]
     return "\n\n".join(
         [
             f"{result['title']}, %, mean of {len(result['seeds'])} seeds",
             table(header, [*rows, ["mean", "", *means]]),
+            *([table(["chosen without the set, % of the rows", *heads], detailed)] if heads else []),
             table(["mean of all settings", *names], [["", *averages]]),
         ]
     )

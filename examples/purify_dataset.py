@@ -1,6 +1,6 @@
 """Correct the labels of a dataset: embed, purify, check, save, publish. See docs/purify.md.
 
-python examples/purify_dataset.py --dataset docs --purifier confident_learning --output_dir output/purified
+python examples/purify_dataset.py --dataset docs --output_dir output/purified
 python examples/purify_dataset.py --dataset trec --purifier dmlp --clean_share 0.05 --policy soft
 """
 
@@ -24,7 +24,7 @@ from hf_noisy.purification import PURIFIERS, summarise
 @dataclass
 class Arguments(TextOptions, DataArguments):
     purifier: str = field(
-        default="confident_learning",
+        default="evidence",
         metadata={"help": "by name", "choices": [name for name, one in PURIFIERS.items() if one.needs_features]},
     )
     policy: str = field(default="relabel", metadata={"help": "relabel, drop, soft, weight or flag"})
@@ -47,7 +47,7 @@ def main() -> None:
     train = embed(train, encoder, tokenizer, max_length=arguments.max_length)
 
     purifier = arguments.purifier
-    options = {"seed": arguments.seed} if purifier == "confident_learning" else {}
+    options = {"seed": arguments.seed} if purifier in ("evidence", "confident_learning") else {}
     if purifier == "dmlp" and not arguments.clean_share:
         purifier = "dmlp_trusted"
     elif purifier == "dmlp":

@@ -88,7 +88,7 @@ def audit(
 def purify(
     source: Source,
     output: Output,
-    purifier: Annotated[str, typer.Option(help="confident_learning, knn, dmlp, dmlp_trusted")] = "confident_learning",
+    purifier: Annotated[str, typer.Option(help="evidence, confident_learning, knn, dmlp, dmlp_trusted")] = "evidence",
     policy: Annotated[str, typer.Option(help="relabel, drop, soft, weight or flag")] = "relabel",
     min_confidence: Annotated[float, typer.Option(help="rows below this confidence are not changed")] = 0.0,
     clean_column: Annotated[str | None, typer.Option(help="true where a label was checked; dmlp only")] = None,

@@ -167,8 +167,10 @@ def purify(
             raise ValueError(f"--clean-column must be one of {', '.join(rows.column_names)}, got '{clean_column}'")
         options = {"checked": np.asarray(rows[clean_column])}
     baseline = {"ridge_baseline": _ridge(rows, options)} if chosen.startswith("dmlp") else {}
-    if PURIFIERS[chosen].of_predictions is not None:  # the audit has made predictions anyway
-        options = {**options, "probabilities": found.probabilities}
+    if chosen == "confident_learning":  # the audit has made its predictions anyway
+        options = {"probabilities": found.probabilities}
+    elif chosen == "evidence":
+        options = {"seed": seed}
     purified: Any = run_purify(rows, chosen, policy, min_confidence=min_confidence, **options)  # type: ignore[call-overload]
     summary = summarise(purified)
     facts = {
@@ -183,7 +185,9 @@ def purify(
     if baseline:
         facts["ridge regression alone would change"] = f"{baseline['ridge_baseline']['changed']:,}"
     lead = f"The given labels as corrected by '{purifier}', policy '{policy}'."
-    page = make_report(job.name, splits[split], found, lead=lead, facts=facts, notes=[_how(encoder)])
+    page = make_report(
+        job.name, splits[split], found, lead=lead, facts=facts, notes=[_how(encoder), *filter(None, [summary.note])]
+    )
     # Computed vectors would be larger than all other columns.
     made_here = [name for name in rows.column_names if name not in splits[split].column_names]
     parts = {name: part.remove_columns(made_here) for name, part in _parts(purified, split).items()}

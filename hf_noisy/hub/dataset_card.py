@@ -95,6 +95,7 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
             method += f", policy {code(policy)}, confidence of at least {record['min_confidence']:g}"
         method = f"{method}. {_POLICIES.get(policy or '', '')}".rstrip()
         limits = ["The estimates assume that the purifier's probabilities are correct."]
+        limits += [summary.note] if summary.note is not None else []
     limits.append("An overruled label is not necessarily wrong, and other labels are not necessarily right.")
     if summary.true_noise_before is None:
         limits.append("There are no true labels to verify the figures.")

@@ -48,7 +48,7 @@ def purify(
 
 def purify(
     dataset: Dataset | DatasetDict,
-    purifier: PurifierLike = "confident_learning",
+    purifier: PurifierLike = "evidence",
     policy: Policy = "relabel",
     *,
     min_confidence: float = 0.0,
@@ -82,7 +82,8 @@ def purify(
         split: The split of a `DatasetDict` to purify.
         features: Column of the row vectors.
         probabilities: Out-of-sample predictions of the given label, as an array `[rows, classes]` or a column. They
-            replace the features for `confident_learning`; a function is called with `(labels, probabilities)`.
+            replace the features for `evidence` and `confident_learning`; a function is called with
+            `(labels, probabilities)`.
         name: Value of the column `purifier`; by default the name of the purifier.
         **options: Options of the purifier, such as `k=5` for `knn`.
 

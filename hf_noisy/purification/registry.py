@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from hf_noisy.core.checks import check_soft_labels
-from hf_noisy.purification import confident_learning, dygen_posterior, knn
+from hf_noisy.purification import confident_learning, dygen_posterior, evidence_posterior, knn
 from hf_noisy.purification.dmlp import dmlp
 
 
@@ -44,6 +44,11 @@ PURIFIERS: dict[str, Purifier] = {
     "dmlp": Purifier(dmlp.dmlp_posterior, dmlp.CITATION),
     "dmlp_trusted": Purifier(partial(dmlp.dmlp_posterior, clean="trusted"), dmlp.CITATION),
     "dygen": Purifier(dygen_posterior.dygen_posterior, dygen_posterior.CITATION, needs_features=False),
+    "evidence": Purifier(
+        evidence_posterior.evidence_posterior,
+        evidence_posterior.CITATION,
+        of_predictions=evidence_posterior.believed_posterior,
+    ),
     "knn": Purifier(knn.knn_posterior, knn.CITATION),
 }
 

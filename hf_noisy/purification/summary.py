@@ -20,6 +20,7 @@ from hf_noisy.core.columns import (
     ROW_GIVEN,
 )
 from hf_noisy.purification.decisions import DECISIONS
+from hf_noisy.purification.evidence_posterior import NOTHING_BELIEVED, ONLY_RANDOM
 from hf_noisy.purification.restore import DROPPED
 
 _PAIRS_SHOWN = 10
@@ -72,6 +73,13 @@ class PurificationSummary:
         """The summary from the result of `to_dict`."""
         return cls(**values)
 
+    @property
+    def note(self) -> str | None:
+        """What the figures of the default purifier leave out; None for other purifiers."""
+        if self.purifier != "evidence":
+            return None
+        return ONLY_RANDOM if self.changed else NOTHING_BELIEVED
+
     def __str__(self) -> str:
         share = 100 * self.changed / max(self.rows, 1)
         lines = [
@@ -91,6 +99,8 @@ class PurificationSummary:
                 lines.append(f"{given:{wide[0]}}  {new:{wide[1]}}{count:>8}")
         if (more := self.pairs[_PAIRS_SHOWN:]) != []:
             lines.append(f"and {len(more)} more pairs with {sum(count for _, _, count in more)} rows")
+        if self.note is not None:
+            lines += ["", self.note]
         return "\n".join(lines)
 
 

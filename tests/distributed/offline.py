@@ -55,7 +55,8 @@ def purified(folder: Path) -> dict[str, torch.Tensor]:
     rows = Dataset.load_from_disk(folder / "rows")
     noisy = inject_noise(rows, noise.symmetric(0.2), seed=1)
     found = {"noise.label": torch.tensor(noisy["label"])}
-    for name, options in {"knn": {"k": 5}, "confident_learning": {}, "dmlp_trusted": {"epochs": 3}}.items():
+    purifiers = {"knn": {"k": 5}, "evidence": {}, "confident_learning": {}, "dmlp_trusted": {"epochs": 3}}
+    for name, options in purifiers.items():
         result = purify(noisy, name, policy="relabel", **options)
         for column in ("label", "label_given", "label_posterior", "label_confidence", "label_changed"):
             found[f"{name}.{column}"] = torch.tensor(np.array(result[column]))

@@ -68,6 +68,7 @@ def run(reviews, encoder, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "words",
     [
+        ("--purifier", "evidence"),
         ("--purifier", "confident_learning"),
         ("--purifier", "knn", "--policy", "drop"),
         ("--purifier", "dmlp", "--policy", "soft", "--max_train_samples", "100"),

@@ -94,7 +94,7 @@ def test_asymmetric_noise_of_a_named_dataset_confuses_similar_classes(monkeypatc
     assert confused == set(CIFAR10_MAP.items())
 
 
-@pytest.mark.parametrize("purifier", ["confident_learning", "knn", "dmlp"])
+@pytest.mark.parametrize("purifier", ["evidence", "confident_learning", "knn", "dmlp"])
 def test_purify_corrects_and_can_be_undone(parquet, tmp_path, purifier):
     out = tmp_path / "out"
     done("purify", parquet, "--purifier", purifier, "--output", out)
@@ -216,7 +216,10 @@ def test_inject_then_apply(tmp_path, parquet):
         (["--label-column", "none"], "label_column must be one of"),
         (["--text-column", "none"], "text_column must be one of"),
         (["--split", "none"], "--split must be one of train, got 'none'"),
-        (["--purifier", "none"], "--purifier must be one of confident_learning, dmlp, dmlp_trusted, knn, got 'none'"),
+        (
+            ["--purifier", "none"],
+            "--purifier must be one of confident_learning, dmlp, dmlp_trusted, evidence, knn",
+        ),
         (["--policy", "none"], "policy must be one of"),
         (["--min-confidence", "2"], r"min_confidence must be in \[0, 1\], got 2"),
     ],

@@ -387,7 +387,7 @@ def test_a_dataset_of_which_nothing_would_be_left_is_refused():
 def test_missing_column_of_the_purifier_is_named():
     with pytest.raises(ValueError, match="purifier 'knn' needs a column 'features', but dataset has only text"):
         purify(rows(), "knn")
-    with pytest.raises(ValueError, match="purifier 'confident_learning' needs a column 'p', but dataset has"):
+    with pytest.raises(ValueError, match="purifier 'evidence' needs a column 'p', but dataset has"):
         purify(rows(), probabilities="p")
 
 
