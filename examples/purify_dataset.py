@@ -28,7 +28,7 @@ class Arguments(TextOptions, DataArguments):
         metadata={"help": "by name", "choices": [name for name, one in PURIFIERS.items() if one.needs_features]},
     )
     policy: str = field(default="relabel", metadata={"help": "relabel, drop, soft, weight or flag"})
-    min_confidence: float = field(default=0.0, metadata={"help": "rows less sure than this stay as they are"})
+    min_confidence: float | None = field(default=None, metadata={"help": "rows less sure than this stay as they are"})
     clean_share: float = field(default=0.0, metadata={"help": "share of rows whose true label dmlp may see"})
     seed: int = field(default=0, metadata={"help": "of rows and folds"})
     output_dir: str = field(default="output/purified", metadata={"help": "folder to write; it must not exist"})

@@ -90,7 +90,10 @@ def purify(
     output: Output,
     purifier: Annotated[str, typer.Option(help="evidence, confident_learning, knn, dmlp, dmlp_trusted")] = "evidence",
     policy: Annotated[str, typer.Option(help="relabel, drop, soft, weight or flag")] = "relabel",
-    min_confidence: Annotated[float, typer.Option(help="rows below this confidence are not changed")] = 0.0,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(help="rows below this confidence are not changed", show_default="0.65 for evidence, else 0"),
+    ] = None,
     clean_column: Annotated[str | None, typer.Option(help="true where a label was checked; dmlp only")] = None,
     model: Model = None,
     text_column: TextColumn = None,

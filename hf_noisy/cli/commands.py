@@ -144,7 +144,7 @@ def purify(
     job: Job,
     purifier: str,
     policy: str,
-    min_confidence: float,
+    min_confidence: float | None,
     clean_column: str | None,
     model: str | None,
     seed: int,
@@ -161,6 +161,7 @@ def purify(
     rows, encoder = add_features(splits[split], model)
     found = run_audit(rows, seed=seed)
     chosen = "dmlp_trusted" if purifier == "dmlp" and clean_column is None else purifier
+    min_confidence = PURIFIERS[chosen].min_confidence if min_confidence is None else min_confidence
     options: dict[str, Any] = {}
     if clean_column is not None:
         if clean_column not in rows.column_names:

@@ -18,7 +18,7 @@ _NO_ERRORS = 0.9  # prior probability that there are no random errors
 _OUTLIERS = 0.01  # share of right labels that contradict confident predictions like random errors do
 _POWERS = np.exp(np.linspace(np.log(0.08), np.log(4.0), 18))  # of the predictions: 1 / temperature
 _RATES = np.r_[0.0, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.125, 0.15, np.arange(0.2, 0.81, 0.05)]
-_FEWEST_CONFUSED = 0.25  # least rate of errors towards one class each: fewer are not told from hard rows
+_FEWEST_CONFUSED = 0.3  # least rate of errors towards one class each: fewer are not told from hard rows
 _MOST_CONFUSED = 0.5
 _WORTHLESS = 100.0  # prior odds of worthless predictions: the best of several were chosen
 _FEW = 1000  # with fewer rows the temperature is less certain
@@ -40,8 +40,8 @@ def random_error_posterior(
     """The mean posterior over error rates and temperatures, weighted by the likelihood of the given labels.
 
     Probabilities must not have used the row's label, and their mean confidence is their expected accuracy. The label
-    of a wrong row is any other class, or one other class for each true class (at rates from `fewest_confused`). Without signs of random
-    errors every row keeps its label with a probability near 1.
+    of a wrong row is any other class, or one other class for each true class (at rates from `fewest_confused` on).
+    Without signs of random errors every row keeps its label with a probability near 1.
     """
     logs, rows = np.log(probabilities + _TINY), np.arange(len(labels))
     patterns = _patterns(labels, probabilities, fewest_confused)
@@ -80,7 +80,7 @@ def _weights(
     width: float,
     no_errors: float,
 ) -> list[Float64[np.ndarray, "powers _"]]:
-    """Posterior probability of each power (rows) and rate (columns) of each kind of error, the rest being no use."""
+    """Posterior probability of each power (rows) and rate (columns) of each kind of error; worthless is the rest."""
     width *= max(1.0, np.sqrt(_FEW / len(labels)))
     scores = [np.empty((len(_POWERS), len(rates))) for _, rates in patterns]
     for i, power in enumerate(_POWERS):

@@ -15,7 +15,7 @@ CITATION = (
     "Bailey, J. (2010). Information Theoretic Measures for Clusterings Comparison. JMLR 11. Cohen, J. (1960). A "
     "Coefficient of Agreement for Nominal Scales. Educational and Psychological Measurement 20."
 )
-MIN_CONFIDENCE = 0.5  # a new label is more probable than all others together
+MIN_CONFIDENCE = 0.65  # a new label is about twice as probable as all others together
 ONLY_RANDOM = (
     "Only errors that look random are counted and corrected. Errors that the features predict, such as those of "
     "rules, cannot be told from hard rows."

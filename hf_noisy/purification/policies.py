@@ -51,7 +51,7 @@ def purify(
     purifier: PurifierLike = "evidence",
     policy: Policy = "relabel",
     *,
-    min_confidence: float = 0.0,
+    min_confidence: float | None = None,
     split: str = "train",
     features: str = FEATURES,
     probabilities: str | Float[np.ndarray, "rows classes"] | None = None,
@@ -78,7 +78,7 @@ def purify(
         purifier: A name of [`hf_noisy.purification.PURIFIERS`], a function of `(features, labels)` that returns a
             posterior of the true label `[rows, classes]`, or such a posterior.
         policy: See above.
-        min_confidence: In [0, 1].
+        min_confidence: In [0, 1]; by default 0.65 for `evidence` and 0 for other purifiers.
         split: The split of a `DatasetDict` to purify.
         features: Column of the row vectors.
         probabilities: Out-of-sample predictions of the given label, as an array `[rows, classes]` or a column. They
@@ -104,9 +104,10 @@ def purify(
     """
     if policy not in get_args(Policy):
         raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
+    own_name, chosen = as_purifier(purifier)
+    min_confidence = chosen.min_confidence if min_confidence is None else min_confidence
     if not 0.0 <= min_confidence <= 1.0:
         raise ValueError(f"min_confidence must be in [0, 1], got {min_confidence}; 0.8 acts on confident rows only")
-    own_name, chosen = as_purifier(purifier)
     rows = _rows_to_purify(dataset, policy, split)
     labels, _ = class_labels(rows, LABEL)
     name = name or own_name

@@ -27,12 +27,14 @@ class Purifier:
         needs_features: Whether it reads a column of vectors.
         of_predictions: Called as `of_predictions(labels, probabilities, **options)` in place of `function` if there
             are predictions of the given label; None if it cannot use them.
+        min_confidence: Default of the argument of `purify`.
     """
 
     function: Callable[..., Any]
     citation: str = ""
     needs_features: bool = True
     of_predictions: Callable[..., Any] | None = None
+    min_confidence: float = 0.0
 
 
 PURIFIERS: dict[str, Purifier] = {
@@ -48,6 +50,7 @@ PURIFIERS: dict[str, Purifier] = {
         evidence_posterior.evidence_posterior,
         evidence_posterior.CITATION,
         of_predictions=evidence_posterior.believed_posterior,
+        min_confidence=evidence_posterior.MIN_CONFIDENCE,
     ),
     "knn": Purifier(knn.knn_posterior, knn.CITATION),
 }
