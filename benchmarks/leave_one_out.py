@@ -19,6 +19,7 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from transformers import HfArgumentParser
@@ -29,6 +30,7 @@ from benchmarks.reporting import table
 from benchmarks.suites import SAME_TEXTS, SUITES, Cell, Setting
 from benchmarks.tasks import Task, task_of
 from hf_noisy.core.files import write_atomically
+from hf_noisy.detection import evidence as evidence_module
 from hf_noisy.detection.evidence import fit_evidence
 from hf_noisy.detection.find import most_suspicious
 from hf_noisy.detection.label_model import fit_label_model
@@ -99,6 +101,12 @@ def held_out_evidence(task: Task) -> AbstractContextManager[np.ndarray]:
     return nullcontext(evidence.probabilities)
 
 
+def score_evidence(task: Task, _: Any, weight: float) -> float:
+    with mock.patch.object(evidence_module, "_WEIGHT", weight):  # no argument of users
+        fitted = fit_evidence(task.features, task.given, num_classes=task.num_classes, seed=task.seed)
+    return accuracy(task, fitted.predict(task.test_features))
+
+
 def score_relabelled(
     task: Task, probabilities: np.ndarray, min_confidence: float, **constants: Any
 ) -> dict[str, float]:
@@ -158,6 +166,11 @@ STUDIES = {
         score_flags,
         {"prediction differs": {"power": None}, **{f"{power:g}": {"power": power} for power in (0.1, 0.2, 0.3, 0.5)}},
         shared=held_out,
+    ),
+    "evidence": Study(
+        "test accuracy of the evidence that `auto` and DyGEN use, by the weight of agreement",
+        score_evidence,
+        {f"{weight:g}": {"weight": weight} for weight in (150.0, 0.0, 50.0, 100.0, 250.0)},
     ),
     "purify": Study(
         "label accuracy won by `purify`, losses ten times, less 5 for a precision that is estimated 100 points off",
