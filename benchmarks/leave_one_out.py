@@ -31,6 +31,7 @@ from benchmarks.suites import SAME_TEXTS, SUITES, Cell, Setting
 from benchmarks.tasks import Task, task_of
 from hf_noisy.core.files import write_atomically
 from hf_noisy.detection import evidence as evidence_module
+from hf_noisy.detection import noise_rate as noise_rate_module
 from hf_noisy.detection.evidence import fit_evidence
 from hf_noisy.detection.find import most_suspicious
 from hf_noisy.detection.label_model import fit_label_model
@@ -131,6 +132,16 @@ def score_relabelled(
     return {name: 100 * float(value) for name, value in figures.items()}
 
 
+def score_interval(task: Task, probabilities: np.ndarray, unseen: float) -> dict[str, float]:
+    """Whether the interval of the noise rate holds the true rate, less half its width; all in percent."""
+    with mock.patch.object(noise_rate_module, "_UNSEEN", unseen):
+        rate = noise_rate_module.rate_from_held_out(task.given, probabilities)
+    true = float((task.given != task.clean).mean())
+    holds, width = float(rate.low <= true <= rate.high), rate.high - rate.low
+    figures = {"score": holds - width / 2, "true": true, "rate": rate.rate, "holds": holds, "width": width}
+    return {name: 100 * value for name, value in figures.items()}
+
+
 @contextmanager
 def fitted_head(task: Task) -> Iterator[np.ndarray]:
     yield head_probabilities(task, frozen.PENALTIES)
@@ -171,6 +182,13 @@ STUDIES = {
         "test accuracy of the evidence that `auto` and DyGEN use, by the weight of agreement",
         score_evidence,
         {f"{weight:g}": {"weight": weight} for weight in (150.0, 0.0, 50.0, 100.0, 250.0)},
+    ),
+    "noise_rate": Study(
+        "whether the interval of the noise rate holds the true one, less half its width, by the share that may hide",
+        score_interval,
+        {f"{unseen:g}": {"unseen": unseen} for unseen in (0.08, 0.04, 0.12, 0.2)},
+        shown=("true", "rate", "holds", "width"),
+        shared=held_out_evidence,
     ),
     "purify": Study(
         "label accuracy won by `purify`, losses ten times, less 5 for a precision that is estimated 100 points off",
