@@ -21,7 +21,6 @@ from benchmarks.reporting.standings import (
     SEEDS,
     STOPPED,
     differences,
-    gate,
     leaderboard,
     points,
     protocol,
@@ -30,8 +29,8 @@ from benchmarks.suites import DEVELOPMENT, LEADERBOARDS, SUITES
 from hf_noisy.methods import make_method
 from hf_noisy.training.auto_rules import RULES
 
-# Suites with cells of fresh seeds, which were not used to write the rules of `auto`.
-FRESH = ("text-small", "vision-small")
+# The suite whose settings tell what `auto` gains.
+AUTO_SUITE = "development"
 
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -207,52 +206,43 @@ def auto_rules() -> str:
     return table(["condition", "method", "idea"], rows)
 
 
-def holds_the_rate(cell: dict[str, Any]) -> bool:
-    """Whether the estimated interval contains the true noise rate."""
-    _, low, high = cell["details"]["measured"]["noise"][0]
-    return low <= cell["noise_rate"] <= high
-
-
 def auto_row(cells: Cells, setting: str) -> list[str]:
     own = [cell for (name, _, method), cell in sorted(cells.items()) if (name, method) == (setting, AUTO)]
     wrong = 100 * np.mean([cell["noise_rate"] for cell in own])
-    estimated = 100 * np.mean([cell["details"]["measured"]["noise"][0][0] for cell in own])
     taken = sorted({cell["details"]["method"] for cell in own})
     means = [np.mean(list(points(cells, setting, method).values())) for method in (BASE, STOPPED, AUTO)]
-    held = f"{sum(map(holds_the_rate, own))} of {len(own)}"
-    return [setting, f"{wrong:.0f}", f"{estimated:.0f}", held, ", ".join(f"`{m}`" for m in taken), *map(number, means)]
+    return [setting, f"{wrong:.0f}", ", ".join(f"`{m}`" for m in taken), *map(number, means)]
 
 
-def auto_fresh() -> str:
-    """What `auto` measured, chose and gained with seeds that were not used to write its rules."""
-    header = ["", "wrong, %", "estimated", "interval contains it", "chosen", "cross-entropy", "early stopping", "auto"]
-    rows, words, held = [], [], []
-    for name in FRESH:
-        cells, settings = read_cells(RESULTS / f"cells_{name}_fresh.jsonl"), SUITES[name].settings
-        names = [setting.name for setting in settings]
+def auto_results() -> str:
+    """What `auto` chose and gained in the settings of the development suite."""
+    cells, settings = read_cells(RESULTS / f"cells_{AUTO_SUITE}.jsonl"), SUITES[AUTO_SUITE].settings
 
-        def gains(other: str, names: list[str], cells: Cells = cells) -> list[float]:
-            return [float(np.mean(values)) for values in differences(cells, AUTO, other, names).values()]
+    def gains(other: str, names: list[str]) -> list[float]:
+        return [float(np.mean(values)) for values in differences(cells, AUTO, other, names).values()]
 
-        rows += [auto_row(cells, setting) for setting in names]
-        held += [holds_the_rate(cell) for (_, _, method), cell in cells.items() if method == AUTO]
-        to_base, to_stopped = gains(BASE, names), gains(STOPPED, names)
-        real = gains(BASE, [setting.name for setting in settings if setting.real])
-        seeds = ", ".join(map(str, sorted({seed for _, seed, _ in cells})))
-        words += [
-            f"{name}, seeds {seeds}: {np.mean(to_base):+.1f} points against cross-entropy (above it in "
-            f"{sum(d > 0 for d in to_base)} of {len(to_base)} settings), {np.mean(to_stopped):+.1f} against early "
-            f"stopping; gate: {gate_words(gate(cells, AUTO, settings))}.",
-            f"{name}, wrong labels from rules or annotators: {np.mean(real):+.1f} points against cross-entropy "
-            f"({min(real):+.1f} to {max(real):+.1f}).",
-        ]
-    words.append(f"The interval for the noise rate contains the true rate in {sum(held)} of {len(held)} cells.")
+    light = [setting.name for setting in settings if setting.gated]
+    noisy = [setting.name for setting in settings if not setting.gated]
+    real = [setting.name for setting in settings if setting.real]
+    words = []
+    for title, other, names in (
+        ("rules, annotators and language models", "cross-entropy", real),
+        ("all noise above 10 %", "cross-entropy", noisy),
+        ("clean labels and 10 % noise", "early stopping", light),
+    ):
+        found = gains(BASE if other == "cross-entropy" else STOPPED, names)
+        words.append(
+            f"{title}: {np.mean(found):+.1f} points against {other} in {len(found)} settings, {min(found):+.1f} to "
+            f"{max(found):+.1f}."
+        )
+    header = ["", "wrong, %", "chosen", "cross-entropy", "early stopping", "auto"]
+    rows = [auto_row(cells, setting.name) for setting in settings]
     return "\n".join(f"- {word}" for word in words) + "\n\n" + table(header, rows)
 
 
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
-    made = {"auto_table": auto_rules(), "auto_fresh": auto_fresh()}
+    made = {"auto_table": auto_rules(), "auto_results": auto_results()}
     for suite, result in boards(RESULTS).items():
         made |= {f"leaderboard_{suite}": markdown(result), f"leaderboard_{suite}_short": short(result)}
     return made
