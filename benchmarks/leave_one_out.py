@@ -186,7 +186,7 @@ STUDIES = {
     "noise_rate": Study(
         "whether the interval of the noise rate holds the true one, less half its width, by the share that may hide",
         score_interval,
-        {f"{unseen:g}": {"unseen": unseen} for unseen in (0.08, 0.04, 0.12, 0.2)},
+        {f"{unseen:g}": {"unseen": unseen} for unseen in (0.12, 0.04, 0.08, 0.2)},
         shown=("true", "rate", "holds", "width"),
         shared=held_out_evidence,
     ),
