@@ -31,6 +31,7 @@ from hf_noisy.training.auto_rules import RULES
 
 # The suite whose settings tell what `auto` gains.
 AUTO_SUITE = "development"
+DRAWN = ("text-small", "vision-small")  # the suites in the picture
 
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -277,7 +278,7 @@ def draw(image: Path) -> None:
     """The gain of each method under noise, and its loss with little noise."""
     import matplotlib.pyplot as plt
 
-    results = {name: result for name, result in boards(RESULTS).items() if name in FRESH}
+    results = {name: result for name, result in boards(RESULTS).items() if name in DRAWN}
     figure, panels = plt.subplots(1, len(results), figsize=(6 * len(results), 5.5), squeeze=False)
     for axes, (name, result) in zip(panels[0], results.items(), strict=True):
         draw_suite(axes, name, result)
