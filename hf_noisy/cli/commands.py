@@ -268,8 +268,8 @@ def _disagreement(one: Any, other: Any) -> float:
 
 def _how(encoder: str) -> str:
     return (
-        f"Features: {encoder}. Predictions are the mean of a cross-validated logistic regression and of the nearest "
-        "class mean; a linear layer was trained for the data map. None of them read a true label."
+        f"Features: {encoder}. Class means, logistic regressions and a ridge regression predict each row without its "
+        "own label; a linear layer was trained for the data map. None of them read a true label."
     )
 
 

@@ -24,7 +24,7 @@ from hf_noisy.detection.linear_head import LinearHead, fit_linear_head
 from hf_noisy.detection.noise_rate import NoiseRate, rate_from_held_out
 from hf_noisy.detection.predictors import LENGTH, held_out_predictions
 
-# Both were chosen on the development sets of benchmarks/, see docs/dygen.md; neither is sensitive.
+# Chosen on the development sets of benchmarks/; `leave_one_out --study evidence` has the weight with sets left out.
 _WEIGHT = 150.0  # weights are exp(_WEIGHT * agreement)
 _PENALTY = 0.002  # of the head
 _RAREST = 1e-6  # least share of a class in an array of frequencies

@@ -23,10 +23,8 @@ _POLICIES = {
     "flag": "`label` is unchanged; `label_changed` marks the rows.",
 }
 _AUDIT_CITATIONS = (
-    "Northcutt, C., Jiang, L., Chuang, I. (2021). Confident Learning: Estimating Uncertainty in Dataset Labels. "
-    "Journal of Artificial Intelligence Research 70. (transition matrix)",
-    "Lipton, Z., Elkan, C., Naryanaswamy, B. (2014). Optimal Thresholding of Classifiers to Maximize F1 Measure. "
-    "ECML PKDD. (number of suspected rows)",
+    "Vinh, N., Epps, J., Bailey, J. (2010). Information Theoretic Measures for Clusterings Comparison. Journal of Machine "
+    "Learning Research 11. (weights of the predictors, with Cohen's kappa)",
 )
 
 
@@ -161,9 +159,9 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         pairs_title="Suspected labels",
         pairs_head="suggested",
         pairs=pairs_table([[pair // classes, pair % classes, int(counts[pair])] for pair in order], audit.class_names),
-        **matrix_section(audit.transition_matrix, audit.class_names, "Estimated by confident learning."),
-        method="Predictions are the mean of a cross-validated logistic regression and of the nearest class mean on "
-        "frozen features; the noise rate and the suspected rows follow from them. No true labels were used.",
+        **matrix_section(audit.transition_matrix, audit.class_names, "Estimated from held-out predictions."),
+        method="Class means, logistic regressions and a ridge regression on frozen features predict each row without its "
+        "own label; the noise rate and the suspected rows follow from them. No true labels were used.",
         citations=[escape(citation) for citation in _AUDIT_CITATIONS],
         undo="No label was changed. This removes the columns that were added:",
         undo_code="from datasets import load_dataset\n\n"

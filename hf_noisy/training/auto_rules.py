@@ -54,7 +54,7 @@ class Choice:
     why: str  # one sentence
 
 
-# From benchmarks/results. With features of a pretrained encoder: cells_development.jsonl and cells_fine-tuned.jsonl.
+# From benchmarks/results. With features of a pretrained encoder: cells_development.jsonl.
 # Images from scratch: cells_robust-digits.jsonl and cells_robust-cifar10.jsonl, where NCT gains under every noise and
 # loses almost nothing without.
 RULES: tuple[Rule, ...] = (
