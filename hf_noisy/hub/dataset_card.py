@@ -23,8 +23,8 @@ _POLICIES = {
     "flag": "`label` is unchanged; `label_changed` marks the rows.",
 }
 _AUDIT_CITATIONS = (
-    "Vinh, N., Epps, J., Bailey, J. (2010). Information Theoretic Measures for Clusterings Comparison. Journal of Machine "
-    "Learning Research 11. (weights of the predictors, with Cohen's kappa)",
+    "Vinh, N., Epps, J., Bailey, J. (2010). Information Theoretic Measures for Clusterings Comparison. Journal of "
+    "Machine Learning Research 11. (weights of the predictors, with Cohen's kappa)",
 )
 
 
@@ -160,8 +160,8 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         pairs_head="suggested",
         pairs=pairs_table([[pair // classes, pair % classes, int(counts[pair])] for pair in order], audit.class_names),
         **matrix_section(audit.transition_matrix, audit.class_names, "Estimated from held-out predictions."),
-        method="Class means, logistic regressions and a ridge regression on frozen features predict each row without its "
-        "own label; the noise rate and the suspected rows follow from them. No true labels were used.",
+        method="Class means, logistic regressions and a ridge regression on frozen features predict each row "
+        "without its own label; the noise rate and the suspected rows follow from them. No true labels were used.",
         citations=[escape(citation) for citation in _AUDIT_CITATIONS],
         undo="No label was changed. This removes the columns that were added:",
         undo_code="from datasets import load_dataset\n\n"
