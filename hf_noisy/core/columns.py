@@ -4,6 +4,7 @@ INDEX = "index"
 LABEL = "label"
 LABELS = "labels"
 CLEAN_LABEL = "clean_label"
+CHECKED_LABEL = "checked_label"  # the class that a person found; missing where nobody looked
 VOTES = "votes"
 TEXT = "text"
 IMAGE = "image"

@@ -9,9 +9,10 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Image, List, Value, load_dataset, load_from_disk
 from datasets.exceptions import DatasetNotFoundError
 
-from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
+from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
 from hf_noisy.data import noise as noises
 from hf_noisy.data.builders.builder import NoisyDatasetBuilder
+from hf_noisy.data.checked import UNCHECKED, ids_of
 from hf_noisy.data.labels import column_values
 from hf_noisy.data.noise.feature_noise import FeatureNoise
 from hf_noisy.data.noise.row_features import row_features
@@ -330,8 +331,19 @@ def _class_labels(dataset: DatasetDict) -> DatasetDict:
         for column in columns:
             ids = np.searchsorted(found, _stored(split, column))
             split = split.remove_columns(column).add_column(column, ids, feature=feature)
-        dataset[key] = split
+        dataset[key] = _checked_classes(split, feature) if CHECKED_LABEL in split.column_names else split
     return dataset
+
+
+def _checked_classes(split: Dataset, feature: ClassLabel) -> Dataset:
+    """The split with checked labels as classes, by the names that the given labels have in the file."""
+    values = split.with_format(None)[CHECKED_LABEL][:]
+    # A column of whole numbers with gaps is read as one of floats.
+    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+    names = [None if value is None or value != value or value == UNCHECKED else str(value) for value in values]
+    ids = ids_of(names, {name: label for label, name in enumerate(feature.names)}, f"column '{CHECKED_LABEL}'")
+    column = [None if label == UNCHECKED else label for label in ids.tolist()]
+    return split.remove_columns(CHECKED_LABEL).add_column(CHECKED_LABEL, column, feature=feature)
 
 
 def _stored(dataset: Dataset, column: str) -> np.ndarray:

@@ -89,6 +89,21 @@ def test_numbers_become_classes_and_an_own_clean_label_shares_them(tmp_path):
         load_noisy_dataset(str(path), noise_type="symmetric", noise_rate=0.1)
 
 
+def test_checked_labels_of_a_file_are_classes_by_name(tmp_path):
+    path = tmp_path / "stars.csv"
+    path.write_text("text,label,checked_label\na,1,\nb,5,3\nc,3,-1\n")
+    rows = load_noisy_dataset(str(path))["train"]
+    assert rows.features["checked_label"].names == ["1", "3", "5"]
+    assert list(rows["checked_label"]) == [None, 1, None]
+    path.write_text("text,label,checked_label\na,bad,good\nb,good,\nc,bad,\n")
+    assert list(load_noisy_dataset(str(path))["train"]["checked_label"]) == [1, None, None]
+    path.write_text("text,label,checked_label\na,1,\nb,5,4\n")
+    with pytest.raises(
+        ValueError, match="column 'checked_label' has '4' in row 1, which is not among the classes 1, 5"
+    ):
+        load_noisy_dataset(str(path))
+
+
 def test_a_saved_dataset_is_loaded_with_its_record(tmp_path, csv):
     noisy = load_noisy_dataset(csv, **COLUMNS, noise_type="asymmetric", noise_rate=0.25)
     noisy.save_to_disk(tmp_path / "saved")

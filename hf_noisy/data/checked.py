@@ -1,0 +1,291 @@
+"""Checked rows: the classes that a person found for some rows, as a column or as a file."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from datasets import ClassLabel
+from jaxtyping import Float64, Int64
+
+from hf_noisy.core.columns import CHECKED_LABEL, LABEL, LABELS
+from hf_noisy.core.files import write_atomically
+from hf_noisy.data.labels import stored_labels
+from hf_noisy.data.row_digest import row_digests
+
+UNCHECKED = -1
+UNKNOWN = "unknown"  # how a row was drawn
+COLUMNS = ("row", "digest", CHECKED_LABEL, "strategy", "probability", "batch")
+_SHOWN_CLASSES = 8
+
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """Rows that a person has looked at, and how they were drawn.
+
+    Attributes:
+        index: `[checked]`, positions in the dataset, ascending.
+        labels: `[checked]`, class ids.
+        strategy: `[checked]`, how each row was drawn: `"random"`, another strategy, or `"unknown"`.
+        probability: `[checked]`, the probability with which its draw included it; NaN if unknown.
+        batch: `[checked]`, number of the draw, from 0.
+        num_rows: Number of rows of the dataset.
+    """
+
+    index: Int64[np.ndarray, " checked"]
+    labels: Int64[np.ndarray, " checked"]
+    strategy: list[str]
+    probability: Float64[np.ndarray, " checked"]
+    batch: Int64[np.ndarray, " checked"]
+    num_rows: int
+
+    def as_column(self) -> Int64[np.ndarray, " rows"]:
+        """The checked class of every row, -1 where nobody looked."""
+        column = np.full(self.num_rows, UNCHECKED, dtype=np.int64)
+        column[self.index] = self.labels
+        return column
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+class _Line(NamedTuple):
+    number: int  # in the file
+    row: int  # where it was, -1 if unknown
+    digest: str
+    label: int
+    strategy: str
+    probability: float
+    batch: int
+
+
+def checked_rows(dataset: Any, checked: Any = None) -> CheckedRows | None:
+    """The checked rows of a dataset, from its column `checked_label`, from a file, or from an array.
+
+    Args:
+        dataset: A `datasets.Dataset`; with an array or [`CheckedRows`] any dataset that has a length.
+        checked: `None` for the column `checked_label`; the path of a `checked.csv`; [`CheckedRows`]; or class ids
+            `[rows]` with -1 or None where nobody looked. In a column they may also be names of classes.
+
+    Returns:
+        The checked rows; None if `checked` is None and no row has a `checked_label`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a checked label is not among the classes, a row is not in the data or has two checked labels, or
+            there is no checked row. The message names the row.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> rows = Dataset.from_dict({"text": ["a", "b", "c"], "label": [0, 1, 1], "checked_label": [None, 0, None]})
+        >>> checked_rows(rows).index.tolist(), checked_rows(rows).as_column().tolist()
+        ([1], [-1, 0, -1])
+    """
+    if checked is None:
+        if CHECKED_LABEL not in (getattr(dataset, "column_names", None) or []):
+            return None
+        column = dataset.with_format(None)[CHECKED_LABEL][:]
+        feature = dataset.features[CHECKED_LABEL]
+        if isinstance(feature, ClassLabel):  # its classes may be in another order than those of the given labels
+            column = [None if value in (None, UNCHECKED) else feature.int2str(value) for value in column]
+        found = _from_values(dataset, column, f"column '{CHECKED_LABEL}'")
+        return found if len(found) else None
+    if isinstance(checked, str | PathLike):
+        return read_checked(checked, dataset)
+    if isinstance(checked, CheckedRows):
+        if checked.num_rows != len(dataset):
+            raise ValueError(
+                f"checked rows are those of {checked.num_rows} rows, but the dataset has {len(dataset)}; read them "
+                "again with read_checked(path, dataset)"
+            )
+        found = checked
+    else:
+        if len(checked) != len(dataset):
+            raise ValueError(
+                f"checked must be a class or -1 for each of the {len(dataset)} rows, got {len(checked)} values"
+            )
+        found = _from_values(dataset, list(checked), "checked")
+    if not len(found):
+        raise ValueError("checked has no checked row; leave it out, or check some rows first")
+    return found
+
+
+def read_checked(path: str | PathLike[str], dataset: Any) -> CheckedRows:
+    """The checked rows in a `checked.csv`, found in the dataset by the digests of their content.
+
+    Lines without a checked label are skipped. `row` is only a hint: it tells rows of equal content apart.
+
+    Args:
+        path: CSV with at least the columns `digest` and `checked_label` (name of the class), as written by
+            [`write_checked`] or downloaded from a page.
+        dataset: A `datasets.Dataset` that holds the rows, in any order.
+
+    Returns:
+        The checked rows.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, a class or a row is not known, a row has two checked labels, or no line has
+            a checked label. The message names the line.
+
+    Example:
+        ```python
+        checked = read_checked("checked.csv", dataset)
+        ```
+    """
+    lines = list(_lines(Path(path), _class_ids(dataset)))
+    if not lines:
+        raise ValueError(f"no line of '{path}' has a checked label; fill in the column '{CHECKED_LABEL}' first")
+    places = _places(Path(path), lines, row_digests(dataset))
+    found: dict[int, _Line] = {}
+    for line, row in zip(lines, places, strict=True):
+        first = found.setdefault(row, line)
+        if first.label != line.label:
+            raise ValueError(
+                f"line {line.number} of '{path}' has another checked label for row {row} than line {first.number}; "
+                "keep one of them"
+            )
+    chosen = [found[row] for row in sorted(found)]
+    return CheckedRows(
+        index=np.array(sorted(found), dtype=np.int64),
+        labels=np.array([line.label for line in chosen], dtype=np.int64),
+        strategy=[line.strategy for line in chosen],
+        probability=np.array([line.probability for line in chosen], dtype=np.float64),
+        batch=np.array([line.batch for line in chosen], dtype=np.int64),
+        num_rows=len(dataset),
+    )
+
+
+def write_checked(path: str | PathLike[str], dataset: Any, checked: CheckedRows) -> None:
+    """Write checked rows as a CSV that finds them again in the same data in another order.
+
+    Args:
+        path: The file, replaced if it exists.
+        dataset: The `datasets.Dataset` of the rows.
+        checked: The rows; the label -1 leaves the field for a person to fill in.
+
+    Raises:
+        ValueError: If the checked rows are those of another dataset.
+
+    Example:
+        ```python
+        write_checked("checked.csv", dataset, checked_rows(dataset))
+        ```
+    """
+    if checked.num_rows != len(dataset):
+        raise ValueError(f"checked rows are those of {checked.num_rows} rows, but the dataset has {len(dataset)}")
+    write_atomically(path, checked_csv(checked, row_digests(dataset.select(checked.index)), class_names(dataset)))
+
+
+def checked_csv(checked: CheckedRows, digests: Sequence[str], names: Sequence[str]) -> str:
+    """The text of the CSV; a digest for each checked row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    chosen = ["" if label == UNCHECKED else names[label] for label in checked.labels]
+    probabilities = ["" if np.isnan(one) else float(one) for one in checked.probability]
+    writer.writerows(zip(checked.index, digests, chosen, checked.strategy, probabilities, checked.batch, strict=True))
+    return text.getvalue()
+
+
+def class_names(dataset: Any) -> list[str]:
+    """The names of the classes of the given labels, or their ids as text."""
+    features = getattr(dataset, "features", None) or {}
+    feature = next((features[column] for column in (LABELS, LABEL) if column in features), None)
+    if isinstance(feature, ClassLabel):
+        return list(feature.names)
+    labels = stored_labels(dataset.with_format(None) if features else dataset)
+    if labels is None or labels.dtype.kind not in "iu":
+        raise ValueError("checked labels need the classes of the given labels, whole numbers in a column 'label'")
+    return [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
+
+
+def ids_of(values: Sequence[Any], ids: dict[str, int], what: str) -> Int64[np.ndarray, " rows"]:
+    """Class ids of names or ids of classes, -1 for those that are missing; others are refused with their row."""
+    found = np.full(len(values), UNCHECKED, dtype=np.int64)
+    for row, value in enumerate(values):
+        if value is None or value != value or value == UNCHECKED or value == "":  # NaN in a column with gaps
+            continue
+        label = ids.get(value) if isinstance(value, str) else _whole(value, len(ids))
+        if label is None:
+            raise ValueError(f"{what} has {value!r} in row {row}, which is not among the classes {_some(ids)}")
+        found[row] = label
+    return found
+
+
+def _some(ids: dict[str, int]) -> str:
+    return ", ".join(list(ids)[:_SHOWN_CLASSES]) + (", ..." if len(ids) > _SHOWN_CLASSES else "")
+
+
+def _whole(value: Any, num_classes: int) -> int | None:
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return int(value) if number and float(value).is_integer() and 0 <= value < num_classes else None
+
+
+def _from_values(dataset: Any, values: Sequence[Any], what: str) -> CheckedRows:
+    column = ids_of(values, _class_ids(dataset), what)
+    index = np.flatnonzero(column != UNCHECKED)
+    count = len(index)
+    nowhere, first = np.full(count, np.nan), np.zeros(count, np.int64)
+    return CheckedRows(index, column[index], [UNKNOWN] * count, nowhere, first, len(column))
+
+
+def _class_ids(dataset: Any) -> dict[str, int]:
+    return {name: label for label, name in enumerate(class_names(dataset))}
+
+
+def _lines(path: Path, ids: dict[str, int]) -> Iterator[_Line]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"file of checked rows '{path}' is missing; download it from the page, or check the path"
+        )
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""), strict=True)
+        columns, lines = reader.fieldnames or [], [(reader.line_num, line) for line in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"'{path}' is no CSV in UTF-8 ({error}); download it again") from error
+    if missing := [name for name in ("digest", CHECKED_LABEL) if name not in columns]:
+        raise ValueError(f"'{path}' must have a column '{missing[0]}', got {', '.join(columns) or 'none'}")
+    for number, line in lines:
+        name = line[CHECKED_LABEL] or ""
+        name = name if name in ids else name.strip()
+        if not name:
+            continue
+        if name not in ids:
+            raise ValueError(f"line {number} of '{path}' has '{name}', which is not among the classes {_some(ids)}")
+        try:
+            row, batch = (int(line.get(column) or default) for column, default in (("row", -1), ("batch", 0)))
+            probability = float(line.get("probability") or "nan")
+        except ValueError:
+            raise ValueError(f"line {number} of '{path}' must hold numbers in row, probability and batch") from None
+        if not (np.isnan(probability) or 0 < probability <= 1) or batch < 0:
+            raise ValueError(f"line {number} of '{path}' must hold a probability in (0, 1] and a batch from 0")
+        digest = (line["digest"] or "").strip()
+        yield _Line(number, row, digest, ids[name], line.get("strategy") or UNKNOWN, probability, batch)
+
+
+def _places(path: Path, lines: list[_Line], digests: list[str]) -> list[int]:
+    """The row of each line: where it was if its content is there, else the first of that content without a line."""
+    wanted = {line.digest for line in lines}
+    rows: dict[str, list[int]] = {}
+    for row, digest in enumerate(digests):
+        if digest in wanted:
+            rows.setdefault(digest, []).append(row)
+    if lost := next((line for line in lines if line.digest not in rows), None):
+        raise ValueError(
+            f"line {lost.number} of '{path}' names a row (digest '{lost.digest}') that is not in the data; pass the "
+            "data that the rows were drawn from, with the same text or image column"
+        )
+    # Two lines of one row of the file are one row of the data, whether it moved or not.
+    places = {(line.digest, line.row): line.row for line in lines if line.row in rows[line.digest]}
+    taken = set(places.values())
+    for line in lines:
+        if (line.digest, line.row) not in places:
+            place = next((row for row in rows[line.digest] if row not in taken), rows[line.digest][0])
+            places[line.digest, line.row] = place
+            taken.add(place)
+    return [places[line.digest, line.row] for line in lines]
