@@ -11,7 +11,8 @@ from hf_noisy.cli.findings import finding_tables
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
 from hf_noisy.detection.audit import Audit
 from hf_noisy.reports.figures import data_map_figure, reliability_diagram
-from hf_noisy.reports.html import Picture, Report, SuspiciousRow, thumbnail
+from hf_noisy.reports.html import Picture, Report, SuspiciousRow
+from hf_noisy.reports.page_parts import thumbnail
 
 MAX_ROWS = 1000  # more would make the page slow
 

@@ -4,25 +4,19 @@ Nothing is loaded from elsewhere. The text of rows is passed as JSON and shown a
 never interpreted as markup.
 """
 
-import base64
-import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from hf_noisy.core.files import write_atomically
+from hf_noisy.reports.check_page import CheckPage, check_values
+from hf_noisy.reports.page_parts import data_url, render_template, script_safe
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_TEMPLATES = Path(__file__).parent / "templates"
-_THUMBNAIL = 96  # pixels, as the page shows them
 _MAX_TEXT = 600  # characters shown of a row
 
 
@@ -36,7 +30,7 @@ class Picture:
 
     @property
     def source(self) -> str:
-        return _data_url(self.content)
+        return data_url(self.content)
 
 
 @dataclass(frozen=True)
@@ -76,6 +70,7 @@ class Report:
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     notes: Sequence[str] = field(default_factory=tuple)  # sentences at the end, about the computation
+    check: CheckPage | None = None  # rows to check by hand, on a page of their own
 
 
 def write_report(report: Report, path: str | os.PathLike[str]) -> Path:
@@ -87,28 +82,12 @@ def write_report(report: Report, path: str | os.PathLike[str]) -> Path:
 
 def render_report(report: Report) -> str:
     """The page as text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     _check(report)
-    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
     matrix = None if report.transition_matrix is None else report.transition_matrix.tolist()
     scores = list(report.rows[0].scores) if report.rows else []
     data = {"classes": list(report.class_names), "scores": scores, "rows": [_row(row) for row in report.rows]}
-    template = environment.get_template("report.html.j2")
-    return template.render(report=report, matrix=matrix, data=_script_safe(data))
-
-
-def thumbnail(image: "Image") -> str:
-    """A PNG of at most 96 pixels per side as a `data:` URL, without the metadata of the original."""
-    small = image.convert("RGB")
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, format="PNG")
-    return _data_url(buffer.getvalue())
-
-
-def _data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    check = {"check": None} if report.check is None else check_values(report.check)
+    return render_template("report.html.j2", report=report, matrix=matrix, data=script_safe(data), **check)
 
 
 def _row(row: SuspiciousRow) -> dict[str, Any]:
@@ -117,12 +96,6 @@ def _row(row: SuspiciousRow) -> dict[str, Any]:
         shown["text"] = row.text[:_MAX_TEXT] + " …"
     shown["scores"] = {name: round(float(value), 4) for name, value in row.scores.items()}
     return shown
-
-
-def _script_safe(data: dict[str, Any]) -> str:
-    """JSON that cannot close its script element."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _check(report: Report) -> None:

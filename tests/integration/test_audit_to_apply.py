@@ -1,19 +1,12 @@
 """From a file to a corrected file, as a person does it: audit, look at the page, decide, download, apply."""
 
 import json
-import shutil
-import time
 
 import numpy as np
-import pytest
 from datasets import load_dataset
 from typer.testing import CliRunner
 
 from hf_noisy.cli.app import app
-
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
-if not (shutil.which("chromium") and shutil.which("chromedriver")):
-    pytest.skip("chromium and chromium-driver are not installed", allow_module_level=True)
 
 
 def run(*words):
@@ -21,31 +14,19 @@ def run(*words):
     assert result.exit_code == 0, (result.output, result.stderr)
 
 
-def download_decisions(page, folder):
-    options = webdriver.ChromeOptions()
-    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(word)
-    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    try:
-        driver.get(page.as_uri())
-        driver.find_element("css selector", 'button[data-column="quality"]').click()
-        for line in driver.find_elements("css selector", "#rows tbody tr")[:10]:
-            line.find_element("css selector", 'input[data-decision="relabel"]').click()
-        driver.find_element("css selector", "#download").click()
-        for _ in range(600):
-            if (folder / "decisions.csv").is_file():
-                return folder / "decisions.csv"
-            time.sleep(0.1)
-    finally:
-        driver.quit()
-    raise AssertionError("nothing was downloaded within a minute")
+def decide(browser, page):
+    browser.get(page.as_uri())
+    browser.find_element("css selector", 'button[data-column="quality"]').click()
+    for line in browser.find_elements("css selector", "#rows tbody tr")[:10]:
+        line.find_element("css selector", 'input[data-decision="relabel"]').click()
+    browser.find_element("css selector", "#download").click()
 
 
-def test_ten_decisions_mend_labels(tmp_path):
+def test_ten_decisions_mend_labels(tmp_path, browser, downloaded):
     rows = load_dataset("csv", data_files=write_rows(tmp_path), split="train", cache_dir=str(tmp_path / "cache"))
     run("audit", tmp_path / "animals.jsonl", "--output", tmp_path / "audit")
-    decisions = download_decisions(tmp_path / "audit" / "report.html", tmp_path)
+    decide(browser, tmp_path / "audit" / "report.html")
+    decisions = downloaded("decisions.csv", tmp_path / "decisions.csv")
     run("apply", decisions, tmp_path / "animals.jsonl", "--output", tmp_path / "mended")
     mended = load_dataset(
         "parquet",

@@ -1,36 +1,13 @@
 """The report in a browser: headless Chromium filters, sorts, decides and downloads."""
 
 import csv
-import shutil
-import time
 
 import pytest
 
 from hf_noisy.reports.html import Report, SuspiciousRow, write_report
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the browser")
-from selenium.webdriver.support.ui import Select  # noqa: E402
-
-if not (shutil.which("chromium") and shutil.which("chromedriver")):
-    pytest.skip("chromium and chromium-driver are not installed", allow_module_level=True)
-
 HOSTILE = "</script><script>document.title='owned'</script><b>bold</b>"
 CLASSES = ["cat", "dog", "<i>bird</i>"]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    downloads = tmp_path_factory.mktemp("downloads")
-    options = webdriver.ChromeOptions()
-    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(word)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    driver = webdriver.Chrome(options=options, service=service)
-    driver.downloads = downloads
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -72,6 +49,8 @@ def test_sort(page):
 
 
 def test_filter_and_pages(page):
+    from selenium.webdriver.support.ui import Select
+
     assert len(css(page, "#rows tbody tr")) == 50
     css(page, "#next")[0].click()
     assert texts(page, "#")[0] == "500"
@@ -82,7 +61,7 @@ def test_filter_and_pages(page):
     assert texts(page, "text") == ["text number 112", "text number 115", "text number 118"]
 
 
-def test_decisions_are_downloaded(page):
+def test_decisions_are_downloaded(page, downloaded, tmp_path):
     for row, decision in ((0, "relabel"), (50, "drop"), (20, "keep")):
         css(page, f'tr[data-row="{row}"] input[data-decision="{decision}"]')[0].click()
     # One decision a row: the later box wins, and a box that is ticked twice is none.
@@ -92,12 +71,7 @@ def test_decisions_are_downloaded(page):
         css(page, 'tr[data-row="30"] input[data-decision="drop"]')[0].click()
     assert css(page, "#count")[0].text == "120 rows, 3 decided"
     css(page, "#download")[0].click()
-    file = page.downloads / "decisions.csv"
-    for _ in range(600):
-        if file.is_file():
-            break
-        time.sleep(0.1)
-    with open(file, newline="") as lines:
+    with open(downloaded("decisions.csv", tmp_path), newline="") as lines:
         assert list(csv.DictReader(lines)) == [
             {"row": "0", "label_given": "0", "label": "1", "decision": "relabel"},
             {"row": "20", "label_given": "2", "label": "2", "decision": "keep"},

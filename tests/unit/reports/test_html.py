@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_noisy.reports.html import Picture, Report, SuspiciousRow, render_report, thumbnail, write_report
+from hf_noisy.reports.html import Picture, Report, SuspiciousRow, render_report, write_report
+from hf_noisy.reports.page_parts import thumbnail
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)> & \"quotes\" \u2028"
 
