@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hf_noisy.data import inject_noise, load_noisy_dataset, noise
     from hf_noisy.detection import estimate_noise_rate, find_wrong_labels
+    from hf_noisy.detection.rows_to_check import rows_to_check
     from hf_noisy.dygen.pipeline import DyGen
     from hf_noisy.dynamics.label_wave import LabelWave
     from hf_noisy.dynamics.recorder import DynamicsRecorder
@@ -44,11 +45,13 @@ __all__ = [
     "noise",
     "purify",
     "restore_labels",
+    "rows_to_check",
 ]
 
 _ROOMS = {
     "data": ["inject_noise", "load_noisy_dataset", "noise"],
     "detection": ["estimate_noise_rate", "find_wrong_labels"],
+    "detection.rows_to_check": ["rows_to_check"],
     "dygen.pipeline": ["DyGen"],
     "dynamics.label_wave": ["LabelWave"],
     "dynamics.recorder": ["DynamicsRecorder"],

@@ -1,0 +1,117 @@
+"""Which rows a person should check: a random sample for valid estimates, or the rows that help most."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from hf_noisy.core.files import write_atomically
+from hf_noisy.core.rng import uniforms
+from hf_noisy.data.checked import UNCHECKED, CheckedRows, checked_csv, checked_rows
+from hf_noisy.data.row_digest import row_digests
+
+
+@dataclass(frozen=True)
+class RowSample:
+    """The rows to check that [`rows_to_check`] has drawn, and how it drew them.
+
+    Attributes:
+        index: `[count]`, positions in the dataset, in the order in which to check them.
+        probability: `[count]`, the probability with which the draw included each row, given the rows checked before.
+        strategy: The strategy.
+        batch: Number of the draw, from 0.
+        digests: The digest of each row, see [`~hf_noisy.data.row_digest.row_digests`].
+        num_rows: Number of rows of the dataset.
+    """
+
+    index: Int64[np.ndarray, " count"]
+    probability: Float64[np.ndarray, " count"]
+    strategy: str
+    batch: int
+    digests: list[str]
+    num_rows: int
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def to_csv(self, path: str | PathLike[str]) -> None:
+        """Write the rows in the form of a `checked.csv`, with an empty `checked_label` to fill in."""
+        count = len(self)
+        batch, empty = np.full(count, self.batch), np.full(count, UNCHECKED)
+        rows = CheckedRows(self.index, empty, [self.strategy] * count, self.probability, batch, self.num_rows)
+        write_atomically(path, checked_csv(rows, self.digests, []))
+
+
+class Draw(NamedTuple):
+    """What a strategy draws from."""
+
+    dataset: Any
+    unchecked: Int64[np.ndarray, " unchecked"]  # positions of the rows that nobody has checked, ascending
+    count: int  # of rows to draw, at most those
+    checked: CheckedRows | None
+    seed: int
+
+
+Drawn = tuple[Int64[np.ndarray, " count"], Float64[np.ndarray, " count"]]  # positions, inclusion probabilities
+
+
+def rows_to_check(
+    dataset: Any, count: int, *, strategy: str = "random", checked: Any = None, seed: int = 0
+) -> RowSample:
+    """Draw rows for a person to check.
+
+    `"random"` draws without replacement, each row that nobody has checked with the same probability. Batches of
+    random draws, each made with the rows checked so far, are together again a simple random sample of all rows, of
+    the size of all batches: estimates from it are valid. Two conditions: when to stop must not depend on
+    what the checks found, and each batch must be checked to its end, as rows that are skipped because they are hard
+    bias every estimate. A batch of another strategy is no random sample; its rows are left out of such estimates, and
+    the random draws made after it are random only among the remaining rows.
+
+    Args:
+        dataset: A `datasets.Dataset` with a column `text`, `image` or `features`, by which its rows are found again.
+        count: Number of rows, at most those that nobody has checked.
+        strategy: `"random"`.
+        checked: The rows checked so far, as for [`~hf_noisy.data.checked.checked_rows`]; by default the column
+            `checked_label` if there is one.
+        seed: The same seed draws the same rows.
+
+    Returns:
+        The sample; its method `to_csv(path)` writes the file to fill in.
+
+    Raises:
+        ValueError: If there are fewer than `count` unchecked rows, or the strategy or a checked row is not known.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> rows = Dataset.from_dict({"text": [f"text {number}" for number in range(50)], "label": [0, 1] * 25})
+        >>> sample = rows_to_check(rows, 10)
+        >>> len(sample), float(sample.probability[0]), sample.strategy, sample.batch
+        (10, 0.2, 'random', 0)
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
+    if count < 1:
+        raise ValueError(f"count must be at least 1 row, got {count}")
+    found = checked_rows(dataset, checked)
+    unchecked = np.arange(len(dataset)) if found is None else np.flatnonzero(found.as_column() == UNCHECKED)
+    if count > len(unchecked):
+        raise ValueError(
+            f"count must be at most the {len(unchecked)} rows that nobody has checked, got {count}; ask for fewer"
+        )
+    index, probability = STRATEGIES[strategy](Draw(dataset, unchecked, count, found, seed))
+    batch = 0 if found is None else int(found.batch.max()) + 1
+    return RowSample(index, probability, strategy, batch, row_digests(dataset.select(index)), len(dataset))
+
+
+def draw_randomly(draw: Draw) -> Drawn:
+    """A simple random sample of the unchecked rows."""
+    # The rows in the order of their random numbers: with the same seed the next batch is the next part of one
+    # random order of all rows.
+    order = np.argsort(uniforms(draw.seed, stream="rows_to_check", index=draw.unchecked, size=1)[:, 0], kind="stable")
+    return draw.unchecked[order[: draw.count]], np.full(draw.count, draw.count / len(draw.unchecked))
+
+
+STRATEGIES: dict[str, Callable[[Draw], Drawn]] = {"random": draw_randomly}
