@@ -16,6 +16,7 @@ LABEL_GIVEN = "label_given"
 LABEL_POSTERIOR = "label_posterior"
 LABEL_CONFIDENCE = "label_confidence"
 LABEL_CHANGED = "label_changed"
+LABEL_CHECKED = "label_checked"
 LABEL_WEIGHT = "label_weight"
 PURIFIER = "purifier"
 ROW_GIVEN = "row_given"  # where a row stood before some were dropped

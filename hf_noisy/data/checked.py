@@ -72,12 +72,12 @@ def checked_rows(dataset: Any, checked: Any = None) -> CheckedRows | None:
             `[rows]` with -1 or None where nobody looked. In a column they may also be names of classes.
 
     Returns:
-        The checked rows; None if `checked` is None and no row has a `checked_label`.
+        The checked rows; None if nobody has checked one.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If a checked label is not among the classes, a row is not in the data or has two checked labels, or
-            there is no checked row. The message names the row.
+            a file has no checked label. The message names the row.
 
     Example:
         >>> from datasets import Dataset
@@ -93,10 +93,9 @@ def checked_rows(dataset: Any, checked: Any = None) -> CheckedRows | None:
         if isinstance(feature, ClassLabel):  # its classes may be in another order than those of the given labels
             column = [None if value in (None, UNCHECKED) else feature.int2str(value) for value in column]
         found = _from_values(dataset, column, f"column '{CHECKED_LABEL}'")
-        return found if len(found) else None
-    if isinstance(checked, str | PathLike):
-        return read_checked(checked, dataset)
-    if isinstance(checked, CheckedRows):
+    elif isinstance(checked, str | PathLike):
+        found = read_checked(checked, dataset)
+    elif isinstance(checked, CheckedRows):
         if checked.num_rows != len(dataset):
             raise ValueError(
                 f"checked rows are those of {checked.num_rows} rows, but the dataset has {len(dataset)}; read them "
@@ -108,10 +107,8 @@ def checked_rows(dataset: Any, checked: Any = None) -> CheckedRows | None:
             raise ValueError(
                 f"checked must be a class or -1 for each of the {len(dataset)} rows, got {len(checked)} values"
             )
-        found = _from_values(dataset, list(checked), "checked")
-    if not len(found):
-        raise ValueError("checked has no checked row; leave it out, or check some rows first")
-    return found
+        found = _from_values(dataset, checked, "checked")
+    return found if len(found) else None
 
 
 def read_checked(path: str | PathLike[str], dataset: Any) -> CheckedRows:
@@ -204,9 +201,21 @@ def class_names(dataset: Any) -> list[str]:
     return [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
 
 
-def ids_of(values: Sequence[Any], ids: dict[str, int], what: str) -> Int64[np.ndarray, " rows"]:
+def checked_column(checked: Any, num_rows: int, num_classes: int) -> Int64[np.ndarray, " rows"]:
+    """The checked class of every row, -1 where nobody looked, of [`CheckedRows`] or of an array without a dataset."""
+    column = checked.as_column() if isinstance(checked, CheckedRows) else checked
+    if len(column) != num_rows:
+        raise ValueError(f"checked must be a class or -1 for each of the {num_rows} rows, got {len(column)} values")
+    return ids_of(column, {str(label): label for label in range(num_classes)}, "checked")
+
+
+def ids_of(values: Sequence[Any] | np.ndarray, ids: dict[str, int], what: str) -> Int64[np.ndarray, " rows"]:
     """Class ids of names or ids of classes, -1 for those that are missing; others are refused with their row."""
     found = np.full(len(values), UNCHECKED, dtype=np.int64)
+    if isinstance(values, np.ndarray):
+        if values.dtype.kind in "iu" and ((values >= UNCHECKED) & (values < len(ids))).all():
+            return values.astype(np.int64)
+        values = values.tolist()
     for row, value in enumerate(values):
         if value is None or value != value or value == UNCHECKED or value == "":  # NaN in a column with gaps
             continue
@@ -226,7 +235,7 @@ def _whole(value: Any, num_classes: int) -> int | None:
     return int(value) if number and float(value).is_integer() and 0 <= value < num_classes else None
 
 
-def _from_values(dataset: Any, values: Sequence[Any], what: str) -> CheckedRows:
+def _from_values(dataset: Any, values: Sequence[Any] | np.ndarray, what: str) -> CheckedRows:
     column = ids_of(values, _class_ids(dataset), what)
     index = np.flatnonzero(column != UNCHECKED)
     count = len(index)

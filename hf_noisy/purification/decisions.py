@@ -11,6 +11,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from hf_noisy.core.columns import LABEL, ROW_GIVEN
+from hf_noisy.data.checked import UNCHECKED
 from hf_noisy.data.records import class_labels
 from hf_noisy.purification.policies import purify
 from hf_noisy.purification.restore import DROPPED
@@ -69,8 +70,9 @@ def apply_decisions(dataset: Dataset, decisions: list[Decision]) -> Dataset | Da
     for decision in decisions:
         if decision.decision == "relabel":
             decided[decision.row] = decision.label
-    # A posterior that is certain of the decisions, and of the given label everywhere else.
-    purified = purify(dataset, np.eye(num_classes, dtype=np.float32)[decided], "relabel", name=DECISIONS)
+    # A posterior that is certain of the decisions, and of the given label everywhere else, checked or not.
+    certain, nowhere = np.eye(num_classes, dtype=np.float32)[decided], np.full(len(labels), UNCHECKED)
+    purified = purify(dataset, certain, "relabel", checked=nowhere, name=DECISIONS)
     if not dropped:
         return purified
     kept = np.setdiff1d(np.arange(len(labels)), dropped)

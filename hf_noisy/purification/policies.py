@@ -15,6 +15,7 @@ from hf_noisy.core.columns import (
     FEATURES,
     LABEL,
     LABEL_CHANGED,
+    LABEL_CHECKED,
     LABEL_CONFIDENCE,
     LABEL_GIVEN,
     LABEL_POSTERIOR,
@@ -22,6 +23,7 @@ from hf_noisy.core.columns import (
     PURIFIER,
     ROW_GIVEN,
 )
+from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.labels import column_values, with_format_of
 from hf_noisy.data.records import class_labels
 from hf_noisy.purification.registry import Purifier, as_purifier, check_posterior
@@ -55,6 +57,7 @@ def purify(
     split: str = "train",
     features: str = FEATURES,
     probabilities: str | Float[np.ndarray, "rows classes"] | None = None,
+    checked: Any = None,
     name: str | None = None,
     **options: Any,
 ) -> Dataset | DatasetDict:
@@ -63,7 +66,8 @@ def purify(
     Columns are added: `label_given`, `label_posterior` (float32 `[classes]`), `label_confidence` (its largest entry),
     `label_changed` (whether the given label is overruled: the most probable class is another one, with a confidence of
     at least `min_confidence`) and `purifier`. Rows of a lower confidence keep their given label under every policy.
-    Format, features, other columns and the record of the noise are kept.
+    Rows that a person has checked get their checked label, with confidence 1 under every purifier, and are marked in a
+    column `label_checked`. Format, features, other columns and the record of the noise are kept.
 
     | policy | effect |
     |---|---|
@@ -84,6 +88,9 @@ def purify(
         probabilities: Out-of-sample predictions of the given label, as an array `[rows, classes]` or a column. They
             replace the features for `evidence` and `confident_learning`; a function is called with
             `(labels, probabilities)`.
+        checked: Rows that a person has checked, as for [`~hf_noisy.data.checked.checked_rows`]: the path of a
+            `checked.csv`, or classes `[rows]` with -1 where nobody looked; by default the column `checked_label` if
+            there is one.
         name: Value of the column `purifier`; by default the name of the purifier.
         **options: Options of the purifier, such as `k=5` for `knn`.
 
@@ -110,7 +117,10 @@ def purify(
         raise ValueError(f"min_confidence must be in [0, 1], got {min_confidence}; 0.8 acts on confident rows only")
     rows = _rows_to_purify(dataset, policy, split)
     labels, _ = class_labels(rows, LABEL)
+    found = checked_rows(rows, checked)
     name = name or own_name
+    if chosen.reads_checked and found is not None:
+        options = {"checked": found.as_column(), **options}
     posterior = _posterior(rows, labels, name, chosen, features, probabilities, options)
     record = {
         "purifier": name,
@@ -121,7 +131,10 @@ def purify(
         "rows": len(labels),
         "alone": isinstance(dataset, Dataset),
     }
-    purified = _purified(rows, labels, posterior, record)
+    if found is not None:
+        record["checked_rows"] = len(found)
+        posterior[found.index] = np.eye(posterior.shape[1], dtype=np.float32)[found.labels]
+    purified = _purified(rows, labels, posterior, record, found)
     if isinstance(dataset, DatasetDict):
         return DatasetDict({**dataset, **(_separate(purified, split) if policy == "drop" else {split: purified})})
     return _separate(purified, str(dataset.split or "train")) if policy == "drop" else purified
@@ -179,8 +192,8 @@ def _posterior(
     known = feature.num_classes if isinstance(feature, datasets.ClassLabel) else None
     accepted = signature(function).parameters
     if not any(one.kind is one.VAR_KEYWORD for one in accepted.values()):
-        own = [one for one in accepted if one not in ("features", "labels", "probabilities")]
-        if unknown := sorted(options.keys() - set(own)):
+        own = [one for one in accepted if one not in ("features", "labels", "probabilities", "checked")]
+        if unknown := sorted(options.keys() - {*own, "checked"}):
             raise ValueError(
                 f"purifier '{name}' has no argument {', '.join(unknown)}; it takes {', '.join(own) or 'none'}"
             )
@@ -210,6 +223,7 @@ def _purified(
     labels: Integer[np.ndarray, " rows"],
     posterior: Float32[np.ndarray, "rows classes"],
     record: dict[str, Any],
+    checked: CheckedRows | None,
 ) -> Dataset:
     name, policy = record["purifier"], record["policy"]
     feature = dataset.features[LABEL]
@@ -229,6 +243,9 @@ def _purified(
         LABEL_CHANGED: (changed, datasets.Value("bool")),
         PURIFIER: ([name] * len(labels), datasets.Value("string")),
     }
+    if checked is not None:
+        known = np.isin(np.arange(len(labels)), checked.index)
+        added[LABEL_CHECKED] = (known, datasets.Value("bool"))
     if policy == "weight":
         weights = np.where(sure, posterior[np.arange(len(labels)), labels], np.float32(1))
         added[LABEL_WEIGHT] = (weights, datasets.Value("float32"))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class Purifier:
         of_predictions: Called as `of_predictions(labels, probabilities, **options)` in place of `function` if there
             are predictions of the given label; None if it cannot use them.
         min_confidence: Default of the argument of `purify`.
+        reads_checked: Whether it is called with `checked=` too: the checked class of each row, -1 where nobody looked.
     """
 
     function: Callable[..., Any]
@@ -35,6 +37,7 @@ class Purifier:
     needs_features: bool = True
     of_predictions: Callable[..., Any] | None = None
     min_confidence: float = 0.0
+    reads_checked: bool = False
 
 
 PURIFIERS: dict[str, Purifier] = {
@@ -43,7 +46,7 @@ PURIFIERS: dict[str, Purifier] = {
         confident_learning.CITATION,
         of_predictions=confident_learning.confident_posterior,
     ),
-    "dmlp": Purifier(dmlp.dmlp_posterior, dmlp.CITATION),
+    "dmlp": Purifier(dmlp.dmlp_posterior, dmlp.CITATION, reads_checked=True),
     "dmlp_trusted": Purifier(partial(dmlp.dmlp_posterior, clean="trusted"), dmlp.CITATION),
     "dygen": Purifier(dygen_posterior.dygen_posterior, dygen_posterior.CITATION, needs_features=False),
     "evidence": Purifier(
@@ -70,7 +73,9 @@ def as_purifier(purifier: Any) -> tuple[str, Purifier]:
             f"got {purifier!r}"
         )
     name = getattr(purifier, "__name__", type(purifier).__name__)
-    return name, Purifier(purifier, getattr(purifier, "citation", ""), of_predictions=purifier)
+    reads_checked = "checked" in signature(purifier).parameters
+    citation = getattr(purifier, "citation", "")
+    return name, Purifier(purifier, citation, of_predictions=purifier, reads_checked=reads_checked)
 
 
 def check_posterior(posterior: Any, rows: int, num_classes: int, name: str) -> Float32[np.ndarray, "rows classes"]:

@@ -10,6 +10,7 @@ from datasets import Dataset, DatasetDict  # both: checks of types read the one 
 from hf_noisy.core.columns import (
     LABEL,
     LABEL_CHANGED,
+    LABEL_CHECKED,
     LABEL_CONFIDENCE,
     LABEL_GIVEN,
     LABEL_POSTERIOR,
@@ -20,7 +21,16 @@ from hf_noisy.core.columns import (
 from hf_noisy.data.labels import column_values, with_format_of
 
 DROPPED = "dropped"  # the split of the rows that were dropped
-ADDED = (LABEL_GIVEN, LABEL_POSTERIOR, LABEL_CONFIDENCE, LABEL_CHANGED, PURIFIER, LABEL_WEIGHT, ROW_GIVEN)
+ADDED = (
+    LABEL_GIVEN,
+    LABEL_POSTERIOR,
+    LABEL_CONFIDENCE,
+    LABEL_CHANGED,
+    LABEL_CHECKED,
+    PURIFIER,
+    LABEL_WEIGHT,
+    ROW_GIVEN,
+)
 _RECORD_KEY = "purification_record"
 
 

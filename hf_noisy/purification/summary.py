@@ -12,6 +12,7 @@ from hf_noisy.core.columns import (
     CLEAN_LABEL,
     LABEL,
     LABEL_CHANGED,
+    LABEL_CHECKED,
     LABEL_CONFIDENCE,
     LABEL_GIVEN,
     LABEL_POSTERIOR,
@@ -46,6 +47,7 @@ class PurificationSummary:
         estimated_noise_before: Expected share of wrong given labels.
         estimated_noise_after: The same for the labels to train on, with row weights and soft labels. None if all
             weights are 0.
+        checked: Rows that a person has checked; their posterior is certain.
         true_precision: Share of the rows in `changed` whose most probable class is the clean label.
         true_noise_before: Share of given labels that differ from the clean one.
         true_noise_after: As `estimated_noise_after`, against the clean label.
@@ -60,6 +62,7 @@ class PurificationSummary:
     estimated_precision: float | None
     estimated_noise_before: float | None
     estimated_noise_after: float | None
+    checked: int = 0
     true_precision: float | None = None
     true_noise_before: float | None = None
     true_noise_after: float | None = None
@@ -84,7 +87,7 @@ class PurificationSummary:
         share = 100 * self.changed / max(self.rows, 1)
         lines = [
             f"{self.purifier}: {self.rows} rows, {self.changed} labels overruled ({share:.1f} %), "
-            f"{self.dropped} rows dropped",
+            f"{self.dropped} rows dropped" + (f", {self.checked} rows checked" if self.checked else ""),
             "",
             f"{'':24}{'estimated':>10}{'true':>10}",
         ]
@@ -151,6 +154,7 @@ def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
         estimated_precision=_mean(everything[LABEL_CONFIDENCE][changed]),
         estimated_noise_before=float(1 - posterior[np.arange(len(given)), given].mean()),
         estimated_noise_after=_wrong((targets * columns[LABEL_POSTERIOR]).sum(1), weights),
+        checked=int(everything[LABEL_CHECKED].sum()) if LABEL_CHECKED in everything else 0,
     )
     if summary.purifier == DECISIONS:  # its posterior is certain for every row, checked or not
         summary.estimated_precision = summary.estimated_noise_before = summary.estimated_noise_after = None
@@ -181,7 +185,8 @@ def _parts(dataset: Dataset | DatasetDict) -> tuple[Dataset, Dataset | None]:
 
 
 def _read(dataset: Dataset) -> dict[str, Shaped[np.ndarray, "rows ..."]]:
-    names = [LABEL, LABEL_GIVEN, LABEL_POSTERIOR, LABEL_CONFIDENCE, LABEL_CHANGED, LABEL_WEIGHT, CLEAN_LABEL]
+    names = [LABEL, LABEL_GIVEN, LABEL_POSTERIOR, LABEL_CONFIDENCE, LABEL_CHANGED, LABEL_CHECKED]
+    names += [LABEL_WEIGHT, CLEAN_LABEL]
     names = [name for name in names if name in dataset.column_names]
     read: dict[str, np.ndarray] = dict(dataset.select_columns(names).with_format("numpy")[:])
     return read | {LABEL_POSTERIOR: read[LABEL_POSTERIOR].astype(np.float64)}

@@ -12,6 +12,7 @@ from scipy.special import softmax
 
 from hf_noisy.core.checks import check_features, given_classes
 from hf_noisy.core.columns import FEATURES, LABEL, LABEL_POSTERIOR
+from hf_noisy.data.checked import UNCHECKED, checked_column
 from hf_noisy.purification.dmlp.combine import combine, fit_transition, fit_weights
 from hf_noisy.purification.dmlp.correction import Correction
 from hf_noisy.purification.dmlp.ridge import Ridge, trusted_rows
@@ -54,7 +55,9 @@ def dmlp_posterior(
         labels: `[rows]`, given labels.
         clean: `"given"` for clean rows by one of the arguments below; `"trusted"` to use rows whose given label agrees
             with the features instead, balanced over the classes.
-        checked: `[rows]`, True where the given label was checked; these rows are the clean ones and keep their label.
+        checked: `[rows]`, the class that a person found, -1 where nobody looked, or
+            [`~hf_noisy.data.checked.CheckedRows`]; these rows are the clean ones, and their given labels are
+            `clean_given`.
         clean_features: `[clean, width]`, features of rows whose true label is known; not among the rows to purify.
         clean_labels: `[clean]`, their true labels.
         clean_given: `[clean]`, their noisy labels, if known, to measure how reliable given labels are.
@@ -64,7 +67,7 @@ def dmlp_posterior(
         paper_exact: Use the equations as printed.
 
     Returns:
-        `[rows, classes]`, each row sums to 1; one-hot where a label was checked.
+        `[rows, classes]`, each row sums to 1; one-hot at the checked label where a row was checked.
 
     Raises:
         ValueError: If the clean rows are missing, features are not finite, or an argument is out of range.
@@ -75,8 +78,8 @@ def dmlp_posterior(
         >>> draw = np.random.default_rng(0)
         >>> truth = np.arange(400) % 2
         >>> features = (draw.normal(size=(400, 4)) + 3 * truth[:, None]).astype(np.float32)
-        >>> checked = np.arange(400) < 40
-        >>> given = np.where(~checked & (draw.uniform(size=400) < 0.3), 1 - truth, truth)
+        >>> checked = np.where(np.arange(400) < 40, truth, -1)
+        >>> given = np.where(draw.uniform(size=400) < 0.3, 1 - truth, truth)
         >>> posterior = dmlp_posterior(features, given, checked=checked, epochs=20)
         >>> bool((posterior.argmax(1) == truth).mean() > 0.95)
         True
@@ -275,20 +278,14 @@ def _around_checked(
     **settings: Any,
 ) -> Posterior:
     """The posterior of the other rows with the checked ones as clean rows."""
-    checked = np.asarray(checked)
-    # Other numbers than 0 and 1 are classes or counts, from a wrong column.
-    marks = checked.dtype.kind in "biu" and bool(np.isin(checked, (0, 1)).all())
-    if not marks or checked.all() or not checked.any():
-        raise ValueError(
-            f"checked must be true in some rows and false in others, got {checked.dtype} with "
-            f"{int(np.count_nonzero(checked))} of {len(checked)}; mark the rows whose label was checked"
-        )
-    checked = checked.astype(bool)
     features = check_features(features)
     labels, classes = given_classes(labels, num_classes)
-    posterior: Posterior = np.eye(classes, dtype=np.float32)[labels]
-    purifier = DMLP(features[checked], labels[checked], num_classes=classes, **settings)
-    posterior[~checked] = method(purifier, features[~checked], labels[~checked])
+    column = checked_column(checked, len(labels), classes)
+    known = column != UNCHECKED
+    posterior: Posterior = np.eye(classes, dtype=np.float32)[column]
+    purifier = DMLP(features[known], column[known], labels[known], num_classes=classes, **settings)
+    if not known.all():
+        posterior[~known] = method(purifier, features[~known], labels[~known])
     return posterior
 
 

@@ -40,6 +40,13 @@ def test_relabelled_rows_can_be_restored():
     assert restored[:] == rows()[:]
 
 
+def test_only_the_decisions_change_labels():
+    checked = rows().add_column("checked_label", [1, None, None, None, None])
+    applied = apply_decisions(checked, [Decision(2, 2, 0, "relabel")])
+    assert applied["label"][:] == [0, 1, 0, 0, 1]
+    assert restore_labels(applied)[:] == checked[:]
+
+
 def test_dropped_rows_stay_beside_and_can_be_restored():
     applied = apply_decisions(rows(), [Decision(1, 1, 1, "drop"), Decision(0, 0, 2, "relabel")])
     assert isinstance(applied, DatasetDict)

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_noisy.data import inject_noise, noise, noise_record
+from hf_noisy.data.checked import checked_rows, write_checked
 from hf_noisy.purification.policies import Policy, purify
 from hf_noisy.purification.registry import PURIFIERS
 from hf_noisy.purification.restore import DROPPED, purification_record, restore_labels
+from hf_noisy.purification.summary import summarise
 
 # Users have no type checks: the function below those of the tests is theirs.
 plain_purify = inspect.unwrap(purify)
@@ -98,6 +100,59 @@ def test_flag_changes_no_label():
     purified = purified_rows("flag", 0.5)
     assert list(purified["label"]) == GIVEN
     assert list(purified["label_changed"]) == [False, True, True, False, True]
+
+
+# Checked rows
+
+CHECKED = [-1, 1, -1, 0, 2]
+
+
+@every_policy
+def test_checked_rows_are_certain_and_can_be_undone(policy):
+    dataset = rows()
+    purified = purify(dataset, POSTERIOR, policy, checked=CHECKED, min_confidence=0.8)
+    assert_same(restore_labels(purified), dataset)
+    parts = purified.values() if policy == "drop" else [purified]
+    found = {row["text"]: row for part in parts for row in part}
+    assert [found[f"row {row}"]["label_checked"] for row in range(5)] == [False, True, False, True, True]
+    for row, label in ((1, 1), (3, 0), (4, 2)):
+        assert np.argmax(found[f"row {row}"]["label_posterior"]) == label
+        assert found[f"row {row}"]["label_confidence"] == 1
+        assert found[f"row {row}"]["label_changed"] == (label != GIVEN[row])
+    np.testing.assert_array_equal(np.float32(found["row 2"]["label_posterior"]), POSTERIOR[2])
+    assert purification_record(next(iter(parts)))["checked_rows"] == 3
+    assert summarise(purified).checked == 3
+    assert "3 rows checked" in str(summarise(purified))
+
+
+def test_checked_rows_are_a_column_or_a_file_too(tmp_path):
+    dataset = rows(checked_label=([None, 1, None, 0, 2], datasets.Value("int64")))
+    by_column = purify(dataset, POSTERIOR, checked=None)
+    write_checked(tmp_path / "checked.csv", dataset, checked_rows(dataset))
+    by_file = purify(rows(), POSTERIOR, checked=tmp_path / "checked.csv")
+    assert list(by_column["label"]) == list(by_file["label"]) == [0, 1, 1, 0, 2]
+    assert restore_labels(by_column).column_names == dataset.column_names
+    unpinned = purify(dataset, POSTERIOR, checked=[-1] * 5)
+    assert list(unpinned["label"]) == POSTERIOR.argmax(1).tolist()
+    assert "label_checked" not in unpinned.column_names
+    with pytest.raises(ValueError, match="checked has 3 in row 4, which is not among the classes a, b, c"):
+        purify(rows(), POSTERIOR, checked=[-1, -1, -1, -1, 3])
+
+
+def test_a_purifier_that_reads_checked_rows_gets_them():
+    vectors = ([[0.0, 1.0]] * 5, datasets.List(datasets.Value("float32")))
+
+    def reads(features, labels, checked=None):
+        seen.append(checked)
+        return POSTERIOR
+
+    seen = []
+    purify(rows(features=vectors), reads, checked=CHECKED)
+    purify(rows(features=vectors), reads)
+    assert (seen[0].tolist(), seen[1]) == (CHECKED, None)
+    features = (np.eye(5, 4).tolist(), datasets.List(datasets.Value("float32")))
+    purified = purify(rows(features=features), "dmlp", checked=CHECKED, epochs=1)
+    assert np.argmax(purified[4]["label_posterior"]) == 2
 
 
 def test_whole_numbers_are_labels_too():

@@ -61,18 +61,25 @@ def test_the_function_and_the_step_of_map_agree():
 
 def test_checked_rows_are_certain_and_help_the_others():
     batch, _, true = problem()
-    checked = np.arange(len(true)) % 10 == 0
-    given = np.where(checked, true, batch["label"])
+    given, known = batch["label"], np.arange(len(true)) % 10 == 0
+    checked = np.where(known, true, -1)
     found = dmlp_posterior(batch["features"], given, checked=checked, epochs=40)
-    np.testing.assert_array_equal(found[checked], np.eye(3)[true[checked]])
-    baseline = ridge_posterior(batch["features"], given, checked=checked.astype(int))
+    np.testing.assert_array_equal(found[known], np.eye(3)[true[known]])
+    baseline = ridge_posterior(batch["features"], given, checked=checked.tolist())
+    np.testing.assert_array_equal(baseline[known], np.eye(3)[true[known]])
     assert (found.argmax(1) == true).mean() > max((given == true).mean(), (baseline.argmax(1) == true).mean())
-    expected = DMLP(batch["features"][checked], true[checked], epochs=40)(
-        {"features": batch["features"][~checked], "label": given[~checked]}
+    expected = DMLP(batch["features"][known], true[known], given[known], epochs=40)(
+        {"features": batch["features"][~known], "label": given[~known]}
     )
-    np.testing.assert_array_equal(found[~checked], expected["label_posterior"])
-    for wrong in (given, np.ones_like(checked), np.zeros_like(checked)):
-        with pytest.raises(ValueError, match="checked must be true in some rows and false in others, got"):
+    np.testing.assert_array_equal(found[~known], expected["label_posterior"])
+    everything = dmlp_posterior(batch["features"], given, checked=true)
+    np.testing.assert_array_equal(everything, np.eye(3)[true])
+    for wrong, message in (
+        (np.full(len(true), -1), "must have the same number of rows, at least 2, got 0 and 0"),
+        (known, "checked has True in row 0|checked has np.True_ in row 0"),
+        (true[1:], "a class or -1 for each of the"),
+    ):
+        with pytest.raises(ValueError, match=message):
             dmlp_posterior(batch["features"], given, checked=wrong)
 
 
