@@ -28,6 +28,7 @@ from hf_noisy.core.columns import (
     TEXT,
 )
 from hf_noisy.core.files import clear_os_errors
+from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
@@ -145,7 +146,7 @@ def purify(
     purifier: str,
     policy: str,
     min_confidence: float | None,
-    clean_column: str | None,
+    checked: Path | None,
     model: str | None,
     seed: int,
 ) -> None:
@@ -154,25 +155,21 @@ def purify(
     for option, value, choices in (("purifier", purifier, purifiers), ("policy", policy, get_args(Policy))):
         if value not in choices:
             raise ValueError(f"--{option} must be one of {', '.join(choices)}, got '{value}'")
-    if clean_column is not None and purifier != "dmlp":
-        raise ValueError(f"--clean-column is for --purifier dmlp, and '{purifier}' would not read it; leave one out")
     splits, split = job.load(), job.split
     _check_dropped(splits, policy == "drop")
+    looked_at = checked_rows(splits[split], checked)
     rows, encoder = add_features(splits[split], model)
     found = run_audit(rows, seed=seed)
-    chosen = "dmlp_trusted" if purifier == "dmlp" and clean_column is None else purifier
+    chosen = "dmlp_trusted" if purifier == "dmlp" and looked_at is None else purifier
     min_confidence = PURIFIERS[chosen].min_confidence if min_confidence is None else min_confidence
     options: dict[str, Any] = {}
-    if clean_column is not None:
-        if clean_column not in rows.column_names:
-            raise ValueError(f"--clean-column must be one of {', '.join(rows.column_names)}, got '{clean_column}'")
-        options = {"checked": np.asarray(rows[clean_column])}
-    baseline = {"ridge_baseline": _ridge(rows, options)} if chosen.startswith("dmlp") else {}
+    baseline = {"ridge_baseline": _ridge(rows, looked_at)} if chosen.startswith("dmlp") else {}
     if chosen == "confident_learning":  # the audit has made its predictions anyway
         options = {"probabilities": found.probabilities}
     elif chosen == "evidence":
         options = {"seed": seed}
-    purified: Any = run_purify(rows, chosen, policy, min_confidence=min_confidence, **options)  # type: ignore[call-overload]
+    options |= {"min_confidence": min_confidence, "checked": looked_at}
+    purified: Any = run_purify(rows, chosen, policy, **options)  # type: ignore[call-overload]
     summary = summarise(purified)
     facts = {
         "labels changed": f"{summary.changed:,}",
@@ -183,6 +180,8 @@ def purify(
     if summary.true_noise_before is not None:
         true_noise = (summary.true_noise_before, summary.true_noise_after)
         facts["true noise, before and after"] = ", ".join(map(_percent, true_noise))
+    if looked_at is not None:
+        facts["rows checked"] = f"{len(looked_at):,}"
     if baseline:
         facts["ridge regression alone would change"] = f"{baseline['ridge_baseline']['changed']:,}"
     lead = f"The given labels as corrected by '{purifier}', policy '{policy}'."
@@ -251,11 +250,12 @@ def _parts(purified: Dataset | DatasetDict, split: str) -> dict[str, Dataset]:
     return {DROPPED if name == DROPPED else split: part for name, part in purified.items()}
 
 
-def _ridge(rows: Dataset, clean: dict[str, Any]) -> dict[str, Any]:
+def _ridge(rows: Dataset, checked: CheckedRows | None) -> dict[str, Any]:
     """The result of a ridge regression on the clean rows, to compare DMLP with."""
     arrays = rows.with_format("numpy", columns=[FEATURES, LABEL])[:]
-    options = {"num_classes": rows.features[LABEL].num_classes, **(clean or {"clean": "trusted"})}
-    best = ridge_posterior(arrays[FEATURES], arrays[LABEL], **options).argmax(1)
+    num_classes = rows.features[LABEL].num_classes
+    clean = {"clean": "trusted"} if checked is None else {"checked": checked}
+    best = ridge_posterior(arrays[FEATURES], arrays[LABEL], num_classes=num_classes, **clean).argmax(1)
     found: dict[str, Any] = {"changed": int((best != np.asarray(rows[LABEL])).sum())}
     if CLEAN_LABEL in rows.column_names:
         found["true_noise_after"] = _disagreement(rows[CLEAN_LABEL], best)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -45,7 +45,8 @@ class RowSample:
         write_atomically(path, checked_csv(rows, self.digests, []))
 
 
-class Draw(NamedTuple):
+@dataclass(frozen=True)
+class Draw:
     """What a strategy draws from."""
 
     dataset: Any

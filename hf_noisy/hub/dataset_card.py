@@ -92,6 +92,8 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
         if policy := record.get("policy"):
             method += f", policy {code(policy)}, confidence of at least {record['min_confidence']:g}"
         method = f"{method}. {_POLICIES.get(policy or '', '')}".rstrip()
+        if summary.checked:
+            method += f" A person has checked {summary.checked:,} rows, which have the class that was found."
         limits = ["The estimates assume that the purifier's probabilities are correct."]
         limits += [summary.note] if summary.note is not None else []
     limits.append("An overruled label is not necessarily wrong, and other labels are not necessarily right.")

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from hf_noisy.cli import commands
 from hf_noisy.cli.app import app
+from hf_noisy.data.checked import checked_rows, write_checked
 from hf_noisy.data.noise.class_map import CIFAR10_MAP
 from hf_noisy.purification import restore_labels
 
@@ -108,44 +109,17 @@ def test_purify_corrects_and_can_be_undone(parquet, tmp_path, purifier):
 
 
 def test_dmlp_takes_checked_rows(parquet, tmp_path):
-    rows = load(Path(parquet), tmp_path)
-    checked = np.array(rows["label"]) == np.array(rows["clean_label"])
-    checked &= np.arange(len(rows)) < 60
-    rows.add_column("all", np.ones(len(rows), dtype=bool)).add_column("checked", checked).to_parquet(
-        tmp_path / "checked.parquet"
-    )
-    done(
-        "purify",
-        tmp_path / "checked.parquet",
-        "--purifier",
-        "dmlp",
-        "--clean-column",
-        "checked",
-        "--output",
-        tmp_path / "out",
-    )
+    rows, file = load(Path(parquet), tmp_path), tmp_path / "checked.csv"
+    checked = np.where(np.arange(len(rows)) < 60, np.array(rows["clean_label"]), -1)
+    write_checked(file, rows, checked_rows(rows, checked))
+    done("purify", parquet, "--purifier", "dmlp", "--checked", file, "--output", tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())["summary"]
-    assert summary["purifier"] == "dmlp"
+    assert (summary["purifier"], summary["checked"]) == ("dmlp", 60)
     purified = load(tmp_path / "out", tmp_path)
-    kept = np.array(purified["label"])[checked] == np.array(purified["label_given"])[checked]
-    assert kept.all()
+    assert purified["label"][:60] == rows["clean_label"][:60] != rows["label"][:60]
     baseline = json.loads((tmp_path / "out" / "summary.json").read_text())["ridge_baseline"]
     assert 0 < baseline["true_noise_after"] < 0.2
     assert baseline["changed"] > 0
-    result = run(
-        "purify",
-        tmp_path / "checked.parquet",
-        "--purifier",
-        "dmlp",
-        "--clean-column",
-        "all",
-        "--output",
-        tmp_path / "other",
-    )
-    assert (result.exit_code, "must be true in some rows and false in others" in result.stderr) == (2, True)
-    result = run("purify", parquet, "--purifier", "dmlp", "--clean-column", "none", "--output", tmp_path / "other")
-    assert result.exit_code == 2
-    assert "--clean-column must be one of" in result.stderr
 
 
 def test_dropped_rows_are_a_split_of_the_output(parquet, tmp_path):
@@ -175,10 +149,6 @@ def test_dropped_rows_leave_the_split_that_was_named(parquet, tmp_path):
 
 def test_what_would_not_be_read_is_refused(parquet, tmp_path):
     out = tmp_path / "out"
-    result = run("purify", parquet, "--clean-column", "clean_label", "--output", out)
-    assert (result.exit_code, "--clean-column is for --purifier dmlp" in result.stderr) == (2, True)
-    result = run("purify", parquet, "--purifier", "dmlp", "--clean-column", "clean_label", "--output", out)
-    assert (result.exit_code, "must be true in some rows and false in others" in result.stderr) == (2, True)
     done("audit", parquet, "--output", out)
     result = run("audit", out, "--output", tmp_path / "again")
     assert (result.exit_code, "already has a column 'label_quality'" in result.stderr) == (2, True)
