@@ -1,5 +1,6 @@
-"""The options of the commands; `commands.py` holds what they do."""
+"""The options of the commands; `commands.py` and `checked_commands.py` hold what they do."""
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,17 +29,18 @@ Model = Annotated[
 ]
 TrainingOptions = Annotated[list[str] | None, typer.Argument(help="training options, such as --learning_rate 1e-4")]
 Seed = Annotated[int, typer.Option(help="random seed")]
+Checked = Annotated[Path | None, typer.Option(help="rows checked so far: checked.csv, or an annotation tool's JSON")]
+CheckFormat = Annotated[str, typer.Option("--format", help="page, label-studio or argilla")]
 
 
-def _run(command: str, options: dict[str, Any]) -> None:
-    """Call the function of that name in `commands`, with the common options as a `Job`.
+def _run(command: str, options: dict[str, Any], module: str = "commands") -> None:
+    """Call the function of that name in a module of commands, with the common options as a `Job`.
 
     Errors that the user can fix become one sentence on stderr and exit code 2; any other error is a bug.
     """
     from datasets.exceptions import DatasetGenerationError
 
-    import hf_noisy.cli.commands as commands  # slow to import, and `--help` does not need it
-
+    commands = importlib.import_module(f"hf_noisy.cli.{module}")  # slow, and `--help` does not need it
     try:
         common = {field: options.pop(field) for field in commands.Job.__dataclass_fields__ if field in options}
         getattr(commands, command)(commands.Job(**common), **options)
@@ -140,6 +142,24 @@ def train(
 ) -> None:
     """Train with a robust method; all training options, including TrainingArguments, can follow."""
     _run("train", locals())
+
+
+@app.command()
+def check(
+    source: Source,
+    output: Output,
+    rows: Annotated[int | None, typer.Option(help="number of rows to draw", show_default="100")] = None,
+    checked: Checked = None,
+    file_format: CheckFormat = "page",
+    text_column: TextColumn = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    split: Split = "train",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw random rows for a person to check, on a page or with an annotation tool."""
+    _run("check", locals(), "checked_commands")
 
 
 def main() -> None:

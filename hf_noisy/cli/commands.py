@@ -13,7 +13,7 @@ from huggingface_hub import DatasetCard
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
 from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, check_output, new_folder, write_output
-from hf_noisy.cli.page import make_report
+from hf_noisy.cli.page import make_report, random_rows_page
 from hf_noisy.cli.recipes import parse
 from hf_noisy.cli.source import add_features, modality
 from hf_noisy.cli.train import train as run_training
@@ -58,7 +58,7 @@ class Job:
     image_column: str | None
     label_column: str | None
     overwrite: bool
-    push_to_hub: str | None
+    push_to_hub: str | None = None
     split: str = "train"
 
     @property
@@ -129,7 +129,8 @@ def audit(job: Job, model: str | None, seed: int) -> None:
         summary["true_noise_rate"] = _disagreement(rows[CLEAN_LABEL], rows[LABEL])
     notes = [_how(encoder), "Suspicion is no proof: look before you change a label."]
     lead = "How noisy the given labels are."
-    page = make_report(job.name, splits[split], found, lead=lead, facts={}, notes=notes)
+    check = random_rows_page(job.name, splits[split], seed=seed)
+    page = make_report(job.name, splits[split], found, lead=lead, facts={}, notes=notes, check=check)
     issues = found.issues
     audited = splits[split].add_column(LABEL_QUALITY, issues.quality.astype(np.float32))
     audited = audited.add_column(LABEL_SUSPECTED, issues.is_wrong)

@@ -17,8 +17,9 @@ from hf_noisy.core.files import check_file_name, clear_os_errors, sync
 SUMMARY = "summary.json"
 FINDINGS = "findings"
 _CARD, _DATA, REPORT = "README.md", "data", "report.html"
-_OUTPUTS = {_CARD, _DATA, REPORT, SUMMARY, FINDINGS}
-_COMMANDS = ("inject", "audit", "purify", "apply", "train")
+CHECK_PAGE, LABEL_STUDIO, ARGILLA = "check.html", ("tasks.json", "labelling.xml"), ("records.json", ".argilla")
+_OUTPUTS = {_CARD, _DATA, REPORT, SUMMARY, FINDINGS, CHECK_PAGE, *LABEL_STUDIO, *ARGILLA}
+_COMMANDS = ("inject", "audit", "purify", "apply", "train", "check")
 
 
 def check_output(path: str | Path, overwrite: bool) -> Path:

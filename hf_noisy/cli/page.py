@@ -1,4 +1,4 @@
-"""The HTML report of `audit` and `purify`."""
+"""The HTML report of `audit` and `purify`, and the page to check rows."""
 
 import tempfile
 from collections.abc import Mapping
@@ -9,16 +9,27 @@ from datasets import Dataset
 
 from hf_noisy.cli.findings import finding_tables
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
+from hf_noisy.data.checked import CheckedRows
 from hf_noisy.detection.audit import Audit
+from hf_noisy.detection.rows_to_check import rows_to_check
+from hf_noisy.reports.check_page import CheckPage, make_check_page
 from hf_noisy.reports.figures import data_map_figure, reliability_diagram
 from hf_noisy.reports.html import Picture, Report, SuspiciousRow
 from hf_noisy.reports.page_parts import thumbnail
 
 MAX_ROWS = 1000  # more would make the page slow
+ROWS_TO_CHECK = 100
 
 
 def make_report(
-    title: str, rows: Dataset, audit: Audit, *, lead: str, facts: Mapping[str, str], notes: list[str]
+    title: str,
+    rows: Dataset,
+    audit: Audit,
+    *,
+    lead: str,
+    facts: Mapping[str, str],
+    notes: list[str],
+    check: CheckPage | None = None,
 ) -> Report:
     """The report of an audit, with the lead, facts and notes of the command."""
     rate = audit.issues.noise_rate
@@ -42,7 +53,19 @@ def make_report(
         rows=_suspicious(rows, audit),
         num_rows=len(rows),
         notes=notes,
+        check=check,
     )
+
+
+def random_rows_page(
+    title: str, rows: Dataset, checked: CheckedRows | None = None, count: int | None = None, seed: int = 0
+) -> CheckPage | None:
+    """The page of random rows that nobody has checked, by default 100 or all; None where no row can be shown."""
+    left = len(rows) - (0 if checked is None else len(checked))
+    if left == 0 or not {TEXT, IMAGE} & set(rows.column_names):
+        return None
+    sample = rows_to_check(rows, min(ROWS_TO_CHECK, left) if count is None else count, checked=checked, seed=seed)
+    return make_check_page(rows, sample, title, checked)
 
 
 def _suspicious(rows: Dataset, audit: Audit) -> list[SuspiciousRow]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -14,6 +15,7 @@ from jaxtyping import Float64, Int64
 
 from hf_noisy.core.columns import CHECKED_LABEL, LABEL, LABELS
 from hf_noisy.core.files import write_atomically
+from hf_noisy.data.annotation_tools import exported_labels
 from hf_noisy.data.labels import stored_labels
 from hf_noisy.data.row_digest import row_digests
 
@@ -54,7 +56,7 @@ class CheckedRows:
 
 
 class _Line(NamedTuple):
-    number: int  # in the file
+    name: str  # in messages: "line 2", or "task 2" of an annotation tool
     row: int  # where it was, -1 if unknown
     digest: str
     label: int
@@ -118,7 +120,8 @@ def read_checked(path: str | PathLike[str], dataset: Any) -> CheckedRows:
 
     Args:
         path: CSV with at least the columns `digest` and `checked_label` (name of the class), as written by
-            [`write_checked`] or downloaded from a page.
+            [`write_checked`] or downloaded from a page; or the JSON that Label Studio or Argilla exports of the tasks
+            that `hf-noisy check --format` wrote.
         dataset: A `datasets.Dataset` that holds the rows, in any order.
 
     Returns:
@@ -143,8 +146,7 @@ def read_checked(path: str | PathLike[str], dataset: Any) -> CheckedRows:
         first = found.setdefault(row, line)
         if first.label != line.label:
             raise ValueError(
-                f"line {line.number} of '{path}' has another checked label for row {row} than line {first.number}; "
-                "keep one of them"
+                f"{line.name} of '{path}' has another checked label for row {row} than {first.name}; keep one of them"
             )
     chosen = [found[row] for row in sorted(found)]
     return CheckedRows(
@@ -253,28 +255,40 @@ def _lines(path: Path, ids: dict[str, int]) -> Iterator[_Line]:
             f"file of checked rows '{path}' is missing; download it from the page, or check the path"
         )
     try:
-        reader = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""), strict=True)
-        columns, lines = reader.fieldnames or [], [(reader.line_num, line) for line in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"'{path}' is no CSV in UTF-8 ({error}); download it again") from error
-    if missing := [name for name in ("digest", CHECKED_LABEL) if name not in columns]:
-        raise ValueError(f"'{path}' must have a column '{missing[0]}', got {', '.join(columns) or 'none'}")
-    for number, line in lines:
+        text = path.read_text("utf-8-sig")
+        lines = _exported_lines(text) if text.lstrip()[:1] in ("[", "{") else _csv_lines(text)
+    except (UnicodeDecodeError, RecursionError, csv.Error) as error:
+        raise ValueError(f"'{path}' is no CSV in UTF-8, and no JSON ({error}); download it again") from error
+    except ValueError as error:
+        raise ValueError(f"'{path}' cannot be read: {error}") from error
+    for place, line in lines:
         name = line[CHECKED_LABEL] or ""
         name = name if name in ids else name.strip()
         if not name:
             continue
         if name not in ids:
-            raise ValueError(f"line {number} of '{path}' has '{name}', which is not among the classes {_some(ids)}")
+            raise ValueError(f"{place} of '{path}' has '{name}', which is not among the classes {_some(ids)}")
         try:
             row, batch = (int(line.get(column) or default) for column, default in (("row", -1), ("batch", 0)))
             probability = float(line.get("probability") or "nan")
         except ValueError:
-            raise ValueError(f"line {number} of '{path}' must hold numbers in row, probability and batch") from None
+            raise ValueError(f"{place} of '{path}' must hold numbers in row, probability and batch") from None
         if not (np.isnan(probability) or 0 < probability <= 1) or batch < 0:
-            raise ValueError(f"line {number} of '{path}' must hold a probability in (0, 1] and a batch from 0")
+            raise ValueError(f"{place} of '{path}' must hold a probability in (0, 1] and a batch from 0")
         digest = (line["digest"] or "").strip()
-        yield _Line(number, row, digest, ids[name], line.get("strategy") or UNKNOWN, probability, batch)
+        yield _Line(place, row, digest, ids[name], line.get("strategy") or UNKNOWN, probability, batch)
+
+
+def _csv_lines(text: str) -> list[tuple[str, dict[str, str]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    columns, lines = reader.fieldnames or [], [(f"line {reader.line_num}", line) for line in reader]
+    if missing := [name for name in ("digest", CHECKED_LABEL) if name not in columns]:
+        raise ValueError(f"it must have a column '{missing[0]}', got {', '.join(columns) or 'none'}")
+    return lines
+
+
+def _exported_lines(text: str) -> list[tuple[str, dict[str, str]]]:
+    return list(exported_labels(json.loads(text)))
 
 
 def _places(path: Path, lines: list[_Line], digests: list[str]) -> list[int]:
@@ -286,7 +300,7 @@ def _places(path: Path, lines: list[_Line], digests: list[str]) -> list[int]:
             rows.setdefault(digest, []).append(row)
     if lost := next((line for line in lines if line.digest not in rows), None):
         raise ValueError(
-            f"line {lost.number} of '{path}' names a row (digest '{lost.digest}') that is not in the data; pass the "
+            f"{lost.name} of '{path}' names a row (digest '{lost.digest}') that is not in the data; pass the "
             "data that the rows were drawn from, with the same text or image column"
         )
     # Two lines of one row of the file are one row of the data, whether it moved or not.

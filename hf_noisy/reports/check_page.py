@@ -4,7 +4,9 @@ Nothing is loaded from elsewhere and nothing is sent: the answers stay in the br
 `checked.csv`, which `read_checked` and every `--checked` option take.
 """
 
+import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -13,8 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
+
+from hf_noisy.core.columns import IMAGE, TEXT
 from hf_noisy.core.files import write_atomically
-from hf_noisy.reports.page_parts import render_template, script_safe
+from hf_noisy.data.checked import CheckedRows, checked_csv, class_names
+from hf_noisy.data.labels import stored_labels
+from hf_noisy.data.row_digest import row_digests
+from hf_noisy.detection.rows_to_check import RowSample
+from hf_noisy.reports.page_parts import render_template, script_safe, thumbnail
+
+_IMAGE_SIDE = 512  # pixels
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,46 @@ class CheckPage:
     class_names: Sequence[str]
     rows: Sequence[RowToCheck]
     earlier: Sequence[Sequence[str]] = ()  # lines of an earlier checked.csv that the download begins with
+
+
+def make_check_page(
+    dataset: Dataset, sample: RowSample, title: str = "Check rows", checked: CheckedRows | None = None
+) -> CheckPage:
+    """The page of a sample of rows.
+
+    Args:
+        dataset: The rows, with a column `text` or `image` (or both) and their given labels.
+        sample: Which rows, from [`~hf_noisy.detection.rows_to_check.rows_to_check`].
+        title: What stands above the page.
+        checked: Rows checked earlier, which the downloaded file then holds too.
+
+    Returns:
+        The page, for [`write_check_page`].
+
+    Raises:
+        ValueError: If there is neither text nor image, or the rows have no classes.
+
+    Example:
+        >>> from hf_noisy import rows_to_check
+        >>> data = Dataset.from_dict({"text": ["good", "bad", "so-so"], "label": [0, 1, 0]})
+        >>> page = make_check_page(data, rows_to_check(data, 2), "reviews")
+        >>> len(page.rows), page.class_names, page.rows[0].strategy
+        (2, ['0', '1'], 'random')
+    """
+    shown = dataset.select(sample.index).with_format(None)
+    if TEXT not in shown.column_names and IMAGE not in shown.column_names:
+        raise ValueError(f"a page to check rows needs a column '{TEXT}' or '{IMAGE}', got {shown.column_names}")
+    nothing = [None] * len(sample)
+    texts = map(str, shown[TEXT]) if TEXT in shown.column_names else nothing
+    images = [one and thumbnail(one, _IMAGE_SIDE) for one in shown[IMAGE]] if IMAGE in shown.column_names else nothing
+    given = nothing if (labels := stored_labels(shown)) is None else labels.tolist()
+    rows = [
+        RowToCheck(int(row), digest, text, image, label, sample.strategy, float(probability), sample.batch)
+        for row, digest, text, image, label, probability in zip(
+            sample.index, sample.digests, texts, images, given, sample.probability, strict=True
+        )
+    ]
+    return CheckPage(title, class_names(dataset), rows, _earlier(dataset, checked))
 
 
 def write_check_page(page: CheckPage, path: str | os.PathLike[str]) -> Path:
@@ -78,6 +129,13 @@ def check_values(page: CheckPage) -> dict[str, Any]:
         "rows": [_row(row) for row in page.rows],
     }
     return {"check": page, "check_data": script_safe(data)}
+
+
+def _earlier(dataset: Dataset, checked: CheckedRows | None) -> list[list[str]]:
+    if checked is None:
+        return []
+    text = checked_csv(checked, row_digests(dataset.select(checked.index)), class_names(dataset))
+    return list(csv.reader(io.StringIO(text, newline="")))[1:]
 
 
 def _row(row: RowToCheck) -> dict[str, Any]:

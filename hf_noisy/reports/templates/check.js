@@ -85,7 +85,7 @@ function draw() {
   if (done) {
     find("end").textContent = open ? "End of the rows" : "All rows seen";
     find("result").textContent = checked + " of " + rows.length + " rows are checked, " + skipped + " skipped" + (open ? ", " + open + " still open." : ".");
-    find("reopen").hidden = checked === rows.length;
+    find("hard").hidden = skipped === 0; find("reopen").hidden = checked === rows.length;
     find("reopen").textContent = open ? "Go to the open rows" : "Check the skipped rows again";
     return;
   }
@@ -244,7 +244,6 @@ find("next").addEventListener("click", () => move(place + 1));
 find("skip").addEventListener("click", () => answer(SKIPPED));
 find("undo").addEventListener("click", undo);
 find("download").addEventListener("click", download);
-find("save").addEventListener("click", download);
 find("reopen").addEventListener("click", () => {
   if (!answers.includes(null)) change(answers.flatMap((one, at) => (one === SKIPPED ? [[at, null]] : [])));
   move(openAfter(-1));

@@ -1,0 +1,80 @@
+"""The commands about checked rows: a page or tasks to check rows on."""
+
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from hf_noisy.cli.commands import Job
+from hf_noisy.cli.outputs import ARGILLA, CHECK_PAGE, LABEL_STUDIO, SUMMARY, new_folder
+from hf_noisy.cli.page import random_rows_page
+from hf_noisy.core.columns import IMAGE, TEXT
+from hf_noisy.core.files import clear_os_errors
+from hf_noisy.data.annotation_tools import (
+    argilla_records,
+    argilla_settings,
+    label_studio_interface,
+    label_studio_tasks,
+)
+from hf_noisy.data.checked import checked_rows
+from hf_noisy.reports.check_page import CheckPage, write_check_page
+
+_HERE = "OUTPUT"  # in an advice: the folder, which has another name while it is written
+
+
+def check(job: Job, rows: int | None, checked: Path | None, file_format: str, seed: int) -> None:
+    """`hf-noisy check`: random rows to check, as a page or as files for an annotation tool."""
+    if file_format not in _WRITERS:
+        raise ValueError(f"--format must be one of {', '.join(_WRITERS)}, got '{file_format}'")
+    dataset = job.load()[job.split]
+    page = random_rows_page(job.name, dataset, checked_rows(dataset, checked), rows, seed)
+    if page is None:
+        raise ValueError(f"there is no row to check: all are checked, or the data has no column '{TEXT}' or '{IMAGE}'")
+    write_rows_to_check(job, page, file_format, {"command": "check", "split": job.split, "seed": seed})
+
+
+def write_rows_to_check(job: Job, page: CheckPage, file_format: str, summary: dict[str, object]) -> None:
+    """The output folder: the page or the files of the tool, and `summary.json`; and what to do with it."""
+    first = page.rows[0]
+    summary |= {"rows": len(page.rows), "strategy": first.strategy, "batch": first.batch, "format": file_format}
+    with new_folder(job.output, job.overwrite) as folder, clear_os_errors(job.output):
+        advice = _WRITERS[file_format](folder, page)
+        versions = {"versions": {"hf-noisy": version("hf-noisy")}}
+        (folder / SUMMARY).write_text(json.dumps(summary | versions, indent=2), encoding="utf-8")
+    print(f"{len(page.rows)} rows to check ({first.strategy}); {advice.replace(_HERE, str(job.output))}")
+
+
+def _write_page(folder: Path, page: CheckPage) -> str:
+    write_check_page(page, folder / CHECK_PAGE)
+    return f"open {_HERE}/{CHECK_PAGE} in a browser"
+
+
+def _write_label_studio(folder: Path, page: CheckPage) -> str:
+    tasks, interface = LABEL_STUDIO
+    (folder / tasks).write_text(json.dumps(label_studio_tasks(list(map(vars, page.rows))), indent=1), encoding="utf-8")
+    (folder / interface).write_text(label_studio_interface(page.class_names, _columns(page)), encoding="utf-8")
+    return f"in Label Studio, import {_HERE}/{tasks} into a project with the labelling interface {_HERE}/{interface}"
+
+
+def _write_argilla(folder: Path, page: CheckPage) -> str:
+    records, settings = ARGILLA
+    contents = {
+        records: argilla_records(list(map(vars, page.rows))),
+        f"{settings}/settings.json": argilla_settings(page.class_names, _columns(page)),
+        f"{settings}/dataset.json": {"name": page.title},
+    }
+    (folder / settings).mkdir()
+    for name, content in contents.items():
+        (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return f"in Python, argilla.Dataset.from_disk('{_HERE}') makes the dataset"
+
+
+def _columns(page: CheckPage) -> list[str]:
+    return [name for name in (TEXT, IMAGE) if any(getattr(row, name) is not None for row in page.rows)]
+
+
+_WRITERS: dict[str, Callable[[Path, CheckPage], str]] = {
+    "page": _write_page,
+    "label-studio": _write_label_studio,
+    "argilla": _write_argilla,
+}

@@ -1,0 +1,138 @@
+"""`hf-noisy check`, and the page to check rows in the report of an audit."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from datasets import Dataset, load_dataset
+from PIL import Image
+from typer.testing import CliRunner
+
+from hf_noisy.cli.app import app
+from hf_noisy.data.checked import read_checked
+from hf_noisy.data.row_digest import row_digests
+
+
+def run(*words: object):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def done(*words: object) -> str:
+    result = run(*words)
+    assert result.exit_code == 0, (result.output, result.stderr, result.exception)
+    return result.stdout
+
+
+def page_data(path) -> dict:
+    return json.loads(re.search(r'id="check-data">(.*?)</script>', path.read_text("utf-8"), re.DOTALL)[1])
+
+
+@pytest.fixture
+def rows(parquet, tmp_path) -> Dataset:
+    return load_dataset("parquet", data_files=parquet, split="train", cache_dir=str(tmp_path / "cache"))
+
+
+def test_check_writes_a_page_of_random_rows(parquet, rows, tmp_path):
+    out = tmp_path / "out"
+    printed = done("check", parquet, "--rows", 30, "--output", out, "--seed", 3)
+    assert printed == f"30 rows to check (random); open {out}/check.html in a browser\n"
+    assert sorted(path.name for path in out.iterdir()) == ["check.html", "summary.json"]
+    data, digests = page_data(out / "check.html"), row_digests(rows)
+    assert data["classes"] == ["cat", "dog", "bird"]
+    assert len({row["row"] for row in data["rows"]}) == 30
+    for row in data["rows"]:
+        assert row["digest"] == digests[row["row"]]
+        assert row["text"] == rows[row["row"]]["text"]
+        assert row["given"] == rows[row["row"]]["label"]
+        assert (row["strategy"], row["probability"], row["batch"]) == ("random", 30 / 240, 0)
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["command"], summary["rows"], summary["seed"]) == ("check", 30, 3)
+    assert run("check", parquet, "--output", out).exit_code == 2
+    done("check", parquet, "--output", out, "--overwrite")
+    assert len(page_data(out / "check.html")["rows"]) == 100
+
+
+def test_check_leaves_out_rows_that_are_checked_and_carries_their_lines(parquet, rows, tmp_path):
+    done("check", parquet, "--rows", 5, "--output", tmp_path / "first")
+    first = page_data(tmp_path / "first" / "check.html")["rows"]
+    lines = ["row,digest,checked_label,strategy,probability,batch"]
+    lines += [f"{row['row']},{row['digest']},dog,random,{row['probability']},0" for row in first]
+    (tmp_path / "checked.csv").write_text("\n".join(lines) + "\n")
+    done("check", parquet, "--checked", tmp_path / "checked.csv", "--output", tmp_path / "second")
+    second = page_data(tmp_path / "second" / "check.html")
+    assert {row["batch"] for row in second["rows"]} == {1}
+    assert not {row["row"] for row in second["rows"]} & {row["row"] for row in first}
+    assert sorted(",".join(line) for line in second["earlier"]) == sorted(lines[1:])
+
+
+def test_check_for_label_studio_and_back(parquet, rows, tmp_path):
+    out = tmp_path / "out"
+    printed = done("check", parquet, "--rows", 4, "--format", "label-studio", "--output", out)
+    assert f"import {out}/tasks.json into a project with the labelling interface {out}/labelling.xml" in printed
+    tasks = json.loads((out / "tasks.json").read_text("utf-8"))
+    assert '<Choice value="bird"/>' in (out / "labelling.xml").read_text("utf-8")
+    for task in tasks:
+        result = {"from_name": "checked_label", "type": "choices", "value": {"choices": ["bird"]}}
+        task["annotations"] = [{"was_cancelled": False, "result": [result]}]
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    checked = read_checked(tmp_path / "export.json", rows)
+    assert checked.index.tolist() == sorted(task["data"]["row"] for task in tasks)
+    assert checked.labels.tolist() == [2] * 4
+    done("check", parquet, "--checked", tmp_path / "export.json", "--output", tmp_path / "next")
+
+
+def test_check_for_argilla(parquet, tmp_path):
+    out = tmp_path / "out"
+    printed = done("check", parquet, "--rows", 4, "--format", "argilla", "--output", out)
+    assert f"argilla.Dataset.from_disk('{out}')" in printed
+    assert sorted(path.name for path in (out / ".argilla").iterdir()) == ["dataset.json", "settings.json"]
+    records = json.loads((out / "records.json").read_text("utf-8"))
+    assert len({record["id"] for record in records}) == 4
+    done("check", parquet, "--rows", 4, "--output", out, "--overwrite")
+    assert sorted(path.name for path in out.iterdir()) == ["check.html", "summary.json"]
+
+
+def test_check_shows_images(tmp_path):
+    draw = np.random.default_rng(0)
+    for row in range(3):
+        pixels = draw.integers(0, 255, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{row}.png")
+    table = "".join(f"{tmp_path}/{row}.png,{'ab'[row % 2]}\n" for row in range(3))
+    (tmp_path / "data.csv").write_text("file,label\n" + table)
+    done("check", tmp_path / "data.csv", "--image-column", "file", "--output", tmp_path / "out")
+    data = page_data(tmp_path / "out" / "check.html")
+    assert all(row["image"].startswith("data:image/png;base64,") and row["text"] is None for row in data["rows"])
+    done(
+        "check", tmp_path / "data.csv", "--image-column", "file", "--format", "argilla", "--output", tmp_path / "tool"
+    )
+    assert set(json.loads((tmp_path / "tool" / "records.json").read_text())[0]["fields"]) == {"image"}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--format", "excel"], "--format must be one of page, label-studio, argilla, got 'excel'"),
+        (["--rows", 300], "at most the 240 rows that nobody has checked, got 300"),
+        (["--rows", 0], "must be at least 1 row, got 0"),
+        (["--checked", "nowhere.csv"], "'nowhere.csv' is missing"),
+    ],
+)
+def test_check_refuses_in_one_sentence(parquet, tmp_path, words, sentence):
+    result = run("check", parquet, "--output", tmp_path / "out", *words)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_without_content_cannot_be_checked(rows, tmp_path):
+    rows.remove_columns("text").to_parquet(tmp_path / "vectors.parquet")
+    result = run("check", tmp_path / "vectors.parquet", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+
+
+def test_the_report_of_an_audit_has_the_page(parquet, tmp_path):
+    done("audit", parquet, "--output", tmp_path / "out")
+    data = page_data(tmp_path / "out" / "report.html")
+    assert len(data["rows"]) == 100
+    assert {row["strategy"] for row in data["rows"]} == {"random"}
