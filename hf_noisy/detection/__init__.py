@@ -1,6 +1,7 @@
 """Find wrong labels, duplicates and outliers, and estimate the noise rate and the transition matrix."""
 
 from hf_noisy.detection.anchor_free import anchor_free_transition_matrix
+from hf_noisy.detection.checked_estimates import CheckedEstimates
 from hf_noisy.detection.duplicates import DuplicateGroup, find_duplicates
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.find import LabelIssues, find_wrong_labels
@@ -15,6 +16,7 @@ from hf_noisy.detection.label_quality import (
 from hf_noisy.detection.mixture import small_loss
 from hf_noisy.detection.noise_rate import NoiseRate, estimate_noise_rate, mixture_noise_rate
 from hf_noisy.detection.outliers import Outliers, find_outliers
+from hf_noisy.detection.share_intervals import Share
 from hf_noisy.detection.training_dynamics import DataMap, aum, data_map
 from hf_noisy.detection.transition_matrix import (
     confident_joint,
@@ -23,12 +25,14 @@ from hf_noisy.detection.transition_matrix import (
 )
 
 __all__ = [
+    "CheckedEstimates",
     "DataMap",
     "DuplicateGroup",
     "Evidence",
     "LabelIssues",
     "NoiseRate",
     "Outliers",
+    "Share",
     "anchor_free_transition_matrix",
     "aum",
     "confidence_weighted_entropy",
