@@ -1,12 +1,13 @@
 """The default detector of wrong labels, with a quality score and a suggested class per row."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from hf_noisy.core.types import Labels, Probabilities
+from hf_noisy.data.checked import UNCHECKED, checked_column
 from hf_noisy.detection.label_model import LabelPosterior, fit_label_model, mean_probabilities
 from hf_noisy.detection.noise_rate import NoiseRate, rate_from_dynamics, rate_from_posterior
 from hf_noisy.detection.planted import planted_error_rate
@@ -34,6 +35,7 @@ def find_wrong_labels(
     probabilities: Probabilities | None = None,
     dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"] | None = None,
     evidence: Sequence[Float[np.ndarray, " rows"]] = (),
+    checked: Any = None,
 ) -> LabelIssues:
     """Find wrong labels from out-of-sample probabilities, or from the logits recorded during one training.
 
@@ -49,6 +51,9 @@ def find_wrong_labels(
         probabilities: `[rows, classes]` of models that did not train on the row; may be memory-mapped.
         dynamics: Logits `[rows, classes]` of each epoch of an ordinary training, as an array or a list.
         evidence: Further scores `[rows]`, such as the negative centroid distance; the higher, the better the label.
+        checked: `[rows]`, the class that a person found, -1 where nobody looked, or
+            [`~hf_noisy.data.checked.CheckedRows`]. A checked row is flagged if its given label is another one, with
+            quality 0 or 1.
 
     Returns:
         [`LabelIssues`].
@@ -90,7 +95,19 @@ def find_wrong_labels(
         found = np.zeros(len(labels), dtype=bool)
         found[np.argsort(quality, kind="stable")[:count]] = True
     suggested = np.where(found, posterior.suggested, labels).astype(np.int64)
-    return LabelIssues(found, quality, suggested, noise_rate)
+    issues = LabelIssues(found, quality, suggested, noise_rate)
+    return issues if checked is None else with_checked(issues, labels, checked, predicted.shape[1])
+
+
+def with_checked(issues: LabelIssues, labels: Labels, checked: Any, num_classes: int) -> LabelIssues:
+    """The issues with what a person found in the checked rows."""
+    column = checked_column(checked, len(labels), num_classes)
+    known, wrong = column != UNCHECKED, column != labels
+    return issues._replace(
+        is_wrong=np.where(known, wrong, issues.is_wrong),
+        quality=np.where(known, 1.0 - wrong, issues.quality),
+        suggested=np.where(known, column, issues.suggested),
+    )
 
 
 def most_expected_f1(posterior: LabelPosterior) -> Bool[np.ndarray, " rows"]:

@@ -174,3 +174,21 @@ def test_bad_probabilities_are_refused():
     probabilities[7, 1] = np.nan
     with pytest.raises(ValueError, match="probabilities must be finite, got NaN or infinity in row 7"):
         find_wrong_labels(given, probabilities)
+
+
+def test_checked_rows_are_known():
+    given, probabilities, true = noisy(0.3, rows=300)
+    checked = np.where(np.arange(300) < 100, true, -1)
+    plain = find_wrong_labels(given, probabilities)
+    for options in ({}, {"evidence": [probabilities.max(1).astype(np.float64)]}):
+        issues = find_wrong_labels(given, probabilities, checked=checked, **options)
+        assert issues.is_wrong[:100].tolist() == (given != true)[:100].tolist()
+        assert issues.suggested[:100].tolist() == true[:100].tolist()
+        assert issues.quality[:100].tolist() == (given == true)[:100].astype(float).tolist()
+    np.testing.assert_array_equal(
+        plain.is_wrong[100:], find_wrong_labels(given, probabilities, checked=checked)[0][100:]
+    )
+    with pytest.raises(ValueError, match="checked has 4 in row 0, which is not among the classes 0, 1, 2, 3"):
+        find_wrong_labels(given, probabilities, checked=np.where(checked == -1, -1, 4))
+    with pytest.raises(ValueError, match="a class or -1 for each of the 300 rows, got 2"):
+        find_wrong_labels(given, probabilities, checked=[0, 1])
