@@ -20,7 +20,7 @@ from hf_noisy.data.labels import stored_labels
 from hf_noisy.data.row_digest import row_digests
 
 UNCHECKED = -1
-UNKNOWN = "unknown"  # how a row was drawn
+RANDOM, UNKNOWN = "random", "unknown"  # how a row was drawn
 COLUMNS = ("row", "digest", CHECKED_LABEL, "strategy", "probability", "batch")
 _SHOWN_CLASSES = 8
 
@@ -65,13 +65,15 @@ class _Line(NamedTuple):
     batch: int
 
 
-def checked_rows(dataset: Any, checked: Any = None) -> CheckedRows | None:
+def checked_rows(dataset: Any, checked: Any = None, strategy: str = UNKNOWN) -> CheckedRows | None:
     """The checked rows of a dataset, from its column `checked_label`, from a file, or from an array.
 
     Args:
         dataset: A `datasets.Dataset`; with an array or [`CheckedRows`] any dataset that has a length.
         checked: `None` for the column `checked_label`; the path of a `checked.csv`; [`CheckedRows`]; or class ids
             `[rows]` with -1 or None where nobody looked. In a column they may also be names of classes.
+        strategy: How the rows of a column or array were drawn; `"random"` only if they are a simple random sample of
+            all rows. Intervals need it. A file says it of each row.
 
     Returns:
         The checked rows; None if nobody has checked one.
@@ -94,7 +96,7 @@ def checked_rows(dataset: Any, checked: Any = None) -> CheckedRows | None:
         feature = dataset.features[CHECKED_LABEL]
         if isinstance(feature, ClassLabel):  # its classes may be in another order than those of the given labels
             column = [None if value in (None, UNCHECKED) else feature.int2str(value) for value in column]
-        found = _from_values(dataset, column, f"column '{CHECKED_LABEL}'")
+        found = _from_values(dataset, column, f"column '{CHECKED_LABEL}'", strategy)
     elif isinstance(checked, str | PathLike):
         found = read_checked(checked, dataset)
     elif isinstance(checked, CheckedRows):
@@ -109,7 +111,7 @@ def checked_rows(dataset: Any, checked: Any = None) -> CheckedRows | None:
             raise ValueError(
                 f"checked must be a class or -1 for each of the {len(dataset)} rows, got {len(checked)} values"
             )
-        found = _from_values(dataset, checked, "checked")
+        found = _from_values(dataset, checked, "checked", strategy)
     return found if len(found) else None
 
 
@@ -237,12 +239,12 @@ def _whole(value: Any, num_classes: int) -> int | None:
     return int(value) if number and float(value).is_integer() and 0 <= value < num_classes else None
 
 
-def _from_values(dataset: Any, values: Sequence[Any] | np.ndarray, what: str) -> CheckedRows:
+def _from_values(dataset: Any, values: Sequence[Any] | np.ndarray, what: str, strategy: str) -> CheckedRows:
     column = ids_of(values, _class_ids(dataset), what)
     index = np.flatnonzero(column != UNCHECKED)
     count = len(index)
-    nowhere, first = np.full(count, np.nan), np.zeros(count, np.int64)
-    return CheckedRows(index, column[index], [UNKNOWN] * count, nowhere, first, len(column))
+    probability = np.full(count, count / len(column) if strategy == RANDOM else np.nan)
+    return CheckedRows(index, column[index], [strategy] * count, probability, np.zeros(count, np.int64), len(column))
 
 
 def _class_ids(dataset: Any) -> dict[str, int]:

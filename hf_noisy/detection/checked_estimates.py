@@ -25,10 +25,9 @@ from jaxtyping import Bool, Float, Float64
 
 from hf_noisy.core.checks import given_classes
 from hf_noisy.core.types import Labels
-from hf_noisy.data.checked import UNKNOWN, CheckedRows
+from hf_noisy.data.checked import RANDOM, UNKNOWN, CheckedRows
 from hf_noisy.detection.share_intervals import (
     EXACT,
-    RANDOM,
     Predictions,
     Share,
     exact_share,

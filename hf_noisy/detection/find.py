@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from hf_noisy.core.types import Labels, Probabilities
-from hf_noisy.data.checked import UNCHECKED, checked_column
+from hf_noisy.data.checked import RANDOM, UNCHECKED, CheckedRows, checked_column
 from hf_noisy.detection.label_model import LabelPosterior, fit_label_model, mean_probabilities
-from hf_noisy.detection.noise_rate import NoiseRate, rate_from_dynamics, rate_from_posterior
+from hf_noisy.detection.noise_rate import NoiseRate, rate_from_checked, rate_from_dynamics, rate_from_posterior
 from hf_noisy.detection.planted import planted_error_rate
 from hf_noisy.detection.training_dynamics import aum
 
@@ -53,7 +53,7 @@ def find_wrong_labels(
         evidence: Further scores `[rows]`, such as the negative centroid distance; the higher, the better the label.
         checked: `[rows]`, the class that a person found, -1 where nobody looked, or
             [`~hf_noisy.data.checked.CheckedRows`]. A checked row is flagged if its given label is another one, with
-            quality 0 or 1.
+            quality 0 or 1. If some were drawn at random, the noise rate is that of `estimate_noise_rate` with them.
 
     Returns:
         [`LabelIssues`].
@@ -95,6 +95,8 @@ def find_wrong_labels(
         found = np.zeros(len(labels), dtype=bool)
         found[np.argsort(quality, kind="stable")[:count]] = True
     suggested = np.where(found, posterior.suggested, labels).astype(np.int64)
+    if isinstance(checked, CheckedRows) and RANDOM in checked.strategy:
+        noise_rate = rate_from_checked(labels, checked, posterior, predicted.shape[1])
     issues = LabelIssues(found, quality, suggested, noise_rate)
     return issues if checked is None else with_checked(issues, labels, checked, predicted.shape[1])
 

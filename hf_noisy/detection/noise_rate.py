@@ -1,14 +1,16 @@
 """Estimate the noise rate without true labels."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64
 
 from hf_noisy.core.blocks import evenly_spaced
 from hf_noisy.core.types import Labels, Probabilities
+from hf_noisy.data.checked import CheckedRows
 from hf_noisy.detection.agreement import most_confident
+from hf_noisy.detection.checked_estimates import CheckedEstimates
 from hf_noisy.detection.label_model import LabelPosterior, fit_label_model, mean_probabilities
 from hf_noisy.detection.mixture import MAX_FITTED, two_gaussians
 from hf_noisy.detection.training_dynamics import aum
@@ -37,8 +39,13 @@ def estimate_noise_rate(
     labels: Labels,
     probabilities: Probabilities | None = None,
     dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"] | None = None,
+    checked: Any = None,
 ) -> NoiseRate:
     """Share of wrong labels, with an interval.
+
+    With checked rows it is estimated from those that were drawn at random, and the interval holds the true rate with
+    a probability of 95 %, see [`~hf_noisy.detection.checked_estimates.CheckedEstimates`]. Probabilities or dynamics
+    can then only make it narrower. Without checked rows the interval is no guarantee.
 
     From probabilities it is the mean probability of a wrong label, see [`hf_noisy.detection.label_model`][]. The
     interval is the sampling error plus the difference between the rates by class and by row, which the probabilities
@@ -52,12 +59,15 @@ def estimate_noise_rate(
         labels: `[rows]`, given labels, every class among them.
         probabilities: `[rows, classes]` of models that did not train on the row; may be memory-mapped.
         dynamics: Logits `[rows, classes]` of each epoch of an ordinary training, as an array or a list.
+        checked: [`~hf_noisy.data.checked.CheckedRows`], rows that a person has checked. Neither the probabilities nor
+            the dynamics may have been trained on the checked labels.
 
     Returns:
         A [`NoiseRate`].
 
     Raises:
-        ValueError: If neither is given, or one does not fit the labels.
+        TypeError: If `checked` does not say how its rows were drawn.
+        ValueError: If none of the three is given, one does not fit the labels, or no checked row was drawn at random.
 
     Example:
         >>> import numpy as np
@@ -65,14 +75,39 @@ def estimate_noise_rate(
         >>> estimate_noise_rate(np.array([0] * 20 + [0, 1] * 40), rows).rate < 0.2
         True
     """
-    if probabilities is not None:
-        model = fit_label_model(labels, probabilities)
-        return rate_from_posterior(model.predict(labels, probabilities), model.ambiguous)
-    if dynamics is None:
-        raise ValueError("probabilities or dynamics are needed, got neither; pass one of them")
-    mean = mean_probabilities(labels, dynamics)
-    model = fit_label_model(labels, mean)
-    return rate_from_dynamics(model.predict(labels, mean), model.ambiguous, aum(labels, dynamics))
+    if checked is not None and not isinstance(checked, CheckedRows):
+        raise TypeError(
+            f"checked must be CheckedRows, which say how rows were drawn, got {type(checked).__name__}; make them by "
+            "checked_rows(dataset, checked, strategy='random')"
+        )
+    predicted = probabilities
+    if predicted is None and dynamics is not None:
+        predicted = mean_probabilities(labels, dynamics)
+    if predicted is None:
+        if checked is None:
+            raise ValueError("probabilities or dynamics are needed, got neither; pass one of them")
+        return rate_from_checked(labels, checked)
+    model = fit_label_model(labels, predicted)
+    posterior = model.predict(labels, predicted)
+    if checked is not None:
+        return rate_from_checked(labels, checked, posterior, predicted.shape[1])
+    if probabilities is not None or dynamics is None:
+        return rate_from_posterior(posterior, model.ambiguous)
+    return rate_from_dynamics(posterior, model.ambiguous, aum(labels, dynamics))
+
+
+def rate_from_checked(
+    labels: Labels, checked: CheckedRows, posterior: LabelPosterior | None = None, num_classes: int | None = None
+) -> NoiseRate:
+    """The rate from the checked rows drawn at random; a posterior without their labels makes it narrower."""
+    probabilities = None
+    if posterior is not None and num_classes is not None:
+        rows = np.arange(len(labels))
+        probabilities = np.zeros((len(labels), num_classes))
+        probabilities[rows, posterior.suggested] = posterior.wrong
+        probabilities[rows, labels] += 1.0 - posterior.wrong
+    share = CheckedEstimates(labels, checked, num_classes, posterior=probabilities).noise_rate()
+    return NoiseRate(share.rate, share.low, share.high)
 
 
 def rate_from_held_out(labels: Labels, probabilities: Float[np.ndarray, "rows classes"]) -> NoiseRate:

@@ -11,11 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from hf_noisy.data.checked import CheckedRows
+from hf_noisy.data.checked import RANDOM, CheckedRows
 
 EXACT = "exact"
 PREDICTION_POWERED = "prediction-powered"
-RANDOM = "random"
 _FEWEST = 5  # rows of a sample whose variance is estimated
 _UNSEEN = 1.0  # rows counted as wrongly predicted though none was drawn
 

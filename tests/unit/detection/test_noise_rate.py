@@ -2,9 +2,13 @@ import warnings
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from scipy.special import softmax
 
+from hf_noisy.data.checked import checked_rows
+from hf_noisy.detection.find import find_wrong_labels
 from hf_noisy.detection.noise_rate import estimate_noise_rate, mixture_noise_rate, rate_from_held_out
+from hf_noisy.detection.rows_to_check import rows_to_check
 
 
 def mixture(share, rows=4000, distance=6.0, deviations=(1.0, 1.0), seed=0):
@@ -130,3 +134,26 @@ def test_noise_that_the_features_predict_is_within_the_interval():
     rate = rate_from_held_out(given, softmax(3 * scores, axis=1))
     assert rate.rate < 0.05
     assert rate.high > 0.1
+
+
+def test_checked_rows_give_an_interval_that_predictions_make_narrower():
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 3, 1500)
+    logits = rng.normal(size=(1500, 3)) + 5 * np.eye(3)[true]
+    given = np.where(rng.random(1500) < 0.3, (true + 1) % 3, true)
+    rows = Dataset.from_dict({"text": [str(row) for row in range(1500)], "label": given})
+    column = np.full(1500, -1)
+    column[rows_to_check(rows, 100).index] = true[rows_to_check(rows, 100).index]
+    checked = checked_rows(rows, column, strategy="random")
+    exact = estimate_noise_rate(given, checked=checked)
+    narrow = estimate_noise_rate(given, softmax(logits, axis=1), checked=checked)
+    found = find_wrong_labels(given, softmax(logits, axis=1), checked=checked).noise_rate
+    by_epoch = estimate_noise_rate(given, dynamics=[logits, logits], checked=checked)
+    for rate in (exact, narrow, by_epoch):
+        assert rate.low < (given != true).mean() < rate.high
+    assert found == narrow
+    assert 1.5 * (narrow.high - narrow.low) < exact.high - exact.low
+    with pytest.raises(TypeError, match="checked must be CheckedRows, which say how rows were drawn, got ndarray"):
+        estimate_noise_rate(given, checked=column)
+    with pytest.raises(ValueError, match="no valid interval: it is not known how the rows were chosen"):
+        estimate_noise_rate(given, checked=checked_rows(rows, column))
