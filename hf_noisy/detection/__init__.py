@@ -1,6 +1,7 @@
 """Find wrong labels, duplicates and outliers, and estimate the noise rate and the transition matrix."""
 
 from hf_noisy.detection.anchor_free import anchor_free_transition_matrix
+from hf_noisy.detection.checked_correction import CheckedCorrection, CorrectedLabels
 from hf_noisy.detection.checked_estimates import CheckedEstimates
 from hf_noisy.detection.duplicates import DuplicateGroup, find_duplicates
 from hf_noisy.detection.evidence import Evidence, fit_evidence
@@ -25,7 +26,9 @@ from hf_noisy.detection.transition_matrix import (
 )
 
 __all__ = [
+    "CheckedCorrection",
     "CheckedEstimates",
+    "CorrectedLabels",
     "DataMap",
     "DuplicateGroup",
     "Evidence",

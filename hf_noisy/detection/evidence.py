@@ -71,7 +71,7 @@ class Evidence:
         features = check_features(features)
         if features.shape[1] != len(self.centre):
             raise ValueError(f"features must have the width {len(self.centre)} of the fit, got {features.shape[1]}")
-        return np.asarray(softmax(self.head.logits(LENGTH * _normalised(features, self.centre)), axis=1))
+        return np.asarray(softmax(self.head.logits(LENGTH * directions(features, self.centre)), axis=1))
 
 
 def fit_evidence(
@@ -126,9 +126,8 @@ def fit_evidence(
             f"{int((counts > 0).sum())} classes; pass more rows"
         )
     priors = class_priors(class_prior, counts)
-    blocks = row_slices(len(features), features.shape[1], ELEMENTS_A_BLOCK)
-    centre = np.sum([_unit(features[rows]).sum(0) for rows in blocks], axis=0) / len(features)
-    vectors = _normalised(features, centre)
+    centre = mean_direction(features)
+    vectors = directions(features, centre)
     predictions = held_out_predictions(vectors, labels, num_classes, folds, seed)
     mixed, weights = _mix(list(predictions.values()), priors, labels)
     accuracy = expected_accuracy(labels, mixed)
@@ -185,7 +184,13 @@ def _mix(
     return mixed, weights
 
 
-def _normalised(
+def mean_direction(features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, " width"]:
+    """The mean of the rows, each divided by its length."""
+    blocks = row_slices(len(features), features.shape[1], ELEMENTS_A_BLOCK)
+    return np.asarray(np.sum([_unit(features[rows]).sum(0) for rows in blocks], axis=0) / len(features))
+
+
+def directions(
     features: Float[np.ndarray, "rows width"], centre: Float64[np.ndarray, " width"]
 ) -> Float64[np.ndarray, "rows width"]:
     """Vectors of length 1, centred, of length 1 again: only directions count."""
