@@ -1,8 +1,8 @@
 """Probabilities of the true labels from given labels of all rows and checked labels of a few.
 
 First come predictors that learn the given labels but never see a row's own. The checked rows then fit a few hundred
-numbers on top: a weight per predictor, a shift per class, and a linear layer with strong L2. Last, each row's own given
-label enters through a transition matrix.
+numbers on top: a weight per predictor, a shift per class, and a linear layer with strong L2. Last, each row's own
+given label enters through a transition matrix.
 """
 
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ class CheckedCorrection:
     Class means, a logistic regression and a ridge regression learn the given labels and predict each row without its
     own. On their log-probabilities $s_p$, the checked rows fit
 
-    $$p(y \mid x) = \mathrm{softmax}\Big(\sum_p a_p s_p(x) + b + W x\\Big)$$
+    $$p(y \mid x) = \mathrm{softmax}\Big(\sum_p a_p s_p(x) + b + W x\Big)$$
 
     with Gaussian priors, so that few checked rows change little. A transition matrix, counted from the checked rows
     and from these probabilities, adds the row's own given label. Ten checked rows are enough to begin with.
