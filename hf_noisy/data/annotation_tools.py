@@ -57,12 +57,14 @@ def argilla_records(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def argilla_settings(class_names: Sequence[str], columns: Sequence[str]) -> dict[str, Any]:
     """The settings of the dataset of these records: what to show, one class to choose, and how a row was drawn."""
     options = [{"value": name, "text": name} for name in class_names]
+    question = {"type": "label_selection", "options": options}
+    shown = [name for name in (TEXT, IMAGE) if name in columns]
     return {
         "guidelines": None,
         "allow_extra_metadata": True,
-        "fields": [{"name": name, "settings": {"type": name}} for name in (TEXT, IMAGE) if name in columns],
-        "questions": [{"name": CHECKED_LABEL, "settings": {"type": "label_selection", "options": options}}],
-        "metadata": [{"name": name, "settings": {"type": kind}} for name, kind in _METADATA.items()],
+        "fields": [{"name": name, "title": name, "required": True, "settings": {"type": name}} for name in shown],
+        "questions": [{"name": CHECKED_LABEL, "title": "Class", "required": True, "settings": question}],
+        "metadata": [{"name": name, "title": name, "settings": {"type": kind}} for name, kind in _METADATA.items()],
         "vectors": [],
     }
 
