@@ -28,7 +28,6 @@ Model = Annotated[
 ]
 TrainingOptions = Annotated[list[str] | None, typer.Argument(help="training options, such as --learning_rate 1e-4")]
 Seed = Annotated[int, typer.Option(help="random seed")]
-Checked = Annotated[Path | None, typer.Option(help="rows checked so far: checked.csv, or an annotation tool's JSON")]
 CheckFormat = Annotated[str, typer.Option("--format", help="page, label-studio or argilla")]
 
 

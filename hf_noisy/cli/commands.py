@@ -129,7 +129,7 @@ def audit(job: Job, model: str | None, seed: int) -> None:
         summary["true_noise_rate"] = _disagreement(rows[CLEAN_LABEL], rows[LABEL])
     notes = [_how(encoder), "Suspicion is no proof: look before you change a label."]
     lead = "How noisy the given labels are."
-    check = random_rows_page(job.name, splits[split], seed=seed)
+    check = random_rows_page(job.name, splits[split], checked_rows(splits[split]), seed=seed)
     page = make_report(job.name, splits[split], found, lead=lead, facts={}, notes=notes, check=check)
     issues = found.issues
     audited = splits[split].add_column(LABEL_QUALITY, issues.quality.astype(np.float32))

@@ -101,10 +101,12 @@ def _label_studio_task(item: dict[str, Any]) -> Item | None:
     if not isinstance(item.get("data"), dict) or not isinstance(item.get("annotations"), list):
         return None
     labels = set()
-    for annotation in map(_mapping, item["annotations"]):
+    for annotation in _objects(item["annotations"]):
         if not annotation.get("was_cancelled"):
-            for result in map(_mapping, annotation.get("result") or []):
-                labels |= _texts(_mapping(result.get("value")).get("choices"))
+            for result in _objects(annotation.get("result")):
+                if result.get("from_name") == CHECKED_LABEL:  # one of several questions, perhaps
+                    (value,) = _objects([result.get("value")])
+                    labels |= _texts(value.get("choices"))
     return "task", item["data"], labels
 
 
@@ -123,9 +125,9 @@ def _argilla_record(item: dict[str, Any]) -> Item:
         raise ValueError(
             "the file is neither an export of Label Studio (as JSON or JSON_MIN) nor one of Argilla (records.to_json)"
         )
-    responses = map(_mapping, _mapping(item.get("responses") or {}).get(CHECKED_LABEL) or [])
-    values = [one.get("value") for one in responses if one.get("status") not in _UNSUBMITTED]
-    return "record", item["metadata"], _texts(values)
+    (responses,) = _objects([item.get("responses") or {}])
+    submitted = [one for one in _objects(responses.get(CHECKED_LABEL)) if one.get("status") not in _UNSUBMITTED]
+    return "record", item["metadata"], _texts([one.get("value") for one in submitted])
 
 
 def _present(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -133,10 +135,13 @@ def _present(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: row[name] for name in names if row.get(name) is not None and row[name] == row[name]}
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"an annotation or response must be an object, got {type(value).__name__}")
-    return value
+def _objects(values: Any) -> list[dict[str, Any]]:
+    """A list of objects, or none where it is missing."""
+    if values is None:
+        return []
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise ValueError("annotations, results and responses must be lists of objects; export the file again")
+    return values
 
 
 def _texts(values: Any) -> set[str]:

@@ -5,10 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from hf_noisy.cli.outputs import SUMMARY, check_output
 from hf_noisy.cli.recipes import keyword_arguments
-from hf_noisy.data import load_noisy_dataset
+from hf_noisy.data import load_noisy_dataset, read_checked
+from hf_noisy.data.annotation_tools import exported_labels
 from hf_noisy.data.noise.label_file import read_label_file
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.purification.decisions import read_decisions
@@ -86,6 +88,26 @@ def bytes_of(text: str, number: int) -> bytes:
     return bytes(content)
 
 
+RESULT = {"from_name": "checked_label", "value": {"choices": ["a"]}}
+EXPORTED = [
+    {"data": {"digest": "d1", "row": 1}, "annotations": [{"result": [RESULT]}]},
+    {"annotation_id": 3, "digest": "d1", "checked_label": [{"choices": ["a"]}]},
+    {"fields": {"text": "t"}, "metadata": {"digest": "d2"}, "responses": {"checked_label": [{"value": "a"}]}},
+]
+
+
+@pytest.mark.parametrize("odd", ["null", "3", '"a"', "[]", "{}", "[3]"])
+@pytest.mark.parametrize(
+    "piece", ['{"choices": ["a"]}', '["a"]', '[{"value": "a"}]', '{"digest": "d1", "row": 1}', '"d2"', '"a"']
+)
+def test_an_export_of_another_form_is_read_or_refused(piece, odd):
+    exported = json.loads(json.dumps(EXPORTED).replace(piece, odd))
+    for item in exported:
+        _, said = outcome(lambda item=item: list(exported_labels([item])))
+        assert said is None or "\n" not in said
+
+
+CHECKED = Dataset.from_dict({"text": ["t"], "label": [0]})
 DECISIONS = "row,label_given,label,decision\r\n0,1,0,relabel\r\n3,1,1,keep\r\n12,0,0,drop\r\n"
 
 
@@ -94,10 +116,11 @@ DECISIONS = "row,label_given,label,decision\r\n0,1,0,relabel\r\n3,1,1,keep\r\n12
     ("name", "text", "read"),
     [
         ("decisions.csv", DECISIONS, read_decisions),
+        ("export.json", json.dumps(EXPORTED), lambda path: read_checked(path, CHECKED)),
         ("labels.json", "[0, 1, 2, 1]", read_label_file),
         ("labels.txt", "0\n1\n2\n", read_label_file),
     ],
-    ids=["decisions", "json", "txt"],
+    ids=["decisions", "export", "json", "txt"],
 )
 def test_files_written_by_hand_are_read_or_refused(name, text, read, number, tmp_path):
     (tmp_path / name).write_bytes(bytes_of(text, number))

@@ -112,7 +112,7 @@ def test_people_may_agree_and_skip(exported, tmp_path):
         (tasks([annotation("bird")], []), r"task 1 of .* has 'bird', which is not among the classes"),
         (tasks([], []), "no line of .* has a checked label"),
         ([{"data": {"text": "a"}, "annotations": [annotation("cat")]}], "task 1 has no digest; import what"),
-        ([{"fields": {}, "metadata": {}, "responses": 3}], "must be an object, got int"),
+        ([{"fields": {}, "metadata": {}, "responses": 3}], "must be lists of objects"),
         ([{"text": "a", "label": 1}], "neither an export of Label Studio .* nor one of Argilla"),
         ({"a": 1}, "neither an export of Label Studio"),
         ([1], "item 1 is no task or record, but int"),
