@@ -19,6 +19,7 @@ TextColumn = Annotated[str | None, typer.Option(help="text column", show_default
 ImageColumn = Annotated[str | None, typer.Option(help="image column", show_default="image")]
 LabelColumn = Annotated[str | None, typer.Option(help="column of the given labels", show_default="label")]
 Split = Annotated[str, typer.Option(help="split to work on; the others are copied unchanged")]
+Checked = Annotated[Path | None, typer.Option(help="checked rows: checked.csv, or an annotation tool's JSON")]
 Output = Annotated[Path, typer.Option(help="output folder; must not exist")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an earlier output in the folder")]
 PushToHub = Annotated[str | None, typer.Option(help="also push the result to this Hub repository")]
