@@ -17,6 +17,7 @@ from hf_noisy.detection.label_quality import (
 from hf_noisy.detection.mixture import small_loss
 from hf_noisy.detection.noise_rate import NoiseRate, estimate_noise_rate, mixture_noise_rate
 from hf_noisy.detection.outliers import Outliers, find_outliers
+from hf_noisy.detection.selection import GuaranteedChanges, guaranteed_changes
 from hf_noisy.detection.share_intervals import Share
 from hf_noisy.detection.training_dynamics import DataMap, aum, data_map
 from hf_noisy.detection.transition_matrix import (
@@ -32,6 +33,7 @@ __all__ = [
     "DataMap",
     "DuplicateGroup",
     "Evidence",
+    "GuaranteedChanges",
     "LabelIssues",
     "NoiseRate",
     "Outliers",
@@ -50,6 +52,7 @@ __all__ = [
     "find_outliers",
     "find_wrong_labels",
     "fit_evidence",
+    "guaranteed_changes",
     "mixture_noise_rate",
     "normalized_margin",
     "self_confidence",

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Float64
 
 from hf_noisy.core.checks import given_classes
 from hf_noisy.core.types import Labels
-from hf_noisy.data.checked import RANDOM, UNKNOWN, CheckedRows
+from hf_noisy.data.checked import CheckedRows
 from hf_noisy.detection.share_intervals import (
     EXACT,
     Predictions,
@@ -83,13 +83,7 @@ class CheckedEstimates:
         self._rows = checked.index
         self._truth = given_classes(checked.labels, self.num_classes, "checked labels")[0]
         self._alpha = round(1 - confidence, 12)
-        self._samples = list(random_samples(checked))
-        if not self._samples:
-            kinds = ", ".join(sorted(set(checked.strategy))) or "none"
-            why = "it is not known how the rows were chosen"
-            if UNKNOWN not in checked.strategy:
-                why = f"no checked row was drawn at random, got {kinds}"
-            raise ValueError(f"no valid interval: {why}; check rows drawn by rows_to_check with strategy '{RANDOM}'")
+        self._samples = random_samples(checked)
         self._posterior = None
         if posterior is not None:
             self._posterior = np.array(posterior, dtype=np.float64)

@@ -3,7 +3,7 @@
 The dataset is a finite population: every interval shrinks to a point when all rows are checked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from hf_noisy.data.checked import RANDOM, CheckedRows
+from hf_noisy.data.checked import RANDOM, UNKNOWN, CheckedRows
 
 EXACT = "exact"
 PREDICTION_POWERED = "prediction-powered"
@@ -57,25 +57,31 @@ class Sample(NamedTuple):
         return drawn / (self.size * max(self.size - drawn, 0.5))
 
 
-def random_samples(checked: CheckedRows) -> Iterator[Sample]:
-    """The rows drawn at random, as simple random samples of all rows not checked before.
+def random_samples(checked: CheckedRows, otherwise: str = "no valid interval") -> list[Sample]:
+    """The rows drawn at random, as simple random samples of all rows not checked before; refused if there are none.
 
     Batches with no other rows checked between their draws are one sample. Other rows of the same batch were not known
     when its random rows were drawn.
     """
-    random = np.array(checked.strategy) == RANDOM
+    random, samples = np.array(checked.strategy) == RANDOM, []
     known = drawn = np.empty(0, np.int64)
     for batch in np.unique(checked.batch):
         rows = checked.batch == batch
         drawn = np.concatenate([drawn, np.flatnonzero(rows & random)])
         others = np.flatnonzero(rows & ~random)
         if len(others) and len(drawn):
-            yield Sample(drawn, known, checked.num_rows - len(known))
+            samples.append(Sample(drawn, known, checked.num_rows - len(known)))
             known, drawn = np.concatenate([known, drawn, others]), drawn[:0]
         else:
             known = np.concatenate([known, others])
     if len(drawn):
-        yield Sample(drawn, known, checked.num_rows - len(known))
+        samples.append(Sample(drawn, known, checked.num_rows - len(known)))
+    if not samples:
+        why = "it is not known how the rows were chosen"
+        if UNKNOWN not in checked.strategy:
+            why = f"no checked row was drawn at random, got {', '.join(sorted(set(checked.strategy))) or 'none'}"
+        raise ValueError(f"{otherwise}: {why}; check rows drawn by rows_to_check with strategy '{RANDOM}'")
+    return samples
 
 
 @cache

@@ -161,7 +161,7 @@ def test_mixed_designs_stay_valid():
 def test_random_batches_are_one_sample_until_other_rows_are_checked():
     strategies = ["random", "random", "other", "random", "random"]
     rows = checked_at(np.arange(5), np.zeros(50, np.int64), strategies, np.array([0, 1, 1, 2, 3]))
-    samples = list(random_samples(rows))
+    samples = random_samples(rows)
     assert [sample.drawn.tolist() for sample in samples] == [[0, 1], [3, 4]]
     assert [sample.known.tolist() for sample in samples] == [[], [0, 1, 2]]
     assert [sample.size for sample in samples] == [50, 47]
