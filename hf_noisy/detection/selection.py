@@ -103,7 +103,7 @@ def guaranteed_changes(
     if not 0 < max_wrong < 1:
         raise ValueError(f"max_wrong must be above 0 and below 1, got {max_wrong}; 0.1 means 10 % of the changes")
     scores = np.array(posterior, dtype=np.float64)
-    labels, classes = given_classes(given, scores.shape[1], "given")
+    labels = given_classes(given, scores.shape[1], "given")[0]
     if len(labels) != checked.num_rows or len(scores) != checked.num_rows:
         raise ValueError(f"given and posterior must have {checked.num_rows} rows, got {len(labels)} and {len(scores)}")
     scores[checked.index] = held_out
