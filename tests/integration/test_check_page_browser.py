@@ -1,6 +1,7 @@
 """The page to check rows in a browser: headless Chromium answers by key and by touch, and downloads the labels."""
 
 import csv
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -55,6 +56,17 @@ def count(page):
     return find(page, "count").text
 
 
+def load(page, path):
+    """What the page says of a file, once it has read it."""
+    page.execute_script("document.querySelector('#check-notice').textContent = ''")
+    find(page, "file").send_keys(str(path))
+    for _ in range(600):
+        if said := find(page, "notice").text:
+            return said
+        time.sleep(0.1)
+    raise AssertionError("the page says nothing of the file")
+
+
 def labels(path):
     with open(path, newline="", encoding="utf-8") as lines:
         return {line["digest"]: line["checked_label"] for line in csv.DictReader(lines)}
@@ -103,6 +115,14 @@ def test_a_key_held_down_answers_one_row(show):
     assert count(page) == "1 checked, 0 skipped, 5 open"
 
 
+@pytest.mark.parametrize(("key", "code", "text"), [("&", "Digit1", "“cat”"), ("ы", "KeyS", "skipped")])
+def test_keys_of_other_layouts(show, key, code, text):
+    page = show()
+    event = f"new KeyboardEvent('keydown', {{ key: '{key}', code: '{code}', bubbles: true }})"
+    page.execute_script(f"document.body.dispatchEvent({event})")
+    assert find(page, "last").text == f"Row 0: {text}"
+
+
 def test_progress_survives_a_reload_but_is_not_that_of_another_sample(show):
     page = show()
     press(page, "2")
@@ -146,9 +166,8 @@ def test_answers_are_downloaded_and_loaded_again(show, downloaded, tmp_path):
     assert labels(first) == expected | {"digest4": "", "digest5": ""}
 
     page = show(earlier=EARLIER)
-    find(page, "file").send_keys(str(first))
+    assert load(page, first) == "Loaded the labels of 3 rows."
     assert count(page) == "3 checked, 0 skipped, 3 open"
-    assert find(page, "notice").text == "Loaded the labels of 3 rows."
     find(page, "download").click()
     second = downloaded("checked.csv", tmp_path / "second.csv")
     assert second.read_bytes() == first.read_bytes()
@@ -165,8 +184,7 @@ def test_what_a_file_cannot_say_is_told(show, tmp_path):
         (head + "3,digest0,cat\n5,elsewhere,dog\n10,digest1,fish\n", "such as row 5", 1),
     ]:
         (tmp_path / "labels.csv").write_text(text)
-        find(page, "file").send_keys(str(tmp_path / "labels.csv"))
-        assert sentence in find(page, "notice").text
+        assert sentence in load(page, tmp_path / "labels.csv")
         assert count(page).startswith(f"{checked} checked")
     assert "“fish”" in find(page, "notice").text
 

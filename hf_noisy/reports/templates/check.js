@@ -104,7 +104,9 @@ const buttons = classes.map((name, label) => {
   const button = document.createElement("button");
   button.type = "button";
   if (!named) button.append(element("kbd", keys[label]));
-  button.append(element("span", name));
+  const text = element("span", name);
+  text.dir = "auto";
+  button.append(text);
   button.addEventListener("click", () => answer(label));
   return button;
 });
@@ -149,15 +151,22 @@ function searchKey(event) {
   else return false;
   return true;
 }
+// The key as on a Latin keyboard with digits, where the layout gives something else without Shift.
+function keyOf(event) {
+  const [, code] = /^(?:Key|Digit)(\w)$/.exec(event.code) || [];
+  return /^[a-z\d/]$/i.test(event.key) || !code || event.shiftKey ? event.key.toLowerCase() : code.toLowerCase();
+}
 function pageKey(event) {
+  const key = keyOf(event), searchable = many && place < rows.length;
   if (event.key === "ArrowLeft") move(place - 1);
   else if (event.key === "ArrowRight") move(place + 1);
-  else if (event.repeat) return false; // a key held down is not a row after row of the same class
-  else if (event.key.toLowerCase() === "s") answer(SKIPPED);
-  else if (event.key.toLowerCase() === "u") undo();
-  else if (many && place < rows.length && event.key === "/") search.focus();
-  else if (many && place < rows.length && /^\d$/.test(event.key)) { search.focus(); search.value = event.key; filter(); }
-  else if (!many && keys.includes(event.key)) answer(keys.indexOf(event.key));
+  // A key held down is not row after row of the same class, on a focused button neither.
+  else if (event.repeat) return event.target.matches("button");
+  else if (key === "s") answer(SKIPPED);
+  else if (key === "u") undo();
+  else if (searchable && key === "/") search.focus();
+  else if (searchable && /^\d$/.test(key)) { search.focus(); search.value = key; filter(); }
+  else if (!many && keys.includes(key)) answer(keys.indexOf(key));
   else return false;
   return true;
 }
