@@ -73,6 +73,7 @@ def inject(
 def audit(
     source: Source,
     output: Output,
+    checked: Checked = None,
     model: Model = None,
     text_column: TextColumn = None,
     image_column: ImageColumn = None,
@@ -90,7 +91,13 @@ def audit(
 def purify(
     source: Source,
     output: Output,
-    purifier: Annotated[str, typer.Option(help="evidence, confident_learning, knn, dmlp, dmlp_trusted")] = "evidence",
+    purifier: Annotated[
+        str | None,
+        typer.Option(
+            help="checked, evidence, confident_learning, knn, dmlp, dmlp_trusted",
+            show_default="checked with checked rows, else evidence",
+        ),
+    ] = None,
     policy: Annotated[str, typer.Option(help="relabel, drop, soft, weight or flag")] = "relabel",
     min_confidence: Annotated[
         float | None,

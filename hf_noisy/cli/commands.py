@@ -11,6 +11,7 @@ from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
 
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
+from hf_noisy.cli.checked_figures import interval_fact, noise_figures
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
 from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, check_output, new_folder, write_output
 from hf_noisy.cli.page import make_report, random_rows_page
@@ -106,14 +107,15 @@ def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> Non
     print(f"{record['rate_measured']:.1%} of {len(splits[split]):,} labels are wrong now; written to {job.output}")
 
 
-def audit(job: Job, model: str | None, seed: int) -> None:
+def audit(job: Job, checked: Path | None, model: str | None, seed: int) -> None:
     """`hf-noisy audit`: the unchanged rows with a quality and suggestion per label, the findings and the report."""
     splits, split = job.load(), job.split
     added = (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED)
     if taken := [name for name in added if name in splits[split].column_names]:
         raise ValueError(f"the data already has a column '{taken[0]}', which an audit adds; rename or remove it")
+    looked_at = checked_rows(splits[split], checked)
     rows, encoder = add_features(splits[split], model)
-    found = run_audit(rows, seed=seed)
+    found = run_audit(rows, seed=seed, checked=looked_at)
     rate = found.issues.noise_rate
     summary = {
         "command": "audit",
@@ -121,7 +123,7 @@ def audit(job: Job, model: str | None, seed: int) -> None:
         "rows": len(rows),
         "encoder": encoder,
         "seed": seed,
-        "noise_rate": {"estimate": rate.rate, "low": rate.low, "high": rate.high},
+        **noise_figures(found),
         "suspected_rows": int(found.issues.is_wrong.sum()),
         "findings": finding_counts(found),
     }
@@ -129,14 +131,15 @@ def audit(job: Job, model: str | None, seed: int) -> None:
         summary["true_noise_rate"] = _disagreement(rows[CLEAN_LABEL], rows[LABEL])
     notes = [_how(encoder), "Suspicion is no proof: look before you change a label."]
     lead = "How noisy the given labels are."
-    check = random_rows_page(job.name, splits[split], checked_rows(splits[split]), seed=seed)
+    check = random_rows_page(job.name, splits[split], looked_at, seed=seed)
     page = make_report(job.name, splits[split], found, lead=lead, facts={}, notes=notes, check=check)
     issues = found.issues
     audited = splits[split].add_column(LABEL_QUALITY, issues.quality.astype(np.float32))
     audited = audited.add_column(LABEL_SUSPECTED, issues.is_wrong)
     splits[split] = audited.add_column(LABEL_SUGGESTED, issues.suggested, feature=rows.features[LABEL])
     job.finish(splits, audit_card(splits, split, found, name=job.name), summary, page, found)
-    print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({rate.low:.1%} to {rate.high:.1%})")
+    interval = ": ".join(interval_fact(found)) if looked_at is not None else f"{rate.low:.1%} to {rate.high:.1%}"
+    print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({interval})")
     counts = finding_counts(found)
     print(", ".join(f"{title}: {counts[key]:,}" for key, title in FINDING_TITLES.items()))
     print(f"look at {job.output / REPORT}")
@@ -144,7 +147,7 @@ def audit(job: Job, model: str | None, seed: int) -> None:
 
 def purify(
     job: Job,
-    purifier: str,
+    purifier: str | None,
     policy: str,
     min_confidence: float | None,
     checked: Path | None,
@@ -154,20 +157,21 @@ def purify(
     """`hf-noisy purify`: corrected labels with their provenance, and the report."""
     purifiers = [name for name, one in PURIFIERS.items() if one.needs_features]
     for option, value, choices in (("purifier", purifier, purifiers), ("policy", policy, get_args(Policy))):
-        if value not in choices:
+        if value is not None and value not in choices:
             raise ValueError(f"--{option} must be one of {', '.join(choices)}, got '{value}'")
     splits, split = job.load(), job.split
     _check_dropped(splits, policy == "drop")
     looked_at = checked_rows(splits[split], checked)
+    purifier = purifier or ("evidence" if looked_at is None else "checked")
     rows, encoder = add_features(splits[split], model)
-    found = run_audit(rows, seed=seed)
+    found = run_audit(rows, seed=seed, checked=looked_at)
     chosen = "dmlp_trusted" if purifier == "dmlp" and looked_at is None else purifier
     min_confidence = PURIFIERS[chosen].min_confidence if min_confidence is None else min_confidence
     options: dict[str, Any] = {}
     baseline = {"ridge_baseline": _ridge(rows, looked_at)} if chosen.startswith("dmlp") else {}
     if chosen == "confident_learning":  # the audit has made its predictions anyway
         options = {"probabilities": found.probabilities}
-    elif chosen == "evidence":
+    elif chosen in ("evidence", "checked"):
         options = {"seed": seed}
     options |= {"min_confidence": min_confidence, "checked": looked_at}
     purified: Any = run_purify(rows, chosen, policy, **options)  # type: ignore[call-overload]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from hf_noisy.cli.checked_figures import checked_notes, class_noise_tables, interval_fact
 from hf_noisy.cli.findings import finding_tables
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
 from hf_noisy.data.checked import CheckedRows
@@ -32,11 +33,11 @@ def make_report(
     check: CheckPage | None = None,
 ) -> Report:
     """The report of an audit, with the lead, facts and notes of the command."""
-    rate = audit.issues.noise_rate
+    rate, (name, interval) = audit.issues.noise_rate, interval_fact(audit)
     found = {
         "rows": f"{len(rows):,}",
         "estimated noise rate": f"{rate.rate:.1%}",
-        "interval of the estimate": f"{rate.low:.1%} to {rate.high:.1%}",
+        name: interval,
         "rows under suspicion": f"{int(audit.issues.is_wrong.sum()):,}",
     }
     if CLEAN_LABEL in rows.column_names:
@@ -49,10 +50,10 @@ def make_report(
         class_names=audit.class_names,
         transition_matrix=audit.transition_matrix,
         pictures=_pictures(rows, audit),
-        tables=finding_tables(rows, audit),
+        tables=[*class_noise_tables(audit), *finding_tables(rows, audit)],
         rows=_suspicious(rows, audit),
         num_rows=len(rows),
-        notes=notes,
+        notes=[*checked_notes(audit), *notes],
         check=check,
     )
 

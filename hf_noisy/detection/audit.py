@@ -1,19 +1,24 @@
 """Audit of a dataset from features and given labels: wrong labels, noise rate, duplicates, outliers."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import datasets
 import numpy as np
 from datasets import Dataset
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import FEATURES, LABEL
+from hf_noisy.data.checked import RANDOM, CheckedRows, checked_rows
 from hf_noisy.data.records import class_labels
+from hf_noisy.detection.checked_correction import CheckedCorrection
+from hf_noisy.detection.checked_estimates import CheckedEstimates
 from hf_noisy.detection.duplicates import DuplicateGroup, duplicates_among
-from hf_noisy.detection.evidence import fit_evidence
+from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.find import LabelIssues
 from hf_noisy.detection.neighbours import Index, check_index
+from hf_noisy.detection.noise_rate import NoiseRate
 from hf_noisy.detection.outliers import Outliers, outliers_among
 from hf_noisy.detection.probe import probe_logits
 from hf_noisy.detection.surroundings import surroundings
@@ -32,6 +37,8 @@ class Audit:
     dynamics: DataMap  # of the given labels, by a linear probe
     duplicates: list[DuplicateGroup]  # see [`~hf_noisy.detection.duplicates.find_duplicates`]
     outliers: Outliers  # see [`~hf_noisy.detection.outliers.find_outliers`]
+    checked: CheckedRows | None = None
+    estimates: CheckedEstimates | None = None  # if some of the checked rows were drawn at random
 
 
 def audit(
@@ -42,12 +49,17 @@ def audit(
     epochs: int = 10,
     seed: int = 0,
     index: Index = "exact",
+    checked: Any = None,
 ) -> Audit:
     """Find wrong labels, duplicates and outliers, and estimate how many labels are wrong.
 
     [`~hf_noisy.detection.evidence.fit_evidence`] gives the probabilities of the true label of each row on frozen
     features, and a label is flagged if another class is more probable even given that label. The data map comes from
     training a linear layer. Neither true labels nor a noise rate are needed.
+
+    Rows that a person has checked are flagged if their given label is another one, and
+    [`~hf_noisy.detection.checked_correction.CheckedCorrection`] learns from them about the others. If some were drawn
+    at random, the noise rate and its interval come from them.
 
     Args:
         dataset: Rows with given labels in `label` and vectors in `features`, such as those of
@@ -56,6 +68,8 @@ def audit(
         folds: Folds of the cross-validation.
         epochs: Epochs of the linear layer.
         seed: Seed of the folds and of the order of rows.
+        checked: Checked rows, as for [`~hf_noisy.data.checked.checked_rows`]; by default the column `checked_label`
+            if there is one.
         index: How the nearest rows are searched: `"exact"`, or `"faiss"` for an approximate search in very many rows.
 
     Returns:
@@ -87,17 +101,46 @@ def audit(
             f"class '{names[int(counts.argmin())]}' has {int(counts.min())} rows in column '{LABEL}', and an audit "
             "needs 2 of each; drop its rows, and cast a ClassLabel to the classes that are left"
         )
+    found = checked_rows(dataset, checked)
     around = surroundings(vectors, index)
     evidence = fit_evidence(vectors, labels, num_classes=num_classes, folds=folds, seed=seed)
-    likely = evidence.posterior.argmax(1)
-    quality = evidence.posterior[np.arange(len(labels)), labels]
+    issues, transition, estimates = _issues(vectors, labels, evidence, found, folds, seed)
     return Audit(
         labels=labels,
         class_names=list(names),
         probabilities=evidence.probabilities,
-        issues=LabelIssues(likely != labels, quality, likely, evidence.noise_rate),
-        transition_matrix=evidence.transition,
+        issues=issues,
+        transition_matrix=transition,
         dynamics=data_map(labels, probe_logits(vectors, labels, num_classes, epochs=epochs, seed=seed)),
         duplicates=duplicates_among(labels, around),
         outliers=outliers_among(around),
+        checked=found,
+        estimates=estimates,
     )
+
+
+def _issues(
+    vectors: Float[np.ndarray, "rows width"],
+    labels: Int64[np.ndarray, " rows"],
+    evidence: Evidence,
+    checked: CheckedRows | None,
+    folds: int,
+    seed: int,
+) -> tuple[LabelIssues, Float64[np.ndarray, "classes classes"], CheckedEstimates | None]:
+    """The issues, the transition matrix, and the estimates from checked rows."""
+    posterior, transition, rate, estimates = evidence.posterior, evidence.transition, evidence.noise_rate, None
+    if checked is not None:
+        classes = posterior.shape[1]
+        corrected = CheckedCorrection(folds).fit(
+            vectors, labels, checked.index, checked.labels, num_classes=classes, seed=seed
+        )
+        posterior, transition = corrected.posterior, corrected.transition
+        if RANDOM in checked.strategy:
+            estimates = CheckedEstimates(
+                labels, checked, classes, posterior=corrected.model_posterior, held_out=corrected.held_out
+            )
+            share = estimates.noise_rate()
+            rate = NoiseRate(share.rate, share.low, share.high)
+    likely = posterior.argmax(1)
+    quality = posterior[np.arange(len(labels)), labels]
+    return LabelIssues(likely != labels, quality, likely, rate), transition, estimates

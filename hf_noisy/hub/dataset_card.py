@@ -28,6 +28,23 @@ _AUDIT_CITATIONS = (
 )
 
 
+_RANGE = "The range covers sampling error and what cannot be identified without true labels."
+_VALID_RANGE = (
+    "Estimated from rows that were drawn at random and checked by a person. Each range holds the true share with a "
+    "probability of 95 %."
+)
+_AUDIT_METHOD = (
+    "Class means, logistic regressions and a ridge regression on frozen features predict each row without its own "
+    "label; the noise rate and the suspected rows follow from them. No true labels were used."
+)
+_CHECKED_METHOD = (
+    "Class means, logistic regressions and a ridge regression on frozen features predict each row without its own "
+    "label, and the checked rows correct these predictions; the suspected rows follow from them. Checked rows are "
+    "suspected if their given label is not the one that was found."
+)
+_CLASSES_SHOWN = 20
+
+
 def dataset_card(splits: DatasetDict, *, name: str, **metadata: Any) -> DatasetCard:
     """The card of a dataset with noisy labels: source, licence, citation, columns, and the noise as measured.
 
@@ -143,8 +160,11 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
     rate, suspected = issues.noise_rate, issues.is_wrong
     numbers = [
         ["wrong labels, estimated", f"{percent(rate.rate)} ({percent(rate.low)} to {percent(rate.high)})"],
+        *_class_noise(audit),
         ["suspected rows", f"{int(suspected.sum()):,} of {len(audit.labels):,}"],
     ]
+    if audit.checked is not None:
+        numbers.append(["rows checked by a person", f"{len(audit.checked):,}"])
     if CLEAN_LABEL in rows.column_names:
         numbers.append(["wrong labels, true", _measured(rows)[0]])
     classes = len(audit.class_names)
@@ -157,13 +177,12 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         lead=f"About {percent(rate.rate)} of the labels of the split {code(split)} are wrong. None was changed.",
         numbers_head=["", ""],
         numbers=numbers,
-        numbers_note="The range covers sampling error and what cannot be identified without true labels.",
+        numbers_note=_RANGE if audit.estimates is None else _VALID_RANGE,
         pairs_title="Suspected labels",
         pairs_head="suggested",
         pairs=pairs_table([[pair // classes, pair % classes, int(counts[pair])] for pair in order], audit.class_names),
         **matrix_section(audit.transition_matrix, audit.class_names, "Estimated from held-out predictions."),
-        method="Class means, logistic regressions and a ridge regression on frozen features predict each row "
-        "without its own label; the noise rate and the suspected rows follow from them. No true labels were used.",
+        method=_AUDIT_METHOD if audit.checked is None else _CHECKED_METHOD,
         citations=[escape(citation) for citation in _AUDIT_CITATIONS],
         undo="No label was changed. This removes the columns that were added:",
         undo_code="from datasets import load_dataset\n\n"
@@ -236,6 +255,20 @@ def injected_card(splits: DatasetDict, split: str, *, name: str) -> DatasetCard:
             "`clean_label` is only as correct as the original labels.",
         ],
     )
+
+
+def _class_noise(audit: Audit) -> list[list[str]]:
+    """A line for each of the first classes, where rows were checked at random."""
+    if audit.estimates is None:
+        return []
+    shares = zip(audit.class_names, audit.estimates.class_noise(), strict=True)
+    return [
+        [
+            f"wrong labels among {escape(name)}",
+            f"{percent(None if np.isnan(share.rate) else share.rate)} ({percent(share.low)} to {percent(share.high)})",
+        ]
+        for name, share in [*shares][:_CLASSES_SHOWN]
+    ]
 
 
 def _rows_of(splits: DatasetDict, split: str) -> Dataset:

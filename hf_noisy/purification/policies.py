@@ -26,7 +26,7 @@ from hf_noisy.core.columns import (
 from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.labels import column_values, with_format_of
 from hf_noisy.data.records import class_labels
-from hf_noisy.purification.registry import Purifier, as_purifier, check_posterior
+from hf_noisy.purification.registry import PURIFIERS, Purifier, as_purifier, check_posterior
 from hf_noisy.purification.restore import ADDED, DROPPED, add_record, with_column
 
 Policy = Literal["relabel", "drop", "soft", "weight", "flag"]
@@ -36,7 +36,7 @@ PurifierLike = str | Callable[..., Any] | np.ndarray
 @overload
 def purify(
     dataset: Dataset,
-    purifier: PurifierLike = ...,
+    purifier: PurifierLike | None = ...,
     policy: Literal["relabel", "soft", "weight", "flag"] = ...,
     **arguments: Any,
 ) -> Dataset: ...
@@ -44,13 +44,13 @@ def purify(
 
 @overload
 def purify(
-    dataset: Dataset | DatasetDict, purifier: PurifierLike = ..., policy: Policy = ..., **arguments: Any
+    dataset: Dataset | DatasetDict, purifier: PurifierLike | None = ..., policy: Policy = ..., **arguments: Any
 ) -> Dataset | DatasetDict: ...
 
 
 def purify(
     dataset: Dataset | DatasetDict,
-    purifier: PurifierLike = "evidence",
+    purifier: PurifierLike | None = None,
     policy: Policy = "relabel",
     *,
     min_confidence: float | None = None,
@@ -80,7 +80,8 @@ def purify(
     Args:
         dataset: A dataset with given labels in `label`. Only one split of a `DatasetDict` is purified.
         purifier: A name of [`hf_noisy.purification.PURIFIERS`], a function of `(features, labels)` that returns a
-            posterior of the true label `[rows, classes]`, or such a posterior.
+            posterior of the true label `[rows, classes]`, or such a posterior. By default `checked` if there are
+            checked rows, else `evidence`.
         policy: See above.
         min_confidence: In [0, 1]; by default 0.65 for `evidence` and 0 for other purifiers.
         split: The split of a `DatasetDict` to purify.
@@ -111,14 +112,17 @@ def purify(
     """
     if policy not in get_args(Policy):
         raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
-    own_name, chosen = as_purifier(purifier)
-    min_confidence = chosen.min_confidence if min_confidence is None else min_confidence
-    if not 0.0 <= min_confidence <= 1.0:
+    if min_confidence is not None and not 0.0 <= min_confidence <= 1.0:
         raise ValueError(f"min_confidence must be in [0, 1], got {min_confidence}; 0.8 acts on confident rows only")
+    given_purifier = None if purifier is None else as_purifier(purifier)
     rows = _rows_to_purify(dataset, policy, split)
     labels, _ = class_labels(rows, LABEL)
     found = checked_rows(rows, checked)
+    own_name, chosen = given_purifier or as_purifier("evidence" if found is None else "checked")
+    min_confidence = chosen.min_confidence if min_confidence is None else min_confidence
     name = name or own_name
+    if chosen is PURIFIERS["checked"] and found is None:
+        raise ValueError("purifier 'checked' needs checked rows; pass checked=, or add a column 'checked_label'")
     if chosen.reads_checked and found is not None:
         options = {"checked": found.as_column(), **options}
     posterior = _posterior(rows, labels, name, chosen, features, probabilities, options)

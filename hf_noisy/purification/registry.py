@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from hf_noisy.core.checks import check_soft_labels
-from hf_noisy.purification import confident_learning, dygen_posterior, evidence_posterior, knn
+from hf_noisy.purification import checked_posterior, confident_learning, dygen_posterior, evidence_posterior, knn
 from hf_noisy.purification.dmlp import dmlp
 
 
@@ -41,6 +41,7 @@ class Purifier:
 
 
 PURIFIERS: dict[str, Purifier] = {
+    "checked": Purifier(checked_posterior.checked_posterior, checked_posterior.CITATION, reads_checked=True),
     "confident_learning": Purifier(
         confident_learning.cross_validated_posterior,
         confident_learning.CITATION,

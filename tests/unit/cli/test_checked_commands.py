@@ -10,8 +10,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hf_noisy.cli.app import app
-from hf_noisy.data.checked import read_checked
+from hf_noisy.data.checked import CheckedRows, read_checked, write_checked
 from hf_noisy.data.row_digest import row_digests
+from hf_noisy.detection.rows_to_check import rows_to_check
 
 
 def run(*words: object):
@@ -26,6 +27,15 @@ def done(*words: object) -> str:
 
 def page_data(path) -> dict:
     return json.loads(re.search(r'id="check-data">(.*?)</script>', path.read_text("utf-8"), re.DOTALL)[1])
+
+
+@pytest.fixture
+def checked_file(rows, tmp_path):
+    """60 random rows with their true label."""
+    truth, sample = np.array(rows["clean_label"]), rows_to_check(rows, 60, seed=1)
+    drawn = CheckedRows(sample.index, truth[sample.index], ["random"] * 60, sample.probability, np.zeros(60, int), 240)
+    write_checked(tmp_path / "checked.csv", rows, drawn)
+    return tmp_path / "checked.csv"
 
 
 @pytest.fixture
@@ -136,3 +146,44 @@ def test_the_report_of_an_audit_has_the_page(parquet, tmp_path):
     data = page_data(tmp_path / "out" / "report.html")
     assert len(data["rows"]) == 100
     assert {row["strategy"] for row in data["rows"]} == {"random"}
+
+
+def test_an_audit_with_checked_rows_has_valid_intervals(parquet, rows, checked_file, tmp_path):
+    out = tmp_path / "out"
+    printed = done("audit", parquet, "--checked", checked_file, "--output", out)
+    assert "labels are wrong (interval (95 %, valid): " in printed
+    summary = json.loads((out / "summary.json").read_text())
+    rate = summary["noise_rate"]
+    assert rate["low"] <= summary["true_noise_rate"] <= rate["high"]
+    assert (summary["checked_rows"], rate["rows"], rate["method"]) == (60, 60, "prediction-powered")
+    assert list(summary["class_noise"]) == ["cat", "dog", "bird"]
+    given, true = np.array(rows["label"]), np.array(rows["clean_label"])
+    for label, share in enumerate(summary["class_noise"].values()):
+        assert share["low"] <= (given != true)[given == label].mean() <= share["high"]
+    report = (out / "report.html").read_text("utf-8")
+    assert "Noise of each given class" in report
+    assert "A person has checked 60 rows, of which 60 were drawn at random" in report
+    card = (out / "README.md").read_text("utf-8")
+    assert "| rows checked by a person | 60 |" in card
+    assert "| wrong labels among cat |" in card
+    again = read_checked(checked_file, rows)
+    suspected = load_dataset("parquet", data_files=str(out / "data" / "*"), cache_dir=str(tmp_path / "cache"))["train"]
+    assert np.array(suspected["label_suspected"])[again.index].tolist() == (given != true)[again.index].tolist()
+
+
+def test_purify_uses_checked_rows(parquet, rows, checked_file, tmp_path):
+    done("purify", parquet, "--checked", checked_file, "--output", tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())["summary"]
+    assert (summary["purifier"], summary["checked"]) == ("checked", 60)
+    assert summary["true_noise_after"] < 0.25 * summary["true_noise_before"]
+    assert "A person has checked 60 rows" in (tmp_path / "out" / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("command", ["audit", "purify"])
+def test_wrong_checked_rows_are_one_sentence(parquet, checked_file, tmp_path, command):
+    checked_file.write_text(checked_file.read_text().replace(",cat,", ",lion,"))
+    result = run(command, parquet, "--checked", checked_file, "--output", tmp_path / "out")
+    assert (result.exit_code, "Traceback" in result.stderr) == (2, False)
+    assert "has 'lion', which is not among the classes cat, dog, bird" in result.stderr
+    result = run(command, parquet, "--checked", tmp_path / "none.csv", "--output", tmp_path / "out")
+    assert (result.exit_code, "is missing" in result.stderr) == (2, True)

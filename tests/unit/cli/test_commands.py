@@ -188,7 +188,7 @@ def test_inject_then_apply(tmp_path, parquet):
         (["--split", "none"], "--split must be one of train, got 'none'"),
         (
             ["--purifier", "none"],
-            "--purifier must be one of confident_learning, dmlp, dmlp_trusted, evidence, knn",
+            "--purifier must be one of checked, confident_learning, dmlp, dmlp_trusted, evidence, knn",
         ),
         (["--policy", "none"], "policy must be one of"),
         (["--min-confidence", "2"], r"min_confidence must be in \[0, 1\], got 2"),

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset
 
+from hf_noisy.data.checked import checked_rows
 from hf_noisy.detection.audit import audit
 from hf_noisy.detection.probe import probe_logits
+from hf_noisy.detection.rows_to_check import rows_to_check
 
 CLASSES = ["cat", "dog", "bird"]
 
@@ -80,3 +82,22 @@ def test_the_probe_learns_and_starts_equal_for_every_seed():
     np.testing.assert_array_equal(epochs[-1], again[-1])
     constant = list(probe_logits(np.zeros((4, 2)), np.array([0, 1, 0, 1]), 2, epochs=2))
     assert np.isfinite(constant[-1]).all()
+
+
+def test_checked_rows_are_known_and_give_a_valid_noise_rate():
+    rows, true = noisy_rows(300, 0.3)
+    drawn = rows_to_check(rows, 60).index
+    checked = np.full(len(rows), -1)
+    checked[drawn] = true[drawn]
+    found = audit(rows, epochs=1, checked=checked_rows(rows, checked, strategy="random"))
+    given = np.array(rows["label"])
+    assert found.issues.is_wrong[drawn].tolist() == (given != true)[drawn].tolist()
+    assert found.issues.suggested[drawn].tolist() == true[drawn].tolist()
+    rate = found.issues.noise_rate
+    assert rate.low <= (given != true).mean() <= rate.high
+    assert found.estimates.noise_rate().rate == rate.rate
+    assert (found.issues.suggested == true).mean() > (given == true).mean()
+    unknown = audit(rows.add_column("checked_label", checked), epochs=1)
+    assert unknown.estimates is None
+    assert unknown.issues.noise_rate == audit(rows, epochs=1).issues.noise_rate
+    assert unknown.issues.is_wrong.tolist() == found.issues.is_wrong.tolist()

@@ -10,6 +10,7 @@ from PIL import Image
 
 from hf_noisy.data import inject_noise, noise, noise_record
 from hf_noisy.data.checked import checked_rows, write_checked
+from hf_noisy.purification.checked_posterior import checked_posterior
 from hf_noisy.purification.policies import Policy, purify
 from hf_noisy.purification.registry import PURIFIERS
 from hf_noisy.purification.restore import DROPPED, purification_record, restore_labels
@@ -137,6 +138,23 @@ def test_checked_rows_are_a_column_or_a_file_too(tmp_path):
     assert "label_checked" not in unpinned.column_names
     with pytest.raises(ValueError, match="checked has 3 in row 4, which is not among the classes a, b, c"):
         purify(rows(), POSTERIOR, checked=[-1, -1, -1, -1, 3])
+
+
+def test_checked_is_the_default_purifier_where_rows_are_checked():
+    draw = np.random.default_rng(0)
+    true = np.arange(120) % 3
+    labels = np.where(draw.random(120) < 0.4, (true + 1) % 3, true)
+    vectors = (draw.normal(size=(120, 6)) + 3 * np.eye(3, 6)[true], datasets.List(datasets.Value("float32")))
+    checked = np.where(np.arange(120) < 30, true, -1)
+    purified = purify(rows(labels, features=vectors), checked=checked)
+    assert set(purified["purifier"]) == {"checked"}
+    assert (np.array(purified["label"]) == true).mean() > 0.95
+    assert set(purify(rows(labels, features=vectors))["purifier"]) == {"evidence"}
+    posterior = checked_posterior(vectors[0], labels, checked=checked)
+    assert posterior[:30].max() < 1  # held out, so that they can be compared with the checked labels
+    np.testing.assert_allclose(np.float32(purified["label_posterior"])[30:], posterior[30:], atol=1e-3)
+    with pytest.raises(ValueError, match="purifier 'checked' needs checked rows; pass checked="):
+        purify(rows(labels, features=vectors), "checked")
 
 
 def test_a_purifier_that_reads_checked_rows_gets_them():
@@ -401,7 +419,7 @@ def test_what_is_no_purifier_is_refused(purifier):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="purifier 'none' is not known; choose one of confident_learning, dmlp"):
+    with pytest.raises(ValueError, match="purifier 'none' is not known; choose one of checked, confident_learning, dmlp"):
         purify(rows(), "none")
 
 
