@@ -419,7 +419,7 @@ def test_what_is_no_purifier_is_refused(purifier):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="purifier 'none' is not known; choose one of checked, confident_learning, dmlp"):
+    with pytest.raises(ValueError, match="purifier 'none' is not known; choose one of checked, confident_learning"):
         purify(rows(), "none")
 
 
