@@ -65,7 +65,9 @@ class _Line(NamedTuple):
     batch: int
 
 
-def checked_rows(dataset: Any, checked: Any = None, strategy: str = UNKNOWN) -> CheckedRows | None:
+def checked_rows(
+    dataset: Any, checked: Any = None, strategy: str = UNKNOWN, names: Sequence[str] | None = None
+) -> CheckedRows | None:
     """The checked rows of a dataset, from its column `checked_label`, from a file, or from an array.
 
     Args:
@@ -74,6 +76,7 @@ def checked_rows(dataset: Any, checked: Any = None, strategy: str = UNKNOWN) -> 
             `[rows]` with -1 or None where nobody looked. In a column they may also be names of classes.
         strategy: How the rows of a column or array were drawn; `"random"` only if they are a simple random sample of
             all rows. Intervals need it. A file says it of each row.
+        names: Names of the classes, if the dataset has no column of given labels.
 
     Returns:
         The checked rows; None if nobody has checked one.
@@ -96,7 +99,7 @@ def checked_rows(dataset: Any, checked: Any = None, strategy: str = UNKNOWN) -> 
         feature = dataset.features[CHECKED_LABEL]
         if isinstance(feature, ClassLabel):  # its classes may be in another order than those of the given labels
             column = [None if value in (None, UNCHECKED) else feature.int2str(value) for value in column]
-        found = _from_values(dataset, column, f"column '{CHECKED_LABEL}'", strategy)
+        found = _from_values(column, names or class_names(dataset), f"column '{CHECKED_LABEL}'", strategy)
     elif isinstance(checked, str | PathLike):
         found = read_checked(checked, dataset)
     elif isinstance(checked, CheckedRows):
@@ -111,7 +114,7 @@ def checked_rows(dataset: Any, checked: Any = None, strategy: str = UNKNOWN) -> 
             raise ValueError(
                 f"checked must be a class or -1 for each of the {len(dataset)} rows, got {len(checked)} values"
             )
-        found = _from_values(dataset, checked, "checked", strategy)
+        found = _from_values(checked, names or class_names(dataset), "checked", strategy)
     return found if len(found) else None
 
 
@@ -239,8 +242,8 @@ def _whole(value: Any, num_classes: int) -> int | None:
     return int(value) if number and float(value).is_integer() and 0 <= value < num_classes else None
 
 
-def _from_values(dataset: Any, values: Sequence[Any] | np.ndarray, what: str, strategy: str) -> CheckedRows:
-    column = ids_of(values, _class_ids(dataset), what)
+def _from_values(values: Sequence[Any] | np.ndarray, names: Sequence[str], what: str, strategy: str) -> CheckedRows:
+    column = ids_of(values, {name: label for label, name in enumerate(names)}, what)
     index = np.flatnonzero(column != UNCHECKED)
     count = len(index)
     probability = np.full(count, count / len(column) if strategy == RANDOM else np.nan)

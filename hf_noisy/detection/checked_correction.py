@@ -259,7 +259,7 @@ def _transition(
     for label in range(classes):
         counts[:, label] += probabilities[others[given[others] == label]].sum(0)
     prior = counts / counts.sum(1, keepdims=True)
-    return (known + _ROWS_A_CLASS * prior) / (known.sum(1, keepdims=True) + _ROWS_A_CLASS)
+    return np.asarray((known + _ROWS_A_CLASS * prior) / (known.sum(1, keepdims=True) + _ROWS_A_CLASS))
 
 
 def _with_given(
@@ -268,4 +268,4 @@ def _with_given(
     given: Labels,
 ) -> Float64[np.ndarray, "rows classes"]:
     posterior = probabilities * transition[:, given].T + _TINY
-    return posterior / posterior.sum(1, keepdims=True)
+    return np.asarray(posterior / posterior.sum(1, keepdims=True))

@@ -6,12 +6,16 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import set_seed
 
 from hf_noisy.core.rng import random_state_kept
+from hf_noisy.core.types import Labels
+from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.labels import row_labels
+from hf_noisy.detection.checked_correction import CheckedCorrection, CorrectedLabels
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.method import Batch, Method, Step
@@ -32,14 +36,18 @@ class SoftCorrection(Method):
 
     $$\ell = -\sum_k q_k \log p_k$$
 
-    The result is an ordinary network. Neither true labels nor a noise rate are needed.
+    If the trainer has checked rows, [`~hf_noisy.detection.checked_correction.CheckedCorrection`] computes it from
+    these too, and they keep their checked label. The result is an ordinary network. Neither true labels nor a noise
+    rate are needed.
 
     Args:
         class_prior: Frequencies of the true classes: `"uniform"`, `"given"`, an array `[classes]`, or None to choose
-            by agreement with the given labels.
+            by agreement with the given labels. Not read by the correction from checked rows.
+        use_checked: Whether checked rows correct the posterior of the other rows.
 
     Attributes:
-        evidence: The [`~hf_noisy.detection.evidence.Evidence`], on the main process; None after a resume.
+        evidence: The [`~hf_noisy.detection.evidence.Evidence`] or
+            [`~hf_noisy.detection.checked_correction.CorrectedLabels`], on the main process; None after a resume.
 
     Raises:
         ValueError: When training starts, if there is no column `features` and the model has random weights or no
@@ -60,10 +68,10 @@ class SoftCorrection(Method):
 
     targets: Tensor | None
 
-    def __init__(self, class_prior: Any = None) -> None:
+    def __init__(self, class_prior: Any = None, use_checked: bool = True) -> None:
         super().__init__()
-        self.class_prior = class_prior
-        self.evidence: Evidence | None = None
+        self.class_prior, self.use_checked = class_prior, use_checked
+        self.evidence: Evidence | CorrectedLabels | None = None
         self.register_buffer("targets", None)
 
     def prepare(self, trainer: "Trainer", *, resumes: bool = False) -> None:
@@ -85,11 +93,25 @@ class SoftCorrection(Method):
             )
             found: list[Any] = [None]
             if PartialState().is_main_process:
-                self.evidence = fit_evidence(
-                    features, labels, num_classes=classes, class_prior=self.class_prior, seed=args.seed
-                )
-                found = [self.evidence.posterior.astype(np.float32)]
+                checked = getattr(trainer, "checked", None)  # a stock Trainer has none
+                self.evidence = self._estimate(features, labels, checked, classes, args.seed)
+                posterior = self.evidence.posterior.astype(np.float32)
+                if checked is not None:
+                    posterior[checked.index] = np.eye(classes, dtype=np.float32)[checked.labels]
+                found = [posterior]
         self.targets = torch.from_numpy(broadcast_object_list(found)[0])
+
+    def _estimate(
+        self,
+        features: Float[np.ndarray, "rows width"],
+        labels: Labels,
+        checked: CheckedRows | None,
+        classes: int,
+        seed: int,
+    ) -> Evidence | CorrectedLabels:
+        if checked is None or not self.use_checked:
+            return fit_evidence(features, labels, num_classes=classes, class_prior=self.class_prior, seed=seed)
+        return CheckedCorrection().fit(features, labels, checked.index, checked.labels, num_classes=classes, seed=seed)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         assert self.targets is not None  # made by prepare

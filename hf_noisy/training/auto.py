@@ -2,19 +2,22 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from transformers import Trainer
 from transformers.utils import logging
 
 from hf_noisy.core.files import read_sealed, write_sealed
+from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.data.labels import label_column
 from hf_noisy.training.auto_measure import measure
 from hf_noisy.training.auto_rules import Choice, choose
+
+if TYPE_CHECKING:
+    from hf_noisy.training.trainer import NoisyTrainer
 
 logger = logging.get_logger(__name__)
 
@@ -22,10 +25,10 @@ FILE = "auto_method.json"
 _FORMAT = 1
 
 
-def choose_for_trainer(trainer: Trainer, checkpoint: str | None = None) -> Choice:
+def choose_for_trainer(trainer: "NoisyTrainer", checkpoint: str | None = None) -> Choice:
     """Measure and choose, the same on all processes; a resumed run with the same data keeps the recorded choice."""
     args, model, dataset = trainer.args, trainer.model, trainer.train_dataset
-    known = _identity(model, dataset, args.seed)
+    known = _identity(model, dataset, trainer.checked, args.seed)
     found: list[Choice | None] = [None]
     if PartialState().is_main_process and checkpoint is not None:
         file = Path(checkpoint).parent / FILE
@@ -37,6 +40,7 @@ def choose_for_trainer(trainer: Trainer, checkpoint: str | None = None) -> Choic
             model,
             dataset,
             trainer.processing_class,
+            checked=trainer.checked,
             data_collator=trainer.data_collator,
             device=args.device,
             batch_size=args.per_device_eval_batch_size,
@@ -53,11 +57,12 @@ def choose_for_trainer(trainer: Trainer, checkpoint: str | None = None) -> Choic
     return choice
 
 
-def _identity(model: Any, dataset: Any, seed: int) -> dict[str, Any]:
+def _identity(model: Any, dataset: Any, checked: CheckedRows | None, seed: int) -> dict[str, Any]:
     column = label_column(dataset)
     labels = None
     if column is not None:
         values = np.asarray(dataset.with_format(None)[column][:])
         labels = labels_digest(values) if values.dtype.kind in "biu" else None
     rows = len(dataset) if hasattr(dataset, "__len__") else None
-    return {"rows": rows, "labels": labels, "seed": seed, "model": type(model).__name__}
+    known = {"rows": rows, "labels": labels, "seed": seed, "model": type(model).__name__}
+    return known if checked is None else {**known, "checked": labels_digest(checked.as_column())}

@@ -15,9 +15,11 @@ from transformers import PreTrainedModel, set_seed
 from hf_noisy.core.columns import FEATURES, LABEL, LABELS
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.task import TASKS
+from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.labels import label_column
 from hf_noisy.data.views import default_view
 from hf_noisy.detection.agreement import informed_agreement
+from hf_noisy.detection.checked_choice import LabelChoice, choose_labels
 from hf_noisy.detection.evidence import fit_evidence
 from hf_noisy.detection.noise_rate import NoiseRate
 from hf_noisy.models.frozen_features import fed_with_features, frozen_features, stored_features, why_no_features
@@ -36,6 +38,7 @@ class NoiseEstimate(NamedTuple):
     beyond_chance: float  # the same beyond chance, from 0 to 1: how much the features say about the labels
     class_prior: dict[str, float]  # weight of each class prior
     sample: int  # rows
+    labels: LabelChoice | None = None  # which labels are best by the checked rows, if there are any
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def measure(
     train_dataset: Any,
     processing_class: Any = None,
     *,
+    checked: CheckedRows | None = None,
     data_collator: Collator | None = None,
     device: torch.device | None = None,
     batch_size: int = 64,
@@ -73,6 +77,7 @@ def measure(
         model: A classifier; None if the rows have features.
         train_dataset: As for the trainer.
         processing_class: As for the trainer.
+        checked: Rows that a person has checked; all of them are in the sample.
         data_collator: As for the trainer; defaults to padding if possible.
         device: Device for computing features; by default the model's.
         batch_size: Rows per forward pass.
@@ -97,7 +102,8 @@ def measure(
     with random_state_kept():
         set_seed(seed)  # for random augmentation
         known["views"] = _has_view(train_dataset, processing_class, modality)
-        position = np.sort(np.random.default_rng(seed).permutation(rows)[:max_rows])
+        position = np.random.default_rng(seed).permutation(rows)[:max_rows]
+        position = np.unique(position if checked is None else np.r_[position, checked.index])
         labels = _labels(train_dataset, position)
         sample = _select(train_dataset, position)
         if labels is None:
@@ -115,6 +121,10 @@ def measure(
         found: list[Any] = [None]
         if PartialState().is_main_process:
             found = [noise_of(features, labels, seed=seed)]
+            if checked is not None and found[0] is not None:
+                index = np.searchsorted(position, checked.index)
+                best = choose_labels(features, labels, index, checked.labels, num_classes=classes, seed=seed)
+                found = [found[0]._replace(labels=best)]
     noise = broadcast_object_list(found)[0]
     reason = "" if noise is not None else f"there are fewer than {_MIN_ROWS} rows, or only one class"
     return Measured(**known, noise=noise, reason=reason)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_noisy.detection.checked_choice import CORRECTED, GIVEN, UNCHECKED, LabelChoice
 from hf_noisy.methods import make_method
 from hf_noisy.training.auto_measure import Measured
 
@@ -79,8 +80,27 @@ def choose(measured: Measured) -> Choice:
         >>> choose(Measured(rows=None, classes=2, modality="text", branches=True, views=False)).method
         'dal'
     """
+    if measured.noise is not None and (labels := measured.noise.labels) is not None:
+        return _by_checked_rows(labels)
     rule = next(rule for rule in RULES if rule.fits(measured))
     return Choice(rule.method, dict(rule.arguments), f"{_described(measured)}, {rule.because}")
+
+
+def _by_checked_rows(labels: LabelChoice) -> Choice:
+    """Training on the labels that are right most often on the checked rows."""
+    method, arguments = "soft_correction", {}
+    if labels.best == GIVEN:
+        method = "cross_entropy"
+    elif labels.best != CORRECTED:
+        prior = next(prior for prior, name in UNCHECKED.items() if name == labels.best)
+        arguments = {"class_prior": prior, "use_checked": False}
+    ranked = sorted(labels.accuracy.items(), key=lambda item: -item[1])
+    compared = ", ".join(f"{name} on {share:.0%}" for name, share in ranked)
+    why = (
+        f"of {labels.checked:,} checked rows, each without its own checked label, these are right: {compared}; "
+        f"{labels.best} is chosen, and better than the next with a probability of {labels.sure:.0%}"
+    )
+    return Choice(method, arguments, why)
 
 
 def _described(measured: Measured) -> str:

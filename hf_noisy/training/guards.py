@@ -3,7 +3,7 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.methods import LossMethod, Method
@@ -56,6 +56,18 @@ def refuse_several_gpus(args: TrainingArguments) -> None:
             f"args sees {args.n_gpu} GPUs in one process, where losses of rows cannot be reduced exactly; start with "
             "`accelerate launch` or show one GPU (CUDA_VISIBLE_DEVICES=0)"
         )
+
+
+def refuse_arguments(trainer: Trainer, given: nn.Module | None) -> None:
+    """Raise `ValueError` for arguments of `Trainer` that do not go with a method; `given` is the user's model."""
+    if given is not None and trainer.model is not given and trainer.optimizer is not None:
+        raise ValueError(
+            f"optimizers has the weights of {type(given).__name__}, from which branches were made; pass "
+            "BranchedModel.from_model(model) and an optimizer of its weights"
+        )
+    if trainer.compute_loss_func is not None:
+        raise ValueError("compute_loss_func and method both define the loss; use compute_loss_func=None")
+    refuse_several_gpus(trainer.args)
 
 
 def with_label_smoothing(method: Method, smoothing: float) -> Method:

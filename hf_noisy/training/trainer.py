@@ -14,6 +14,7 @@ from transformers.trainer_utils import EvalLoopOutput, SaveStrategy, TrainOutput
 
 from hf_noisy.core.columns import INDEX, LABEL_WEIGHT, LABELS, SECOND_VIEW
 from hf_noisy.core.task import task_of
+from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.data.labels import check_training_labels, check_training_weights
 from hf_noisy.data.views import TwoViews, default_view
@@ -24,6 +25,7 @@ from hf_noisy.models.branches import BranchedModel, with_branches
 from hf_noisy.models.heads import accepted_inputs, find_heads, num_classes
 from hf_noisy.models.sharded import check_can_be_sharded, check_can_evaluate
 from hf_noisy.training.card import add_to_card
+from hf_noisy.training.checked_labels import CheckedLabels, without_checked_column
 from hf_noisy.training.checkpoints import (
     checkpoint_to_resume,
     identity,
@@ -33,7 +35,7 @@ from hf_noisy.training.checkpoints import (
     whole_or_removed,
     write_state,
 )
-from hf_noisy.training.guards import refuse_several_gpus, with_label_smoothing
+from hf_noisy.training.guards import refuse_arguments, with_label_smoothing
 from hf_noisy.training.method_callback import MethodCallback
 from hf_noisy.training.single_network import SingleNetwork
 
@@ -53,6 +55,9 @@ class NoisyTrainer(Trainer):
         *positional: Further arguments of `Trainer`, in its order.
         method: Name (one of `hf_noisy.methods.METHODS`), [`Method`] or [`Loss`]; `"auto"` measures the noise when
             training starts and chooses one; the reason is in `trainer.choice`.
+        checked: Rows of `train_dataset` that a person has checked, as for
+            [`~hf_noisy.data.checked.checked_rows`]; by default its column `checked_label`, if there is one. Every
+            method trains on their checked labels; `"soft_correction"`, `"dygen"` and `"auto"` also correct the others.
         **kwargs: Keyword arguments of `Trainer`.
 
     Raises:
@@ -77,6 +82,7 @@ class NoisyTrainer(Trainer):
         args: TrainingArguments | None = None,
         *positional: Any,
         method: str | Method | Loss = "cross_entropy",
+        checked: Any = None,
         **kwargs: Any,
     ) -> None:
         self.choice: Any = None
@@ -85,13 +91,14 @@ class NoisyTrainer(Trainer):
         self._is_auto = isinstance(method, str) and method == "auto"
         self.method = as_method("cross_entropy" if self._is_auto else method)
         super().__init__(self._branched(model, args), args, *positional, **kwargs)
-        self._refuse_arguments(model)
+        refuse_arguments(self, model)
         if self.args.label_names is None:
             self.label_names = [LABELS]  # Trainer finds none if forward takes no labels
         self.method = with_label_smoothing(self.method, self.args.label_smoothing_factor)
         self.task = task_of(self.model)  # refuses other kinds of models
         find_heads(self.model)  # refuses a model without class logits
         check_can_be_sharded(self.model, self.accelerator)
+        self._checked = CheckedLabels(self.train_dataset, checked, num_classes(self.model))
         self.method.setup(self.model, None)
         # Otherwise Trainer would not count the rows of the accumulated batch.
         self.model_accepts_loss_kwargs = True
@@ -103,16 +110,6 @@ class NoisyTrainer(Trainer):
         self._labels_checked = False
         self._weighted = False  # whether the training set has weights
 
-    def _refuse_arguments(self, given: nn.Module | None) -> None:
-        if given is not None and self.model is not given and self.optimizer is not None:
-            raise ValueError(
-                f"optimizers has the weights of {type(given).__name__}, from which branches were made; pass "
-                "BranchedModel.from_model(model) and an optimizer of its weights"
-            )
-        if self.compute_loss_func is not None:
-            raise ValueError("compute_loss_func and method both define the loss; use compute_loss_func=None")
-        refuse_several_gpus(self.args)
-
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """The model that `model_init` makes, with the branches that the method needs."""
         return self._branched(super().call_model_init(trial), self.args)  # type: ignore[return-value]
@@ -122,6 +119,11 @@ class NoisyTrainer(Trainer):
         branched = with_branches(model, self.method.num_branches, name, seed)
         self._given = None if branched is model else model
         return branched
+
+    @property
+    def checked(self) -> CheckedRows | None:
+        """The rows of the training set that a person has checked."""
+        return self._checked.rows
 
     @property
     def dygen(self) -> DyGen | None:
@@ -190,14 +192,15 @@ class NoisyTrainer(Trainer):
         self.method = with_label_smoothing(method, self.args.label_smoothing_factor)
         given = self.model
         self.model = self.model_wrapped = cast(nn.Module, self._branched(given, self.args))
-        self._refuse_arguments(given)
+        refuse_arguments(self, given)
         check_can_be_sharded(self.model, self.accelerator)
         self._keep_columns()
         self._is_auto = False
 
     def _make_identity(self) -> dict[str, Any]:
         name = type(self.method.loss if isinstance(self.method, LossMethod) else self.method).__name__
-        return identity(self.train_dataset, self._signature_columns, num_classes(self.model), name)
+        known = identity(self.train_dataset, self._signature_columns, num_classes(self.model), name)
+        return {**known, **self._checked.identity}
 
     def _keep_columns(self) -> None:
         """Let `remove_unused_columns` keep what training needs besides the model's inputs."""
@@ -222,7 +225,7 @@ class NoisyTrainer(Trainer):
             self._callback.views.append(self.data_collator)
         try:
             return self._get_dataloader(
-                dataset=IndexedDataset(dataset),
+                dataset=IndexedDataset(without_checked_column(dataset)),
                 description="Training",
                 batch_size=self._train_batch_size,
                 # The dataset itself may have a column of lengths to group by.
@@ -274,6 +277,7 @@ class NoisyTrainer(Trainer):
             outputs = outputs if isinstance(outputs, dict) else {"logits": outputs.logits}
             return (loss, outputs) if return_outputs else loss
         self._check_batch(inputs, labels, index, weights)
+        labels = self._checked(labels, index)
         if index is None:
             index = torch.full(labels.shape[:1], -1, device=labels.device)
         batch = self._make_batch(inputs, labels, index, second)

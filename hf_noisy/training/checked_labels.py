@@ -1,0 +1,60 @@
+"""The checked labels of training rows, in the place of their given ones."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import IterableDataset
+
+from hf_noisy.core.columns import CHECKED_LABEL, INDEX
+from hf_noisy.core.types import LabelTensor
+from hf_noisy.data.checked import CheckedRows, checked_rows
+from hf_noisy.data.fingerprint import labels_digest
+from hf_noisy.data.labels import label_column
+
+
+class CheckedLabels:
+    """Replaces the given labels of a batch where a person has checked the row."""
+
+    def __init__(self, dataset: Any, checked: Any, num_classes: int) -> None:
+        self.rows: CheckedRows | None = None
+        if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+            if checked is not None:
+                raise ValueError("checked rows need a train_dataset with a length; load it without streaming")
+            return
+        # Other datasets than those of the Hub may not say how many classes they have.
+        names = None if label_column(dataset) else [str(label) for label in range(num_classes)]
+        self.rows = checked_rows(dataset, checked, names=names)
+        if self.rows is not None and (most := int(self.rows.labels.max())) >= num_classes:
+            row = int(self.rows.index[np.argmax(self.rows.labels)])
+            raise ValueError(f"checked label {most} of row {row} is none of the model's {num_classes} classes")
+        self._column = torch.from_numpy(self.rows.as_column()) if self.rows else torch.empty(0)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a run resumes."""
+        return {"checked labels": None if self.rows is None else labels_digest(self.rows.as_column())}
+
+    def __call__(
+        self, labels: LabelTensor | Float[Tensor, "rows classes"], index: Int[Tensor, " rows"] | None
+    ) -> LabelTensor | Float[Tensor, "rows classes"]:
+        """The labels of a batch, hard or soft."""
+        if self.rows is None:
+            return labels
+        if index is None:
+            raise ValueError(f"data_collator must keep the column '{INDEX}', by which checked rows are found")
+        self._column = self._column.to(labels.device)
+        known = self._column[index]
+        if labels.ndim == 1:
+            return torch.where(known >= 0, known.to(labels.dtype), labels)
+        pinned = F.one_hot(known.clamp(min=0), labels.shape[1]).to(labels.dtype)
+        return torch.where((known >= 0)[:, None], pinned, labels)
+
+
+def without_checked_column(dataset: Any) -> Any:
+    """The dataset without the column `checked_label`, whose missing values no collator can stack."""
+    has_one = CHECKED_LABEL in (getattr(dataset, "column_names", None) or []) and hasattr(dataset, "remove_columns")
+    return dataset.remove_columns(CHECKED_LABEL) if has_one else dataset
