@@ -244,6 +244,7 @@ find("keys").textContent = (many
   : "Digits choose the class, ") + "s skips, u undoes, the left and right arrows go to another row.";
 find("classes").append(...buttons);
 find("classes").classList.toggle("many", many);
+find("classes").classList.toggle("short", classes.every((name) => name.length < 4));
 find("find").hidden = !many;
 search.addEventListener("input", filter);
 find("image").addEventListener("load", () => find("image").classList.toggle("tiny", find("image").naturalHeight <= 128));
