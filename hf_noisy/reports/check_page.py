@@ -80,8 +80,9 @@ def make_check_page(
     if TEXT not in shown.column_names and IMAGE not in shown.column_names:
         raise ValueError(f"a page to check rows needs a column '{TEXT}' or '{IMAGE}', got {shown.column_names}")
     nothing = [None] * len(sample)
-    texts = map(str, shown[TEXT]) if TEXT in shown.column_names else nothing
-    images = [one and thumbnail(one, _IMAGE_SIDE) for one in shown[IMAGE]] if IMAGE in shown.column_names else nothing
+    texts = ["" if one is None else str(one) for one in shown[TEXT]] if TEXT in shown.column_names else nothing
+    stored = shown[IMAGE] if IMAGE in shown.column_names else nothing
+    images = [None if one is None else thumbnail(one, _IMAGE_SIDE) for one in stored]
     given = nothing if (labels := stored_labels(shown)) is None else labels.tolist()
     rows = [
         RowToCheck(int(row), digest, text, image, label, sample.strategy, float(probability), sample.batch)
