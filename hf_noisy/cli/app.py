@@ -103,6 +103,9 @@ def purify(
         float | None,
         typer.Option(help="rows below this confidence are not changed", show_default="0.65 for evidence, else 0"),
     ] = None,
+    max_wrong: Annotated[
+        float | None, typer.Option(help="largest share of wrong changes, such as 0.1; needs checked rows")
+    ] = None,
     checked: Checked = None,
     model: Model = None,
     text_column: TextColumn = None,

@@ -42,7 +42,7 @@ from hf_noisy.purification import PURIFIERS, summarise
 from hf_noisy.purification import purify as run_purify
 from hf_noisy.purification.decisions import apply_decisions, read_decisions
 from hf_noisy.purification.dmlp.dmlp import ridge_posterior
-from hf_noisy.purification.policies import Policy
+from hf_noisy.purification.policies import Policy, check_max_wrong
 from hf_noisy.purification.restore import DROPPED
 from hf_noisy.reports.html import Report, write_report
 
@@ -150,6 +150,7 @@ def purify(
     purifier: str | None,
     policy: str,
     min_confidence: float | None,
+    max_wrong: float | None,
     checked: Path | None,
     model: str | None,
     seed: int,
@@ -163,17 +164,20 @@ def purify(
     _check_dropped(splits, policy == "drop")
     looked_at = checked_rows(splits[split], checked)
     purifier = purifier or ("evidence" if looked_at is None else "checked")
+    chosen = "dmlp_trusted" if purifier == "dmlp" and looked_at is None else purifier
+    if max_wrong is not None:
+        check_max_wrong(max_wrong, min_confidence, looked_at, PURIFIERS[chosen], chosen)
     rows, encoder = add_features(splits[split], model)
     found = run_audit(rows, seed=seed, checked=looked_at)
-    chosen = "dmlp_trusted" if purifier == "dmlp" and looked_at is None else purifier
-    min_confidence = PURIFIERS[chosen].min_confidence if min_confidence is None else min_confidence
+    if min_confidence is None and max_wrong is None:
+        min_confidence = PURIFIERS[chosen].min_confidence
     options: dict[str, Any] = {}
     baseline = {"ridge_baseline": _ridge(rows, looked_at)} if chosen.startswith("dmlp") else {}
     if chosen == "confident_learning":  # the audit has made its predictions anyway
         options = {"probabilities": found.probabilities}
     elif chosen in ("evidence", "checked"):
         options = {"seed": seed}
-    options |= {"min_confidence": min_confidence, "checked": looked_at}
+    options |= {"min_confidence": min_confidence, "max_wrong": max_wrong, "checked": looked_at}
     purified: Any = run_purify(rows, chosen, policy, **options)  # type: ignore[call-overload]
     summary = summarise(purified)
     facts = {
@@ -197,8 +201,8 @@ def purify(
     made_here = [name for name in rows.column_names if name not in splits[split].column_names]
     parts = {name: part.remove_columns(made_here) for name, part in _parts(purified, split).items()}
     result = DatasetDict({**splits, **parts})
-    figures = {"command": "purify", "split": split, "policy": policy, "min_confidence": min_confidence}
-    figures |= {"encoder": encoder, "seed": seed, "summary": summary.to_dict(), **baseline}
+    figures: dict[str, Any] = {"command": "purify", "split": split, "policy": policy, "min_confidence": min_confidence}
+    figures |= {"max_wrong": max_wrong, "encoder": encoder, "seed": seed, "summary": summary.to_dict(), **baseline}
     job.finish(result, purified_card(result, split, summary, name=job.name), figures, page)
     print(f"{summary}\nwritten to {job.output}")
 

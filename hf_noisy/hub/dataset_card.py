@@ -107,7 +107,10 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
     else:
         method = f"Purifier {code(summary.purifier)}" + named_values(record.get("options", {}))
         if policy := record.get("policy"):
-            method += f", policy {code(policy)}, confidence of at least {record['min_confidence']:g}"
+            limit = f"confidence of at least {record['min_confidence']:g}"
+            if (share := record.get("max_wrong")) is not None:
+                limit = f"at most {percent(share)} of the changes wrong on average"
+            method += f", policy {code(policy)}, {limit}"
         method = f"{method}. {_POLICIES.get(policy or '', '')}".rstrip()
         if summary.checked:
             method += f" A person has checked {summary.checked:,} rows, which have the class that was found."

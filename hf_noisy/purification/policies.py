@@ -1,5 +1,6 @@
 """From a posterior to a training set: relabel, drop, soften, weight or flag rows."""
 
+import logging
 from collections.abc import Callable
 from inspect import signature
 from typing import Any, Literal, get_args, overload
@@ -8,7 +9,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict  # both: checks of types read the one out of the other
-from jaxtyping import Float, Float32, Integer
+from jaxtyping import Bool, Float, Float32, Integer
 
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import (
@@ -26,10 +27,13 @@ from hf_noisy.core.columns import (
 from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.labels import column_values, with_format_of
 from hf_noisy.data.records import class_labels
+from hf_noisy.detection.selection import guaranteed_changes
+from hf_noisy.detection.share_intervals import random_samples
 from hf_noisy.purification.registry import PURIFIERS, Purifier, as_purifier, check_posterior
 from hf_noisy.purification.restore import ADDED, DROPPED, add_record, with_column
 
 Policy = Literal["relabel", "drop", "soft", "weight", "flag"]
+logger = logging.getLogger(__name__)
 PurifierLike = str | Callable[..., Any] | np.ndarray
 
 
@@ -54,6 +58,7 @@ def purify(
     policy: Policy = "relabel",
     *,
     min_confidence: float | None = None,
+    max_wrong: float | None = None,
     split: str = "train",
     features: str = FEATURES,
     probabilities: str | Float[np.ndarray, "rows classes"] | None = None,
@@ -84,6 +89,9 @@ def purify(
             checked rows, else `evidence`.
         policy: See above.
         min_confidence: In [0, 1]; by default 0.65 for `evidence` and 0 for other purifiers.
+        max_wrong: Change only as many labels that the expected share of wrong changes is at most this, in (0, 1). Rows
+            checked at random calibrate the choice, see [`~hf_noisy.detection.selection.guaranteed_changes`]. If they
+            are too few to promise anything, no label is changed but those of checked rows, and a warning says so.
         split: The split of a `DatasetDict` to purify.
         features: Column of the row vectors.
         probabilities: Out-of-sample predictions of the given label, as an array `[rows, classes]` or a column. They
@@ -101,8 +109,8 @@ def purify(
 
     Raises:
         TypeError: If `dataset` or `purifier` has another type.
-        ValueError: If an argument is out of range, labels or columns are missing, the dataset is purified already, or
-            no row would be left.
+        ValueError: If an argument is out of range, labels or columns are missing, the dataset is purified already, no
+            row would be left, or `max_wrong` has no rows checked at random to rely on.
 
     Example:
         >>> rows = {"features": [[0.0, 1], [0, 2], [0, 3], [1, 0], [2, 0], [3, 0]], "label": [0, 0, 1, 1, 1, 1]}
@@ -119,8 +127,11 @@ def purify(
     labels, _ = class_labels(rows, LABEL)
     found = checked_rows(rows, checked)
     own_name, chosen = given_purifier or as_purifier("evidence" if found is None else "checked")
-    min_confidence = chosen.min_confidence if min_confidence is None else min_confidence
     name = name or own_name
+    if max_wrong is not None:
+        check_max_wrong(max_wrong, min_confidence, found, chosen, name)
+    if min_confidence is None:
+        min_confidence = chosen.min_confidence if max_wrong is None else 0.0
     if chosen is PURIFIERS["checked"] and found is None:
         raise ValueError("purifier 'checked' needs checked rows; pass checked=, or add a column 'checked_label'")
     if chosen.reads_checked and found is not None:
@@ -135,10 +146,18 @@ def purify(
         "rows": len(labels),
         "alone": isinstance(dataset, Dataset),
     }
+    allowed = np.ones(len(labels), dtype=bool)
+    if max_wrong is not None:
+        assert found is not None  # by check_max_wrong
+        guaranteed = guaranteed_changes(labels, found, posterior, posterior[found.index], max_wrong, policy)
+        allowed, record["max_wrong"], record["guarantee"] = guaranteed.changed, max_wrong, str(guaranteed)
+        if not allowed.any():
+            logger.warning(str(guaranteed))
     if found is not None:
         record["checked_rows"] = len(found)
         posterior[found.index] = np.eye(posterior.shape[1], dtype=np.float32)[found.labels]
-    purified = _purified(rows, labels, posterior, record, found)
+        allowed[found.index] = True
+    purified = _purified(rows, labels, posterior, record, allowed, found)
     if isinstance(dataset, DatasetDict):
         return DatasetDict({**dataset, **(_separate(purified, split) if policy == "drop" else {split: purified})})
     return _separate(purified, str(dataset.split or "train")) if policy == "drop" else purified
@@ -212,6 +231,24 @@ def _posterior(
     return posterior
 
 
+def check_max_wrong(
+    max_wrong: float, min_confidence: float | None, checked: CheckedRows | None, purifier: Purifier, name: str
+) -> None:
+    """Refuse a promise on wrong changes that no checked row can support."""
+    if not 0 < max_wrong < 1:
+        raise ValueError(f"max_wrong must be above 0 and below 1, got {max_wrong}; 0.1 means 10 % of the changes")
+    if min_confidence is not None:
+        raise ValueError("max_wrong chooses the confidence of the changes itself; leave out min_confidence")
+    if checked is None:
+        raise ValueError("max_wrong needs rows that a person has checked; draw some with rows_to_check, and pass them")
+    if purifier.reads_checked and not purifier.held_out:
+        raise ValueError(
+            f"purifier '{name}' is fitted to the checked labels, so they cannot guarantee its changes; choose "
+            "'checked', or leave out max_wrong"
+        )
+    list(random_samples(checked, "no guarantee"))  # refuses rows that were not drawn at random
+
+
 def _column(rows: Dataset, column: str, name: str) -> Float[np.ndarray, "rows width"]:
     if column not in rows.column_names:
         raise ValueError(
@@ -227,12 +264,13 @@ def _purified(
     labels: Integer[np.ndarray, " rows"],
     posterior: Float32[np.ndarray, "rows classes"],
     record: dict[str, Any],
+    allowed: Bool[np.ndarray, " rows"],
     checked: CheckedRows | None,
 ) -> Dataset:
     name, policy = record["purifier"], record["policy"]
     feature = dataset.features[LABEL]
     confidence, best = posterior.max(1), posterior.argmax(1)
-    sure = confidence >= record["min_confidence"]
+    sure = allowed & (confidence >= record["min_confidence"])
     changed = sure & (best != labels)
     if policy == "drop" and changed.all():
         raise ValueError(

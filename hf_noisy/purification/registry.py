@@ -30,6 +30,7 @@ class Purifier:
             are predictions of the given label; None if it cannot use them.
         min_confidence: Default of the argument of `purify`.
         reads_checked: Whether it is called with `checked=` too: the checked class of each row, -1 where nobody looked.
+        held_out: With `reads_checked`: whether the posterior of a checked row is made without its checked label.
     """
 
     function: Callable[..., Any]
@@ -38,10 +39,13 @@ class Purifier:
     of_predictions: Callable[..., Any] | None = None
     min_confidence: float = 0.0
     reads_checked: bool = False
+    held_out: bool = False
 
 
 PURIFIERS: dict[str, Purifier] = {
-    "checked": Purifier(checked_posterior.checked_posterior, checked_posterior.CITATION, reads_checked=True),
+    "checked": Purifier(
+        checked_posterior.checked_posterior, checked_posterior.CITATION, reads_checked=True, held_out=True
+    ),
     "confident_learning": Purifier(
         confident_learning.cross_validated_posterior,
         confident_learning.CITATION,

@@ -22,7 +22,7 @@ from hf_noisy.core.columns import (
 )
 from hf_noisy.purification.decisions import DECISIONS
 from hf_noisy.purification.evidence_posterior import NOTHING_BELIEVED, ONLY_RANDOM
-from hf_noisy.purification.restore import DROPPED
+from hf_noisy.purification.restore import DROPPED, purification_record
 
 _PAIRS_SHOWN = 10
 FIGURES = {"precision of changes": "precision", "noise before": "noise_before", "noise after": "noise_after"}
@@ -48,6 +48,7 @@ class PurificationSummary:
         estimated_noise_after: The same for the labels to train on, with row weights and soft labels. None if all
             weights are 0.
         checked: Rows that a person has checked; their posterior is certain.
+        guarantee: What `max_wrong` promises of the changes, or why it could promise nothing; None without it.
         true_precision: Share of the rows in `changed` whose most probable class is the clean label.
         true_noise_before: Share of given labels that differ from the clean one.
         true_noise_after: As `estimated_noise_after`, against the clean label.
@@ -63,6 +64,7 @@ class PurificationSummary:
     estimated_noise_before: float | None
     estimated_noise_after: float | None
     checked: int = 0
+    guarantee: str | None = None
     true_precision: float | None = None
     true_noise_before: float | None = None
     true_noise_after: float | None = None
@@ -78,7 +80,9 @@ class PurificationSummary:
 
     @property
     def note(self) -> str | None:
-        """What the figures of the default purifier leave out; None for other purifiers."""
+        """What was guaranteed, or what the figures of the purifier `evidence` leave out; None if there is neither."""
+        if self.guarantee is not None:
+            return f"Guarantee: {self.guarantee}."
         if self.purifier != "evidence":
             return None
         return ONLY_RANDOM if self.changed else NOTHING_BELIEVED
@@ -155,6 +159,7 @@ def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
         estimated_noise_before=float(1 - posterior[np.arange(len(given)), given].mean()),
         estimated_noise_after=_wrong((targets * columns[LABEL_POSTERIOR]).sum(1), weights),
         checked=int(everything[LABEL_CHECKED].sum()) if LABEL_CHECKED in everything else 0,
+        guarantee=(purification_record(kept) or {}).get("guarantee"),
     )
     if summary.purifier == DECISIONS:  # its posterior is certain for every row, checked or not
         summary.estimated_precision = summary.estimated_noise_before = summary.estimated_noise_after = None

@@ -179,6 +179,21 @@ def test_purify_uses_checked_rows(parquet, rows, checked_file, tmp_path):
     assert "A person has checked 60 rows" in (tmp_path / "out" / "README.md").read_text("utf-8")
 
 
+def test_purify_keeps_a_promise_or_says_that_it_cannot(parquet, checked_file, tmp_path):
+    words = ("purify", parquet, "--checked", checked_file, "--output", tmp_path / "out", "--overwrite")
+    assert "wrong on average" in done(*words, "--max-wrong", 0.2)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["max_wrong"] == 0.2
+    assert summary["summary"]["true_noise_after"] < summary["summary"]["true_noise_before"]
+    assert "at most 20.00 % of the changes wrong on average" in (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "no change can be guaranteed with so few checked rows" in done(*words, "--max-wrong", 0.001)
+    assert "no change can be guaranteed" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    for options in (["--min-confidence", 0.5], ["--purifier", "dmlp"]):
+        assert run(*words, "--max-wrong", 0.1, *options).exit_code == 2
+    result = run("purify", parquet, "--max-wrong", 0.1, "--output", tmp_path / "other")
+    assert (result.exit_code, "max_wrong needs rows that a person has checked" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("command", ["audit", "purify"])
 def test_wrong_checked_rows_are_one_sentence(parquet, checked_file, tmp_path, command):
     checked_file.write_text(checked_file.read_text().replace(",cat,", ",lion,"))

@@ -157,6 +157,67 @@ def test_checked_is_the_default_purifier_where_rows_are_checked():
         purify(rows(labels, features=vectors), "checked")
 
 
+def noisy_problem(count=1000, drawn=200):
+    """Rows with 30 % wrong labels, a posterior that is right in 9 of 10 rows, and rows checked at random."""
+    draw = np.random.default_rng(0)
+    true = np.arange(count) % 3
+    labels = np.where(draw.random(count) < 0.3, (true + 1) % 3, true)
+    sure = draw.uniform(0.4, 1, count)
+    best = np.where(draw.random(count) < sure, true, (true + 2) % 3)
+    posterior = ((1 - sure) / 2)[:, None].repeat(3, 1).astype(np.float32)
+    posterior[np.arange(count), best] = sure
+    dataset = rows(labels)
+    checked = np.full(count, -1)
+    index = draw.permutation(count)[:drawn]
+    checked[index] = true[index]
+    return dataset, posterior, checked_rows(dataset, checked, strategy="random"), true
+
+
+@every_policy
+def test_few_changes_are_wrong_if_so_promised(policy):
+    dataset, posterior, checked, true = noisy_problem()
+    whole = purify(dataset, posterior, policy, checked=checked, max_wrong=0.2)
+    parts = list(whole.values()) if policy == "drop" else [whole]
+    found = {row["text"]: row for part in parts for row in part}
+    changed = np.array([found[text]["label_changed"] for text in dataset["text"]])
+    new = np.array([np.argmax(found[text]["label_posterior"]) for text in dataset["text"]])
+    unchecked = checked.as_column() == -1
+    wrong = (new != true) if policy in ("relabel", "soft") else (np.array(dataset["label"]) == true)
+    assert (changed & unchecked).sum() > 50
+    without = unchecked & (posterior.argmax(1) != np.array(dataset["label"]))
+    assert wrong[changed & unchecked].mean() < min(0.25, 0.75 * wrong[without].mean())  # 0.2 on average over draws
+    assert changed[checked.index].tolist() == (np.array(dataset["label"]) != true)[checked.index].tolist()
+    record = purification_record(parts[0])
+    assert (record["max_wrong"], record["min_confidence"]) == (0.2, 0.0)
+    assert "at most 20% of them wrong on average" in record["guarantee"]
+    assert f"Guarantee: {record['guarantee']}." in str(summarise(whole))
+
+
+def test_too_few_checked_rows_change_nothing(caplog):
+    dataset, posterior, checked, _ = noisy_problem(drawn=12)
+    purified = purify(dataset, posterior, checked=checked, max_wrong=0.01)
+    assert "no change can be guaranteed with so few checked rows" in caplog.text
+    assert "no change can be guaranteed" in summarise(purified).note
+    changed = np.flatnonzero(purified["label_changed"])
+    assert set(changed) <= set(checked.index)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_wrong": 1.0}, "max_wrong must be above 0 and below 1, got 1.0"),
+        ({"max_wrong": 0.1, "min_confidence": 0.5}, "leave out min_confidence"),
+        ({"max_wrong": 0.1, "checked": None}, "max_wrong needs rows that a person has checked"),
+        ({"max_wrong": 0.1, "checked": CHECKED}, "no guarantee: it is not known how the rows were chosen"),
+        ({"max_wrong": 0.1, "purifier": "dmlp"}, "purifier 'dmlp' is fitted to the checked labels"),
+    ],
+)
+def test_promises_without_a_basis_are_refused(arguments, message):
+    drawn = checked_rows(rows(), CHECKED, strategy="random")
+    with pytest.raises(ValueError, match=message):
+        purify(rows(), **{"purifier": POSTERIOR, "checked": drawn, **arguments})
+
+
 def test_a_purifier_that_reads_checked_rows_gets_them():
     vectors = ([[0.0, 1.0]] * 5, datasets.List(datasets.Value("float32")))
 
