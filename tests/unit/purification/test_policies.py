@@ -162,7 +162,7 @@ def noisy_problem(count=1000, drawn=200):
     draw = np.random.default_rng(0)
     true = np.arange(count) % 3
     labels = np.where(draw.random(count) < 0.3, (true + 1) % 3, true)
-    sure = draw.uniform(0.4, 1, count)
+    sure = 1 - draw.uniform(0, 0.8, count) ** 2  # most are sure
     best = np.where(draw.random(count) < sure, true, (true + 2) % 3)
     posterior = ((1 - sure) / 2)[:, None].repeat(3, 1).astype(np.float32)
     posterior[np.arange(count), best] = sure
