@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,9 @@ def train(
     watched: dict[str, Any] | None = None,
     callbacks: tuple[TrainerCallback, ...] = (),
     folder: Path | None = None,
+    checked: np.ndarray | None = None,
 ) -> Trained:
-    """Train a new network by a method; by default on all rows and given labels."""
+    """Train a new network by a method; by default on all rows and given labels, with no checked ones."""
     rows = np.arange(len(task.given)) if rows is None else rows
     labels = task.given[rows] if labels is None else labels
     recorder = LogitsByEpoch(task, {"test": task.test_rows, **(watched or {})})
@@ -105,6 +107,7 @@ def train(
             method=method,
             callbacks=[recorder, *callbacks],
             processing_class=task.processing_class,
+            checked=checked,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -146,12 +149,15 @@ def held_out_score(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float
     return float((logits.argmax(-1) == labels).mean()), float(log_p.mean())
 
 
-def auto(task: Task) -> Outcome:
-    """The method that the package chooses from its measurements before training."""
+def auto(task: Task, count: int = 0) -> Outcome:
+    """The method that the package chooses from its measurements before training, with some checked rows."""
+    checked = np.full(len(task.given), -1)
+    rows = checked_rows(task, count)
+    checked[rows] = task.clean[rows]
     with tempfile.TemporaryDirectory() as folder:
-        trained = train(task, "auto", folder=Path(folder))
+        trained = train(task, "auto", folder=Path(folder), checked=checked if count else None)
         noted = json.loads((Path(folder) / "auto_method.json").read_text())
-    return outcome_of(trained, details=noted["choice"] | {"measured": noted["measured"]})
+    return outcome_of(trained, clean_labels=count, details=noted["choice"] | {"measured": noted["measured"]})
 
 
 def label_wave(task: Task) -> Outcome:
@@ -316,6 +322,8 @@ METHODS: dict[str, Competitor] = {
     "linear_head": Competitor("linear head, frozen features", linear_head),
     "mean_and_head": Competitor("class means and linear head", mean_and_head),
     "checked_only": Competitor("200 checked rows alone", checked_only, uses_clean_labels=True),
+    "auto_checked_50": Competitor("auto, 50 checked rows", partial(auto, count=50), uses_clean_labels=True),
+    "auto_checked_100": Competitor("auto, 100 checked rows", partial(auto, count=100), uses_clean_labels=True),
     "dmlp": Competitor("DMLP, then cross-entropy", dmlp, uses_clean_labels=True),
 }
 

@@ -153,10 +153,11 @@ DEVELOPMENT_TEXTS = (
 DEVELOPED = (
     *("cross_entropy", "early_stopping", "confident_learning", "jocor", "elr", "two_networks"),
     *("class_mean", "linear_head", "mean_and_head", "checked_only", "dygen", "auto"),
+    *("auto_checked_50", "auto_checked_100"),
 )
 FINE_TUNED = (
     *("cross_entropy", "early_stopping", "class_mean", "linear_head", "mean_and_head", "checked_only"),
-    *("dygen", "auto"),
+    *("dygen", "auto", "auto_checked_50", "auto_checked_100"),
 )
 DEVELOPMENT = (
     Suite("development", LEADERBOARDS[0].budget, tuple(replace(s, methods=DEVELOPED) for s in DEVELOPMENT_TEXTS)),

@@ -27,6 +27,7 @@ _SHIFT = 2.0  # of the shift of each class
 _WEIGHTS = 5.0  # of the weights of the predictors, around equal ones that sum to 1
 _ROWS_A_CLASS = 5.0  # what the rows that nobody checked count for in each row of the transition matrix
 _PENALTY = 0.004  # of the head
+_SHARPENED = 1.2  # logits of the head are multiplied by this, since the penalty makes them too small
 _LOGISTIC = 0.03  # penalty of the logistic regression
 _LOWEST = -12.0  # log-probabilities are not taken to be surer than this
 _MAX_FITTED = 20_000  # the head is fitted on so many rows, which bounds its time
@@ -208,6 +209,7 @@ class CheckedCorrection:
         posterior[index] = np.eye(classes)[labels]
         fitted = np.union1d(evenly_spaced(np.arange(rows), _MAX_FITTED), index)
         head = fit_linear_head((LENGTH * vectors[fitted]).astype(np.float32), posterior[fitted], _PENALTY)
+        head = LinearHead(_SHARPENED * head.weight, _SHARPENED * head.bias)
         return CorrectedLabels(posterior, model_posterior, held_out, transition, evidence.centre, head)
 
 
