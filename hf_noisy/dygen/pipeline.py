@@ -6,14 +6,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from safetensors.torch import load_file
 
 from hf_noisy.core.checks import check_labels, check_rate
 from hf_noisy.core.files import check_digest, read_sealed, replacing, write_sealed, write_tensors
 from hf_noisy.core.types import Labels
+from hf_noisy.data.checked import UNCHECKED, checked_column
 from hf_noisy.dygen.evidence_head import EvidenceHead, mixed
-from hf_noisy.dygen.prior import Prior, centroid_dynamics, evidence_prior, paper_prior
+from hf_noisy.dygen.prior import Prior, centroid_dynamics, evidence_prior, paper_prior, with_checked_labels
 from hf_noisy.dygen.vae import SHUFFLED_ROWS, DirichletVAE, dirichlet_mode, fit_vae, prior_alpha
 from hf_noisy.dygen.vectors import StoredVectors, TrajectoryVectors
 from hf_noisy.dynamics.scores import DynamicsScore
@@ -60,6 +61,7 @@ class DyGen:
         suspects: `[rows]`, training rows whose given label is probably wrong.
         trajectories: For which posteriors are computed; may be set later.
         evidence: The evidence that the posterior contains, with preset `"evidence"` and recorded features.
+        checked: `[rows]`, the checked class of each training row, -1 where nobody looked; None if nobody did.
 
     Source: DyGEN (Zhuang et al., 2023).
     """
@@ -73,8 +75,9 @@ class DyGen:
         suspects: Bool[np.ndarray, " rows"],
         trajectories: Trajectories | None = None,
         evidence: EvidenceHead | None = None,
+        checked: Int64[np.ndarray, " rows"] | None = None,
     ) -> None:
-        self.evidence = evidence
+        self.evidence, self.checked = evidence, checked
         self.config, self.vae, self.vectors = config, vae, vectors
         self.prior, self.suspects, self.trajectories = prior, suspects, trajectories
         self.fitted_prior: Prior | None = None
@@ -94,6 +97,7 @@ class DyGen:
         split: str = "train",
         preset: Literal["evidence", "paper"] = "evidence",
         class_prior: Any = None,
+        checked: Any = None,
         vae_epochs: int | None = None,
         seed: int = 0,
         show_progress: bool = True,
@@ -110,6 +114,9 @@ class DyGen:
             split: Name under which the training rows were recorded.
             preset: `"evidence"` (default), or `"paper"` for the published prior, constants and trajectory vector.
             class_prior: For preset `"evidence"`, see [`~hf_noisy.detection.evidence.fit_evidence`].
+            checked: Rows that a person has checked, as [`~hf_noisy.data.checked.CheckedRows`] or as classes `[rows]`
+                with -1 where nobody looked. They are certain; with preset `"evidence"` they also correct the prior of
+                the other rows, see [`~hf_noisy.detection.checked_correction.CheckedCorrection`].
             vae_epochs: Epochs of the VAE; None for 10, or with preset `"evidence"` more for few rows.
             seed: Seed of all random numbers.
             show_progress: Whether to show progress bars.
@@ -146,12 +153,18 @@ class DyGen:
             raise ValueError("class_prior is for preset 'evidence'; leave it out with preset 'paper'")
         if max_references is not None and not paper:
             raise ValueError("max_references is for preset 'paper', the only one with neighbours; leave it out")
+        looked_at = None if checked is None else checked_column(checked, len(labels), trajectories.num_classes)
+        if looked_at is not None and (looked_at == UNCHECKED).all():
+            looked_at = None
         if paper:
             prior = paper_prior(
                 trajectories, labels, noise_rate, split=split, seed=seed, max_references=max_references
             )
         else:
-            prior = evidence_prior(trajectories, labels, noise_rate, split=split, class_prior=class_prior, seed=seed)
+            options = {"class_prior": class_prior, "checked": looked_at, "seed": seed}
+            prior = evidence_prior(trajectories, labels, noise_rate, split=split, **options)
+        if looked_at is not None:
+            prior = with_checked_labels(prior, labels, looked_at)
         vectors = TrajectoryVectors.fit(trajectories, split, raw=paper)
         w = StoredVectors(vectors, trajectories, split)
         in_memory = w.row_bytes * len(labels) <= max_memory
@@ -188,7 +201,7 @@ class DyGen:
             show_progress=show_progress,
         )
         evidence = None if prior.evidence is None else EvidenceHead.of(prior.evidence)
-        fitted = cls(config, vae, vectors, prior.probabilities, prior.suspects, trajectories, evidence)
+        fitted = cls(config, vae, vectors, prior.probabilities, prior.suspects, trajectories, evidence, looked_at)
         fitted.fitted_prior = prior
         return fitted
 
@@ -201,7 +214,7 @@ class DyGen:
             labels: `[rows]`, given labels, on which to condition instead of on the classifier's predictions of them.
 
         Returns:
-            `[rows, classes]`, sums to 1.
+            `[rows, classes]`, sums to 1; with labels, one-hot for training rows that were checked.
 
         Raises:
             ValueError: If there are no trajectories, the split was not recorded, or labels are invalid.
@@ -230,6 +243,9 @@ class DyGen:
                     evidence = self.evidence(w, given)
                 found = mixed(found, evidence)
             posterior[rows] = found.numpy()
+        if self.checked is not None and labels is not None and split == self.config.split:
+            known = np.flatnonzero(self.checked != UNCHECKED)
+            posterior[known] = np.eye(posterior.shape[1])[self.checked[known]]
         return posterior
 
     def _checked_trajectories(self) -> Trajectories:
@@ -303,6 +319,8 @@ class DyGen:
             tensors["vectors.feature_mean"] = torch.from_numpy(self.vectors.feature_mean)
         if self.evidence is not None:
             tensors |= {f"evidence.{name}": value for name, value in self.evidence.state_dict().items()}
+        if self.checked is not None:
+            tensors["checked"] = torch.from_numpy(self.checked)
         tensors["prior"] = torch.from_numpy(self.prior)
         tensors["suspects"] = torch.from_numpy(self.suspects)
         saved = asdict(self.config)
@@ -349,4 +367,5 @@ class DyGen:
             feature_scale,
         )
         prior, suspects = tensors["prior"].numpy(), tensors["suspects"].numpy()
-        return cls(config, vae.eval(), vectors, prior, suspects, trajectories, evidence)
+        checked = tensors["checked"].numpy() if "checked" in tensors else None
+        return cls(config, vae.eval(), vectors, prior, suspects, trajectories, evidence, checked)

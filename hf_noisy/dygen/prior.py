@@ -2,14 +2,16 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Integer
+from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 from hf_noisy.core.checks import check_rate
 from hf_noisy.core.types import Labels
+from hf_noisy.data.checked import UNCHECKED
+from hf_noisy.detection.checked_correction import CheckedCorrection
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.neighbours import nearest, sample_references, vote_by_distance
 from hf_noisy.detection.noise_rate import mixture_noise_rate
@@ -39,27 +41,52 @@ def evidence_prior(
     *,
     split: str = "train",
     class_prior: Any = None,
+    checked: Int64[np.ndarray, " rows"] | None = None,
     seed: int = 0,
 ) -> Prior:
-    """The default: the posterior from features recorded before training and from the given labels."""
+    """The default: the posterior from features recorded before training, given labels and checked ones."""
     if noise_rate is not None:
         check_rate(noise_rate)
-    evidence = fit_evidence(
-        _features(trajectories, split),
-        labels,
-        num_classes=trajectories.num_classes,
-        class_prior=class_prior,
-        seed=seed,
-    )
-    rate = evidence.noise_rate.rate if noise_rate is None else noise_rate
+    features, classes = _features(trajectories, split), trajectories.num_classes
+    evidence = fit_evidence(features, labels, num_classes=classes, class_prior=class_prior, seed=seed)
+    probabilities, estimated = evidence.probabilities, evidence.noise_rate.rate
+    if checked is not None:
+        evidence = _corrected(evidence, features, labels, checked, seed)
+        probabilities = evidence.posterior
+        estimated = float(1 - evidence.posterior[np.arange(len(labels)), labels].mean())
+    rate = estimated if noise_rate is None else noise_rate
     suspects = evidence.posterior[np.arange(len(labels)), labels] < 0.5
 
     def of(others: Trajectories, name: str) -> Float64[np.ndarray, "_ _"]:
         return evidence.predict(_features(others, name))
 
-    score = suspicion(np.log(evidence.probabilities + _TINY), labels)
+    score = suspicion(np.log(probabilities + _TINY), labels)
     recorded = None if trajectories.features(split, slice(0, 1)) is None else evidence
     return Prior(of, evidence.posterior[None], suspects, score, rate, noise_rate is None, recorded)
+
+
+def _corrected(
+    evidence: Evidence,
+    features: Float[np.ndarray, "rows width"],
+    labels: Labels,
+    checked: Int64[np.ndarray, " rows"],
+    seed: int,
+) -> Evidence:
+    """The evidence with the posterior, transition matrix and head of the correction by checked rows."""
+    index, classes = np.flatnonzero(checked != UNCHECKED), evidence.posterior.shape[1]
+    found = CheckedCorrection().fit(features, labels, index, checked[index], num_classes=classes, seed=seed)
+    return replace(
+        evidence, posterior=found.posterior, transition=found.transition, centre=found.centre, head=found.head
+    )
+
+
+def with_checked_labels(prior: Prior, labels: Labels, checked: Int64[np.ndarray, " rows"]) -> Prior:
+    """The prior, certain of the checked labels."""
+    index = np.flatnonzero(checked != UNCHECKED)
+    probabilities, suspects = prior.probabilities.copy(), prior.suspects.copy()
+    probabilities[:, index] = np.eye(probabilities.shape[2])[checked[index]]
+    suspects[index] = checked[index] != labels[index]
+    return replace(prior, probabilities=probabilities, suspects=suspects)
 
 
 def suspicion(log_probabilities: Float64[np.ndarray, "rows classes"], labels: Labels) -> Float64[np.ndarray, " rows"]:

@@ -106,6 +106,7 @@ class DyGenMethod(CoRegularization):
                 self.noise_rate,
                 split=_SPLIT,
                 preset=self.preset,
+                checked=getattr(trainer, "checked", None),
                 vae_epochs=self.vae_epochs,
                 seed=args.seed,
                 show_progress=not args.disable_tqdm,

@@ -261,3 +261,27 @@ def test_prior_of_any_split(fitted, made):
     prior = fitted.prior_of("test")
     np.testing.assert_allclose(prior.sum(1), 1)
     assert (prior.argmax(1) == made.test_true).mean() > 0.9
+
+
+@PRESETS
+@pytest.mark.parametrize("features", [False, True])
+def test_checked_rows_are_certain_and_help_the_others(preset, features, tmp_path):
+    made = make(tmp_path, default_class(0.5, 3), features=features, spread=2.0)
+    checked = np.where(np.arange(300) < 60, made.true, -1)
+    known = checked != -1
+    dygen = fit(made, None, preset=preset, checked=checked, vae_epochs=5)
+    assert dygen.suspects[known].tolist() == (made.given != made.true)[known].tolist()
+    assert (dygen.prior[:, known].argmax(-1) == made.true[known]).all()
+    dygen.save_pretrained(tmp_path / "saved")
+    for one in (dygen, DyGen.from_pretrained(tmp_path / "saved", made.trajectories)):
+        np.testing.assert_array_equal(one.posterior("train", made.given)[known], np.eye(3)[made.true[known]])
+        assert one.posterior("train")[known].max() < 1  # without given labels, as for any rows
+    plain = fit(made, None, preset=preset, vae_epochs=5)
+    assert plain.checked is None
+    if preset == "evidence":
+        right = [(one.prior[0, ~known].argmax(1) == made.true[~known]).mean() for one in (dygen, plain)]
+        assert right[0] > right[1]
+        assert abs(dygen.noise_rate - (made.given != made.true).mean()) < 0.1
+    assert fit(made, preset=preset, checked=np.full(300, -1), vae_epochs=1).checked is None
+    with pytest.raises(ValueError, match="checked has 3 in row 0, which is not among the classes 0, 1, 2"):
+        fit(made, preset=preset, checked=np.full(300, 3))
