@@ -142,6 +142,7 @@ def train(
     output: Output,
     words: TrainingOptions = None,
     method: Annotated[str, typer.Option(help="training method, such as nct or auto")] = "cross_entropy",
+    checked: Checked = None,
     model: Annotated[str | None, typer.Option(help="model to train: Hub id or folder")] = None,
     text_column: TextColumn = None,
     image_column: ImageColumn = None,
@@ -169,6 +170,25 @@ def check(
 ) -> None:
     """Draw random rows for a person to check, on a page or with an annotation tool."""
     _run("check", locals(), "checked_commands")
+
+
+@app.command("next")
+def next_rows(
+    source: Source,
+    output: Output,
+    budget: Annotated[int, typer.Option(help="number of rows to check next")] = 50,
+    checked: Checked = None,
+    strategy: Annotated[str, typer.Option(help="how to draw them: random")] = "random",
+    file_format: CheckFormat = "page",
+    text_column: TextColumn = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    split: Split = "train",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the rows to check next, given those that are checked already."""
+    _run("next_rows", locals(), "checked_commands")
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ class DataArguments:
     dataset: str = _option("docs", "named data set, file, folder or Hub id")
     model_name_or_path: str | None = _option(None, "pretrained model; default: a small sentence encoder")
     label_column: str | None = _option(None, "label column of a file or Hub data set")
+    checked: str | None = _option(None, "file of checked rows; default: the column checked_label")
     noise_type: str | None = _option(None, "symmetric, asymmetric or instance; some data sets have more")
     noise_rate: float | None = _option(None, "share of labels to flip, with noise_type")
     noise_seed: int = _option(0, "seed of the noise")

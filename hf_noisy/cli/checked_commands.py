@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hf_noisy.cli.commands import Job
-from hf_noisy.cli.outputs import ARGILLA, CHECK_PAGE, LABEL_STUDIO, SUMMARY, new_folder
+from hf_noisy.cli.outputs import ARGILLA, CHECK_PAGE, LABEL_STUDIO, NEXT_ROWS, SUMMARY, new_folder
 from hf_noisy.cli.page import random_rows_page
 from hf_noisy.core.columns import IMAGE, TEXT
 from hf_noisy.core.files import clear_os_errors
@@ -17,7 +17,8 @@ from hf_noisy.data.annotation_tools import (
     label_studio_tasks,
 )
 from hf_noisy.data.checked import checked_rows
-from hf_noisy.reports.check_page import CheckPage, write_check_page
+from hf_noisy.detection.rows_to_check import STRATEGIES, RowSample, rows_to_check
+from hf_noisy.reports.check_page import CheckPage, make_check_page, write_check_page
 
 _HERE = "OUTPUT"  # in an advice: the folder, which has another name while it is written
 
@@ -33,12 +34,28 @@ def check(job: Job, rows: int | None, checked: Path | None, file_format: str, se
     write_rows_to_check(job, page, file_format, {"command": "check", "split": job.split, "seed": seed})
 
 
-def write_rows_to_check(job: Job, page: CheckPage, file_format: str, summary: dict[str, object]) -> None:
+def next_rows(job: Job, budget: int, checked: Path | None, strategy: str, file_format: str, seed: int) -> None:
+    """`hf-noisy next`: the rows to check next, as `next.csv` and as a page or as files for an annotation tool."""
+    for option, value, known in (("format", file_format, _WRITERS), ("strategy", strategy, STRATEGIES)):
+        if value not in known:
+            raise ValueError(f"--{option} must be one of {', '.join(known)}, got '{value}'")
+    dataset = job.load()[job.split]
+    found = checked_rows(dataset, checked)
+    sample = rows_to_check(dataset, budget, strategy=strategy, checked=found, seed=seed)
+    page = make_check_page(dataset, sample, job.name, found)
+    write_rows_to_check(job, page, file_format, {"command": "next", "split": job.split, "seed": seed}, sample)
+
+
+def write_rows_to_check(
+    job: Job, page: CheckPage, file_format: str, summary: dict[str, object], sample: RowSample | None = None
+) -> None:
     """The output folder: the page or the files of the tool, and `summary.json`; and what to do with it."""
     first = page.rows[0]
     summary |= {"rows": len(page.rows), "strategy": first.strategy, "batch": first.batch, "format": file_format}
     with new_folder(job.output, job.overwrite) as folder, clear_os_errors(job.output):
         advice = _WRITERS[file_format](folder, page)
+        if sample is not None:
+            sample.to_csv(folder / NEXT_ROWS)
         versions = {"versions": {"hf-noisy": version("hf-noisy")}}
         (folder / SUMMARY).write_text(json.dumps(summary | versions, indent=2), encoding="utf-8")
     print(f"{len(page.rows)} rows to check ({first.strategy}); {advice.replace(_HERE, str(job.output))}")

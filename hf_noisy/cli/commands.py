@@ -222,13 +222,16 @@ def apply(job: Job, decisions: Path) -> None:
     print(f"written to {job.output}")
 
 
-def train(job: Job, method: str, model: str | None, words: list[str] | None) -> None:
+def train(job: Job, method: str, checked: Path | None, model: str | None, words: list[str] | None) -> None:
     """`hf-noisy train`: the model, its card and its results."""
-    kind = {TEXT: TextArguments, IMAGE: ImageArguments}[modality(job.load()[job.split])]
+    rows = job.load()[job.split]
+    kind = {TEXT: TextArguments, IMAGE: ImageArguments}[modality(rows)]
+    checked_rows(rows, checked)  # refuses a wrong file early
     named = {
         "dataset": job.source,
         "method": method,
         "model_name_or_path": model,
+        "checked": None if checked is None else str(checked),
         "label_column": job.label_column,
         "text_column": job.text_column,
         "image_column": job.image_column,

@@ -14,6 +14,7 @@ from hf_noisy.cli.arguments import DataArguments, ImageArguments
 from hf_noisy.cli.source import default_encoder
 from hf_noisy.core.columns import LABEL, TEXT
 from hf_noisy.data.builders import cifar10, digits
+from hf_noisy.data.checked import checked_rows, with_checked_column
 from hf_noisy.data.images import ImageViews, Transform, make_view
 from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.views import ShiftAndFlip
@@ -34,16 +35,29 @@ def load_source(arguments: DataArguments) -> DatasetDict:
 def load_splits(
     arguments: DataArguments, training: TrainingArguments, prepare: Callable[[Dataset], Dataset], row_column: str = ""
 ) -> tuple[Dataset, Dataset]:
-    """Training and test rows; without a test split a fifth of the rows is set aside."""
+    """Training and test rows; without a test split a fifth of the rows is set aside, none that was checked."""
     with training.main_process_first(desc="data"):
         splits = load_source(arguments)
+        if arguments.checked:
+            splits["train"] = with_checked_column(splits["train"], arguments.checked)
         if row_column:
             splits["train"] = splits["train"].add_column(row_column, np.arange(len(splits["train"])))
         if "test" not in splits:
-            splits = splits["train"].train_test_split(0.2, seed=training.seed)
+            splits = _with_test_rows(splits["train"], training.seed)
         train = random_rows(splits["train"], arguments.max_train_samples, training.seed)
         test = random_rows(splits["test"], arguments.max_test_samples, training.seed)
         return prepare(train), prepare(test)
+
+
+def _with_test_rows(rows: Dataset, seed: int) -> DatasetDict:
+    checked = checked_rows(rows)
+    if checked is None:
+        return rows.train_test_split(0.2, seed=seed)
+    others = np.setdiff1d(np.arange(len(rows)), checked.index)
+    test = np.random.default_rng(seed).permutation(others)[: max(len(rows) // 5, 1)]
+    if not len(test):
+        raise ValueError("every row was checked, so none is left to test on; pass data with a test split")
+    return DatasetDict(train=rows.select(np.setdiff1d(np.arange(len(rows)), test)), test=rows.select(np.sort(test)))
 
 
 def random_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:

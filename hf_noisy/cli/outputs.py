@@ -18,8 +18,9 @@ SUMMARY = "summary.json"
 FINDINGS = "findings"
 _CARD, _DATA, REPORT = "README.md", "data", "report.html"
 CHECK_PAGE, LABEL_STUDIO, ARGILLA = "check.html", ("tasks.json", "labelling.xml"), ("records.json", ".argilla")
-_OUTPUTS = {_CARD, _DATA, REPORT, SUMMARY, FINDINGS, CHECK_PAGE, *LABEL_STUDIO, *ARGILLA}
-_COMMANDS = ("inject", "audit", "purify", "apply", "train", "check")
+NEXT_ROWS = "next.csv"
+_OUTPUTS = {_CARD, _DATA, REPORT, SUMMARY, FINDINGS, CHECK_PAGE, NEXT_ROWS, *LABEL_STUDIO, *ARGILLA}
+_COMMANDS = ("inject", "audit", "purify", "apply", "train", "check", "next")
 
 
 def check_output(path: str | Path, overwrite: bool) -> Path:

@@ -21,6 +21,7 @@ from hf_noisy.cli.recipes import parse
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
 from hf_noisy.core.types import Probabilities
+from hf_noisy.data.checked import checked_rows
 from hf_noisy.data.fingerprint import texts_digest
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dynamics.store import Trajectories
@@ -29,6 +30,7 @@ from hf_noisy.models import BranchedModel
 from hf_noisy.models.heads import logits_by_branch
 from hf_noisy.models.inference import Collator, outputs_in_training
 from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
+from hf_noisy.training.checked_labels import without_checked_column
 from hf_noisy.training.checkpoints import last_whole_checkpoint, refuse_unwritable
 from hf_noisy.training.distill import distill
 from hf_noisy.training.trainer import NoisyTrainer
@@ -71,11 +73,14 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     refuse_unwritable(output_dir)
     inputs = TextInputs(arguments)
     train_rows, test_rows = load_splits(arguments, training, inputs.prepare, row_column="row")
+    checked = checked_rows(train_rows)
+    train_rows, test_rows = without_checked_column(train_rows), without_checked_column(test_rows)
     clock["data"] = time.perf_counter()
 
     def fit(model: Any, folder: Path, **options: Any) -> NoisyTrainer:
         training.output_dir = str(folder)
-        trainer = NoisyTrainer(model, training, train_dataset=train_rows, processing_class=inputs.processor, **options)
+        options |= {"train_dataset": train_rows, "processing_class": inputs.processor, "checked": checked}
+        trainer = NoisyTrainer(model, training, **options)
         # A finished training resumes from its last checkpoint too, and has no step left to do.
         resumes = str(training.resume_from_checkpoint).lower() == "true"
         trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resumes else None)
@@ -121,6 +126,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         "texts": texts_digest([*train_rows[TEXT][:], *test_rows[TEXT][:]]),
         "num_classes": posterior.shape[1],
         "noise_rate_estimated": dygen.noise_rate,
+        "checked_rows": 0 if checked is None else len(checked),
         **_label_accuracy(given, posterior, truth),
         **{f"test_accuracy{key}": scores[name]["accuracy"] for name, key in _STAGES.items()},
         **{f"test_ece{key}": scores[name]["ece"] for name, key in _STAGES.items()},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from datasets import ClassLabel
+from datasets import ClassLabel, Dataset
 from jaxtyping import Float64, Int64
 
 from hf_noisy.core.columns import CHECKED_LABEL, LABEL, LABELS
@@ -183,6 +183,16 @@ def write_checked(path: str | PathLike[str], dataset: Any, checked: CheckedRows)
     if checked.num_rows != len(dataset):
         raise ValueError(f"checked rows are those of {checked.num_rows} rows, but the dataset has {len(dataset)}")
     write_atomically(path, checked_csv(checked, row_digests(dataset.select(checked.index)), class_names(dataset)))
+
+
+def with_checked_column(dataset: Dataset, checked: Any) -> Dataset:
+    """The dataset with the column `checked_label` of these checked rows, in the place of one that it has."""
+    found = checked_rows(dataset, checked)
+    if CHECKED_LABEL in dataset.column_names:
+        dataset = dataset.remove_columns(CHECKED_LABEL)
+    column = np.full(len(dataset), UNCHECKED) if found is None else found.as_column()
+    values = [None if label == UNCHECKED else label for label in column.tolist()]
+    return dataset.add_column(CHECKED_LABEL, values, feature=dataset.features[LABEL])
 
 
 def checked_csv(checked: CheckedRows, digests: Sequence[str], names: Sequence[str]) -> str:

@@ -88,6 +88,7 @@ def _noise(results: Mapping[str, Any], dataset: str) -> list[list[str]]:
         ["dataset", dataset if results.get("dataset") else None],
         ["training rows", results.get("num_train")],
         ["classes", results.get("num_classes")],
+        ["rows checked by a person", results.get("checked_rows")],
         ["noise injected", (results["noise_type"] or "none in this training") if "noise_type" in results else None],
         ["requested noise rate", _percent(results.get("noise_rate_asked"))],
         ["wrong training labels", "not measured" if rate is None else _percent(rate)],

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from hf_noisy import Trajectories
 from hf_noisy.cli.app import app
+from hf_noisy.data import checked_rows, load_noisy_dataset, write_checked
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("animal", "number", "place")
@@ -248,6 +249,24 @@ def test_the_command_line_leaves_a_model_with_its_card(tmp_path, encoder):
     assert pipeline("text-classification", str(out), device="cpu")("animal1 animal2")[0]["label"] in CLASSES
     refused = CliRunner().invoke(app, [str(word) for word in [*words, "--overwrite", "--no_such_option", "1"]])
     assert (refused.exit_code, "hf-noisy: Some specified arguments are not used" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("method", ["gce", "auto"])
+def test_the_command_line_trains_on_checked_rows(tmp_path, encoder, method):
+    data, out, file = write_texts(tmp_path / "data"), tmp_path / "out", tmp_path / "checked.csv"
+    rows = load_noisy_dataset(str(data))["train"]
+    checked = [label if row < 60 else None for row, label in enumerate(rows["clean_label"])]
+    write_checked(file, rows, checked_rows(rows, checked))
+    words = ["train", data, "--checked", file, "--output", out, "--method", method, "--model", encoder, *QUIET]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, (result.output, result.exception)
+    results = json.loads((out / "results.json").read_text())
+    assert results["checked_rows"] == 60
+    assert ("of 60 checked rows" in results.get("method_why", "")) == (method == "auto")
+    assert "| rows checked by a person | 60 |" in (out / "README.md").read_text()
+    file.write_text(file.read_text().replace(CLASSES[0], "nothing"))
+    refused = CliRunner().invoke(app, [str(word) for word in [*words, "--overwrite"]])
+    assert (refused.exit_code, "has 'nothing', which is not among the classes" in refused.stderr) == (2, True)
 
 
 @pytest.mark.slow

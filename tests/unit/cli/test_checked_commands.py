@@ -202,3 +202,37 @@ def test_wrong_checked_rows_are_one_sentence(parquet, checked_file, tmp_path, co
     assert "has 'lion', which is not among the classes cat, dog, bird" in result.stderr
     result = run(command, parquet, "--checked", tmp_path / "none.csv", "--output", tmp_path / "out")
     assert (result.exit_code, "is missing" in result.stderr) == (2, True)
+
+
+def test_next_draws_rows_that_nobody_has_checked(parquet, rows, checked_file, tmp_path):
+    out = tmp_path / "out"
+    printed = done("next", parquet, "--checked", checked_file, "--budget", 30, "--output", out)
+    assert printed == f"30 rows to check (random); open {out}/check.html in a browser\n"
+    assert sorted(path.name for path in out.iterdir()) == ["check.html", "next.csv", "summary.json"]
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["command"], summary["rows"], summary["batch"], summary["strategy"]) == ("next", 30, 1, "random")
+    lines = (out / "next.csv").read_text().splitlines()[1:]
+    drawn = {int(line.split(",")[0]) for line in lines}
+    assert len(drawn) == 30
+    assert not drawn & set(read_checked(checked_file, rows).index.tolist())
+    assert lines[0].endswith(",,random,0.16666666666666666,1")
+    data = page_data(out / "check.html")
+    assert (len(data["rows"]), len(data["earlier"])) == (30, 60)
+    done("next", parquet, "--checked", checked_file, "--output", out, "--overwrite")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--strategy", "best"], "--strategy must be one of random"),
+        (["--format", "word"], "--format must be one of page"),
+        (["--budget", 500], "count must be at most the 240 rows that nobody has checked, got 500"),
+        (["--budget", 0], "count must be at least 1 row, got 0"),
+        (["--checked", "none.csv"], "file of checked rows 'none.csv' is missing"),
+    ],
+)
+def test_next_refuses_bad_options_in_one_sentence(parquet, tmp_path, options, message):
+    result = run("next", parquet, "--output", tmp_path / "out", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
