@@ -14,12 +14,13 @@ from hf_noisy.cli.arguments import DataArguments, ImageArguments
 from hf_noisy.cli.source import default_encoder
 from hf_noisy.core.columns import LABEL, TEXT
 from hf_noisy.data.builders import cifar10, digits
-from hf_noisy.data.checked import checked_rows, with_checked_column
+from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
 from hf_noisy.data.images import ImageViews, Transform, make_view
 from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.methods import DyGenMethod
 from hf_noisy.models.preact_resnet import PreActResNetConfig
+from hf_noisy.training.checked_labels import without_checked_column
 
 _CHANNEL_STATISTICS = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -34,8 +35,11 @@ def load_source(arguments: DataArguments) -> DatasetDict:
 
 def load_splits(
     arguments: DataArguments, training: TrainingArguments, prepare: Callable[[Dataset], Dataset], row_column: str = ""
-) -> tuple[Dataset, Dataset]:
-    """Training and test rows; without a test split a fifth of the rows is set aside, none that was checked."""
+) -> tuple[Dataset, Dataset, CheckedRows | None]:
+    """Training and test rows, and the training rows that a person has checked.
+
+    Without a test split a fifth of the rows is set aside, none that was checked.
+    """
     with training.main_process_first(desc="data"):
         splits = load_source(arguments)
         if arguments.checked:
@@ -46,7 +50,9 @@ def load_splits(
             splits = _with_test_rows(splits["train"], training.seed)
         train = random_rows(splits["train"], arguments.max_train_samples, training.seed)
         test = random_rows(splits["test"], arguments.max_test_samples, training.seed)
-        return prepare(train), prepare(test)
+        checked = checked_rows(train)
+        train, test = without_checked_column(train), without_checked_column(test)
+        return prepare(train), prepare(test), checked
 
 
 def _with_test_rows(rows: Dataset, seed: int) -> DatasetDict:

@@ -21,7 +21,6 @@ from hf_noisy.cli.recipes import parse
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
 from hf_noisy.core.types import Probabilities
-from hf_noisy.data.checked import checked_rows
 from hf_noisy.data.fingerprint import texts_digest
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dynamics.store import Trajectories
@@ -30,7 +29,6 @@ from hf_noisy.models import BranchedModel
 from hf_noisy.models.heads import logits_by_branch
 from hf_noisy.models.inference import Collator, outputs_in_training
 from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
-from hf_noisy.training.checked_labels import without_checked_column
 from hf_noisy.training.checkpoints import last_whole_checkpoint, refuse_unwritable
 from hf_noisy.training.distill import distill
 from hf_noisy.training.trainer import NoisyTrainer
@@ -72,9 +70,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     output_dir, clock = Path(str(training.output_dir)), {"start": time.perf_counter()}
     refuse_unwritable(output_dir)
     inputs = TextInputs(arguments)
-    train_rows, test_rows = load_splits(arguments, training, inputs.prepare, row_column="row")
-    checked = checked_rows(train_rows)
-    train_rows, test_rows = without_checked_column(train_rows), without_checked_column(test_rows)
+    train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare, row_column="row")
     clock["data"] = time.perf_counter()
 
     def fit(model: Any, folder: Path, **options: Any) -> NoisyTrainer:

@@ -18,12 +18,10 @@ from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_
 from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.core.files import write_atomically
-from hf_noisy.data.checked import checked_rows
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.methods import make_method
 from hf_noisy.reports import memorisation_curve, score_epochs
 from hf_noisy.reports.memorisation import memorisation
-from hf_noisy.training.checked_labels import without_checked_column
 from hf_noisy.training.trainer import NoisyTrainer
 
 __all__ = ["ImageArguments", "TextArguments", "parse", "train"]
@@ -61,9 +59,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
     # "auto" is resolved by the trainer, which needs the rows.
     method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
     inputs: Any = ImageInputs(arguments) if isinstance(arguments, ImageArguments) else TextInputs(arguments)
-    train_rows, test_rows = load_splits(arguments, training, inputs.prepare)
-    checked = checked_rows(train_rows)
-    train_rows, test_rows = without_checked_column(train_rows), without_checked_column(test_rows)
+    train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare)
     watched = random_rows(train_rows, arguments.max_watched_samples, training.seed)
 
     transformers.set_seed(training.seed)
