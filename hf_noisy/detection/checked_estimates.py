@@ -80,18 +80,16 @@ class CheckedEstimates:
             raise ValueError(f"given must have the {checked.num_rows} rows of the checked ones, got {len(given)}")
         self._given, classes = given_classes(given, num_classes, "given")
         self.num_classes = max(classes, int(checked.labels.max(initial=-1)) + 1) if num_classes is None else classes
-        self._rows = checked.index
+        self._counts = np.bincount(self._given, minlength=self.num_classes)
+        self._rows, self._given_checked = checked.index, self._given[checked.index]
         self._truth = given_classes(checked.labels, self.num_classes, "checked labels")[0]
         self._alpha = round(1 - confidence, 12)
         self._samples = random_samples(checked)
-        self._posterior = None
+        self._posterior, shape = posterior, (len(given), self.num_classes)
         if posterior is not None:
-            self._posterior = np.array(posterior, dtype=np.float64)
-            if self._posterior.shape != (len(given), self.num_classes):
-                shape = (len(given), self.num_classes)
-                raise ValueError(f"posterior must have the shape {shape}, got {self._posterior.shape}")
-            if held_out is not None:
-                self._posterior[self._rows] = held_out
+            if posterior.shape != shape:
+                raise ValueError(f"posterior must have the shape {shape}, got {posterior.shape}")
+            self._held_out = posterior[self._rows] if held_out is None else held_out
 
     def noise_rate(self) -> Share:
         """Share of the rows whose given label is wrong."""
@@ -103,7 +101,13 @@ class CheckedEstimates:
         Returns:
             One share per class; those of few checked rows are wide.
         """
-        return [self._share_wrong(self._given, self._given == label) for label in range(self.num_classes)]
+        wrong = self._wrong(self._given)
+        totals = np.zeros(self.num_classes) if wrong is None else np.bincount(self._given, wrong, self.num_classes)
+        outcome, shares = self._truth != self._given_checked, []
+        for label, total in enumerate(totals):
+            predictions = None if wrong is None else Predictions(wrong[self._rows], float(total))
+            shares.append(self._share(outcome, predictions, label))
+        return shares
 
     def accuracy(self, predicted: Labels) -> Share:
         """Share of the rows whose true label a model predicts.
@@ -126,9 +130,24 @@ class CheckedEstimates:
         """The share of all rows with a true label (outer list) and a given label (inner list).
 
         Returns:
-            `[true][given]`; the rates of one given label sum to its share, if one of its rows was drawn.
+            `[true][given]`; the rate is NaN if no row of this given label was drawn.
         """
-        return [[self._cell(true, given) for given in range(self.num_classes)] for true in range(self.num_classes)]
+        shares: list[list[Share]] = [[] for _ in range(self.num_classes)]
+        for given in range(self.num_classes):
+            among, part = self._given == given, float((self._given == given).mean())
+            totals = np.zeros(self.num_classes)
+            if self._posterior is not None:
+                inside = self._given_checked == given
+                totals = self._posterior[among].sum(0, dtype=np.float64)
+                totals += (self._held_out - self._posterior[self._rows])[inside].sum(0)
+            for true in range(self.num_classes):
+                predictions = None
+                if self._posterior is not None:
+                    predictions = Predictions(self._held_out[:, true].astype(np.float64), float(totals[true]))
+                found = self._share(self._truth == true, predictions, given)
+                rate = found.rate * part if part else 0.0
+                shares[true].append(Share(rate, found.low * part, found.high * part, found.method, found.checked))
+        return shares
 
     def transition(self) -> list[list[Share]]:
         """The share of each given label (inner list) among the rows of a true label (outer list), always exact.
@@ -158,27 +177,26 @@ class CheckedEstimates:
         interval = binomtest(found, drawn).proportion_ci(1 - self._alpha, "exact")
         return Share(found / drawn, float(interval.low), float(interval.high), EXACT, drawn)
 
-    def _cell(self, true: int, given: int) -> Share:
-        among = self._given == given
-        probability = None if self._posterior is None else self._posterior[:, true]
-        found, part = self._share(self._truth == true, probability, among), float(among.mean())
-        rate = found.rate * part if part else 0.0
-        return Share(rate, found.low * part, found.high * part, found.method, found.checked)
+    def _wrong(self, labels: Labels) -> Float64[np.ndarray, " rows"] | None:
+        """The predicted probability that each label is wrong."""
+        if self._posterior is None:
+            return None
+        wrong = 1 - self._posterior[np.arange(len(labels)), labels].astype(np.float64)
+        wrong[self._rows] = 1 - self._held_out[np.arange(len(self._rows)), labels[self._rows]]
+        return wrong
 
-    def _share_wrong(self, labels: Labels, among: Bool[np.ndarray, " rows"] | None = None) -> Share:
-        right = None if self._posterior is None else self._posterior[np.arange(len(labels)), labels]
-        return self._share(self._truth != labels[self._rows], None if right is None else 1 - right, among)
+    def _share_wrong(self, labels: Labels) -> Share:
+        wrong = self._wrong(labels)
+        predictions = None if wrong is None else Predictions(wrong[self._rows], float(wrong.sum()))
+        return self._share(self._truth != labels[self._rows], predictions)
 
     def _share(
-        self,
-        outcome: Bool[np.ndarray, " checked"],
-        probability: Float64[np.ndarray, " rows"] | None,
-        among: Bool[np.ndarray, " rows"] | None = None,
+        self, outcome: Bool[np.ndarray, " checked"], predictions: Predictions | None, given: int | None = None
     ) -> Share:
-        """Share of the rows with an outcome, among some of them."""
+        """Share of the rows with an outcome, among all or those with a given label."""
         total, inside = len(self._given), np.ones(len(self._rows), dtype=bool)
-        if among is not None:
-            total, inside = int(among.sum()), among[self._rows]
+        if given is not None:
+            total, inside = int(self._counts[given]), self._given_checked == given
         if not total:
             return Share(np.nan, 0.0, 1.0, EXACT, 0)
         # What was checked is known, whether or not it was drawn at random.
@@ -188,9 +206,7 @@ class CheckedEstimates:
         if not samples:
             return Share(least if least == most else np.nan, least, most, EXACT, 0)
         found = exact_share(max(samples, key=lambda sample: sample.precision), outcome, total, self._alpha)
-        if probability is not None and found.low < found.high:
-            whole = probability.sum() if among is None else probability[among].sum()
-            predictions = Predictions(probability[self._rows], float(whole))
+        if predictions is not None and found.low < found.high:
             powered = powered_share(samples, outcome, predictions, total, self._alpha)
             if powered is not None and powered.high - powered.low < found.high - found.low:
                 found = powered
