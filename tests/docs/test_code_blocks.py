@@ -8,11 +8,13 @@ from importlib import import_module
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 from transformers import HfArgumentParser
 
 from hf_noisy.cli.arguments import DyGenArguments, ImageArguments, TextArguments
 from hf_noisy.cli.recipes import parse as parse_training
+from hf_noisy.data import checked_rows, write_checked
 from tests.docs import surroundings
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +52,12 @@ def before(page: str, number: int, names: dict) -> None:
         names["dataset"] = datasets.DatasetDict(train=surroundings.pictures(), test=surroundings.pictures())
         if page == "docs/dmlp.md":
             names["dataset"] = names["dataset"]["train"]
+    if (page, number) == ("docs/checked_rows.md", 1):  # a person has filled in the sample
+        sample, true = names["sample"], names["train"].with_format("numpy")["clean_label"][:]
+        column = np.full(len(true), -1)
+        column[sample.index] = true[sample.index]
+        checked = checked_rows(names["train"], column, strategy="random")
+        write_checked("checked.csv", names["train"], checked)
     if page == "docs/paper_index.md":
         cifar = surroundings.pictures(200, 8).rename_columns({"image": "img", "label": "fine_label"})
         hundred = cifar.remove_columns("fine_label").add_column("fine_label", [n % 100 for n in range(200)])
