@@ -13,7 +13,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 from jaxtyping import Float64, Int64
 
-from hf_noisy.core.columns import CHECKED_LABEL, LABEL, LABELS
+from hf_noisy.core.columns import CHECKED_LABEL, LABEL, LABEL_GIVEN, LABELS
 from hf_noisy.core.files import write_atomically
 from hf_noisy.data.annotation_tools import exported_labels
 from hf_noisy.data.labels import stored_labels
@@ -145,7 +145,11 @@ def read_checked(path: str | PathLike[str], dataset: Any) -> CheckedRows:
     lines = list(_lines(Path(path), _class_ids(dataset)))
     if not lines:
         raise ValueError(f"no line of '{path}' has a checked label; fill in the column '{CHECKED_LABEL}' first")
-    places = _places(Path(path), lines, row_digests(dataset))
+    hints = sorted({line.row for line in lines if 0 <= line.row < len(dataset)})
+    digests = dict(zip(hints, row_digests(dataset.select(hints)), strict=True))
+    places = [line.row for line in lines]
+    if any(digests.get(line.row) != line.digest for line in lines):  # some row moved: look at all
+        places = _places(Path(path), lines, row_digests(dataset))
     found: dict[int, _Line] = {}
     for line, row in zip(lines, places, strict=True):
         first = found.setdefault(row, line)
@@ -209,10 +213,12 @@ def checked_csv(checked: CheckedRows, digests: Sequence[str], names: Sequence[st
 def class_names(dataset: Any) -> list[str]:
     """The names of the classes of the given labels, or their ids as text."""
     features = getattr(dataset, "features", None) or {}
-    feature = next((features[column] for column in (LABELS, LABEL) if column in features), None)
-    if isinstance(feature, ClassLabel):
-        return list(feature.names)
+    for column in (LABELS, LABEL, LABEL_GIVEN):  # after purification with soft labels the names are in the last
+        if isinstance(features.get(column), ClassLabel):
+            return list(features[column].names)
     labels = stored_labels(dataset.with_format(None) if features else dataset)
+    if labels is not None and labels.ndim == 2:
+        return [str(label) for label in range(labels.shape[1])]
     if labels is None or labels.dtype.kind not in "iu":
         raise ValueError("checked labels need the classes of the given labels, whole numbers in a column 'label'")
     return [str(label) for label in range(int(labels.max(initial=-1)) + 1)]

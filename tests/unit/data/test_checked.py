@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as pil
 
+from hf_noisy.data import checked
 from hf_noisy.data.checked import CheckedRows, checked_rows, read_checked, write_checked
 from hf_noisy.data.row_digest import row_digests
+from hf_noisy.purification.policies import purify
 
 NAMES = ["bad", "good", "so, so"]
 TEXTS = [f"text {number}" for number in range(8)]
@@ -181,7 +183,7 @@ def test_nothing_checked_is_none():
 
 
 @pytest.mark.parametrize(
-    ("checked", "message"),
+    ("labels", "message"),
     [
         ([-1] * 7 + [3], "checked has 3 in row 7, which is not among the classes bad, good, so, so"),
         ([-1] * 7 + [0.5], "checked has 0.5 in row 7"),
@@ -194,17 +196,36 @@ def test_nothing_checked_is_none():
         (CheckedRows(FOUND.index, FOUND.labels, FOUND.strategy, FOUND.probability, FOUND.batch, 9), "those of 9 rows"),
     ],
 )
-def test_wrong_checked_labels_are_refused(checked, message):
+def test_wrong_checked_labels_are_refused(labels, message):
     with pytest.raises(ValueError, match=message):
-        checked_rows(ROWS, checked)
+        checked_rows(ROWS, labels)
 
 
 def test_wrong_columns_are_refused():
     with pytest.raises(ValueError, match="column 'checked_label' has 'fair' in row 2"):
         checked_rows(ROWS.add_column("checked_label", [None, "bad", "fair", *[None] * 5]))
-    soft = Dataset.from_dict({"text": ["a"], "label": [[0.5, 0.5]]})
     with pytest.raises(ValueError, match="need the classes of the given labels"):
-        checked_rows(soft, [1])
+        checked_rows(Dataset.from_dict({"text": ["a"], "label": ["good"]}), [1])
+
+
+def test_soft_labels_have_classes_too():
+    soft = Dataset.from_dict({"text": ["a", "b"], "label": [[0.5, 0.5], [1.0, 0.0]]})
+    assert checked_rows(soft, [1, -1]).labels.tolist() == [1]
+    with pytest.raises(ValueError, match="checked has 2 in row 0, which is not among the classes 0, 1"):
+        checked_rows(soft, [2, -1])
+    rows = ROWS.add_column("checked_label", [None, "so, so", *[None] * 6])
+    purified = purify(rows, np.full((8, 3), 1 / 3, np.float32), "soft")
+    assert checked_rows(purified).labels.tolist() == [2]
+
+
+def test_rows_in_their_place_are_found_without_reading_the_others(path, monkeypatch):
+    write_checked(path, ROWS, FOUND)
+    seen = []
+    monkeypatch.setattr(checked, "row_digests", lambda rows: seen.append(len(rows)) or row_digests(rows))
+    same(read_checked(path, ROWS), FOUND)
+    assert seen == [3]
+    read_checked(path, ROWS.select(range(7, -1, -1)))
+    assert seen == [3, 3, 8]
 
 
 def test_rows_of_another_dataset_are_not_written(path):
