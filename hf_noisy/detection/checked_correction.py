@@ -22,7 +22,8 @@ from hf_noisy.detection.predictors import LENGTH, balanced_ridge, class_means, l
 from hf_noisy.detection.probe import folds_of
 
 # Precisions of Gaussian priors, and a pseudo-count. Chosen on the development sets of benchmarks/.
-_LAYER = 5.0  # of the linear layer, on features of length 4
+_LAYER = (1.0, 2.5, 6.0)  # of the linear layer, on features of length 4; chosen among these on held-out checked rows
+_LAYER_OF_FEW = 6.0  # with fewer than two checked rows
 _SHIFT = 2.0  # of the shift of each class
 _WEIGHTS = 5.0  # of the weights of the predictors, around equal ones that sum to 1
 _ROWS_A_CLASS = 5.0  # what the rows that nobody checked count for in each row of the transition matrix
@@ -52,8 +53,8 @@ class CorrectedLabels:
     Attributes:
         posterior: `[rows, classes]`, of the true labels; one-hot where a label was checked.
         model_posterior: `[rows, classes]`, the same without regard to which rows were checked.
-        held_out: `[checked, classes]`, the posterior of each checked row by a fit that did not see its checked label.
-            Intervals, guarantees and choices use it.
+        held_out: `[checked, classes]`, the posterior of each checked row by a fit that did not see its checked label
+            (only which of three precisions is best was chosen on all of them). Intervals, guarantees and choices use it.
         transition: `[classes, classes]`, estimated probability of the given label (column) by true label (row).
         centre: `[width]`, mean direction of the training rows.
         head: Linear classifier fitted to the posterior, for other rows.
@@ -193,18 +194,13 @@ class CheckedCorrection:
                 f"checked_index must hold at least one row, and each once, got {len(index)} entries for "
                 f"{len(np.unique(index))} rows"
             )
-        held_out = np.empty((len(index), classes))
         parts = np.random.default_rng(seed).permutation(len(index)) % min(self.folds, len(index))
-        for part in range(parts.max() + 1 if len(index) > 1 else 0):
+        precision = _best_precision(evidence, index, labels, parts)
+        held_out = np.empty((len(index), classes))
+        for part in np.unique(parts):
             held, kept = parts == part, parts != part
-            some = _probabilities(scores, vectors, index[kept], labels[kept])
-            transition = _transition(some, evidence.given, index[kept], labels[kept])
-            held_out[held] = _with_given(some[index[held]], transition, evidence.given[index[held]])
-        probabilities = _probabilities(scores, vectors, index, labels)
-        transition = _transition(probabilities, evidence.given, index, labels)
-        model_posterior = _with_given(probabilities, transition, evidence.given)
-        if len(index) == 1:
-            held_out = softmax(scores.mean(0)[index], axis=1)
+            held_out[held] = _fit(evidence, index[kept], labels[kept], precision)[0][index[held]]
+        model_posterior, transition = _fit(evidence, index, labels, precision)
         posterior = model_posterior.copy()
         posterior[index] = np.eye(classes)[labels]
         fitted = np.union1d(evenly_spaced(np.arange(rows), _MAX_FITTED), index)
@@ -213,11 +209,46 @@ class CheckedCorrection:
         return CorrectedLabels(posterior, model_posterior, held_out, transition, evidence.centre, head)
 
 
+def _best_precision(
+    evidence: LabelEvidence,
+    index: Int64[np.ndarray, " checked"],
+    labels: Int64[np.ndarray, " checked"],
+    parts: Int64[np.ndarray, " checked"],
+) -> float:
+    """The precision of the layer with the highest likelihood of held-out checked labels."""
+    if len(np.unique(parts)) < 2:
+        return _LAYER_OF_FEW
+    scores, vectors = evidence.scores[:, index], evidence.vectors[index]
+    likelihood = dict.fromkeys(_LAYER, 0.0)
+    for part in np.unique(parts):
+        held, kept = np.flatnonzero(parts == part), np.flatnonzero(parts != part)
+        for precision in _LAYER:
+            found = _probabilities(scores, vectors, kept, labels[kept], precision)
+            likelihood[precision] += float(np.log(found[held, labels[held]] + _TINY).sum())
+    return max(likelihood, key=lambda precision: likelihood[precision])
+
+
+def _fit(
+    evidence: LabelEvidence,
+    index: Int64[np.ndarray, " checked"],
+    labels: Int64[np.ndarray, " checked"],
+    precision: float,
+) -> tuple[Float64[np.ndarray, "rows classes"], Float64[np.ndarray, "classes classes"]]:
+    """Posterior of all rows by a fit to some checked rows, and the transition matrix."""
+    if len(index) == 0:
+        probabilities = np.asarray(softmax(evidence.scores.mean(0), axis=1))
+    else:
+        probabilities = _probabilities(evidence.scores, evidence.vectors, index, labels, precision)
+    transition = _transition(probabilities, evidence.given, index, labels)
+    return _with_given(probabilities, transition, evidence.given), transition
+
+
 def _probabilities(
     scores: Float64[np.ndarray, "predictors rows classes"],
     vectors: Float64[np.ndarray, "rows width"],
     index: Int64[np.ndarray, " checked"],
     labels: Int64[np.ndarray, " checked"],
+    precision: float,
 ) -> Float64[np.ndarray, "rows classes"]:
     """Predictions for all rows by the logistic regression on the checked rows, whose offset are the scores."""
     predictors, _, classes = scores.shape
@@ -234,7 +265,7 @@ def _probabilities(
         optimizer.zero_grad()
         logits = torch.einsum("p,prc->rc", weights, s) + shift + x @ layer
         value = torch.nn.functional.cross_entropy(logits, y, reduction="sum")
-        value = value + _LAYER / 2 * layer.square().sum() + _SHIFT / 2 * shift.square().sum()
+        value = value + precision / 2 * layer.square().sum() + _SHIFT / 2 * shift.square().sum()
         value = value + _WEIGHTS / 2 * (weights - 1 / predictors).square().sum()
         torch.autograd.backward(value)
         return float(value.detach())

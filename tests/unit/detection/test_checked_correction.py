@@ -45,11 +45,12 @@ def test_the_layer_is_the_optimum_of_its_objective():
 
     best = minimize(loss, np.r_[0.5, 0.5, np.zeros(18)], tol=1e-10).x
     np.testing.assert_allclose(
-        _probabilities(scores, vectors, index, labels), softmax(logits(best), axis=1), atol=1e-4
+        _probabilities(scores, vectors, index, labels, 5.0), softmax(logits(best), axis=1), atol=1e-4
     )
 
 
-def test_checked_rows_are_pinned_and_held_out_rows_did_not_see_their_label():
+def test_checked_rows_are_pinned_and_held_out_rows_did_not_see_their_label(monkeypatch):
+    monkeypatch.setattr("hf_noisy.detection.checked_correction._LAYER", (5.0,))  # no choice among several
     features, true = clusters(200, 4)
     given = one_confusion(true, 4, 0.3)
     index, labels = np.arange(0, 200, 5), true[::5].copy()
