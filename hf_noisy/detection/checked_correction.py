@@ -54,7 +54,7 @@ class CorrectedLabels:
         posterior: `[rows, classes]`, of the true labels; one-hot where a label was checked.
         model_posterior: `[rows, classes]`, the same without regard to which rows were checked.
         held_out: `[checked, classes]`, the posterior of each checked row by a fit that did not see its checked label
-            (only which of three precisions is best was chosen on all of them). Intervals, guarantees and choices use it.
+            (only which of three precisions is best was chosen on all). Intervals, guarantees and choices use it.
         transition: `[classes, classes]`, estimated probability of the given label (column) by true label (row).
         centre: `[width]`, mean direction of the training rows.
         head: Linear classifier fitted to the posterior, for other rows.
