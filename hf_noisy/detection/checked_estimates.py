@@ -183,7 +183,7 @@ class CheckedEstimates:
             return None
         wrong = 1 - self._posterior[np.arange(len(labels)), labels].astype(np.float64)
         wrong[self._rows] = 1 - self._held_out[np.arange(len(self._rows)), labels[self._rows]]
-        return wrong
+        return np.asarray(wrong)
 
     def _share_wrong(self, labels: Labels) -> Share:
         wrong = self._wrong(labels)
