@@ -25,7 +25,9 @@ from benchmarks.pools import prepare
 from benchmarks.suites import CIFAR, DEVELOPMENT_TEXTS, DIGITS_SMALL, Cell
 from benchmarks.tasks import Task, task_of
 from hf_noisy.core.files import write_atomically
+from hf_noisy.data.checked import RANDOM, CheckedRows
 from hf_noisy.detection.checked_correction import CheckedCorrection, LabelEvidence
+from hf_noisy.detection.checked_estimates import CheckedEstimates
 from hf_noisy.detection.linear_head import fit_linear_head
 from hf_noisy.metrics.calibration import expected_calibration_error
 
@@ -62,11 +64,21 @@ def drawn(task: Task, draw: int, count: int) -> np.ndarray:
 
 
 def corrected(task: Task, evidence: LabelEvidence, checked: np.ndarray) -> dict[str, float]:
-    """Figures of the correction."""
+    """Figures of the correction, and of the interval of the noise rate."""
     found = CheckedCorrection().fit(None, None, checked, task.clean[checked], seed=task.seed, evidence=evidence)
     predicted = found.predict(task.test_features)
     rest = np.setdiff1d(np.arange(len(task.given)), checked)
+    order, count = np.argsort(checked), len(checked)
+    share = np.full(count, count / len(task.given))
+    rows = CheckedRows(
+        checked[order], task.clean[checked[order]], [RANDOM] * count, share, np.zeros(count, np.int64), len(task.given)
+    )
+    posterior, held_out = found.model_posterior, found.held_out[order]
+    exact = CheckedEstimates(task.given, rows, task.num_classes).noise_rate()
+    powered = CheckedEstimates(task.given, rows, task.num_classes, posterior=posterior, held_out=held_out).noise_rate()
     return {
+        "exact_width": 100 * (exact.high - exact.low),
+        "width": 100 * (powered.high - powered.low),
         "correction": accuracy(predicted, task.truth),
         "correction_ece": 100 * float(expected_calibration_error(task.truth, predicted)),
         "correction_labels": accuracy(found.posterior[rest], task.clean[rest]),
