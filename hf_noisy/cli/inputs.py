@@ -27,10 +27,13 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def load_source(arguments: DataArguments) -> DatasetDict:
-    """The splits of the dataset, with noise injected according to the arguments."""
+    """The splits of the dataset, with noise and checked rows according to the arguments."""
     names = {"noise_type", "noise_rate", "noise_seed", "text_column", "image_column", "label_column"}
     source = {name: value for name, value in vars(arguments).items() if name in names}
-    return load_noisy_dataset(arguments.dataset, **source)
+    splits = load_noisy_dataset(arguments.dataset, **source)
+    if arguments.checked:
+        splits["train"] = with_checked_column(splits["train"], arguments.checked)
+    return splits
 
 
 def load_splits(
@@ -42,8 +45,6 @@ def load_splits(
     """
     with training.main_process_first(desc="data"):
         splits = load_source(arguments)
-        if arguments.checked:
-            splits["train"] = with_checked_column(splits["train"], arguments.checked)
         if row_column:
             splits["train"] = splits["train"].add_column(row_column, np.arange(len(splits["train"])))
         if "test" not in splits:

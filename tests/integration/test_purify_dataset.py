@@ -13,6 +13,8 @@ from datasets import load_from_disk
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from hf_noisy import rows_to_check
+from hf_noisy.data import checked_rows, load_noisy_dataset, write_checked
 from hf_noisy.purification import restore_labels
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "purify_dataset.py"
@@ -90,3 +92,16 @@ def test_it_leaves_a_better_dataset_that_can_be_undone(run, tmp_path, capsys, wo
     assert "## Noisy labels" in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(FileExistsError, match="exists already; name another folder"):
         run(*words)
+
+
+def test_it_uses_checked_rows(run, reviews, tmp_path):
+    rows = load_noisy_dataset(str(reviews), text_column="review", label_column="kind")["train"]
+    names, drawn = ["colour", "animal"], rows_to_check(rows, 30).index
+    true = [names[row % 2] if row in drawn else None for row in range(120)]
+    write_checked(tmp_path / "checked.csv", rows, checked_rows(rows, true))
+    run("--checked", str(tmp_path / "checked.csv"))
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["purifier"], summary["checked"]) == ("checked", 30)
+    purified = load_from_disk(tmp_path / "out")["train"]
+    found = [purified.features["label"].int2str(label) for label in purified["label"]]
+    assert np.mean([found[row] == names[row % 2] for row in range(120)]) > 0.9
