@@ -8,31 +8,27 @@ given label enters through a transition matrix.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float64, Int64
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from hf_noisy.core.blocks import evenly_spaced
 from hf_noisy.core.checks import check_features, check_labels, given_classes
 from hf_noisy.core.types import Labels
+from hf_noisy.detection.checked_layer import CheckedLayer
 from hf_noisy.detection.copies import copy_groups
 from hf_noisy.detection.evidence import directions, mean_direction
 from hf_noisy.detection.linear_head import LinearHead, fit_linear_head
 from hf_noisy.detection.predictors import LENGTH, balanced_ridge, class_means, logistic
 from hf_noisy.detection.probe import folds_of
 
-# Precisions of Gaussian priors, and a pseudo-count. Chosen on the development sets of benchmarks/.
-_LAYER = (1.0, 2.5, 6.0)  # of the linear layer, on features of length 4; chosen among these on held-out checked rows
-_LAYER_OF_FEW = 6.0  # with fewer than two checked rows
-_SHIFT = 2.0  # of the shift of each class
-_WEIGHTS = 5.0  # of the weights of the predictors, around equal ones that sum to 1
+# Chosen on the development sets of benchmarks/.
+_PRECISIONS = (6.0, 2.5, 1.0)  # of the layer; one is chosen on held-out checked rows, of equal ones the first
 _ROWS_A_CLASS = 5.0  # what the rows that nobody checked count for in each row of the transition matrix
 _PENALTY = 0.004  # of the head
 _SHARPENED = 1.2  # logits of the head are multiplied by this, since the penalty makes them too small
 _LOGISTIC = 0.03  # penalty of the logistic regression
 _LOWEST = -12.0  # log-probabilities are not taken to be surer than this
 _MAX_FITTED = 20_000  # the head is fitted on so many rows, which bounds its time
-_STEPS = 100  # of L-BFGS
 _TINY = 1e-12
 
 
@@ -194,13 +190,19 @@ class CheckedCorrection:
                 f"checked_index must hold at least one row, and each once, got {len(index)} entries for "
                 f"{len(np.unique(index))} rows"
             )
+        layer, everything = CheckedLayer(scores, vectors, index, labels), np.arange(len(index))
         parts = np.random.default_rng(seed).permutation(len(index)) % min(self.folds, len(index))
-        precision = _best_precision(evidence, index, labels, parts)
+        fits = [_Fits(layer, precision, parts) for precision in _PRECISIONS]
+        best = max(fits, key=lambda fit: fit.log_likelihood)
         held_out = np.empty((len(index), classes))
-        for part in np.unique(parts):
-            held, kept = parts == part, parts != part
-            held_out[held] = _fit(evidence, index[kept], labels[kept], precision)[0][index[held]]
-        model_posterior, transition = _fit(evidence, index, labels, precision)
+        for part, numbers in enumerate(best.without):
+            held, kept = everything[parts == part], everything[parts != part]
+            some = layer.probabilities(numbers)
+            transition = _transition(some, evidence.given, index[kept], labels[kept])
+            held_out[held] = _with_given(some[index[held]], transition, evidence.given[index[held]])
+        probabilities = layer.probabilities(best.whole)
+        transition = _transition(probabilities, evidence.given, index, labels)
+        model_posterior = _with_given(probabilities, transition, evidence.given)
         posterior = model_posterior.copy()
         posterior[index] = np.eye(classes)[labels]
         fitted = np.union1d(evenly_spaced(np.arange(rows), _MAX_FITTED), index)
@@ -209,72 +211,16 @@ class CheckedCorrection:
         return CorrectedLabels(posterior, model_posterior, held_out, transition, evidence.centre, head)
 
 
-def _best_precision(
-    evidence: LabelEvidence,
-    index: Int64[np.ndarray, " checked"],
-    labels: Int64[np.ndarray, " checked"],
-    parts: Int64[np.ndarray, " checked"],
-) -> float:
-    """The precision of the layer with the highest likelihood of held-out checked labels."""
-    if len(np.unique(parts)) < 2:
-        return _LAYER_OF_FEW
-    scores, vectors = evidence.scores[:, index], evidence.vectors[index]
-    likelihood = dict.fromkeys(_LAYER, 0.0)
-    for part in np.unique(parts):
-        held, kept = np.flatnonzero(parts == part), np.flatnonzero(parts != part)
-        for precision in _LAYER:
-            found = _probabilities(scores, vectors, kept, labels[kept], precision)
-            likelihood[precision] += float(np.log(found[held, labels[held]] + _TINY).sum())
-    return max(likelihood, key=lambda precision: likelihood[precision])
+class _Fits:
+    """The fit to all checked rows, and one without each part of them, for one precision."""
 
-
-def _fit(
-    evidence: LabelEvidence,
-    index: Int64[np.ndarray, " checked"],
-    labels: Int64[np.ndarray, " checked"],
-    precision: float,
-) -> tuple[Float64[np.ndarray, "rows classes"], Float64[np.ndarray, "classes classes"]]:
-    """Posterior of all rows by a fit to some checked rows, and the transition matrix."""
-    if len(index) == 0:
-        probabilities = np.asarray(softmax(evidence.scores.mean(0), axis=1))
-    else:
-        probabilities = _probabilities(evidence.scores, evidence.vectors, index, labels, precision)
-    transition = _transition(probabilities, evidence.given, index, labels)
-    return _with_given(probabilities, transition, evidence.given), transition
-
-
-def _probabilities(
-    scores: Float64[np.ndarray, "predictors rows classes"],
-    vectors: Float64[np.ndarray, "rows width"],
-    index: Int64[np.ndarray, " checked"],
-    labels: Int64[np.ndarray, " checked"],
-    precision: float,
-) -> Float64[np.ndarray, "rows classes"]:
-    """Predictions for all rows by the logistic regression on the checked rows, whose offset are the scores."""
-    predictors, _, classes = scores.shape
-    # The layer's columns lie in the span of the checked rows: fitted there, it has few numbers and the same solution.
-    left, singular, basis = np.linalg.svd(LENGTH * vectors[index], full_matrices=False)
-    x, s = torch.from_numpy(left * singular), torch.from_numpy(scores[:, index])
-    y = torch.from_numpy(labels)
-    layer = x.new_zeros(x.shape[1], classes).requires_grad_()
-    shift = x.new_zeros(classes).requires_grad_()
-    weights = x.new_full((predictors,), 1 / predictors).requires_grad_()
-    optimizer = torch.optim.LBFGS([layer, shift, weights], max_iter=_STEPS, line_search_fn="strong_wolfe")
-
-    def loss() -> float:
-        optimizer.zero_grad()
-        logits = torch.einsum("p,prc->rc", weights, s) + shift + x @ layer
-        value = torch.nn.functional.cross_entropy(logits, y, reduction="sum")
-        value = value + precision / 2 * layer.square().sum() + _SHIFT / 2 * shift.square().sum()
-        value = value + _WEIGHTS / 2 * (weights - 1 / predictors).square().sum()
-        torch.autograd.backward(value)
-        return float(value.detach())
-
-    with torch.enable_grad():
-        optimizer.step(loss)
-    of_features = LENGTH * (vectors @ (basis.T @ layer.detach().numpy()))
-    logits = np.einsum("p,prc->rc", weights.detach().numpy(), scores) + shift.detach().numpy() + of_features
-    return np.asarray(np.exp(log_softmax(logits, axis=1)))
+    def __init__(self, layer: CheckedLayer, precision: float, parts: Int64[np.ndarray, " checked"]) -> None:
+        rows = np.arange(len(parts))
+        self.whole = layer.fit(rows, precision)
+        self.without = [layer.fit(rows[parts != part], precision, self.whole) for part in range(parts.max() + 1)]
+        self.log_likelihood = sum(
+            layer.log_likelihood(numbers, rows[parts == part]) for part, numbers in enumerate(self.without)
+        )
 
 
 def _transition(
