@@ -86,7 +86,7 @@ def purify(
         dataset: A dataset with given labels in `label`. Only one split of a `DatasetDict` is purified.
         purifier: A name of [`hf_noisy.purification.PURIFIERS`], a function of `(features, labels)` that returns a
             posterior of the true label `[rows, classes]`, or such a posterior. By default `checked` if there are
-            checked rows, else `evidence`.
+            checked rows and no `probabilities`, else `evidence`.
         policy: See above.
         min_confidence: In [0, 1]; by default 0.65 for `evidence` and 0 for other purifiers.
         max_wrong: Change only as many labels that the expected share of wrong changes is at most this, in (0, 1). Rows
@@ -126,7 +126,8 @@ def purify(
     rows = _rows_to_purify(dataset, policy, split)
     labels, _ = class_labels(rows, LABEL)
     found = checked_rows(rows, checked)
-    own_name, chosen = given_purifier or as_purifier("evidence" if found is None else "checked")
+    default = "evidence" if found is None or probabilities is not None else "checked"
+    own_name, chosen = given_purifier or as_purifier(default)
     name = name or own_name
     if max_wrong is not None:
         check_max_wrong(max_wrong, min_confidence, found, chosen, name)

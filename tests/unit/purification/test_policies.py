@@ -150,6 +150,8 @@ def test_checked_is_the_default_purifier_where_rows_are_checked():
     assert set(purified["purifier"]) == {"checked"}
     assert (np.array(purified["label"]) == true).mean() > 0.95
     assert set(purify(rows(labels, features=vectors))["purifier"]) == {"evidence"}
+    by_predictions = purify(rows(labels), probabilities=np.full((120, 3), 1 / 3), checked=checked)
+    assert set(by_predictions["purifier"]) == {"evidence"}
     posterior = checked_posterior(vectors[0], labels, checked=checked)
     assert posterior[:30].max() < 1  # held out, so that they can be compared with the checked labels
     np.testing.assert_allclose(np.float32(purified["label_posterior"])[30:], posterior[30:], atol=1e-3)
