@@ -178,7 +178,10 @@ def next_rows(
     output: Output,
     budget: Annotated[int, typer.Option(help="number of rows to check next")] = 50,
     checked: Checked = None,
-    strategy: Annotated[str, typer.Option(help="how to draw them: random")] = "random",
+    strategy: Annotated[
+        str, typer.Option(help="informative (for better labels and models) or random (for estimates)")
+    ] = "informative",
+    model: Model = None,
     file_format: CheckFormat = "page",
     text_column: TextColumn = None,
     image_column: ImageColumn = None,

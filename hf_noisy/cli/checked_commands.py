@@ -8,6 +8,7 @@ from pathlib import Path
 from hf_noisy.cli.commands import Job
 from hf_noisy.cli.outputs import ARGILLA, CHECK_PAGE, LABEL_STUDIO, NEXT_ROWS, SUMMARY, new_folder
 from hf_noisy.cli.page import random_rows_page
+from hf_noisy.cli.source import add_features
 from hf_noisy.core.columns import IMAGE, TEXT
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.data.annotation_tools import (
@@ -16,7 +17,7 @@ from hf_noisy.data.annotation_tools import (
     label_studio_interface,
     label_studio_tasks,
 )
-from hf_noisy.data.checked import checked_rows
+from hf_noisy.data.checked import RANDOM, checked_rows
 from hf_noisy.detection.rows_to_check import STRATEGIES, RowSample, rows_to_check
 from hf_noisy.reports.check_page import CheckPage, make_check_page, write_check_page
 
@@ -34,16 +35,24 @@ def check(job: Job, rows: int | None, checked: Path | None, file_format: str, se
     write_rows_to_check(job, page, file_format, {"command": "check", "split": job.split, "seed": seed})
 
 
-def next_rows(job: Job, budget: int, checked: Path | None, strategy: str, file_format: str, seed: int) -> None:
+def next_rows(
+    job: Job, budget: int, checked: Path | None, strategy: str, model: str | None, file_format: str, seed: int
+) -> None:
     """`hf-noisy next`: the rows to check next, as `next.csv` and as a page or as files for an annotation tool."""
     for option, value, known in (("format", file_format, _WRITERS), ("strategy", strategy, STRATEGIES)):
         if value not in known:
             raise ValueError(f"--{option} must be one of {', '.join(known)}, got '{value}'")
     dataset = job.load()[job.split]
-    found = checked_rows(dataset, checked)
-    sample = rows_to_check(dataset, budget, strategy=strategy, checked=found, seed=seed)
+    found, rows, summary = (
+        checked_rows(dataset, checked),
+        dataset,
+        {"command": "next", "split": job.split, "seed": seed},
+    )
+    if strategy != RANDOM and found is not None:
+        rows, summary["encoder"] = add_features(dataset, model)
+    sample = rows_to_check(rows, budget, strategy=strategy, checked=found, seed=seed)
     page = make_check_page(dataset, sample, job.name, found)
-    write_rows_to_check(job, page, file_format, {"command": "next", "split": job.split, "seed": seed}, sample)
+    write_rows_to_check(job, page, file_format, summary, sample)
 
 
 def write_rows_to_check(

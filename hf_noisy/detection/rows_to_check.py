@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from hf_noisy.core.columns import FEATURES
 from hf_noisy.core.files import write_atomically
 from hf_noisy.core.rng import uniforms
-from hf_noisy.data.checked import UNCHECKED, CheckedRows, checked_csv, checked_rows
+from hf_noisy.data.checked import UNCHECKED, CheckedRows, checked_csv, checked_rows, class_names
+from hf_noisy.data.labels import row_labels
 from hf_noisy.data.row_digest import row_digests
+from hf_noisy.detection.checked_correction import CheckedCorrection
+from hf_noisy.detection.informative_rows import informative_rows
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,15 @@ def rows_to_check(
     bias every estimate. A batch of another strategy is no random sample; its rows are left out of such estimates, and
     the random draws made after it are random only among the remaining rows.
 
+    `"informative"` takes the rows whose true labels improve the correction by checked rows most: doubtful ones, unlike
+    the checked rows, and like many other rows. It needs some checked rows, 50 random ones for instance; the same test
+    accuracy then takes fewer checked rows than with random ones. Nothing is left to chance, so the probability is 1.
+
     Args:
         dataset: A `datasets.Dataset` with a column `text`, `image` or `features`, by which its rows are found again.
+            `"informative"` needs `label` and `features`, such as those of [`~hf_noisy.models.embed.embed`].
         count: Number of rows, at most those that nobody has checked.
-        strategy: `"random"`.
+        strategy: `"random"` or `"informative"`.
         checked: The rows checked so far, as for [`~hf_noisy.data.checked.checked_rows`]; by default the column
             `checked_label` if there is one.
         seed: The same seed draws the same rows.
@@ -83,7 +92,8 @@ def rows_to_check(
         The sample; its method `to_csv(path)` writes the file to fill in.
 
     Raises:
-        ValueError: If there are fewer than `count` unchecked rows, or the strategy or a checked row is not known.
+        ValueError: If there are fewer than `count` unchecked rows, the strategy or a checked row is not known, or the
+            strategy lacks features or checked rows.
 
     Example:
         >>> from datasets import Dataset
@@ -91,6 +101,8 @@ def rows_to_check(
         >>> sample = rows_to_check(rows, 10)
         >>> len(sample), float(sample.probability[0]), sample.strategy, sample.batch
         (10, 0.2, 'random', 0)
+
+    Source: `"informative"`: Yu, Bi and Tresp (2006), transductive experimental design.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
@@ -115,4 +127,23 @@ def draw_randomly(draw: Draw) -> Drawn:
     return draw.unchecked[order[: draw.count]], np.full(draw.count, draw.count / len(draw.unchecked))
 
 
-STRATEGIES: dict[str, Callable[[Draw], Drawn]] = {"random": draw_randomly}
+def draw_informative(draw: Draw) -> Drawn:
+    """The rows that make the correction by checked rows surest."""
+    if draw.checked is None:
+        raise ValueError(
+            "strategy 'informative' needs rows that are checked already, got none; draw the first ones, such as 50, "
+            "with strategy 'random'"
+        )
+    if FEATURES not in draw.dataset.column_names:
+        raise ValueError(
+            f"strategy 'informative' needs a column '{FEATURES}', got {', '.join(draw.dataset.column_names)}; add it "
+            "with embed, or use strategy 'random'"
+        )
+    features = draw.dataset.with_format("numpy", columns=[FEATURES])[:][FEATURES]
+    correction, checked, classes = CheckedCorrection(), draw.checked, len(class_names(draw.dataset))
+    evidence = correction.evidence(features, row_labels(draw.dataset), num_classes=classes, seed=draw.seed)
+    corrected = correction.fit(None, None, checked.index, checked.labels, seed=draw.seed, evidence=evidence)
+    return informative_rows(evidence, corrected, checked.index, draw.count), np.ones(draw.count)
+
+
+STRATEGIES: dict[str, Callable[[Draw], Drawn]] = {"random": draw_randomly, "informative": draw_informative}

@@ -206,7 +206,7 @@ def test_wrong_checked_rows_are_one_sentence(parquet, checked_file, tmp_path, co
 
 def test_next_draws_rows_that_nobody_has_checked(parquet, rows, checked_file, tmp_path):
     out = tmp_path / "out"
-    printed = done("next", parquet, "--checked", checked_file, "--budget", 30, "--output", out)
+    printed = done("next", parquet, "--checked", checked_file, "--budget", 30, "--strategy", "random", "--output", out)
     assert printed == f"30 rows to check (random); open {out}/check.html in a browser\n"
     assert sorted(path.name for path in out.iterdir()) == ["check.html", "next.csv", "summary.json"]
     summary = json.loads((out / "summary.json").read_text())
@@ -218,7 +218,18 @@ def test_next_draws_rows_that_nobody_has_checked(parquet, rows, checked_file, tm
     assert lines[0].endswith(",,random,0.16666666666666666,1")
     data = page_data(out / "check.html")
     assert (len(data["rows"]), len(data["earlier"])) == (30, 60)
-    done("next", parquet, "--checked", checked_file, "--output", out, "--overwrite")
+    done("next", parquet, "--checked", checked_file, "--strategy", "random", "--output", out, "--overwrite")
+
+
+def test_next_chooses_informative_rows(parquet, rows, checked_file, tmp_path):
+    out = tmp_path / "out"
+    printed = done("next", parquet, "--checked", checked_file, "--budget", 7, "--output", out)
+    assert printed == f"7 rows to check (informative); open {out}/check.html in a browser\n"
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["strategy"], summary["encoder"]) == ("informative", "the column 'features' of the data")
+    lines = (out / "next.csv").read_text().splitlines()[1:]
+    assert all(line.endswith(",,informative,1.0,1") for line in lines)
+    assert not {int(line.split(",")[0]) for line in lines} & set(read_checked(checked_file, rows).index.tolist())
 
 
 @pytest.mark.parametrize(
@@ -229,6 +240,7 @@ def test_next_draws_rows_that_nobody_has_checked(parquet, rows, checked_file, tm
         (["--budget", 500], "count must be at most the 240 rows that nobody has checked, got 500"),
         (["--budget", 0], "count must be at least 1 row, got 0"),
         (["--checked", "none.csv"], "file of checked rows 'none.csv' is missing"),
+        ([], "strategy 'informative' needs rows that are checked already, got none; draw the first ones"),
     ],
 )
 def test_next_refuses_bad_options_in_one_sentence(parquet, tmp_path, options, message):

@@ -69,6 +69,8 @@ def test_the_file_to_fill_in_is_read_back(tmp_path):
         ({"count": 0}, "at least 1 row, got 0"),
         ({"count": 5, "strategy": "best"}, "strategy must be one of random.*, got 'best'"),
         ({"count": 5, "checked": [7] * 60}, "checked has 7 in row 0"),
+        ({"count": 5, "strategy": "informative"}, "needs rows that are checked already, got none"),
+        ({"count": 5, "strategy": "informative", "checked": [1] + [-1] * 59}, "needs a column 'features', got text"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message):
