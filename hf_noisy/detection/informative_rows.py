@@ -7,7 +7,7 @@ from hf_noisy.core.blocks import evenly_spaced, row_slices
 from hf_noisy.detection.checked_correction import CorrectedLabels, LabelEvidence
 from hf_noisy.detection.predictors import LENGTH
 
-_PRECISION = 5.0 / LENGTH**2  # of the prior; that of the correction's layer for features of length LENGTH
+_PRECISION = 5.0 / LENGTH**2  # of the prior of the layer; from 2 to 20, it makes little difference
 _MAX_TARGETS = 20_000  # the variance is that of so many rows, which bounds the time
 _ELEMENTS = 1 << 22  # of a block of rows
 
