@@ -60,9 +60,7 @@ UNDOCUMENTED = (
 # Neither overridden nor called: what they do, and in which order, is relied on.
 RELIED_ON = (
     "Trainer._finalize_training",
-    "Trainer._get_num_items_in_batch",
     "Trainer._inner_training_loop",
-    "Trainer.training_step",
 )
 # Names of ours, or of another class of the table, that these happen to have too.
 OTHERS = {"Dataset._info", "Dataset._split", "PeftModel._no_split_modules"}

@@ -49,6 +49,11 @@ def check_integers(values: Any, name: str) -> None:
     if any(missing):
         row = int(np.argmax(missing))
         raise ValueError(f"{name} has a missing value in row {row}; drop such rows")
+    if values.dtype.kind in "US":
+        raise ValueError(
+            f"{name} must be integers, got text such as {str(values.flat[0])!r}; number the classes, for example with "
+            "dataset.class_encode_column('label')"
+        )
     if values.dtype.kind not in "iu":
         raise ValueError(
             f"{name} must be one integer per row, got {values.dtype} of shape {values.shape}; encode them"

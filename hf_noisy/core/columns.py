@@ -1,6 +1,6 @@
 """Column names used everywhere in the package."""
 
-INDEX = "index"
+ROW_NUMBER = "hf_noisy_row"  # in training batches, added outside of the user's collator; no model has such an input
 LABEL = "label"
 LABELS = "labels"
 CLEAN_LABEL = "clean_label"

@@ -5,6 +5,7 @@ To support another kind of task (token labels, multi-label), subclass `Task` and
 
 import json
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from hf_noisy.core.types import Labels, Logits, Probabilities
 # Heads with several rows of logits, or none, per example.
 _OTHER_HEADS = re.compile(r"For(TokenClassification|MultipleChoice|QuestionAnswering|CausalLM|MaskedLM)$")
 _OTHER_PROBLEMS = ("regression", "multi_label_classification")
+_ONE_LABEL = "model must classify into one label"
 AUTO_CLASS_NAMES = "AutoModelForSequenceClassification or AutoModelForImageClassification"
 
 
@@ -79,7 +81,7 @@ class SingleLabel(Task):
     """One class for each example: a row is an example."""
 
     def rows(self, outputs: Any, labels: Tensor, index: Tensor | None = None) -> Rows:
-        logits = outputs.get("logits") if isinstance(outputs, dict) else getattr(outputs, "logits", None)
+        logits = logits_of(outputs)
         if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != labels.shape[0]:
             found = "no logits" if logits is None else f"logits of shape {tuple(getattr(logits, 'shape', ()))}"
             raise ValueError(
@@ -96,7 +98,7 @@ class SingleLabel(Task):
 
         # Where a model returns more than logits, such as hidden states, the logits come first.
         logits = predicted.predictions[0] if isinstance(predicted.predictions, tuple) else predicted.predictions
-        labels = check_labels(predicted.label_ids)
+        labels = check_labels(one_class_each(predicted.label_ids))
         if not isinstance(logits, np.ndarray) or logits.ndim != 2 or len(logits) != len(labels):
             shape = getattr(logits, "shape", type(logits).__name__)
             raise ValueError(f"predictions must be logits [rows, classes] of the {len(labels)} rows, got {shape}")
@@ -107,10 +109,17 @@ class SingleLabel(Task):
             raise ValueError(
                 f"model has {num_classes} class, but at least 2 are needed; load it with num_labels=2 or more"
             )
+        refuse_multi_label(labels)
         if labels.ndim != 2 or labels.dtype.kind != "f":
             check_labels(labels, num_classes)
         elif soft_labels:
             check_soft_labels(labels, num_classes)
+            if len(labels) and np.isin(labels, (0, 1)).all():
+                warnings.warn(
+                    "labels are one-hot vectors, trained as one class per row with softmax, where a stock Trainer "
+                    "would train independent classes",
+                    stacklevel=2,
+                )
         else:
             raise ValueError(
                 f"labels must be one class per row for this method, got soft labels of shape {labels.shape}; use "
@@ -142,11 +151,42 @@ SINGLE_LABEL = SingleLabel("classification", None, {}, "text-classification", "u
 TASKS: dict[str, Task] = {task.name: task for task in (SEQUENCES, IMAGES)}
 
 
+def logits_of(outputs: Any) -> Any:
+    """The logits in the output of a model: an object, a mapping, a tuple `(loss, logits, ...)`, or logits alone."""
+    if isinstance(outputs, Tensor):
+        return outputs
+    if isinstance(outputs, tuple | list):
+        return next((part for part in outputs if not (isinstance(part, Tensor) and part.ndim == 0)), None)
+    return outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+
+
+def one_class_each(labels: Any) -> Any:
+    """Labels `[rows, 1]` of class ids, which transformers' own losses accept, as `[rows]`; others unchanged."""
+    if labels.ndim != 2 or labels.shape[1] != 1:
+        return labels
+    if not isinstance(labels, Tensor):
+        return labels[:, 0]
+    column = labels[:, 0].long()  # the default collator makes floats of lists
+    return column if bool((column == labels[:, 0]).all()) else labels
+
+
+def refuse_multi_label(labels: Shaped[np.ndarray, "..."]) -> None:
+    """Refuse rows of zeros and ones with several classes, or none."""
+    if labels.ndim != 2 or labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
+        return
+    if (several := labels.sum(1) != 1).any():
+        row = int(several.argmax())
+        raise ValueError(
+            f"{_ONE_LABEL}, got {int(labels[row].sum())} classes in row {row}, as of "
+            "problem_type='multi_label_classification'"
+        )
+
+
 def task_of(model: Any) -> Task:
     """The task of a classifier (PEFT adapters are looked through); a model of another kind is a `ValueError`."""
     problem = getattr(getattr(model, "config", None), "problem_type", None)
     if problem in _OTHER_PROBLEMS:
-        raise ValueError(f"model must classify into one label, got problem_type={problem!r}")
+        raise ValueError(f"{_ONE_LABEL}, got problem_type={problem!r}")
     network = model.get_base_model() if hasattr(model, "get_base_model") else model
     if _OTHER_HEADS.search(type(network).__name__):
         raise ValueError(

@@ -1,31 +1,38 @@
 """Rows with their index, so that a loss or a recorder can keep a state per row."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
+import datasets
 from torch.utils.data import Dataset, Subset
 from transformers.utils import logging
-
-from hf_noisy.core.columns import INDEX
 
 logger = logging.get_logger(__name__)
 
 
-class IndexedDataset(Dataset[dict[str, Any]]):
-    """A map-style dataset whose rows have their position in the column `index`.
+class IndexedRow(NamedTuple):
+    """A row of a dataset, of any type, and its position."""
 
-    Nothing else changes: lazy transforms (`with_transform`) run as before. An existing column `index` is replaced.
+    position: int
+    row: Any
+
+
+class IndexedDataset(Dataset[IndexedRow]):
+    """A map-style dataset whose items are pairs of position and row.
+
+    The rows themselves are unchanged, so that collators see what the dataset gives: mappings, tuples or objects. Lazy
+    transforms (`with_transform`) run as before.
 
     Args:
-        dataset: A `datasets.Dataset`, a map-style torch dataset or a list, whose rows are mappings.
+        dataset: A `datasets.Dataset`, a map-style torch dataset or a list.
 
     Raises:
-        TypeError: If `dataset` has no length or no access by position, or if a row is not a mapping.
+        TypeError: If `dataset` has no length or no access by position.
         ValueError: If a row cannot be read, such as a broken image; the message names the row.
 
     Example:
         >>> IndexedDataset([{"label": 1}, {"label": 0}])[1]
-        {'label': 0, 'index': 1}
+        IndexedRow(position=1, row={'label': 0})
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -39,11 +46,11 @@ class IndexedDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> IndexedRow:
         position = self._position(index)
-        return _with_index(_read(self.dataset, position), position)
+        return IndexedRow(position, _read(self.dataset, position))
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+    def __getitems__(self, indices: Sequence[int]) -> list[IndexedRow]:
         positions = [self._position(index) for index in indices]
         # For Arrow tables, one batched read is far cheaper than single rows.
         fetch = getattr(self.dataset, "__getitems__", None)
@@ -53,7 +60,7 @@ class IndexedDataset(Dataset[dict[str, Any]]):
             rows = None
         if rows is None:
             rows = [_read(self.dataset, position) for position in positions]
-        return [_with_index(row, position) for row, position in zip(rows, positions, strict=True)]
+        return [IndexedRow(position, row) for row, position in zip(rows, positions, strict=True)]
 
     def _position(self, index: int) -> int:
         position = int(index)
@@ -99,6 +106,13 @@ def drop_unreadable(dataset: Any) -> Any:
     return dataset.select(readable) if hasattr(dataset, "select") else Subset(dataset, readable)
 
 
+def with_columns(dataset: Any, columns: Collection[str]) -> Any:
+    """The dataset without other columns, so that these are not even read; unchanged if a transform may need them."""
+    if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
+        return dataset
+    return dataset.remove_columns([name for name in dataset.column_names if name not in columns])
+
+
 def _read(dataset: Any, position: int) -> Any:
     try:
         return dataset[position]
@@ -108,12 +122,3 @@ def _read(dataset: Any, position: int) -> Any:
             f"row {position} of the dataset cannot be read ({type(error).__name__}: {reason}); repair it, or leave "
             "such rows out with hf_noisy.data.drop_unreadable(dataset)"
         ) from error
-
-
-def _with_index(row: Any, position: int) -> dict[str, Any]:
-    if not isinstance(row, Mapping):
-        raise TypeError(
-            f"rows of the dataset must be mappings from column to value, got {type(row).__name__} at row {position}; "
-            'return for example {"input_ids": ..., "labels": ...}'
-        )
-    return {**row, INDEX: position}

@@ -9,7 +9,7 @@ from jaxtyping import Shaped
 
 from hf_noisy.core.checks import check_weights
 from hf_noisy.core.columns import LABEL, LABEL_WEIGHT, LABELS
-from hf_noisy.core.task import Task
+from hf_noisy.core.task import Task, one_class_each
 from hf_noisy.core.types import Labels
 
 
@@ -50,7 +50,19 @@ def stored_labels(dataset: Any) -> Shaped[np.ndarray, "..."] | None:
     # A lazy transform may change the label when the row is read.
     if column is None or getattr(dataset, "format", {}).get("type") == "custom":
         return None
-    return np.asarray(dataset.with_format(None)[column][:])
+    return label_array(dataset.with_format(None)[column][:])
+
+
+def label_array(values: Any) -> Shaped[np.ndarray, "..."]:
+    """Labels as an array: one class id per row, also of rows such as `[1]`, or one distribution per row."""
+    try:
+        return np.asarray(one_class_each(np.asarray(values)))
+    except ValueError as error:  # ragged
+        lengths = sorted({len(value) for value in values if hasattr(value, "__len__")})
+        raise ValueError(
+            f"labels must be one class per row, got lists of {lengths[0]} to {lengths[-1]} labels, as of tokens; "
+            "classification of tokens is not supported"
+        ) from error
 
 
 def row_labels(dataset: Any) -> Labels:
@@ -58,8 +70,15 @@ def row_labels(dataset: Any) -> Labels:
     labels = stored_labels(dataset)
     if labels is None:
         rows = (dataset[index] for index in range(len(dataset)))
-        labels = np.array([int(row[LABELS if LABELS in row else LABEL]) for row in rows])
+        labels = label_array([_label_of(row) for row in rows])
     return labels
+
+
+def _label_of(row: Any) -> Any:
+    name = LABELS if LABELS in row else LABEL
+    if name not in row:
+        raise ValueError(f"rows have no '{LABEL}' or '{LABELS}', only {', '.join(row)}; name the labels so")
+    return np.asarray(row[name]).tolist()  # also of a tensor
 
 
 def check_training_labels(dataset: Any, task: Task, num_classes: int, soft_labels: bool = False) -> bool:

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Bool, Float64, Int, Integer
 from torch import Tensor
 
-from hf_noisy.core.columns import INDEX, LABEL, LABELS, SECOND_VIEW
+from hf_noisy.core.columns import LABEL, LABELS, SECOND_VIEW
 from hf_noisy.core.rng import uniforms
+from hf_noisy.data.indexed import IndexedRow
 
 Row = Mapping[str, Any]
 
@@ -158,16 +159,16 @@ class TwoViews:
     so it does not depend on the batch, worker or process. Rows with `second_view_` columns pass unchanged.
 
     Args:
-        collator: The collator of single views, for rows with a column `index`.
+        collator: The collator of single views; it sees plain rows.
         view: Makes the second view; `None` if every row already has one.
         seed: Any integer.
 
     Example:
         >>> from transformers import default_data_collator
         >>> collate = TwoViews(default_data_collator, ShiftAndFlip())
-        >>> rows = [{"pixel_values": torch.zeros(3, 8, 8), "label": 1, "index": 5}]
+        >>> rows = [IndexedRow(5, {"pixel_values": torch.zeros(3, 8, 8), "label": 1})]
         >>> sorted(collate(rows))
-        ['index', 'labels', 'pixel_values', 'second_view_pixel_values']
+        ['labels', 'pixel_values', 'second_view_pixel_values']
     """
 
     def __init__(self, collator: Callable[[list[Any]], Any], view: View | None, seed: int = 0) -> None:
@@ -181,10 +182,16 @@ class TwoViews:
         """Draw the views of this epoch from now on, in worker processes too."""
         self._epoch.fill_(epoch)
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
-        if any(name.startswith(SECOND_VIEW) for name in rows[0]):
-            return dict(self.collator(list(rows)))
-        batch = dict(self.collator([*rows, *self._views(rows)]))
+    def __call__(self, rows: Sequence[IndexedRow]) -> dict[str, Any]:
+        plain = [row for _, row in rows]
+        if not isinstance(plain[0], Mapping):
+            raise TypeError(
+                f"rows must be mappings from column to value for a second view, got {type(plain[0]).__name__}; return "
+                'for example {"input_ids": ..., "labels": ...}, or use second_view=None'
+            )
+        if any(name.startswith(SECOND_VIEW) for name in plain[0]):
+            return dict(self.collator(plain))
+        batch = dict(self.collator([*plain, *self._views(rows)]))
         count = len(rows)
         result = {}
         for name, value in batch.items():
@@ -194,23 +201,22 @@ class TwoViews:
                     f"got {type(value).__name__} for {2 * count} rows"
                 )
             result[name] = value[:count]
-            if name not in (LABEL, LABELS, INDEX):
+            if name not in (LABEL, LABELS):
                 result[SECOND_VIEW + name] = value[count:]
         return result
 
-    def _views(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        view = self.view
-        needed = (INDEX,) if view is None else (INDEX, *view.columns)
-        missing = [name for name in needed if name not in rows[0]]
+    def _views(self, rows: Sequence[IndexedRow]) -> list[dict[str, Any]]:
+        view, first = self.view, rows[0].row
+        missing = [] if view is None else [name for name in view.columns if name not in first]
         if view is None or missing:
             raise ValueError(
-                f"rows have no {' and no '.join(missing) or 'second view of their own'}, only {sorted(rows[0])}; keep "
+                f"rows have no {' and no '.join(missing) or 'second view of their own'}, only {sorted(first)}; keep "
                 "these columns or choose another view"
             )
-        sizes = [view.size(row) for row in rows]
-        index = np.array([int(row[INDEX]) for row in rows])
+        sizes = [view.size(row) for _, row in rows]
+        index = np.array([position for position, _ in rows])
         numbers = uniforms(self.seed, stream="second_view", index=index, size=max(sizes), epoch=int(self._epoch))
-        return [{**row, **view(row, own[:size])} for row, own, size in zip(rows, numbers, sizes, strict=True)]
+        return [{**row, **view(row, own[:size])} for (_, row), own, size in zip(rows, numbers, sizes, strict=True)]
 
 
 def default_view(row: Row, processing_class: Any = None) -> View | None:

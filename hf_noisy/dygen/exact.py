@@ -13,12 +13,13 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_noisy.core.task import SEQUENCES, TASKS, auto_task
+from hf_noisy.data.indexed import IndexedRow
 from hf_noisy.dygen.evidence_head import EvidenceHead, mixed
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
 from hf_noisy.dygen.vae import DirichletVAE
 from hf_noisy.dynamics.recorder import projection_matrix
-from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads, logits_by_branch, unwrapped
+from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads, given_inputs, logits_by_branch, unwrapped
 from hf_noisy.models.inference import Collator, ModelInputs, batches_of, default_collator, outputs_by_row
 from hf_noisy.models.pooling import pooled_features
 
@@ -96,6 +97,7 @@ class DyGenForClassification(PreTrainedModel):
 
     config_class = DyGenModelConfig
     base_model_prefix = "dygen"
+    accepts_loss_kwargs = False  # what `forward` takes by **inputs is for the network
     # The wrapped network checks which of these it supports.
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -112,7 +114,7 @@ class DyGenForClassification(PreTrainedModel):
             raise ValueError("config.network is None; pass the configuration of the network that was trained")
         network: PreTrainedModel = TASKS[config.task].auto_class.from_config(copy.deepcopy(config.network))
         self.network, self.main_input_name = network, network.main_input_name
-        self._accepted = accepted_inputs(network)
+        self.branch_inputs = accepted_inputs(network)
         epochs, branches, dim = len(config.epochs), config.num_branches, config.dim
         # The network itself holds the weights of the last epoch.
         self.snapshots = nn.ParameterList(_empty(tensor, (epochs - 1,)) for tensor in self._tensors(config.changed))
@@ -197,6 +199,7 @@ class DyGenForClassification(PreTrainedModel):
         token_type_ids: Int[Tensor, "batch length"] | None = None,
         pixel_values: Float[Tensor, "batch channel height width"] | None = None,
         labels: Int[Tensor, " batch"] | None = None,
+        **inputs: Any,
     ) -> SequenceClassifierOutput:
         """Log-probabilities of the true label.
 
@@ -206,17 +209,18 @@ class DyGenForClassification(PreTrainedModel):
             token_type_ids: Segments; ignored if the network has none.
             pixel_values: Images.
             labels: Classes, for a loss.
+            **inputs: Further inputs of the network.
 
         Returns:
             `logits` `[batch, class]`, and `loss`, their mean cross-entropy, if there are labels.
         """
-        given = {
+        usual = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "token_type_ids": token_type_ids,
             "pixel_values": pixel_values,
         }
-        inputs = {name: value for name, value in given.items() if value is not None and self._accepts(name)}
+        inputs |= given_inputs(usual, self.branch_inputs)
         w, logits = self._trajectory(inputs)
         posterior = self.vae.posterior(w, logits.softmax(-1)).float()
         if self.evidence is not None:
@@ -253,18 +257,18 @@ class DyGenForClassification(PreTrainedModel):
             raise ValueError("dataset must have a length and at least one row; load it without streaming")
         inputs_of = ModelInputs(data_collator or default_collator(processing_class), self.network)
 
-        def collate(rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:
-            if self.main_input_name not in rows[0]:
+        def collate(rows: list[IndexedRow]) -> tuple[list[int], dict[str, Tensor]]:
+            if self.main_input_name not in rows[0].row:
                 raise ValueError(
-                    f"dataset must have a column '{self.main_input_name}', got {', '.join(rows[0])}; prepare it as "
-                    "for training"
+                    f"dataset must have a column '{self.main_input_name}', got {', '.join(rows[0].row)}; prepare it "
+                    "as for training"
                 )
             return inputs_of(rows)
 
         (scores,) = outputs_by_row(
             self,
-            dataset,
-            lambda inputs: [self(**inputs).logits[None]],
+            inputs_of.needed(dataset),
+            lambda inputs: [logits_by_branch(self(**inputs))],
             batches=batches_of(dataset, batch_size),
             collate=collate,
             show_progress="posterior" if show_progress else None,
@@ -301,9 +305,6 @@ class DyGenForClassification(PreTrainedModel):
         if self.config.autocast is None:
             return nullcontext()
         return torch.autocast(next(iter(inputs.values())).device.type, getattr(torch, self.config.autocast))
-
-    def _accepts(self, name: str) -> bool:
-        return self._accepted is None or name in self._accepted
 
     def _tensors(self, names: list[str]) -> list[Tensor]:
         # Looked up on each use, as loading and moving may replace the objects.

@@ -16,6 +16,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
 from hf_noisy.core.rng import random_state_kept
+from hf_noisy.core.task import logits_of
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.dynamics.epoch_callback import EpochCallback
 from hf_noisy.models.inference import Collator
@@ -192,7 +193,7 @@ class LabelWave(EpochCallback, ExportableState):
         model: nn.Module = kwargs["model"]
 
         def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
-            logits = model(**inputs).logits
+            logits = logits_of(model(**inputs))
             # A diverged model always predicts the same class, which would look like a minimum.
             classes = logits.argmax(-1).float().masked_fill(~logits.isfinite().all(-1), torch.nan)
             return [classes[None, :, None]]

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import functools
 import hashlib
-import inspect
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -17,11 +16,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from hf_noisy.core.task import TASKS, auto_task
+from hf_noisy.core.task import TASKS, auto_task, logits_of
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.models.adapters import lora_to_dict, merge_adapter, share_backbone
 from hf_noisy.models.branched_config import BranchedConfig
-from hf_noisy.models.heads import find_heads
+from hf_noisy.models.heads import accepted_inputs, find_heads, given_inputs
 from hf_noisy.models.shared_layers import forget_outputs, own_layers, share_lower_layers
 
 if TYPE_CHECKING:
@@ -76,6 +75,7 @@ class BranchedModel(PreTrainedModel):
 
     config_class = BranchedConfig
     base_model_prefix = "branched"
+    accepts_loss_kwargs = False  # what `forward` takes by **inputs is for the branches
     # Each branch checks which of these it supports.
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -92,7 +92,7 @@ class BranchedModel(PreTrainedModel):
         self.supports_gradient_checkpointing = networks[0].supports_gradient_checkpointing
         for name in _CLASS_RULES:
             setattr(self, name, set(getattr(networks[0], name) or ()))
-        self._accepted = set(inspect.signature(networks[0].forward).parameters)
+        self.branch_inputs = accepted_inputs(networks[0])
         self._aliases = _aliases(self.branches)
         self.post_init()  # type: ignore[no-untyped-call]
         # Keeps aliases out of files, and `Trainer` from reporting them as missing when it resumes.
@@ -165,16 +165,17 @@ class BranchedModel(PreTrainedModel):
         token_type_ids: Int[Tensor, "batch length"] | None = None,
         pixel_values: Float[Tensor, "batch channel height width"] | None = None,
         labels: Int[Tensor, " batch"] | None = None,
+        **inputs: Any,
     ) -> BranchedOutput:
-        """Run every branch on the same texts or images; with `labels` the output has a loss."""
-        given = {
+        """Run every branch on the same inputs, of any name that a branch accepts; with `labels` there is a loss."""
+        usual = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "token_type_ids": token_type_ids,
             "pixel_values": pixel_values,
         }
-        inputs = {name: value for name, value in given.items() if value is not None and name in self._accepted}
-        branch_logits = torch.stack([branch(**inputs).logits for branch in self.branches], dim=1)
+        inputs |= given_inputs(usual, self.branch_inputs)
+        branch_logits = torch.stack([logits_of(branch(**inputs)) for branch in self.branches], dim=1)
         forget_outputs(self.branches)
         logits = mean_log_probability(branch_logits)
         loss = None if labels is None else nn.functional.nll_loss(logits, labels)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from hf_noisy.core.columns import FEATURES, IMAGE, INDEX, TEXT
+from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
+from hf_noisy.data.indexed import IndexedRow
 from hf_noisy.models.inference import batches_by_length, evaluating, outputs_by_row
 from hf_noisy.models.pooling import Pooling, pool_outputs
 
@@ -165,8 +166,8 @@ class _Embedder:
             outputs = self.encoder(**inputs)
         return [pool_outputs(self.encoder, outputs, self.pooling, inputs.get("attention_mask"))[None]]
 
-    def _collate(self, rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:
-        values = [row[self.column] for row in rows]
+    def _collate(self, rows: list[IndexedRow]) -> tuple[list[int], dict[str, Tensor]]:
+        values = [row[self.column] for _, row in rows]
         if self.is_text:
             # A tokenizer without a limit reports a huge number, so the model's own limit is used.
             limit = self.max_length or getattr(self.encoder.config, "max_position_embeddings", None)
@@ -176,7 +177,7 @@ class _Embedder:
         else:
             inputs = self.processing_class(images=[value.convert("RGB") for value in values], return_tensors="pt")
         dtype = next(self.encoder.parameters()).dtype
-        return [row[INDEX] for row in rows], {
+        return [position for position, _ in rows], {
             name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()
         }
 

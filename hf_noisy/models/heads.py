@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from typing import Any, cast
 
@@ -10,8 +10,10 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from hf_noisy.core.task import AUTO_CLASS_NAMES
+from hf_noisy.core.columns import LABEL, LABELS
+from hf_noisy.core.task import AUTO_CLASS_NAMES, logits_of
 
 _BRANCHED = "branched"  # model_type of BranchedModel, compared by name because that module imports this one
 
@@ -74,8 +76,7 @@ class HeadInputs:
 
     def _keep_inputs(self, branch: int, network: nn.Module, inputs: Any, output: Any) -> None:
         if branch in self._seen:
-            logits = getattr(output, "logits", output)
-            self._inputs[branch] = _row_vectors(*self._seen.pop(branch), logits)
+            self._inputs[branch] = _row_vectors(*self._seen.pop(branch), logits_of(output))
 
 
 def _row_vectors(inputs: Tensor, scores: Tensor, logits: Any) -> Float[Tensor, "batch dim"]:
@@ -98,16 +99,59 @@ def networks_of(model: nn.Module) -> list[nn.Module]:
 def logits_by_branch(outputs: Any) -> Float[Tensor, "branch batch classes"]:
     """Logits of each branch in the output of a model; an ordinary model counts as one branch."""
     logits: Tensor | None = getattr(outputs, "branch_logits", None)
-    return outputs.logits[None] if logits is None else logits.transpose(0, 1)
+    if logits is not None:
+        return logits.transpose(0, 1)
+    alone: Tensor = logits_of(outputs)
+    return alone[None]
 
 
 def accepted_inputs(model: nn.Module) -> set[str] | None:
-    """Names of the arguments of `forward`; None if it accepts anything."""
+    """Names of the inputs that `forward` accepts; None if it accepts anything."""
+    base = base_model(model)
+    if hasattr(base, "branch_inputs"):  # passes on what its networks accept
+        inputs = cast("set[str] | None", base.branch_inputs)
+        return None if inputs is None else {*inputs, LABELS}
+    named, anything = named_inputs(model), any(one.kind is one.VAR_KEYWORD for one in _parameters(base))
+    # Models of transformers take options of the loss and the attention through **kwargs, where a typo gets lost.
+    names_its_input = isinstance(base, PreTrainedModel) and base.main_input_name in named
+    return None if anything and not names_its_input else named or None
+
+
+def named_inputs(model: nn.Module) -> set[str]:
+    """Names of the arguments of `forward`, without those that `**kwargs` would take."""
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {one.name for one in _parameters(base_model(model)) if one.kind not in variable}
+
+
+def given_inputs(inputs: dict[str, Any], accepted: set[str] | None) -> dict[str, Any]:
+    """The inputs that are not None, of those that are accepted."""
+    return {n: value for n, value in inputs.items() if value is not None and (accepted is None or n in accepted)}
+
+
+def labels_argument(model: nn.Module, label_names: Collection[str] = (LABELS,)) -> str | None:
+    """The argument by which the model has to be given labels; None if it does without, as those of transformers."""
+    base = base_model(model)
+    named = {one.name: one for one in _parameters(base)}
+    found = next((name for name in (*label_names, LABELS, LABEL) if name in named), None)
+    if is_known(base):
+        return found if found is not None and named[found].default is inspect.Parameter.empty else None
+    return LABELS if found is None and accepted_inputs(base) is None else found
+
+
+def is_known(base: nn.Module) -> bool:
+    """Whether a model is not of the user's own writing."""
+    return type(base).__module__.startswith(("transformers.", "hf_noisy."))
+
+
+def base_model(model: nn.Module) -> nn.Module:
+    """The model without wrappers and adapters of PEFT."""
     model = unwrapped(model)
-    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    parameters = inspect.signature(base.forward).parameters.values()
-    named = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
-    return named or None
+    base: nn.Module = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    return base
+
+
+def _parameters(base: nn.Module) -> Collection[inspect.Parameter]:
+    return inspect.signature(base.forward).parameters.values()
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -131,9 +175,15 @@ def _final_linear(model: nn.Module) -> nn.Linear:
     """The last linear layer with as many outputs as there are classes, whatever its name."""
     count = num_classes(model)
     heads = [module for module in _linears(model) if module.out_features == count]
-    if not heads:
+    if heads:
+        return heads[-1]
+    name, config, linears = type(model).__name__, getattr(model, "config", None), list(_linears(model))
+    if linears and not isinstance(model, PreTrainedModel) and hasattr(config, "num_labels"):
         raise ValueError(
-            f"{type(model).__name__} has no linear layer with {count} outputs (one per class); pass a classifier, "
-            f"such as one from {AUTO_CLASS_NAMES}"
+            f"{name} has config.num_labels={count}, but no linear layer with {count} outputs, and the last one has "
+            f"{linears[-1].out_features}; set config.num_labels to the number of classes"
         )
-    return heads[-1]
+    raise ValueError(
+        f"{name} has no linear layer with {count} outputs (one per class); pass a classifier, such as one from "
+        f"{AUTO_CLASS_NAMES}"
+    )

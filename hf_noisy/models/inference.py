@@ -1,7 +1,7 @@
 """One pass of a model over a dataset, with outputs in row order whatever the batches and processes."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
@@ -24,10 +24,10 @@ from transformers import (
     default_data_collator,
 )
 
-from hf_noisy.core.columns import INDEX, LABEL, LABELS
+from hf_noisy.core.columns import LABEL, LABELS
 from hf_noisy.core.rng import random_state_kept
-from hf_noisy.data.indexed import IndexedDataset
-from hf_noisy.models.heads import accepted_inputs
+from hf_noisy.data.indexed import IndexedDataset, IndexedRow, with_columns
+from hf_noisy.models.heads import accepted_inputs, labels_argument, named_inputs
 
 Collator = Callable[[list[Any]], Any]
 
@@ -41,7 +41,7 @@ def outputs_by_row(
     forward: Callable[[dict[str, Tensor]], list[Tensor]],
     *,
     batches: list[list[int]],
-    collate: Callable[[list[Any]], tuple[list[int], dict[str, Tensor]]],
+    collate: Callable[[list[IndexedRow]], tuple[list[int], dict[str, Tensor]]],
     dtype: str = "float32",
     check_finite: bool = False,
     num_workers: int = 0,
@@ -50,7 +50,7 @@ def outputs_by_row(
 ) -> list[np.ndarray]:
     """Outputs of a model for every row of a dataset: arrays `[lead, rows, width]` in row order."""
     # `forward` maps the inputs of a batch to tensors `[lead, batch, width]`; `collate` (usually [`ModelInputs`]) maps
-    # rows with their `index` to `(indices, inputs)`; `show_progress` is the text of the bar. Processes share the rows,
+    # indexed rows to `(positions, inputs)`; `show_progress` is the text of the bar. Processes share the rows,
     # and "all" of them or only the "main" one get the arrays; with "each", every process runs over all rows.
     rank, ranks = 0, 1
     if processes != "each":
@@ -59,7 +59,8 @@ def outputs_by_row(
     # run twice give the same values.
     rounds = math.ceil(len(batches) / ranks)
     mine = [batches[(rank + i * ranks) % len(batches)] for i in range(rounds)]
-    loader = DataLoader(IndexedDataset(dataset), batch_sampler=mine, collate_fn=collate, num_workers=num_workers)
+    needed = collate.needed(dataset) if isinstance(collate, ModelInputs) else dataset
+    loader = DataLoader(IndexedDataset(needed), batch_sampler=mine, collate_fn=collate, num_workers=num_workers)
     device, keeps, rows = _device(model), processes != "main" or rank == 0, _Rows(len(dataset), dtype)
     parts: list[tuple[list[int], list[np.ndarray]]] = []
     with evaluating(model), random_state_kept():
@@ -176,7 +177,7 @@ def default_collator(processing_class: Any) -> Collator:
 
 
 class ModelInputs:
-    """Collates rows with an `index` to `(indices, inputs)`, where `inputs` holds only what the model accepts."""
+    """Collates indexed rows to `(positions, inputs)`, where `inputs` holds only what the model accepts."""
 
     def __init__(
         self, collator: Collator, model: nn.Module, *, all_columns: bool = False, with_labels: bool = False
@@ -184,22 +185,32 @@ class ModelInputs:
         self.collator, self.with_labels = collator, with_labels
         # Default collators make tensors of labels, which may fail; other collators often require labels.
         is_default = collator is default_data_collator or type(collator) is DataCollatorWithPadding
-        self.collates_labels = with_labels or not is_default
+        self.labels_argument = labels_argument(model)
+        self.collates_labels = with_labels or not is_default or self.labels_argument is not None
         self.accepted = accepted_inputs(model)
+        named = named_inputs(model) if self.accepted is None else self.accepted
         # A custom collator may make inputs of columns that the model does not accept.
-        self.all_columns = all_columns or self.accepted is None
+        self.columns = None if all_columns or named <= {LABEL, LABELS} else named
 
-    def __call__(self, rows: list[dict[str, Any]]) -> tuple[list[int], dict[str, Tensor]]:
-        index = [int(row[INDEX]) for row in rows]
-        batch = self.collator([{key: value for key, value in row.items() if self._collates(key)} for row in rows])
-        return index, {key: value for key, value in batch.items() if self._keeps(key)}
+    def needed(self, dataset: Any) -> Any:
+        """The dataset without columns that are not collated, so that they are not read."""
+        return dataset if self.columns is None else with_columns(dataset, {*self.columns, LABEL, LABELS})
+
+    def __call__(self, rows: list[IndexedRow]) -> tuple[list[int], dict[str, Tensor]]:
+        batch = self.collator([self._collated(row) for _, row in rows])
+        return [position for position, _ in rows], {key: value for key, value in batch.items() if self._keeps(key)}
+
+    def _collated(self, row: Any) -> Any:
+        if not isinstance(row, Mapping):
+            return row  # only a collator of the user's knows what it holds
+        return {key: value for key, value in row.items() if self._collates(key)}
 
     def _collates(self, key: str) -> bool:
         if key in (LABEL, LABELS):
             return self.collates_labels
-        return key != INDEX and (self.all_columns or key in (self.accepted or ()))
+        return self.columns is None or key in self.columns
 
     def _keeps(self, key: str) -> bool:
-        if key in (INDEX, LABEL, LABELS):
-            return self.with_labels and key == LABELS
+        if key in (LABEL, LABELS):
+            return (self.with_labels and key == LABELS) or key == self.labels_argument
         return self.accepted is None or key in self.accepted

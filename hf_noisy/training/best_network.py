@@ -18,8 +18,9 @@ from transformers.utils import logging
 
 from hf_noisy.core.columns import LABELS
 from hf_noisy.core.files import write_atomically
+from hf_noisy.core.task import one_class_each
 from hf_noisy.models.branches import BranchedModel
-from hf_noisy.models.heads import logits_by_branch
+from hf_noisy.models.heads import labels_argument, logits_by_branch
 from hf_noisy.models.inference import Collator, evaluating, outputs_in_training
 from hf_noisy.training.distill import name_classes
 
@@ -180,11 +181,14 @@ def _predictions(trainer: "NoisyTrainer", networks: Sequence[nn.Module], dataset
     if dataset is None or not hasattr(dataset, "__len__"):
         raise ValueError("train_dataset or eval_dataset must have a length to choose by; load it without streaming")
 
+    needs_labels = labels_argument(networks[0]) is not None
+
     def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
-        given = inputs.pop(LABELS, None)
+        given = inputs.get(LABELS) if needs_labels else inputs.pop(LABELS, None)
         logits = torch.cat([logits_by_branch(network(**inputs)) for network in networks])
         if given is None:
             return [logits]
+        given = one_class_each(given)
         return [logits, (given.argmax(-1) if given.ndim == 2 else given)[None, :, None]]
 
     with ExitStack() as stack:

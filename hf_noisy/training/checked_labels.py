@@ -4,16 +4,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import IterableDataset
 
-from hf_noisy.core.columns import CHECKED_LABEL, INDEX
-from hf_noisy.core.types import LabelTensor
+from hf_noisy.core.columns import CHECKED_LABEL
+from hf_noisy.core.types import Labels, LabelTensor
 from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.fingerprint import labels_digest
-from hf_noisy.data.labels import label_column
+from hf_noisy.data.labels import label_column, row_labels, stored_labels
+
+NO_ROW_NUMBERS = (
+    "row numbers, which the training loader adds, but the batch has none; call super() where a subclass overrides "
+    "get_train_dataloader or training_step"
+)
 
 
 class CheckedLabels:
@@ -45,13 +50,21 @@ class CheckedLabels:
         if self.rows is None:
             return labels
         if index is None:
-            raise ValueError(f"data_collator must keep the column '{INDEX}', by which checked rows are found")
+            raise ValueError(f"checked rows are found by {NO_ROW_NUMBERS}")
         self._column = self._column.to(labels.device)
         known = self._column[index]
         if labels.ndim == 1:
             return torch.where(known >= 0, known.to(labels.dtype), labels)
         pinned = F.one_hot(known.clamp(min=0), labels.shape[1]).to(labels.dtype)
         return torch.where((known >= 0)[:, None], pinned, labels)
+
+    def all_labels(self, dataset: Any) -> Labels | Float64[np.ndarray, "rows classes"]:
+        """The labels of all rows of the training set, hard or soft."""
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+            raise ValueError("class_weight needs a train_dataset with a length; load it without streaming")
+        stored = stored_labels(dataset)
+        labels = torch.from_numpy(row_labels(dataset) if stored is None else stored)
+        return np.asarray(self(labels, torch.arange(len(labels))))
 
 
 def without_checked_column(dataset: Any) -> Any:

@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from hf_noisy.core.checks import check_soft_labels
-from hf_noisy.core.columns import INDEX, LABEL, LABELS
-from hf_noisy.core.task import AUTO_CLASS_NAMES
+from hf_noisy.core.columns import LABEL, LABELS
+from hf_noisy.core.task import AUTO_CLASS_NAMES, logits_of
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.data.labels import label_column
 from hf_noisy.dygen.pipeline import DyGen
@@ -128,10 +128,10 @@ class _SoftRows(Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.rows[index]
+        position, row = self.rows[index]
         # Under the original name for the collator, and as a list, which every collator converts to a tensor.
         name = LABELS if LABELS in row else LABEL
-        return {**row, name: self.probabilities[row.pop(INDEX)].tolist()}
+        return {**row, name: self.probabilities[position].tolist()}
 
 
 def _soft_cross_entropy(
@@ -156,5 +156,7 @@ def _probabilities(
     network: nn.Module, dataset: Any, args: TrainingArguments, collator: Collator
 ) -> Float64[np.ndarray, "rows classes"]:
     """Probabilities of each row, averaged over branches."""
-    (logits,) = outputs_in_training(network, dataset, lambda inputs: [network(**inputs).logits[None]], args, collator)
+    (logits,) = outputs_in_training(
+        network, dataset, lambda inputs: [logits_of(network(**inputs))[None]], args, collator
+    )
     return torch.from_numpy(logits[0]).double().softmax(-1).numpy()

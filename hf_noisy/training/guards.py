@@ -4,9 +4,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
+from transformers.utils import logging
 
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.methods import LossMethod, Method
+
+logger = logging.get_logger(__name__)
 
 _CHECK_EVERY = 100  # micro-batches
 
@@ -68,6 +71,20 @@ def refuse_arguments(trainer: Trainer, given: nn.Module | None) -> None:
     if trainer.compute_loss_func is not None:
         raise ValueError("compute_loss_func and method both define the loss; use compute_loss_func=None")
     refuse_several_gpus(trainer.args)
+
+
+def warn_of_other_loss(trainer: Trainer) -> None:
+    """Log once that a subclass computes the loss without the method."""
+    scaled = trainer.loss_is_scaled_for_ga
+    logger.warning_once(
+        f"{type(trainer).__name__}.compute_loss does not call super().compute_loss, so the method is not used"
+        + (
+            "; its loss counts as the mean of a micro-batch (if it is divided by num_items_in_batch, set "
+            "loss_is_scaled_for_ga = True)"
+            if scaled is None
+            else ""
+        )
+    )
 
 
 def with_label_smoothing(method: Method, smoothing: float) -> Method:

@@ -1,6 +1,8 @@
 """The one ordinary network that a training of several networks leaves: in the user's model, and in `save_model`."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -61,6 +63,16 @@ class SingleNetwork:
             self._network, how = _best(self.trainer)
             self._say(f"save_model writes one ordinary network, {how}")
         return self._network
+
+    @contextmanager
+    def in_place_of_all(self) -> Iterator[None]:
+        """Let the network be the trainer's model."""
+        model, network = self.trainer.model, self.network
+        try:
+            self.trainer.model = network
+            yield
+        finally:
+            self.trainer.model = model
 
     def save_others(self, folder: str) -> None:
         """Write what stands beside the network: all branches, and a fitted DyGEN."""

@@ -1,6 +1,6 @@
 """`NoisyTrainer`: transformers' `Trainer` with a method for noisy labels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -8,24 +8,23 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput, SaveStrategy, TrainOutput
 
-from hf_noisy.core.columns import INDEX, LABEL_WEIGHT, LABELS, SECOND_VIEW
+from hf_noisy.core.columns import LABELS, ROW_NUMBER, SECOND_VIEW
 from hf_noisy.core.task import task_of
 from hf_noisy.data.checked import CheckedRows
-from hf_noisy.data.indexed import IndexedDataset
-from hf_noisy.data.labels import check_training_labels, check_training_weights
-from hf_noisy.data.views import TwoViews, default_view
+from hf_noisy.data.labels import check_training_labels
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.losses.loss import Loss, at_least_float32
 from hf_noisy.methods import Batch, LossMethod, Method, as_method, make_method
 from hf_noisy.models.branches import BranchedModel, with_branches
-from hf_noisy.models.heads import accepted_inputs, find_heads, num_classes
+from hf_noisy.models.heads import find_heads, num_classes
 from hf_noisy.models.sharded import check_can_be_sharded, check_can_evaluate
+from hf_noisy.training.branch_noise import BranchNoise
 from hf_noisy.training.card import add_to_card
-from hf_noisy.training.checked_labels import CheckedLabels, without_checked_column
+from hf_noisy.training.checked_labels import NO_ROW_NUMBERS, CheckedLabels
 from hf_noisy.training.checkpoints import (
     checkpoint_to_resume,
     identity,
@@ -35,9 +34,18 @@ from hf_noisy.training.checkpoints import (
     whole_or_removed,
     write_state,
 )
-from hf_noisy.training.guards import refuse_arguments, with_label_smoothing
+from hf_noisy.training.guards import refuse_arguments, warn_of_other_loss, with_label_smoothing
 from hf_noisy.training.method_callback import MethodCallback
+from hf_noisy.training.model_outputs import label_name, model_inputs, pop_labels, tell_of_own_loss, with_loss
+from hf_noisy.training.row_weights import ClassWeight, RowWeights
 from hf_noisy.training.single_network import SingleNetwork
+from hf_noisy.training.train_loader import (
+    collated_columns,
+    has_rows,
+    needed_columns,
+    pop_row_data,
+    training_loader,
+)
 
 
 class NoisyTrainer(Trainer):
@@ -45,8 +53,8 @@ class NoisyTrainer(Trainer):
 
     The method gives one loss per row, and the reduction is exact: the gradient does not depend on how a batch is split
     over accumulation steps or processes. If the training set has a column `label_weight`, each row's loss is
-    multiplied by it; the divisor stays the number of rows. Evaluation uses plain cross-entropy for every method, so
-    that `eval_loss` is comparable.
+    multiplied by it, and by `class_weight`; the divisor stays the number of rows. Evaluation uses plain cross-entropy
+    for every method, so that `eval_loss` is comparable.
 
     Args:
         model: A sequence or image classifier of transformers, a `BranchedModel`, or any module with `logits`. For a
@@ -58,6 +66,8 @@ class NoisyTrainer(Trainer):
         checked: Rows of `train_dataset` that a person has checked, as for
             [`~hf_noisy.data.checked.checked_rows`]; by default its column `checked_label`, if there is one. Every
             method trains on their checked labels; `"soft_correction"`, `"dygen"` and `"auto"` also correct the others.
+        class_weight: Weight of the loss of the rows of each (given or checked) class, for any method: one number per
+            class, or `"balanced"` for the inverse of its frequency. Scaled to a mean of 1 over the training rows.
         **kwargs: Keyword arguments of `Trainer`.
 
     Raises:
@@ -71,8 +81,6 @@ class NoisyTrainer(Trainer):
         ```
     """
 
-    # The loss is the sum over rows divided by the rows of the whole accumulated batch of all processes.
-    loss_is_scaled_for_ga = True
     model: nn.Module
     _signature_columns: list[str]  # type: ignore[assignment]
 
@@ -83,6 +91,7 @@ class NoisyTrainer(Trainer):
         *positional: Any,
         method: str | Method | Loss = "cross_entropy",
         checked: Any = None,
+        class_weight: ClassWeight = None,
         **kwargs: Any,
     ) -> None:
         self.choice: Any = None
@@ -92,23 +101,27 @@ class NoisyTrainer(Trainer):
         self.method = as_method("cross_entropy" if self._is_auto else method)
         super().__init__(self._branched(model, args), args, *positional, **kwargs)
         refuse_arguments(self, model)
-        if self.args.label_names is None:
+        if self.args.label_names is None and (LABELS in self.label_names or not self.label_names):
             self.label_names = [LABELS]  # Trainer finds none if forward takes no labels
         self.method = with_label_smoothing(self.method, self.args.label_smoothing_factor)
-        self.task = task_of(self.model)  # refuses other kinds of models
+        self.task = task_of(self.model)
         find_heads(self.model)  # refuses a model without class logits
         check_can_be_sharded(self.model, self.accelerator)
-        self._checked = CheckedLabels(self.train_dataset, checked, num_classes(self.model))
+        self._num_classes = num_classes(self.model)  # between the trials of a search there is no model
+        self._checked = CheckedLabels(self.train_dataset, checked, self._num_classes)
+        self._weights = RowWeights(class_weight, self._num_classes)
+        tell_of_own_loss(self.model, self.method, self.label_names)
         self.method.setup(self.model, None)
         # Otherwise Trainer would not count the rows of the accumulated batch.
         self.model_accepts_loss_kwargs = True
         self._keep_columns()
-        self._callback = MethodCallback(self)
+        self._callback, self._noise = MethodCallback(self), BranchNoise(self)
         self.callback_handler.callbacks.insert(0, self._callback)
         self._checkpoint: str | None = None  # from which training resumes
         self._identity: dict[str, Any] = {}  # what must not change when a run resumes
         self._labels_checked = False
-        self._weighted = False  # whether the training set has weights
+        self._row_data: dict[str, Any] = {}  # of the current batch, besides the inputs of the model
+        self._decides_scale = self._is_method_called = False
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """The model that `model_init` makes, with the branches that the method needs."""
@@ -116,6 +129,8 @@ class NoisyTrainer(Trainer):
 
     def _branched(self, model: nn.Module | None, args: TrainingArguments | None) -> nn.Module | None:
         seed, name = args.seed if args else 42, type(self.method).__name__
+        if model is not None:
+            task_of(model)  # refuses other kinds of models
         branched = with_branches(model, self.method.num_branches, name, seed)
         self._given = None if branched is model else model
         return branched
@@ -155,7 +170,8 @@ class NoisyTrainer(Trainer):
             warn_of_earlier_run(folder)
         self._callback.restart()
         self._single = None
-        output = super().train(self._checkpoint, trial, ignore_keys_for_eval)
+        with self._noise:
+            output = super().train(self._checkpoint, trial, ignore_keys_for_eval)
         posterior, sharded = self.method.finish(self), self.is_fsdp_enabled or self.is_deepspeed_enabled
         if self.method.num_branches > 1 and isinstance(self.model, BranchedModel) and not sharded:
             self._single = SingleNetwork(self, cast(PreTrainedModel | None, self._given), posterior)
@@ -166,13 +182,9 @@ class NoisyTrainer(Trainer):
         folder = str(output_dir or self.args.output_dir)
         if self._single is None or self.is_in_train:
             return super().save_model(folder, _internal_call)
-        model, network = self.model, self._single.network
         self._single.save_others(folder)
-        try:
-            self.model = network
+        with self._single.in_place_of_all():
             super().save_model(folder, _internal_call=True)
-        finally:
-            self.model = model
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
@@ -199,55 +211,63 @@ class NoisyTrainer(Trainer):
 
     def _make_identity(self) -> dict[str, Any]:
         name = type(self.method.loss if isinstance(self.method, LossMethod) else self.method).__name__
-        known = identity(self.train_dataset, self._signature_columns, num_classes(self.model), name)
-        return {**known, **self._checked.identity}
+        known = identity(self.train_dataset, needed_columns(self), self._num_classes, name)
+        return {**known, **self._checked.identity, **self._weights.identity}
 
     def _keep_columns(self) -> None:
-        """Let `remove_unused_columns` keep what training needs besides the model's inputs."""
+        """Let `remove_unused_columns` keep all that the model accepts."""
         self._set_signature_columns_if_needed()
-        columns = [name for name in self._signature_columns if not name.startswith(SECOND_VIEW)]
-        views = [SECOND_VIEW + name for name in columns]
-        view = self.method.second_view
-        needed = [] if view is None else [*getattr(view, "columns", ()), "special_tokens_mask"]
-        self._signature_columns = [*dict.fromkeys([*columns, INDEX, LABEL_WEIGHT, *views, *needed])]
+        self._signature_columns = collated_columns(self, self._signature_columns)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """The training loader, with the row index and the method's second view in its batches."""
+        """The training loader, with the number of each row and the method's second view in its batches."""
         if self.is_in_train:
             self._set_up_method()  # the model is final, and not yet wrapped
-        dataset = self.train_dataset
-        if not _is_sized(dataset):
+        if not has_rows(self.train_dataset):
             return super().get_train_dataloader()
-        collator, self._callback.views = self.data_collator, [dataset]
-        if (view := self.method.second_view) is not None:
-            view = default_view(dataset[0], self.processing_class) if view == "auto" else view  # type: ignore[index]
-            self.data_collator = TwoViews(collator, view, seed=self.args.seed)
-            self._callback.views.append(self.data_collator)
+        loader, self._callback.views = training_loader(self)
+        return loader
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """As of `Trainer`, which counts rows only by labels of the name `labels`."""
+        samples, rows = super().get_batch_samples(epoch_iterator, num_batches, device)
+        name = label_name(samples[0], self.label_names) if samples and rows is None else None
+        if name is not None:
+            rows = self._get_num_items_in_batch([{LABELS: sample[name]} for sample in samples], device)
+        return samples, rows
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        """As of `Trainer`; the inputs are those of the model alone, as a subclass with its own loss expects."""
+        row_data = pop_row_data(inputs)
+        self._row_data = cast(dict[str, Any], self._prepare_inputs(row_data)) if row_data else {}
+        said, self._is_method_called = self.loss_is_scaled_for_ga, False
+        if said is None:
+            self.loss_is_scaled_for_ga = False  # until `compute_loss` divides by the rows of the whole batch
+        self._decides_scale = said is None
         try:
-            return self._get_dataloader(
-                dataset=IndexedDataset(without_checked_column(dataset)),
-                description="Training",
-                batch_size=self._train_batch_size,
-                # The dataset itself may have a column of lengths to group by.
-                sampler_fn=lambda _: self._get_train_sampler(dataset),  # type: ignore[arg-type,return-value]
-                is_training=True,
-            )
+            loss = super().training_step(model, inputs, num_items_in_batch)
         finally:
-            self.data_collator = collator
+            self.loss_is_scaled_for_ga, self._row_data, self._decides_scale = said, {}, False
+        if not self._is_method_called:
+            warn_of_other_loss(self)
+        return loss
 
     def _set_up_method(self) -> None:
-        num_rows = len(self.train_dataset) if _is_sized(self.train_dataset) else None  # type: ignore[arg-type]
+        num_rows = len(self.train_dataset) if has_rows(self.train_dataset) else None  # type: ignore[arg-type]
         if self.method.needs_rows and num_rows is None:
             raise ValueError(
                 f"train_dataset must have a length and access by position for method {type(self.method).__name__}, "
                 f"which needs row indices, got {type(self.train_dataset).__name__}; load it without streaming"
             )
-        classes, soft = num_classes(self.model), self.method.soft_labels
-        self._labels_checked = check_training_labels(self.train_dataset, self.task, classes, soft)
-        self._weighted = check_training_weights(self.train_dataset)
+        soft = self.method.soft_labels
+        self._labels_checked = check_training_labels(self.train_dataset, self.task, self._num_classes, soft)
+        self._weights.fit(self.train_dataset, self._checked)
         self.method.setup(self.model, self.accelerator, num_rows)
         self.method.prepare(self, resumes=self._checkpoint is not None)
         self.method.to(self.args.device)
+        self._noise.attach(self.model)
         if self._checkpoint is not None:
             self._callback.restore(self._checkpoint)
         for callback in self.callback_handler.callbacks:
@@ -263,71 +283,53 @@ class NoisyTrainer(Trainer):
     ) -> Tensor | tuple[Tensor, Any]:
         """Loss of a batch: the method's in training, plain cross-entropy in evaluation."""
         inputs = dict(inputs)  # collators may return a mapping of another type
-        labels, index, weights = (inputs.pop(name, None) for name in (LABELS, INDEX, LABEL_WEIGHT))
-        if labels is None:
-            raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
-        second = {
-            name.removeprefix(SECOND_VIEW): inputs.pop(name) for name in [*inputs] if name.startswith(SECOND_VIEW)
-        }
-        inputs, second = self._accepted(inputs), second and self._accepted(second)
+        labels = pop_labels(inputs, self.label_names)
+        row_data = pop_row_data(inputs) or self._row_data
+        inputs = model_inputs(self.model, inputs, labels, self.label_names)
         if not model.training:
             outputs = model(**inputs)
             rows = self.task.rows(outputs, labels)
             loss = F.cross_entropy(at_least_float32(rows.logits), rows.labels)
-            outputs = outputs if isinstance(outputs, dict) else {"logits": outputs.logits}
-            return (loss, outputs) if return_outputs else loss
-        self._check_batch(inputs, labels, index, weights)
-        labels = self._checked(labels, index)
-        if index is None:
-            index = torch.full(labels.shape[:1], -1, device=labels.device)
-        batch = self._make_batch(inputs, labels, index, second)
+            return (loss, with_loss(outputs, loss)) if return_outputs else loss
+        batch = self._make_batch(inputs, labels, row_data)
         step = self.method(model, batch)
         if step.losses.shape != batch.row_index.shape:
             raise ValueError(
                 f"method must return one loss per row, {tuple(batch.row_index.shape)}, got "
                 f"{tuple(step.losses.shape)}; leave the mean to the trainer"
             )
-        losses = step.losses if weights is None else step.losses * weights.to(step.losses.dtype)
+        losses = self._weights(step.losses, batch.labels, row_data)
         self._callback.add(step, losses, batch.row_index)
         loss = self._reduced(losses, labels, num_items_in_batch)
-        return (loss, step.outputs) if return_outputs else loss
+        return (loss, with_loss(step.outputs, loss)) if return_outputs else loss
 
-    def _accepted(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        accepted = accepted_inputs(self.model)
-        return {name: value for name, value in inputs.items() if accepted is None or name in accepted}
-
-    def _check_batch(self, inputs: dict[str, Any], labels: Tensor, index: Any, weights: Any) -> None:
+    def _make_batch(self, inputs: dict[str, Any], labels: Tensor, row_data: dict[str, Any]) -> Batch:
         if not self._labels_checked:
-            self.task.check_labels(labels.cpu().numpy(), num_classes(self.model), self.method.soft_labels)
-        found = f"got a batch with {', '.join(sorted(inputs))}; it must pass numbers through"
-        if weights is None and self._weighted:
-            raise ValueError(
-                f"data_collator must keep the column '{LABEL_WEIGHT}' of train_dataset, {found}, or remove the column"
-            )
-        if index is None and self.method.needs_rows:
-            raise ValueError(
-                f"data_collator must keep the column '{INDEX}' for method {type(self.method).__name__}, which needs "
-                f"row indices, {found}"
-            )
-
-    def _make_batch(self, inputs: dict[str, Any], labels: Tensor, index: Tensor, second: dict[str, Any]) -> Batch:
+            self.task.check_labels(labels.cpu().numpy(), self._num_classes, self.method.soft_labels)
+        if (index := row_data.get(ROW_NUMBER)) is None and self.method.needs_rows:
+            raise ValueError(f"method {type(self.method).__name__} needs {NO_ROW_NUMBERS}")
+        labels = self._checked(labels, index)
+        second = {n.removeprefix(SECOND_VIEW): v for n, v in row_data.items() if n.startswith(SECOND_VIEW)}
         return Batch(
             inputs,
             labels,
-            index,
+            torch.full(labels.shape[:1], -1, device=labels.device) if index is None else index,
             task=self.task,
             progress=min(self.state.global_step / max(self.state.max_steps, 1), 1.0),
             epoch=int(self.state.epoch or 0),
             # The number of epochs of a streamed dataset is unknown.
-            num_epochs=max(self.state.num_train_epochs, 1) if _is_sized(self.train_dataset) else 0,
+            num_epochs=max(self.state.num_train_epochs, 1) if has_rows(self.train_dataset) else 0,
             seed=self.args.seed,
-            second_view=second or None,
+            second_view=model_inputs(self.model, second, labels, self.label_names) if second else None,
         )
 
     def _reduced(self, losses: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
         """Sum of the losses over the rows of the whole accumulated batch of all processes."""
+        self._is_method_called = True
         if num_items_in_batch is None:
             return losses.sum() / len(losses)
+        if self._decides_scale:
+            self.loss_is_scaled_for_ga = True
         # Trainer counts the entries of soft labels, not the rows.
         rows = num_items_in_batch / labels.shape[1] if labels.ndim == 2 else num_items_in_batch
         # DDP averages gradients over ranks but the count is summed over ranks, so this multiplies by the ranks. Ranks
@@ -394,7 +396,3 @@ class NoisyTrainer(Trainer):
         super().create_model_card(*args, **kwargs)
         if self.is_world_process_zero():
             add_to_card(self, self._single.network if self._single else self.model)
-
-
-def _is_sized(dataset: Any) -> bool:
-    return dataset is not None and not isinstance(dataset, IterableDataset) and hasattr(dataset, "__len__")

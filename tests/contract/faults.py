@@ -48,7 +48,9 @@ class Forgetful(Memory):
 
 
 class MeanOfMicroBatch(NoisyTrainer):
-    """Reduces by the mean of each micro-batch, as most trainers in the wild do."""
+    """Reduces by the mean of each micro-batch, and says that it was divided by the rows of the whole batch."""
+
+    loss_is_scaled_for_ga = True
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         kwargs["num_items_in_batch"] = None

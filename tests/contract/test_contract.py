@@ -205,11 +205,7 @@ def pad(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         name: torch.tensor([list(row[name]) + [0] * (longest - len(row[name])) for row in rows])
         for name in ("input_ids", "attention_mask")
     }
-    return padded | {
-        name: torch.tensor([row[key] for row in rows])
-        for name, key in (("labels", "label"), ("index", "index"))
-        if key in rows[0]
-    }
+    return padded | {"labels": torch.tensor([row["label"] for row in rows])}
 
 
 @pytest.mark.parametrize("remove", [True, False])

@@ -8,6 +8,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from hf_noisy.data import IndexedDataset, drop_unreadable
+from hf_noisy.data.indexed import with_columns
 
 
 class Squares(torch.utils.data.Dataset):
@@ -34,35 +35,31 @@ SOURCES = {
 def test_index_is_the_position_for_single_and_batched_reads(source):
     indexed = IndexedDataset(source)
     assert len(indexed) == 5
-    assert indexed[3] == {"value": 9, "index": 3}
-    assert indexed[-1] == {"value": 16, "index": 4}
-    assert indexed.__getitems__([4, 0, 4]) == [
-        {"value": 16, "index": 4},
-        {"value": 0, "index": 0},
-        {"value": 16, "index": 4},
-    ]
+    assert indexed[3] == (3, {"value": 9})
+    assert indexed[-1] == (4, {"value": 16})
+    assert indexed.__getitems__([4, 0, 4]) == [(4, {"value": 16}), (0, {"value": 0}), (4, {"value": 16})]
 
 
 def test_a_lazy_transform_runs_on_single_and_batched_reads():
     source = SOURCES["datasets"].with_transform(lambda rows: {"root": [int(v**0.5) for v in rows["value"]]})
     indexed = IndexedDataset(source)
-    assert indexed[3] == {"root": 3, "index": 3}
-    assert indexed.__getitems__([2]) == [{"root": 2, "index": 2}]
+    assert indexed[3] == (3, {"root": 3})
+    assert indexed.__getitems__([2]) == [(2, {"root": 2})]
 
 
 def test_a_shuffled_loader_pairs_every_row_with_its_index():
-    loader = DataLoader(IndexedDataset(SOURCES["datasets"]), batch_size=2, shuffle=True)
-    pairs = [pair for batch in loader for pair in zip(batch["index"].tolist(), batch["value"].tolist(), strict=True)]
+    loader = DataLoader(IndexedDataset(SOURCES["datasets"]), batch_size=2, shuffle=True, collate_fn=list)
+    pairs = [(position, row["value"]) for batch in loader for position, row in batch]
     assert sorted(pairs) == [(0, 0), (1, 1), (2, 4), (3, 9), (4, 16)]
 
 
 def test_a_shuffled_dataset_is_numbered_in_its_new_order():
     shuffled = SOURCES["datasets"].select([4, 0])
-    assert IndexedDataset(shuffled).__getitems__([0, 1]) == [{"value": 16, "index": 0}, {"value": 0, "index": 1}]
+    assert IndexedDataset(shuffled).__getitems__([0, 1]) == [(0, {"value": 16}), (1, {"value": 0})]
 
 
-def test_an_existing_index_column_is_replaced():
-    assert IndexedDataset([{"index": 7}])[0] == {"index": 0}
+def test_a_column_of_the_user_is_no_row_number():
+    assert IndexedDataset([{"index": 7}])[0] == (0, {"index": 7})
 
 
 @pytest.mark.parametrize("source", [Stream(), SOURCES["datasets"].to_iterable_dataset(), iter([])])
@@ -71,9 +68,16 @@ def test_data_without_length_is_refused(source):
         IndexedDataset(source)
 
 
-def test_rows_that_are_not_mappings_are_refused():
-    with pytest.raises(TypeError, match="got tuple at row 0"):
-        IndexedDataset(TensorDataset(torch.zeros(2)))[0]
+def test_rows_may_be_of_any_type():
+    assert IndexedDataset(TensorDataset(torch.arange(2)))[1] == (1, (torch.tensor(1),))
+
+
+def test_columns_that_are_not_needed_are_not_read():
+    dataset = pictures(2)
+    assert with_columns(dataset, ["label"]).column_names == ["label"]
+    lazy = dataset.with_transform(as_pixels)
+    assert with_columns(lazy, ["label"]) is lazy  # the transform may need them
+    assert with_columns(SOURCES["list"], ["label"]) is SOURCES["list"]
 
 
 @pytest.mark.parametrize("index", [5, -6])
@@ -114,11 +118,12 @@ def test_a_row_that_cannot_be_read_is_named(lazy):
         indexed.__getitems__([0, 1, 2, 3])
     with pytest.raises(ValueError, match=r"row 4 of the dataset cannot be read \(.*\); repair it, or leave such rows"):
         indexed[-2]
-    assert indexed.__getitems__([0, 1])[1]["index"] == 1
+    assert indexed.__getitems__([0, 1])[1].position == 1
 
 
 def test_a_worker_names_the_row_too():
-    loader = DataLoader(IndexedDataset(pictures(2).with_transform(as_pixels)), batch_size=3, num_workers=1)
+    dataset = IndexedDataset(pictures(2).with_transform(as_pixels))
+    loader = DataLoader(dataset, batch_size=3, num_workers=1, collate_fn=list)
     with pytest.raises(ValueError, match="row 2 of the dataset cannot be read"):
         next(iter(loader))
 

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast, default_data_collator
 
 from hf_noisy.core.rng import uniforms
-from hf_noisy.data.indexed import IndexedDataset
+from hf_noisy.data.indexed import IndexedDataset, IndexedRow
 from hf_noisy.data.views import ShiftAndFlip, TokenDropout, TwoViews, View, default_view
 
 MASK = 4
@@ -40,8 +40,8 @@ def image_rows(count: int = 6) -> list[dict[str, Any]]:
     return [{"pixel_values": image, "label": number % 3} for number, image in enumerate(pixels)]
 
 
-def indexed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row | {"index": number} for number, row in enumerate(rows)]
+def indexed(rows: list[dict[str, Any]]) -> list[IndexedRow]:
+    return [IndexedRow(number, row) for number, row in enumerate(rows)]
 
 
 def draw(view: View, row: dict[str, Any], index: int = 0, epoch: int = 0) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def test_two_views_of_text_are_padded_together(tokenizer: PreTrainedTokenizerFas
     rows = indexed(text_rows())
     padding = DataCollatorWithPadding(tokenizer)
     batch = TwoViews(padding, TokenDropout(0.3))(rows)
-    alone = padding(rows)
+    alone = padding(text_rows())
     assert batch.keys() == set(alone) | {"second_view_input_ids", "second_view_attention_mask"}
     assert all(torch.equal(batch[name], alone[name]) for name in alone)
     assert batch["second_view_input_ids"].shape == batch["input_ids"].shape
@@ -171,21 +171,20 @@ def test_two_views_of_text_are_padded_together(tokenizer: PreTrainedTokenizerFas
 def test_two_views_of_images() -> None:
     rows = indexed(image_rows())
     batch = TwoViews(default_data_collator, ShiftAndFlip())(rows)
-    assert set(batch) == {"pixel_values", "labels", "index", "second_view_pixel_values"}
-    assert torch.equal(batch["pixel_values"], torch.stack([row["pixel_values"] for row in rows]))
+    assert set(batch) == {"pixel_values", "labels", "second_view_pixel_values"}
+    assert torch.equal(batch["pixel_values"], torch.stack([row["pixel_values"] for _, row in rows]))
     assert batch["second_view_pixel_values"].shape == (6, 3, 16, 16)
-    assert batch["index"].tolist() == list(range(6))
 
 
 def test_a_view_belongs_to_the_row_the_epoch_and_the_seed(tokenizer: PreTrainedTokenizerFast) -> None:
     rows, view = indexed(text_rows()), TokenDropout(0.3)
     collate = TwoViews(DataCollatorWithPadding(tokenizer), view)
 
-    def views(collate: TwoViews, rows: list[dict[str, Any]]) -> dict[int, list[int]]:
+    def views(collate: TwoViews, rows: list[IndexedRow]) -> dict[int, list[int]]:
         batch = collate(rows)
         masks = batch["second_view_attention_mask"].tolist()
-        lengths = [len(rows[place]["input_ids"]) for place in range(len(rows))]
-        return {row["index"]: mask[:length] for row, mask, length in zip(rows, masks, lengths, strict=True)}
+        lengths = [len(row["input_ids"]) for _, row in rows]
+        return {place: mask[:length] for (place, _), mask, length in zip(rows, masks, lengths, strict=True)}
 
     whole = views(collate, rows)
     parts: dict[int, list[int]] = {}
@@ -241,19 +240,19 @@ def test_collator_can_be_pickled() -> None:
 
 
 def test_rows_with_a_second_view_are_left_alone() -> None:
-    rows = [row | {"second_view_pixel_values": -row["pixel_values"]} for row in indexed(image_rows())]
+    rows = [row | {"second_view_pixel_values": -row["pixel_values"]} for row in image_rows()]
     assert default_view(rows[0]) is None
-    batch = TwoViews(default_data_collator, default_view(rows[0]))(rows)
+    batch = TwoViews(default_data_collator, default_view(rows[0]))(indexed(rows))
     assert torch.equal(batch["second_view_pixel_values"], -batch["pixel_values"])
-    assert set(batch) == {"pixel_values", "labels", "index", "second_view_pixel_values"}
+    assert set(batch) == {"pixel_values", "labels", "second_view_pixel_values"}
 
 
 def test_what_cannot_be_collated_is_refused() -> None:
     rows = indexed(image_rows())
     with pytest.raises(ValueError, match="rows have no attention_mask, only"):
-        TwoViews(default_data_collator, TokenDropout())([{"input_ids": [1], "index": 0}])
-    with pytest.raises(ValueError, match="rows have no index, only"):
-        TwoViews(default_data_collator, ShiftAndFlip())(image_rows())
+        TwoViews(default_data_collator, TokenDropout())(indexed([{"input_ids": [1]}]))
+    with pytest.raises(TypeError, match="rows must be mappings from column to value for a second view, got tuple"):
+        TwoViews(default_data_collator, ShiftAndFlip())([IndexedRow(0, (1, 2))])
     with pytest.raises(ValueError, match="rows have no second view of their own"):
         TwoViews(default_data_collator, None)(rows)
     with pytest.raises(ValueError, match="the data collator must give total one entry per row"):

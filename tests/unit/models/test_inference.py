@@ -18,7 +18,7 @@ MODEL = torch.nn.Linear(1, 1)
 
 
 def collate(rows):
-    return [row["index"] for row in rows], {"x": torch.tensor([row["x"] for row in rows])}
+    return [position for position, _ in rows], {"x": torch.tensor([row["x"] for _, row in rows])}
 
 
 def extract(batches, dataset=ROWS, forward=lambda inputs: [torch.stack([inputs["x"], 2 * inputs["x"]])], **options):
@@ -92,7 +92,7 @@ def test_no_more_than_the_arrays_is_held_in_memory():
     dataset = list(range(rows))
 
     def batch_of(rows):
-        index = [row["index"] for row in rows]
+        index = [position for position, _ in rows]
         return index, {"x": torch.tensor(index, dtype=torch.float32)[:, None].expand(-1, width) % 1000}
 
     class Rows:

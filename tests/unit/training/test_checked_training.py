@@ -79,7 +79,7 @@ def test_labels_of_a_batch_are_replaced_hard_and_soft():
     soft = torch.full((3, CLASSES), 1 / CLASSES)
     expected = torch.stack([soft[0], torch.eye(CLASSES)[true[0]], torch.eye(CLASSES)[true[5]]])
     torch.testing.assert_close(replace(soft, index), expected)
-    with pytest.raises(ValueError, match="must keep the column 'index'"):
+    with pytest.raises(ValueError, match="found by row numbers, which the training loader adds"):
         replace(given, None)
 
 

@@ -21,7 +21,6 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_noisy.core.columns import INDEX
 from hf_noisy.methods import Batch, LossMethod, Method, Step
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.runs import (
@@ -289,7 +288,6 @@ def test_trainer_arguments_by_position_and_name(tmp_path):
         return {
             "input_ids": torch.tensor([row["input_ids"] for row in rows]),
             "labels": torch.tensor([row["label"] for row in rows]),
-            INDEX: torch.tensor([row[INDEX] for row in rows]),
         }
 
     positional = NoisyTrainer(bert(), make_args(tmp_path), collate, make_rows(), method="cross_entropy")

@@ -169,16 +169,6 @@ def test_second_view_is_made_for_training_rows_alone(tmp_path):
         run(tmp_path, NRD(), rows=[{"inputs_embeds": torch.zeros(6, 8), "label": i % 3} for i in range(9)])
 
 
-def test_collator_that_drops_the_numbers_of_rows_is_refused(tmp_path):
-    def collate(rows):
-        columns = {"input_ids": "input_ids", "labels": "label"}
-        return {name: torch.tensor([row[column] for row in rows]) for name, column in columns.items()}
-
-    trainer = make_trainer(tmp_path, "elr", trainer={"data_collator": collate})
-    with pytest.raises(ValueError, match="data_collator must keep the column 'index' for method ELR"):
-        trainer.train()
-
-
 def test_schedule_of_a_loss_moves_on_a_stream_too(tmp_path):
     seen = []
 

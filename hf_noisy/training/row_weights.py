@@ -1,0 +1,83 @@
+"""Weights of the losses of rows: of each row, and of the rows of each class."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Num
+from torch import Tensor
+
+from hf_noisy.core.columns import LABEL_WEIGHT
+from hf_noisy.core.types import LabelTensor, RowLosses
+from hf_noisy.data.labels import check_training_weights
+from hf_noisy.training.checked_labels import CheckedLabels
+
+ClassWeight = Literal["balanced"] | Any  # or one number per class
+
+
+class RowWeights:
+    """Multiplies losses by the column `label_weight`, and by weights of classes with a mean of 1 over all rows."""
+
+    def __init__(self, class_weight: ClassWeight, num_classes: int) -> None:
+        check_class_weight(class_weight, num_classes)
+        self._given, self._num_classes = class_weight, num_classes
+        self._has_column = False
+        self._classes: Float[Tensor, " classes"] | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a run resumes."""
+        given = self._given
+        return {"class weights": given if given is None or isinstance(given, str) else np.asarray(given).tolist()}
+
+    def fit(self, dataset: Any, checked: CheckedLabels) -> None:
+        """Check the weights of the rows, and compute those of the classes from the given (or checked) labels."""
+        self._has_column = check_training_weights(dataset)
+        if self._given is not None:
+            labels = checked.all_labels(dataset)
+            self._classes = torch.from_numpy(class_weights(self._given, labels, self._num_classes).astype(np.float32))
+
+    def __call__(
+        self,
+        losses: RowLosses,
+        labels: LabelTensor | Float[Tensor, "rows classes"],
+        row_data: dict[str, Any],
+    ) -> RowLosses:
+        """The weighted losses of a batch; `ValueError` if it lacks the weights of its rows."""
+        weights = row_data.get(LABEL_WEIGHT)
+        if weights is not None:
+            losses = losses * weights.to(losses.dtype)
+        elif self._has_column:
+            raise ValueError(
+                f"the batch has no '{LABEL_WEIGHT}' of its rows, which the training loader adds; call super() where a "
+                "subclass overrides get_train_dataloader or training_step; of a stream, data_collator must pass it on"
+            )
+        if self._classes is None:
+            return losses
+        self._classes = self._classes.to(labels.device)
+        return losses * (labels.float() @ self._classes if labels.ndim == 2 else self._classes[labels])
+
+
+def class_weights(
+    given: ClassWeight, labels: Num[np.ndarray, "..."], num_classes: int
+) -> Float64[np.ndarray, " classes"]:
+    """The weight of each class, scaled to a mean of 1 over the rows; `"balanced"` is the inverse of its frequency."""
+    counts = np.bincount(labels, minlength=num_classes) if labels.ndim == 1 else labels.sum(0)
+    shares: Float64[np.ndarray, " classes"] = counts / counts.sum()
+    weights = np.divide(1.0, shares, out=np.zeros(num_classes), where=shares > 0)
+    if not isinstance(given, str):
+        weights = np.asarray(given, np.float64)
+    if (mean := float(weights @ shares)) <= 0.0:
+        raise ValueError(f"class_weight is 0 for every class that a row has, got {weights.tolist()}")
+    return np.asarray(weights / mean)
+
+
+def check_class_weight(given: ClassWeight, num_classes: int) -> None:
+    """Refuse what is neither `"balanced"`, None, nor one number of at least 0 per class."""
+    if given is None or (isinstance(given, str) and given == "balanced"):
+        return
+    weights = np.full(1, np.nan) if isinstance(given, str | dict) else np.asarray(given, np.float64)
+    if weights.shape != (num_classes,) or not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(
+            f"class_weight must be 'balanced' or {num_classes} numbers of at least 0, one per class, got {given!r}"
+        )
