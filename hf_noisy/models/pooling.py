@@ -23,7 +23,7 @@ def pool(
         return hidden.flatten(2).mean(-1)
     if pooling == "first" or (pooling == "auto" and mask is None):
         return hidden[:, 0]
-    if mask is None:
+    if mask is None or mask.shape != hidden.shape[:2]:  # Funnel shortens the sequence, Perceiver has latent positions
         return hidden.mean(1)
     weight = mask[..., None].to(hidden.dtype)
     return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
@@ -57,18 +57,23 @@ def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor
 def _last_hidden_state(model: nn.Module, encoder: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     from torch.distributed.fsdp import FSDPModule
 
-    if not any(isinstance(module, FSDPModule) for module in model.modules()):
-        accepted = inspect.signature(encoder.forward).parameters
-        hidden: Tensor = encoder(**{name: inputs[name] for name in inputs if name in accepted}).last_hidden_state
+    accepted = inspect.signature(encoder.forward).parameters
+    is_sharded = any(isinstance(module, FSDPModule) for module in model.modules())  # gathered for the whole model only
+    derives = getattr(getattr(encoder, "config", None), "is_encoder_decoder", False)  # the decoder's input
+    if not is_sharded and not derives and inputs.keys() <= accepted.keys():
+        hidden: Tensor = _first_output(encoder(**inputs))
         return hidden
-    # Sharded weights are gathered only when the whole model is called.
     seen: list[Tensor] = []
-    hook = encoder.register_forward_hook(lambda module, given, output: seen.append(output.last_hidden_state))
+    hook = encoder.register_forward_hook(lambda module, given, output: seen.append(_first_output(output)))
     try:
-        model(**inputs)
+        (model if is_sharded else networks_of(model)[0])(**inputs)
     finally:
         hook.remove()
     return seen[0]
+
+
+def _first_output(outputs: Any) -> Any:
+    return outputs[0] if isinstance(outputs, tuple) else outputs.last_hidden_state
 
 
 def _encoder(model: nn.Module) -> Any:

@@ -16,12 +16,15 @@ class BranchNoise:
 
     def __init__(self, trainer: "NoisyTrainer") -> None:
         self.trainer = trainer
+        self._many = False  # between the trials of a search, there is no model to ask
         self._alpha: float | None = None
         self._noisy: list[tuple[Any, Any]] = []  # embeddings and the handles of their hooks
 
     def __enter__(self) -> None:
         trainer = self.trainer
-        if trainer.method.num_branches > 1 or isinstance(trainer.model, BranchedModel):
+        if trainer.model is not None:
+            self._many = trainer.method.num_branches > 1 or isinstance(trainer.model, BranchedModel)
+        if self._many:
             self._alpha, trainer.neftune_noise_alpha = trainer.neftune_noise_alpha, None
 
     def attach(self, model: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """Checks that checkpoints are complete, and belong to the run that resumes from them."""
 
 import json
+import re
 import shutil
 import uuid
 import zipfile
@@ -27,6 +28,7 @@ from hf_noisy.data.fingerprint import describe
 
 STATE_FILE = "hf_noisy_state.json"
 _FORMAT = 1
+_WEIGHTS = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?$")
 _TORCH = (".bin", ".pt", ".pth")  # zip archives, whose members carry checksums
 
 logger = logging.get_logger(__name__)
@@ -158,11 +160,29 @@ def _problem(checkpoint: Path) -> str | None:
     try:
         digests = read_sealed(noted, _FORMAT)["files"] if noted.is_file() else {}
         for name, digest in digests.items():
-            check_digest(checkpoint / name, digest)
+            if (checkpoint / name).exists() or not _holds_other_weights(checkpoint, name):
+                check_digest(checkpoint / name, digest)
     except (OSError, ValueError) as error:
         return str(error).split(";")[0]
     others = sorted(path for path in checkpoint.iterdir() if path.is_file() and path.name not in digests)
+    indices = [path for path in checkpoint.glob("*.index.json") if _WEIGHTS.match(path.name)]
+    if missing := next((name for index in indices for name in _missing_shards(index)), None):
+        return f"{missing} is missing"
     return next((f"{path.name} is truncated or damaged" for path in others if not _is_whole(path)), None)
+
+
+def _holds_other_weights(checkpoint: Path, name: str) -> bool:
+    """Whether a missing file is of weights that were put into other shards since."""
+    return bool(_WEIGHTS.match(name)) and any(_WEIGHTS.match(path.name) for path in checkpoint.iterdir())
+
+
+def _missing_shards(index: Path) -> list[str]:
+    """Files that an index of weights names and that are not there."""
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError):
+        return [index.name]
+    return sorted(name for name in shards if not (index.parent / name).is_file())
 
 
 def _is_whole(path: Path) -> bool:

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 from transformers import TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer_callback import CallbackHandler
 
 from hf_noisy.methods import Method, Step
 from hf_noisy.training.guards import LossWatch, refuse_broken_weights
@@ -17,10 +18,22 @@ if TYPE_CHECKING:
 METHOD_FILE = "method.safetensors"
 
 
+class MethodFirst(CallbackHandler):
+    """A trainer's handler that calls the method's callback before those of the user, without showing it among them."""
+
+    # First, so that others see the updated method, and loggers its metrics with the loss.
+
+    def __init__(self, handler: CallbackHandler, first: TrainerCallback) -> None:
+        vars(self).update(vars(handler))
+        self.first = first
+
+    def call_event(self, event: str, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        getattr(self.first, event)(args, state, control, model=self.model, **kwargs)
+        return super().call_event(event, args, state, control, **kwargs)  # type: ignore[no-untyped-call]
+
+
 class MethodCallback(TrainerCallback):
     """Updates the views and the state of a method in training, logs its metrics and checks its losses."""
-
-    # The first callback of a trainer, so that others see the updated method, and loggers its metrics with the loss.
 
     def __init__(self, trainer: "NoisyTrainer") -> None:
         self.trainer = trainer

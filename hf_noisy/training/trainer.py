@@ -35,7 +35,7 @@ from hf_noisy.training.checkpoints import (
     write_state,
 )
 from hf_noisy.training.guards import refuse_arguments, warn_of_other_loss, with_label_smoothing
-from hf_noisy.training.method_callback import MethodCallback
+from hf_noisy.training.method_callback import MethodCallback, MethodFirst
 from hf_noisy.training.model_outputs import label_name, model_inputs, pop_labels, tell_of_own_loss, with_loss
 from hf_noisy.training.row_weights import ClassWeight, RowWeights
 from hf_noisy.training.single_network import SingleNetwork
@@ -116,7 +116,7 @@ class NoisyTrainer(Trainer):
         self.model_accepts_loss_kwargs = True
         self._keep_columns()
         self._callback, self._noise = MethodCallback(self), BranchNoise(self)
-        self.callback_handler.callbacks.insert(0, self._callback)
+        self.callback_handler = MethodFirst(self.callback_handler, self._callback)
         self._checkpoint: str | None = None  # from which training resumes
         self._identity: dict[str, Any] = {}  # what must not change when a run resumes
         self._labels_checked = False

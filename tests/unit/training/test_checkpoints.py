@@ -73,6 +73,26 @@ def test_a_checkpoint_without_digests_is_known_by_its_formats(name, folder):
     assert last_whole_checkpoint(folder) == str(folder / "checkpoint-3")
 
 
+def test_weights_in_other_shards_are_whole(folder, finished, tmp_path):
+    checkpoint = folder / "checkpoint-3"
+    (checkpoint / "model.safetensors").unlink()
+    model = BertForSequenceClassification.from_pretrained(f"{finished.args.output_dir}/checkpoint-3")
+    model.save_pretrained(checkpoint, max_shard_size="2KB")
+    shards = sorted(checkpoint.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    assert checkpoint_to_resume(str(checkpoint), folder) == str(checkpoint)
+    resumed = run(tmp_path / "again", "elr", resume=str(checkpoint), **SAVING)
+    assert distance(resumed, finished) == 0.0
+    for fault in (cut, Path.unlink):
+        fault(shards[-1])
+        with pytest.raises(ValueError, match=f"is not whole: {shards[-1].name} is (truncated|missing)"):
+            checkpoint_to_resume(str(checkpoint), folder)
+    for shard in checkpoint.glob("model*"):
+        shard.unlink(missing_ok=True)
+    with pytest.raises(ValueError, match=r"is not whole: .*model.safetensors"):
+        checkpoint_to_resume(str(checkpoint), folder)
+
+
 def test_no_folder_and_no_checkpoint(tmp_path):
     (tmp_path / "checkpoint-last").mkdir()
     assert last_whole_checkpoint(tmp_path) is None
