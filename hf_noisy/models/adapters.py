@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, cast
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging
 
 from hf_noisy.models.heads import find_heads
 from hf_noisy.models.shared_layers import lower_modules
@@ -19,6 +20,8 @@ from hf_noisy.models.shared_layers import lower_modules
 if TYPE_CHECKING:
     from peft import LoraConfig
     from peft.tuners.tuners_utils import BaseTunerLayer
+
+logger = logging.get_logger(__name__)
 
 DEFAULTS: dict[str, Any] = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.05, "target_modules": "all-linear"}
 
@@ -68,7 +71,15 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any], shared_layers: 
     settings = {key: copy.deepcopy(value) for key, value in lora.items() if key != "modules_to_save"}
     lower = lower_modules(branch, shared_layers) if shared_layers else set()
     settings["target_modules"], settings["exclude_modules"] = _targets(branch, settings, shared, lower)
-    inject_adapter_in_model(LoraConfig(**settings), branch)
+    try:
+        inject_adapter_in_model(LoraConfig(**settings), branch)
+    except ValueError as error:
+        if "lora_dropout" not in str(error) or lora.get("lora_dropout") != DEFAULTS["lora_dropout"]:
+            raise
+        logger.warning_once(
+            f"{type(model).__name__}: lora_dropout is 0, as PEFT cannot drop inputs of grouped weights"
+        )
+        return share_backbone(model, {**lora, "lora_dropout": 0.0}, shared_layers)
     # Left by PEFT; with it, transformers would not treat the branch as an ordinary model.
     del branch.peft_config
     for module in branch.modules():
@@ -119,24 +130,26 @@ def _targets(
     branch: PreTrainedModel, settings: dict[str, Any], shared: dict[int, nn.Parameter], lower: set[str]
 ) -> tuple[Any, list[str] | str]:
     """Layers to adapt, and layers to exclude: heads, which are trained in full, and layers computed once for all."""
-    linears, left = [], []
+    linears, convolutions, left = [], [], []
     for name, module in branch.named_modules():
         if name in lower:
-            left += [name] if isinstance(module, (nn.Linear, Conv1D)) else []
+            left += [name] if isinstance(module, (nn.Linear, nn.Conv2d, Conv1D)) else []
             continue
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and id(weight) not in shared:
             left.append(name)
         elif isinstance(module, (nn.Linear, Conv1D)) and id(weight) in shared:
             linears.append(name)
+        elif isinstance(module, nn.Conv2d) and module.groups == 1 and id(weight) in shared:
+            convolutions.append(name)  # adapters of grouped ones could not be merged
     targets = settings.get("target_modules")
     if targets == "all-linear":
-        if not linears:
+        if not linears and not convolutions:
             raise ValueError(
-                f"the backbone of {type(branch).__name__} has no linear layer for target_modules='all-linear'; name "
-                "its layers, for instance lora={'target_modules': ['convolution']}"
+                f"the backbone of {type(branch).__name__} has no linear or convolutional layer for "
+                "target_modules='all-linear'; name its layers, for instance lora={'target_modules': ['projection']}"
             )
-        targets = linears
+        targets = linears or convolutions
     excluded = settings.get("exclude_modules")
     if lower and isinstance(excluded, str):
         raise ValueError(f"lora exclude_modules must be a list of names if shared_layers is set, got {excluded!r}")

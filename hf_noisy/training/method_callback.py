@@ -39,12 +39,13 @@ class MethodCallback(TrainerCallback):
         self.trainer = trainer
         self.views: list[Any] = []  # what makes new views in every epoch
         self.watch = LossWatch(trainer.args.learning_rate)
-        self.has_begun = False
+        self.has_begun = self.is_set_up = False
         self._sums: dict[str, tuple[Tensor | float, int]] = {}
 
     def restart(self) -> None:
         """Discard the losses and metrics of an earlier training."""
-        self.watch, self.has_begun = LossWatch(self.trainer.args.learning_rate), False
+        self.watch = LossWatch(self.trainer.args.learning_rate)
+        self.has_begun = self.is_set_up = False
         self._sums.clear()
 
     @property
@@ -84,6 +85,8 @@ class MethodCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.has_begun = True
+        if not self.is_set_up:  # a subclass has a training loader of its own
+            self.trainer._set_up_method()
 
     def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         # Before the first batch is loaded, which accelerate's own call does not guarantee.

@@ -268,6 +268,7 @@ class NoisyTrainer(Trainer):
         self.method.prepare(self, resumes=self._checkpoint is not None)
         self.method.to(self.args.device)
         self._noise.attach(self.model)
+        self._callback.is_set_up = True
         if self._checkpoint is not None:
             self._callback.restore(self._checkpoint)
         for callback in self.callback_handler.callbacks:

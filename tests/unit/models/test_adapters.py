@@ -1,10 +1,17 @@
 import copy
 
+import peft
 import pytest
 import torch
 from peft import IA3Config, LoraConfig, get_peft_model
 from safetensors import safe_open
-from transformers import AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    RegNetConfig,
+    RegNetForImageClassification,
+    ResNetConfig,
+    ResNetForImageClassification,
+)
 
 from hf_noisy.models import BranchedModel
 from hf_noisy.models.adapters import lora_to_dict
@@ -221,3 +228,44 @@ def test_backbone_without_linear_layers_needs_names(network):
 def test_model_that_has_adapters_already_is_refused(network):
     with pytest.raises(TypeError, match="PeftModel"):
         BranchedModel.from_model(get_peft_model(network("bert"), LoraConfig(target_modules=["query"])))
+
+
+@pytest.mark.parametrize("kind", ["resnet", "grouped"])
+def test_convolutional_network_has_adapters_by_default(kind, tmp_path):
+    torch.manual_seed(0)
+    if kind == "resnet":
+        config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic", num_labels=3)
+        plain = ResNetForImageClassification(config)
+    else:
+        config = RegNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], groups_width=4, num_labels=3)
+        plain = RegNetForImageClassification(config)
+    model = adapted(BranchedModel.from_model(plain, lora={})).eval()
+    with_adapters = {name for name, _ in model.named_parameters() if "lora_B" in name}
+    assert with_adapters
+    grouped = {name for name, module in model.named_modules() if getattr(module, "groups", 1) > 1}
+    assert not any(name.startswith(tuple(f"{one}." for one in grouped)) for name in with_adapters)
+    assert_shared(model)
+    pixels = torch.randn(2, 3, 32, 32)
+    expected = model(pixel_values=pixels).branch_logits
+    assert (expected[:, 0] - expected[:, 1]).abs().max() > 1e-4
+    torch.testing.assert_close(model.unbranch(1)(pixel_values=pixels).logits, expected[:, 1], atol=1e-4, rtol=1e-4)
+    model.save_pretrained(tmp_path)
+    again = BranchedModel.from_pretrained(tmp_path).eval()
+    assert torch.equal(again(pixel_values=pixels).branch_logits, expected)
+
+
+def test_dropout_that_peft_refuses_is_left_out_by_default(network, monkeypatch):
+    messages: list[str] = []
+    monkeypatch.setattr("hf_noisy.models.adapters.logger.warning_once", messages.append)
+    inject = peft.inject_adapter_in_model
+
+    def refusing(config, model):
+        if config.lora_dropout:
+            raise ValueError("lora.ParamWrapper does not work with lora_dropout != 0.")
+        return inject(config, model)
+
+    monkeypatch.setattr(peft, "inject_adapter_in_model", refusing)
+    assert BranchedModel.from_model(network("bert"), lora={}).num_branches == 2
+    assert messages[0].startswith("BertForSequenceClassification: lora_dropout is 0")
+    with pytest.raises(ValueError, match="lora_dropout"):
+        BranchedModel.from_model(network("bert"), lora={"lora_dropout": 0.2})

@@ -12,7 +12,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification, LayoutLMConfig, LayoutLMForSequenceClassification, Trainer
 
-from hf_noisy.methods import METHODS
+from hf_noisy.methods import METHODS, NRD
 from hf_noisy.models import BranchedModel
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.runs import (
@@ -274,6 +274,9 @@ def test_own_training_loader_is_used(tmp_path):
     ours.train()
     theirs = run(tmp_path, train_sampling_strategy="sequential")
     assert distance(ours, theirs) < 1e-6
+    plain = NRD(teacher_view=None)
+    assert distance(run(tmp_path, plain, trainer_class=OwnLoader), bert()) > 1e-3
+    assert plain.teacher is not None
     with pytest.raises(ValueError, match="method ELR needs row numbers, which the training loader adds"):
         make_trainer(tmp_path, "elr", trainer_class=OwnLoader).train()
 
