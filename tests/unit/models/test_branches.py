@@ -224,7 +224,7 @@ def test_inputs_that_branches_do_not_know_are_left_out(network, inputs):
 
 
 def test_signature_is_what_trainer_filters_columns_by(network):
-    names = ["input_ids", "attention_mask", "token_type_ids", "pixel_values", "labels"]
+    names = ["input_ids", "attention_mask", "token_type_ids", "pixel_values", "labels", "inputs"]
     model = BranchedModel.from_model(network("vit"))
     assert list(inspect.signature(model.forward).parameters) == names
     assert model.main_input_name == "pixel_values"
