@@ -11,6 +11,7 @@ from hf_noisy.detection.share_intervals import EXACT, Share
 from hf_noisy.reports.html import Table
 
 _HOW = {EXACT: "from the checked rows alone", "prediction-powered": "from the checked rows and the predictions"}
+_CLASSES_SHOWN = 8  # of a confusion matrix in the report
 NOT_RANDOM = (
     "None of the checked rows is known to be drawn at random, so the interval of the noise rate is no guarantee; "
     "check rows that hf-noisy check or the page draws."
@@ -27,6 +28,10 @@ def noise_figures(audit: Audit) -> dict[str, Any]:
         shares = audit.estimates.class_noise()
         figures["noise_rate"] = _figures(audit.estimates.noise_rate())
         figures["class_noise"] = dict(zip(audit.class_names, map(_figures, shares), strict=True))
+        figures["confusion"] = {
+            true: dict(zip(audit.class_names, map(_figures, cells), strict=True))
+            for true, cells in zip(audit.class_names, audit.estimates.confusion(), strict=True)
+        }
     return figures
 
 
@@ -39,8 +44,8 @@ def interval_fact(audit: Audit) -> tuple[str, str]:
     return "interval (95 %, valid)", f"{interval}, {_HOW[audit.estimates.noise_rate().method]}"
 
 
-def class_noise_tables(audit: Audit) -> list[Table]:
-    """One table of the noise of each given class, where rows were checked at random."""
+def checked_tables(audit: Audit) -> list[Table]:
+    """The noise of each given class and the confusion matrix, where rows were checked at random."""
     if audit.estimates is None:
         return []
     counts = np.bincount(audit.labels, minlength=len(audit.class_names))
@@ -50,7 +55,15 @@ def class_noise_tables(audit: Audit) -> list[Table]:
     ]
     caption = "Share of the rows of each given class that belong to another one; each interval is valid at 95 %."
     columns = ["given class", "rows", "checked", "wrong", "interval"]
-    return [Table("Noise of each given class", caption, columns, lines)]
+    tables = [Table("Noise of each given class", caption, columns, lines)]
+    if len(audit.class_names) <= _CLASSES_SHOWN:
+        cells = [
+            [name, *(f"{_rate(share)} ({share.low:.1%} to {share.high:.1%})" for share in of_class)]
+            for name, of_class in zip(audit.class_names, audit.estimates.confusion(), strict=True)
+        ]
+        caption = "Share of all rows with each true and given class; each interval is valid at 95 %."
+        tables.append(Table("Confusion matrix", caption, ["true", *audit.class_names], cells))
+    return tables
 
 
 def checked_notes(audit: Audit) -> list[str]:

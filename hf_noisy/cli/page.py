@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from hf_noisy.cli.checked_figures import checked_notes, class_noise_tables, interval_fact
+from hf_noisy.cli.checked_figures import checked_notes, checked_tables, interval_fact
 from hf_noisy.cli.findings import finding_tables
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
 from hf_noisy.data.checked import CheckedRows
@@ -50,7 +50,7 @@ def make_report(
         class_names=audit.class_names,
         transition_matrix=audit.transition_matrix,
         pictures=_pictures(rows, audit),
-        tables=[*class_noise_tables(audit), *finding_tables(rows, audit)],
+        tables=[*checked_tables(audit), *finding_tables(rows, audit)],
         rows=_suspicious(rows, audit),
         num_rows=len(rows),
         notes=[*checked_notes(audit), *notes],

@@ -160,7 +160,11 @@ def test_an_audit_with_checked_rows_has_valid_intervals(parquet, rows, checked_f
     given, true = np.array(rows["label"]), np.array(rows["clean_label"])
     for label, share in enumerate(summary["class_noise"].values()):
         assert share["low"] <= (given != true)[given == label].mean() <= share["high"]
+    for label, name in enumerate(summary["confusion"]):
+        cell = summary["confusion"][name][name]
+        assert cell["low"] <= ((true == label) & (given == label)).mean() <= cell["high"]
     report = (out / "report.html").read_text("utf-8")
+    assert "Confusion matrix" in report
     assert "Noise of each given class" in report
     assert "A person has checked 60 rows, of which 60 were drawn at random" in report
     card = (out / "README.md").read_text("utf-8")
