@@ -43,11 +43,8 @@ def next_rows(
         if value not in known:
             raise ValueError(f"--{option} must be one of {', '.join(known)}, got '{value}'")
     dataset = job.load()[job.split]
-    found, rows, summary = (
-        checked_rows(dataset, checked),
-        dataset,
-        {"command": "next", "split": job.split, "seed": seed},
-    )
+    found, rows = checked_rows(dataset, checked), dataset
+    summary = {"command": "next", "split": job.split, "seed": seed}
     if strategy != RANDOM and found is not None:
         rows, summary["encoder"] = add_features(dataset, model)
     sample = rows_to_check(rows, budget, strategy=strategy, checked=found, seed=seed)
