@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import RemoveColumnsCollator
 
 from hf_noisy.core.files import replacing
+from hf_noisy.models.cross_encoder import PairCollator, classifier_of
 from hf_noisy.models.inference import Collator, outputs_in_training
 
 
@@ -26,6 +27,7 @@ class EpochCallback(TrainerCallback):
     batch_size: int | None = None
     trainer: Any = None
     _path: Path | None = None
+    _trained: Any = None  # the model of the trainer, which may hold the classifier
 
     def attach(self, trainer: Any) -> None:
         """Called by `NoisyTrainer`: gives access to its collator, its loggers and the state of its method."""
@@ -55,6 +57,7 @@ class EpochCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._path = Path(self.output_dir or str(args.output_dir)) / self.folder_name
+        kwargs = self._with_classifier(kwargs)
         self.begin(args, state, **kwargs)
         # A checkpoint at the last step of an epoch is written before on_epoch_end, which is not called after a resume.
         epoch = epoch_of(state)
@@ -63,7 +66,11 @@ class EpochCallback(TrainerCallback):
             self.end_epoch(epoch, args, state, control, **kwargs)
 
     def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.end_epoch(epoch_of(state), args, state, control, **kwargs)
+        self.end_epoch(epoch_of(state), args, state, control, **self._with_classifier(kwargs))
+
+    def _with_classifier(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        self._trained = kwargs["model"]
+        return {**kwargs, "model": classifier_of(self._trained)}
 
     def outputs(
         self,
@@ -86,7 +93,8 @@ class EpochCallback(TrainerCallback):
             collator = self.trainer.data_collator
         else:
             collator = kwargs["train_dataloader"].collate_fn
-        return collator.data_collator if isinstance(collator, RemoveColumnsCollator) else collator
+        collator = collator.data_collator if isinstance(collator, RemoveColumnsCollator) else collator
+        return collator if self._trained is kwargs["model"] else PairCollator(collator, self._trained)
 
     def check_weights_are_whole(self) -> None:
         """Refuse sharded weights, of which no process could write whole files."""

@@ -95,7 +95,7 @@ def outputs_in_training(
     **options: Any,
 ) -> list[np.ndarray]:
     """[`outputs_by_row`] with the arguments and the collator of a trainer."""
-    all_columns = not args.remove_unused_columns
+    all_columns = not args.remove_unused_columns or getattr(collator, "all_columns", False)
     return outputs_by_row(
         model,
         dataset,
