@@ -91,7 +91,8 @@ def alone(task: Task, checked: np.ndarray) -> dict[str, float]:
     if len(np.unique(labels)) < 2:
         predicted = np.eye(task.num_classes)[np.full(len(task.truth), labels[0])]
     else:
-        penalties = frozen.PENALTIES if len(checked) >= 50 else (frozen.PENALTIES[2],)
+        enough = len(checked) >= 50 and np.bincount(labels).max() >= frozen.FOLDS
+        penalties = frozen.PENALTIES if enough else (frozen.PENALTIES[2],)
         arguments = (task.features[checked], labels, task.num_classes, task.test_features, task.seed)
         predicted = frozen.linear_head(*arguments, penalties)[0]
     return {"checked_only": accuracy(predicted, task.truth)}
