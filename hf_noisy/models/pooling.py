@@ -6,6 +6,7 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hf_noisy.core.columns import LABELS
 from hf_noisy.models.heads import networks_of
 
 Pooling = Literal["auto", "mean", "first", "pooler"]
@@ -57,6 +58,7 @@ def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor
 def _last_hidden_state(model: nn.Module, encoder: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     from torch.distributed.fsdp import FSDPModule
 
+    inputs = {name: value for name, value in inputs.items() if name != LABELS}
     accepted = inspect.signature(encoder.forward).parameters
     is_sharded = any(isinstance(module, FSDPModule) for module in model.modules())  # gathered for the whole model only
     derives = getattr(getattr(encoder, "config", None), "is_encoder_decoder", False)  # the decoder's input
@@ -69,6 +71,8 @@ def _last_hidden_state(model: nn.Module, encoder: nn.Module, inputs: dict[str, T
         (model if is_sharded else networks_of(model)[0])(**inputs)
     finally:
         hook.remove()
+    if not seen:
+        raise ValueError(f"{type(model).__name__} does not call its encoder; add a column 'features' with embed")
     return seen[0]
 
 
