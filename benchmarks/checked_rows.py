@@ -38,9 +38,7 @@ NOISY = tuple(
 )
 CLEAN = tuple(setting for setting in DEVELOPMENT_TEXTS if setting.noise == "clean")
 IMAGES = tuple(
-    setting
-    for setting in (*DIGITS_SMALL, *CIFAR)
-    if setting.name in ("digits symmetric 40 %", "cifar10 human worse")
+    setting for setting in (*DIGITS_SMALL, *CIFAR) if setting.name in ("digits symmetric 40 %", "cifar10 human worse")
 )
 SETTINGS = {"development": (*NOISY, *CLEAN), "development-images": IMAGES}
 _DMLP_DRAWS = 2  # DMLP takes seconds
