@@ -50,8 +50,10 @@ MAX_WRONG = 0.1
 @dataclass
 class Arguments:
     datasets: list[str] = field(default_factory=list, metadata={"help": "default: all"})
-    checked: list[int] = field(default_factory=lambda: [50, 100, 200], metadata={"help": "numbers of checked rows"})
-    draws: int = field(default=200, metadata={"help": "of checked rows, for each set and number"})
+    checked: list[int] = field(default_factory=lambda: [100, 200, 50], metadata={"help": "numbers of checked rows"})
+    draws: list[int] = field(
+        default_factory=lambda: [200, 100, 100], metadata={"help": "draws of each set, for each of these numbers"}
+    )
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "of rows and noise"})
     workers: int = field(default=2, metadata={"help": "processes"})
     time: bool = field(default=False, metadata={"help": "only measure the time and memory of 100,000 made-up rows"})
@@ -165,10 +167,10 @@ def run_job(job: Job) -> list[dict[str, Any]]:
 
 def planned(arguments: Arguments) -> list[Job]:
     settings = [setting for setting in SETTINGS if not arguments.datasets or setting.dataset in arguments.datasets]
-    count, seeds = arguments.draws, arguments.seeds
+    seeds = arguments.seeds
     return [
-        Job(setting, seed, checked, tuple(range(number, count, len(seeds))), arguments.work_dir)
-        for checked in arguments.checked
+        Job(setting, seed, checked, tuple(range(number, draws, len(seeds))), arguments.work_dir)
+        for checked, draws in zip(arguments.checked, arguments.draws, strict=True)
         for setting in settings
         for number, seed in enumerate(seeds)
     ]
@@ -249,7 +251,6 @@ def main() -> None:
         found.setdefault(job.checked, {}).setdefault(job.setting.name, []).extend(draws)
         print(f"{job.setting.name}, seed {job.seed}, {job.checked} checked rows", flush=True)
     made = {
-        "draws": arguments.draws,
         "seeds": arguments.seeds,
         "max_wrong": MAX_WRONG,
         "checked": {str(count): {name: summary(draws) for name, draws in of.items()} for count, of in found.items()},

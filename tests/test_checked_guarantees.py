@@ -26,7 +26,7 @@ def test_what_the_truth_allows_is_the_largest_set_of_confident_changes():
 
 
 def test_every_draw_of_a_set_is_made_by_one_seed():
-    jobs = planned(Arguments(datasets=["trec"], checked=[50], draws=7))
+    jobs = planned(Arguments(datasets=["trec"], checked=[50], draws=[7]))
     assert [job.seed for job in jobs] == [0, 1, 2]
     assert sorted(draw for job in jobs for draw in job.draws) == list(range(7))
 

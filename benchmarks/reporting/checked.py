@@ -10,6 +10,11 @@ GOOD_ENCODER = ("noisyag_news human", "sms rules", "trec rules")
 KINDS = ("exact", "with predictions")
 
 
+def draws_of(result: dict[str, Any], count: int) -> int:
+    """Number of draws of each set."""
+    return min(found["draws"] for found in result["checked"][str(count)].values())
+
+
 def intervals(result: dict[str, Any], count: int, share: str = "noise rate") -> str:
     """Coverage and width of the intervals of a share, by set."""
     sets = result["checked"][str(count)]
@@ -44,7 +49,8 @@ def changes(result: dict[str, Any], count: int, policy: str = "relabel") -> str:
 def markdown(result: dict[str, Any]) -> str:
     """All tables of the result."""
     shares = ("noise rate", "accuracy", "noise by class")
-    made = [f"Means of {result['draws']} draws of checked rows of 1,000, on {len(result['seeds'])} samples of rows."]
+    draws = ", ".join(f"{count}: {draws_of(result, count)}" for count in map(int, result["checked"]))
+    made = [f"Means of draws of checked rows among 1,000 (checked rows: draws; {draws}), seeds {result['seeds']}."]
     made += [intervals(result, count, share) for share in shares for count in map(int, result["checked"])]
     made += [changes(result, count, policy) for policy in ("relabel", "drop") for count in map(int, result["checked"])]
     return "\n\n".join(made)
@@ -54,7 +60,6 @@ def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
     result = load("checked_guarantees")
     return {
-        "checked_intervals": intervals(result, 100),
-        "checked_changes": changes(result, 200),
-        "checked_draws": f"Means of {result['draws']} draws; `python -m benchmarks.checked_guarantees`.",
+        "checked_intervals": intervals(result, 100) + f" {draws_of(result, 100)} draws.",
+        "checked_changes": changes(result, 200) + f"\n\nMean of {draws_of(result, 200)} draws.",
     }

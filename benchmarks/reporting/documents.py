@@ -17,7 +17,19 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import HfArgumentParser
 
-from benchmarks.reporting import IMAGES, ROOT, costs, leaderboard, load, mean_of, percent, spread_of, studies, table
+from benchmarks.reporting import (
+    IMAGES,
+    ROOT,
+    checked,
+    costs,
+    leaderboard,
+    load,
+    mean_of,
+    percent,
+    spread_of,
+    studies,
+    table,
+)
 from benchmarks.reporting.studies import read
 from benchmarks.suites import SUITES
 
@@ -47,7 +59,7 @@ def fill(path: Path, blocks: dict[str, str]) -> str:
 
 def documents() -> dict[Path, str]:
     """The content of each document."""
-    blocks = studies.blocks() | costs.blocks() | leaderboard.blocks() | {"demo": demo(load("demo"))}
+    blocks = studies.blocks() | costs.blocks() | leaderboard.blocks() | checked.blocks() | {"demo": demo(load("demo"))}
     marked = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "<!-- /" in path.read_text()]
     return {path: fill(path, blocks) for path in (ROOT / "README.md", *marked)}
 
