@@ -10,7 +10,8 @@ label of the row (Zrnic & Candès, 2024). The predictions count by the slope tha
 Wrong labels may be few, and then the normal interval of these papers fails: it can hold the truth in 60 % of the
 draws. Ours is that of Clopper & Pearson for the number of rows that have the same variance without predictions (Korn &
 Graubard, 1998), with a variance that counts one more wrongly predicted row than was drawn. Where the exact
-interval is narrower, it is given. Coverage and width are measured by `benchmarks/checked_guarantees.py`.
+interval is narrower, it is given. The coverage of the exact interval is certain, that of the other one is an
+approximation; `benchmarks/checked_guarantees.py` measures both.
 
 Designs. Random batches are together a simple random sample if no other rows were checked between their draws. Random
 rows drawn after others were chosen are a sample of the rows that were not checked before; those are known, and are
