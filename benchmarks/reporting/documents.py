@@ -21,6 +21,7 @@ from benchmarks.reporting import (
     IMAGES,
     ROOT,
     checked,
+    checked_worth,
     costs,
     leaderboard,
     load,
@@ -60,6 +61,7 @@ def fill(path: Path, blocks: dict[str, str]) -> str:
 def documents() -> dict[Path, str]:
     """The content of each document."""
     blocks = studies.blocks() | costs.blocks() | leaderboard.blocks() | checked.blocks() | {"demo": demo(load("demo"))}
+    blocks |= checked_worth.blocks()
     marked = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "<!-- /" in path.read_text()]
     return {path: fill(path, blocks) for path in (ROOT / "README.md", *marked)}
 
@@ -209,7 +211,8 @@ def main() -> None:
         path.write_text(content)
         print(f"wrote {path.relative_to(ROOT)}")
     if arguments.pictures:
-        for name, draw in {"leaderboard": leaderboard.draw, "large_noise": studies.draw_large_noise}.items():
+        pictures = {"leaderboard": leaderboard.draw, "large_noise": studies.draw_large_noise}
+        for name, draw in (pictures | {"checked_rows": checked_worth.draw}).items():
             draw(IMAGES / f"{name}.png")
             print(f"wrote {name}.png")
 
