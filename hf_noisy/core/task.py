@@ -109,7 +109,7 @@ class SingleLabel(Task):
             raise ValueError(
                 f"model has {num_classes} class, but at least 2 are needed; load it with num_labels=2 or more"
             )
-        refuse_multi_label(labels)
+        refuse_multi_label(labels, num_classes)
         if labels.ndim != 2 or labels.dtype.kind != "f":
             check_labels(labels, num_classes)
         elif soft_labels:
@@ -170,9 +170,10 @@ def one_class_each(labels: Any) -> Any:
     return column if bool((column == labels[:, 0]).all()) else labels
 
 
-def refuse_multi_label(labels: Shaped[np.ndarray, "..."]) -> None:
+def refuse_multi_label(labels: Shaped[np.ndarray, "..."], num_classes: int) -> None:
     """Refuse rows of zeros and ones with several classes, or none."""
-    if labels.ndim != 2 or labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
+    is_table = labels.ndim == 2 and labels.shape[1] == num_classes and labels.dtype.kind in "biuf"
+    if not is_table or not np.isin(labels, (0, 1)).all():
         return
     if (several := labels.sum(1) != 1).any():
         row = int(several.argmax())

@@ -110,7 +110,8 @@ def with_columns(dataset: Any, columns: Collection[str]) -> Any:
     """The dataset without other columns, so that these are not even read; unchanged if a transform may need them."""
     if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
         return dataset
-    return dataset.remove_columns([name for name in dataset.column_names if name not in columns])
+    others = [name for name in dataset.column_names if name not in columns]
+    return dataset if len(others) == len(dataset.column_names) else dataset.remove_columns(others)
 
 
 def _read(dataset: Any, position: int) -> Any:

@@ -62,9 +62,11 @@ def _last_hidden_state(model: nn.Module, encoder: nn.Module, inputs: dict[str, T
     accepted = inspect.signature(encoder.forward).parameters
     is_sharded = any(isinstance(module, FSDPModule) for module in model.modules())  # gathered for the whole model only
     derives = getattr(getattr(encoder, "config", None), "is_encoder_decoder", False)  # the decoder's input
-    if not is_sharded and not derives and inputs.keys() <= accepted.keys():
-        hidden: Tensor = _first_output(encoder(**inputs))
+    known = {name: inputs[name] for name in inputs if name in accepted}
+    if not is_sharded and not derives and known.keys() - {"attention_mask", "token_type_ids"}:
+        hidden: Tensor = _first_output(encoder(**known))
         return hidden
+    # The classifier gives the encoder its inputs in the form that it takes.
     seen: list[Tensor] = []
     hook = encoder.register_forward_hook(lambda module, given, output: seen.append(_first_output(output)))
     try:

@@ -53,12 +53,19 @@ def test_rows_of_several_networks_have_the_logits_of_each():
         (SequenceClassifierOutput(logits=torch.zeros(2, 5, 3)), r"logits of shape \(2, 5, 3\)"),
         (SequenceClassifierOutput(logits=torch.zeros(4, 3)), r"logits of shape \(4, 3\)"),
         (SequenceClassifierOutput(hidden_states=()), "no logits"),
-        (torch.zeros(2, 3), "no logits"),
+        ((torch.zeros(()), torch.zeros(3)), r"logits of shape \(3,\)"),
+        (torch.zeros(2), r"logits of shape \(2,\)"),
     ],
 )
 def test_outputs_without_class_logits_are_refused(outputs, found):
     with pytest.raises(ValueError, match=rf"model must return logits .*{found} for a batch of 2"):
         SINGLE_LABEL.rows(outputs, LABELS)
+
+
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: (x,), lambda x: (x.sum(), x, x + 1), lambda x: {"logits": x}])
+def test_outputs_of_any_form_have_logits(form):
+    logits = torch.arange(6.0).reshape(2, 3)
+    assert torch.equal(SINGLE_LABEL.rows(form(logits), LABELS).logits, logits)
 
 
 def test_the_task_of_a_model():

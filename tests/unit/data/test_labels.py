@@ -33,7 +33,8 @@ def test_good_labels_pass(name, feature):
         ([0, 1, 3], "labels must be classes 0 to 2, got 3 in row 2; .*num_labels"),
         ([0.0, 1.0, 2.0], "labels must be one integer per row, got float64"),
         ([[0, 1], [1, 0], [0, 0]], r"labels must be one class id per row, got an array of shape \(3, 2\)"),
-        (["a", "b", "c"], "labels must be one integer per row"),
+        (["a", "b", "c"], r"labels must be integers, got text such as 'a'; .*class_encode_column"),
+        ([[1, 1, 0], [1, 0, 0], [0, 1, 0]], "model must classify into one label, got 2 classes in row 0"),
     ],
 )
 def test_bad_labels_are_refused(labels, message):

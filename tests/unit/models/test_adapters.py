@@ -220,11 +220,6 @@ def test_unfit_settings_are_refused(lora, error, message, network):
         BranchedModel.from_model(network("bert"), lora=lora)
 
 
-def test_backbone_without_linear_layers_needs_names(network):
-    with pytest.raises(ValueError, match="backbone of ResNetForImageClassification has no linear layer"):
-        BranchedModel.from_model(network("resnet"), lora={})
-
-
 def test_model_that_has_adapters_already_is_refused(network):
     with pytest.raises(TypeError, match="PeftModel"):
         BranchedModel.from_model(get_peft_model(network("bert"), LoraConfig(target_modules=["query"])))
