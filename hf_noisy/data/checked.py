@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 from jaxtyping import Float64, Int64
 
-from hf_noisy.core.columns import CHECKED_LABEL, LABEL, LABEL_GIVEN, LABELS
+from hf_noisy.core.columns import CHECKED_LABEL, IMAGE, LABEL, LABEL_GIVEN, LABELS, TEXT
 from hf_noisy.core.files import write_atomically
 from hf_noisy.data.annotation_tools import exported_labels
 from hf_noisy.data.labels import stored_labels
@@ -21,6 +21,7 @@ from hf_noisy.data.row_digest import row_digests
 
 UNCHECKED = -1
 RANDOM, UNKNOWN = "random", "unknown"  # how a row was drawn
+PURIFIED = "labels of purified data"  # instead of it, since those labels were made with the help of checked rows
 COLUMNS = ("row", "digest", CHECKED_LABEL, "strategy", "probability", "batch")
 _SHOWN_CLASSES = 8
 
@@ -44,6 +45,7 @@ class CheckedRows:
     probability: Float64[np.ndarray, " checked"]
     batch: Int64[np.ndarray, " checked"]
     num_rows: int
+    digests: tuple[str, ...] = ()  # of a file, to see whether the rows were moved
 
     def as_column(self) -> Int64[np.ndarray, " rows"]:
         """The checked class of every row, -1 where nobody looked."""
@@ -108,6 +110,7 @@ def checked_rows(
                 f"checked rows are those of {checked.num_rows} rows, but the dataset has {len(dataset)}; read them "
                 "again with read_checked(path, dataset)"
             )
+        _refuse_moved(dataset, checked)
         found = checked
     else:
         if len(checked) != len(dataset):
@@ -115,6 +118,8 @@ def checked_rows(
                 f"checked must be a class or -1 for each of the {len(dataset)} rows, got {len(checked)} values"
             )
         found = _from_values(checked, names or class_names(dataset), "checked", strategy)
+    if LABEL_GIVEN in (getattr(dataset, "column_names", None) or []):
+        found = replace(found, strategy=[PURIFIED] * len(found))
     return found if len(found) else None
 
 
@@ -165,6 +170,7 @@ def read_checked(path: str | PathLike[str], dataset: Any) -> CheckedRows:
         probability=np.array([line.probability for line in chosen], dtype=np.float64),
         batch=np.array([line.batch for line in chosen], dtype=np.int64),
         num_rows=len(dataset),
+        digests=tuple(line.digest for line in chosen),
     )
 
 
@@ -220,7 +226,10 @@ def class_names(dataset: Any) -> list[str]:
     if labels is not None and labels.ndim == 2:
         return [str(label) for label in range(labels.shape[1])]
     if labels is None or labels.dtype.kind not in "iu":
-        raise ValueError("checked labels need the classes of the given labels, whole numbers in a column 'label'")
+        raise ValueError(
+            "checked labels need the classes of the given labels, whole numbers in a column 'label'; call "
+            "dataset.class_encode_column('label') first"
+        )
     return [str(label) for label in range(int(labels.max(initial=-1)) + 1)]
 
 
@@ -258,6 +267,19 @@ def _whole(value: Any, num_classes: int) -> int | None:
     return int(value) if number and float(value).is_integer() and 0 <= value < num_classes else None
 
 
+def _refuse_moved(dataset: Any, checked: CheckedRows) -> None:
+    """Refuse checked rows of a file whose content is elsewhere in the dataset; tokenised rows cannot be compared."""
+    if not checked.digests or not {TEXT, IMAGE} & set(getattr(dataset, "column_names", None) or []):
+        return
+    found = row_digests(dataset.select(checked.index))
+    for row, now, then in zip(checked.index, found, checked.digests, strict=True):
+        if now != then:
+            raise ValueError(
+                f"row {row} is not the row that was checked there; the dataset was shuffled or changed since: read "
+                "the checked rows again with read_checked(path, dataset)"
+            )
+
+
 def _from_values(values: Sequence[Any] | np.ndarray, names: Sequence[str], what: str, strategy: str) -> CheckedRows:
     column = ids_of(values, {name: label for label, name in enumerate(names)}, what)
     index = np.flatnonzero(column != UNCHECKED)
@@ -290,7 +312,7 @@ def _lines(path: Path, ids: dict[str, int]) -> Iterator[_Line]:
         if name not in ids:
             raise ValueError(f"{place} of '{path}' has '{name}', which is not among the classes {_some(ids)}")
         try:
-            row, batch = (int(line.get(column) or default) for column, default in (("row", -1), ("batch", 0)))
+            row, batch = (_count(line.get(column) or default) for column, default in (("row", -1), ("batch", 0)))
             probability = float(line.get("probability") or "nan")
         except ValueError:
             raise ValueError(f"{place} of '{path}' must hold numbers in row, probability and batch") from None
@@ -300,11 +322,19 @@ def _lines(path: Path, ids: dict[str, int]) -> Iterator[_Line]:
         yield _Line(place, row, digest, ids[name], line.get("strategy") or UNKNOWN, probability, batch)
 
 
+def _count(value: Any) -> int:
+    number = float(value)  # other programs save whole numbers as 174.0
+    if not number.is_integer():
+        raise ValueError(f"no whole number: {value}")
+    return int(number)
+
+
 def _csv_lines(text: str) -> list[tuple[str, dict[str, str]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     columns, lines = reader.fieldnames or [], [(f"line {reader.line_num}", line) for line in reader]
     if missing := [name for name in ("digest", CHECKED_LABEL) if name not in columns]:
-        raise ValueError(f"it must have a column '{missing[0]}', got {', '.join(columns) or 'none'}")
+        remedy = "; save it with commas instead of ';'" if any(";" in name for name in columns) else ""
+        raise ValueError(f"it must have a column '{missing[0]}', got {', '.join(columns) or 'none'}{remedy}")
     return lines
 
 
@@ -321,8 +351,8 @@ def _places(path: Path, lines: list[_Line], digests: list[str]) -> list[int]:
             rows.setdefault(digest, []).append(row)
     if lost := next((line for line in lines if line.digest not in rows), None):
         raise ValueError(
-            f"{lost.name} of '{path}' names a row (digest '{lost.digest}') that is not in the data; pass the "
-            "data that the rows were drawn from, with the same text or image column"
+            f"{lost.name} of '{path}' names a row (digest '{lost.digest}') that is not in the data; pass the data "
+            "that the rows were drawn from, with the same text or image column, or delete the line with the row"
         )
     # Two lines of one row of the file are one row of the data, whether it moved or not.
     places = {(line.digest, line.row): line.row for line in lines if line.row in rows[line.digest]}

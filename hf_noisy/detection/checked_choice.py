@@ -27,7 +27,7 @@ class LabelChoice:
         best: A key of `accuracy`.
         accuracy: Share of the checked rows that each source of labels gets right, without the row's checked label.
         sure: Probability that `best` is right more often than the next one, from the checked rows where they differ.
-        checked: Number of checked rows.
+        checked: Number of checked rows that were compared.
     """
 
     best: str
@@ -42,6 +42,7 @@ def choose_labels(
     checked_index: Int64[np.ndarray, " checked"],
     checked_labels: Int64[np.ndarray, " checked"],
     *,
+    compared: Bool[np.ndarray, " checked"] | None = None,
     num_classes: int | None = None,
     seed: int = 0,
 ) -> LabelChoice:
@@ -55,6 +56,8 @@ def choose_labels(
         given: `[rows]`, given labels.
         checked_index: `[checked]`, the checked rows.
         checked_labels: `[checked]`, their true labels.
+        compared: `[checked]`, which of them to compare on; by default all. Rows that were chosen because they are
+            doubtful make every source of labels look worse.
         num_classes: Number of classes.
         seed: Seed of the folds.
 
@@ -72,14 +75,15 @@ def choose_labels(
     for prior, name in UNCHECKED.items():
         evidence = fit_evidence(features, given, num_classes=classes, class_prior=prior, seed=seed)
         found[name] = evidence.posterior[checked_index].argmax(1)
-    right = {name: labels == checked_labels for name, labels in found.items()}
+    compared = np.ones(len(checked_index), dtype=bool) if compared is None else compared
+    right = {name: (labels == checked_labels)[compared] for name, labels in found.items()}
     accuracy = {name: float(of.mean()) for name, of in right.items()}
     others = sorted((name for name in found if name != CORRECTED), key=lambda name: -accuracy[name])
     rival = others[0]
     sure = _is_better(right[rival], right[CORRECTED])
     if sure < _SURE:
-        return LabelChoice(CORRECTED, accuracy, 1 - sure, len(checked_index))
-    return LabelChoice(rival, accuracy, sure, len(checked_index))
+        return LabelChoice(CORRECTED, accuracy, 1 - sure, int(compared.sum()))
+    return LabelChoice(rival, accuracy, sure, int(compared.sum()))
 
 
 def _is_better(one: Bool[np.ndarray, " rows"], other: Bool[np.ndarray, " rows"]) -> float:

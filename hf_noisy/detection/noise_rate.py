@@ -78,7 +78,7 @@ def estimate_noise_rate(
     if checked is not None and not isinstance(checked, CheckedRows):
         raise TypeError(
             f"checked must be CheckedRows, which say how rows were drawn, got {type(checked).__name__}; make them by "
-            "checked_rows(dataset, checked, strategy='random')"
+            "checked_rows(dataset, checked), or read_checked(path, dataset)"
         )
     predicted = probabilities
     if predicted is None and dynamics is not None:

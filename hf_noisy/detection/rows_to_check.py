@@ -37,16 +37,18 @@ class RowSample:
     batch: int
     digests: list[str]
     num_rows: int
+    earlier: str = ""  # the lines of the rows checked before, so that the file holds all of them
 
     def __len__(self) -> int:
         return len(self.index)
 
     def to_csv(self, path: str | PathLike[str]) -> None:
-        """Write the rows in the form of a `checked.csv`, with an empty `checked_label` to fill in."""
+        """Write a `checked.csv`: the rows checked before, then these, with an empty `checked_label` to fill in."""
         count = len(self)
         batch, empty = np.full(count, self.batch), np.full(count, UNCHECKED)
         rows = CheckedRows(self.index, empty, [self.strategy] * count, self.probability, batch, self.num_rows)
-        write_atomically(path, checked_csv(rows, self.digests, []))
+        header, _, lines = checked_csv(rows, self.digests, []).partition("\n")
+        write_atomically(path, f"{header}\n{self.earlier}{lines}")
 
 
 @dataclass(frozen=True)
@@ -108,15 +110,19 @@ def rows_to_check(
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
     if count < 1:
         raise ValueError(f"count must be at least 1 row, got {count}")
-    found = checked_rows(dataset, checked)
+    found, names = checked_rows(dataset, checked), class_names(dataset)  # which are needed once rows were checked
     unchecked = np.arange(len(dataset)) if found is None else np.flatnonzero(found.as_column() == UNCHECKED)
     if count > len(unchecked):
         raise ValueError(
             f"count must be at most the {len(unchecked)} rows that nobody has checked, got {count}; ask for fewer"
         )
     index, probability = STRATEGIES[strategy](Draw(dataset, unchecked, count, found, seed))
-    batch = 0 if found is None else int(found.batch.max()) + 1
-    return RowSample(index, probability, strategy, batch, row_digests(dataset.select(index)), len(dataset))
+    digests = row_digests(dataset.select(index))
+    if found is None:
+        return RowSample(index, probability, strategy, 0, digests, len(dataset))
+    earlier = checked_csv(found, row_digests(dataset.select(found.index)), names).partition("\n")[2]
+    batch = int(found.batch.max()) + 1
+    return RowSample(index, probability, strategy, batch, digests, len(dataset), earlier)
 
 
 def draw_randomly(draw: Draw) -> Drawn:

@@ -3,6 +3,7 @@
 The dataset is a finite population: every interval shrinks to a point when all rows are checked.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from hf_noisy.data.checked import RANDOM, UNKNOWN, CheckedRows
 EXACT = "exact"
 PREDICTION_POWERED = "prediction-powered"
 _FEWEST = 5  # rows of a sample whose variance is estimated
+_ROUNDING = 0.5  # rows
 _UNSEEN = 1.0  # rows counted as wrongly predicted though none was drawn
 
 
@@ -64,6 +66,12 @@ def random_samples(checked: CheckedRows, otherwise: str = "no valid interval") -
     when its random rows were drawn.
     """
     random, samples = np.array(checked.strategy) == RANDOM, []
+    if random.any() and len(missing := np.setdiff1d(np.arange(checked.batch.max()), checked.batch)):
+        raise ValueError(
+            f"{otherwise}: checked rows of draw {checked.batch.max()} are there, but none of draw {missing[0]}; pass "
+            "the rows of all draws in one file"
+        )
+    _warn_of_gaps(checked, random)
     known = drawn = np.empty(0, np.int64)
     for batch in np.unique(checked.batch):
         rows = checked.batch == batch
@@ -82,6 +90,22 @@ def random_samples(checked: CheckedRows, otherwise: str = "no valid interval") -
             why = f"no checked row was drawn at random, got {', '.join(sorted(set(checked.strategy))) or 'none'}"
         raise ValueError(f"{otherwise}: {why}; check rows drawn by rows_to_check with strategy '{RANDOM}'")
     return samples
+
+
+def _warn_of_gaps(checked: CheckedRows, random: Bool[np.ndarray, " checked"]) -> None:
+    """Warn if the probability with which a draw included its rows does not fit their number."""
+    before = 0
+    for batch in np.unique(checked.batch):
+        rows = checked.batch == batch
+        probability, count = checked.probability[rows & random], int((rows & random).sum())
+        expected = (probability[0] if count else np.nan) * (checked.num_rows - before)
+        if np.isfinite(expected) and abs(expected - count) > _ROUNDING:
+            warnings.warn(
+                f"{count} of about {expected:.0f} rows of draw {batch} are checked: rows were skipped, or rows were "
+                "added or removed since; intervals hold only if that had nothing to do with their labels",
+                stacklevel=3,
+            )
+        before += int(rows.sum())
 
 
 @cache

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, set_seed
 from hf_noisy.core.columns import FEATURES, LABEL, LABELS
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.task import TASKS
-from hf_noisy.data.checked import CheckedRows
+from hf_noisy.data.checked import RANDOM, CheckedRows
 from hf_noisy.data.labels import label_array, label_column
 from hf_noisy.data.views import default_view
 from hf_noisy.detection.agreement import informed_agreement
@@ -27,6 +27,7 @@ from hf_noisy.models.heads import num_classes
 from hf_noisy.models.inference import Collator, default_collator
 
 MAX_ROWS = 3000
+_FEWEST_RANDOM = 20  # checked rows drawn at random, on which labels are then compared instead of on all
 _MIN_ROWS = 50  # too few for a meaningful estimate below
 
 
@@ -123,7 +124,16 @@ def measure(
             found = [noise_of(features, labels, seed=seed)]
             if checked is not None and found[0] is not None:
                 index = np.searchsorted(position, checked.index)
-                best = choose_labels(features, labels, index, checked.labels, num_classes=classes, seed=seed)
+                random = np.array(checked.strategy) == RANDOM
+                best = choose_labels(
+                    features,
+                    labels,
+                    index,
+                    checked.labels,
+                    compared=random if random.sum() >= _FEWEST_RANDOM else None,
+                    num_classes=classes,
+                    seed=seed,
+                )
                 found = [found[0]._replace(labels=best)]
     noise = broadcast_object_list(found)[0]
     reason = "" if noise is not None else f"there are fewer than {_MIN_ROWS} rows, or only one class"
