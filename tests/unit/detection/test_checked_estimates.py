@@ -215,3 +215,17 @@ def test_refusals():
         CheckedEstimates(given, rows, confidence=1.0)
     with pytest.raises(ValueError, match="predicted must have 1000 rows"):
         CheckedEstimates(given, rows).accuracy(truth[:5])
+
+
+def test_a_missing_draw_is_refused_and_gaps_are_told():
+    index = np.arange(0, 100, 5)
+    draws = np.where(np.arange(20) < 10, 0, 1)
+    whole = CheckedRows(index, index % 2, ["random"] * 20, np.where(draws == 0, 0.1, 10 / 90), draws, 100)
+    given = np.arange(100) % 2
+    CheckedEstimates(given, whole).noise_rate()
+    second = CheckedRows(index[10:], index[10:] % 2, ["random"] * 10, np.full(10, 0.1), np.ones(10, np.int64), 100)
+    with pytest.raises(ValueError, match="none of draw 0"):
+        CheckedEstimates(given, second)
+    half = CheckedRows(index[:5], index[:5] % 2, ["random"] * 5, np.full(5, 0.1), np.zeros(5, np.int64), 100)
+    with pytest.warns(UserWarning, match="5 of about 10 rows of draw 0"):
+        CheckedEstimates(given, half)
