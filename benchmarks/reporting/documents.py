@@ -26,6 +26,7 @@ from benchmarks.reporting import (
     leaderboard,
     load,
     mean_of,
+    next_rows,
     percent,
     spread_of,
     studies,
@@ -61,7 +62,7 @@ def fill(path: Path, blocks: dict[str, str]) -> str:
 def documents() -> dict[Path, str]:
     """The content of each document."""
     blocks = studies.blocks() | costs.blocks() | leaderboard.blocks() | checked.blocks() | {"demo": demo(load("demo"))}
-    blocks |= checked_worth.blocks()
+    blocks |= checked_worth.blocks() | next_rows.blocks()
     marked = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "<!-- /" in path.read_text()]
     return {path: fill(path, blocks) for path in (ROOT / "README.md", *marked)}
 

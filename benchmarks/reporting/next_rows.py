@@ -61,8 +61,8 @@ def blocks() -> dict[str, str]:
     rows.append(line("mean", *means, float(np.mean(shares))))
     worst = min(chosen[count] - random[count] for random, chosen, _ in found.values() for count in MEASURED)
     enough = [name for name, (*_, share) in found.items() if share >= ENOUGH]
-    one = result["settings"][0]
-    runs = one["draws"] * sum(other["setting"] == one["setting"] for other in result["settings"])
+    names = [one["setting"] for one in result["settings"] for _ in range(one["draws"])]
+    runs = " or ".join(map(str, sorted({names.count(name) for name in found})))
     header = ["test accuracy, %", "50 random", *(f"{count}: random / informative" for count in MEASURED)]
     text = (
         f"Means of {runs} draws of the first 50 rows, which are random; then batches of 50. The last column is the "

@@ -79,7 +79,8 @@ def rows_to_check(
 
     `"informative"` takes the rows whose true labels improve the correction by checked rows most: doubtful ones, unlike
     the checked rows, and like many other rows. It needs some checked rows, 50 random ones for instance; the same test
-    accuracy then takes fewer checked rows than with random ones. Nothing is left to chance, so the probability is 1.
+    accuracy then takes fewer checked rows than with random ones on most sets. Nothing is left to chance, so the
+    probability is 1.
 
     Args:
         dataset: A `datasets.Dataset` with a column `text`, `image` or `features`, by which its rows are found again.
