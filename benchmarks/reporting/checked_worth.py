@@ -111,8 +111,8 @@ def blocks() -> dict[str, str]:
     return {
         "checked_rows_worth": "\n\n".join([by_count(), note, clean()]),
         "checked_rows_curve": f"{curve}(images/checked_rows.png)",
-        "checked_rows_tuned": fine_tuned()
-        + "\n\n1,000 rows, 5 epochs, 64 tokens, one seed, 500 test rows; `python -m benchmarks.run --suite fine-tuned`.",
+        "checked_rows_tuned": f"{fine_tuned()}\n\n1,000 rows, 5 epochs, 64 tokens, one seed, 500 test rows; "
+        "`python -m benchmarks.run --suite fine-tuned`.",
     }
 
 
