@@ -162,7 +162,7 @@ def logits_of(outputs: Any) -> Any:
 
 def one_class_each(labels: Any) -> Any:
     """Labels `[rows, 1]` of class ids, which transformers' own losses accept, as `[rows]`; others unchanged."""
-    if labels.ndim != 2 or labels.shape[1] != 1:
+    if getattr(labels, "ndim", 0) != 2 or labels.shape[1] != 1:
         return labels
     if not isinstance(labels, Tensor):
         return labels[:, 0]

@@ -37,6 +37,7 @@ class CheckedRows:
         probability: `[checked]`, the probability with which its draw included it; NaN if unknown.
         batch: `[checked]`, number of the draw, from 0.
         num_rows: Number of rows of the dataset.
+        digests: `[checked]`, of the contents of the rows, if they came from a file; else empty.
     """
 
     index: Int64[np.ndarray, " checked"]

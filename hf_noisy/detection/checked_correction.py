@@ -101,8 +101,8 @@ class CheckedCorrection:
         >>> rows = np.random.default_rng(0).normal(size=(90, 8)) + 4 * np.eye(3, 8)[true]
         >>> given = np.where(np.arange(90) < 40, (true + 1) % 3, true)
         >>> corrected = CheckedCorrection().fit(rows, given, np.arange(20, 50), true[20:50])
-        >>> float((corrected.posterior.argmax(1) == true).mean())
-        1.0
+        >>> float((given == true).mean().round(2)), bool((corrected.posterior.argmax(1) == true).mean() > 0.95)
+        (0.56, True)
 
     Source: ours; a logistic regression with an offset (McCullagh and Nelder, 1989).
     """

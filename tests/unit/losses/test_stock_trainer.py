@@ -113,7 +113,8 @@ def test_logits_of_tokens_are_refused():
     ):
         for_trainer(GCE())(outputs, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"no logits for a batch of 2; use a sequence or image classification model"):
-        for_trainer(GCE())((torch.zeros(2, 3),), torch.tensor([0, 1]))
+        for_trainer(GCE())({"loss": torch.zeros(())}, torch.tensor([0, 1]))
+    assert for_trainer(GCE())((torch.zeros(2, 3),), torch.tensor([0, 1])).isfinite()  # tuples, as of return_dict=False
 
 
 def test_several_gpus_in_one_process_are_refused():
