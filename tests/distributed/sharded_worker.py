@@ -24,7 +24,7 @@ ZERO = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
 _CASES = [f"{method}/{model}" for method, model in runs.SHORT_CASES]
 CASES = [*_CASES, "co_teaching/branches-accumulated", "cross_entropy/peft"]
 # What FSDP2 cannot do; all of it works under ZeRO-2.
-WHOLE_WEIGHTS = ("nrd/plain", "coregularization/lora")
+WHOLE_WEIGHTS = ("nrd/plain", "coregularization/lora", *(case for case in _CASES if case.startswith("dygen/")))
 
 
 def pretend() -> None:

@@ -40,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.function != "none":
         module, name = arguments.function.split(":")
-        function = getattr(importlib.import_module(f"hf_noisy.detection.{module}"), name)
+        function = getattr(importlib.import_module(f"hf_noisy.{module}"), name)
         values = inputs(arguments.folder, arguments.kind)
         # What the first call loads (sklearn, its threads) is no memory of the rows.
         small = inputs(arguments.folder / "small", arguments.kind)
