@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
-from scipy.special import softmax
 
 from hf_noisy.core.blocks import evenly_spaced
 from hf_noisy.core.checks import check_features, check_labels, given_classes
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.checked_layer import CheckedLayer
 from hf_noisy.detection.copies import copy_groups
-from hf_noisy.detection.evidence import directions, mean_direction
+from hf_noisy.detection.evidence import directions, mean_direction, predicted_by_head
 from hf_noisy.detection.linear_head import LinearHead, fit_linear_head
 from hf_noisy.detection.predictors import LENGTH, balanced_ridge, class_means, logistic
 from hf_noisy.detection.probe import folds_of
@@ -75,10 +74,7 @@ class CorrectedLabels:
         Raises:
             ValueError: If the features are not finite or of another width.
         """
-        features = check_features(features)
-        if features.shape[1] != len(self.centre):
-            raise ValueError(f"features must have the width {len(self.centre)} of the fit, got {features.shape[1]}")
-        return np.asarray(softmax(self.head.logits(LENGTH * directions(features, self.centre)), axis=1))
+        return predicted_by_head(self.head, self.centre, features)
 
 
 @dataclass(frozen=True)

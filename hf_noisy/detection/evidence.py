@@ -68,10 +68,7 @@ class Evidence:
         Raises:
             ValueError: If the features are not finite or of another width.
         """
-        features = check_features(features)
-        if features.shape[1] != len(self.centre):
-            raise ValueError(f"features must have the width {len(self.centre)} of the fit, got {features.shape[1]}")
-        return np.asarray(softmax(self.head.logits(LENGTH * directions(features, self.centre)), axis=1))
+        return predicted_by_head(self.head, self.centre, features)
 
 
 def fit_evidence(
@@ -182,6 +179,16 @@ def _mix(
         for prior, share in zip(priors.values(), shares, strict=True):
             mixed += share * softmax(predicted + prior, axis=1)
     return mixed, weights
+
+
+def predicted_by_head(
+    head: LinearHead, centre: Float64[np.ndarray, " width"], features: Float[np.ndarray, "rows _"]
+) -> Float64[np.ndarray, "rows classes"]:
+    """Probabilities of rows by a head that was fitted to directions from a centre."""
+    features = check_features(features)
+    if features.shape[1] != len(centre):
+        raise ValueError(f"features must have the width {len(centre)} of the fit, got {features.shape[1]}")
+    return np.asarray(softmax(head.logits(LENGTH * directions(features, centre)), axis=1))
 
 
 def mean_direction(features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, " width"]:

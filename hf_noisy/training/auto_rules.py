@@ -80,8 +80,10 @@ def choose(measured: Measured) -> Choice:
         >>> choose(Measured(rows=None, classes=2, modality="text", branches=True, views=False)).method
         'dal'
     """
-    if measured.noise is not None and (labels := measured.noise.labels) is not None:
-        return _by_checked_rows(labels)
+    noise = measured.noise
+    # Where features say nothing, neither does the comparison of labels: the checked rows are only trained on.
+    if noise is not None and noise.labels is not None and noise.beyond_chance >= _INFORMED:
+        return _by_checked_rows(noise.labels)
     rule = next(rule for rule in RULES if rule.fits(measured))
     return Choice(rule.method, dict(rule.arguments), f"{_described(measured)}, {rule.because}")
 
