@@ -9,6 +9,7 @@ checked rows (a linear head on its posterior, as for the correction). Finished s
 
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from transformers import HfArgumentParser
 
 from benchmarks import frozen, run
 from benchmarks.pools import prepare
-from benchmarks.suites import CIFAR, DEVELOPMENT_TEXTS, DIGITS_SMALL, Cell
+from benchmarks.suites import CIFAR, DEVELOPMENT_TEXTS, DIGITS_SMALL, Cell, Setting
 from benchmarks.tasks import Task, task_of
 from hf_noisy.core.files import write_atomically
 from hf_noisy.data.checked import RANDOM, CheckedRows
@@ -50,7 +51,7 @@ class Arguments:
 
     datasets: list[str] = field(default_factory=list, metadata={"help": "default: all"})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "of rows, noise and folds"})
-    draws: int = field(default=10, metadata={"help": "draws of checked rows per seed"})
+    draws: int = field(default=4, metadata={"help": "draws of checked rows per seed"})
     workers: int = field(default=2, metadata={"help": "processes"})
     work_dir: str = field(default="output/benchmark", metadata={"help": "features and finished settings"})
     results: str = field(default="benchmarks/results", metadata={"help": "folder of the result"})
@@ -146,32 +147,30 @@ def run_setting(suite: str, cell: Cell, draws: int, work_dir: str) -> dict[str, 
     return found
 
 
-def planned(arguments: Arguments) -> list[tuple[str, Cell]]:
-    return [
+def results_of(arguments: Any, settings: dict[str, tuple[Setting, ...]], score: Callable[..., Any]) -> list[Any]:
+    """What `score(suite, cell, draws, work_dir)` finds for each setting and seed, in their order."""
+    cells = [
         (suite, Cell(setting, seed, "checked_rows"))
         for seed in arguments.seeds
-        for suite, settings in SETTINGS.items()
-        for setting in settings
+        for suite, some in settings.items()
+        for setting in some
         if not arguments.datasets or setting.dataset in arguments.datasets
     ]
+    for suite, dataset in dict.fromkeys((suite, cell.setting.dataset) for suite, cell in cells):
+        prepare(dataset, run.context_of(run.Arguments(suite=suite, work_dir=arguments.work_dir)))  # before workers
+    with ProcessPoolExecutor(arguments.workers, get_context("spawn"), initializer=run.quieten) as pool:
+        waiting = [pool.submit(score, *item, arguments.draws, arguments.work_dir) for item in cells]
+        for number, future in enumerate(as_completed(waiting), 1):
+            found = future.result()
+            print(f"{number} of {len(cells)}: {found['setting']}, seed {found['seed']}", flush=True)
+        return [future.result() for future in waiting]
 
 
 def main() -> None:
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
     run.quieten()
-    cells = planned(arguments)
-    for suite, dataset in dict.fromkeys((suite, cell.setting.dataset) for suite, cell in cells):
-        prepare(dataset, run.context_of(run.Arguments(suite=suite, work_dir=arguments.work_dir)))  # before workers
-    found = []
-    with ProcessPoolExecutor(arguments.workers, get_context("spawn"), initializer=run.quieten) as pool:
-        waiting = [pool.submit(run_setting, *item, arguments.draws, arguments.work_dir) for item in cells]
-        for number, future in enumerate(as_completed(waiting), 1):
-            found.append(future.result())
-            print(f"{number} of {len(cells)}: {found[-1]['setting']}, seed {found[-1]['seed']}", flush=True)
-    order = {(cell.setting.name, cell.seed): place for place, (_, cell) in enumerate(cells)}
-    found.sort(key=lambda one: order[one["setting"], one["seed"]])
     result = {
-        "settings": found,
+        "settings": results_of(arguments, SETTINGS, run_setting),
         "counts": COUNTS,
         "versions": {name: version(name) for name in run.PACKAGES},
     }

@@ -8,10 +8,8 @@ and its head predicts the test rows. Finished settings are kept in the work fold
 
 import json
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,7 @@ import numpy as np
 from transformers import HfArgumentParser
 
 from benchmarks import run
-from benchmarks.checked_rows import IMAGES, NOISY, accuracy, drawn
-from benchmarks.pools import prepare
+from benchmarks.checked_rows import IMAGES, NOISY, accuracy, drawn, results_of
 from benchmarks.suites import Cell
 from benchmarks.tasks import task_of
 from hf_noisy.core.files import write_atomically
@@ -88,30 +85,10 @@ def run_setting(suite: str, cell: Cell, draws: int, work_dir: str) -> dict[str, 
     return result
 
 
-def planned(arguments: Arguments) -> list[tuple[str, Cell]]:
-    return [
-        (suite, Cell(setting, seed, "next_rows"))
-        for seed in arguments.seeds
-        for suite, settings in SETTINGS.items()
-        for setting in settings
-        if not arguments.datasets or setting.dataset in arguments.datasets
-    ]
-
-
 def main() -> None:
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
     run.quieten()
-    cells = planned(arguments)
-    for suite, dataset in dict.fromkeys((suite, cell.setting.dataset) for suite, cell in cells):
-        prepare(dataset, run.context_of(run.Arguments(suite=suite, work_dir=arguments.work_dir)))  # before workers
-    found = []
-    with ProcessPoolExecutor(arguments.workers, get_context("spawn"), initializer=run.quieten) as pool:
-        waiting = [pool.submit(run_setting, *item, arguments.draws, arguments.work_dir) for item in cells]
-        for number, future in enumerate(as_completed(waiting), 1):
-            found.append(future.result())
-            print(f"{number} of {len(cells)}: {found[-1]['setting']}, seed {found[-1]['seed']}", flush=True)
-    order = {(cell.setting.name, cell.seed): place for place, (_, cell) in enumerate(cells)}
-    found.sort(key=lambda one: order[one["setting"], one["seed"]])
+    found = results_of(arguments, SETTINGS, run_setting)
     result = {"settings": found, "versions": {name: version(name) for name in run.PACKAGES}}
     path = Path(arguments.results) / RESULT
     path.parent.mkdir(parents=True, exist_ok=True)
