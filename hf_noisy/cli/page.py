@@ -11,6 +11,7 @@ from hf_noisy.cli.checked_figures import checked_notes, checked_tables, interval
 from hf_noisy.cli.findings import finding_tables
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
 from hf_noisy.data.checked import CheckedRows
+from hf_noisy.data.row_digest import row_digests
 from hf_noisy.detection.audit import Audit
 from hf_noisy.detection.rows_to_check import rows_to_check
 from hf_noisy.reports.check_page import CheckPage, make_check_page
@@ -73,6 +74,7 @@ def _suspicious(rows: Dataset, audit: Audit) -> list[SuspiciousRow]:
     """The worst rows first, at most `MAX_ROWS`."""
     worst = np.argsort(audit.issues.quality, kind="stable")[: min(MAX_ROWS, len(rows))]
     shown = rows.select(worst).with_format(None)
+    digests = row_digests(shown)
     texts = shown[TEXT] if TEXT in rows.column_names else [None] * len(worst)
     images = map(thumbnail, shown[IMAGE]) if IMAGE in rows.column_names else [None] * len(worst)
     return [
@@ -88,8 +90,9 @@ def _suspicious(rows: Dataset, audit: Audit) -> list[SuspiciousRow]:
             },
             text=text,
             image=image,
+            digest=digest,
         )
-        for row, text, image in zip(worst, texts, images, strict=True)
+        for row, text, image, digest in zip(worst, texts, images, digests, strict=True)
     ]
 
 

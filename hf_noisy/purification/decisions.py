@@ -2,74 +2,83 @@
 
 import csv
 import io
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict
 
 from hf_noisy.core.columns import LABEL, ROW_GIVEN
-from hf_noisy.data.checked import UNCHECKED
+from hf_noisy.data.checked import UNCHECKED, class_names
 from hf_noisy.data.records import class_labels
+from hf_noisy.data.row_digest import row_digests
 from hf_noisy.purification.policies import purify
 from hf_noisy.purification.restore import DROPPED
 
 DECISIONS = "decisions"  # in the column `purifier`
-_COLUMNS = ["row", "label_given", "label", "decision"]
+COLUMNS = ["row", "digest", "label_given", "label", "decision"]
 _DECISIONS = ("relabel", "drop", "keep")
+_FAULTS_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The decision for a row; the given label is used to check that the file belongs to the dataset."""
+    """The decision for a row, which is found by the digest of its content and its given label."""
 
-    row: int  # index in the dataset
-    label_given: int
-    label: int  # the new label
+    row: int  # where it was in the data of the report; tells identical rows apart
+    digest: str
+    label_given: str  # names of classes
+    label: str
     decision: str  # "relabel", "drop" or "keep"
 
 
 def read_decisions(path: str | Path) -> list[Decision]:
-    """The decisions in a CSV that the report's page downloads; labels are class ids."""
+    """The decisions in a CSV that the report's page downloads."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"file of decisions '{path}' is missing; download it from the report")
     try:
         text = Path(path).read_text("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        columns, lines = list(reader.fieldnames or []), list(reader)
+        columns, lines = list(reader.fieldnames or []), [(reader.line_num, line) for line in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"'{path}' is no CSV in UTF-8 ({error}); download it from the report again") from error
-    if columns != _COLUMNS:
-        raise ValueError(f"'{path}' must have the columns {', '.join(_COLUMNS)}, got {columns}")
-    decisions = [_decision(line, number) for number, line in enumerate(lines, start=2)]
-    rows = Counter(decision.row for decision in decisions)
-    if twice := [row for row, count in rows.items() if count > 1]:
-        raise ValueError(f"'{path}' decides row {twice[0]} more than once; keep one of the lines")
+    if columns != COLUMNS:
+        raise ValueError(
+            f"'{path}' must have the columns {', '.join(COLUMNS)}, got {', '.join(columns) or 'none'}; make the "
+            "report again with hf-noisy audit, and download the decisions from it"
+        )
+    decisions = [_decision(line, number, path) for number, line in lines]
+    seen: set[int] = set()
+    for decision in decisions:
+        if decision.row in seen:
+            raise ValueError(f"'{path}' decides row {decision.row} more than once; keep one of the lines")
+        seen.add(decision.row)
     return decisions
 
 
-def apply_decisions(dataset: Dataset, decisions: list[Decision]) -> Dataset | DatasetDict:
-    """The dataset as after `purify` with policy `relabel`, or as with policy `drop` if rows are dropped."""
+def apply_decisions(
+    dataset: Dataset, decisions: list[Decision], positions: Sequence[int] | np.ndarray | None = None
+) -> Dataset | DatasetDict:
+    """The dataset as after `purify` with policy `relabel`, or as with policy `drop` if rows are dropped.
+
+    `positions` are the row numbers in the data of the report, where `dataset` is a part of it.
+    """
     labels, num_classes = class_labels(dataset, LABEL)
-    for decision in decisions:
-        if not 0 <= decision.row < len(labels):
-            raise ValueError(f"decisions name row {decision.row}, but the data has rows 0 to {len(labels) - 1}")
-        if labels[decision.row] != decision.label_given:
-            raise ValueError(
-                f"decisions expect the given class {decision.label_given} in row {decision.row}, but the data has "
-                f"{labels[decision.row]}; pass the data that the report was made from"
-            )
-        if not 0 <= decision.label < num_classes:
-            raise ValueError(f"decisions name class {decision.label}, but the classes are 0 to {num_classes - 1}")
-    dropped = sorted(decision.row for decision in decisions if decision.decision == "drop")
+    rows, classes = _rows_and_classes(
+        dataset, labels, decisions, range(len(labels)) if positions is None else positions
+    )
+    drops = [found for found, one in zip(rows, decisions, strict=True) if one.decision == "drop"]
+    dropped = sorted({row for found in drops for row in found})
     if len(dropped) == len(labels):
         raise ValueError("decisions drop every row, which would leave none; keep some")
     decided = labels.copy()
-    for decision in decisions:
+    for found, label, decision in zip(rows, classes, decisions, strict=True):
         if decision.decision == "relabel":
-            decided[decision.row] = decision.label
+            decided[found] = label
     # A posterior that is certain of the decisions, and of the given label everywhere else, checked or not.
     certain, nowhere = np.eye(num_classes, dtype=np.float32)[decided], np.full(len(labels), UNCHECKED)
     purified = purify(dataset, certain, "relabel", checked=nowhere, name=DECISIONS)
@@ -81,15 +90,69 @@ def apply_decisions(dataset: Dataset, decisions: list[Decision]) -> Dataset | Da
     return DatasetDict({split: numbered.select(kept), DROPPED: numbered.select(dropped)})
 
 
-def _decision(line: dict[str, str], number: int) -> Decision:
-    try:
-        row, given, label = (int(line[name]) for name in _COLUMNS[:3])
-    except (TypeError, ValueError):
+def _rows_and_classes(
+    dataset: Dataset, labels: np.ndarray, decisions: list[Decision], positions: Any
+) -> tuple[list[list[int]], list[int]]:
+    """The rows and the new class of each decision; all faults are raised together."""
+    names, digests = class_names(dataset), row_digests(dataset)
+    wanted, places = {one.digest for one in decisions}, defaultdict(list)
+    for row, digest in enumerate(digests):
+        if digest in wanted:
+            places[digest].append(row)
+    alike = defaultdict(list)  # identical rows cannot be told apart, so their decisions belong together
+    for decision in decisions:
+        alike[decision.digest, decision.label_given].append(decision)
+    rows, classes, faults = [], [], []
+    for decision in decisions:
+        if unknown := next((one for one in (decision.label_given, decision.label) if one not in names), None):
+            faults.append(f"row {decision.row} names class '{unknown}', but the classes are {', '.join(names)}")
+            continue
+        same = places[decision.digest]
+        found = [row for row in same if names[labels[row]] == decision.label_given]
+        if not same:
+            faults.append(f"row {decision.row} (digest {decision.digest}) is not in the data")
+        elif not found:
+            now = " and ".join(sorted({f"'{names[labels[row]]}'" for row in same}))
+            faults.append(f"row {decision.row} had the label '{decision.label_given}', but now has {now}")
+        elif (chosen := _chosen(decision, alike[decision.digest, decision.label_given], found, positions)) is None:
+            where = "rows " + ", ".join(str(positions[row]) for row in found)
+            faults.append(
+                f"row {decision.row} has {len(found)} identical copies ({where}), not all decided alike"
+            )
+        else:
+            rows.append(chosen)
+            classes.append(names.index(decision.label))
+    if faults:
+        shown = faults[:_FAULTS_SHOWN]
+        if more := faults[_FAULTS_SHOWN:]:
+            shown.append(f"and {len(more)} more")
         raise ValueError(
-            f"line {number} of the decisions must hold whole numbers, got {list(line.values())}"
+            f"{len(faults)} of {len(decisions)} decisions cannot be applied: {'; '.join(shown)}. Pass the data of "
+            "the report, read with the same columns, or delete these lines"
+        )
+    return rows, classes
+
+
+def _chosen(decision: Decision, alike: list[Decision], found: list[int], positions: Any) -> list[int] | None:
+    """The rows of a decision among the identical rows found, or None where it could be either of several."""
+    if len({(one.label, one.decision) for one in alike}) == 1 and len(alike) >= len(found):
+        return found
+    # Some copies stay as they are, or are decided otherwise: each must be where it was.
+    there = [row for row in found if positions[row] == decision.row]
+    return there or None
+
+
+def _decision(line: dict[str, str], number: int, path: str | Path) -> Decision:
+    if None in line or None in line.values():
+        raise ValueError(f"line {number} of the decisions '{path}' must hold {len(COLUMNS)} values")
+    try:
+        row = int(line["row"])
+    except ValueError:
+        raise ValueError(
+            f"line {number} of the decisions '{path}' must begin with a row number, got '{line['row']}'"
         ) from None
-    if None in line:  # values beyond the last column
-        raise ValueError(f"line {number} of the decisions must hold {len(_COLUMNS)} values, got more")
     if line["decision"] not in _DECISIONS:
-        raise ValueError(f"line {number} of the decisions must say {', '.join(_DECISIONS)}, got '{line['decision']}'")
-    return Decision(row, given, label, line["decision"])
+        raise ValueError(
+            f"line {number} of the decisions '{path}' must say {', '.join(_DECISIONS)}, got '{line['decision']}'"
+        )
+    return Decision(row, line["digest"], line["label_given"], line["label"], line["decision"])

@@ -43,6 +43,7 @@ class SuspiciousRow:
     scores: Mapping[str, float]  # numbers to sort by, each in [0, 1]
     text: str | None = None
     image: str | None = None  # a thumbnail as a `data:` URL
+    digest: str = ""  # of the content, by which decisions find the row again
     checked: bool = False  # whether "relabel" is ticked initially
 
 

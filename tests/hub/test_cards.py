@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_noisy.data.noise import inject_noise, symmetric
+from hf_noisy.data.row_digest import row_digests
 from hf_noisy.detection.audit import Audit
 from hf_noisy.hub.card_builder import configurations
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
@@ -18,15 +19,19 @@ from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.publish import push_dataset_to_hub
 from hf_noisy.hub.text import BEGIN, END, TAGS, code, escape, is_path, merged, public_name
 from hf_noisy.purification.decisions import Decision, apply_decisions
+from hf_noisy.purification.policies import purify
 from hf_noisy.purification.summary import summarise
 
 OURS = RepoCard(f"---\ntags: [a, b]\npretty_name: ours\n---\n# Title\n\n{BEGIN}\nNew words.\n{END}\n")
 
 
 def decided(names=("a", "b"), split="train"):
-    features = Features({"label": ClassLabel(names=list(names)), "clean_label": ClassLabel(names=list(names))})
-    rows = Dataset.from_dict({"label": [0, 1, 1, 1], "clean_label": [0, 0, 1, 1]}, features=features)
-    return DatasetDict({split: apply_decisions(rows, [Decision(1, 1, 0, "relabel")])})
+    classes = ClassLabel(names=list(names))
+    features = Features({"text": Value("string"), "label": classes, "clean_label": classes})
+    columns = {"text": list("abcd"), "label": [0, 1, 1, 1], "clean_label": [0, 0, 1, 1]}
+    rows = Dataset.from_dict(columns, features=features)
+    relabel = Decision(1, row_digests(rows)[1], names[1], names[0], "relabel")
+    return DatasetDict({split: apply_decisions(rows, [relabel])})
 
 
 @given(st.text())
@@ -218,8 +223,9 @@ def test_many_classes_and_pairs_are_cut_short():
     names = [f"class{number}" for number in range(250)]
     given = np.arange(250)
     rows = Dataset.from_dict({"label": given}, features=Features({"label": ClassLabel(names=names)}))
-    moved = [Decision(row, row, row + 1, "relabel") for row in range(30)]
-    splits = DatasetDict({"train": apply_decisions(rows, moved)})
+    splits = DatasetDict(
+        {"train": purify(rows, np.eye(250, dtype=np.float32)[np.where(given < 30, given + 1, given)])}
+    )
     text = purified_card(splits, "train", summarise(splits["train"]), name="rows").text
     assert "| 10 more pairs |  | 10 |" in text
     assert "class199, and 50 more." in text

@@ -7,16 +7,23 @@ import pytest
 from hf_noisy.reports.html import Report, SuspiciousRow, write_report
 
 HOSTILE = "</script><script>document.title='owned'</script><b>bold</b>"
-CLASSES = ["cat", "dog", "<i>bird</i>"]
+CLASSES = ["cat", 'a "dog", big', "<i>bird</i>"]
 
 
 @pytest.fixture
 def page(browser, tmp_path):
     rows = [
-        SuspiciousRow(10 * place, place % 3, (place + 1) % 3, {"quality": place / 120}, f"text number {place}")
+        SuspiciousRow(
+            10 * place,
+            place % 3,
+            (place + 1) % 3,
+            {"quality": place / 120},
+            f"text number {place}",
+            digest=f"d{place}",
+        )
         for place in range(120)
     ]
-    rows[5] = SuspiciousRow(50, 2, 0, {"quality": 0.9}, HOSTILE)
+    rows[5] = SuspiciousRow(50, 2, 0, {"quality": 0.9}, HOSTILE, digest="d5")
     report = Report("demo", "Three classes.", {"rows": "1200"}, CLASSES, rows, num_rows=1200)
     browser.get(write_report(report, tmp_path / "report.html").as_uri())
     return browser
@@ -54,8 +61,8 @@ def test_filter_and_pages(page):
     assert len(css(page, "#rows tbody tr")) == 50
     css(page, "#next")[0].click()
     assert texts(page, "#")[0] == "500"
-    Select(css(page, "#given")[0]).select_by_visible_text("dog")
-    assert set(texts(page, "given")) == {"dog"}
+    Select(css(page, "#given")[0]).select_by_visible_text(CLASSES[1])
+    assert set(texts(page, "given")) == {CLASSES[1]}
     assert css(page, "#count")[0].text.startswith("40 rows")
     css(page, "#search")[0].send_keys("NUMBER 11")
     assert texts(page, "text") == ["text number 112", "text number 115", "text number 118"]
@@ -73,9 +80,9 @@ def test_decisions_are_downloaded(page, downloaded, tmp_path):
     css(page, "#download")[0].click()
     with open(downloaded("decisions.csv", tmp_path), newline="") as lines:
         assert list(csv.DictReader(lines)) == [
-            {"row": "0", "label_given": "0", "label": "1", "decision": "relabel"},
-            {"row": "20", "label_given": "2", "label": "2", "decision": "keep"},
-            {"row": "50", "label_given": "2", "label": "2", "decision": "drop"},
+            {"row": "0", "digest": "d0", "label_given": "cat", "label": CLASSES[1], "decision": "relabel"},
+            {"row": "20", "digest": "d2", "label_given": CLASSES[2], "label": CLASSES[2], "decision": "keep"},
+            {"row": "50", "digest": "d5", "label_given": CLASSES[2], "label": CLASSES[2], "decision": "drop"},
         ]
     css(page, "#open")[0].click()
     assert css(page, "#count")[0].text == "117 rows, 3 decided"

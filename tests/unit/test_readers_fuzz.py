@@ -108,7 +108,7 @@ def test_an_export_of_another_form_is_read_or_refused(piece, odd):
 
 
 CHECKED = Dataset.from_dict({"text": ["t"], "label": [0]})
-DECISIONS = "row,label_given,label,decision\r\n0,1,0,relabel\r\n3,1,1,keep\r\n12,0,0,drop\r\n"
+DECISIONS = "row,digest,label_given,label,decision\r\n0,d1,a,b,relabel\r\n3,d2,b,b,keep\r\n12,d3,a,a,drop\r\n"
 
 
 @pytest.mark.parametrize("number", range(40))

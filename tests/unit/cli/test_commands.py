@@ -13,6 +13,7 @@ from hf_noisy.cli import commands
 from hf_noisy.cli.app import app
 from hf_noisy.data.checked import checked_rows, write_checked
 from hf_noisy.data.noise.class_map import CIFAR10_MAP
+from hf_noisy.data.row_digest import row_digests
 from hf_noisy.purification import restore_labels
 
 
@@ -34,6 +35,13 @@ def load(folder, tmp_path):
 def page_rows(folder) -> list[dict]:
     page = (folder / "report.html").read_text("utf-8")
     return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])["rows"]
+
+
+def decide(path, rows, row: int, label: int, decision: str) -> None:
+    """The file that the page would write."""
+    names, digest = rows.features["label"].names, row_digests(rows.select([row]))[0]
+    line = f"{row},{digest},{names[rows['label'][row]]},{names[label]},{decision}"
+    path.write_text(f"row,digest,label_given,label,decision\n{line}\n")
 
 
 def test_audit_tells_how_noisy_and_which_rows(parquet, tmp_path):
@@ -132,7 +140,7 @@ def test_dropped_rows_leave_the_split_that_was_named(parquet, tmp_path):
     rows = load(Path(parquet), tmp_path)  # it says of itself that it is `train`
     source = tmp_path / "saved"
     DatasetDict(train=rows.select(range(9)), test=rows).save_to_disk(source)
-    (tmp_path / "decisions.csv").write_text(f"row,label_given,label,decision\n0,{rows['label'][0]},0,drop\n")
+    decide(tmp_path / "decisions.csv", rows, 0, rows["label"][0], "drop")
     words = (tmp_path / "decisions.csv", source, "--split", "test")
     done("apply", *words, "--output", tmp_path / "out")
     lengths = {
@@ -172,7 +180,7 @@ def test_inject_then_apply(tmp_path, parquet):
     assert (given != true).sum() == 60
     row = int(np.flatnonzero(given != true)[0])
     decisions = tmp_path / "decisions.csv"
-    decisions.write_text(f"row,label_given,label,decision\n{row},{given[row]},{true[row]},relabel\n")
+    decide(decisions, noisy, row, true[row], "relabel")
     said = done("apply", decisions, out, "--output", tmp_path / "applied")
     assert said.startswith("1 rows relabelled, 0 dropped, 0 kept")
     applied = load(tmp_path / "applied", tmp_path)
