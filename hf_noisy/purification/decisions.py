@@ -116,9 +116,7 @@ def _rows_and_classes(
             faults.append(f"row {decision.row} had the label '{decision.label_given}', but now has {now}")
         elif (chosen := _chosen(decision, alike[decision.digest, decision.label_given], found, positions)) is None:
             where = "rows " + ", ".join(str(positions[row]) for row in found)
-            faults.append(
-                f"row {decision.row} has {len(found)} identical copies ({where}), not all decided alike"
-            )
+            faults.append(f"row {decision.row} has {len(found)} identical copies ({where}), not all decided alike")
         else:
             rows.append(chosen)
             classes.append(names.index(decision.label))
