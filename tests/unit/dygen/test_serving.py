@@ -28,7 +28,8 @@ from tests.contract.runs import CLASSES, bert, make_args, make_rows, make_traine
 from tests.unit.dygen.synthetic import make, symmetric
 
 ROOT = Path(__file__).parents[3]
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "dull", "film"]
+OTHERS = ["and", "but", "the", "a", "one", "so", "seen", "today"]
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "dull", "film", *OTHERS]
 NAMES = ["praise", "blame", "neither"]
 
 
@@ -43,7 +44,11 @@ def tokenizer():
 
 def text_rows(count=24):
     words = tokenizer()
-    texts = [f"{['good', 'bad', 'dull'][i % CLASSES]} film" for i in range(count)]
+    # Two other words make each text another: copies of a row say nothing about its label.
+    texts = [
+        f"{['good', 'bad', 'dull'][i % CLASSES]} film {OTHERS[i // CLASSES % 8]} {OTHERS[i // CLASSES // 8 % 8]}"
+        for i in range(count)
+    ]
     rows = make_rows(count=count).select_columns("label").add_column("text", texts)
     rows = rows.remove_columns("label").add_column("label", [i % CLASSES for i in range(count)])
     return rows.cast_column("label", ClassLabel(names=NAMES)).map(lambda batch: words(batch["text"]), batched=True)
