@@ -1,11 +1,14 @@
 """The options of the commands; `commands.py` and `checked_commands.py` hold what they do."""
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from hf_noisy.cli.reading_options import ReadingOptions, with_reading_options
 
 app = typer.Typer(
     name="hf-noisy",
@@ -15,9 +18,6 @@ app = typer.Typer(
 )
 
 Source = Annotated[str, typer.Argument(help="CSV, JSON lines or Parquet file, folder, named data set, or Hub id")]
-TextColumn = Annotated[str | None, typer.Option(help="text column", show_default="text")]
-ImageColumn = Annotated[str | None, typer.Option(help="image column", show_default="image")]
-LabelColumn = Annotated[str | None, typer.Option(help="column of the given labels", show_default="label")]
 Split = Annotated[str, typer.Option(help="split to work on; the others are copied unchanged")]
 Checked = Annotated[Path | None, typer.Option(help="checked rows: checked.csv, or an annotation tool's JSON")]
 Output = Annotated[Path, typer.Option(help="output folder; must not exist")]
@@ -40,54 +40,64 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
     from datasets.exceptions import DatasetGenerationError
 
     commands = importlib.import_module(f"hf_noisy.cli.{module}")  # slow, and `--help` does not need it
+    names = [*options, *options["reading"]]
     try:
+        options["reading"] = ReadingOptions(**options["reading"])
         common = {field: options.pop(field) for field in commands.Job.__dataclass_fields__ if field in options}
         getattr(commands, command)(commands.Job(**common), **options)
     except (ValueError, TypeError, OSError, ImportError, DatasetGenerationError) as error:
         # `datasets` gives the reason why a file cannot be parsed only as the cause.
         reason = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
-        sentence = " ".join(str(reason).split()) or type(reason).__name__
+        sentence = _as_typed(" ".join(str(reason).split()) or type(reason).__name__, names)
         print(f"hf-noisy: {sentence}", file=sys.stderr)
         raise typer.Exit(2) from None
 
 
+def _as_typed(sentence: str, names: list[str]) -> str:
+    """The sentence with the arguments of Python functions as the options of the command line."""
+    for name in filter(lambda name: "_" in name, names):  # the others are words of English too
+        option = f"--{name.replace('_', '-')}"
+        before, after = r"(?<![\w'\"./\\-])", r"(?![\w.'\"])"  # not within a file name or a quoted name
+        sentence = re.sub(f"{before}{name}=", f"{option} ", re.sub(f"{before}{name}{after}(?!=)", option, sentence))
+    return sentence
+
+
 @app.command()
+@with_reading_options
 def inject(
     source: Source,
     output: Output,
     noise_rate: Annotated[float, typer.Option(help="share of labels to make wrong, in [0, 1)")],
     noise_type: Annotated[str, typer.Option(help="symmetric, asymmetric, pair or instance")] = "symmetric",
     noise_seed: Seed = 0,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
     split: Split = "train",
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
+    **reading: Any,
 ) -> None:
     """Add label noise; the true labels stay in the column `clean_label`."""
     _run("inject", locals())
 
 
 @app.command()
+@with_reading_options
 def audit(
     source: Source,
     output: Output,
     checked: Checked = None,
     model: Model = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
     split: Split = "train",
     seed: Seed = 0,
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
+    **reading: Any,
 ) -> None:
     """Estimate the noise rate and find wrong labels, without true labels."""
     _run("audit", locals())
 
 
 @app.command()
+@with_reading_options
 def purify(
     source: Source,
     output: Output,
@@ -108,35 +118,33 @@ def purify(
     ] = None,
     checked: Checked = None,
     model: Model = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
     split: Split = "train",
     seed: Seed = 0,
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
+    **reading: Any,
 ) -> None:
     """Correct the labels; every change is recorded and can be undone."""
     _run("purify", locals())
 
 
 @app.command()
+@with_reading_options
 def apply(
     decisions: Annotated[Path, typer.Argument(help="decisions.csv from a report")],
     source: Source,
     output: Output,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
     split: Split = "train",
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
+    **reading: Any,
 ) -> None:
     """Apply the decisions made in a report to the data of the report."""
     _run("apply", locals())
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
+@with_reading_options
 def train(
     source: Source,
     output: Output,
@@ -144,35 +152,33 @@ def train(
     method: Annotated[str, typer.Option(help="training method, such as nct or auto")] = "cross_entropy",
     checked: Checked = None,
     model: Annotated[str | None, typer.Option(help="model to train: Hub id or folder")] = None,
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
+    **reading: Any,
 ) -> None:
     """Train with a robust method; all training options, including TrainingArguments, can follow."""
     _run("train", locals())
 
 
 @app.command()
+@with_reading_options
 def check(
     source: Source,
     output: Output,
     rows: Annotated[int | None, typer.Option(help="number of rows to draw", show_default="100")] = None,
     checked: Checked = None,
     file_format: CheckFormat = "page",
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
     split: Split = "train",
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    **reading: Any,
 ) -> None:
     """Draw random rows for a person to check, on a page or with an annotation tool."""
     _run("check", locals(), "checked_commands")
 
 
 @app.command("next")
+@with_reading_options
 def next_rows(
     source: Source,
     output: Output,
@@ -183,12 +189,10 @@ def next_rows(
     ] = "informative",
     model: Model = None,
     file_format: CheckFormat = "page",
-    text_column: TextColumn = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
     split: Split = "train",
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    **reading: Any,
 ) -> None:
     """Draw the rows to check next, given those that are checked already."""
     _run("next_rows", locals(), "checked_commands")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.data.images import VIEWS
 from hf_noisy.methods import list_methods
 
@@ -12,12 +13,11 @@ def _option(default: Any, text: str, **metadata: Any) -> Any:
 
 
 @dataclass
-class DataArguments:
-    """The dataset: its source and columns, injected noise, and number of rows."""
+class DataArguments(ReadingOptions):
+    """The dataset: its source and how it is read, injected noise, and number of rows."""
 
     dataset: str = _option("docs", "named data set, file, folder or Hub id")
     model_name_or_path: str | None = _option(None, "pretrained model; default: a small sentence encoder")
-    label_column: str | None = _option(None, "label column of a file or Hub data set")
     checked: str | None = _option(None, "file of checked rows; default: the column checked_label")
     noise_type: str | None = _option(None, "symmetric, asymmetric or instance; some data sets have more")
     noise_rate: float | None = _option(None, "share of labels to flip, with noise_type")
@@ -30,7 +30,6 @@ class DataArguments:
 class TextOptions:
     """Options for texts."""
 
-    text_column: str | None = _option(None, "text column of a file or Hub data set")
     max_length: int = _option(128, "tokens per text")
 
 
@@ -76,7 +75,6 @@ class ImageArguments(TrainArguments):
 
     dataset: str = _option("digits", "digits, cifar10, other named data set, file, folder or Hub id")
     model_name_or_path: str | None = _option(None, "pretrained model; default: --architecture from scratch")
-    image_column: str | None = _option(None, "image column of a file or Hub data set")
     architecture: str = _option(
         "resnet",
         "trained from scratch: resnet or vit (both small), preact_resnet18, preact_resnet34, or a model whose "

@@ -15,7 +15,8 @@ from hf_noisy.cli.checked_figures import interval_fact, noise_figures
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
 from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, check_output, new_folder, write_output
 from hf_noisy.cli.page import make_report, random_rows_page
-from hf_noisy.cli.recipes import parse
+from hf_noisy.cli.reading_options import ReadingOptions
+from hf_noisy.cli.recipes import as_words, parse
 from hf_noisy.cli.source import add_features, modality
 from hf_noisy.cli.train import train as run_training
 from hf_noisy.core.columns import (
@@ -55,9 +56,7 @@ class Job:
 
     source: str
     output: Path
-    text_column: str | None
-    image_column: str | None
-    label_column: str | None
+    reading: ReadingOptions
     overwrite: bool
     push_to_hub: str | None = None
     split: str = "train"
@@ -70,8 +69,7 @@ class Job:
     def load(self) -> DatasetDict:
         """All splits of the source, with the column names of the package; refused if the output folder exists."""
         check_output(self.output, self.overwrite)
-        columns = {name: getattr(self, name) for name in ("text_column", "image_column", "label_column")}
-        splits = load_noisy_dataset(self.source, **columns)
+        splits = load_noisy_dataset(self.source, **self.reading.given())
         if self.split not in splits:
             raise ValueError(f"--split must be one of {', '.join(splits)}, got '{self.split}'")
         return splits
@@ -232,12 +230,10 @@ def train(job: Job, method: str, checked: Path | None, model: str | None, words:
         "method": method,
         "model_name_or_path": model,
         "checked": None if checked is None else str(checked),
-        "label_column": job.label_column,
-        "text_column": job.text_column,
-        "image_column": job.image_column,
-        "save_model": "true",
+        "save_model": True,
+        **job.reading.given(),
     }
-    options = [word for name, value in named.items() if value is not None for word in (f"--{name}", value)]
+    options = [word for name, value in named.items() for word in as_words(name, value)]
     with new_folder(job.output, job.overwrite) as folder:
         options += [*(words or []), "--output_dir", str(folder)]
         results = run_training(*parse(kind, options, prog="hf-noisy train"))

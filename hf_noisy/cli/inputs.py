@@ -28,9 +28,8 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 def load_source(arguments: DataArguments) -> DatasetDict:
     """The splits of the dataset, with noise and checked rows according to the arguments."""
-    names = {"noise_type", "noise_rate", "noise_seed", "text_column", "image_column", "label_column"}
-    source = {name: value for name, value in vars(arguments).items() if name in names}
-    splits = load_noisy_dataset(arguments.dataset, **source)
+    noise = {name: getattr(arguments, name) for name in ("noise_type", "noise_rate", "noise_seed")}
+    splits = load_noisy_dataset(arguments.dataset, **noise, **arguments.given())
     if arguments.checked:
         splits["train"] = with_checked_column(splits["train"], arguments.checked)
     return splits

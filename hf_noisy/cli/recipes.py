@@ -45,7 +45,7 @@ def parse(kind: Any, words: Sequence[str] | None = None, **options: Any) -> tupl
         recipe = _read(Path(words.pop(0)), kinds)
         if _method_of(words) not in (None, recipe.get("method")):
             recipe.pop("method_args", None)
-        words = [word for name, value in recipe.items() for word in _words(name, value)] + words
+        words = [word for name, value in recipe.items() for word in as_words(name, value)] + words
     arguments, training = parser.parse_args_into_dataclasses(args=words)
     return arguments, training
 
@@ -86,7 +86,7 @@ def _read(path: Path, kinds: Sequence[Any]) -> dict[str, Any]:
     return recipe
 
 
-def _words(name: str, value: Any) -> list[str]:
+def as_words(name: str, value: Any) -> list[str]:
     """A line of a recipe as command-line arguments."""
     if value is None:
         return []

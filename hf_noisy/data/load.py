@@ -1,7 +1,7 @@
 """Load datasets with noisy labels in one format."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def load_noisy_dataset(
     noise_rate: float | None = None,
     noise_seed: int = 0,
     data_dir: str | Path | None = None,
-    text_column: str | None = None,
+    text_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
     image_column: str | None = None,
     **kwargs: Any,
@@ -140,7 +140,8 @@ def load_noisy_dataset(
     noise = _noise(name, noise_type, noise_rate)
     if builder is None:
         kwargs = kwargs if config is None else {"name": config, **kwargs}
-        names = {"label_column": label_column or LABEL, "text_column": text_column, "image_column": image_column}
+        text = _one_text_column(text_column)
+        names = {"label_column": label_column or LABEL, "text_column": text, "image_column": image_column}
         dataset = _standard_columns(_load_source(name, data_dir, kwargs), names)
     else:
         given = {"text_column": text_column, "label_column": label_column, "image_column": image_column, **kwargs}
@@ -149,6 +150,13 @@ def load_noisy_dataset(
             raise ValueError(f"dataset '{name}' has fixed columns and takes no {', '.join(taken)}")
         dataset = builder(_config(builder, config, noise_type), data_dir=data_dir, **kwargs).build()
     return dataset if noise is None else _inject(dataset, noise, noise_seed, name)
+
+
+def _one_text_column(given: str | Sequence[str] | None) -> str | None:
+    columns = [given] if isinstance(given, str) else list(given or [])
+    if len(columns) > 1:
+        raise ValueError(f"text_column must be one column, got {', '.join(columns)}; pairs of texts are not supported")
+    return columns[0] if columns else None
 
 
 def _config(builder: type[NoisyDatasetBuilder], config: str | None, noise_type: str | None) -> str:

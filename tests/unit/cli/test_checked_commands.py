@@ -195,7 +195,7 @@ def test_purify_keeps_a_promise_or_says_that_it_cannot(parquet, checked_file, tm
     for options in (["--min-confidence", 0.5], ["--purifier", "dmlp"]):
         assert run(*words, "--max-wrong", 0.1, *options).exit_code == 2
     result = run("purify", parquet, "--max-wrong", 0.1, "--output", tmp_path / "other")
-    assert (result.exit_code, "max_wrong needs rows that a person has checked" in result.stderr) == (2, True)
+    assert (result.exit_code, "--max-wrong needs rows that a person has checked" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["audit", "purify"])

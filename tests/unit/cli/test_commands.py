@@ -191,15 +191,16 @@ def test_inject_then_apply(tmp_path, parquet):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--label-column", "none"], "label_column must be one of"),
-        (["--text-column", "none"], "text_column must be one of"),
+        (["--label-column", "none"], "--label-column must be one of"),
+        (["--text-column", "none"], "--text-column must be one of"),
+        (["--text-column", "a", "--text-column", "b"], "--text-column must be one column, got a, b"),
         (["--split", "none"], "--split must be one of train, got 'none'"),
         (
             ["--purifier", "none"],
             "--purifier must be one of checked, confident_learning, dmlp, dmlp_trusted, evidence, knn",
         ),
         (["--policy", "none"], "policy must be one of"),
-        (["--min-confidence", "2"], r"min_confidence must be in \[0, 1\], got 2"),
+        (["--min-confidence", "2"], r"--min-confidence must be in \[0, 1\], got 2"),
     ],
 )
 def test_bad_options_are_one_sentence_and_write_nothing(parquet, tmp_path, words, sentence):
