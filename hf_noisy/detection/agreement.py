@@ -8,6 +8,8 @@ from hf_noisy.core.types import Labels
 
 _MOST_CONFIDENT = 0.1  # share of the rows on which random noise is measured
 _FEWEST_CONFIDENT = 100  # the rate of fewer rows would be too uncertain
+INFORMED = 0.02  # agreement beyond chance below which features say too little about the labels
+_DEVIATIONS = 4.0  # of agreement by chance
 _TINY = 1e-12
 _HIGHEST = 0.98  # no higher accuracy is expected
 
@@ -21,6 +23,13 @@ def informed_agreement(labels: Labels, predicted: Labels) -> float:
     from sklearn.metrics import adjusted_mutual_info_score, cohen_kappa_score
 
     return float(adjusted_mutual_info_score(labels, predicted) + cohen_kappa_score(labels, predicted)) / 2
+
+
+def beyond_luck(labels: Labels, predicted: Labels, num_classes: int) -> bool:
+    """Whether predictions agree with the given labels by more than the luck of the best of several predictors."""
+    # The standard deviation of kappa by chance is about 1 / sqrt(rows (classes - 1)); it is half of the agreement.
+    luck = _DEVIATIONS / 2 / np.sqrt(max(len(labels) * (num_classes - 1), 1))
+    return informed_agreement(labels, predicted) > max(INFORMED, float(luck))
 
 
 def random_noise(labels: Labels, probabilities: Float[np.ndarray, "rows classes"]) -> float:

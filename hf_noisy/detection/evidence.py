@@ -4,6 +4,7 @@ No prediction for a training row uses the row's own label. The same weights choo
 predictor takes part with equal frequencies, with those of the given labels, and with their geometric mean.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from hf_noisy.core.blocks import ELEMENTS_A_BLOCK, row_slices
 from hf_noisy.core.checks import check_features, check_labels
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.agreement import (
+    beyond_luck,
     expected_accuracy,
     informed_agreement,
     posterior_given_label,
@@ -27,7 +29,13 @@ from hf_noisy.detection.predictors import LENGTH, held_out_predictions
 # Chosen on the development sets of benchmarks/; `leave_one_out --study evidence` has the weight with sets left out.
 _WEIGHT = 150.0  # weights are exp(_WEIGHT * agreement)
 _PENALTY = 0.002  # of the head
+UNINFORMED = (
+    "the features predict the given labels no better than chance, so wrong labels cannot be found and all are kept; "
+    "use an encoder that was trained on such data"
+)
 _RAREST = 1e-6  # least share of a class in an array of frequencies
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Evidence:
         noise_rate: Share of labels that are wrong at random, with an interval for all that are wrong.
         centre: `[width]`, mean direction of the training rows.
         head: Linear classifier fitted to the posterior, for other rows.
+        informed: Whether the features say something about the labels. If not, the posterior is the given labels.
     """
 
     probabilities: Float64[np.ndarray, "rows classes"]
@@ -55,6 +64,7 @@ class Evidence:
     noise_rate: NoiseRate
     centre: Float64[np.ndarray, " width"]
     head: LinearHead
+    informed: bool = True
 
     def predict(self, features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows classes"]:
         """Probabilities of the true label of other rows, by the head that was fitted to the posterior.
@@ -86,6 +96,9 @@ def fit_evidence(
     copies. Each is combined with each class prior, and weighted by its agreement with the given labels beyond chance
     (adjusted mutual information and Cohen's kappa). A temperature sets the mean confidence to the accuracy that the
     agreement implies.
+
+    Features that predict the given labels no better than chance say nothing about the true ones. This is logged, and
+    the given labels are kept.
 
     Args:
         features: `[rows, width]`, finite, such as those of [`~hf_noisy.models.embed.embed`].
@@ -127,6 +140,12 @@ def fit_evidence(
     vectors = directions(features, centre)
     predictions = held_out_predictions(vectors, labels, num_classes, folds, seed)
     mixed, weights = _mix(list(predictions.values()), priors, labels)
+    names = {
+        "weights": {name: float(weights[i].sum()) for i, name in enumerate(predictions)},
+        "prior_weights": {name: float(weights[:, j].sum()) for j, name in enumerate(priors)},
+    }
+    if not beyond_luck(labels, mixed.argmax(1), num_classes):
+        return _uninformed(labels, counts / len(labels), centre, names)
     accuracy = expected_accuracy(labels, mixed)
     probabilities = with_confidence(mixed, accuracy)
     posterior, transition = posterior_given_label(probabilities, labels)
@@ -134,12 +153,33 @@ def fit_evidence(
         probabilities=probabilities,
         posterior=posterior,
         transition=transition,
-        weights={name: float(weights[i].sum()) for i, name in enumerate(predictions)},
-        prior_weights={name: float(weights[:, j].sum()) for j, name in enumerate(priors)},
+        **names,
         expected_accuracy=accuracy,
         noise_rate=rate_from_held_out(labels, probabilities),
         centre=centre,
         head=fit_linear_head(np.float32(LENGTH) * vectors.astype(np.float32), posterior, _PENALTY),
+    )
+
+
+def _uninformed(
+    labels: Labels,
+    frequencies: Float64[np.ndarray, " classes"],
+    centre: Float64[np.ndarray, " width"],
+    names: dict[str, Any],
+) -> Evidence:
+    """The evidence of features that say nothing: every row keeps its label."""
+    logger.warning(UNINFORMED)
+    classes, logs = len(frequencies), np.log(np.maximum(frequencies, _RAREST))
+    return Evidence(
+        probabilities=np.tile(frequencies, (len(labels), 1)),
+        posterior=np.eye(classes)[labels],
+        transition=np.eye(classes),
+        **names,
+        expected_accuracy=float(frequencies.max()),
+        noise_rate=NoiseRate(0.0, 0.0, 1.0),
+        centre=centre,
+        head=LinearHead(np.zeros((len(centre), classes)), logs),
+        informed=False,
     )
 
 

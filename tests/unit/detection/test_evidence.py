@@ -161,3 +161,22 @@ def test_copies_do_not_confirm_their_own_wrong_label():
     features[:10], given[:10] = features[0], 1 - true[0]  # ten copies, all with the same wrong label
     evidence = fit_evidence(features, given)
     assert (evidence.probabilities[:10].argmax(1) == true[0]).all()
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("features", ["constant", "random"])
+def test_features_that_say_nothing_change_no_label(features, classes, caplog):
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, classes, 600)
+    given = np.where(rng.random(600) < 0.26, (true + 1) % classes, true)
+    evidence = fit_evidence(np.ones((600, 16)) if features == "constant" else rng.normal(size=(600, 16)), given)
+    assert not evidence.informed
+    np.testing.assert_array_equal(evidence.posterior.argmax(1), given)
+    assert tuple(evidence.noise_rate) == (0.0, 0.0, 1.0)
+    assert "no better than chance" in caplog.text
+
+
+def test_little_is_still_something(caplog):
+    features, true = gaussians([0.5, 0.5], rows=600, distance=1.0)
+    assert fit_evidence(features, true).informed
+    assert not caplog.text
