@@ -7,6 +7,7 @@ import numpy as np
 
 from hf_noisy.data.checked import RANDOM
 from hf_noisy.detection.audit import Audit
+from hf_noisy.detection.evidence import UNINFORMED
 from hf_noisy.detection.share_intervals import EXACT, Share
 from hf_noisy.reports.html import Table
 
@@ -22,6 +23,8 @@ def noise_figures(audit: Audit) -> dict[str, Any]:
     """The noise rate, and with rows checked at random its method and the noise of each class."""
     rate = audit.issues.noise_rate
     figures: dict[str, Any] = {"noise_rate": {"estimate": rate.rate, "low": rate.low, "high": rate.high}}
+    if not audit.rate_is_known:
+        figures["noise_rate"]["estimate"] = None
     if audit.checked is not None:
         figures["checked_rows"] = len(audit.checked)
     if audit.estimates is not None:
@@ -67,14 +70,18 @@ def checked_tables(audit: Audit) -> list[Table]:
 
 
 def checked_notes(audit: Audit) -> list[str]:
-    """What the report says about the checked rows."""
+    """What the report says about the features and the checked rows."""
+    known = [] if audit.informed else [f"{UNINFORMED[0].upper()}{UNINFORMED[1:]}."]
     if audit.checked is None:
-        return []
+        return known
     drawn = sum(one == RANDOM for one in audit.checked.strategy)
     text = f"A person has checked {len(audit.checked):,} rows, of which {drawn:,} were drawn at random"
     if audit.estimates is None:
-        return [f"{text}.", NOT_RANDOM]
-    return [f"{text}: the noise rate and its interval come from these, and hold for all rows with 95 % probability."]
+        return [*known, f"{text}.", NOT_RANDOM]
+    return [
+        *known,
+        f"{text}: the noise rate and its interval come from these, and hold for all rows with 95 % probability.",
+    ]
 
 
 def _figures(share: Share) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
 from hf_noisy.detection.audit import Audit
 from hf_noisy.detection.audit import audit as run_audit
+from hf_noisy.detection.evidence import UNINFORMED
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.publish import push_dataset_to_hub, push_model_to_hub
@@ -137,7 +138,10 @@ def audit(job: Job, checked: Path | None, model: str | None, seed: int) -> None:
     splits[split] = audited.add_column(LABEL_SUGGESTED, issues.suggested, feature=rows.features[LABEL])
     job.finish(splits, audit_card(splits, split, found, name=job.name), summary, page, found)
     interval = ": ".join(interval_fact(found)) if looked_at is not None else f"{rate.low:.1%} to {rate.high:.1%}"
-    print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({interval})")
+    if found.rate_is_known:
+        print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({interval})")
+    else:
+        print(f"how many of {len(rows):,} labels are wrong is unknown: {UNINFORMED}")
     counts = finding_counts(found)
     print(", ".join(f"{title}: {counts[key]:,}" for key, title in FINDING_TITLES.items()))
     print(f"look at {job.output / REPORT}")

@@ -37,7 +37,7 @@ def make_report(
     rate, (name, interval) = audit.issues.noise_rate, interval_fact(audit)
     found = {
         "rows": f"{len(rows):,}",
-        "estimated noise rate": f"{rate.rate:.1%}",
+        "estimated noise rate": f"{rate.rate:.1%}" if audit.rate_is_known else "unknown",
         name: interval,
         "rows under suspicion": f"{int(audit.issues.is_wrong.sum()):,}",
     }

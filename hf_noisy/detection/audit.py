@@ -39,6 +39,12 @@ class Audit:
     outliers: Outliers  # see [`~hf_noisy.detection.outliers.find_outliers`]
     checked: CheckedRows | None = None
     estimates: CheckedEstimates | None = None  # if some of the checked rows were drawn at random
+    informed: bool = True  # whether the features say something about the labels
+
+    @property
+    def rate_is_known(self) -> bool:
+        """Whether there is anything to estimate the noise rate from."""
+        return self.informed or self.estimates is not None
 
 
 def audit(
@@ -116,6 +122,7 @@ def audit(
         outliers=outliers_among(around),
         checked=found,
         estimates=estimates,
+        informed=evidence.informed,
     )
 
 

@@ -162,7 +162,7 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
     rows, issues = _rows_of(splits, split), audit.issues
     rate, suspected = issues.noise_rate, issues.is_wrong
     numbers = [
-        ["wrong labels, estimated", f"{percent(rate.rate)} ({percent(rate.low)} to {percent(rate.high)})"],
+        ["wrong labels, estimated", f"{_share_of(audit).lower()} ({percent(rate.low)} to {percent(rate.high)})"],
         *_class_noise(audit),
         ["suspected rows", f"{int(suspected.sum()):,} of {len(audit.labels):,}"],
     ]
@@ -177,7 +177,7 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         splits,
         name,
         rows,
-        lead=f"About {percent(rate.rate)} of the labels of the split {code(split)} are wrong. None was changed.",
+        lead=f"{_share_of(audit)} of the labels of the split {code(split)} are wrong. None was changed.",
         numbers_head=["", ""],
         numbers=numbers,
         numbers_note=_RANGE if audit.estimates is None else _VALID_RANGE,
@@ -258,6 +258,10 @@ def injected_card(splits: DatasetDict, split: str, *, name: str) -> DatasetCard:
             "`clean_label` is only as correct as the original labels.",
         ],
     )
+
+
+def _share_of(audit: Audit) -> str:
+    return f"About {percent(audit.issues.noise_rate.rate)}" if audit.rate_is_known else "An unknown share"
 
 
 def _class_noise(audit: Audit) -> list[list[str]]:
