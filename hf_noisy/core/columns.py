@@ -7,6 +7,7 @@ CLEAN_LABEL = "clean_label"
 CHECKED_LABEL = "checked_label"  # the class that a person found; missing where nobody looked
 VOTES = "votes"
 TEXT = "text"
+TEXT_PAIR = "text_pair"  # the second text of a sentence pair
 IMAGE = "image"
 FEATURES = "features"  # frozen vectors of an encoder
 SECOND_VIEW = "second_view_"  # begins the names of the inputs of a second view of the same rows

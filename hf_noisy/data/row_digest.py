@@ -1,20 +1,20 @@
 """Digests of the content of rows, by which checked rows are found again in data that was shuffled, cut or extended."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, Image
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
+from hf_noisy.data.texts import text_columns
 
-_CONTENT = (TEXT, IMAGE)
 _AT_ONCE = 256  # images, which may be large
 
 
 def row_digests(dataset: Any) -> list[str]:
-    """A short SHA-256 of each row's text and image, or of its `features` where it has neither.
+    """A short SHA-256 of each row's text (or pair of texts) and image, or of its `features` where it has neither.
 
     Labels, other columns and the position of a row do not matter. An image is known by its file, so one that was
     resized or compressed again is another row.
@@ -36,7 +36,7 @@ def row_digests(dataset: Any) -> list[str]:
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(f"checked rows are found in a datasets.Dataset, got {type(dataset).__name__}; pass one split")
-    columns = [name for name in _CONTENT if name in dataset.column_names]
+    columns = text_columns(dataset.column_names) + [name for name in (IMAGE,) if name in dataset.column_names]
     if not columns and FEATURES not in dataset.column_names:
         raise ValueError(
             f"rows are known by a column '{TEXT}', '{IMAGE}' or '{FEATURES}', but the data has "
@@ -54,6 +54,15 @@ def _digest(parts: tuple[bytes, ...]) -> str:
     return f"d{digest.hexdigest()[:15]}"
 
 
+def content_digest(dataset: Dataset, columns: Sequence[str]) -> str:
+    """SHA-256 of what the columns hold, in the order of the rows."""
+    digest = hashlib.sha256()
+    for name in columns:
+        for part in _contents(dataset, name):
+            digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
 def _contents(dataset: Dataset, column: str) -> Iterator[bytes]:
     chosen, feature = dataset.select_columns([column]), dataset.features[column]
     if column == FEATURES:
@@ -67,7 +76,7 @@ def _contents(dataset: Dataset, column: str) -> Iterator[bytes]:
             # Stored as bytes, or as the path of a file, which Parquet and the Hub replace by its bytes.
             yield from map(_image_bytes, feature.embed_storage(values).to_pylist())
         else:
-            yield from (str(value).encode() for value in values.to_pylist())
+            yield from (b"" if value is None else str(value).encode() for value in values.to_pylist())
 
 
 def _image_bytes(image: dict[str, Any] | None) -> bytes:

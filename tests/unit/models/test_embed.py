@@ -226,6 +226,52 @@ if __name__ == "__main__":
     main(Path(sys.argv[1]))
 
 
+def test_the_cache_is_known_by_the_content_of_the_rows(tmp_path):
+    first = Dataset.from_dict({"text": ["red cat", "a dog", "blue dog", "new cat"]})
+    second = Dataset.from_dict({"text": ["red cat", "a dog", "old dog", "new cat"]})
+    second._fingerprint = first._fingerprint  # as of a file that was written again within the same second
+    options = {"cache_dir": tmp_path, "shard_rows": 2}
+    before = column(embed(first, encoder(), tokenizer(), **options))
+    after = column(embed(second, encoder(), tokenizer(), **options))
+    np.testing.assert_array_equal(before[[0, 1, 3]], after[[0, 1, 3]])
+    assert np.abs(before[2] - after[2]).max() > 1e-3
+    assert len(list(tmp_path.glob("features-*.arrow"))) == 3  # the first shard is the same
+    copy = Dataset.from_dict({"text": first["text"][:], "label": [0, 1, 0, 1]})
+    embed(copy, encoder(), tokenizer(), **options)
+    assert len(list(tmp_path.glob("features-*.arrow"))) == 3
+
+
+def test_the_cache_knows_the_content_of_image_files(tmp_path):
+    torch.manual_seed(0)
+    model = ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"))
+    found = []
+    for grey in (10, 200):
+        Pixels.new("RGB", (16, 16), (grey, grey, 0)).save(tmp_path / "one.png")
+        rows = Dataset.from_dict({"image": [str(tmp_path / "one.png")]}, Features({"image": Image()}))
+        rows._fingerprint = "same"
+        found.append(column(embed(rows, model, Images(), cache_dir=tmp_path / "cache")))
+    assert np.abs(found[0] - found[1]).max() > 1e-4
+
+
+def test_sentence_pairs(tmp_path):
+    rows = {"text": ["red cat", "a dog", None], "text_pair": ["a cat", "a dog", "old dog"], "label": [0, 1, 0]}
+    dataset, options = Dataset.from_dict(rows), {"cache_dir": tmp_path}
+    found = column(embed(dataset, encoder(), tokenizer(), **options))
+    first, second = (
+        column(embed(dataset, encoder(), tokenizer(), column=c, **options)) for c in ("text", "text_pair")
+    )
+    np.testing.assert_allclose(found, np.concatenate([first, second, np.abs(first - second)], axis=1), atol=1e-6)
+    np.testing.assert_array_equal(found[1, 32:], 0)
+    named = dataset.rename_columns({"text": "premise", "text_pair": "hypothesis"})
+    again = embed(named, encoder(), tokenizer(), column=("premise", "hypothesis"), **options)
+    np.testing.assert_array_equal(column(again), found)
+    classifier = encoder(BertForSequenceClassification).eval()
+    together = column(embed(dataset, classifier, tokenizer(), **options))
+    with torch.no_grad():
+        hidden = classifier.bert(**tokenizer()("red cat", "a cat", return_tensors="pt")).last_hidden_state
+    np.testing.assert_allclose(together[0], hidden[0].mean(0), atol=1e-5)
+
+
 def test_an_empty_cell_is_an_empty_text():
     rows = {"text": ["red cat", None, "", "a dog"]}
     found = embed(Dataset.from_dict(rows), encoder(), tokenizer())["features"][:]
