@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from hf_noisy.core.columns import TEXT
+from hf_noisy.data.texts import shown_texts
 from hf_noisy.detection.audit import Audit
 from hf_noisy.detection.duplicates import DuplicateGroup
 from hf_noisy.reports.html import Table
@@ -102,9 +102,7 @@ def _table(kind: str, count: int, columns: list[str], lines: list[list[str]], te
 
 
 def _texts(rows: Dataset, chosen: list[int]) -> list[str]:
-    if TEXT not in rows.column_names:
-        return []
-    texts = [str(text) for text in rows.select(chosen).with_format(None)[TEXT]]
+    texts = shown_texts(rows.select(chosen)) or []
     return [text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + " …" for text in texts]
 
 

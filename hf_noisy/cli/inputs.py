@@ -7,19 +7,22 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DataArguments, ImageArguments
 from hf_noisy.cli.source import default_encoder
-from hf_noisy.core.columns import LABEL, TEXT
+from hf_noisy.core.columns import LABEL
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
 from hf_noisy.data.images import ImageViews, Transform, make_view
 from hf_noisy.data.load import load_noisy_dataset
+from hf_noisy.data.texts import text_columns
 from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.methods import DyGenMethod
 from hf_noisy.models.preact_resnet import PreActResNetConfig
+from hf_noisy.models.pretrained import pretrained_classifier
 from hf_noisy.training.checked_labels import without_checked_column
 
 _CHANNEL_STATISTICS = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
@@ -80,8 +83,9 @@ class TextInputs:
         self.processor = transformers.AutoTokenizer.from_pretrained(self.backbone)
 
     def prepare(self, rows: Dataset) -> Dataset:
-        options = {"truncation": True, "max_length": self.max_length}
-        return rows.map(self.processor, input_columns=TEXT, fn_kwargs=options, batched=True, desc="tokenizing")
+        options = {"tokenizer": self.processor, "max_length": self.max_length}
+        columns = text_columns(rows.column_names)
+        return rows.map(_tokenized, input_columns=columns, fn_kwargs=options, batched=True, desc="tokenizing")
 
     def for_training(self, rows: Dataset, method: Any, seed: int) -> Any:
         return rows
@@ -90,8 +94,13 @@ class TextInputs:
         return rows
 
     def make_model(self, rows: Dataset) -> Any:
-        auto = transformers.AutoModelForSequenceClassification
-        return auto.from_pretrained(self.backbone, **_class_names(rows))
+        return _pretrained(transformers.AutoModelForSequenceClassification, self.backbone, rows)
+
+
+def _tokenized(*columns: list[str | None], tokenizer: Any, max_length: int) -> Any:
+    """A batch of texts, or of pairs of texts; a missing text is an empty one."""
+    texts = [["" if text is None else text for text in column] for column in columns]
+    return tokenizer(*texts, truncation=True, max_length=max_length)
 
 
 class ImageInputs:
@@ -124,11 +133,11 @@ class ImageInputs:
         return ImageViews(rows, self._view("none"))
 
     def make_model(self, rows: Dataset) -> Any:
-        named, auto = _class_names(rows), transformers.AutoModelForImageClassification
+        auto = transformers.AutoModelForImageClassification
         if pretrained := self.arguments.model_name_or_path:
-            return auto.from_pretrained(pretrained, ignore_mismatched_sizes=True, **named)
+            return _pretrained(auto, pretrained, rows)
         config = _architecture(self.arguments.architecture, self.arguments.image_size)
-        config.update({**named, "name_or_path": ""})  # only the configuration is loaded
+        config.update({**_class_names(rows), "name_or_path": ""})  # only the configuration is loaded
         # The memory format in which convolutions are fastest.
         return auto.from_config(config).to(memory_format=torch.channels_last)
 
@@ -156,6 +165,14 @@ def published_optimizer(trainer: Any, arguments: Any) -> tuple[torch.optim.Optim
     epoch = math.ceil(len(trainer.get_train_dataloader()) / args.gradient_accumulation_steps)
     milestones = [epoch * done for done in arguments.lr_milestones or range(1, math.ceil(args.num_train_epochs))]
     return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, arguments.lr_gamma)
+
+
+def _pretrained(auto: Any, name: str, rows: Dataset) -> Any:
+    """A pretrained classifier for the classes of the rows; says on the terminal what became of its head."""
+    model, note = pretrained_classifier(auto, name, rows.features[LABEL].names)
+    if note is not None and PartialState().is_main_process:
+        print(note)
+    return model
 
 
 def _architecture(name: str, size: int) -> Any:

@@ -1,7 +1,7 @@
 """The HTML report of `audit` and `purify`, and the page to check rows."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from hf_noisy.cli.findings import finding_tables
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
 from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.row_digest import row_digests
+from hf_noisy.data.texts import shown_texts
 from hf_noisy.detection.audit import Audit
 from hf_noisy.detection.rows_to_check import rows_to_check
 from hf_noisy.reports.check_page import CheckPage, make_check_page
@@ -75,7 +76,7 @@ def _suspicious(rows: Dataset, audit: Audit) -> list[SuspiciousRow]:
     worst = np.argsort(audit.issues.quality, kind="stable")[: min(MAX_ROWS, len(rows))]
     shown = rows.select(worst).with_format(None)
     digests = row_digests(shown)
-    texts = shown[TEXT] if TEXT in rows.column_names else [None] * len(worst)
+    texts: Sequence[str | None] = shown_texts(shown) or [None] * len(worst)
     images = map(thumbnail, shown[IMAGE]) if IMAGE in rows.column_names else [None] * len(worst)
     return [
         SuspiciousRow(

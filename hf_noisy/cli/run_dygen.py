@@ -1,5 +1,6 @@
 """DyGEN end to end on texts: stage I, stage II, the posterior, the suspects and a report."""
 
+import csv
 import dataclasses
 import itertools
 import json
@@ -18,10 +19,11 @@ from transformers import TrainingArguments
 from hf_noisy.cli.arguments import DyGenArguments
 from hf_noisy.cli.inputs import TextInputs, load_splits
 from hf_noisy.cli.recipes import parse
-from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
 from hf_noisy.core.types import Probabilities
 from hf_noisy.data.fingerprint import texts_digest
+from hf_noisy.data.texts import shown_texts, text_columns
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dynamics.store import Trajectories
 from hf_noisy.methods import DyGenMethod
@@ -37,7 +39,7 @@ __all__ = ["DyGenArguments", "parse", "run_dygen"]
 
 _PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "peft")
 _STAGES = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
-_SUSPECTS = ["row", "text", "label", "proposed_label", "probability"]
+_SOURCE_ROW = "hf_noisy_source_row"  # before some rows were set aside for the test
 
 
 def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     output_dir, clock = Path(str(training.output_dir)), {"start": time.perf_counter()}
     refuse_unwritable(output_dir)
     inputs = TextInputs(arguments)
-    train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare, row_column="row")
+    train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare, row_column=_SOURCE_ROW)
     clock["data"] = time.perf_counter()
 
     def fit(model: Any, folder: Path, **options: Any) -> NoisyTrainer:
@@ -107,7 +109,9 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     predictions["stage I"] = softmax(stage1, axis=-1).mean(0)
     predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
     posterior = dygen.posterior("train", labels=given)
-    _write_posterior(output_dir, posterior, predictions["DyGEN"], train_rows, dygen.suspects)
+    with replacing(output_dir / "posterior.safetensors") as file:
+        write_tensors(file, {"train": posterior, "test": predictions["DyGEN"]})
+    write_suspects(output_dir / "suspects.csv", train_rows, posterior, dygen.suspects)
     _export(arguments, training, output_dir, trainer, posterior, train_rows, inputs)
 
     # Only here are true labels read, where there are any.
@@ -119,7 +123,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         "dataset": arguments.dataset,
         "num_train": len(train_rows),
         "num_test": len(test_rows),
-        "texts": texts_digest([*train_rows[TEXT][:], *test_rows[TEXT][:]]),
+        "texts": texts_digest([text for rows in (train_rows, test_rows) for text in shown_texts(rows) or []]),
         "num_classes": posterior.shape[1],
         "noise_rate_estimated": dygen.noise_rate,
         "checked_rows": 0 if checked is None else len(checked),
@@ -174,14 +178,17 @@ def _label_accuracy(given: np.ndarray, posterior: np.ndarray, truth: np.ndarray 
     return dict(zip(names, (1 - before, before, after), strict=True))
 
 
-def _write_posterior(
-    folder: Path, posterior: np.ndarray, test_posterior: np.ndarray, rows: Dataset, suspects: np.ndarray
-) -> None:
-    """The posterior of every row, and the suspected rows with a proposal."""
-    with replacing(folder / "posterior.safetensors") as file:
-        write_tensors(file, {"train": posterior, "test": test_posterior})
-    proposals = rows.add_column("proposed_label", posterior.argmax(1)).add_column("probability", posterior.max(1))
-    proposals.select_columns(_SUSPECTS).select(np.flatnonzero(suspects)).to_csv(str(folder / "suspects.csv"))
+def write_suspects(path: Path, rows: Dataset, posterior: np.ndarray, suspects: np.ndarray) -> None:
+    """The suspected rows for which another label is proposed, with the names of the classes."""
+    given, proposed, names = np.array(rows[LABEL]), posterior.argmax(1), rows.features[LABEL].names
+    chosen = np.flatnonzero(suspects & (proposed != given))
+    columns, some = text_columns(rows.column_names), rows.select(chosen).with_format(None)
+    contents = zip(*(some[name][:] for name in (_SOURCE_ROW, *columns)), strict=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", *columns, "label", "proposed_label", "probability"])
+        for row, content in zip(chosen, contents, strict=True):
+            writer.writerow([*content, names[given[row]], names[proposed[row]], posterior[row].max()])
 
 
 def _export(
@@ -199,6 +206,5 @@ def _export(
         cast(DyGenMethod, trainer.method).exact_network(trainer.model).save_pretrained(folder)
         inputs.processor.save_pretrained(folder)
     if arguments.export == "distilled":
-        auto, training.output_dir = transformers.AutoModelForSequenceClassification, str(folder)
-        student = auto.from_pretrained(inputs.backbone, num_labels=posterior.shape[1])
-        distill(posterior, student, rows, training, inputs.processor)
+        training.output_dir = str(folder)
+        distill(posterior, inputs.make_model(rows), rows, training, inputs.processor)

@@ -21,6 +21,7 @@ _PAIRS_SHOWN, _CLASSES_SHOWN, _MATRIX_SHOWN = 20, 200, 12
 _PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")
 _MEANINGS = {
     columns.TEXT: "the text to classify",
+    columns.TEXT_PAIR: "the second text of the pair to classify",
     columns.IMAGE: "the image to classify",
     columns.CLEAN_LABEL: "the true label",
     columns.CHECKED_LABEL: "the class that a person found, where somebody looked",

@@ -84,9 +84,9 @@ def embed(
     """
     columns = _input_columns(dataset, column, output_column)
     encoder = getattr(model, "base_model", model)
-    pairs = len(columns) > 1 and _is_classifier(model)
+    joint = len(columns) > 1 and _is_classifier(model)
     embedder = _Embedder(
-        encoder, processing_class, columns, output_column, pooling, batch_size, max_length, bf16, pairs
+        encoder, processing_class, columns, output_column, pooling, batch_size, max_length, bf16, joint
     )
     folder = Path(cache_dir) if cache_dir else _cache_folder(dataset)
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ class _Embedder:
     batch_size: int
     max_length: int | None
     bf16: bool
-    pair_encoder: bool
+    joint: bool  # both texts of a pair go into the encoder at once
 
     @property
     def is_text(self) -> bool:
@@ -155,9 +155,7 @@ class _Embedder:
         """Hash of everything that the features depend on; the batch size changes only rounding."""
         digest = hashlib.sha256(_description(self.encoder, self.processing_class).encode())
         digest.update(
-            repr(
-                (self.columns, self.output_column, self.pooling, self.max_length, self.bf16, self.pair_encoder)
-            ).encode()
+            repr((self.columns, self.output_column, self.pooling, self.max_length, self.bf16, self.joint)).encode()
         )
         for name, weight in self.encoder.state_dict().items():
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
@@ -170,7 +168,7 @@ class _Embedder:
             columns = [["" if text is None else text for text in values] for values in columns]
         elif missing := columns[0].count(None):
             raise ValueError(f"column '{self.columns[0]}' lacks the image of {missing} rows; drop those rows first")
-        if len(columns) == 1 or self.pair_encoder:
+        if len(columns) == 1 or self.joint:
             return {self.output_column: self._vectors(list(zip(*columns, strict=True)))}
         first, second = (self._vectors([(text,) for text in values]) for values in columns)
         return {self.output_column: np.concatenate([first, second, np.abs(first - second)], axis=1)}

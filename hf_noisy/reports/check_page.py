@@ -22,6 +22,7 @@ from hf_noisy.core.files import write_atomically
 from hf_noisy.data.checked import CheckedRows, checked_csv, class_names
 from hf_noisy.data.labels import stored_labels
 from hf_noisy.data.row_digest import row_digests
+from hf_noisy.data.texts import shown_texts
 from hf_noisy.detection.rows_to_check import RowSample
 from hf_noisy.reports.page_parts import render_template, script_safe, thumbnail
 
@@ -80,7 +81,7 @@ def make_check_page(
     if TEXT not in shown.column_names and IMAGE not in shown.column_names:
         raise ValueError(f"a page to check rows needs a column '{TEXT}' or '{IMAGE}', got {shown.column_names}")
     nothing = [None] * len(sample)
-    texts = ["" if one is None else str(one) for one in shown[TEXT]] if TEXT in shown.column_names else nothing
+    texts = shown_texts(shown) or nothing
     stored = shown[IMAGE] if IMAGE in shown.column_names else nothing
     images = [None if one is None else thumbnail(one, _IMAGE_SIDE) for one in stored]
     given = nothing if (labels := stored_labels(shown)) is None else labels.tolist()

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
+from hf_noisy.data.texts import shown_texts
 
 _TEXT_TERMS = 1000
 _NUM_FEATURES = 64
@@ -18,22 +19,15 @@ def row_features(*splits: datasets.Dataset) -> list[Num[np.ndarray, "rows featur
     """Row vectors from the column `features`, `text` or `image`, by one fit for all splits."""
     if all(FEATURES in split.column_names for split in splits):
         return [np.asarray(split.with_format("numpy", columns=[FEATURES])[:][FEATURES]) for split in splits]
-    for column, features in ((TEXT, text_features), (IMAGE, image_features)):
-        if all(column in split.column_names for split in splits):
-            # Images stay in their column: they are decoded one by one, and only their features are kept.
-            columns = [split.with_format(None)[column] for split in splits]
-            return features(*(map(_texts, columns) if column == TEXT else columns))
+    if all(TEXT in split.column_names for split in splits):
+        return text_features(*(shown_texts(split) or [] for split in splits))
+    if all(IMAGE in split.column_names for split in splits):
+        # Images stay in their column: they are decoded one by one, and only their features are kept.
+        return image_features(*(split.with_format(None)[IMAGE] for split in splits))
     raise ValueError(
         f"instance-dependent noise needs features; the dataset has no column '{FEATURES}', '{TEXT}' or '{IMAGE}', so "
         "pass features= to inject_noise, an array of shape (rows, features)"
     )
-
-
-def _texts(column: Sequence[Any]) -> list[str]:
-    texts = list(column)
-    if missing := texts.count(None):
-        raise ValueError(f"column '{TEXT}' lacks {missing} texts; drop those rows or pass features=")
-    return texts
 
 
 def text_features(texts: Sequence[str], *others: Sequence[str]) -> list[Float[np.ndarray, "rows features"]]:

@@ -59,5 +59,11 @@ def test_texts_that_tell_no_rows_apart_are_refused():
     for texts in (["one", "one"], ["", ""]):
         with pytest.raises(ValueError, match="column 'text' must hold two different words to tell rows apart; pass"):
             text_features(texts)
-    with pytest.raises(ValueError, match="column 'text' lacks 1 texts; drop those rows or pass features="):
-        row_features(datasets.Dataset.from_dict({"text": ["a red cat", None]}))
+
+
+def test_missing_texts_are_empty_and_pairs_count_whole():
+    (found,) = row_features(datasets.Dataset.from_dict({"text": ["a red cat", None, "a blue dog", ""]}))
+    np.testing.assert_array_equal(found[1], found[3])
+    rows = {"text": ["a cat", "a dog", "a cat"], "text_pair": ["it sits", "it runs", "it runs"]}
+    (pairs,) = row_features(datasets.Dataset.from_dict(rows))
+    assert np.abs(pairs[0] - pairs[2]).max() > 1e-3
