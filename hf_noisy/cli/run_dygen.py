@@ -109,8 +109,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     predictions["stage I"] = softmax(stage1, axis=-1).mean(0)
     predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
     posterior = dygen.posterior("train", labels=given)
-    _write_posterior(output_dir, posterior, predictions["DyGEN"])
-    write_suspects(output_dir / "suspects.csv", train_rows, posterior, dygen.suspects)
+    _write_posterior(output_dir, posterior, predictions["DyGEN"], train_rows, dygen.suspects)
     _export(arguments, training, output_dir, trainer, posterior, train_rows, inputs)
 
     # Only here are true labels read, where there are any.
@@ -177,9 +176,13 @@ def _label_accuracy(given: np.ndarray, posterior: np.ndarray, truth: np.ndarray 
     return dict(zip(names, (1 - before, before, after), strict=True))
 
 
-def _write_posterior(folder: Path, posterior: np.ndarray, test_posterior: np.ndarray) -> None:
+def _write_posterior(
+    folder: Path, posterior: np.ndarray, test_posterior: np.ndarray, rows: Dataset, suspects: np.ndarray
+) -> None:
+    """The posterior of every row, and the suspected rows with a proposal."""
     with replacing(folder / "posterior.safetensors") as file:
         write_tensors(file, {"train": posterior, "test": test_posterior})
+    write_suspects(folder / "suspects.csv", rows, posterior, suspects)
 
 
 def write_suspects(path: Path, rows: Dataset, posterior: np.ndarray, suspects: np.ndarray) -> None:
