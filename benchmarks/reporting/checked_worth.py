@@ -76,26 +76,6 @@ def clean() -> str:
     return table(["clean labels, test accuracy, %", "early stopping", *(f"{count} checked" for count in SHOWN)], rows)
 
 
-def fine_tuned() -> str:
-    """Test accuracy of fine-tuned networks, with and without checked rows."""
-    methods = {
-        "cross_entropy": "cross-entropy",
-        "auto": "`auto`",
-        "auto_checked_50": "`auto`, 50 checked",
-        "auto_checked_100": "`auto`, 100 checked",
-        "checked_only": "200 checked alone, frozen",
-    }
-    found: dict[str, dict[str, list[float]]] = {}
-    for (setting, _, method), cell in read_cells(RESULTS / "cells_fine-tuned.jsonl").items():
-        found.setdefault(setting, {}).setdefault(method, []).append(100 * cell["test_accuracy_last"])
-    rows = [
-        [setting, *(f"{np.mean(of[method]):.1f}" if method in of else "" for method in methods)]
-        for setting, of in found.items()
-        if {"cross_entropy", "auto"} <= of.keys()
-    ]
-    return table(["fine-tuned MiniLM, test accuracy, %", *methods.values()], rows)
-
-
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
     result = load("checked_rows")
@@ -111,8 +91,6 @@ def blocks() -> dict[str, str]:
     return {
         "checked_rows_worth": "\n\n".join([by_count(), note, clean()]),
         "checked_rows_curve": f"{curve}(images/checked_rows.png)",
-        "checked_rows_tuned": f"{fine_tuned()}\n\n1,000 rows, 5 epochs, 64 tokens, one seed, 500 test rows; "
-        "`python -m benchmarks.run --suite fine-tuned`.",
     }
 
 

@@ -1,0 +1,62 @@
+"""Tables of suite `fine-tuned`: what users get who train the whole encoder, with and without checked rows."""
+
+import numpy as np
+
+from benchmarks.competitors import METHODS
+from benchmarks.reporting import RESULTS, read_cells, spread_of, table
+from benchmarks.suites import SUITES
+
+FREE = ("cross_entropy", "dygen", "auto", "class_mean", "linear_head", "mean_and_head", "checked_only")
+CHECKED = ("cross_entropy", "auto", "auto_checked_50", "auto_checked_100", "checked_only")
+
+
+def accuracies(methods: tuple[str, ...]) -> dict[str, dict[str, dict[int, float]]]:
+    """Test accuracy by setting, method and seed; settings with cross-entropy and `auto`."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for (setting, seed, method), cell in read_cells(RESULTS / "cells_fine-tuned.jsonl").items():
+        if method in methods:
+            found.setdefault(setting, {}).setdefault(method, {})[seed] = cell["test_accuracy_last"]
+    return {name: of for name, of in found.items() if {"cross_entropy", "auto"} <= of.keys()}
+
+
+def shown(methods: tuple[str, ...]) -> str:
+    """One row a setting, one column a method."""
+    rows = [
+        [setting, *(spread_of(list(of.get(method, {}).values())) for method in methods)]
+        for setting, of in accuracies(methods).items()
+    ]
+    return table(["test accuracy, %", *(METHODS[method].title for method in methods)], rows)
+
+
+def gain() -> str:
+    """How far `auto` is above cross-entropy, in pairs of the same seed."""
+    pairs = {
+        setting: float(np.mean([100 * (of["auto"][seed] - plain) for seed, plain in of["cross_entropy"].items()]))
+        for setting, of in accuracies(("cross_entropy", "auto")).items()
+    }
+    worst = min(pairs, key=lambda setting: pairs[setting])
+    return (
+        f"`auto` is {np.mean(list(pairs.values())):+.1f} points from cross-entropy on average of {len(pairs)} sets, "
+        f"and {pairs[worst]:+.1f} at worst ({worst})."
+    )
+
+
+def note() -> str:
+    """The budget and the seeds."""
+    budget = SUITES["fine-tuned"].budget
+    cells = read_cells(RESULTS / "cells_fine-tuned.jsonl")
+    several = ("auto", "dygen", "auto_checked_100")
+    seeds = {method: {seed for _, seed, of in cells if of == method} for method in several}
+    return (
+        f"`python -m benchmarks.run --suite fine-tuned`: MiniLM, {budget.train_rows:,} rows, {budget.epochs} epochs, "
+        f"{budget.max_length} tokens, {budget.test_rows} test rows; seeds: {len(seeds['auto'])}, of DyGEN "
+        f"{len(seeds['dygen'])}, with checked rows {len(seeds['auto_checked_100'])}."
+    )
+
+
+def blocks() -> dict[str, str]:
+    """The content between the markers of the documents, by marker."""
+    return {
+        "fine_tuned": "\n\n".join([shown(FREE), gain(), note()]),
+        "checked_rows_tuned": "\n\n".join([shown(CHECKED), note()]),
+    }
