@@ -191,7 +191,7 @@ def declared_packages() -> set[str]:
     """The import names of the run-time dependencies, and of those that are imported where they are asked for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     requirements = project["dependencies"] + project["optional-dependencies"]["vision"]
-    requirements += project["optional-dependencies"]["faiss"]
+    requirements += project["optional-dependencies"]["faiss"] + project["optional-dependencies"]["excel"]
     names = {requirement.split(">=")[0].strip() for requirement in requirements}
     imported = {"faiss-cpu": "faiss", "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
     return {imported.get(name, name.replace("-", "_")) for name in names}

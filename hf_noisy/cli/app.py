@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Source = Annotated[str, typer.Argument(help="CSV, JSON lines or Parquet file, folder, named data set, or Hub id")]
+Source = Annotated[str, typer.Argument(help="CSV, TSV, JSON, Parquet or Excel file, folder, -, named set, or Hub id")]
 Split = Annotated[str, typer.Option(help="split to work on; the others are copied unchanged")]
 Checked = Annotated[Path | None, typer.Option(help="checked rows: checked.csv, or an annotation tool's JSON")]
 Output = Annotated[Path, typer.Option(help="output folder; must not exist")]
@@ -55,10 +55,13 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
 
 def _as_typed(sentence: str, names: list[str]) -> str:
     """The sentence with the arguments of Python functions as the options of the command line."""
-    for name in filter(lambda name: "_" in name, names):  # the others are words of English too
+    before = r"(?<![\w'\"./\\-])"  # not within a file name or a quoted name
+    for name in names:
         option = f"--{name.replace('_', '-')}"
-        before, after = r"(?<![\w'\"./\\-])", r"(?![\w.'\"])"  # not within a file name or a quoted name
-        sentence = re.sub(f"{before}{name}=", f"{option} ", re.sub(f"{before}{name}{after}(?!=)", option, sentence))
+        sentence = re.sub(rf"{before}{name}=True\b", option, sentence)
+        sentence = re.sub(rf"{before}{name}=", f"{option} ", sentence)
+        if "_" in name:  # others are words of English too
+            sentence = re.sub(rf"{before}{name}(?![\w.'\"])", option, sentence)
     return sentence
 
 

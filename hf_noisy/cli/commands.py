@@ -31,6 +31,7 @@ from hf_noisy.core.columns import (
 )
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.data.checked import CheckedRows, checked_rows
+from hf_noisy.data.labels import column_values
 from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
@@ -73,6 +74,7 @@ class Job:
         splits = load_noisy_dataset(self.source, **self.reading.given())
         if self.split not in splits:
             raise ValueError(f"--split must be one of {', '.join(splits)}, got '{self.split}'")
+        column_values(splits[self.split], LABEL)  # refuses missing labels
         return splits
 
     def finish(

@@ -17,6 +17,7 @@ from hf_noisy.core.columns import LABEL
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
 from hf_noisy.data.images import ImageViews, Transform, make_view
+from hf_noisy.data.labels import column_values
 from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.texts import text_columns
 from hf_noisy.data.views import ShiftAndFlip
@@ -33,6 +34,8 @@ def load_source(arguments: DataArguments) -> DatasetDict:
     """The splits of the dataset, with noise and checked rows according to the arguments."""
     noise = {name: getattr(arguments, name) for name in ("noise_type", "noise_rate", "noise_seed")}
     splits = load_noisy_dataset(arguments.dataset, **noise, **arguments.given())
+    for rows in splits.values():
+        column_values(rows, LABEL)  # refuses missing labels
     if arguments.checked:
         splits["train"] = with_checked_column(splits["train"], arguments.checked)
     return splits

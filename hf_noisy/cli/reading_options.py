@@ -18,6 +18,12 @@ class ReadingOptions:
     image_column: str | None = field(default=None, metadata={"help": "image column; default: image"})
     label_column: str | None = field(default=None, metadata={"help": "column of the given labels; default: label"})
 
+    clean_column: str | None = field(default=None, metadata={"help": "column of the true labels, where known"})
+    delimiter: str | None = field(default=None, metadata={"help": "between columns of a file; default: found"})
+    encoding: str | None = field(default=None, metadata={"help": "of a text file; default: UTF-8, else guessed"})
+    merge_labels: bool = field(default=False, metadata={"help": "merge classes that differ by case or spaces only"})
+    skip_unreadable: bool = field(default=False, metadata={"help": "leave out rows whose image cannot be read"})
+
     def given(self) -> dict[str, Any]:
         """The options that differ from their default."""
         options = {one.name: getattr(self, one.name) for one in fields(ReadingOptions)}

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from hf_noisy.core.columns import IMAGE, LABEL, LABEL_WEIGHT, SECOND_VIEW
 from hf_noisy.core.rng import uniforms
 from hf_noisy.data.labels import label_column
+from hf_noisy.data.pixel_values import to_rgb
 
 _PIXELS = "pixel_values"
 _CACHE_BYTES = 2**29
@@ -271,7 +272,7 @@ def _decode_all(images: datasets.Dataset, column: str, required: bool) -> UInt8[
 def _pixels(image: Any) -> UInt8[Tensor, "3 height width"]:
     from torchvision.transforms.v2.functional import pil_to_tensor
 
-    pixels: Tensor = pil_to_tensor(image.convert("RGB"))
+    pixels: Tensor = pil_to_tensor(to_rgb(image))
     return pixels
 
 

@@ -17,7 +17,9 @@ def column_values(dataset: datasets.Dataset, column: str) -> Shaped[np.ndarray, 
     """The values of a column as they are stored, whatever the format of the dataset; missing labels are refused."""
     values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
     if values.null_count:
-        raise ValueError(f"column '{column}' lacks {values.null_count} labels; drop those rows first")
+        rows = np.flatnonzero(values.is_null().to_numpy())
+        shown = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
+        raise ValueError(f"column '{column}' lacks {len(rows):,} labels, in rows {shown}; drop those rows first")
     array: np.ndarray = values.to_numpy()
     return array
 

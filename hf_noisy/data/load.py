@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Image, List, Value, load_dataset, load_from_disk
-from datasets.exceptions import DatasetNotFoundError
+from datasets import Dataset, DatasetDict
 
-from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, IMAGE, LABEL, TEXT, VOTES
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, VOTES
 from hf_noisy.data import noise as noises
 from hf_noisy.data.builders.builder import NoisyDatasetBuilder
-from hf_noisy.data.checked import UNCHECKED, ids_of
 from hf_noisy.data.labels import column_values
 from hf_noisy.data.noise.feature_noise import FeatureNoise
 from hf_noisy.data.noise.row_features import row_features
+from hf_noisy.data.reading.source_splits import read_source
+from hf_noisy.data.reading.standard_columns import standard_columns
+from hf_noisy.data.reading.wanted import Wanted
 
 # Name -> module of `hf_noisy.data.builders` and class, imported on first use.
 _BUILDERS = {
@@ -46,7 +47,6 @@ _NOISE_TYPES: dict[str, Callable[..., noises.Noise]] = {
     "asymmetric": noises.asymmetric,
     "instance": noises.instance_dependent,
 }
-_FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 _NOISY_SPLITS = ("train", "validation")
 
 
@@ -99,6 +99,11 @@ def load_noisy_dataset(
     text_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
     image_column: str | None = None,
+    clean_column: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    merge_labels: bool = False,
+    skip_unreadable: bool = False,
     **kwargs: Any,
 ) -> DatasetDict:
     """Load a dataset with the columns `text` or `image`, `label` (given), and `clean_label` and `votes` if known.
@@ -107,8 +112,8 @@ def load_noisy_dataset(
     Noise is injected into `train` and `validation` only; in `test`, `label` then equals `clean_label`.
 
     Args:
-        name: A name of [`list_noisy_datasets`]; or a file or a folder of `.csv`, `.json` or `.jsonl` (also `.gz`) or
-            `.parquet`; or a folder written by `save_to_disk`; or a dataset of the Hub.
+        name: A name of [`list_noisy_datasets`]; or a file or a folder of files that docs/reading_files.md lists; or
+            `-`, the standard input; or a folder written by `save_to_disk`; or a dataset of the Hub.
         config: Where the given labels of a named dataset come from, one of its builder's configurations, such as
             `"worse"` for `cifar10`; for a Hub dataset, its configuration.
         noise_type: Noise to inject into a clean source: `"symmetric"`, `"pair"` (to the next class), `"asymmetric"`
@@ -122,30 +127,47 @@ def load_noisy_dataset(
         text_column: Column of the texts in a file or Hub dataset, renamed to `text`.
         label_column: Column of the labels in a file or Hub dataset, renamed to `label`; strings become classes.
         image_column: Column of the images in a file or Hub dataset, or of their paths, renamed to `image`.
-        **kwargs: Passed on to `datasets.load_dataset` for files and Hub datasets; named ones take `cache_dir`.
+        clean_column: Column of the true labels, where they are known, renamed to `clean_label`.
+        delimiter: The character between the columns of a CSV file; by default it is found by looking.
+        encoding: The encoding of a text file; by default UTF-8, and otherwise one that is guessed and reported.
+        merge_labels: Whether classes that differ by case, spaces or Unicode form only become one.
+        skip_unreadable: Whether rows whose image cannot be read are left out; they are reported.
+        **kwargs: Passed on to `datasets.load_dataset` for folders and Hub datasets; named ones take `cache_dir`.
 
     Returns:
-        `DatasetDict` with `train`, and `validation` and `test` where the source has them.
+        `DatasetDict` with `train`, and `validation` and `test` where the source has them. A label that is missing in
+        the source is missing here.
 
     Raises:
         FileNotFoundError: If a file or the folder of a named dataset is missing.
-        ValueError: If a column is missing, or noise would be injected into labels that are noisy already.
+        ValueError: If a file cannot be read without guessing (the message names the file and the row), a column is
+            missing, or noise would be injected into labels that are noisy already.
 
     Example:
         >>> dataset = load_noisy_dataset("docs")  # doctest: +SKIP
         >>> dataset["train"].column_names  # doctest: +SKIP
         ['text', 'label', 'clean_label', 'votes']
     """
+    reading: dict[str, Any] = {
+        "text_column": text_column,
+        "label_column": label_column,
+        "image_column": image_column,
+        "clean_column": clean_column,
+        "delimiter": delimiter,
+        "encoding": encoding,
+        "merge_labels": merge_labels,
+        "skip_unreadable": skip_unreadable,
+    }
     builder = dataset_builder(name) if name in _BUILDERS else None
     noise = _noise(name, noise_type, noise_rate)
     if builder is None:
         kwargs = kwargs if config is None else {"name": config, **kwargs}
-        text = _one_text_column(text_column)
-        names = {"label_column": label_column or LABEL, "text_column": text, "image_column": image_column}
-        dataset = _standard_columns(_load_source(name, data_dir, kwargs), names)
+        wanted = Wanted(**{**reading, "text_column": _one_text_column(text_column)})
+        splits, places = read_source(name, data_dir, wanted, kwargs, list(_BUILDERS))
+        dataset = standard_columns(splits, places, wanted)
     else:
-        given = {"text_column": text_column, "label_column": label_column, "image_column": image_column, **kwargs}
-        taken = [key for key, value in given.items() if value is not None and key != "cache_dir"]
+        given = {**reading, **kwargs}
+        taken = [key for key, value in given.items() if value not in (None, False) and key != "cache_dir"]
         if taken:
             raise ValueError(f"dataset '{name}' has fixed columns and takes no {', '.join(taken)}")
         dataset = builder(_config(builder, config, noise_type), data_dir=data_dir, **kwargs).build()
@@ -246,112 +268,6 @@ def _inject(dataset: DatasetDict, noise: noises.Noise, seed: int, name: str) -> 
         else:
             clean[key] = split.add_column(CLEAN_LABEL, _stored(split, LABEL), feature=split.features[LABEL])
     return DatasetDict(clean)
-
-
-def _load_source(name: str, data_dir: str | Path | None, kwargs: dict[str, Any]) -> DatasetDict:
-    path = Path(name)
-    if any((path / state).is_file() for state in ("dataset_dict.json", "state.json")):
-        loaded = load_from_disk(name)
-    elif path.is_dir():
-        loaded = load_dataset(str(path), data_dir=data_dir, **kwargs)
-    elif path.is_file():
-        loaded = load_dataset(_format(path), data_files=str(path), **kwargs)
-    elif _suffix(path) in _FORMATS:
-        raise FileNotFoundError(f"name '{name}' looks like a file but there is none; check the path")
-    else:
-        try:
-            loaded = load_dataset(name, data_dir=data_dir, **kwargs)
-        except (ConnectionError, DatasetNotFoundError) as error:
-            raise FileNotFoundError(
-                f"name '{name}' is neither a file nor one of {', '.join(_BUILDERS)}, and no dataset of that name can "
-                f"be loaded from the Hub ({type(error).__name__}); check the name"
-            ) from error
-    if isinstance(loaded, Dataset):
-        return DatasetDict({str(loaded.split or "train"): loaded})
-    if not isinstance(loaded, DatasetDict):
-        raise ValueError(f"dataset '{name}' must be loaded whole, got {type(loaded).__name__}; leave streaming out")
-    return loaded
-
-
-def _suffix(path: Path) -> str:
-    return next((suffix for suffix in reversed(path.suffixes) if suffix != ".gz"), "")
-
-
-def _format(path: Path) -> str:
-    if _suffix(path) not in _FORMATS:
-        raise ValueError(f"name '{path}' must end in {', '.join(_FORMATS)}, optionally with .gz; convert the file")
-    return _FORMATS[_suffix(path)]
-
-
-def _standard_columns(dataset: DatasetDict, names: dict[str, str | None]) -> DatasetDict:
-    """Columns renamed to `text`, `image` and `label`, labels as `ClassLabel`; other columns stay."""
-    columns = next(iter(dataset.values())).column_names
-    if names["text_column"] is None and names["image_column"] is None and IMAGE not in columns:
-        names["text_column"] = TEXT
-    asked = [column for column in names.values() if column is not None]
-    if len(set(asked)) < len(asked):
-        raise ValueError(
-            f"text_column, image_column and label_column must be different columns, got {', '.join(asked)}"
-        )
-    for argument, old in names.items():
-        new = {"text_column": TEXT, "image_column": IMAGE}.get(argument, LABEL)
-        if old is not None and old not in columns:
-            raise ValueError(f"{argument} must be one of {columns}, got '{old}'")
-        if old is None or old == new:
-            continue
-        if new in columns:
-            raise ValueError(
-                f"{argument}='{old}' cannot be renamed to '{new}', a column of that name exists; rename or remove it"
-            )
-        dataset = dataset.rename_column(old, new)
-    # The CSV reader gives another string type; splits and datasets of two sources should fit together.
-    first = next(iter(dataset.values()))
-    if TEXT in first.column_names:
-        dataset = dataset.cast_column(TEXT, Value("string"))
-    if names["image_column"] is not None and not isinstance(first.features[IMAGE], Image):
-        dataset = dataset.cast_column(IMAGE, Image())
-    return _class_labels(dataset)
-
-
-def _class_labels(dataset: DatasetDict) -> DatasetDict:
-    first = next(iter(dataset.values()))
-    labels = first.features[LABEL]
-    columns = [column for column in (LABEL, CLEAN_LABEL) if column in first.column_names]
-    if isinstance(labels, List):
-        raise ValueError(
-            f"label_column must hold one class per row, got soft labels ({labels}); call restore_labels first, or "
-            "train on soft labels with NoisyTrainer in Python"
-        )
-    if isinstance(labels, ClassLabel):
-        return dataset.cast_column(CLEAN_LABEL, labels) if CLEAN_LABEL in columns else dataset
-    values = [
-        _stored(split, column) for split in dataset.values() for column in columns if column in split.column_names
-    ]
-    found = np.unique(np.concatenate(values))
-    negative = found.dtype.kind == "i" and bool((found < 0).any())
-    if found.dtype.kind not in "iuUb" or negative:
-        got = f"{labels}{' with negative values' if negative else ''}"
-        raise ValueError(
-            f"label_column must hold strings or whole numbers from 0, got {got}; encode it or drop those rows"
-        )
-    feature = ClassLabel(names=[str(value) for value in found])
-    for key, split in dataset.items():
-        for column in columns:
-            ids = np.searchsorted(found, _stored(split, column))
-            split = split.remove_columns(column).add_column(column, ids, feature=feature)
-        dataset[key] = _checked_classes(split, feature) if CHECKED_LABEL in split.column_names else split
-    return dataset
-
-
-def _checked_classes(split: Dataset, feature: ClassLabel) -> Dataset:
-    """The split with checked labels as classes, by the names that the given labels have in the file."""
-    values = split.with_format(None)[CHECKED_LABEL][:]
-    # A column of whole numbers with gaps is read as one of floats.
-    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
-    names = [None if value is None or value != value or value == UNCHECKED else str(value) for value in values]
-    ids = ids_of(names, {name: label for label, name in enumerate(feature.names)}, f"column '{CHECKED_LABEL}'")
-    column = [None if label == UNCHECKED else label for label in ids.tolist()]
-    return split.remove_columns(CHECKED_LABEL).add_column(CHECKED_LABEL, column, feature=feature)
 
 
 def _stored(dataset: Dataset, column: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from hf_noisy.core.checks import check_labels
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.data.labels import column_values
 
-_RECORD_KEY = "noise_record"
+_RECORD_KEY, _LEFT_OUT_KEY = "noise_record", "unreadable_rows_left_out"
 
 
 def class_labels(dataset: datasets.Dataset, column: str) -> tuple[Integer[np.ndarray, " rows"], int]:
@@ -74,6 +74,19 @@ def noise_record(dataset: datasets.Dataset) -> dict[str, Any] | None:
             record: dict[str, Any] = json.loads(line)[_RECORD_KEY]
             return record
     return None
+
+
+def record_left_out(dataset: datasets.Dataset, rows: int) -> datasets.Dataset:
+    """The dataset with the number of unreadable rows that were left out when it was read."""
+    line = json.dumps({_LEFT_OUT_KEY: rows})
+    dataset.info.description = "\n".join(filter(None, [dataset.info.description, line]))
+    return dataset
+
+
+def rows_left_out(dataset: datasets.Dataset) -> int:
+    """The number of unreadable rows that were left out when the dataset was read."""
+    lines = dataset.info.description.splitlines()
+    return sum(json.loads(line)[_LEFT_OUT_KEY] for line in lines if line.startswith(f'{{"{_LEFT_OUT_KEY}"'))
 
 
 def measured_transition_matrix(

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
 from hf_noisy.data.indexed import IndexedRow
+from hf_noisy.data.pixel_values import to_rgb
 from hf_noisy.data.row_digest import content_digest
 from hf_noisy.data.texts import text_columns
 from hf_noisy.models.inference import batches_by_length, evaluating, outputs_by_row
@@ -203,7 +204,7 @@ class _Embedder:
                 *texts, padding=True, truncation=limit is not None, max_length=limit, return_tensors="pt"
             )
         else:
-            inputs = self.processing_class(images=[image.convert("RGB") for (image,) in values], return_tensors="pt")
+            inputs = self.processing_class(images=[to_rgb(image) for (image,) in values], return_tensors="pt")
         dtype = next(self.encoder.parameters()).dtype
         return [position for position, _ in rows], {
             name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()

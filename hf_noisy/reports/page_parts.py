@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_noisy.data.pixel_values import to_rgb
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -29,7 +31,7 @@ def script_safe(data: dict[str, Any]) -> str:
 
 def thumbnail(image: "Image", side: int = 96) -> str:
     """The image of at most `side` pixels per side as a `data:` URL, without the metadata of the original."""
-    small = image.convert("RGB")
+    small = to_rgb(image)
     small.thumbnail((side, side))
     content = _encoded(small, "PNG")
     if len(content) > _MAX_PNG:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
+from hf_noisy.data.pixel_values import to_rgb
 from hf_noisy.data.texts import shown_texts
 
 _TEXT_TERMS = 1000
@@ -57,5 +58,5 @@ def image_features(images: Sequence[Any], *others: Sequence[Any]) -> list[Float[
 
 
 def _pixels(image: Any) -> Float[np.ndarray, " pixels"]:
-    small = image.convert("RGB").resize((_IMAGE_SIZE, _IMAGE_SIZE))
+    small = to_rgb(image).resize((_IMAGE_SIZE, _IMAGE_SIZE))
     return np.asarray(small, dtype=np.float32).ravel() / 255

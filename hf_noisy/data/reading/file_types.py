@@ -1,0 +1,83 @@
+"""One file, by its ending: a table with a delimiter, JSON, Parquet or Excel."""
+
+import functools
+import gzip
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_noisy.data.reading.delimited_files import read_delimited
+from hf_noisy.data.reading.json_files import read_json
+from hf_noisy.data.reading.places import Part, Places
+from hf_noisy.data.reading.raw_rows import RawRows
+from hf_noisy.data.reading.spreadsheets import read_spreadsheet
+from hf_noisy.data.reading.text_encoding import decode
+from hf_noisy.data.reading.wanted import Wanted
+
+STANDARD_INPUT = "-"
+ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx")
+_PARQUET_MARK = b"PAR1"
+
+
+def ending(path: Path) -> str:
+    """The ending of a file name in lower case, without `.gz`."""
+    return next((suffix for suffix in reversed([one.lower() for one in path.suffixes]) if suffix != ".gz"), "")
+
+
+def is_readable(path: Path) -> bool:
+    """Whether the ending is that of a file that can be read."""
+    return ending(path) in ENDINGS
+
+
+def read_file(path: str | Path, wanted: Wanted) -> RawRows:
+    """The rows of one file, or of the standard input (`-`)."""
+    name = str(path)
+    if name == STANDARD_INPUT:
+        return _read_bytes(_standard_input(), "standard input", "", wanted)
+    if not is_readable(Path(path)):
+        hint = "; save it as .xlsx or .csv" if ending(Path(path)) == ".xls" else "; convert it"
+        raise ValueError(f"'{name}' must end in {', '.join(ENDINGS)}, optionally with .gz{hint}")
+    data = Path(path).read_bytes()
+    if Path(path).suffix.lower() == ".gz":
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"'{name}' is no gzip file, or damaged ({error}); replace it") from None
+    return _read_bytes(data, name, ending(Path(path)), wanted)
+
+
+@functools.cache
+def _standard_input() -> bytes:
+    """What was piped into the process; a second reader finds it again."""
+    return sys.stdin.buffer.read()
+
+
+def _read_bytes(data: bytes, name: str, kind: str, wanted: Wanted) -> RawRows:
+    if not data.strip():
+        raise ValueError(f"'{name}' is empty")
+    if kind == ".parquet" or (not kind and data.startswith(_PARQUET_MARK)):
+        return _read_parquet(data, name)
+    if kind == ".xlsx":
+        return read_spreadsheet(data, name)
+    text = decode(data, name, wanted.encoding)
+    if kind in (".json", ".jsonl", ".ndjson") or (not kind and text.lstrip()[:1] in ("{", "[")):
+        return read_json(text, name, wanted)
+    return read_delimited(text, name, wanted, must_have_header=kind == ".txt")
+
+
+def _read_parquet(data: bytes, name: str) -> RawRows:
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"'{name}' is no Parquet file, or damaged ({str(error).splitlines()[0]})") from None
+    if not len(table):
+        raise ValueError(f"'{name}' holds no rows")
+    for position, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            plain = table.column(position).cast(field.type.value_type)
+            table = table.set_column(position, field.with_type(field.type.value_type), plain)
+    return RawRows(table, Places([Part(name, "row", np.arange(len(table)))]))

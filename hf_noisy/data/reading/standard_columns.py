@@ -1,0 +1,117 @@
+"""The columns of a source under the names of this package: `text`, `image`, `label` and `clean_label`."""
+
+import logging
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, DatasetDict, Image, Value
+
+from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT
+from hf_noisy.data.reading.class_names import with_classes
+from hf_noisy.data.reading.image_columns import as_images, without_unreadable
+from hf_noisy.data.reading.places import Places
+from hf_noisy.data.reading.raw_rows import holds_numbers
+from hf_noisy.data.reading.wanted import Wanted
+from hf_noisy.data.records import record_left_out
+
+logger = logging.getLogger(__name__)
+
+_UNUSED_IMAGE = "image_path"  # new name of a column 'image' beside the texts that holds no images
+
+
+class _Role(NamedTuple):
+    argument: str  # as a user names it
+    column: str  # in the source
+    name: str  # in this package
+
+
+def standard_columns(splits: dict[str, Dataset], places: dict[str, Places], wanted: Wanted) -> DatasetDict:
+    """The splits with their columns renamed, texts as strings, images that can be read, and labels as classes."""
+    roles = _roles(splits, wanted)
+    _check_roles(roles, splits, places)
+    for split, rows in splits.items():
+        rows = _renamed(rows, roles)
+        if LABEL not in rows.column_names:  # a test set without labels
+            rows = rows.add_column(LABEL, [None] * len(rows), feature=Value("string"))
+        for role in roles:
+            if role.name == TEXT:
+                rows = _with_texts(rows, places[split], role.column)
+            elif role.name == IMAGE:
+                every = len(rows)
+                rows = as_images(rows, places[split], role.column)
+                rows, places[split] = without_unreadable(rows, places[split], wanted.skip_unreadable)
+                rows = record_left_out(rows, every - len(rows)) if every > len(rows) else rows
+        splits[split] = rows
+    return DatasetDict(with_classes(splits, places, wanted))
+
+
+def _roles(splits: dict[str, Dataset], wanted: Wanted) -> list[_Role]:
+    columns = {name: feature for rows in splits.values() for name, feature in rows.features.items()}
+    text, image = wanted.text_column, wanted.image_column
+    if text is None and image is None:
+        if IMAGE in columns and (TEXT not in columns or isinstance(columns[IMAGE], Image)):
+            image = IMAGE
+        if TEXT in columns or image is None:
+            text = TEXT
+    given = [("text_column", text, TEXT), ("image_column", image, IMAGE), ("label_column", wanted.label, LABEL)]
+    given.append(("clean_column", wanted.clean_column, CLEAN_LABEL))
+    return [_Role(argument, column, name) for argument, column, name in given if column is not None]
+
+
+def _check_roles(roles: list[_Role], splits: dict[str, Dataset], places: dict[str, Places]) -> None:
+    asked = [role.column for role in roles]
+    if len(set(asked)) < len(asked):
+        arguments = [role.argument for role in roles]
+        raise ValueError(
+            f"{', '.join(arguments[:-1])} and {arguments[-1]} must be different columns, got {', '.join(asked)}"
+        )
+    for role in roles:
+        lacking = [split for split, rows in splits.items() if role.column not in rows.column_names]
+        may_lack = role.name in (LABEL, CLEAN_LABEL) and len(lacking) < len(splits)
+        if lacking and not may_lack:
+            columns = ", ".join(splits[lacking[0]].column_names)
+            raise ValueError(
+                f"{role.argument} must be one of {columns} ({places[lacking[0]].name}), got '{role.column}'"
+            )
+    for rows in splits.values():
+        for role in roles:
+            if role.name != role.column and role.name in set(rows.column_names) - set(asked):
+                raise ValueError(
+                    f"{role.argument}='{role.column}' cannot be renamed to '{role.name}', a column of that name "
+                    "exists; rename or remove it"
+                )
+
+
+def _renamed(rows: Dataset, roles: list[_Role]) -> Dataset:
+    new = {role.column: role.name for role in roles if role.column in rows.column_names}
+    if IMAGE in rows.column_names and IMAGE not in new.values() and not isinstance(rows.features[IMAGE], Image):
+        new[IMAGE] = _UNUSED_IMAGE
+        logger.warning(f"the column '{IMAGE}' beside the texts is kept as '{_UNUSED_IMAGE}'")
+    new = {old: name for old, name in new.items() if old != name}
+    return rows.rename_columns(new) if new else rows
+
+
+def _with_texts(rows: Dataset, places: Places, column: str) -> Dataset:
+    """The texts as strings; rows without a text are reported, a column without any is refused."""
+    feature, values = rows.features[TEXT], rows.with_format("arrow")[:].column(TEXT)
+    what = f"text_column '{column}' of {places.name}"
+    if not isinstance(feature, Value):
+        inner = f"; name one of {', '.join(f'{column}.{key}' for key in feature)}" if isinstance(feature, dict) else ""
+        raise ValueError(f"{what} must hold one text per row, got {values.type}{inner}")
+    is_text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        raise ValueError(f"{what} holds bytes, no texts")
+    texts = values.cast(pa.string()).fill_null("")
+    if len(texts) and (not is_text or holds_numbers(texts)):
+        logger.warning(f"{what} holds {'numbers' if holds_numbers(texts) else values.type}, which are read as texts")
+    empty = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0).to_numpy()
+    if empty.all() and len(texts):
+        raise ValueError(f"{what} holds no text, all {len(texts):,} are empty; name another column")
+    if empty.any():
+        logger.warning(f"{int(empty.sum()):,} of {len(texts):,} texts are empty: {places.of(empty.nonzero()[0])}")
+    if feature == Value("string") and not values.null_count:
+        return rows
+    order = rows.column_names
+    filled = rows.remove_columns(TEXT).add_column(TEXT, texts.combine_chunks(), feature=Value("string"))
+    return filled.select_columns(order)

@@ -1,0 +1,37 @@
+"""What to read from a source: the columns, and how its files are written."""
+
+import re
+from dataclasses import dataclass
+
+from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, IMAGE, LABEL, TEXT
+
+_ID = re.compile(r"(?:^|[\W_])id$|[a-z]I[dD]$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The columns to look for and the format of the files; None stands for what is usual or found by looking."""
+
+    text_column: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    clean_column: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    merge_labels: bool = False
+    skip_unreadable: bool = False
+
+    @property
+    def label(self) -> str:
+        """The column of the given labels."""
+        return self.label_column or LABEL
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that a table of this kind has in its header."""
+        named = [self.text_column, self.image_column, self.clean_column]
+        return [self.label, *(filter(None, named) if any(named[:2]) else [*filter(None, named), TEXT, IMAGE])]
+
+    def is_string(self, column: str) -> bool:
+        """Whether the column holds texts, labels or ids, which are never read as numbers."""
+        return column in {*self.columns, CLEAN_LABEL, CHECKED_LABEL} or bool(_ID.search(column))
