@@ -40,6 +40,7 @@ __all__ = ["DyGenArguments", "parse", "run_dygen"]
 _PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "peft")
 _STAGES = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
 _SOURCE_ROW = "hf_noisy_source_row"  # before some rows were set aside for the test
+_POSTERIOR = "posterior.safetensors"
 
 
 def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     predictions["stage I"] = softmax(stage1, axis=-1).mean(0)
     predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
     posterior = dygen.posterior("train", labels=given)
-    _write_posterior(output_dir, posterior, predictions["DyGEN"], train_rows, dygen.suspects)
+    digest = _write_posterior(output_dir, posterior, predictions["DyGEN"], train_rows, dygen.suspects)
     _export(arguments, training, output_dir, trainer, posterior, train_rows, inputs)
 
     # Only here are true labels read, where there are any.
@@ -129,6 +130,8 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         **{f"test_accuracy{key}": scores[name]["accuracy"] for name, key in _STAGES.items()},
         **{f"test_ece{key}": scores[name]["ece"] for name, key in _STAGES.items()},
         "selected_by": "last epoch; no true label was used",
+        "run": dygen.config.run,
+        "sha256": {_POSTERIOR: digest},
         "seed": training.seed,
         "epochs": training.num_train_epochs,
         "learning_rate": training.learning_rate,
@@ -178,11 +181,12 @@ def _label_accuracy(given: np.ndarray, posterior: np.ndarray, truth: np.ndarray 
 
 def _write_posterior(
     folder: Path, posterior: np.ndarray, test_posterior: np.ndarray, rows: Dataset, suspects: np.ndarray
-) -> None:
-    """The posterior of every row, and the suspected rows with a proposal."""
-    with replacing(folder / "posterior.safetensors") as file:
-        write_tensors(file, {"train": posterior, "test": test_posterior})
+) -> str:
+    """Write the posterior of every row, whose checksum is returned, and the suspected rows with a proposal."""
+    with replacing(folder / _POSTERIOR) as file:
+        digest = write_tensors(file, {"train": posterior, "test": test_posterior})
     write_suspects(folder / "suspects.csv", rows, posterior, suspects)
+    return digest
 
 
 def write_suspects(path: Path, rows: Dataset, posterior: np.ndarray, suspects: np.ndarray) -> None:

@@ -149,7 +149,7 @@ class DyGenForClassification(PreTrainedModel):
         Raises:
             TypeError: If `model` is not a transformers model.
             FileNotFoundError: If the snapshot of an epoch is missing.
-            ValueError: If model and snapshots, or model and fit, do not belong together.
+            ValueError: If the snapshots are damaged or of another training than the fit, or do not fit the model.
         """
         model = cast(PreTrainedModel, unwrapped(model))
         task = auto_task(model).name
@@ -177,9 +177,9 @@ class DyGenForClassification(PreTrainedModel):
         for position, epoch in enumerate(epochs):
             last = position == len(epochs) - 1
             targets = exact._tensors(names) if last else [stack[position] for stack in exact.snapshots]
-            _fill(targets, names, read_snapshot(snapshots, epoch))
+            _fill(targets, names, read_snapshot(snapshots, epoch, dygen.config.run))
         if width:
-            _fill(list(exact.start), config.start, read_snapshot(snapshots, None))
+            _fill(list(exact.start), config.start, read_snapshot(snapshots, None, dygen.config.run))
         exact.vae.load_state_dict(dygen.vae.state_dict())
         if exact.evidence is not None and dygen.evidence is not None:
             exact.evidence.load_state_dict(dygen.evidence.state_dict())

@@ -22,7 +22,7 @@ from hf_noisy.dynamics.store import Trajectories, row_blocks
 
 CONFIG_FILE = "dygen_config.json"
 WEIGHTS_FILE = "dygen.safetensors"
-_FORMAT = 4
+_FORMAT = 5
 # Steps of the VAE at least: few rows need more epochs than the published 10.
 _FEWEST_STEPS = 1250
 _BATCH_SIZE = 32
@@ -43,6 +43,7 @@ class DyGenConfig:
     rho: float  # strength of the prior
     vae_epochs: int
     seed: int
+    run: str  # id of the training whose trajectories were fitted
     evidence_width: int = 0  # of the features that the posterior's evidence reads; 0 without
     shuffled_rows: int = 1  # rows shuffled together for the VAE: above 1 if read from disk
     max_references: int | None = None  # limit of the voting rows in the published prior
@@ -185,6 +186,7 @@ class DyGen:
             rho=rho,
             vae_epochs=vae_epochs,
             seed=seed,
+            run=trajectories.run,
             evidence_width=0 if prior.evidence is None else len(prior.evidence.head.weight),
             shuffled_rows=1 if in_memory else SHUFFLED_ROWS,
             max_references=max_references,
@@ -251,10 +253,10 @@ class DyGen:
     def _checked_trajectories(self) -> Trajectories:
         if self.trajectories is None:
             raise ValueError("trajectories are not set; pass them to from_pretrained")
-        if self.trajectories.num_classes != self.config.num_classes:
+        if self.trajectories.run != self.config.run:
             raise ValueError(
-                f"trajectories have {self.trajectories.num_classes} classes, but the fit had "
-                f"{self.config.num_classes}; use those of the same training"
+                f"trajectories at {self.trajectories.path} belong to another run than those that dygen was fitted on; "
+                "pass those of the same training"
             )
         return self.trajectories
 
@@ -283,7 +285,7 @@ class DyGen:
             return np.asarray(self.prior.mean(0))
         if self.trajectories is None or self.fitted_prior is None:
             raise ValueError(f"the prior of {split!r} can be computed only after DyGen.fit, not after from_pretrained")
-        return self.fitted_prior.of(self.trajectories, split)
+        return self.fitted_prior.of(self._checked_trajectories(), split)
 
     def dynamics(self, labels: Labels) -> DynamicsScore:
         """Statistics over epochs of each training row's distance to its label's centroid, averaged over branches.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import TrainerState, TrainingArguments
 
 from hf_noisy.dynamics.epoch_callback import EpochCallback
+from hf_noisy.dynamics.run_files import MANIFEST, RunFiles
 from hf_noisy.models.branches import BranchedModel
 from hf_noisy.models.heads import unwrapped
 
@@ -19,8 +20,9 @@ _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torc
 class EpochSnapshots(EpochCallback):
     """Saves trained weights (of adapters, or all) after every epoch, for any `Trainer`; use it with a recorder.
 
-    Before the first step, the encoder of the first branch is saved too. Files are written atomically. A new run in the
-    same folder replaces earlier snapshots.
+    Before the first step, the encoder of the first branch is saved too. Files are written atomically; a manifest has
+    their checksums and the id of the run, as that of the trajectories. A new run in the same folder replaces earlier
+    snapshots.
 
     Args:
         output_dir: Parent of the folder `_snapshots`; defaults to the trainer's `output_dir`.
@@ -48,6 +50,7 @@ class EpochSnapshots(EpochCallback):
 
     def begin(self, args: TrainingArguments, state: TrainerState, **kwargs: Any) -> None:
         self.check_weights_are_whole()
+        self.begin_files(state)
         if not state.global_step:
             self.remove("start")
             self.remove("epoch-*")
@@ -55,10 +58,10 @@ class EpochSnapshots(EpochCallback):
             self._write_weights("start", {name: weights[name] for name in encoder_names(kwargs["model"])})
 
     def is_done(self, epoch: int) -> bool:
-        return _epoch_file(self.path, epoch).is_file()
+        return self.has(_stem(epoch))
 
     def end_epoch(self, epoch: int, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._write_weights(_epoch_file(self.path, epoch).stem, changing(kwargs["model"]))
+        self._write_weights(_stem(epoch), changing(kwargs["model"]))
 
     def _write_weights(self, stem: str, tensors: dict[str, Tensor]) -> None:
         self.write(stem, tensors, _DTYPES.get(self.dtype or ""))
@@ -83,17 +86,23 @@ def encoder_names(model: nn.Module) -> list[str]:
     return [name for name, tensor in changing(model).items() if id(tensor) in own]
 
 
-def read_snapshot(path: str | Path, epoch: int | None) -> dict[str, Tensor]:
-    """Weights by name after an epoch (from 1), or for None those of the encoder before the first step."""
+def read_snapshot(path: str | Path, epoch: int | None, run: str) -> dict[str, Tensor]:
+    """Weights by name after an epoch (from 1), or for None those of the encoder before the first step, of a run."""
     folder = Path(path) / FOLDER if (Path(path) / FOLDER).is_dir() else Path(path)
-    file = folder / "start.safetensors" if epoch is None else _epoch_file(folder, epoch)
-    if not file.is_file():
+    name = f"{'start' if epoch is None else _stem(epoch)}.safetensors"
+    files = RunFiles(folder) if (folder / MANIFEST).is_file() else None
+    if files is not None and files.run != run:
+        raise ValueError(
+            f"snapshots at {folder} belong to another run than the trajectories on which dygen was fitted; pass the "
+            "snapshots of the same training"
+        )
+    if files is None or name not in files.digests:
         raise FileNotFoundError(
-            f"snapshots at {folder} lack {file.name}, which the fitted DyGen needs; train with EpochSnapshots and "
+            f"snapshots at {folder} lack {name}, which the fitted DyGen needs; train with EpochSnapshots and "
             "DynamicsRecorder from the first step on"
         )
-    return load_file(file)
+    return load_file(files.verified(name))
 
 
-def _epoch_file(folder: Path, epoch: int) -> Path:
-    return folder / f"epoch-{epoch:03d}.safetensors"
+def _stem(epoch: int) -> str:
+    return f"epoch-{epoch:03d}"

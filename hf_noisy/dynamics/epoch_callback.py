@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from accelerate import PartialState
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import RemoveColumnsCollator
 
-from hf_noisy.core.files import replacing
+from hf_noisy.core.files import file_digest
+from hf_noisy.dynamics.run_files import MANIFEST, RunFiles, run_id
 from hf_noisy.models.cross_encoder import PairCollator, classifier_of
 from hf_noisy.models.inference import Collator, outputs_in_training
 
@@ -26,6 +27,7 @@ class EpochCallback(TrainerCallback):
     data_collator: Collator | None = None
     batch_size: int | None = None
     trainer: Any = None
+    run: str = ""  # the id of the training
     _path: Path | None = None
     _trained: Any = None  # the model of the trainer, which may hold the classifier
 
@@ -56,7 +58,7 @@ class EpochCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._path = Path(self.output_dir or str(args.output_dir)) / self.folder_name
+        self._path, self.run = Path(self.output_dir or str(args.output_dir)) / self.folder_name, run_id(state)
         kwargs = self._with_classifier(kwargs)
         self.begin(args, state, **kwargs)
         # A checkpoint at the last step of an epoch is written before on_epoch_end, which is not called after a resume.
@@ -102,6 +104,13 @@ class EpochCallback(TrainerCallback):
         if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
             raise ValueError(f"{type(self).__name__} writes whole weights, but {kind} shards them; use DDP")
 
+    def begin_files(self, state: TrainerState) -> None:
+        """Begin the manifest of the run's files; a resumed run continues its own and refuses that of another run."""
+        if state.global_step and (self.path / MANIFEST).is_file():
+            check_same_run(self.path, RunFiles(self.path).run, self.run)
+        elif PartialState().is_main_process:
+            RunFiles.create(self.path, {"run": self.run})
+
     def write(self, stem: str, tensors: dict[str, Tensor], dtype: torch.dtype | None = None) -> None:
         """Write tensors atomically as `stem.safetensors`, on the main process."""
         if PartialState().is_main_process:
@@ -109,16 +118,43 @@ class EpochCallback(TrainerCallback):
                 name: tensor.detach().to("cpu", dtype or tensor.dtype, copy=True).contiguous()
                 for name, tensor in tensors.items()
             }
-            self.path.mkdir(parents=True, exist_ok=True)
-            with replacing(self.path / f"{stem}.safetensors") as temporary:
-                save_file(copies, temporary)
+
+            def save(file: Path) -> str:
+                save_file(copies, file)
+                return file_digest(file)
+
+            is_begun = (self.path / MANIFEST).is_file()
+            files = RunFiles(self.path) if is_begun else RunFiles.create(self.path, {"run": self.run})
+            files.write({f"{stem}.safetensors": save})
+
+    def has(self, stem: str) -> bool:
+        """Whether the run has written the tensors, and they are still there."""
+        name = f"{stem}.safetensors"
+        is_begun = (self.path / MANIFEST).is_file()
+        return is_begun and name in RunFiles(self.path).digests and (self.path / name).is_file()
+
+    def read(self, stem: str) -> dict[str, Tensor]:
+        """The tensors that the run has written."""
+        return load_file(RunFiles(self.path).verified(f"{stem}.safetensors"))
 
     def remove(self, pattern: str, keep: str = "") -> None:
         """Remove the callback's files whose stems match the pattern."""
         if PartialState().is_main_process:
-            for file in self.path.glob(f"{pattern}.safetensors"):
-                if file.stem != keep:
-                    file.unlink()
+            removed = [file for file in self.path.glob(f"{pattern}.safetensors") if file.stem != keep]
+            if (self.path / MANIFEST).is_file():
+                files = RunFiles(self.path)
+                files.keep(files.digests.keys() - {file.name for file in removed})
+            for file in removed:
+                file.unlink()
+
+
+def check_same_run(folder: Path, run: str, resumed: str) -> None:
+    """Refuse to continue the files of another run than the one whose checkpoint is resumed."""
+    if run != resumed:
+        raise ValueError(
+            f"files at {folder} belong to another run than the checkpoint; train anew, or remove the folder and "
+            "resume without what was recorded before the checkpoint"
+        )
 
 
 def epoch_of(state: TrainerState) -> int:

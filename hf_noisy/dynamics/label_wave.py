@@ -8,7 +8,6 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast, broadcast_object_list
 from jaxtyping import Int
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 from transformers import TrainerControl, TrainerState, TrainingArguments, set_seed
@@ -117,6 +116,7 @@ class LabelWave(EpochCallback, ExportableState):
     def begin(self, args: TrainingArguments, state: TrainerState, **kwargs: Any) -> None:
         self.check_weights_are_whole()
         self._check(args, kwargs)
+        self.begin_files(state)
         name = type(self).__name__
         # Trainer restores callbacks only on request, and none that were added after the checkpoint.
         kept = state.stateful_callbacks.setdefault(name, self.state()) if state.global_step else self.state()  # type: ignore[union-attr]
@@ -163,13 +163,16 @@ class LabelWave(EpochCallback, ExportableState):
             return
         if epoch == self.epoch and state.epoch == epoch:
             return
-        file, found = self.path / f"weights-{epoch}.safetensors", [False]
+        stem, found = f"weights-{epoch}", [False]
         if process.is_main_process:
-            found = [file.is_file()]
+            found = [self.has(stem)]
         if not broadcast_object_list(found)[0]:
-            logger.warning(f"the weights of epoch {epoch} are not at {file}: the model is that of the last step")
+            logger.warning(
+                f"the weights of epoch {epoch} are not at {self.path / stem}.safetensors: the model is that of the "
+                "last step"
+            )
             return
-        self._restore(kwargs, load_file(file) if process.is_main_process else {})
+        self._restore(kwargs, self.read(stem) if process.is_main_process else {})
         logger.warning(f"LabelWave: the model is that of epoch {epoch}, where the fewest predictions changed")
 
     def _check(self, args: TrainingArguments, kwargs: dict[str, Any]) -> None:
@@ -243,13 +246,15 @@ class LabelWave(EpochCallback, ExportableState):
 
     def _read(self) -> Int[np.ndarray, " rows"] | None:
         """The predictions of the checkpoint's epoch, read by the main process for all."""
-        file = self.path / f"predictions-{self.epoch}.safetensors"
+        stem = f"predictions-{self.epoch}"
         found: list[np.ndarray | None] = [None]
-        if PartialState().is_main_process and file.is_file():
-            found = [load_file(file)["predictions"].numpy()]
+        if PartialState().is_main_process and self.has(stem):
+            found = [self.read(stem)["predictions"].numpy()]
         predictions: np.ndarray | None = broadcast_object_list(found)[0]
         if predictions is None:
-            logger.warning(f"no predictions at {file}: changes are counted anew from this epoch")
+            logger.warning(
+                f"no predictions at {self.path / stem}.safetensors: changes are counted anew from this epoch"
+            )
         elif len(predictions) != len(self._dataset):
             raise ValueError(
                 f"dataset has {len(self._dataset)} rows, the run that is resumed had {len(predictions)}; resume "

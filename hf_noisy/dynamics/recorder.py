@@ -16,8 +16,9 @@ from transformers.utils import logging
 from hf_noisy.core.files import check_file_name
 from hf_noisy.core.rng import uniforms
 from hf_noisy.data.fingerprint import describe
-from hf_noisy.dynamics.epoch_callback import EpochCallback
-from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
+from hf_noisy.dynamics.epoch_callback import EpochCallback, check_same_run
+from hf_noisy.dynamics.run_files import MANIFEST
+from hf_noisy.dynamics.store import FOLDER, Trajectories
 from hf_noisy.models.heads import HeadInputs, find_heads, logits_by_branch, num_classes
 from hf_noisy.models.inference import Collator
 from hf_noisy.models.pooling import has_pooled_features, pooled_features
@@ -46,7 +47,8 @@ class DynamicsRecorder(EpochCallback):
     Raises:
         TypeError: If a dataset has no length.
         ValueError: If a name cannot be a folder name; at the start of training, if a resumed run continues
-            trajectories of other data or settings, or `projection` is not below the width of the embeddings.
+            trajectories of another run, of other data or of other settings, or `projection` is not below the width of
+            the embeddings.
 
     Example:
         ```python
@@ -108,6 +110,7 @@ class DynamicsRecorder(EpochCallback):
         expected, process = self._description(kwargs["model"]), PartialState()
         if state.global_step and (self.path / MANIFEST).is_file():
             recorded = self.trajectories
+            check_same_run(self.path, recorded.run, self.run)
             for key, value in expected.items():
                 if recorded.manifest.get(key) != value:
                     raise ValueError(
@@ -117,7 +120,7 @@ class DynamicsRecorder(EpochCallback):
             if process.is_main_process:
                 recorded.drop_after(_whole_epochs(state))
         elif process.is_main_process:
-            Trajectories.create(self.path, {**expected, "seed": args.seed})
+            Trajectories.create(self.path, {"run": self.run, **expected, "seed": args.seed})
         process.wait_for_everyone()
         self._recorded = self.trajectories
         if not state.global_step:

@@ -1,7 +1,7 @@
 """Storage of trajectories: safetensors by split, epoch and branch, and a manifest with their checksums."""
 
+import functools
 import re
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,12 +12,11 @@ from jaxtyping import Float, Shaped
 from safetensors import safe_open
 
 from hf_noisy.core.blocks import row_slices
-from hf_noisy.core.files import check_digest, check_file_name, read_sealed, replacing, write_sealed, write_tensors
+from hf_noisy.core.files import check_file_name, write_tensors
 from hf_noisy.data.fingerprint import labels_digest
+from hf_noisy.dynamics.run_files import MANIFEST, RunFiles, new_run_id
 
-MANIFEST = "manifest.json"
 FOLDER = "_trajectories"  # with an underscore, so that Trainer.push_to_hub does not upload it
-_FORMAT = 2
 _FEATURES = "features.safetensors"
 _FILE = re.compile(r"epoch-(\d+)-branch-(\d+)\.safetensors")
 _BLOCK_BYTES = 1 << 25
@@ -40,7 +39,8 @@ class Trajectories:
         splits: Names of the recorded datasets.
         epochs: The epochs (from 1) recorded for every split and branch.
         num_branches, num_classes, dim: Sizes.
-        manifest: Sizes, `run` (an id), and the description of each split.
+        run: Id of the training.
+        manifest: Sizes, `run`, and the description of each split.
 
     Raises:
         FileNotFoundError: If there are no trajectories at `path`.
@@ -58,8 +58,8 @@ class Trajectories:
         self.path = path if (path / MANIFEST).is_file() else path / FOLDER
         if not (self.path / MANIFEST).is_file():
             raise FileNotFoundError(f"path {path} holds no trajectories; train with a DynamicsRecorder first")
-        self.manifest: dict[str, Any] = read_sealed(self.path / MANIFEST, _FORMAT)
-        self._files: dict[str, str] = self.manifest.pop("files")
+        self._files = RunFiles(self.path)
+        self.manifest: dict[str, Any] = self._files.manifest
         self.num_branches: int = self.manifest["num_branches"]
         self.num_classes: int = self.manifest["num_classes"]
         self.dim: int = self.manifest["dim"]
@@ -71,17 +71,20 @@ class Trajectories:
         path = Path(path)
         for split in manifest["splits"]:
             check_file_name(split, "name of a dataset")
-        path.mkdir(parents=True, exist_ok=True)
         # The new manifest lists no files, so those of the earlier run are ignored from here on.
-        write_sealed(path / MANIFEST, {"run": uuid.uuid4().hex, **manifest, "files": {}}, _FORMAT)
+        RunFiles.create(path, {"run": new_run_id(), **manifest})
         trajectories = cls(path)
         trajectories._remove_unlisted()
         return trajectories
 
     @property
+    def run(self) -> str:
+        return self._files.run
+
+    @property
     def epochs(self) -> list[int]:
         found: dict[str, set[int]] = {f"{s}/{b}": set() for s in self.splits for b in range(self.num_branches)}
-        for name in self._files:
+        for name in self._files.digests:
             split, _, file = name.rpartition("/")
             if match := _FILE.fullmatch(file):
                 found[f"{split}/{int(match[2])}"].add(int(match[1]))
@@ -117,7 +120,7 @@ class Trajectories:
         """Pooled hidden states of the encoder before the first step, `[rows, width]`; None if not recorded."""
         self._split(split)
         name = f"{split}/{_FEATURES}"
-        return self._read(name, "features", rows) if name in self._files else None
+        return self._read(name, "features", rows) if name in self._files.digests else None
 
     def check_labels(self, split: str, labels: Shaped[np.ndarray, " rows"]) -> None:
         """Raise `ValueError` if labels are not those of the recorded rows."""
@@ -159,34 +162,18 @@ class Trajectories:
             recorded = int(match[1]) if (match := _FILE.fullmatch(name.rpartition("/")[2])) else 0
             return recorded < epoch or (recorded == epoch and (self.path / name).is_file())
 
-        self._list({name: digest for name, digest in self._files.items() if stays(name)})
+        self._files.keep(list(filter(stays, self._files.digests)))
         self._remove_unlisted()
 
     def _write(self, files: dict[str, dict[str, np.ndarray]]) -> None:
-        now = Trajectories(self.path)
-        if now.manifest["run"] != self.manifest["run"]:
-            raise ValueError(f"another run has started at {self.path} since this one; give each its own output_dir")
-        self._files = now._files
-        if replaced := self._files.keys() & files.keys():
-            self._list({name: digest for name, digest in self._files.items() if name not in replaced})
-        digests = {}
-        for name, tensors in files.items():
-            (self.path / name).parent.mkdir(exist_ok=True)
-            with replacing(self.path / name) as temporary:
-                digests[name] = write_tensors(temporary, tensors)
-        self._list(self._files | digests)
-
-    def _list(self, files: dict[str, str]) -> None:
-        ordered = dict(sorted(files.items()))
-        write_sealed(self.path / MANIFEST, {**self.manifest, "files": ordered}, _FORMAT)
-        self._files = ordered
+        self._files.write({name: functools.partial(_save, tensors) for name, tensors in files.items()})
 
     def _remove_unlisted(self) -> None:
         """Remove our files that the manifest does not list, such as temporary files of a killed run."""
         for file in [*self.path.glob("*/*"), *self.path.glob(f".{MANIFEST}.*")]:
             written = re.sub(r"^\.(.+)\.[0-9a-f]{8}\.tmp$", r"\1", file.name)
             ours = _FILE.fullmatch(written) or written in (_FEATURES, MANIFEST)
-            if ours and f"{file.parent.name}/{file.name}" not in self._files:
+            if ours and f"{file.parent.name}/{file.name}" not in self._files.digests:
                 file.unlink(missing_ok=True)
 
     def _split(self, split: str) -> dict[str, Any]:
@@ -200,13 +187,12 @@ class Trajectories:
     ) -> Float[np.ndarray, "rows _"]:
         self._split(split)
         file = _epoch_file(split, epoch, branch)
-        if file not in self._files:
+        if file not in self._files.digests:
             raise ValueError(f"epoch {epoch} of branch {branch} was not recorded; there are epochs {self.epochs}")
         return self._read(file, name, rows, out)
 
     def _read(self, file: str, name: str, rows: Rows, out: np.ndarray | None = None) -> Float[np.ndarray, "rows _"]:
-        check_digest(self.path / file, self._files[file])
-        with safe_open(self.path / file, framework="np") as stored:
+        with safe_open(self._files.verified(file), framework="np") as stored:
             tensor = stored.get_slice(name)
             num_rows, width = tensor.get_shape()
             ranges = row_ranges(rows, num_rows)
@@ -218,6 +204,10 @@ class Trajectories:
                 # torch converts float16 with a CPU instruction, numpy in software.
                 torch.from_numpy(values[begin:end]).copy_(torch.from_numpy(tensor[start:stop]))
         return values
+
+
+def _save(tensors: dict[str, np.ndarray], path: Path) -> str:
+    return write_tensors(path, tensors)
 
 
 def row_blocks(num_rows: int, width: int) -> list[slice]:

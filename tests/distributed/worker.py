@@ -11,7 +11,8 @@ from accelerate import PartialState
 from safetensors.torch import save_file
 
 from hf_noisy.dynamics.recorder import DynamicsRecorder
-from hf_noisy.dynamics.store import FOLDER, MANIFEST
+from hf_noisy.dynamics.run_files import MANIFEST
+from hf_noisy.dynamics.store import FOLDER
 from hf_noisy.models import inference
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract import faults

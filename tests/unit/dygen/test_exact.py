@@ -116,10 +116,10 @@ def test_published_preset_reads_no_features(tmp_path):
 
 
 def test_of_adapters_only_what_is_trained_is_kept(lora):
-    stored = read_snapshot(lora.snapshots.path, 1)
+    stored, run = read_snapshot(lora.snapshots.path, 1, lora.dygen.config.run), lora.dygen.config.run
     assert stored.keys() == changing(lora.trainer.model).keys()
     assert all("lora_" in name or name.split(".")[2] == "classifier" for name in stored)
-    assert read_snapshot(lora.snapshots.path.parent, None).keys() < stored.keys()
+    assert read_snapshot(lora.snapshots.path.parent, None, run).keys() < stored.keys()
     exact, network = lora.exact(), lora.trainer.model
     trained = sum(tensor.numel() for tensor in stored.values())
     assert sum(tensor.numel() for tensor in exact.snapshots) == 2 * trained
@@ -131,7 +131,8 @@ def test_of_adapters_only_what_is_trained_is_kept(lora):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_the_room(dtype, tmp_path):
     run = Trained(tmp_path, "lora", EpochSnapshots(tmp_path / "elsewhere", dtype=dtype))
-    assert {str(t.dtype) for t in read_snapshot(tmp_path / "elsewhere", 2).values()} == {f"torch.{dtype}"}
+    stored = read_snapshot(tmp_path / "elsewhere", 2, run.dygen.config.run)
+    assert {tensor.dtype for tensor in stored.values()} == {getattr(torch, dtype)}
     exact = run.exact()
     assert {p.dtype for p in exact.parameters()} == {torch.float32}
     np.testing.assert_allclose(
@@ -150,7 +151,7 @@ def test_a_resumed_run_ends_with_the_same_snapshots(tmp_path):
     checkpoint = tmp_path / "whole" / "checkpoint-3"
     names = [f"_snapshots/{stem}.safetensors" for stem in ("epoch-001", "epoch-002", "epoch-003", "start")]
     before = {name: (tmp_path / "whole" / name).read_bytes() for name in names}
-    assert set(file_contents(whole.snapshots.path)) == {name.split("/")[1] for name in names}
+    assert set(file_contents(whole.snapshots.path)) == {"manifest.json", *(name.split("/")[1] for name in names)}
     for name in names[:3]:  # that of the checkpoint itself too: its epoch's end never comes again
         (tmp_path / "whole" / name).unlink()
     again = make_trainer(
@@ -183,7 +184,7 @@ def test_a_fresh_run_replaces_only_snapshots(tmp_path):
         (tmp_path / "_snapshots" / name).write_bytes(b"old")
     make_trainer(tmp_path, num_train_epochs=1, trainer={"callbacks": [EpochSnapshots()]}).train()
     names = {path.name for path in (tmp_path / "_snapshots").iterdir()}
-    assert names == {"start.safetensors", "epoch-001.safetensors", "mine.safetensors"}
+    assert names == {"manifest.json", "start.safetensors", "epoch-001.safetensors", "mine.safetensors"}
 
 
 def test_labels_give_a_loss_and_weights_come_back(lora):
@@ -203,6 +204,28 @@ def test_weights_kept_wider_than_their_snapshots(lora):
     np.testing.assert_allclose(
         exact.predict(lora.rows["test"], show_progress=False), lora.dygen.posterior("test"), atol=0.02
     )
+
+
+def test_snapshots_of_another_run_or_damaged_are_refused(lora, tmp_path):
+    make, model = DyGenForClassification.from_training, lora.trainer.model
+    # The same data, model and settings in the same folder, with other weights in the end.
+    other = Trained(tmp_path, "lora", learning_rate=0.5)
+    with pytest.raises(ValueError, match=r"_snapshots belong to another run than the trajectories on which dygen was"):
+        make(lora.dygen, model, other.snapshots.path)
+    with pytest.raises(ValueError, match=r"_trajectories belong to another run than those that dygen was fitted on"):
+        lora.dygen.from_pretrained(saved(lora.dygen, tmp_path), other.dygen.trajectories).posterior("test")
+    make(other.dygen, other.trainer.model, other.snapshots.path)
+    file = other.snapshots.path / "epoch-002.safetensors"
+    changed = bytearray(file.read_bytes())
+    changed[-1] ^= 1
+    file.write_bytes(changed)
+    with pytest.raises(ValueError, match=r"epoch-002\.safetensors' is damaged or of another run"):
+        make(other.dygen, other.trainer.model, other.snapshots.path)
+
+
+def saved(dygen, folder):
+    dygen.save_pretrained(folder / "dygen")
+    return folder / "dygen"
 
 
 def test_what_does_not_belong_together_is_refused(lora, tmp_path):

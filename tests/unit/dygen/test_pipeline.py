@@ -174,11 +174,14 @@ def test_labels_of_the_posterior_are_checked(fitted, made):
         fitted.posterior("test", made.test_true + 1)
 
 
-def test_trajectories_of_other_classes_are_refused(fitted, made, tmp_path):
+@pytest.mark.parametrize("classes", [3, 4])
+def test_trajectories_of_another_run_are_refused(classes, fitted, made, tmp_path):
     fitted.save_pretrained(tmp_path / "saved")
-    other = make(tmp_path / "other", symmetric(0.3, 4))
-    with pytest.raises(ValueError, match="trajectories have 4 classes, but the fit had 3"):
-        DyGen.from_pretrained(tmp_path / "saved", other.trajectories).posterior("train")
+    other = make(tmp_path / "other", symmetric(0.3, classes))  # for 3 classes the same rows
+    loaded = DyGen.from_pretrained(tmp_path / "saved", other.trajectories)
+    for ask in (lambda: loaded.posterior("train"), lambda: loaded.dynamics(other.given)):
+        with pytest.raises(ValueError, match="other belong to another run than those that dygen was fitted on"):
+            ask()
 
 
 def test_training_without_a_complete_epoch_is_refused(tmp_path):

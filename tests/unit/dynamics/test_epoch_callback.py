@@ -56,4 +56,5 @@ def test_the_folder_is_known_once_training_has_begun(tmp_path):
     assert counted.path == tmp_path / "elsewhere" / "_counted"
     counted.write("epoch-7", {"weight": torch.ones(2)}, torch.float16)
     counted.remove("epoch-*", keep="epoch-7")
-    assert [file.name for file in counted.path.iterdir()] == ["epoch-7.safetensors"]
+    assert {file.name for file in counted.path.iterdir()} == {"epoch-7.safetensors", "manifest.json"}
+    assert (counted.has("epoch-7"), counted.has("epoch-1")) == (True, False)

@@ -133,12 +133,15 @@ def test_recorder_added_at_a_resume_records_from_there(tmp_path, caplog):
         assert ("lack epochs [1] from before the checkpoint" in caplog.text) is (1 not in epochs)
 
 
-def test_trajectories_that_another_run_has_begun_anew_are_not_silently_mixed(tmp_path, caplog):
-    for settings in ({"num_train_epochs": 3}, {"max_steps": 1}, {"num_train_epochs": 3, "resume": True}):
+def test_files_of_a_run_are_not_continued_from_the_checkpoint_of_another(tmp_path):
+    for settings in ({"num_train_epochs": 3}, {"max_steps": 1}):
         recorder = DynamicsRecorder({"train": make_rows()})
         run(tmp_path, save_strategy="steps", save_steps=3, trainer={"callbacks": [recorder]}, **settings)
-    assert recorder.trajectories.epochs == [1, 3]
-    assert "lack epochs [2]" in caplog.text
+    before = file_contents(tmp_path / FOLDER)
+    again = {"resume": True, "save_strategy": "steps", "save_steps": 3, "num_train_epochs": 3}
+    with pytest.raises(ValueError, match=r"_trajectories belong to another run than the checkpoint; train anew"):
+        run(tmp_path, trainer={"callbacks": [DynamicsRecorder({"train": make_rows()})]}, **again)
+    assert file_contents(tmp_path / FOLDER) == before
 
 
 def test_a_custom_collator_gets_the_label(tmp_path):
@@ -219,9 +222,10 @@ def test_resume_with_other_data_is_refused(tmp_path):
 
 def test_resume_with_other_classes_is_refused(tmp_path):
     rows = make_rows()
-    run(tmp_path, trainer={"callbacks": [DynamicsRecorder({"train": rows})]})
+    run(tmp_path, save_strategy="steps", save_steps=3, trainer={"callbacks": [DynamicsRecorder({"train": rows})]})
     before = file_contents(tmp_path / FOLDER)
-    state = TrainerState(epoch=1.0, global_step=3)
+    kept = TrainerState.load_from_json(tmp_path / "checkpoint-3" / "trainer_state.json").stateful_callbacks
+    state = TrainerState(epoch=1.0, global_step=3, stateful_callbacks=kept)
     for other, settings, named in (
         (bert_of_classes(4), {}, "num_classes"),
         (make_model("branches"), {}, "num_branches"),

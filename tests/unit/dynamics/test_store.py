@@ -7,7 +7,8 @@ from safetensors import safe_open
 from hf_noisy.core import files
 from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.dynamics import store
-from hf_noisy.dynamics.store import FOLDER, MANIFEST, Trajectories
+from hf_noisy.dynamics.run_files import MANIFEST
+from hf_noisy.dynamics.store import FOLDER, Trajectories
 
 LABELS = np.array([0, 1, 1, 0])
 SPLITS = {"train": {"rows": 4, "labels": labels_digest(LABELS)}, "test": {"rows": 4, "labels": None}}
