@@ -50,7 +50,8 @@ def main() -> None:
 
     # Vectors of a frozen encoder; the cache of `datasets` keeps them.
     backbone = arguments.model_name_or_path or default_encoder()
-    encoder, tokenizer = AutoModel.from_pretrained(backbone), AutoTokenizer.from_pretrained(backbone)
+    encoder = AutoModel.from_pretrained(backbone, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(backbone, trust_remote_code=False)
     train = embed(train, encoder, tokenizer, max_length=arguments.max_length)
 
     checked = checked_rows(train)

@@ -23,9 +23,13 @@ Checked = Annotated[Path | None, typer.Option(help="checked rows: checked.csv, o
 Output = Annotated[Path, typer.Option(help="output folder; must not exist")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an earlier output in the folder")]
 PushToHub = Annotated[str | None, typer.Option(help="also push the result to this Hub repository")]
+Private = Annotated[bool, typer.Option("--private", help="make a new Hub repository private")]
 Model = Annotated[
     str | None,
     typer.Option(help="feature encoder: Hub id or folder", show_default="small; pixels for images"),
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="run Python code that comes with the model")
 ]
 TrainingOptions = Annotated[list[str] | None, typer.Argument(help="training options, such as --learning_rate 1e-4")]
 Seed = Annotated[int, typer.Option(help="random seed")]
@@ -76,6 +80,7 @@ def inject(
     split: Split = "train",
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
+    private: Private = False,
     **reading: Any,
 ) -> None:
     """Add label noise; the true labels stay in the column `clean_label`."""
@@ -89,10 +94,12 @@ def audit(
     output: Output,
     checked: Checked = None,
     model: Model = None,
+    trust_remote_code: TrustRemoteCode = False,
     split: Split = "train",
     seed: Seed = 0,
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
+    private: Private = False,
     **reading: Any,
 ) -> None:
     """Estimate the noise rate and find wrong labels, without true labels."""
@@ -121,10 +128,12 @@ def purify(
     ] = None,
     checked: Checked = None,
     model: Model = None,
+    trust_remote_code: TrustRemoteCode = False,
     split: Split = "train",
     seed: Seed = 0,
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
+    private: Private = False,
     **reading: Any,
 ) -> None:
     """Correct the labels; every change is recorded and can be undone."""
@@ -140,6 +149,7 @@ def apply(
     split: Split = "train",
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
+    private: Private = False,
     **reading: Any,
 ) -> None:
     """Apply the decisions made in a report to the data of the report."""
@@ -155,8 +165,10 @@ def train(
     method: Annotated[str, typer.Option(help="training method, such as nct or auto")] = "cross_entropy",
     checked: Checked = None,
     model: Annotated[str | None, typer.Option(help="model to train: Hub id or folder")] = None,
+    trust_remote_code: TrustRemoteCode = False,
     overwrite: Overwrite = False,
     push_to_hub: PushToHub = None,
+    private: Private = False,
     **reading: Any,
 ) -> None:
     """Train with a robust method; all training options, including TrainingArguments, can follow."""
@@ -191,6 +203,7 @@ def next_rows(
         str, typer.Option(help="informative (for better labels and models) or random (for estimates)")
     ] = "informative",
     model: Model = None,
+    trust_remote_code: TrustRemoteCode = False,
     file_format: CheckFormat = "page",
     split: Split = "train",
     seed: Seed = 0,

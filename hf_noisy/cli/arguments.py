@@ -18,6 +18,7 @@ class DataArguments(ReadingOptions):
 
     dataset: str = _option("docs", "named data set, file, folder or Hub id")
     model_name_or_path: str | None = _option(None, "pretrained model; default: a small sentence encoder")
+    trust_remote_code: bool = _option(False, "run Python code that comes with the model")
     checked: str | None = _option(None, "file of checked rows; default: the column checked_label")
     noise_type: str | None = _option(None, "symmetric, asymmetric or instance; some data sets have more")
     noise_rate: float | None = _option(None, "share of labels to flip, with noise_type")

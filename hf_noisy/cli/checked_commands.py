@@ -46,7 +46,7 @@ def next_rows(
     found, rows = checked_rows(dataset, checked), dataset
     summary = {"command": "next", "split": job.split, "seed": seed}
     if strategy != RANDOM and found is not None:
-        rows, summary["encoder"] = add_features(dataset, model)
+        rows, summary["encoder"] = add_features(dataset, model, job.trust_remote_code)
     sample = rows_to_check(rows, budget, strategy=strategy, checked=found, seed=seed)
     page = make_check_page(dataset, sample, job.name, found)
     write_rows_to_check(job, page, file_format, summary, sample)

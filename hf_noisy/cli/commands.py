@@ -61,7 +61,9 @@ class Job:
     reading: ReadingOptions
     overwrite: bool
     push_to_hub: str | None = None
+    private: bool = False
     split: str = "train"
+    trust_remote_code: bool = False
 
     @property
     def name(self) -> str:
@@ -70,6 +72,8 @@ class Job:
 
     def load(self) -> DatasetDict:
         """All splits of the source, with the column names of the package; refused if the output folder exists."""
+        if self.private and self.push_to_hub is None:
+            raise ValueError("--private is about --push-to-hub; pass both, or leave it out")
         check_output(self.output, self.overwrite)
         splits = load_noisy_dataset(self.source, **self.reading.given())
         if self.split not in splits:
@@ -94,7 +98,7 @@ class Job:
             if findings is not None:
                 write_findings(findings, folder / FINDINGS)
         if self.push_to_hub is not None:
-            push_dataset_to_hub(splits, self.push_to_hub, card)
+            push_dataset_to_hub(splits, self.push_to_hub, card, private=self.private or None)
 
 
 def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> None:
@@ -115,7 +119,7 @@ def audit(job: Job, checked: Path | None, model: str | None, seed: int) -> None:
     if taken := [name for name in added if name in splits[split].column_names]:
         raise ValueError(f"the data already has a column '{taken[0]}', which an audit adds; rename or remove it")
     looked_at = checked_rows(splits[split], checked)
-    rows, encoder = add_features(splits[split], model)
+    rows, encoder = add_features(splits[split], model, job.trust_remote_code)
     found = run_audit(rows, seed=seed, checked=looked_at)
     rate = found.issues.noise_rate
     summary = {
@@ -171,7 +175,7 @@ def purify(
     chosen = "dmlp_trusted" if purifier == "dmlp" and looked_at is None else purifier
     if max_wrong is not None:
         check_max_wrong(max_wrong, min_confidence, looked_at, PURIFIERS[chosen], chosen)
-    rows, encoder = add_features(splits[split], model)
+    rows, encoder = add_features(splits[split], model, job.trust_remote_code)
     found = run_audit(rows, seed=seed, checked=looked_at)
     if min_confidence is None and max_wrong is None:
         min_confidence = PURIFIERS[chosen].min_confidence
@@ -236,6 +240,7 @@ def train(job: Job, method: str, checked: Path | None, model: str | None, words:
         "method": method,
         "model_name_or_path": model,
         "checked": None if checked is None else str(checked),
+        "trust_remote_code": job.trust_remote_code,
         "save_model": True,
         **job.reading.given(),
     }
@@ -248,7 +253,7 @@ def train(job: Job, method: str, checked: Path | None, model: str | None, words:
         card.save(folder / "README.md")
         (folder / SUMMARY).write_text(json.dumps({"command": "train", **results}, indent=2), encoding="utf-8")
     if job.push_to_hub is not None:
-        push_model_to_hub(job.output, job.push_to_hub, card)
+        push_model_to_hub(job.output, job.push_to_hub, card, private=job.private or None)
     print(f"written to {job.output}")
 
 

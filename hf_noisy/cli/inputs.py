@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetDict
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DataArguments, ImageArguments
-from hf_noisy.cli.source import default_encoder
+from hf_noisy.cli.source import code_refused, default_encoder
 from hf_noisy.core.columns import LABEL
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
@@ -83,7 +83,10 @@ class TextInputs:
     def __init__(self, arguments: Any) -> None:
         self.backbone = arguments.model_name_or_path or default_encoder()
         self.max_length = arguments.max_length
-        self.processor = transformers.AutoTokenizer.from_pretrained(self.backbone)
+        self.trust_remote_code = arguments.trust_remote_code
+        auto = transformers.AutoTokenizer
+        with code_refused(self.backbone):
+            self.processor = auto.from_pretrained(self.backbone, trust_remote_code=self.trust_remote_code)
 
     def prepare(self, rows: Dataset) -> Dataset:
         options = {"tokenizer": self.processor, "max_length": self.max_length}
@@ -97,7 +100,9 @@ class TextInputs:
         return rows
 
     def make_model(self, rows: Dataset) -> Any:
-        return _pretrained(transformers.AutoModelForSequenceClassification, self.backbone, rows)
+        return _pretrained(
+            transformers.AutoModelForSequenceClassification, self.backbone, rows, self.trust_remote_code
+        )
 
 
 def _tokenized(*columns: list[str | None], tokenizer: Any, max_length: int) -> Any:
@@ -115,7 +120,11 @@ class ImageInputs:
         self.arguments = arguments
         self.mean, self.std = _CHANNEL_STATISTICS.get(arguments.dataset, _IMAGENET)
         if arguments.model_name_or_path:
-            processor = transformers.AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
+            auto = transformers.AutoImageProcessor
+            with code_refused(arguments.model_name_or_path):
+                processor = auto.from_pretrained(
+                    arguments.model_name_or_path, trust_remote_code=arguments.trust_remote_code
+                )
             self.mean, self.std = processor.image_mean, processor.image_std
         self.flip = 0.0 if arguments.dataset == "digits" else 0.5  # a mirrored 3 is no 3
 
@@ -137,12 +146,13 @@ class ImageInputs:
 
     def make_model(self, rows: Dataset) -> Any:
         auto = transformers.AutoModelForImageClassification
+        trust_remote_code = self.arguments.trust_remote_code
         if pretrained := self.arguments.model_name_or_path:
-            return _pretrained(auto, pretrained, rows)
-        config = _architecture(self.arguments.architecture, self.arguments.image_size)
+            return _pretrained(auto, pretrained, rows, trust_remote_code)
+        config = _architecture(self.arguments.architecture, self.arguments.image_size, trust_remote_code)
         config.update({**_class_names(rows), "name_or_path": ""})  # only the configuration is loaded
         # The memory format in which convolutions are fastest.
-        return auto.from_config(config).to(memory_format=torch.channels_last)
+        return auto.from_config(config, trust_remote_code=trust_remote_code).to(memory_format=torch.channels_last)
 
     def pipeline_processor(self) -> Any:
         """The image processor for `pipeline`."""
@@ -170,15 +180,17 @@ def published_optimizer(trainer: Any, arguments: Any) -> tuple[torch.optim.Optim
     return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, arguments.lr_gamma)
 
 
-def _pretrained(auto: Any, name: str, rows: Dataset) -> Any:
+def _pretrained(auto: Any, name: str, rows: Dataset, trust_remote_code: bool) -> Any:
     """A pretrained classifier for the classes of the rows; says on the terminal what became of its head."""
-    model, note = pretrained_classifier(auto, name, rows.features[LABEL].names)
+    with code_refused(name):
+        names = rows.features[LABEL].names
+        model, note = pretrained_classifier(auto, name, names, trust_remote_code=trust_remote_code)
     if note is not None and PartialState().is_main_process:
         print(note)
     return model
 
 
-def _architecture(name: str, size: int) -> Any:
+def _architecture(name: str, size: int, trust_remote_code: bool) -> Any:
     """The configuration of a small network, or that of a model of the Hub."""
     if name == "resnet":
         sizes: dict[str, Any] = {"embedding_size": 32, "hidden_sizes": [32, 64, 128], "depths": [1, 1, 1]}
@@ -190,7 +202,8 @@ def _architecture(name: str, size: int) -> Any:
         return PreActResNetConfig()
     if name == "preact_resnet34":
         return PreActResNetConfig(depths=[3, 4, 6, 3])
-    return transformers.AutoConfig.from_pretrained(name)
+    with code_refused(name):
+        return transformers.AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
 
 
 def _class_names(rows: Dataset) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The features of the rows of a command, and the default encoder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +27,7 @@ def modality(rows: Dataset) -> str:
     )
 
 
-def add_features(rows: Dataset, model: str | None) -> tuple[Dataset, str]:
+def add_features(rows: Dataset, model: str | None, trust_remote_code: bool = False) -> tuple[Dataset, str]:
     """The rows with frozen vectors in `features`, and a description of these; existing ones are kept."""
     if FEATURES in rows.column_names:
         return rows, "the column 'features' of the data"
@@ -39,13 +41,30 @@ def add_features(rows: Dataset, model: str | None) -> tuple[Dataset, str]:
     from hf_noisy.models.embed import embed
 
     name = model or default_encoder()
-    processor = (AutoImageProcessor if kind == IMAGE else AutoTokenizer).from_pretrained(name)
-    rows = embed(rows, AutoModel.from_pretrained(name), processor, max_length=None if kind == IMAGE else 256)
+    auto = AutoImageProcessor if kind == IMAGE else AutoTokenizer
+    with code_refused(name):
+        processor = auto.from_pretrained(name, trust_remote_code=trust_remote_code)
+        encoder = AutoModel.from_pretrained(name, trust_remote_code=trust_remote_code)
+    rows = embed(rows, encoder, processor, max_length=None if kind == IMAGE else 256)
     if name == default_encoder():
         name = _ENCODER
     elif Path(name).is_dir():
         name = Path(name).name
     return rows, f"the encoder '{name}'"
+
+
+@contextmanager
+def code_refused(model: str) -> Iterator[None]:
+    """Say how to load a model that comes with code, which transformers refuses to run."""
+    try:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(
+            f"model '{model}' comes with Python code of its own, which was not run; pass --trust-remote-code if you "
+            "trust its authors"
+        ) from error
 
 
 def default_encoder() -> str:

@@ -17,7 +17,7 @@ from hf_noisy.data.indexed import IndexedRow
 from hf_noisy.dygen.evidence_head import EvidenceHead, mixed
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
-from hf_noisy.dygen.vae import DirichletVAE
+from hf_noisy.dygen.vae import DirichletVAE, without_classes
 from hf_noisy.dynamics.recorder import projection_matrix
 from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads, given_inputs, logits_by_branch, unwrapped
 from hf_noisy.models.inference import Collator, ModelInputs, batches_of, default_collator, outputs_by_row
@@ -40,6 +40,7 @@ class DyGenModelConfig(PreTrainedConfig):
         feature_scale: See `TrajectoryVectors`.
         delta: See `DirichletVAE`.
         with_evidence: Whether the posterior contains the evidence of [`DyGen`].
+        absent: Classes that no training row had, which get no mass.
         autocast: `"bfloat16"` or `"float16"` if the recorder ran under autocast, else None.
     """
 
@@ -61,6 +62,7 @@ class DyGenModelConfig(PreTrainedConfig):
         feature_scale: float = 1.0,
         delta: float = 1.0,
         with_evidence: bool = False,
+        absent: list[int] | tuple[int, ...] = (),
         autocast: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -68,7 +70,7 @@ class DyGenModelConfig(PreTrainedConfig):
         self.task, self.epochs, self.changed, self.start = task, list(epochs), list(changed), list(start)
         self.num_branches, self.dim, self.projected_from, self.delta = num_branches, dim, projected_from, delta
         self.feature_width, self.feature_scale, self.autocast = feature_width, feature_scale, autocast
-        self.with_evidence = with_evidence
+        self.with_evidence, self.absent = with_evidence, list(absent)
         if self.network is not None:
             kwargs |= copy.deepcopy({"id2label": self.network.id2label, "label2id": self.network.label2id})
             kwargs.pop("num_labels", None)
@@ -112,7 +114,8 @@ class DyGenForClassification(PreTrainedModel):
         super().__init__(config)
         if config.network is None:
             raise ValueError("config.network is None; pass the configuration of the network that was trained")
-        network: PreTrainedModel = TASKS[config.task].auto_class.from_config(copy.deepcopy(config.network))
+        auto = TASKS[config.task].auto_class
+        network: PreTrainedModel = auto.from_config(copy.deepcopy(config.network), trust_remote_code=False)
         self.network, self.main_input_name = network, network.main_input_name
         self.branch_inputs = accepted_inputs(network)
         epochs, branches, dim = len(config.epochs), config.num_branches, config.dim
@@ -169,6 +172,7 @@ class DyGenForClassification(PreTrainedModel):
             feature_scale=float(vectors.feature_scale),
             delta=dygen.config.delta,
             with_evidence=dygen.evidence is not None,
+            absent=dygen.config.absent,
             autocast=autocast,
         )
         exact = cls(config)
@@ -225,6 +229,7 @@ class DyGenForClassification(PreTrainedModel):
         posterior = self.vae.posterior(w, logits.softmax(-1)).float()
         if self.evidence is not None:
             posterior = mixed(posterior, self.evidence(w))
+        posterior = without_classes(posterior, self.config.absent)
         scores = posterior.clamp(min=torch.finfo(torch.float32).tiny).log()
         loss = None if labels is None else nn.functional.nll_loss(scores, labels)
         return SequenceClassifierOutput(loss=cast(Any, loss), logits=cast(Any, scores))

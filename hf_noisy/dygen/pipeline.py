@@ -15,7 +15,14 @@ from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import UNCHECKED, checked_column
 from hf_noisy.dygen.evidence_head import EvidenceHead, mixed
 from hf_noisy.dygen.prior import Prior, centroid_dynamics, evidence_prior, paper_prior, with_checked_labels
-from hf_noisy.dygen.vae import SHUFFLED_ROWS, DirichletVAE, dirichlet_mode, fit_vae, prior_alpha
+from hf_noisy.dygen.vae import (
+    SHUFFLED_ROWS,
+    DirichletVAE,
+    dirichlet_mode,
+    fit_vae,
+    prior_alpha,
+    without_classes,
+)
 from hf_noisy.dygen.vectors import StoredVectors, TrajectoryVectors
 from hf_noisy.dynamics.scores import DynamicsScore
 from hf_noisy.dynamics.store import Trajectories, row_blocks
@@ -44,6 +51,7 @@ class DyGenConfig:
     vae_epochs: int
     seed: int
     run: str  # id of the training whose trajectories were fitted
+    absent: list[int]  # classes that no training row has, neither as given nor as checked label
     evidence_width: int = 0  # of the features that the posterior's evidence reads; 0 without
     shuffled_rows: int = 1  # rows shuffled together for the VAE: above 1 if read from disk
     max_references: int | None = None  # limit of the voting rows in the published prior
@@ -157,6 +165,7 @@ class DyGen:
         looked_at = None if checked is None else checked_column(checked, len(labels), trajectories.num_classes)
         if looked_at is not None and (looked_at == UNCHECKED).all():
             looked_at = None
+        known = labels if looked_at is None else np.append(labels, looked_at[looked_at != UNCHECKED])
         if paper:
             prior = paper_prior(
                 trajectories, labels, noise_rate, split=split, seed=seed, max_references=max_references
@@ -187,6 +196,7 @@ class DyGen:
             vae_epochs=vae_epochs,
             seed=seed,
             run=trajectories.run,
+            absent=np.setdiff1d(np.arange(trajectories.num_classes), known).tolist(),
             evidence_width=0 if prior.evidence is None else len(prior.evidence.head.weight),
             shuffled_rows=1 if in_memory else SHUFFLED_ROWS,
             max_references=max_references,
@@ -216,7 +226,8 @@ class DyGen:
             labels: `[rows]`, given labels, on which to condition instead of on the classifier's predictions of them.
 
         Returns:
-            `[rows, classes]`, sums to 1; with labels, one-hot for training rows that were checked.
+            `[rows, classes]`, sums to 1; 0 for classes that no training row had; with labels, one-hot for training
+            rows that were checked.
 
         Raises:
             ValueError: If there are no trajectories, the split was not recorded, or labels are invalid.
@@ -244,7 +255,7 @@ class DyGen:
                 else:
                     evidence = self.evidence(w, given)
                 found = mixed(found, evidence)
-            posterior[rows] = found.numpy()
+            posterior[rows] = without_classes(found, self.config.absent).numpy()
         if self.checked is not None and labels is not None and split == self.config.split:
             known = np.flatnonzero(self.checked != UNCHECKED)
             posterior[known] = np.eye(posterior.shape[1])[self.checked[known]]

@@ -1,5 +1,6 @@
 """The prior of stage II: probabilities of each training row's true label before the VAE."""
 
+import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,14 +12,18 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 from hf_noisy.core.checks import check_rate
 from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import UNCHECKED
+from hf_noisy.detection.agreement import INFORMED, informed_agreement
 from hf_noisy.detection.checked_correction import CheckedCorrection
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.neighbours import nearest, sample_references, vote_by_distance
 from hf_noisy.detection.noise_rate import mixture_noise_rate
+from hf_noisy.dygen.vectors import recorded_features
 from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
 from hf_noisy.dynamics.store import ALL, Trajectories, row_blocks
 
 _TINY = 1e-12
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -47,8 +52,19 @@ def evidence_prior(
     """The default: the posterior from features recorded before training, given labels and checked ones."""
     if noise_rate is not None:
         check_rate(noise_rate)
-    features, classes = _features(trajectories, split), trajectories.num_classes
-    evidence = fit_evidence(features, labels, num_classes=classes, class_prior=class_prior, seed=seed)
+    is_recorded = trajectories.features(split, slice(0, 1)) is not None
+    options = {"num_classes": trajectories.num_classes, "class_prior": class_prior, "seed": seed}
+    features = _features(trajectories, split, is_recorded)
+    evidence = fit_evidence(features, labels, **options)
+    agreement = informed_agreement(labels, evidence.probabilities.argmax(1))
+    if is_recorded and checked is None and agreement < INFORMED:
+        logger.warning(
+            "the features of the pretrained encoder are not used, as they say nothing about the labels: they predict "
+            "the given labels no better than chance; take an encoder that was trained on such data"
+        )
+        is_recorded = False
+        features = _features(trajectories, split, is_recorded)
+        evidence = fit_evidence(features, labels, **options)
     probabilities, estimated = evidence.probabilities, evidence.noise_rate.rate
     if checked is not None:
         evidence = _corrected(evidence, features, labels, checked, seed)
@@ -58,10 +74,10 @@ def evidence_prior(
     suspects = evidence.posterior[np.arange(len(labels)), labels] < 0.5
 
     def of(others: Trajectories, name: str) -> Float64[np.ndarray, "_ _"]:
-        return evidence.predict(_features(others, name))
+        return evidence.predict(_features(others, name, is_recorded))
 
     score = suspicion(np.log(probabilities + _TINY), labels)
-    recorded = None if trajectories.features(split, slice(0, 1)) is None else evidence
+    recorded = evidence if is_recorded else None
     return Prior(of, evidence.posterior[None], suspects, score, rate, noise_rate is None, recorded)
 
 
@@ -96,11 +112,10 @@ def suspicion(log_probabilities: Float64[np.ndarray, "rows classes"], labels: La
     return np.asarray(others.max(1) - log_probabilities[rows, labels])
 
 
-def _features(trajectories: Trajectories, split: str) -> Float[np.ndarray, "rows width"]:
+def _features(trajectories: Trajectories, split: str, is_recorded: bool) -> Float[np.ndarray, "rows width"]:
     """Features of the encoder before training, or without them the first epoch's embeddings of all branches."""
-    features = trajectories.features(split)
-    if features is not None:
-        return features
+    if is_recorded:
+        return recorded_features(trajectories, split, ALL)
     first, branches = trajectories.epochs[0], range(trajectories.num_branches)
     return np.concatenate([trajectories.embeddings(split, first, branch) for branch in branches], axis=1)
 

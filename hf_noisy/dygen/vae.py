@@ -1,7 +1,7 @@
 """The Dirichlet VAE of DyGEN, with all branches and noisy labels in one matrix product."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +47,17 @@ def dirichlet_mode(alpha: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*ba
     """Most probable class probabilities under Dirichlet(alpha), every `alpha` at least 1; DyGEN, Eq. 14."""
     excess = (at_least_float32(alpha) - 1.0).clamp(min=_SMALLEST_EXCESS)
     return excess / excess.sum(-1, keepdim=True)
+
+
+def without_classes(
+    posterior: Float[Tensor, "*batch classes"], absent: Sequence[int]
+) -> Float[Tensor, "*batch classes"]:
+    """The posterior, with no mass on some classes."""
+    if not absent:
+        return posterior
+    kept = posterior.clamp(min=_SMALLEST_EXCESS)
+    kept[..., list(absent)] = 0
+    return kept / kept.sum(-1, keepdim=True)
 
 
 def prior_alpha(

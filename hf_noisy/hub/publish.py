@@ -1,5 +1,6 @@
 """Push datasets and models with their cards; existing cards are merged, and an interrupted push can be repeated."""
 
+import logging
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ from huggingface_hub.errors import (
 
 from hf_noisy.hub.card_builder import configurations
 from hf_noisy.hub.text import merged, placed
+
+logger = logging.getLogger(__name__)
 
 _CARD = "README.md"
 _ATTEMPTS = 3
@@ -53,7 +56,8 @@ def push_dataset_to_hub(
         splits: All splits, including dropped rows.
         repo_id: `owner/name`, or a name for your own.
         card: The card, such as from [`~hf_noisy.hub.dataset_card.purified_card`].
-        private: Whether a new repository is private; by default as in the owner's settings.
+        private: Whether a new repository is private; by default public, unless the settings of the organisation make
+            new ones private. A message before the upload says which.
         token: Access token; by default the one saved by `hf auth login`.
         revision: Branch to push to, created if it is missing; `main` by default.
 
@@ -70,7 +74,7 @@ def push_dataset_to_hub(
     groups = configurations(splits)
     api = HfApi(token=token)
     with clear_hub_errors(repo_id):
-        repo_id = _open(api, repo_id, "dataset", private, revision)
+        repo_id = _open(api, repo_id, "dataset", private, revision, _described(splits))
         merged(_existing_card(api, repo_id, "dataset", revision), card)  # refuses an invalid card before any upload
         for configuration, names in groups.items():
             part = DatasetDict({name: splits[name] for name in names})
@@ -124,17 +128,26 @@ def push_model_to_hub(
         ]
         api = HfApi(token=token)
         with clear_hub_errors(repo_id):
-            repo_id = _open(api, repo_id, "model", private, revision)
+            sizes = [f"{one.path_in_repo} ({paths[one.path_in_repo].stat().st_size:,} bytes)" for one in files]
+            repo_id = _open(api, repo_id, "model", private, revision, ", ".join([_CARD, *sizes]))
             return _commit(api, repo_id, "model", card, files, "Upload model", revision)
 
 
-def _open(api: HfApi, repo_id: str, kind: str, private: bool | None, revision: str | None) -> str:
-    """The full name of the repository, created if it is missing."""
+def _described(splits: DatasetDict) -> str:
+    columns = dict.fromkeys(name for rows in splits.values() for name in rows.column_names)
+    parts = ", ".join(f"{name} ({len(rows):,} rows)" for name, rows in splits.items())
+    return f"{_CARD}, and all columns ({', '.join(columns)}) of {parts}"
+
+
+def _open(api: HfApi, repo_id: str, kind: str, private: bool | None, revision: str | None, content: str) -> str:
+    """The full name of the repository, created if it is missing; logs what will be uploaded, and who can read it."""
     full_name: str = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True).repo_id
-    if private and not api.repo_info(full_name, repo_type=kind).private:
+    is_private = api.repo_info(full_name, repo_type=kind).private
+    if private and not is_private:
         raise ValueError(
             f"repository '{full_name}' is public, but private=True; make it private in its settings, or name another"
         )
+    logger.warning(f"uploading to the {'private' if is_private else 'public'} repository '{full_name}': {content}")
     if revision is not None:
         api.create_branch(full_name, branch=revision, repo_type=kind, exist_ok=True)
     return full_name

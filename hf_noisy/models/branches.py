@@ -230,8 +230,11 @@ def _build(config: BranchedConfig) -> list[PreTrainedModel]:
     """Branches with random weights, to be loaded from a file."""
     auto_class = TASKS[config.task].auto_class
     if config.lora is None:
-        return [auto_class.from_config(copy.deepcopy(config.branch)) for _ in range(config.num_branches)]
-    model = auto_class.from_config(config.branch)
+        return [
+            auto_class.from_config(copy.deepcopy(config.branch), trust_remote_code=False)
+            for _ in range(config.num_branches)
+        ]
+    model = auto_class.from_config(config.branch, trust_remote_code=False)
     depth = config.shared_layers
     return share_lower_layers([share_backbone(model, config.lora, depth) for _ in range(config.num_branches)], depth)
 
@@ -247,7 +250,9 @@ def _copies(model: PreTrainedModel, config: BranchedConfig, seed: int, initializ
         with _seeded(seed, index):
             branch = copy_one()
             if initialize == "all":
-                fresh = TASKS[config.task].auto_class.from_config(copy.deepcopy(config.branch))
+                fresh = TASKS[config.task].auto_class.from_config(
+                    copy.deepcopy(config.branch), trust_remote_code=False
+                )
                 branch.load_state_dict(fresh.state_dict())
             else:
                 _initialise_head(branch)

@@ -12,16 +12,19 @@ from hf_noisy.models.heads import find_heads
 _SHOWN = 5  # names of classes
 
 
-def pretrained_classifier(auto: Any, name: str, class_names: Sequence[str]) -> tuple[Any, str | None]:
+def pretrained_classifier(
+    auto: Any, name: str, class_names: Sequence[str], *, trust_remote_code: bool = False
+) -> tuple[Any, str | None]:
     """A pretrained model for these classes, and a sentence about its head if that was replaced or reordered."""
     # A head is kept if it knows every class by name, or as many classes without names. Weights of another head would
     # have no meaning, or the opposite one.
-    config = AutoConfig.from_pretrained(name)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     known = [str(config.id2label[label]) for label in range(config.num_labels)]
     labels = {"id2label": dict(enumerate(class_names)), "label2id": {one: i for i, one in enumerate(class_names)}}
     if getattr(config, "problem_type", None) is not None:  # several labels per row, or a number
         labels["problem_type"] = "single_label_classification"  # type: ignore[assignment]
-    model = auto.from_pretrained(name, num_labels=len(class_names), ignore_mismatched_sizes=True, **labels)
+    options = {"num_labels": len(class_names), "ignore_mismatched_sizes": True, **labels}
+    model = auto.from_pretrained(name, trust_remote_code=trust_remote_code, **options)
     if not any(architecture.endswith("Classification") for architecture in config.architectures or []):
         return model, None
     places, numbers = _places(known, class_names), list(range(len(known)))
@@ -35,7 +38,7 @@ def pretrained_classifier(auto: Any, name: str, class_names: Sequence[str]) -> t
             f"the head of '{name}' is for other classes ({_some(known)}); the model gets a new one for the "
             f"{len(class_names)} classes of the data ({_some(class_names)})"
         )
-    (old,) = find_heads(auto.from_pretrained(name))
+    (old,) = find_heads(auto.from_pretrained(name, trust_remote_code=trust_remote_code))
     with torch.no_grad():
         head.weight.copy_(old.weight[places])
         if head.bias is not None:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_noisy.detection.agreement import INFORMED
 from hf_noisy.detection.checked_choice import CORRECTED, GIVEN, UNCHECKED, LabelChoice
 from hf_noisy.methods import make_method
 from hf_noisy.training.auto_measure import Measured
 
 _ANY = (-1.0, 1.0)
 _PRIORS = {"uniform": "equal", "given": "those of the given labels", "between": "between equal and those given"}
-_INFORMED = 0.02  # agreement beyond chance below which features say too little about the labels
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Choice:
 # Images from scratch: cells_robust-digits.jsonl and cells_robust-cifar10.jsonl, where NCT gains under every noise and
 # loses almost nothing without.
 RULES: tuple[Rule, ...] = (
-    Rule("soft_correction", "so soft labels that the features support", beyond_chance=(_INFORMED, 1.0)),
+    Rule("soft_correction", "so soft labels that the features support", beyond_chance=(INFORMED, 1.0)),
     Rule("nct", "so two networks that learn from each other", unmeasured=True, modality=("image",)),
     Rule("gjs", "so a consistency loss on two views of each row"),
     Rule("elr", "so a loss that regularises towards early predictions"),
@@ -82,7 +82,7 @@ def choose(measured: Measured) -> Choice:
     """
     noise = measured.noise
     # Where features say nothing, neither does the comparison of labels: the checked rows are only trained on.
-    if noise is not None and noise.labels is not None and noise.beyond_chance >= _INFORMED:
+    if noise is not None and noise.labels is not None and noise.beyond_chance >= INFORMED:
         return _by_checked_rows(noise.labels)
     rule = next(rule for rule in RULES if rule.fits(measured))
     return Choice(rule.method, dict(rule.arguments), f"{_described(measured)}, {rule.because}")

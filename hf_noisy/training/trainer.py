@@ -389,7 +389,7 @@ class NoisyTrainer(Trainer):
         if not load_result.unexpected_keys or not isinstance(self.model, PreTrainedModel):
             return super()._issue_warnings_after_load(load_result)
         folder = self.state.best_model_checkpoint if self._callback.has_begun else self._checkpoint
-        loaded = type(self.model).from_pretrained(folder, dtype=self.model.dtype)
+        loaded = type(self.model).from_pretrained(folder, dtype=self.model.dtype, trust_remote_code=False)
         self.model.load_state_dict(loaded.state_dict())
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:

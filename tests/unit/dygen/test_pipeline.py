@@ -207,6 +207,48 @@ def test_class_without_rows_works(preset, tmp_path):
 
 
 @PRESETS
+def test_a_class_that_no_row_has_gets_no_mass(preset, tmp_path):
+    made = make(tmp_path / "run", symmetric(0.3, 4), absent=2)
+    dygen = fit(made, preset=preset, vae_epochs=1)
+    dygen.save_pretrained(tmp_path / "saved")
+    loaded = DyGen.from_pretrained(tmp_path / "saved", made.trajectories)
+    for posterior in (*posteriors(dygen, made), *posteriors(loaded, made)):
+        assert posterior[:, 2].max() == 0
+        np.testing.assert_allclose(posterior.sum(1), 1, atol=1e-6)
+    # A person found a row of that class.
+    checked = np.where(np.arange(300) == 0, 2, -1)
+    assert fit(made, preset=preset, checked=checked, vae_epochs=1).posterior("test")[:, 2].max() > 0
+
+
+def test_labels_of_one_class_stay_with_the_published_prior(tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3))
+    rows = {name: len(truth) for name, truth in (("train", made.true), ("test", made.test_true))}
+    made.trajectories.manifest["splits"] = {name: {"rows": count, "labels": None} for name, count in rows.items()}
+    dygen = DyGen.fit(made.trajectories, np.zeros(300, int), 0.3, preset="paper", vae_epochs=1, show_progress=False)
+    assert (dygen.posterior("test").argmax(1) == 0).all()
+
+
+def test_features_that_say_nothing_are_told_and_not_used(made, tmp_path, caplog):
+    without = make(tmp_path / "without", symmetric(0.3, 3), features=False)
+    expected = fit(without, None, vae_epochs=2)
+    noise = np.random.default_rng(0).normal(size=(300, 8))
+    for name, features in (("constant", np.ones((300, 8))), ("noise", noise)):
+        blind = make(tmp_path / name, symmetric(0.3, 3), features=False)
+        for split, rows in (("train", 300), ("test", 100)):
+            blind.trajectories.write_features(split, features[:rows].astype(np.float32))
+        caplog.clear()
+        dygen = fit(blind, None, vae_epochs=2)
+        assert "features of the pretrained encoder are not used, as they say nothing about the labels" in caplog.text
+        assert dygen.evidence is None
+        np.testing.assert_array_equal(dygen.prior, expected.prior)
+        corrected = dygen.posterior("train", blind.given).argmax(1)
+        assert (corrected == blind.true).mean() > (blind.given == blind.true).mean()
+    caplog.clear()
+    assert fit(made, None, vae_epochs=1).evidence is not None
+    assert "not used" not in caplog.text
+
+
+@PRESETS
 @pytest.mark.parametrize(("epochs", "branches"), [(1, 2), (3, 1), (1, 1)])
 def test_one_epoch_and_one_branch_are_enough(preset, epochs, branches, tmp_path):
     made = make(tmp_path, symmetric(0.3, 3), epochs=epochs, branches=branches)

@@ -203,7 +203,7 @@ def test_a_new_run_forgets_the_old_one(tmp_path):
     run(tmp_path, trainer={"callbacks": [wave]}, num_train_epochs=10)
     run(tmp_path, trainer={"callbacks": [wave]}, num_train_epochs=2)
     assert wave.changes == SCRIPT[:1]
-    assert {file.stem for file in (tmp_path / FOLDER).glob("*")} == {"predictions-1", "predictions-2"}
+    assert {file.stem for file in (tmp_path / FOLDER).glob("*")} == {"manifest", "predictions-1", "predictions-2"}
 
 
 def test_a_lost_file_is_reported(tmp_path, monkeypatch):
