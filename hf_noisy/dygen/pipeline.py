@@ -175,7 +175,7 @@ class DyGen:
             prior = evidence_prior(trajectories, labels, noise_rate, split=split, **options)
         if looked_at is not None:
             prior = with_checked_labels(prior, labels, looked_at)
-        vectors = TrajectoryVectors.fit(trajectories, split, raw=paper)
+        vectors = TrajectoryVectors.fit(trajectories, split, raw=paper, with_features=prior.evidence is not None)
         w = StoredVectors(vectors, trajectories, split)
         in_memory = w.row_bytes * len(labels) <= max_memory
         # The published constants add a floor of probability to every class; a soft prior needs none.

@@ -26,7 +26,9 @@ class TrajectoryVectors:
     feature_scale: float = 1.0  # root mean square of the centred features
 
     @classmethod
-    def fit(cls, trajectories: Trajectories, split: str = "train", *, raw: bool = False) -> "TrajectoryVectors":
+    def fit(
+        cls, trajectories: Trajectories, split: str = "train", *, raw: bool = False, with_features: bool = True
+    ) -> "TrajectoryVectors":
         """Measure means and scales on the training rows."""
         epochs, branches = trajectories.epochs, range(trajectories.num_branches)
         means = np.zeros((len(epochs), len(branches), trajectories.dim), np.float32)
@@ -39,7 +41,7 @@ class TrajectoryVectors:
                     trajectories.embeddings(split, epoch, branch, rows)
                     for rows in row_blocks(trajectories.num_rows(split), trajectories.dim)
                 )
-        first = trajectories.features(split, slice(0, 1))
+        first = trajectories.features(split, slice(0, 1)) if with_features else None
         if first is None:
             return cls(epochs, means, scales)
         feature_mean, feature_scale = _moments(
