@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 from hf_noisy.core.checks import check_rate
 from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import UNCHECKED
-from hf_noisy.detection.agreement import INFORMED, informed_agreement
 from hf_noisy.detection.checked_correction import CheckedCorrection
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.neighbours import nearest, sample_references, vote_by_distance
@@ -56,11 +55,10 @@ def evidence_prior(
     options = {"num_classes": trajectories.num_classes, "class_prior": class_prior, "seed": seed}
     features = _features(trajectories, split, is_recorded)
     evidence = fit_evidence(features, labels, **options)
-    agreement = informed_agreement(labels, evidence.probabilities.argmax(1))
-    if is_recorded and checked is None and agreement < INFORMED:
+    if is_recorded and checked is None and not evidence.informed:
         logger.warning(
-            "the features of the pretrained encoder are not used, as they say nothing about the labels: they predict "
-            "the given labels no better than chance; take an encoder that was trained on such data"
+            "DyGEN does not use the features of the pretrained encoder, as they say nothing about the labels, but the "
+            "embeddings of the first epoch"
         )
         is_recorded = False
         features = _features(trajectories, split, is_recorded)
