@@ -100,9 +100,8 @@ class TextInputs:
         return rows
 
     def make_model(self, rows: Dataset) -> Any:
-        return _pretrained(
-            transformers.AutoModelForSequenceClassification, self.backbone, rows, self.trust_remote_code
-        )
+        auto = transformers.AutoModelForSequenceClassification
+        return _pretrained(auto, self.backbone, rows, self.trust_remote_code)
 
 
 def _tokenized(*columns: list[str | None], tokenizer: Any, max_length: int) -> Any:
