@@ -106,8 +106,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         return {}
     dygen, given = cast(DyGen, trainer.dygen), np.array(train_rows[LABEL])
     dygen.save_pretrained(output_dir / "dygen")
-    stage1 = cast(Trajectories, dygen.trajectories).logits("test")[-1]
-    predictions["stage I"] = softmax(stage1, axis=-1).mean(0)
+    predictions["stage I"] = softmax(cast(Trajectories, dygen.trajectories).logits("test")[-1], axis=-1).mean(0)
     predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
     posterior = dygen.posterior("train", labels=given)
     digest = _write_posterior(output_dir, posterior, predictions["DyGEN"], train_rows, dygen.suspects)
@@ -130,8 +129,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         **{f"test_accuracy{key}": scores[name]["accuracy"] for name, key in _STAGES.items()},
         **{f"test_ece{key}": scores[name]["ece"] for name, key in _STAGES.items()},
         "selected_by": "last epoch; no true label was used",
-        "run": dygen.config.run,
-        "sha256": {_POSTERIOR: digest},
+        "posterior": {"run": dygen.config.run, "sha256": digest},
         "seed": training.seed,
         "epochs": training.num_train_epochs,
         "learning_rate": training.learning_rate,

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from safetensors.torch import load_file
 
-from hf_noisy.core.checks import check_labels, check_rate
+from hf_noisy.core.checks import check_labels
 from hf_noisy.core.files import check_digest, read_sealed, replacing, write_sealed, write_tensors
 from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import UNCHECKED, checked_column
@@ -151,8 +151,6 @@ class DyGen:
         """
         if preset not in ("evidence", "paper"):
             raise ValueError(f"preset must be 'evidence' or 'paper', got {preset!r}")
-        if noise_rate is not None:
-            check_rate(noise_rate)
         labels = check_labels(np.asarray(labels), trajectories.num_classes).astype(np.int64)
         trajectories.check_labels(split, labels)
         if not trajectories.epochs:
@@ -165,7 +163,6 @@ class DyGen:
         looked_at = None if checked is None else checked_column(checked, len(labels), trajectories.num_classes)
         if looked_at is not None and (looked_at == UNCHECKED).all():
             looked_at = None
-        known = labels if looked_at is None else np.append(labels, looked_at[looked_at != UNCHECKED])
         if paper:
             prior = paper_prior(
                 trajectories, labels, noise_rate, split=split, seed=seed, max_references=max_references
@@ -196,7 +193,7 @@ class DyGen:
             vae_epochs=vae_epochs,
             seed=seed,
             run=trajectories.run,
-            absent=np.setdiff1d(np.arange(trajectories.num_classes), known).tolist(),
+            absent=_absent_classes(labels, looked_at, trajectories.num_classes),
             evidence_width=0 if prior.evidence is None else len(prior.evidence.head.weight),
             shuffled_rows=1 if in_memory else SHUFFLED_ROWS,
             max_references=max_references,
@@ -382,3 +379,9 @@ class DyGen:
         prior, suspects = tensors["prior"].numpy(), tensors["suspects"].numpy()
         checked = tensors["checked"].numpy() if "checked" in tensors else None
         return cls(config, vae.eval(), vectors, prior, suspects, trajectories, evidence, checked)
+
+
+def _absent_classes(labels: Labels, checked: Int64[np.ndarray, " rows"] | None, num_classes: int) -> list[int]:
+    """Classes that no row has, neither as given nor as checked label."""
+    known = labels if checked is None else np.append(labels, checked)
+    return [label for label in range(num_classes) if label not in known]
