@@ -19,7 +19,7 @@ help:  ## List the targets
 install: $(READY)  ## Build .venv with the package (editable) and everything needed to develop it
 
 demo: $(READY)  ## DyGEN on the data set that comes with the package; writes output/demo
-	$(BIN)/python examples/run_dygen.py --dataset docs --output_dir output/demo --max_train_samples 1000 \
+	$(BIN)/python examples/run_dygen.py --dataset docs --output_dir output/demo --overwrite --max_train_samples 1000 \
 		--num_train_epochs 3 --learning_rate 2e-4 --max_length 32 --train_sampling_strategy group_by_length
 
 test: $(READY)  ## All tests but the slow ones

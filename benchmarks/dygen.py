@@ -29,7 +29,7 @@ FIGURES = (
 
 
 def run(cell: Cell, context: Any) -> dict[str, Any]:
-    result, data = run_dygen(*parse(DyGenArguments, words_of(cell, context))), dataset_of(cell)
+    result, data = run_dygen(*parse(DyGenArguments, [*words_of(cell, context), "--overwrite"])), dataset_of(cell)
     figures = {name: result[name] for name in FIGURES}
     return figures | {"priors": priors(folder_of(cell, context), data, result), "data": labels_digest(data)}
 

@@ -11,7 +11,7 @@ from datasets import DatasetDict
 from transformers import HfArgumentParser
 
 from hf_noisy import inject_noise, load_noisy_dataset, noise
-from hf_noisy.cli.outputs import check_output, new_folder
+from hf_noisy.cli.outputs import OutputFolder, open_output
 from hf_noisy.core.files import check_file_name, write_atomically
 from hf_noisy.data import noise_record
 from hf_noisy.data.noise.row_features import row_features
@@ -52,7 +52,11 @@ def build(arguments: Arguments) -> noise.Noise:
 
 def main() -> None:
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
-    check_output(arguments.output_dir, overwrite=False)
+    with open_output(arguments.output_dir, source=arguments.dataset, option="--output_dir") as output:
+        run(arguments, output)
+
+
+def run(arguments: Arguments, output: OutputFolder) -> None:
     kind, columns = build(arguments), {"text_column": arguments.text_column, "label_column": arguments.label_column}
     data = load_noisy_dataset(arguments.dataset, **columns)
     if unknown := set(arguments.splits) - set(data):
@@ -67,7 +71,7 @@ def main() -> None:
     for (split, rows), vectors in zip(clean.items(), features, strict=True):
         data[split] = inject_noise(rows, kind, seed=arguments.seed, features=vectors, stream=split)
     records = {split: noise_record(data[split]) for split in clean}
-    with new_folder(arguments.output_dir) as folder:
+    with output.new() as folder:
         if arguments.format == "arrow":
             DatasetDict(data).save_to_disk(folder)
         else:

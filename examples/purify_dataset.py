@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer, HfArgumentParser
 from hf_noisy import embed, purify, restore_labels, rows_to_check
 from hf_noisy.cli.arguments import DataArguments, TextOptions
 from hf_noisy.cli.inputs import load_source, random_rows
-from hf_noisy.cli.outputs import check_output, new_folder
+from hf_noisy.cli.outputs import OutputFolder, open_output
 from hf_noisy.cli.source import default_encoder
 from hf_noisy.core.files import write_atomically
 from hf_noisy.data import checked_rows
@@ -44,7 +44,11 @@ class Arguments(TextOptions, DataArguments):
 
 def main() -> None:
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
-    check_output(arguments.output_dir, overwrite=False)
+    with open_output(arguments.output_dir, source=arguments.dataset, option="--output_dir") as output:
+        run(arguments, output)
+
+
+def run(arguments: Arguments, output: OutputFolder) -> None:
     data = load_source(arguments)
     train = random_rows(data["train"], arguments.max_train_samples, arguments.seed)
 
@@ -73,7 +77,7 @@ def main() -> None:
     splits = purified if isinstance(purified, DatasetDict) else DatasetDict(train=purified)
     splits = DatasetDict({**data, **splits.remove_columns("features")})
     card = purified_card(splits, "train", summary, name=arguments.dataset)
-    with new_folder(arguments.output_dir) as folder:
+    with output.new() as folder:
         splits.save_to_disk(folder)
         card.save(folder / "README.md")
         write_atomically(folder / "summary.json", json.dumps(summary.to_dict(), indent=2))

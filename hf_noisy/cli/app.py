@@ -43,12 +43,15 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
     """
     from datasets.exceptions import DatasetGenerationError
 
+    from hf_noisy.cli.outputs import open_output
+
     commands = importlib.import_module(f"hf_noisy.cli.{module}")  # slow, and `--help` does not need it
     names = [*options, *options["reading"]]
     try:
         options["reading"] = ReadingOptions(**options["reading"])
-        common = {field: options.pop(field) for field in commands.Job.__dataclass_fields__ if field in options}
-        getattr(commands, command)(commands.Job(**common), **options)
+        with open_output(options.pop("output"), options.pop("overwrite"), options["source"]) as output:
+            common = {field: options.pop(field) for field in commands.Job.__dataclass_fields__ if field in options}
+            getattr(commands, command)(commands.Job(output=output, **common), **options)
     except (ValueError, TypeError, OSError, ImportError, DatasetGenerationError) as error:
         # `datasets` gives the reason why a file cannot be parsed only as the cause.
         reason = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error

@@ -112,5 +112,6 @@ class DyGenArguments(TextOptions, DataArguments):
     estimated_noise_rate: float | None = _option(None, "noise rate; default: estimated from training")
     preset: str = _option("evidence", "prior of stage II", choices=["evidence", "paper"])
     export: str = _option("none", "model for new rows to save", choices=["none", "distilled", "exact"])
+    overwrite: bool = _option(False, "replace an earlier output in --output_dir")
 
     defaults: ClassVar[dict[str, Any]] = {**_TEXT_DEFAULTS, "output_dir": "output/dygen"}

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hf_noisy.cli.commands import Job
-from hf_noisy.cli.outputs import ARGILLA, CHECK_PAGE, LABEL_STUDIO, NEXT_ROWS, SUMMARY, new_folder
+from hf_noisy.cli.outputs import ARGILLA, CHECK_PAGE, LABEL_STUDIO, NEXT_ROWS, SUMMARY
 from hf_noisy.cli.page import random_rows_page
 from hf_noisy.cli.source import add_features
 from hf_noisy.core.columns import IMAGE, TEXT
@@ -58,7 +58,7 @@ def write_rows_to_check(
     """The output folder: the page or the files of the tool, and `summary.json`; and what to do with it."""
     first = page.rows[0]
     summary |= {"rows": len(page.rows), "strategy": first.strategy, "batch": first.batch, "format": file_format}
-    with new_folder(job.output, job.overwrite) as folder, clear_os_errors(job.output):
+    with job.output.new() as folder, clear_os_errors(job.output.path):
         advice = _WRITERS[file_format](folder, page)
         if sample is not None:
             sample.to_csv(folder / NEXT_ROWS)

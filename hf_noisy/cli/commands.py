@@ -13,11 +13,12 @@ from huggingface_hub import DatasetCard
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.checked_figures import interval_fact, noise_figures
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
-from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, check_output, new_folder, write_output
+from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, OutputFolder, write_output
 from hf_noisy.cli.page import make_report, random_rows_page
 from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.recipes import as_words, parse
 from hf_noisy.cli.source import add_features, modality
+from hf_noisy.cli.train import checkpoint_word
 from hf_noisy.cli.train import train as run_training
 from hf_noisy.core.columns import (
     CLEAN_LABEL,
@@ -48,6 +49,7 @@ from hf_noisy.purification.dmlp.dmlp import ridge_posterior
 from hf_noisy.purification.policies import Policy, check_max_wrong
 from hf_noisy.purification.restore import DROPPED
 from hf_noisy.reports.html import Report, write_report
+from hf_noisy.training.checkpoints import last_whole_checkpoint
 
 _PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")
 
@@ -57,9 +59,8 @@ class Job:
     """The common options of the commands."""
 
     source: str
-    output: Path
+    output: OutputFolder
     reading: ReadingOptions
-    overwrite: bool
     push_to_hub: str | None = None
     private: bool = False
     split: str = "train"
@@ -71,10 +72,9 @@ class Job:
         return Path(self.source).name.split(".")[0] if Path(self.source).exists() else self.source
 
     def load(self) -> DatasetDict:
-        """All splits of the source, with the column names of the package; refused if the output folder exists."""
+        """All splits of the source, with the column names of the package."""
         if self.private and self.push_to_hub is None:
             raise ValueError("--private is about --push-to-hub; pass both, or leave it out")
-        check_output(self.output, self.overwrite)
         splits = load_noisy_dataset(self.source, **self.reading.given())
         if self.split not in splits:
             raise ValueError(f"--split must be one of {', '.join(splits)}, got '{self.split}'")
@@ -90,7 +90,7 @@ class Job:
         findings: Audit | None = None,
     ) -> None:
         """Write the folder, then push it: if the connection breaks, only the push must be repeated."""
-        with new_folder(self.output, self.overwrite) as folder, clear_os_errors(self.output):
+        with self.output.new() as folder, clear_os_errors(self.output.path):
             versions = {name: version(name) for name in _PACKAGES}
             write_output(folder, splits, card, {**summary, "versions": versions})
             if page is not None:
@@ -150,7 +150,7 @@ def audit(job: Job, checked: Path | None, model: str | None, seed: int) -> None:
         print(f"how many of {len(rows):,} labels are wrong is unknown: {UNINFORMED}")
     counts = finding_counts(found)
     print(", ".join(f"{title}: {counts[key]:,}" for key, title in FINDING_TITLES.items()))
-    print(f"look at {job.output / REPORT}")
+    print(f"look at {job.output.path / REPORT}")
 
 
 def purify(
@@ -245,15 +245,27 @@ def train(job: Job, method: str, checked: Path | None, model: str | None, words:
         **job.reading.given(),
     }
     options = [word for name, value in named.items() for word in as_words(name, value)]
-    with new_folder(job.output, job.overwrite) as folder:
-        options += [*(words or []), "--output_dir", str(folder)]
-        results = run_training(*parse(kind, options, prog="hf-noisy train"))
+    words, asked = words or [], {word.split("=")[0] for word in words or []}
+    keep = not asked.isdisjoint(("--save_strategy", "--save_steps", "--save_total_limit"))
+    if not keep:  # one checkpoint for the case that the training is interrupted
+        options += ["--save_strategy", "epoch", "--save_total_limit", "1"]
+    arguments, training = parse(kind, [*options, *words, "--output_dir", str(job.output)], prog="hf-noisy train")
+    resume = checkpoint_word(training)
+    with job.output.training(resume) as folder:
+        if resume == "true" and last_whole_checkpoint(folder) is None:
+            raise ValueError(
+                f"--resume_from_checkpoint true finds no whole checkpoint for {job.output.name}; leave it out"
+            )
+        training.output_dir = str(folder)
+        results = run_training(arguments, training)
         config = json.loads((folder / "config.json").read_text("utf-8"))
         card = model_card(results, config, name=f"{job.name}-{method}")
         card.save(folder / "README.md")
         (folder / SUMMARY).write_text(json.dumps({"command": "train", **results}, indent=2), encoding="utf-8")
+    if not keep:
+        job.output.remove_checkpoints()
     if job.push_to_hub is not None:
-        push_model_to_hub(job.output, job.push_to_hub, card, private=job.private or None)
+        push_model_to_hub(job.output.path, job.push_to_hub, card, private=job.private or None)
     print(f"written to {job.output}")
 
 

@@ -18,7 +18,9 @@ from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DyGenArguments
 from hf_noisy.cli.inputs import TextInputs, load_splits
+from hf_noisy.cli.outputs import open_output, training_folder
 from hf_noisy.cli.recipes import parse
+from hf_noisy.cli.train import checkpoint_word
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
 from hf_noisy.core.types import Probabilities
@@ -26,12 +28,13 @@ from hf_noisy.data.fingerprint import texts_digest
 from hf_noisy.data.texts import shown_texts, text_columns
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dynamics.store import Trajectories
+from hf_noisy.hub.text import public_name, without_folders
 from hf_noisy.methods import DyGenMethod
 from hf_noisy.models import BranchedModel
 from hf_noisy.models.heads import logits_by_branch
 from hf_noisy.models.inference import Collator, outputs_in_training
 from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
-from hf_noisy.training.checkpoints import last_whole_checkpoint, refuse_unwritable
+from hf_noisy.training.checkpoints import last_whole_checkpoint
 from hf_noisy.training.distill import distill
 from hf_noisy.training.trainer import NoisyTrainer
 
@@ -47,8 +50,8 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     """Run DyGEN on texts with noisy labels, beside a plain classifier with the same budget.
 
     No true label is read before the last evaluation. `output_dir` then holds the fitted DyGEN, the trajectories, the
-    posterior, `suspects.csv`, figures, a model for new rows if `export` asks for one, and, last,
-    `dygen_results.json`.
+    posterior, `suspects.csv`, figures, a model for new rows if `export` asks for one, and `dygen_results.json`. Until
+    the run ends, all is in `<output_dir>.training`, which stays after an interruption if it holds a checkpoint.
 
     Args:
         arguments: The data and the settings of DyGEN.
@@ -59,7 +62,8 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
 
     Raises:
         ValueError: If the arguments contradict each other.
-        OSError: If `output_dir` cannot be written, before anything is computed.
+        OSError: If `output_dir` cannot be written, or exists (unless it is an earlier output and `overwrite` is set),
+            before anything is computed.
 
     Example:
         ```python
@@ -70,8 +74,18 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     Source: Zhuang et al. (2023), DyGen.
     """
     _check(arguments, training)
-    output_dir, clock = Path(str(training.output_dir)), {"start": time.perf_counter()}
-    refuse_unwritable(output_dir)
+    path = Path(str(training.output_dir))
+    if training.process_index:  # the main process writes
+        return _run(arguments, training, training_folder(path))
+    with open_output(path, arguments.overwrite, arguments.dataset, "--output_dir") as output:
+        with output.training(checkpoint_word(training)) as folder:
+            results = _run(arguments, training, folder)
+        training.output_dir = str(path)
+        return results
+
+
+def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Path) -> dict[str, Any]:
+    clock = {"start": time.perf_counter()}
     inputs = TextInputs(arguments)
     train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare, row_column=_SOURCE_ROW)
     clock["data"] = time.perf_counter()
@@ -81,7 +95,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         options |= {"train_dataset": train_rows, "processing_class": inputs.processor, "checked": checked}
         trainer = NoisyTrainer(model, training, **options)
         # A finished training resumes from its last checkpoint too, and has no step left to do.
-        resumes = str(training.resume_from_checkpoint).lower() == "true"
+        resumes = checkpoint_word(training) is not None
         trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resumes else None)
         return trainer
 
@@ -118,7 +132,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     )
     scores = score_stages(test_truth, predictions)
     results = {
-        "dataset": arguments.dataset,
+        "dataset": public_name(arguments.dataset),
         "num_train": len(train_rows),
         "num_test": len(test_rows),
         "texts": texts_digest([text for rows in (train_rows, test_rows) for text in shown_texts(rows) or []]),
@@ -135,7 +149,7 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
         "learning_rate": training.learning_rate,
         "seconds": {end: clock[end] - clock[begin] for begin, end in itertools.pairwise(clock)},
         "versions": {name: version(name) for name in _PACKAGES},
-        "arguments": dataclasses.asdict(arguments),
+        "arguments": without_folders(dataclasses.asdict(arguments)),
     }
     wrong, dynamics = None if truth is None else given != truth, dygen.dynamics(given)
     dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, output_dir / "dynamics_map.png", wrong=wrong)
@@ -164,7 +178,7 @@ def _predict(trainer: NoisyTrainer, rows: Dataset) -> Probabilities:
 def _check(arguments: DyGenArguments, training: TrainingArguments) -> None:
     if arguments.export == "distilled" and training.world_size > 1:
         raise ValueError("--export distilled trains in one process; leave it out here and call distill() afterwards")
-    if str(training.resume_from_checkpoint).lower() not in ("none", "false", "true"):
+    if checkpoint_word(training) not in (None, "true"):
         raise ValueError("--resume_from_checkpoint is true or false: each training has last checkpoints of its own")
 
 

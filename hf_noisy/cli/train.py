@@ -19,6 +19,7 @@ from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.core.files import write_atomically
 from hf_noisy.dynamics.recorder import DynamicsRecorder
+from hf_noisy.hub.text import public_name, without_folders
 from hf_noisy.methods import make_method
 from hf_noisy.reports import memorisation_curve, score_epochs
 from hf_noisy.reports.memorisation import memorisation
@@ -77,8 +78,8 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         compute_metrics=_accuracy,
         **({} if checked is None else {"checked": checked}),
     )
-    start, given = time.perf_counter(), training.resume_from_checkpoint
-    resume = str(given).lower() == "true" or given
+    start, given = time.perf_counter(), checkpoint_word(training)
+    resume = given == "true" or given
     if isinstance(arguments, ImageArguments) and arguments.momentum is not None:
         trainer.choose_method(resume)  # before the optimizer gets the weights of its branches
         trainer.optimizer, trainer.lr_scheduler = published_optimizer(trainer, arguments)
@@ -114,7 +115,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         "device": str(training.device),
         "training": {name: value for name, value in training.to_sanitized_dict().items() if name in _TRAINING},
         "versions": {name: version(name) for name in _PACKAGES},
-        "arguments": dataclasses.asdict(arguments),
+        "arguments": without_folders(dataclasses.asdict(arguments)),
     }
     if checked is not None:
         results["checked_rows"] = len(checked)
@@ -128,6 +129,12 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
     write_atomically(output_dir / "results.json", json.dumps(results, indent=2))
     print(*(f"{name:24}{value:.4f}" for name, value in results.items() if isinstance(value, float)), sep="\n")
     return results
+
+
+def checkpoint_word(training: TrainingArguments) -> str | None:
+    """What `--resume_from_checkpoint` asks for: `"true"`, the path of a checkpoint, or None."""
+    given = str(training.resume_from_checkpoint or "")
+    return {"": None, "none": None, "false": None, "true": "true"}.get(given.lower(), given)
 
 
 def _accuracy(prediction: Any) -> dict[str, float]:
@@ -144,7 +151,7 @@ def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset) -> dict[st
     if CLEAN_LABEL in train_rows.features:
         rate = float((np.array(train_rows[LABEL]) != np.array(train_rows[CLEAN_LABEL])).mean())
     return {
-        "dataset": arguments.dataset,
+        "dataset": public_name(arguments.dataset),
         "num_train": len(train_rows),
         "num_test": len(test_rows),
         "num_classes": train_rows.features[LABEL].num_classes,

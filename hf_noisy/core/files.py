@@ -3,6 +3,7 @@
 Everything written is JSON, text or safetensors; nothing read here can run code.
 """
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _SEAL = "sha256"  # key in a sealed JSON file of the checksum of its other keys
 _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "bool": "BOOL"}
 _REASONS = {
@@ -67,6 +69,27 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
             raise
         sync(path.parent)
+
+
+def remove_temporaries(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that a killed process has left below a folder; no other may be writing there."""
+    for parent, _, files in os.walk(folder):
+        for name in filter(_TEMPORARY.fullmatch, files):
+            Path(parent, name).unlink(missing_ok=True)
+
+
+def exchange(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Exchange two files or folders in one step; False, and nothing done, where the system cannot."""
+    # renameat2 is of Linux, and not of all its disks.
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if rename is None:
+        return False
+    if rename(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(swap)) == 0:
+        return True
+    if (number := ctypes.get_errno()) in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(one), None, os.fspath(other))
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:

@@ -40,6 +40,11 @@ def public_name(name: str) -> str:
     return name
 
 
+def without_folders(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a run in which local paths are only file names, as in [`public_name`]."""
+    return {name: public_name(value) if isinstance(value, str) else value for name, value in arguments.items()}
+
+
 def is_path(name: str) -> bool:
     """Whether a name is a local path rather than an id on the Hub."""
     return _PATH.match(name) is not None or name.count("/") > 1 or os.path.exists(name)

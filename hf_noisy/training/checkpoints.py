@@ -130,7 +130,7 @@ def whole_or_removed(checkpoint: Path) -> Iterator[None]:
 
 def refuse_unwritable(folder: str | Path) -> None:
     """Raise `OSError` early if the output folder is not writable."""
-    path = Path(folder) / f".{uuid.uuid4().hex}"
+    path = Path(folder) / f".write-test.{uuid.uuid4().hex[:8]}.tmp"
     with clear_os_errors(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "x")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_noisy.cli.outputs import SUMMARY, check_output
+from hf_noisy.cli.manifest import MANIFEST, read_manifest, write_manifest
 from hf_noisy.cli.recipes import keyword_arguments
 from hf_noisy.data import load_noisy_dataset, read_checked
 from hf_noisy.data.annotation_tools import exported_labels
@@ -172,16 +172,11 @@ def test_rows_in_damaged_archives_are_refused(damage, tmp_path):
 
 
 @pytest.mark.parametrize("number", range(30))
-def test_a_damaged_summary_is_no_output_of_ours_or_one(number, tmp_path):
-    (tmp_path / SUMMARY).write_bytes(bytes_of(json.dumps({"command": "audit", "rows": 3}), number))
-    _, said = outcome(lambda: check_output(tmp_path, overwrite=True))
-    assert said is None or "so it is no earlier output" in said
-
-
-def test_a_deep_summary_is_none_of_ours(tmp_path):
-    (tmp_path / SUMMARY).write_text("[" * 100_000)
-    with pytest.raises(FileExistsError, match="so it is no earlier output"):
-        check_output(tmp_path, overwrite=True)
+def test_a_damaged_manifest_is_none_of_ours(number, tmp_path):
+    write_manifest(tmp_path, "run", None, complete=True)
+    whole = read_manifest(tmp_path)
+    (tmp_path / MANIFEST).write_bytes(bytes_of((tmp_path / MANIFEST).read_text(), number))
+    assert read_manifest(tmp_path) in (None, whole)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_check_writes_a_page_of_random_rows(parquet, rows, tmp_path):
     out = tmp_path / "out"
     printed = done("check", parquet, "--rows", 30, "--output", out, "--seed", 3)
     assert printed == f"30 rows to check (random); open {out}/check.html in a browser\n"
-    assert sorted(path.name for path in out.iterdir()) == ["check.html", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == [".hf_noisy.json", "check.html", "summary.json"]
     data, digests = page_data(out / "check.html"), row_digests(rows)
     assert data["classes"] == ["cat", "dog", "bird"]
     assert len({row["row"] for row in data["rows"]}) == 30
@@ -100,7 +100,7 @@ def test_check_for_argilla(parquet, tmp_path):
     records = json.loads((out / "records.json").read_text("utf-8"))
     assert len({record["id"] for record in records}) == 4
     done("check", parquet, "--rows", 4, "--output", out, "--overwrite")
-    assert sorted(path.name for path in out.iterdir()) == ["check.html", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == [".hf_noisy.json", "check.html", "summary.json"]
 
 
 def test_check_shows_images(tmp_path):
@@ -212,7 +212,7 @@ def test_next_draws_rows_that_nobody_has_checked(parquet, rows, checked_file, tm
     out = tmp_path / "out"
     printed = done("next", parquet, "--checked", checked_file, "--budget", 30, "--strategy", "random", "--output", out)
     assert printed == f"30 rows to check (random); open {out}/check.html in a browser\n"
-    assert sorted(path.name for path in out.iterdir()) == ["check.html", "next.csv", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == [".hf_noisy.json", "check.html", "next.csv", "summary.json"]
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["command"], summary["rows"], summary["batch"], summary["strategy"]) == ("next", 30, 1, "random")
     lines = [line for line in (out / "next.csv").read_text().splitlines()[1:] if ",," in line]  # nobody has looked

@@ -49,7 +49,7 @@ def test_audit_tells_how_noisy_and_which_rows(parquet, tmp_path):
     said = done("audit", parquet, "--output", out)
     assert "labels are wrong" in said
     written = sorted(path.name for path in out.iterdir())
-    assert written == ["README.md", "data", "findings", "report.html", "summary.json"]
+    assert written == [".hf_noisy.json", "README.md", "data", "findings", "report.html", "summary.json"]
     summary = json.loads((out / "summary.json").read_text())
     rate = summary["noise_rate"]
     assert rate["low"] <= summary["true_noise_rate"] <= rate["high"]

@@ -1,0 +1,131 @@
+"""The folder of a training: its checkpoints survive failures, and it takes the place of the output at the end."""
+
+import os
+import shutil
+import signal
+
+import pytest
+
+from hf_noisy.cli.manifest import MANIFEST, read_manifest
+from hf_noisy.cli.outputs import open_output
+from tests.unit.cli.test_outputs import contents, in_child, names, put, raising, write
+
+
+def checkpoint(folder, step, whole=True):
+    put(folder / f"checkpoint-{step}" / "config.json", "{}")
+    if whole:
+        put(folder / f"checkpoint-{step}" / "trainer_state.json", "{}")
+
+
+def train(out, resume=None, overwrite=False, steps=(1, 2), below="", meanwhile=lambda: None):
+    """A training that writes checkpoints and a model; what was there when it began."""
+    with open_output(out, overwrite) as output, output.training(resume) as folder:
+        before = names(folder)
+        for step in steps:
+            checkpoint(folder / below, step)
+        meanwhile()
+        put(folder / "model", "trained")
+    return before
+
+
+def test_the_folder_is_visible_and_becomes_the_output(tmp_path):
+    def look():
+        assert names(tmp_path / "out.training") == [MANIFEST, "checkpoint-1", "checkpoint-2"]
+        assert not read_manifest(tmp_path / "out.training")["complete"]
+
+    train(tmp_path / "out", meanwhile=look)
+    assert names(tmp_path) == ["out"]
+    assert read_manifest(tmp_path / "out")["files"].keys() >= {"model", "checkpoint-2/config.json"}
+    with open_output(tmp_path / "out", overwrite=True) as output:
+        output.remove_checkpoints()
+    assert names(tmp_path / "out") == [MANIFEST, "model"]
+    write(tmp_path / "out", overwrite=True)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("below", ["", "cross_entropy"])
+def test_checkpoints_survive_a_failure_and_are_resumed(tmp_path, capsys, error, below):
+    out, folder = tmp_path / "out", tmp_path / "out.training"
+    write(out, "1")
+    with pytest.raises(error):
+        train(out, overwrite=True, below=below, meanwhile=raising(error))
+    last = folder / below / "checkpoint-2"
+    assert f"--resume_from_checkpoint true continues from '{last}'" in capsys.readouterr().err
+    assert contents(out) == {"summary.json": "1"}
+    assert names(tmp_path) == ["out", "out.training"]
+    for resume in (None, str(tmp_path / "elsewhere" / "checkpoint-1")):
+        with pytest.raises(FileExistsError, match=r"checkpoint-2' is of a training that was interrupted; pass --res"):
+            train(out, resume, overwrite=True)
+    put(folder / ".results.json.0123abcd.tmp")  # of a write that was killed
+    for resume in ("true", str(last)):
+        before = train(out, resume, overwrite=True, steps=(3,), below=below)
+        assert before == sorted([MANIFEST, *(["checkpoint-1", "checkpoint-2"] if not below else [below])])
+        assert names(tmp_path) == ["out"]
+        shutil.rmtree(out)
+        shutil.rmtree(folder, ignore_errors=True)
+        with pytest.raises(error):
+            train(out, below=below, meanwhile=raising(error))
+
+
+def test_a_failure_before_the_first_checkpoint_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError):
+        train(tmp_path / "out", steps=(), meanwhile=raising(RuntimeError))
+    assert names(tmp_path) == []
+
+
+def test_a_kill_before_the_first_whole_checkpoint_is_cleaned_up(tmp_path, capsys):
+    def killed():
+        checkpoint(tmp_path / "out.training", 1, whole=False)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.waitpid(in_child(lambda: train(tmp_path / "out", steps=(), meanwhile=killed)), 0)
+    assert names(tmp_path) == [".out.lock", "out.training"]
+    assert train(tmp_path / "out") == [MANIFEST]
+    assert "out.training', which a killed training had left without a whole checkpoint" in capsys.readouterr().err
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(tmp_path):
+    put(tmp_path / "out.training" / "thesis.txt")
+    with pytest.raises(FileExistsError, match=r"out\.training' is needed while the training runs, and exists without"):
+        train(tmp_path / "out", "true")
+    assert names(tmp_path / "out.training") == ["thesis.txt"]
+
+
+def test_a_folder_that_appears_during_the_training_stays_and_so_does_the_model(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(FileExistsError, match=r"the result of the run is in '.*out\.new'"):
+        train(out, meanwhile=lambda: put(out / "thesis.txt", "years"))
+    assert contents(out) == {"thesis.txt": "years"}
+    assert names(tmp_path) == ["out", "out.new"]
+    assert (tmp_path / "out.new" / "model").read_text() == "trained"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("how", ["kill", "interrupt"])
+def test_stopped_at_the_swap(tmp_path, monkeypatch, moment, how, capsys):
+    out, folder = tmp_path / "out", tmp_path / "out.training"
+    train(out, steps=(7,))
+
+    def stop(*_):
+        if how == "interrupt":
+            raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(f"hf_noisy.cli.outputs.{'exchange' if moment == 'before' else 'remove_listed'}", stop)
+    if how == "interrupt":
+        with pytest.raises(KeyboardInterrupt):
+            train(out, overwrite=True)
+        capsys.readouterr()
+    else:
+        os.waitpid(in_child(lambda: train(out, overwrite=True)), 0)
+    monkeypatch.undo()
+    assert (out / "checkpoint-7").exists() == (moment == "before")
+    assert (folder / "checkpoint-7").exists() == (moment == "after")
+    if moment == "before":
+        with pytest.raises(FileExistsError, match="checkpoint-2' is of a training that was interrupted"):
+            train(out, overwrite=True)
+    before = train(out, "true" if moment == "before" else None, overwrite=True, steps=(3,))
+    assert before == ([MANIFEST, "checkpoint-1", "checkpoint-2", "model"] if moment == "before" else [MANIFEST])
+    assert names(tmp_path) == ["out"]
+    assert (out / "checkpoint-3").is_dir()
