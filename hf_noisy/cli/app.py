@@ -129,6 +129,9 @@ def purify(
     max_wrong: Annotated[
         float | None, typer.Option(help="largest share of wrong changes, such as 0.1; needs checked rows")
     ] = None,
+    label_missing: Annotated[
+        bool, typer.Option("--label-missing", help="label rows without a label by prediction")
+    ] = False,
     checked: Checked = None,
     model: Model = None,
     trust_remote_code: TrustRemoteCode = False,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hf_noisy.cli.commands import Job
 from hf_noisy.cli.outputs import ARGILLA, CHECK_PAGE, LABEL_STUDIO, NEXT_ROWS, SUMMARY
-from hf_noisy.cli.page import random_rows_page
+from hf_noisy.cli.page import in_whole, random_rows_page
 from hf_noisy.cli.source import add_features
 from hf_noisy.core.columns import IMAGE, TEXT
 from hf_noisy.core.files import clear_os_errors
@@ -28,8 +28,8 @@ def check(job: Job, rows: int | None, checked: Path | None, file_format: str, se
     """`hf-noisy check`: random rows to check, as a page or as files for an annotation tool."""
     if file_format not in _WRITERS:
         raise ValueError(f"--format must be one of {', '.join(_WRITERS)}, got '{file_format}'")
-    dataset = job.load()[job.split]
-    page = random_rows_page(job.name, dataset, checked_rows(dataset, checked), rows, seed)
+    labelled = job.labelled(job.load())
+    page = random_rows_page(job.name, labelled, checked_rows(labelled.whole, checked), rows, seed)
     if page is None:
         raise ValueError(f"there is no row to check: all are checked, or the data has no column '{TEXT}' or '{IMAGE}'")
     write_rows_to_check(job, page, file_format, {"command": "check", "split": job.split, "seed": seed})
@@ -42,13 +42,15 @@ def next_rows(
     for option, value, known in (("format", file_format, _WRITERS), ("strategy", strategy, STRATEGIES)):
         if value not in known:
             raise ValueError(f"--{option} must be one of {', '.join(known)}, got '{value}'")
-    dataset = job.load()[job.split]
-    found, rows = checked_rows(dataset, checked), dataset
+    labelled = job.labelled(job.load())
+    every_checked = checked_rows(labelled.whole, checked)
+    found, rows = labelled.among(every_checked), labelled.rows
     summary = {"command": "next", "split": job.split, "seed": seed}
     if strategy != RANDOM and found is not None:
-        rows, summary["encoder"] = add_features(dataset, model, job.trust_remote_code)
+        rows, summary["encoder"] = add_features(rows, model, job.trust_remote_code)
     sample = rows_to_check(rows, budget, strategy=strategy, checked=found, seed=seed)
-    page = make_check_page(dataset, sample, job.name, found)
+    sample = in_whole(sample, labelled, every_checked)
+    page = make_check_page(labelled.whole, sample, job.name, every_checked)
     write_rows_to_check(job, page, file_format, summary, sample)
 
 

@@ -1,7 +1,9 @@
 """The commands: read rows, call the library, and write a folder with data, card, figures and report."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +16,7 @@ from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.checked_figures import interval_fact, noise_figures
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
 from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, OutputFolder, write_output
-from hf_noisy.cli.page import make_report, random_rows_page
+from hf_noisy.cli.page import make_report, random_rows_page, true_noise
 from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.recipes import as_words, parse
 from hf_noisy.cli.source import add_features, modality
@@ -32,13 +34,13 @@ from hf_noisy.core.columns import (
 )
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.data.checked import CheckedRows, checked_rows
-from hf_noisy.data.labels import column_values
+from hf_noisy.data.labelled_rows import LabelledRows, labelled_rows
 from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
-from hf_noisy.detection.audit import Audit
 from hf_noisy.detection.audit import audit as run_audit
 from hf_noisy.detection.evidence import UNINFORMED
+from hf_noisy.detection.audit import check_auditable
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.publish import push_dataset_to_hub, push_model_to_hub
@@ -46,8 +48,10 @@ from hf_noisy.purification import PURIFIERS, summarise
 from hf_noisy.purification import purify as run_purify
 from hf_noisy.purification.decisions import apply_decisions, read_decisions
 from hf_noisy.purification.dmlp.dmlp import ridge_posterior
+from hf_noisy.purification.label_missing import with_predicted_labels
 from hf_noisy.purification.policies import Policy, check_max_wrong
 from hf_noisy.purification.restore import DROPPED
+from hf_noisy.purification.unchanged_rows import numbered, put_back, same_columns
 from hf_noisy.reports.html import Report, write_report
 from hf_noisy.training.checkpoints import last_whole_checkpoint
 
@@ -78,8 +82,16 @@ class Job:
         splits = load_noisy_dataset(self.source, **self.reading.given())
         if self.split not in splits:
             raise ValueError(f"--split must be one of {', '.join(splits)}, got '{self.split}'")
-        column_values(splits[self.split], LABEL)  # refuses missing labels
         return splits
+
+    def labelled(self, splits: DatasetDict) -> LabelledRows:
+        """The rows of the split that have a label; the others are counted."""
+        found = labelled_rows(splits[self.split])
+        if not len(found.index):
+            raise ValueError(f"no row of split '{self.split}' has a label; name the column with --label-column")
+        if len(found.missing):
+            print(f"{len(found.missing):,} of {len(found.whole):,} rows have no label")
+        return found
 
     def finish(
         self,
@@ -87,7 +99,7 @@ class Job:
         card: DatasetCard,
         summary: dict[str, Any],
         page: Report | None = None,
-        findings: Audit | None = None,
+        findings: Callable[[Path], None] | None = None,
     ) -> None:
         """Write the folder, then push it: if the connection breaks, only the push must be repeated."""
         with self.output.new() as folder, clear_os_errors(self.output.path):
@@ -96,7 +108,7 @@ class Job:
             if page is not None:
                 write_report(page, folder / REPORT)
             if findings is not None:
-                write_findings(findings, folder / FINDINGS)
+                findings(folder / FINDINGS)
         if self.push_to_hub is not None:
             push_dataset_to_hub(splits, self.push_to_hub, card, private=self.private or None)
 
@@ -104,12 +116,18 @@ class Job:
 def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> None:
     """`hf-noisy inject`: noise in one split, its record in `summary.json`."""
     splits, split = job.load(), job.split
+    labelled = job.labelled(splits)
     noise = make_noise(noise_type, noise_rate, job.source)
-    splits[split] = inject_noise(splits[split], noise, seed=noise_seed, stream=split)
-    record = noise_record(splits[split]) or {}
-    summary = {"command": "inject", "split": split, "rows": len(splits[split]), "noise": record}
+    noisy = inject_noise(labelled.rows, noise, seed=noise_seed, stream=split, allow_empty_classes=True)
+    record = noise_record(noisy) or {}
+    splits[split] = put_back(noisy, labelled)
+    for name, rows in splits.items():
+        if CLEAN_LABEL not in rows.column_names:  # labels without injected noise count as true
+            splits[name] = rows.add_column(CLEAN_LABEL, rows[LABEL][:], feature=rows.features[LABEL])
+    splits = same_columns(splits, split)
+    summary = {"command": "inject", "split": split, "rows": len(noisy), "noise": record}
     job.finish(splits, injected_card(splits, split, name=job.name), summary)
-    print(f"{record['rate_measured']:.1%} of {len(splits[split]):,} labels are wrong now; written to {job.output}")
+    print(f"{record['rate_measured']:.1%} of {len(noisy):,} labels are wrong now; written to {job.output}")
 
 
 def audit(job: Job, checked: Path | None, model: str | None, seed: int) -> None:
@@ -118,32 +136,37 @@ def audit(job: Job, checked: Path | None, model: str | None, seed: int) -> None:
     added = (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED)
     if taken := [name for name in added if name in splits[split].column_names]:
         raise ValueError(f"the data already has a column '{taken[0]}', which an audit adds; rename or remove it")
+    labelled = job.labelled(splits)
+    check_auditable(labelled.rows, labelled.index)  # before anything is embedded
     looked_at = checked_rows(splits[split], checked)
-    rows, encoder = add_features(splits[split], model, job.trust_remote_code)
-    found = run_audit(rows, seed=seed, checked=looked_at)
-    rate = found.issues.noise_rate
+    rows, encoder = add_features(labelled.rows, model, job.trust_remote_code)
+    found = run_audit(rows, seed=seed, checked=labelled.among(looked_at))
+    rate, issues = found.issues.noise_rate, found.issues
     summary = {
         "command": "audit",
         "split": split,
         "rows": len(rows),
+        "rows_without_label": len(labelled.missing),
         "encoder": encoder,
         "seed": seed,
         **noise_figures(found),
-        "suspected_rows": int(found.issues.is_wrong.sum()),
+        "suspected_rows": int(issues.is_wrong.sum()),
         "findings": finding_counts(found),
     }
-    if CLEAN_LABEL in rows.column_names:
-        summary["true_noise_rate"] = _disagreement(rows[CLEAN_LABEL], rows[LABEL])
+    if (true_rate := true_noise(rows, found.labels)) is not None:
+        summary["true_noise_rate"] = true_rate
     notes = [_how(encoder), "Suspicion is no proof: look before you change a label."]
     lead = "How noisy the given labels are."
-    check = random_rows_page(job.name, splits[split], looked_at, seed=seed)
-    page = make_report(job.name, splits[split], found, lead=lead, facts={}, notes=notes, check=check)
-    issues = found.issues
-    audited = splits[split].add_column(LABEL_QUALITY, issues.quality.astype(np.float32))
+    check = random_rows_page(job.name, labelled, looked_at, seed=seed)
+    page = make_report(job.name, labelled, found, lead=lead, facts={}, notes=notes, check=check)
+    audited = labelled.rows.add_column(LABEL_QUALITY, issues.quality.astype(np.float32))
     audited = audited.add_column(LABEL_SUSPECTED, issues.is_wrong)
-    splits[split] = audited.add_column(LABEL_SUGGESTED, issues.suggested, feature=rows.features[LABEL])
-    job.finish(splits, audit_card(splits, split, found, name=job.name), summary, page, found)
-    interval = ": ".join(interval_fact(found)) if looked_at is not None else f"{rate.low:.1%} to {rate.high:.1%}"
+    audited = audited.add_column(LABEL_SUGGESTED, issues.suggested, feature=rows.features[LABEL])
+    splits[split] = put_back(audited, labelled)
+    splits = same_columns(splits, split)
+    write = partial(write_findings, found, labelled.index)
+    job.finish(splits, audit_card(splits, split, found, name=job.name), summary, page, write)
+    interval = f"{rate.low:.1%} to {rate.high:.1%}" if found.checked is None else ": ".join(interval_fact(found))
     if found.rate_is_known:
         print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({interval})")
     else:
@@ -162,6 +185,7 @@ def purify(
     checked: Path | None,
     model: str | None,
     seed: int,
+    label_missing: bool,
 ) -> None:
     """`hf-noisy purify`: corrected labels with their provenance, and the report."""
     purifiers = [name for name, one in PURIFIERS.items() if one.needs_features]
@@ -170,12 +194,16 @@ def purify(
             raise ValueError(f"--{option} must be one of {', '.join(choices)}, got '{value}'")
     splits, split = job.load(), job.split
     _check_dropped(splits, policy == "drop")
-    looked_at = checked_rows(splits[split], checked)
+    labelled = job.labelled(splits)
+    check_auditable(labelled.rows, labelled.index)  # before anything is embedded
+    every_checked = checked_rows(splits[split], checked)
+    looked_at = labelled.among(every_checked)
     purifier = purifier or ("evidence" if looked_at is None else "checked")
     chosen = "dmlp_trusted" if purifier == "dmlp" and looked_at is None else purifier
     if max_wrong is not None:
         check_max_wrong(max_wrong, min_confidence, looked_at, PURIFIERS[chosen], chosen)
-    rows, encoder = add_features(splits[split], model, job.trust_remote_code)
+    embedded, encoder = add_features(labelled.whole if label_missing else labelled.rows, model, job.trust_remote_code)
+    rows = embedded.select(labelled.index) if label_missing else embedded
     found = run_audit(rows, seed=seed, checked=looked_at)
     if min_confidence is None and max_wrong is None:
         min_confidence = PURIFIERS[chosen].min_confidence
@@ -187,7 +215,14 @@ def purify(
         options = {"seed": seed}
     options |= {"min_confidence": min_confidence, "max_wrong": max_wrong, "checked": looked_at}
     purified: Any = run_purify(rows, chosen, policy, **options)  # type: ignore[call-overload]
-    summary = summarise(purified)
+    parts = _parts(purified, split, labelled)
+    if label_missing and len(labelled.missing):
+        others = embedded.select(labelled.missing)
+        parts[split] = with_predicted_labels(parts, split, others, labelled.missing, every_checked)
+    # Computed vectors would be larger than all other columns.
+    made_here = [name for name in rows.column_names if name not in splits[split].column_names]
+    parts = {name: part.remove_columns(made_here) for name, part in parts.items()}
+    summary = summarise(DatasetDict(parts))
     facts = {
         "labels changed": f"{summary.changed:,}",
         "labels kept": f"{summary.rows - summary.changed:,}",
@@ -203,14 +238,12 @@ def purify(
         facts["ridge regression alone would change"] = f"{baseline['ridge_baseline']['changed']:,}"
     lead = f"The given labels as corrected by '{purifier}', policy '{policy}'."
     page = make_report(
-        job.name, splits[split], found, lead=lead, facts=facts, notes=[_how(encoder), *filter(None, [summary.note])]
+        job.name, labelled, found, lead=lead, facts=facts, notes=[_how(encoder), *filter(None, [summary.note])]
     )
-    # Computed vectors would be larger than all other columns.
-    made_here = [name for name in rows.column_names if name not in splits[split].column_names]
-    parts = {name: part.remove_columns(made_here) for name, part in _parts(purified, split).items()}
-    result = DatasetDict({**splits, **parts})
+    result = same_columns(DatasetDict({**splits, **parts}), split)
     figures: dict[str, Any] = {"command": "purify", "split": split, "policy": policy, "min_confidence": min_confidence}
     figures |= {"max_wrong": max_wrong, "encoder": encoder, "seed": seed, "summary": summary.to_dict(), **baseline}
+    figures["findings"] = finding_counts(found)
     job.finish(result, purified_card(result, split, summary, name=job.name), figures, page)
     print(f"{summary}\nwritten to {job.output}")
 
@@ -220,9 +253,10 @@ def apply(job: Job, decisions: Path) -> None:
     decided = read_decisions(decisions)
     splits, split = job.load(), job.split
     _check_dropped(splits, any(one.decision == "drop" for one in decided))
-    applied = apply_decisions(splits[split], decided)
-    summary = summarise(applied)
-    result = DatasetDict({**splits, **_parts(applied, split)})
+    labelled = job.labelled(splits)
+    parts = _parts(apply_decisions(labelled.rows, decided, labelled.index), split, labelled)
+    summary = summarise(DatasetDict(parts))
+    result = same_columns(DatasetDict({**splits, **parts}), split)
     counts = {kind: sum(one.decision == kind for one in decided) for kind in ("relabel", "drop", "keep")}
     figures = {"command": "apply", "split": split, "decisions": counts, "summary": summary.to_dict()}
     job.finish(result, purified_card(result, split, summary, name=job.name), figures)
@@ -274,11 +308,14 @@ def _check_dropped(splits: DatasetDict, drops: bool) -> None:
         raise ValueError(f"the data already has a split '{DROPPED}', which dropped rows would replace; rename it")
 
 
-def _parts(purified: Dataset | DatasetDict, split: str) -> dict[str, Dataset]:
-    """The purified rows under the split name of the source, which the rows themselves may lack."""
+def _parts(purified: Dataset | DatasetDict, split: str, labelled: LabelledRows) -> dict[str, Dataset]:
+    """The purified rows, with those without a label, under the split name of the source, and the dropped ones."""
     if isinstance(purified, Dataset):
-        return {split: purified}
-    return {DROPPED if name == DROPPED else split: part for name, part in purified.items()}
+        return {split: put_back(purified, labelled)}
+    parts = dict(purified)
+    dropped = {} if (rows := parts.pop(DROPPED, None)) is None else {DROPPED: numbered(rows, labelled)}
+    (kept,) = parts.values()
+    return {split: put_back(kept, labelled), **dropped}
 
 
 def _ridge(rows: Dataset, checked: CheckedRows | None) -> dict[str, Any]:
@@ -288,13 +325,9 @@ def _ridge(rows: Dataset, checked: CheckedRows | None) -> dict[str, Any]:
     clean = {"clean": "trusted"} if checked is None else {"checked": checked}
     best = ridge_posterior(arrays[FEATURES], arrays[LABEL], num_classes=num_classes, **clean).argmax(1)
     found: dict[str, Any] = {"changed": int((best != np.asarray(rows[LABEL])).sum())}
-    if CLEAN_LABEL in rows.column_names:
-        found["true_noise_after"] = _disagreement(rows[CLEAN_LABEL], best)
+    if (noise := true_noise(rows, best)) is not None:
+        found["true_noise_after"] = noise
     return found
-
-
-def _disagreement(one: Any, other: Any) -> float:
-    return float(np.mean(np.asarray(one) != np.asarray(other)))
 
 
 def _how(encoder: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
+from jaxtyping import Int64
 
 from hf_noisy.data.texts import shown_texts
 from hf_noisy.detection.audit import Audit
@@ -35,29 +36,30 @@ def finding_counts(audit: Audit) -> dict[str, int]:
     return {kind: len(groups) for kind, groups in _groups(audit).items()} | {"outliers": len(_outliers(audit))}
 
 
-def write_findings(audit: Audit, folder: Path) -> None:
-    """One CSV file per kind of finding, which has only a header where there are none."""
+def write_findings(audit: Audit, numbers: Int64[np.ndarray, " rows"], folder: Path) -> None:
+    """One CSV file per kind of finding, with the rows' numbers in the data; only a header where there are none."""
     folder.mkdir()
     for kind, groups in _groups(audit).items():
         members = (
-            [number, row, audit.class_names[audit.labels[row]], f"{similarity:.4f}"]
+            [number, numbers[row], audit.class_names[audit.labels[row]], f"{similarity:.4f}"]
             for number, group in enumerate(groups)
             for row, similarity in zip(group.rows, group.similarity, strict=True)
         )
         _write_csv(folder / f"{kind}.csv", ["group", "row", "label", "similarity"], members)
     outliers = (
-        [row, audit.class_names[audit.labels[row]], f"{audit.outliers.distance[row]:.4f}"] for row in _outliers(audit)
+        [numbers[row], audit.class_names[audit.labels[row]], f"{audit.outliers.distance[row]:.4f}"]
+        for row in _outliers(audit)
     )
     _write_csv(folder / "outliers.csv", ["row", "label", "distance"], outliers)
 
 
-def finding_tables(rows: Dataset, audit: Audit) -> list[Table]:
-    """A table of the first findings of each kind that has any."""
+def finding_tables(rows: Dataset, audit: Audit, numbers: Int64[np.ndarray, " rows"]) -> list[Table]:
+    """A table of the first findings of each kind that has any, with the rows' numbers in the data."""
     tables = []
     for kind, groups in _groups(audit).items():
         lines = [
             [
-                _some(map(str, group.rows[:_SHOWN_ROWS]), len(group.rows)),
+                _some(map(str, numbers[group.rows[:_SHOWN_ROWS]]), len(group.rows)),
                 ", ".join(audit.class_names[label] for label in np.unique(audit.labels[group.rows])),
                 f"{group.similarity.min():.3f}",
             ]
@@ -68,7 +70,7 @@ def finding_tables(rows: Dataset, audit: Audit) -> list[Table]:
         tables.append(_table(kind, len(groups), columns, lines, _texts(rows, first)))
     outliers = _outliers(audit)
     lines = [
-        [str(row), audit.class_names[audit.labels[row]], f"{audit.outliers.distance[row]:.3f}"]
+        [str(numbers[row]), audit.class_names[audit.labels[row]], f"{audit.outliers.distance[row]:.3f}"]
         for row in outliers[:_SHOWN]
     ]
     columns = ["row", "given label", "distance"]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import transformers
 from accelerate import PartialState
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DataArguments, ImageArguments
@@ -18,12 +18,14 @@ from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
 from hf_noisy.data.images import ImageViews, Transform, make_view
 from hf_noisy.data.labels import column_values
+from hf_noisy.data.labelled_rows import labelled_rows
 from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.texts import text_columns
 from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.methods import DyGenMethod
 from hf_noisy.models.preact_resnet import PreActResNetConfig
 from hf_noisy.models.pretrained import pretrained_classifier
+from hf_noisy.purification.restore import DROPPED, as_given, is_purified
 from hf_noisy.training.checked_labels import without_checked_column
 
 _CHANNEL_STATISTICS = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
@@ -46,30 +48,50 @@ def load_splits(
 ) -> tuple[Dataset, Dataset, CheckedRows | None]:
     """Training and test rows, and the training rows that a person has checked.
 
-    Without a test split a fifth of the rows is set aside, none that was checked.
+    Rows without a label are left out. Without labels in a test split a fifth of the rows is set aside, none that was
+    checked. Test labels are the given ones, also of purified data.
     """
     with training.main_process_first(desc="data"):
         splits = load_source(arguments)
         if row_column:
             splits["train"] = splits["train"].add_column(row_column, np.arange(len(splits["train"])))
-        if "test" not in splits:
-            splits = _with_test_rows(splits["train"], training.seed)
-        train = random_rows(splits["train"], arguments.max_train_samples, training.seed)
-        test = random_rows(splits["test"], arguments.max_test_samples, training.seed)
+        splits = _with_test_rows(splits, training.seed)
+        train, test = (_labelled(splits[name], name) for name in ("train", "test"))
+        train = random_rows(train, arguments.max_train_samples, training.seed)
+        test = random_rows(test, arguments.max_test_samples, training.seed)
         checked = checked_rows(train)
         train, test = without_checked_column(train), without_checked_column(test)
         return prepare(train), prepare(test), checked
 
 
-def _with_test_rows(rows: Dataset, seed: int) -> DatasetDict:
-    checked = checked_rows(rows)
-    if checked is None:
-        return rows.train_test_split(0.2, seed=seed)
-    others = np.setdiff1d(np.arange(len(rows)), checked.index)
-    test = np.random.default_rng(seed).permutation(others)[: max(len(rows) // 5, 1)]
+def _labelled(rows: Dataset, name: str) -> Dataset:
+    found = labelled_rows(rows)
+    if len(found.missing):
+        print(f"{len(found.missing):,} of {len(rows):,} rows of split '{name}' have no label and are left out")
+    if not len(found.index):
+        raise ValueError(f"no row of split '{name}' has a label; name the column with --label-column")
+    return found.rows
+
+
+def _with_test_rows(splits: DatasetDict, seed: int) -> DatasetDict:
+    """Training and test split; test rows are drawn from the training rows if the source has none with labels."""
+    train = splits["train"]
+    if "test" in splits and len(labelled_rows(splits["test"]).index):
+        return DatasetDict(train=train, test=as_given(splits["test"]))
+    pool = train
+    if is_purified(train):
+        print("the data has no test split: the test rows are a fifth of the rows, and keep their given labels")
+        if DROPPED in splits and is_purified(splits[DROPPED]):  # else the rows that the purifier doubts are untested
+            pool = concatenate_datasets([train, splits[DROPPED]])
+    given = as_given(pool)
+    checked = checked_rows(given)
+    others = np.setdiff1d(labelled_rows(given).index, [] if checked is None else checked.index)
+    count = max(len(labelled_rows(given).index) // 5, 1)
+    test = np.random.default_rng(seed).permutation(others)[:count]
     if not len(test):
         raise ValueError("every row was checked, so none is left to test on; pass data with a test split")
-    return DatasetDict(train=rows.select(np.setdiff1d(np.arange(len(rows)), test)), test=rows.select(np.sort(test)))
+    kept = np.setdiff1d(np.arange(len(train)), test)
+    return DatasetDict(train=train.select(kept), test=given.select(np.sort(test)))
 
 
 def random_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:

@@ -2,19 +2,23 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from jaxtyping import Int64
 
 from hf_noisy.cli.checked_figures import checked_notes, checked_tables, interval_fact
 from hf_noisy.cli.findings import finding_tables
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
-from hf_noisy.data.checked import CheckedRows
+from hf_noisy.data.checked import CheckedRows, checked_csv, class_names
+from hf_noisy.data.labelled_rows import LabelledRows, label_values
 from hf_noisy.data.row_digest import row_digests
 from hf_noisy.data.texts import shown_texts
 from hf_noisy.detection.audit import Audit
-from hf_noisy.detection.rows_to_check import rows_to_check
+from hf_noisy.detection.rows_to_check import RowSample, rows_to_check
 from hf_noisy.reports.check_page import CheckPage, make_check_page
 from hf_noisy.reports.figures import data_map_figure, reliability_diagram
 from hf_noisy.reports.html import Picture, Report, SuspiciousRow
@@ -26,7 +30,7 @@ ROWS_TO_CHECK = 100
 
 def make_report(
     title: str,
-    rows: Dataset,
+    labelled: LabelledRows,
     audit: Audit,
     *,
     lead: str,
@@ -35,6 +39,7 @@ def make_report(
     check: CheckPage | None = None,
 ) -> Report:
     """The report of an audit, with the lead, facts and notes of the command."""
+    rows, numbers = labelled.rows, labelled.index
     rate, (name, interval) = audit.issues.noise_rate, interval_fact(audit)
     found = {
         "rows": f"{len(rows):,}",
@@ -42,9 +47,10 @@ def make_report(
         name: interval,
         "rows under suspicion": f"{int(audit.issues.is_wrong.sum()):,}",
     }
-    if CLEAN_LABEL in rows.column_names:
-        wrong = np.asarray(rows[CLEAN_LABEL]) != audit.labels
-        found["true noise rate"] = f"{wrong.mean():.1%}"
+    if len(labelled.missing):
+        found["rows without a label"] = f"{len(labelled.missing):,}"
+    if (rate_known := true_noise(rows, audit.labels)) is not None:
+        found["true noise rate"] = f"{rate_known:.1%}"
     return Report(
         title=title,
         lead=lead,
@@ -52,8 +58,8 @@ def make_report(
         class_names=audit.class_names,
         transition_matrix=audit.transition_matrix,
         pictures=_pictures(rows, audit),
-        tables=[*checked_tables(audit), *finding_tables(rows, audit)],
-        rows=_suspicious(rows, audit),
+        tables=[*checked_tables(audit), *finding_tables(rows, audit, numbers)],
+        rows=_suspicious(rows, audit, numbers),
         num_rows=len(rows),
         notes=[*checked_notes(audit), *notes],
         check=check,
@@ -61,17 +67,34 @@ def make_report(
 
 
 def random_rows_page(
-    title: str, rows: Dataset, checked: CheckedRows | None = None, count: int | None = None, seed: int = 0
+    title: str, labelled: LabelledRows, checked: CheckedRows | None = None, count: int | None = None, seed: int = 0
 ) -> CheckPage | None:
     """The page of random rows that nobody has checked, by default 100 or all; None where no row can be shown."""
-    left = len(rows) - (0 if checked is None else len(checked))
+    rows, known = labelled.rows, labelled.among(checked)
+    left = len(rows) - (0 if known is None else len(known))
     if left == 0 or not {TEXT, IMAGE} & set(rows.column_names):
         return None
-    sample = rows_to_check(rows, min(ROWS_TO_CHECK, left) if count is None else count, checked=checked, seed=seed)
-    return make_check_page(rows, sample, title, checked)
+    sample = rows_to_check(rows, min(ROWS_TO_CHECK, left) if count is None else count, checked=known, seed=seed)
+    return make_check_page(labelled.whole, in_whole(sample, labelled, checked), title, checked)
 
 
-def _suspicious(rows: Dataset, audit: Audit) -> list[SuspiciousRow]:
+def in_whole(sample: RowSample, labelled: LabelledRows, checked: CheckedRows | None) -> RowSample:
+    """A sample of the labelled rows as one of all rows, with their numbers there."""
+    whole, earlier = labelled.whole, ""
+    if checked is not None:
+        digests = row_digests(whole.select(checked.index))
+        earlier = checked_csv(checked, digests, class_names(whole)).partition("\n")[2]
+    return replace(sample, index=labelled.index[sample.index], num_rows=len(whole), earlier=earlier)
+
+
+def true_noise(rows: Dataset, labels: Any) -> float | None:
+    """The share of labels that differ from the true one, among the rows whose true label is known; None if none is."""
+    clean = label_values(rows, CLEAN_LABEL)
+    known = clean >= 0
+    return float((clean != np.asarray(labels))[known].mean()) if known.any() else None
+
+
+def _suspicious(rows: Dataset, audit: Audit, numbers: Int64[np.ndarray, " rows"]) -> list[SuspiciousRow]:
     """The worst rows first, at most `MAX_ROWS`."""
     worst = np.argsort(audit.issues.quality, kind="stable")[: min(MAX_ROWS, len(rows))]
     shown = rows.select(worst).with_format(None)
@@ -80,7 +103,7 @@ def _suspicious(rows: Dataset, audit: Audit) -> list[SuspiciousRow]:
     images = map(thumbnail, shown[IMAGE]) if IMAGE in rows.column_names else [None] * len(worst)
     return [
         SuspiciousRow(
-            row=int(row),
+            row=int(numbers[row]),
             given=int(audit.labels[row]),
             suggested=int(audit.issues.suggested[row]),
             scores={
@@ -98,11 +121,12 @@ def _suspicious(rows: Dataset, audit: Audit) -> list[SuspiciousRow]:
 
 
 def _pictures(rows: Dataset, audit: Audit) -> list[Picture]:
-    known = CLEAN_LABEL in rows.column_names
-    labels = np.asarray(rows[CLEAN_LABEL]) if known else audit.labels
-    against = "true" if known else "given"
-
-    dynamics, predictions = audit.dynamics, {"held-out predictions": (labels, audit.probabilities)}
+    clean = label_values(rows, CLEAN_LABEL)
+    known = clean >= 0
+    labels, probabilities, against = audit.labels, audit.probabilities, "given"
+    if known.any():
+        labels, probabilities, against = clean[known], audit.probabilities[known], "true"
+    dynamics, predictions = audit.dynamics, {"held-out predictions": (labels, probabilities)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "figure.png"
         data_map = data_map_figure(dynamics.confidence, dynamics.variability, audit.issues.is_wrong, path).read_bytes()
@@ -112,7 +136,7 @@ def _pictures(rows: Dataset, audit: Audit) -> list[Picture]:
         "Rows at the lower left were never learned."
     )
     reliability_caption = f"How often a prediction of that confidence agrees with the {against} label"
-    reliability_caption += "." if known else ", which is wrong in some rows, so the line lies low."
+    reliability_caption += "." if against == "true" else ", which is wrong in some rows, so the line lies low."
     return [
         Picture("Data map", map_caption, data_map),
         Picture("Reliability", reliability_caption, reliability),

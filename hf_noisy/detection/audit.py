@@ -1,5 +1,6 @@
 """Audit of a dataset from features and given labels: wrong labels, noise rate, duplicates, outliers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ from hf_noisy.detection.outliers import Outliers, outliers_among
 from hf_noisy.detection.probe import probe_logits
 from hf_noisy.detection.surroundings import surroundings
 from hf_noisy.detection.training_dynamics import DataMap, data_map
+
+_SHOWN = 10  # classes in a message
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def audit(
 
     Raises:
         ValueError: If a column is missing, a vector is not finite, or there are fewer than 2 classes, or a class
-            has fewer than 2 rows.
+            has a single row. Classes without rows are fine: no label is suspected to be one of them.
         ImportError: If `index` is `"faiss"` and faiss is not installed.
 
     Example:
@@ -93,27 +96,18 @@ def audit(
         0
     """
     check_index(index)
-    feature = dataset.features.get(LABEL)
-    if isinstance(feature, datasets.ClassLabel) and feature.num_classes == 1:
-        raise ValueError(f"column '{LABEL}' must hold at least 2 classes, got '{feature.names[0]}' alone; check it")
+    check_auditable(dataset)
     labels, num_classes = class_labels(dataset, LABEL)
     if features not in dataset.column_names:
         raise ValueError(f"features must be one of {dataset.column_names}, got '{features}'; add it with embed")
     vectors = check_features(dataset.with_format("numpy", columns=[features])[:][features], f"column '{features}'")
-    counts = np.bincount(labels, minlength=num_classes)
-    names = feature.names if isinstance(feature, datasets.ClassLabel) else [str(i) for i in range(num_classes)]
-    if counts.min() < 2:
-        raise ValueError(
-            f"class '{names[int(counts.argmin())]}' has {int(counts.min())} rows in column '{LABEL}', and an audit "
-            "needs 2 of each; drop its rows, and cast a ClassLabel to the classes that are left"
-        )
     found = checked_rows(dataset, checked)
     around = surroundings(vectors, index)
     evidence = fit_evidence(vectors, labels, num_classes=num_classes, folds=folds, seed=seed)
     issues, transition, estimates = _issues(vectors, labels, evidence, found, folds, seed)
     return Audit(
         labels=labels,
-        class_names=list(names),
+        class_names=class_names(dataset),
         probabilities=evidence.probabilities,
         issues=issues,
         transition_matrix=transition,
@@ -124,6 +118,28 @@ def audit(
         estimates=estimates,
         informed=evidence.informed,
     )
+
+
+def check_auditable(dataset: Dataset, numbers: Sequence[int] | np.ndarray | None = None) -> None:
+    """Refuse labels of a single class, or with a class of one row; `numbers` are the rows' numbers in messages."""
+    feature = dataset.features.get(LABEL)
+    if isinstance(feature, datasets.ClassLabel) and feature.num_classes == 1:
+        raise ValueError(f"column '{LABEL}' must hold at least 2 classes, got '{feature.names[0]}' alone; check it")
+    labels, num_classes = class_labels(dataset, LABEL)
+    names, counts = class_names(dataset), np.bincount(labels, minlength=num_classes)
+    if (counts > 0).sum() == 1:
+        raise ValueError(f"column '{LABEL}' must hold at least 2 classes, got '{names[labels[0]]}' alone; check it")
+    if (alone := np.flatnonzero(counts == 1)).size:
+        rows = [int(np.argmax(labels == label)) for label in alone[:_SHOWN]]
+        named = [
+            f"'{names[label]}' (row {row if numbers is None else numbers[row]})"
+            for label, row in zip(alone, rows, strict=False)
+        ]
+        more = f" and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""
+        raise ValueError(
+            f"each class needs 2 rows in column '{LABEL}' for an audit, but 1 row alone has {', '.join(named)}{more}; "
+            "drop such rows, or give them another label"
+        )
 
 
 def _issues(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from hf_noisy.core import columns
 from hf_noisy.core.task import TASKS
 from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, public_name
-from hf_noisy.purification.restore import DROPPED
+from hf_noisy.purification.restore import DROPPED, has_values, is_purified
 
 _TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md"
 _PAIRS_SHOWN, _CLASSES_SHOWN, _MATRIX_SHOWN = 20, 200, 12
@@ -136,11 +136,11 @@ def percent(value: float | None) -> str:
 
 
 def _what(rows: Dataset, name: str) -> str:
-    if columns.LABEL_GIVEN in rows.column_names:
+    if is_purified(rows):
         return "dropped rows" if name == DROPPED else "purified"
-    if columns.LABEL_SUSPECTED in rows.column_names:
+    if has_values(rows, columns.LABEL_SUSPECTED):
         return "audited"
-    return "given and true labels" if columns.CLEAN_LABEL in rows.column_names else "unchanged"
+    return "given and true labels" if has_values(rows, columns.CLEAN_LABEL) else "unchanged"
 
 
 def _kind(kind: Any) -> str:

@@ -12,7 +12,7 @@ from hf_noisy.detection.audit import Audit
 from hf_noisy.hub.card_builder import build_card, configurations, matrix_section, pairs_table, percent
 from hf_noisy.hub.text import REPOSITORY, code, escape, named_values
 from hf_noisy.purification.decisions import DECISIONS
-from hf_noisy.purification.restore import DROPPED, purification_record
+from hf_noisy.purification.restore import DROPPED, has_values, purification_record
 from hf_noisy.purification.summary import FIGURES, PurificationSummary
 
 _POLICIES = {
@@ -116,6 +116,11 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
             method += f" A person has checked {summary.checked:,} rows, which have the class that was found."
         limits = ["The estimates assume that the purifier's probabilities are correct."]
         limits += [summary.note] if summary.note is not None else []
+    if summary.unlabelled:
+        method += f" {summary.unlabelled:,} rows have no given label"
+        if summary.predicted:
+            method += f", of which {summary.predicted:,} were labelled by prediction (`purifier` is `prediction`)"
+        method += "."
     limits.append("An overruled label is not necessarily wrong, and other labels are not necessarily right.")
     if summary.true_noise_before is None:
         limits.append("There are no true labels to verify the figures.")
@@ -165,11 +170,14 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         ["wrong labels, estimated", f"{_share_of(audit).lower()} ({percent(rate.low)} to {percent(rate.high)})"],
         *_class_noise(audit),
         ["suspected rows", f"{int(suspected.sum()):,} of {len(audit.labels):,}"],
+        *_duplicates(audit),
     ]
     if audit.checked is not None:
         numbers.append(["rows checked by a person", f"{len(audit.checked):,}"])
-    if CLEAN_LABEL in rows.column_names:
+    if has_values(rows, CLEAN_LABEL):
         numbers.append(["wrong labels, true", _measured(rows)[0]])
+    if unlabelled := len(rows) - len(audit.labels):
+        numbers.append(["rows without a label", f"{unlabelled:,}"])
     classes = len(audit.class_names)
     counts = np.bincount(audit.labels[suspected] * classes + issues.suggested[suspected], minlength=classes**2)
     order = [pair for pair in np.argsort(-counts, kind="stable").tolist() if counts[pair]]
@@ -275,6 +283,19 @@ def _class_noise(audit: Audit) -> list[list[str]]:
             f"{percent(None if np.isnan(share.rate) else share.rate)} ({percent(share.low)} to {percent(share.high)})",
         ]
         for name, share in [*shares][:_CLASSES_SHOWN]
+    ]
+
+
+def _duplicates(audit: Audit) -> list[list[str]]:
+    """The groups of equal rows, those with different labels first: at least one of these labels is wrong."""
+    differ, same = (
+        [group for group in audit.duplicates if group.exact and group.labels_differ == other]
+        for other in (True, False)
+    )
+    return [
+        [title, f"{len(groups):,} groups of {sum(len(group.rows) for group in groups):,} rows"]
+        for title, groups in (("equal rows with different labels", differ), ("equal rows with one label", same))
+        if groups
     ]
 
 

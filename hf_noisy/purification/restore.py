@@ -18,7 +18,7 @@ from hf_noisy.core.columns import (
     PURIFIER,
     ROW_GIVEN,
 )
-from hf_noisy.data.labels import column_values, with_format_of
+from hf_noisy.data.labels import with_format_of
 
 DROPPED = "dropped"  # the split of the rows that were dropped
 ADDED = (
@@ -58,7 +58,7 @@ def restore_labels(dataset: Dataset | DatasetDict) -> Dataset | DatasetDict:
         restored = {
             name: _restored(part, dataset.get(DROPPED)) if name in names else part
             for name, part in dataset.items()
-            if name != DROPPED or ROW_GIVEN not in part.column_names
+            if name != DROPPED or ROW_GIVEN not in part.column_names or not is_purified(part)
         }
         return restored[names[0]] if alone and len(restored) == 1 else DatasetDict(restored)
     if LABEL_GIVEN not in dataset.column_names:
@@ -84,6 +84,29 @@ def purification_record(dataset: Dataset) -> dict[str, Any] | None:
     return record
 
 
+def is_purified(dataset: Dataset) -> bool:
+    """Whether some rows were purified; splits beside a purified one may have its columns, without values."""
+    return LABEL_GIVEN in dataset.column_names and has_values(dataset, PURIFIER)
+
+
+def as_given(dataset: Dataset) -> Dataset:
+    """The rows with their given labels, without what a purification adds; missing rows stay missing."""
+    if LABEL_GIVEN not in dataset.column_names:
+        return dataset
+    # Labels may be missing: rows without a given label can be labelled by prediction.
+    rows = dataset.with_format(None)
+    rows = with_column(rows, LABEL, rows[LABEL_GIVEN][:], dataset.features[LABEL_GIVEN])
+    return rows.remove_columns([name for name in ADDED if name in rows.column_names])
+
+
+def has_values(dataset: Dataset, column: str) -> bool:
+    """Whether there is such a column and a row has a value in it."""
+    if column not in dataset.column_names:
+        return False
+    values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
+    return len(values) == 0 or values.null_count < len(values)
+
+
 def add_record(dataset: Dataset, record: dict[str, Any]) -> None:
     """Append the record to the description of the dataset, which `save_to_disk` keeps."""
     dataset.info.description = "\n".join(filter(None, [dataset.info.description, json.dumps({_RECORD_KEY: record})]))
@@ -99,7 +122,7 @@ def with_column(dataset: Dataset, name: str, values: Any, feature: Any) -> Datas
 
 def _restored(dataset: Dataset, dropped: Dataset | None) -> Dataset:
     whole = dataset.with_format(None)
-    if ROW_GIVEN in dataset.column_names:
+    if ROW_GIVEN in dataset.column_names and is_purified(dataset):
         if dropped is None or ROW_GIVEN not in dropped.column_names:
             raise ValueError(
                 f"dataset lacks the rows that were dropped; pass the DatasetDict that purify returned, with its split "
@@ -109,8 +132,7 @@ def _restored(dataset: Dataset, dropped: Dataset | None) -> Dataset:
         whole.info.update(dataset.info)  # merging keeps only a few of the fields
         position = np.asarray(whole.select_columns([ROW_GIVEN]).with_format("numpy")[:][ROW_GIVEN])
         whole = whole.select(np.argsort(position, kind="stable"))
-    whole = with_column(whole, LABEL, column_values(whole, LABEL_GIVEN), dataset.features[LABEL_GIVEN])
-    whole = whole.remove_columns([name for name in ADDED if name in whole.column_names])
+    whole = as_given(whole)
     whole.info.description, _, _ = _split_description(whole)
     return with_format_of(dataset, whole)
 

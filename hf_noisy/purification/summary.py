@@ -20,9 +20,11 @@ from hf_noisy.core.columns import (
     PURIFIER,
     ROW_GIVEN,
 )
+from hf_noisy.data.labelled_rows import label_values
 from hf_noisy.purification.decisions import DECISIONS
 from hf_noisy.purification.evidence_posterior import NOTHING_BELIEVED, ONLY_RANDOM
-from hf_noisy.purification.restore import DROPPED, purification_record
+from hf_noisy.purification.label_missing import PREDICTION
+from hf_noisy.purification.restore import DROPPED, is_purified, purification_record
 
 _PAIRS_SHOWN = 10
 FIGURES = {"precision of changes": "precision", "noise before": "noise_before", "noise after": "noise_after"}
@@ -33,7 +35,7 @@ class PurificationSummary:
     """The result of [`summarise`].
 
     Estimates assume that the posterior is right, and are None for manual decisions. True figures are None without a
-    column `clean_label`.
+    column `clean_label`, and count the rows that have one. Rows without a given label are left out.
 
     Attributes:
         purifier: Its name.
@@ -52,6 +54,8 @@ class PurificationSummary:
         true_precision: Share of the rows in `changed` whose most probable class is the clean label.
         true_noise_before: Share of given labels that differ from the clean one.
         true_noise_after: As `estimated_noise_after`, against the clean label.
+        unlabelled: Rows without a given label; no other figure counts them.
+        predicted: Rows among these that were labelled by prediction.
     """
 
     purifier: str
@@ -68,6 +72,8 @@ class PurificationSummary:
     true_precision: float | None = None
     true_noise_before: float | None = None
     true_noise_after: float | None = None
+    unlabelled: int = 0
+    predicted: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """All figures as JSON values."""
@@ -91,7 +97,9 @@ class PurificationSummary:
         share = 100 * self.changed / max(self.rows, 1)
         lines = [
             f"{self.purifier}: {self.rows} rows, {self.changed} labels overruled ({share:.1f} %), "
-            f"{self.dropped} rows dropped" + (f", {self.checked} rows checked" if self.checked else ""),
+            f"{self.dropped} rows dropped"
+            + (f", {self.checked} rows checked" if self.checked else "")
+            + (f", {self.unlabelled} without a label ({self.predicted} predicted)" if self.unlabelled else ""),
             "",
             f"{'':24}{'estimated':>10}{'true':>10}",
         ]
@@ -137,7 +145,8 @@ def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
         given  new    rows
         1      0         1
     """
-    kept, dropped = _parts(dataset)
+    whole, dropped = _parts(dataset)
+    kept = _labelled(whole)
     columns = everything = _read(kept)
     if dropped is not None:
         everything = {name: np.concatenate([columns[name], values]) for name, values in _read(dropped).items()}
@@ -159,15 +168,20 @@ def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
         estimated_noise_before=float(1 - posterior[np.arange(len(given)), given].mean()),
         estimated_noise_after=_wrong((targets * columns[LABEL_POSTERIOR]).sum(1), weights),
         checked=int(everything[LABEL_CHECKED].sum()) if LABEL_CHECKED in everything else 0,
+        unlabelled=len(whole) - len(kept),
+        predicted=list(whole[PURIFIER]).count(PREDICTION),
         guarantee=(purification_record(kept) or {}).get("guarantee"),
     )
     if summary.purifier == DECISIONS:  # its posterior is certain for every row, checked or not
         summary.estimated_precision = summary.estimated_noise_before = summary.estimated_noise_after = None
     if CLEAN_LABEL in columns:
         clean = everything[CLEAN_LABEL]
-        summary.true_precision = _mean(best[changed] == clean[changed])
-        summary.true_noise_before = float((given != clean).mean())
-        summary.true_noise_after = _wrong(targets[np.arange(len(targets)), columns[CLEAN_LABEL]], weights)
+        known, clean_kept = clean >= 0, columns[CLEAN_LABEL]
+        kept_known = clean_kept >= 0
+        summary.true_precision = _mean((best == clean)[changed & known])
+        summary.true_noise_before = _mean((given != clean)[known])
+        right = targets[np.arange(len(targets)), np.maximum(clean_kept, 0)]
+        summary.true_noise_after = _wrong(right[kept_known], None if weights is None else weights[kept_known])
     return summary
 
 
@@ -175,7 +189,7 @@ def _parts(dataset: Dataset | DatasetDict) -> tuple[Dataset, Dataset | None]:
     """The remaining and the dropped rows."""
     dropped = None
     if isinstance(dataset, DatasetDict):
-        names = [name for name, part in dataset.items() if LABEL_GIVEN in part.column_names and name != DROPPED]
+        names = [name for name, part in dataset.items() if is_purified(part) and name != DROPPED]
         if len(names) != 1:
             raise ValueError(f"dataset must have one purified split, got {', '.join(names) or 'none'}; pass a split")
         dropped = dataset.get(DROPPED) if ROW_GIVEN in dataset[names[0]].column_names else None
@@ -189,11 +203,20 @@ def _parts(dataset: Dataset | DatasetDict) -> tuple[Dataset, Dataset | None]:
     return dataset.with_format(None), None if dropped is None else dropped.with_format(None)
 
 
+def _labelled(dataset: Dataset) -> Dataset:
+    """The rows with a given label; the figures are about these."""
+    known = label_values(dataset, LABEL_GIVEN) >= 0
+    rows = dataset.with_format(None)
+    return rows if known.all() else rows.select(np.flatnonzero(known))
+
+
 def _read(dataset: Dataset) -> dict[str, Shaped[np.ndarray, "rows ..."]]:
     names = [LABEL, LABEL_GIVEN, LABEL_POSTERIOR, LABEL_CONFIDENCE, LABEL_CHANGED, LABEL_CHECKED]
     names += [LABEL_WEIGHT, CLEAN_LABEL]
     names = [name for name in names if name in dataset.column_names]
     read: dict[str, np.ndarray] = dict(dataset.select_columns(names).with_format("numpy")[:])
+    if CLEAN_LABEL in read:
+        read[CLEAN_LABEL] = label_values(dataset, CLEAN_LABEL)  # a true label may be missing
     return read | {LABEL_POSTERIOR: read[LABEL_POSTERIOR].astype(np.float64)}
 
 
