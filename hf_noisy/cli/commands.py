@@ -16,7 +16,7 @@ from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.checked_figures import interval_fact, noise_figures
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
 from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, OutputFolder, write_output
-from hf_noisy.cli.page import make_report, random_rows_page, true_noise
+from hf_noisy.cli.page import make_report, random_rows_page
 from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.recipes import as_words, parse
 from hf_noisy.cli.source import add_features, modality
@@ -34,13 +34,13 @@ from hf_noisy.core.columns import (
 )
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.data.checked import CheckedRows, checked_rows
-from hf_noisy.data.labelled_rows import LabelledRows, labelled_rows
+from hf_noisy.data.labelled_rows import LabelledRows, labelled_rows, true_noise
 from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.records import noise_record
 from hf_noisy.detection.audit import audit as run_audit
-from hf_noisy.detection.evidence import UNINFORMED
 from hf_noisy.detection.audit import check_auditable
+from hf_noisy.detection.evidence import UNINFORMED
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.publish import push_dataset_to_hub, push_model_to_hub

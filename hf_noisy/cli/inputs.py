@@ -17,7 +17,6 @@ from hf_noisy.core.columns import LABEL
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
 from hf_noisy.data.images import ImageViews, Transform, make_view
-from hf_noisy.data.labels import column_values
 from hf_noisy.data.labelled_rows import labelled_rows
 from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.texts import text_columns
@@ -36,8 +35,6 @@ def load_source(arguments: DataArguments) -> DatasetDict:
     """The splits of the dataset, with noise and checked rows according to the arguments."""
     noise = {name: getattr(arguments, name) for name in ("noise_type", "noise_rate", "noise_seed")}
     splits = load_noisy_dataset(arguments.dataset, **noise, **arguments.given())
-    for rows in splits.values():
-        column_values(rows, LABEL)  # refuses missing labels
     if arguments.checked:
         splits["train"] = with_checked_column(splits["train"], arguments.checked)
     return splits
@@ -75,19 +72,20 @@ def _labelled(rows: Dataset, name: str) -> Dataset:
 
 def _with_test_rows(splits: DatasetDict, seed: int) -> DatasetDict:
     """Training and test split; test rows are drawn from the training rows if the source has none with labels."""
-    train = splits["train"]
+    train, checked = splits["train"], checked_rows(splits["train"])
     if "test" in splits and len(labelled_rows(splits["test"]).index):
         return DatasetDict(train=train, test=as_given(splits["test"]))
     pool = train
+    if checked is None and not is_purified(train):
+        return labelled_rows(train).rows.train_test_split(0.2, seed=seed)
     if is_purified(train):
         print("the data has no test split: the test rows are a fifth of the rows, and keep their given labels")
         if DROPPED in splits and is_purified(splits[DROPPED]):  # else the rows that the purifier doubts are untested
             pool = concatenate_datasets([train, splits[DROPPED]])
     given = as_given(pool)
-    checked = checked_rows(given)
-    others = np.setdiff1d(labelled_rows(given).index, [] if checked is None else checked.index)
-    count = max(len(labelled_rows(given).index) // 5, 1)
-    test = np.random.default_rng(seed).permutation(others)[:count]
+    labelled = labelled_rows(given).index
+    others = np.setdiff1d(labelled, [] if checked is None else checked.index)
+    test = np.random.default_rng(seed).permutation(others)[: max(len(labelled) // 5, 1)]
     if not len(test):
         raise ValueError("every row was checked, so none is left to test on; pass data with a test split")
     kept = np.setdiff1d(np.arange(len(train)), test)

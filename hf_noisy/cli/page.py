@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -14,7 +13,7 @@ from hf_noisy.cli.checked_figures import checked_notes, checked_tables, interval
 from hf_noisy.cli.findings import finding_tables
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
 from hf_noisy.data.checked import CheckedRows, checked_csv, class_names
-from hf_noisy.data.labelled_rows import LabelledRows, label_values
+from hf_noisy.data.labelled_rows import LabelledRows, label_values, true_noise
 from hf_noisy.data.row_digest import row_digests
 from hf_noisy.data.texts import shown_texts
 from hf_noisy.detection.audit import Audit
@@ -85,13 +84,6 @@ def in_whole(sample: RowSample, labelled: LabelledRows, checked: CheckedRows | N
         digests = row_digests(whole.select(checked.index))
         earlier = checked_csv(checked, digests, class_names(whole)).partition("\n")[2]
     return replace(sample, index=labelled.index[sample.index], num_rows=len(whole), earlier=earlier)
-
-
-def true_noise(rows: Dataset, labels: Any) -> float | None:
-    """The share of labels that differ from the true one, among the rows whose true label is known; None if none is."""
-    clean = label_values(rows, CLEAN_LABEL)
-    known = clean >= 0
-    return float((clean != np.asarray(labels))[known].mean()) if known.any() else None
 
 
 def _suspicious(rows: Dataset, audit: Audit, numbers: Int64[np.ndarray, " rows"]) -> list[SuspiciousRow]:

@@ -25,6 +25,7 @@ from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
 from hf_noisy.core.types import Probabilities
 from hf_noisy.data.fingerprint import texts_digest
+from hf_noisy.data.labelled_rows import label_values
 from hf_noisy.data.texts import shown_texts, text_columns
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dynamics.store import Trajectories
@@ -127,10 +128,10 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
     _export(arguments, training, output_dir, trainer, posterior, train_rows, inputs)
 
     # Only here are true labels read, where there are any.
-    truth, test_truth = (
-        np.array(rows[CLEAN_LABEL]) if CLEAN_LABEL in rows.features else None for rows in (train_rows, test_rows)
-    )
-    scores = score_stages(test_truth, predictions)
+    truth, test_truth = (label_values(rows, CLEAN_LABEL) for rows in (train_rows, test_rows))
+    known, test_known = truth >= 0, test_truth >= 0
+    scored = {name: found[test_known] for name, found in predictions.items()} if test_known.any() else predictions
+    scores = score_stages(test_truth[test_known] if test_known.any() else None, scored)
     results = {
         "dataset": public_name(arguments.dataset),
         "num_train": len(train_rows),
@@ -139,7 +140,7 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
         "num_classes": posterior.shape[1],
         "noise_rate_estimated": dygen.noise_rate,
         "checked_rows": 0 if checked is None else len(checked),
-        **_label_accuracy(given, posterior, truth),
+        **_label_accuracy(given[known], posterior[known], truth[known]),
         **{f"test_accuracy{key}": scores[name]["accuracy"] for name, key in _STAGES.items()},
         **{f"test_ece{key}": scores[name]["ece"] for name, key in _STAGES.items()},
         "selected_by": "last epoch; no true label was used",
@@ -151,10 +152,10 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
         "versions": {name: version(name) for name in _PACKAGES},
         "arguments": without_folders(dataclasses.asdict(arguments)),
     }
-    wrong, dynamics = None if truth is None else given != truth, dygen.dynamics(given)
+    wrong, dynamics = given != truth if known.all() else None, dygen.dynamics(given)
     dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, output_dir / "dynamics_map.png", wrong=wrong)
-    if test_truth is not None:
-        stages = {name: (test_truth, found) for name, found in predictions.items()}
+    if test_known.any():
+        stages = {name: (test_truth[test_known], found) for name, found in scored.items()}
         reliability_diagram(stages, output_dir / "reliability.png")
     write_atomically(output_dir / "dygen_results.json", json.dumps(results, indent=2))  # last: all else is there
     print(f"\n{arguments.dataset}: {len(train_rows)} training rows, {len(test_rows)} test rows")
@@ -182,10 +183,10 @@ def _check(arguments: DyGenArguments, training: TrainingArguments) -> None:
         raise ValueError("--resume_from_checkpoint is true or false: each training has last checkpoints of its own")
 
 
-def _label_accuracy(given: np.ndarray, posterior: np.ndarray, truth: np.ndarray | None) -> dict[str, float | None]:
-    """How many training labels are right, as given and as proposed."""
+def _label_accuracy(given: np.ndarray, posterior: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+    """How many training labels with a known true one are right, as given and as proposed."""
     names = ("noise_rate_true", "train_label_accuracy_before", "train_label_accuracy_after")
-    if truth is None:
+    if not len(truth):
         return dict.fromkeys(names)
     before, after = float((given == truth).mean()), float((posterior.argmax(1) == truth).mean())
     return dict(zip(names, (1 - before, before, after), strict=True))

@@ -18,6 +18,7 @@ from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_
 from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.core.files import write_atomically
+from hf_noisy.data.labelled_rows import has_values, label_values, true_noise
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.hub.text import public_name, without_folders
 from hf_noisy.methods import make_method
@@ -87,7 +88,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
     seconds, output_dir = time.perf_counter() - start, Path(str(training.output_dir))
 
     # True labels are read only from here on; they choose nothing.
-    labelled = _with_true_labels(test_rows)
+    labelled, scored = _with_true_labels(test_rows)
     metrics = trainer.evaluate(inputs.for_prediction(labelled))
     if arguments.save_model:
         trainer.save_model()
@@ -101,7 +102,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         "method": arguments.method,
         "method_args": method_args,
         "citation": trainer.method.citation,
-        **score_epochs(np.array(labelled[LABEL]), predicted["test"]),
+        **score_epochs(np.array(labelled[LABEL]), predicted["test"][:, :, scored]),
         # Other networks of the method, such as a teacher: `eval_teacher_accuracy` of the trainer.
         "test_accuracy_of_others": {
             name.removeprefix("eval_").removesuffix("_accuracy"): value
@@ -123,9 +124,10 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         results |= {"method": choice.method, "method_args": choice.arguments, "method_why": choice.why}
     if dygen := trainer.dygen:  # the epochs are those of its branches
         results |= {"test_accuracy_dygen": metrics["eval_accuracy"], "noise_rate_estimated": dygen.noise_rate}
-    if CLEAN_LABEL in watched.features and "watched" in predicted:
-        accuracy = np.array(results["test_accuracy_by_epoch"])
-        results |= _memorisation(watched, predicted["watched"].mean(1), accuracy, output_dir)
+    known = np.flatnonzero(label_values(watched, CLEAN_LABEL) >= 0)
+    if len(known) and "watched" in predicted:
+        accuracy, shown = np.array(results["test_accuracy_by_epoch"]), predicted["watched"].mean(1)[:, known]
+        results |= _memorisation(watched.select(known), shown, accuracy, output_dir)
     write_atomically(output_dir / "results.json", json.dumps(results, indent=2))
     print(*(f"{name:24}{value:.4f}" for name, value in results.items() if isinstance(value, float)), sep="\n")
     return results
@@ -141,26 +143,27 @@ def _accuracy(prediction: Any) -> dict[str, float]:
     return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
-def _with_true_labels(rows: Dataset) -> Dataset:
-    return rows.remove_columns(LABEL).rename_column(CLEAN_LABEL, LABEL) if CLEAN_LABEL in rows.features else rows
+def _with_true_labels(rows: Dataset) -> tuple[Dataset, np.ndarray]:
+    """The rows whose true label is known, with it as the label, and their positions; all rows if none is known."""
+    known = np.flatnonzero(label_values(rows, CLEAN_LABEL) >= 0)
+    if not len(known):
+        return rows, np.arange(len(rows))
+    return rows.select(known).remove_columns(LABEL).rename_column(CLEAN_LABEL, LABEL), known
 
 
 def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset) -> dict[str, Any]:
     """The data and its noise."""
-    rate = None
-    if CLEAN_LABEL in train_rows.features:
-        rate = float((np.array(train_rows[LABEL]) != np.array(train_rows[CLEAN_LABEL])).mean())
     return {
         "dataset": public_name(arguments.dataset),
         "num_train": len(train_rows),
         "num_test": len(test_rows),
         "num_classes": train_rows.features[LABEL].num_classes,
-        "test_labels": "true" if CLEAN_LABEL in test_rows.features else "given",
+        "test_labels": "true" if has_values(test_rows, CLEAN_LABEL) else "given",
         "selected_by": "last epoch; no true label was used",
         "noise_type": arguments.noise_type,
         "noise_seed": arguments.noise_seed,
         "noise_rate_asked": arguments.noise_rate,
-        "noise_rate": rate,
+        "noise_rate": true_noise(train_rows, train_rows[LABEL][:]),
     }
 
 

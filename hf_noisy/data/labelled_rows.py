@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict
@@ -58,6 +59,21 @@ def label_values(dataset: Dataset, column: str) -> Int64[np.ndarray, " rows"]:
         return np.full(len(dataset), -1)
     values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
     return np.asarray(values.to_pandas().fillna(-1).to_numpy(), dtype=np.int64)
+
+
+def has_values(dataset: Dataset, column: str) -> bool:
+    """Whether there is such a column and a row has a value in it."""
+    if column not in dataset.column_names:
+        return False
+    values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
+    return len(values) == 0 or values.null_count < len(values)
+
+
+def true_noise(rows: Dataset, labels: Any) -> float | None:
+    """The share of labels that differ from the true one, among the rows whose true label is known; None if none is."""
+    clean = label_values(rows, CLEAN_LABEL)
+    known = clean >= 0
+    return float((clean != np.asarray(labels))[known].mean()) if known.any() else None
 
 
 def marks_as_missing(splits: DatasetDict) -> DatasetDict:

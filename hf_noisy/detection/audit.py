@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64, Int64
 
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import FEATURES, LABEL
-from hf_noisy.data.checked import RANDOM, CheckedRows, checked_rows
+from hf_noisy.data.checked import RANDOM, CheckedRows, checked_rows, class_names
 from hf_noisy.data.records import class_labels
 from hf_noisy.detection.checked_correction import CheckedCorrection
 from hf_noisy.detection.checked_estimates import CheckedEstimates

@@ -13,8 +13,9 @@ from jaxtyping import Float
 
 from hf_noisy.core import columns
 from hf_noisy.core.task import TASKS
+from hf_noisy.data.labelled_rows import has_values
 from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, public_name
-from hf_noisy.purification.restore import DROPPED, has_values, is_purified
+from hf_noisy.purification.restore import DROPPED, is_purified
 
 _TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md"
 _PAIRS_SHOWN, _CLASSES_SHOWN, _MATRIX_SHOWN = 20, 200, 12

@@ -7,12 +7,13 @@ from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
 
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, LABEL_QUALITY, LABEL_SUGGESTED, LABEL_SUSPECTED
+from hf_noisy.data.labelled_rows import has_values
 from hf_noisy.data.records import noise_record
 from hf_noisy.detection.audit import Audit
 from hf_noisy.hub.card_builder import build_card, configurations, matrix_section, pairs_table, percent
 from hf_noisy.hub.text import REPOSITORY, code, escape, named_values
 from hf_noisy.purification.decisions import DECISIONS
-from hf_noisy.purification.restore import DROPPED, has_values, purification_record
+from hf_noisy.purification.restore import DROPPED, purification_record
 from hf_noisy.purification.summary import FIGURES, PurificationSummary
 
 _POLICIES = {

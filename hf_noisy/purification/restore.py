@@ -18,6 +18,7 @@ from hf_noisy.core.columns import (
     PURIFIER,
     ROW_GIVEN,
 )
+from hf_noisy.data.labelled_rows import has_values
 from hf_noisy.data.labels import with_format_of
 
 DROPPED = "dropped"  # the split of the rows that were dropped
@@ -97,14 +98,6 @@ def as_given(dataset: Dataset) -> Dataset:
     rows = dataset.with_format(None)
     rows = with_column(rows, LABEL, rows[LABEL_GIVEN][:], dataset.features[LABEL_GIVEN])
     return rows.remove_columns([name for name in ADDED if name in rows.column_names])
-
-
-def has_values(dataset: Dataset, column: str) -> bool:
-    """Whether there is such a column and a row has a value in it."""
-    if column not in dataset.column_names:
-        return False
-    values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
-    return len(values) == 0 or values.null_count < len(values)
 
 
 def add_record(dataset: Dataset, record: dict[str, Any]) -> None:

@@ -48,9 +48,7 @@ def numbered(changed: Dataset, labelled: LabelledRows) -> Dataset:
 
 def with_columns_of(rows: Dataset, like: Dataset) -> Dataset:
     """The rows with the further columns of other rows, in which only the given label and a weight of 1 are known."""
-    soft = isinstance(like.features.get(LABEL), datasets.List) and not isinstance(
-        rows.features.get(LABEL), datasets.List
-    )
+    soft, already = (isinstance(one.features.get(LABEL), datasets.List) for one in (like, rows))
     added: dict[str, Any] = {name: [None] * len(rows) for name in like.column_names if name not in rows.column_names}
     if LABEL_GIVEN in added and LABEL in rows.column_names:
         added[LABEL_GIVEN] = rows.with_format(None)[LABEL][:]

@@ -64,12 +64,26 @@ def test_what_is_missing_is_named():
     rows, _ = noisy_rows(60)
     with pytest.raises(ValueError, match=r"features must be one of .*, got 'features'; add it with embed"):
         audit(rows.remove_columns("features"))
-    lacking = rows.cast_column("label", ClassLabel(names=[*CLASSES, "fish"]))
     alone = Dataset.from_dict({"features": np.eye(4), "label": [0] * 4})
     with pytest.raises(ValueError, match="column 'label' must hold at least 2 classes, got 'cat' alone"):
         audit(alone.cast_column("label", ClassLabel(names=["cat"])))
-    with pytest.raises(ValueError, match="class 'fish' has 0 rows in column 'label', and an audit needs 2 of each"):
-        audit(lacking)
+    labels = [3, *rows["label"][1:50], 4, *rows["label"][51:]]
+    single = rows.remove_columns("label").add_column("label", labels)
+    single = single.cast_column("label", ClassLabel(names=[*CLASSES, "fish", "fox"]))
+    with pytest.raises(ValueError, match=r"1 row alone has 'fish' \(row 0\), 'fox' \(row 50\); drop such"):
+        audit(single)
+
+
+def test_classes_without_rows_change_nothing():
+    rows, _ = noisy_rows(240)
+    names = [CLASSES[0], "fish", *CLASSES[1:], "fox"]
+    old = np.array([0, 2, 3])
+    more = rows.remove_columns("label").add_column("label", old[rows["label"]])
+    found, expected = audit(more.cast_column("label", ClassLabel(names=names))), audit(rows)
+    np.testing.assert_array_equal(found.issues.suggested, old[expected.issues.suggested])
+    np.testing.assert_allclose(found.probabilities[:, old], expected.probabilities, atol=0.02)
+    np.testing.assert_allclose(found.issues.noise_rate, expected.issues.noise_rate, atol=0.02)
+    assert found.class_names == names
 
 
 def test_the_probe_learns_and_starts_equal_for_every_seed():
