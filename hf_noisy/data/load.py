@@ -11,6 +11,7 @@ from datasets import Dataset, DatasetDict
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, VOTES
 from hf_noisy.data import noise as noises
 from hf_noisy.data.builders.builder import NoisyDatasetBuilder
+from hf_noisy.data.labelled_rows import marks_as_missing
 from hf_noisy.data.labels import column_values
 from hf_noisy.data.noise.feature_noise import FeatureNoise
 from hf_noisy.data.noise.row_features import row_features
@@ -136,7 +137,7 @@ def load_noisy_dataset(
 
     Returns:
         `DatasetDict` with `train`, and `validation` and `test` where the source has them. A label that is missing in
-        the source is missing here.
+        the source, or -1 or -100 there, is missing here.
 
     Raises:
         FileNotFoundError: If a file or the folder of a named dataset is missing.
@@ -164,7 +165,7 @@ def load_noisy_dataset(
         kwargs = kwargs if config is None else {"name": config, **kwargs}
         wanted = Wanted(**{**reading, "text_column": _one_text_column(text_column)})
         splits, places = read_source(name, data_dir, wanted, kwargs, list(_BUILDERS))
-        dataset = standard_columns(splits, places, wanted)
+        dataset = marks_as_missing(standard_columns(splits, places, wanted))
     else:
         given = {**reading, **kwargs}
         taken = [key for key, value in given.items() if value not in (None, False) and key != "cache_dir"]
