@@ -14,7 +14,9 @@ _Command = TypeVar("_Command", bound=Callable[..., None])
 class ReadingOptions:
     """How a file, folder or Hub data set is read; the names are those of arguments of `load_noisy_dataset`."""
 
-    text_column: list[str] | None = field(default=None, metadata={"help": "text column; default: text"})
+    text_column: list[str] | None = field(
+        default=None, metadata={"help": "text column; twice for pairs of texts; default: text"}
+    )
     image_column: str | None = field(default=None, metadata={"help": "image column; default: image"})
     label_column: str | None = field(default=None, metadata={"help": "column of the given labels; default: label"})
 

@@ -125,7 +125,8 @@ def load_noisy_dataset(
         noise_seed: Seed of the noise.
         data_dir: The folder of a named dataset, or the folder that holds it under its name; by default the
             environment variable `HF_NOISY_DATA_DIR`.
-        text_column: Column of the texts in a file or Hub dataset, renamed to `text`.
+        text_column: Column of the texts in a file or Hub dataset, renamed to `text`; or the two columns of pairs of
+            texts, renamed to `text` and `text_pair`.
         label_column: Column of the labels in a file or Hub dataset, renamed to `label`; strings become classes.
         image_column: Column of the images in a file or Hub dataset, or of their paths, renamed to `image`.
         clean_column: Column of the true labels, where they are known, renamed to `clean_label`.
@@ -163,7 +164,8 @@ def load_noisy_dataset(
     noise = _noise(name, noise_type, noise_rate)
     if builder is None:
         kwargs = kwargs if config is None else {"name": config, **kwargs}
-        wanted = Wanted(**{**reading, "text_column": _one_text_column(text_column)})
+        del reading["text_column"]
+        wanted = Wanted(text_columns=_text_columns(text_column), **reading)
         splits, places = read_source(name, data_dir, wanted, kwargs, list(_BUILDERS))
         dataset = marks_as_missing(standard_columns(splits, places, wanted))
     else:
@@ -175,11 +177,11 @@ def load_noisy_dataset(
     return dataset if noise is None else _inject(dataset, noise, noise_seed, name)
 
 
-def _one_text_column(given: str | Sequence[str] | None) -> str | None:
-    columns = [given] if isinstance(given, str) else list(given or [])
-    if len(columns) > 1:
-        raise ValueError(f"text_column must be one column, got {', '.join(columns)}; pairs of texts are not supported")
-    return columns[0] if columns else None
+def _text_columns(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    columns = (given,) if isinstance(given, str) else tuple(given or ())
+    if len(columns) > 2:
+        raise ValueError(f"text_column must be one column, or two for pairs of texts, got {', '.join(columns)}")
+    return columns
 
 
 def _config(builder: type[NoisyDatasetBuilder], config: str | None, noise_type: str | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 from datasets import load_dataset, load_dataset_builder
 from datasets.data_files import DataFilesDict, EmptyDatasetError, get_data_patterns
-from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError
+from datasets.exceptions import DatasetGenerationError
 
 from hf_noisy.core.files import file_digest
 from hf_noisy.data.reading.file_types import ENDINGS, ending, is_readable
@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 _KINDS = {".tsv": ".csv", ".txt": ".csv", ".jsonl": ".json", ".ndjson": ".json"}
-_TABLES = {"csv", "json", "parquet", "text"}  # modules of `datasets` whose files are read here
+# Modules of `datasets` whose files are read here; the last takes a folder with nothing but a README.
+_TABLES = {"csv", "json", "parquet", "text", "harbor"}
 _SHOWN = 5
 
 
@@ -30,7 +31,7 @@ def files_by_split(folder: Path, data_dir: str | Path | None, options: dict[str,
     try:
         builder = load_dataset_builder(str(folder), data_dir=data_dir, **others)
         kind, files = type(builder).__mro__[1].__name__.lower(), builder.config.data_files
-    except (EmptyDatasetError, DataFilesNotFoundError):
+    except FileNotFoundError:  # no file that `datasets` knows
         kind, files = "csv", None
     if kind not in _TABLES:
         _report_left_out(folder, [path for path in _tables_in(folder) if path.stem.lower() != "metadata"])

@@ -31,6 +31,14 @@ class _Malformed(ValueError):
 
 def read_delimited(text: str, name: str, wanted: Wanted, must_have_header: bool = False) -> RawRows:
     """The rows of a table with a header line; columns are strings."""
+    limit = csv.field_size_limit(sys.maxsize)  # of the whole process
+    try:
+        return _read_table(text, name, wanted, must_have_header)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _read_table(text: str, name: str, wanted: Wanted, must_have_header: bool) -> RawRows:
     first_line = 1
     if text[:4].lower() == "sep=" and text[5:6] in "\r\n":  # written by Excel
         text, first_line = text[5:].lstrip("\r").removeprefix("\n"), 2
@@ -39,7 +47,7 @@ def read_delimited(text: str, name: str, wanted: Wanted, must_have_header: bool 
     delimiter = wanted.delimiter or _find_delimiter(text, wanted.columns)
     delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
     if len(delimiter) != 1:
-        raise ValueError(f"delimiter must be one character, such as ';' or tab, got '{delimiter}'")
+        raise ValueError(f"delimiter='{delimiter}' must be one character, such as ';' or tab")
     if must_have_header and not _hits(text, delimiter, wanted.columns):
         raise ValueError(
             f"'{name}' is no table, since line 1 names none of the columns {', '.join(wanted.columns)}; write a "
@@ -96,7 +104,6 @@ def _read(text: str, name: str, delimiter: str, label: str) -> list[_Record]:
 
 
 def _records(text: str, name: str, delimiter: str, **options: Any) -> Iterator[_Record]:
-    limit = csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, **options)
     line = 1
     try:
@@ -108,8 +115,6 @@ def _records(text: str, name: str, delimiter: str, **options: Any) -> Iterator[_
         raise _Malformed(
             f"line {line} of '{name}' begins a quoted field that does not end before a delimiter"
         ) from error
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _even(records: list[_Record], name: str, delimiter: str, label: str) -> list[_Record]:

@@ -16,7 +16,10 @@ from hf_noisy.data.reading.wanted import Wanted
 
 logger = logging.getLogger(__name__)
 
-_INTEGER, _DECIMAL = r"^(0|-?[1-9][0-9]{0,17})$", r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_INTEGER, _DECIMAL = (
+    r"^(0|-?[1-9][0-9]{0,17})$",
+    r"^-?((0|[1-9][0-9]{0,14})(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$",
+)
 
 
 @dataclass(frozen=True)

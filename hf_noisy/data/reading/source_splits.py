@@ -56,6 +56,7 @@ def _read_files(
     if paths[0].suffix == ".parquet" and sum(path.stat().st_size for path in paths) > _IN_MEMORY:
         return _with_places(load_cached(files, None, options), paths[0].parent)
     parts: list[tuple[str, RawRows]] = [(split, read_file(path, wanted)) for split in files for path in files[split]]
+    _refuse_without_inputs([part for _, part in parts], wanted)
     rows = as_datasets([part for _, part in parts], wanted)
     splits, places = {}, {}
     for split in files:
@@ -63,6 +64,16 @@ def _read_files(
         splits[split] = concatenate_datasets([rows[index] for index in chosen]) if len(chosen) > 1 else rows[chosen[0]]
         places[split] = Places([one for index in chosen for one in parts[index][1].places.parts])
     return splits, places
+
+
+def _refuse_without_inputs(parts: list[RawRows], wanted: Wanted) -> None:
+    """Refuse a file that lacks a column of texts or images that another one has."""
+    for column in wanted.inputs:
+        having = [column in part.table.column_names for part in parts]
+        if any(having) and not all(having):
+            part = parts[having.index(False)]
+            columns = ", ".join(part.table.column_names)
+            raise ValueError(f"{part.places.name} has no column '{column}', which the other files have, but {columns}")
 
 
 def _with_places(loaded: Any, name: object) -> tuple[dict[str, Dataset], dict[str, Places]]:

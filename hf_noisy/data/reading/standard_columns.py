@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Image, Value
 
-from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT
+from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, TEXT_PAIR
 from hf_noisy.data.reading.class_names import with_classes
 from hf_noisy.data.reading.image_columns import as_images, without_unreadable
 from hf_noisy.data.reading.places import Places
@@ -35,8 +35,8 @@ def standard_columns(splits: dict[str, Dataset], places: dict[str, Places], want
         if LABEL not in rows.column_names:  # a test set without labels
             rows = rows.add_column(LABEL, [None] * len(rows), feature=Value("string"))
         for role in roles:
-            if role.name == TEXT:
-                rows = _with_texts(rows, places[split], role.column)
+            if role.name in (TEXT, TEXT_PAIR):
+                rows = _with_texts(rows, places[split], role)
             elif role.name == IMAGE:
                 every = len(rows)
                 rows = as_images(rows, places[split], role.column)
@@ -48,21 +48,22 @@ def standard_columns(splits: dict[str, Dataset], places: dict[str, Places], want
 
 def _roles(splits: dict[str, Dataset], wanted: Wanted) -> list[_Role]:
     columns = {name: feature for rows in splits.values() for name, feature in rows.features.items()}
-    text, image = wanted.text_column, wanted.image_column
-    if text is None and image is None:
+    texts, image = wanted.text_columns, wanted.image_column
+    if not texts and image is None:
         if IMAGE in columns and (TEXT not in columns or isinstance(columns[IMAGE], Image)):
             image = IMAGE
         if TEXT in columns or image is None:
-            text = TEXT
-    given = [("text_column", text, TEXT), ("image_column", image, IMAGE), ("label_column", wanted.label, LABEL)]
-    given.append(("clean_column", wanted.clean_column, CLEAN_LABEL))
-    return [_Role(argument, column, name) for argument, column, name in given if column is not None]
+            texts = (TEXT, TEXT_PAIR) if TEXT_PAIR in columns else (TEXT,)
+    roles = [_Role("text_column", column, name) for column, name in zip(texts, (TEXT, TEXT_PAIR), strict=False)]
+    others = [("image_column", image, IMAGE), ("label_column", wanted.label, LABEL)]
+    others.append(("clean_column", wanted.clean_column, CLEAN_LABEL))
+    return roles + [_Role(argument, column, name) for argument, column, name in others if column is not None]
 
 
 def _check_roles(roles: list[_Role], splits: dict[str, Dataset], places: dict[str, Places]) -> None:
     asked = [role.column for role in roles]
     if len(set(asked)) < len(asked):
-        arguments = [role.argument for role in roles]
+        arguments = list(dict.fromkeys(role.argument for role in roles))
         raise ValueError(
             f"{', '.join(arguments[:-1])} and {arguments[-1]} must be different columns, got {', '.join(asked)}"
         )
@@ -92,9 +93,10 @@ def _renamed(rows: Dataset, roles: list[_Role]) -> Dataset:
     return rows.rename_columns(new) if new else rows
 
 
-def _with_texts(rows: Dataset, places: Places, column: str) -> Dataset:
+def _with_texts(rows: Dataset, places: Places, role: _Role) -> Dataset:
     """The texts as strings; rows without a text are reported, a column without any is refused."""
-    feature, values = rows.features[TEXT], rows.with_format("arrow")[:].column(TEXT)
+    column = role.column
+    feature, values = rows.features[role.name], rows.with_format("arrow")[:].column(role.name)
     what = f"text_column '{column}' of {places.name}"
     if not isinstance(feature, Value):
         inner = f"; name one of {', '.join(f'{column}.{key}' for key in feature)}" if isinstance(feature, dict) else ""
@@ -113,5 +115,5 @@ def _with_texts(rows: Dataset, places: Places, column: str) -> Dataset:
     if feature == Value("string") and not values.null_count:
         return rows
     order = rows.column_names
-    filled = rows.remove_columns(TEXT).add_column(TEXT, texts.combine_chunks(), feature=Value("string"))
+    filled = rows.remove_columns(role.name).add_column(role.name, texts.combine_chunks(), feature=Value("string"))
     return filled.select_columns(order)

@@ -27,7 +27,7 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> str:
     try:
         text = data.decode(used)
     except LookupError:
-        raise ValueError(f"encoding must be one that Python knows, such as cp1252, got '{used}'") from None
+        raise ValueError(f"encoding='{used}' is not among those that Python knows, such as cp1252") from None
     except UnicodeDecodeError as error:
         line = _line(data, error.start)
         raise ValueError(

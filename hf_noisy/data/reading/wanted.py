@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, IMAGE, LABEL, TEXT
+from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, IMAGE, LABEL, TEXT, TEXT_PAIR
 
 _ID = re.compile(r"(?:^|[\W_])id$|[a-z]I[dD]$", re.IGNORECASE)
 
@@ -12,7 +12,7 @@ _ID = re.compile(r"(?:^|[\W_])id$|[a-z]I[dD]$", re.IGNORECASE)
 class Wanted:
     """The columns to look for and the format of the files; None stands for what is usual or found by looking."""
 
-    text_column: str | None = None
+    text_columns: tuple[str, ...] = ()  # two for pairs of texts
     image_column: str | None = None
     label_column: str | None = None
     clean_column: str | None = None
@@ -29,9 +29,13 @@ class Wanted:
     @property
     def columns(self) -> list[str]:
         """The columns that a table of this kind has in its header."""
-        named = [self.text_column, self.image_column, self.clean_column]
-        return [self.label, *(filter(None, named) if any(named[:2]) else [*filter(None, named), TEXT, IMAGE])]
+        return [self.label, *filter(None, [self.clean_column]), *self.inputs]
+
+    @property
+    def inputs(self) -> list[str]:
+        """The columns of the texts and images, of which a table has at least one if none is named."""
+        return [*self.text_columns, *filter(None, [self.image_column])] or [TEXT, IMAGE]
 
     def is_string(self, column: str) -> bool:
         """Whether the column holds texts, labels or ids, which are never read as numbers."""
-        return column in {*self.columns, CLEAN_LABEL, CHECKED_LABEL} or bool(_ID.search(column))
+        return column in {*self.columns, TEXT_PAIR, CLEAN_LABEL, CHECKED_LABEL} or bool(_ID.search(column))

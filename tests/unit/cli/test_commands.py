@@ -193,7 +193,10 @@ def test_inject_then_apply(tmp_path, parquet):
     [
         (["--label-column", "none"], "--label-column must be one of"),
         (["--text-column", "none"], "--text-column must be one of"),
-        (["--text-column", "a", "--text-column", "b"], "--text-column must be one column, got a, b"),
+        (
+            ["--text-column", "a", "--text-column", "b", "--text-column", "c"],
+            "--text-column must be one column, or two",
+        ),
         (["--split", "none"], "--split must be one of train, got 'none'"),
         (
             ["--purifier", "none"],
