@@ -1,6 +1,7 @@
 """The commands: read rows, call the library, and write a folder with data, card, figures and report."""
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +38,7 @@ from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.labelled_rows import LabelledRows, labelled_rows, true_noise
 from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
+from hf_noisy.data.reading.image_columns import with_image_bytes
 from hf_noisy.data.records import noise_record
 from hf_noisy.detection.audit import audit as run_audit
 from hf_noisy.detection.audit import check_auditable
@@ -102,15 +104,17 @@ class Job:
         findings: Callable[[Path], None] | None = None,
     ) -> None:
         """Write the folder, then push it: if the connection breaks, only the push must be repeated."""
-        with self.output.new() as folder, clear_os_errors(self.output.path):
-            versions = {name: version(name) for name in _PACKAGES}
-            write_output(folder, splits, card, {**summary, "versions": versions})
-            if page is not None:
-                write_report(page, folder / REPORT)
-            if findings is not None:
-                findings(folder / FINDINGS)
-        if self.push_to_hub is not None:
-            push_dataset_to_hub(splits, self.push_to_hub, card, private=self.private or None)
+        with tempfile.TemporaryDirectory() as scratch:
+            splits = with_image_bytes(splits, Path(scratch))
+            with self.output.new() as folder, clear_os_errors(self.output.path):
+                versions = {name: version(name) for name in _PACKAGES}
+                write_output(folder, splits, card, {**summary, "versions": versions})
+                if page is not None:
+                    write_report(page, folder / REPORT)
+                if findings is not None:
+                    findings(folder / FINDINGS)
+            if self.push_to_hub is not None:
+                push_dataset_to_hub(splits, self.push_to_hub, card, private=self.private or None)
 
 
 def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> None:

@@ -25,6 +25,7 @@ class ReadingOptions:
     encoding: str | None = field(default=None, metadata={"help": "of a text file; default: UTF-8, else guessed"})
     merge_labels: bool = field(default=False, metadata={"help": "merge classes that differ by case or spaces only"})
     skip_unreadable: bool = field(default=False, metadata={"help": "leave out rows whose image cannot be read"})
+    allow_outside: bool = field(default=False, metadata={"help": "read images outside of the folder of their list"})
 
     def given(self) -> dict[str, Any]:
         """The options that differ from their default."""

@@ -105,6 +105,7 @@ def load_noisy_dataset(
     encoding: str | None = None,
     merge_labels: bool = False,
     skip_unreadable: bool = False,
+    allow_outside: bool = False,
     **kwargs: Any,
 ) -> DatasetDict:
     """Load a dataset with the columns `text` or `image`, `label` (given), and `clean_label` and `votes` if known.
@@ -134,6 +135,7 @@ def load_noisy_dataset(
         encoding: The encoding of a text file; by default UTF-8, and otherwise one that is guessed and reported.
         merge_labels: Whether classes that differ by case, spaces or Unicode form only become one.
         skip_unreadable: Whether rows whose image cannot be read are left out; they are reported.
+        allow_outside: Whether the image paths in a file may leave the folder of that file. Images are never fetched.
         **kwargs: Passed on to `datasets.load_dataset` for folders and Hub datasets; named ones take `cache_dir`.
 
     Returns:
@@ -159,6 +161,7 @@ def load_noisy_dataset(
         "encoding": encoding,
         "merge_labels": merge_labels,
         "skip_unreadable": skip_unreadable,
+        "allow_outside": allow_outside,
     }
     builder = dataset_builder(name) if name in _BUILDERS else None
     noise = _noise(name, noise_type, noise_rate)

@@ -1,5 +1,6 @@
 """The image column of a source: paths are found, and images that are missing or broken are listed or left out."""
 
+import functools
 import io
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from datasets import Dataset, Image, Value
+import pyarrow as pa
+from datasets import Dataset, DatasetDict, Image, Value
 
 from hf_noisy.core.columns import IMAGE
 from hf_noisy.data.pixel_values import to_rgb
@@ -20,10 +22,11 @@ _DECODED = 20_000  # images; of larger sources only the files are looked for, un
 _SHOWN = 10
 
 
-def as_images(rows: Dataset, places: Places, column: str) -> Dataset:
+def as_images(rows: Dataset, places: Places, column: str, allow_outside: bool = False) -> Dataset:
     """The rows with the column as images; paths are relative to the file that names them, or to where we are."""
     feature, name = rows.features[IMAGE], f"column '{column}' of {places.name}"
     if isinstance(feature, Image):
+        _check_paths(rows, places, allow_outside)
         return rows
     if not isinstance(feature, Value) and not isinstance(feature, dict):
         raise ValueError(f"{name} holds {feature}, but images are paths, bytes or a column of Image")
@@ -36,7 +39,77 @@ def as_images(rows: Dataset, places: Places, column: str) -> Dataset:
         found = [_located(path, folders[np.searchsorted(ends, row, side="right")]) for row, path in enumerate(paths)]
         order = rows.column_names
         rows = rows.remove_columns(IMAGE).add_column(IMAGE, found, feature=Value("string")).select_columns(order)
-    return rows.cast_column(IMAGE, Image())
+    rows = rows.cast_column(IMAGE, Image())
+    _check_paths(rows, places, allow_outside)
+    return rows
+
+
+def _check_paths(rows: Dataset, places: Places, allow_outside: bool) -> None:
+    """Refuse images that would have to be fetched, and paths that leave the folder of the file that names them."""
+    # Outputs embed the images: a list from somebody else could name any file of this computer.
+    stored, start = rows.with_format("arrow").select_columns([IMAGE]), 0
+    folders, outside = _Folders(), []
+    files = np.concatenate([[Path(part.name)] * len(part.numbers) for part in places.parts])
+    for batch in stored.iter(1000):
+        images = batch.column(IMAGE).to_pylist()
+        for row, image in enumerate(images, start=start):
+            path = None if image is None or image["bytes"] is not None else image["path"]
+            if path and "://" in path:
+                where = places.of([row])
+                raise ValueError(f"images are not fetched, but one is '{path}' ({where}); download it first")
+            if path and not allow_outside and files[row].is_file() and not folders.hold(path, files[row].parent):
+                outside.append((row, path))
+        start += len(images)
+    if outside:
+        raise ValueError(
+            f"{len(outside):,} images are outside of the folder of the file that names them, such as "
+            f"'{outside[0][1]}' ({places.of([row for row, _ in outside])}); move them there, or pass allow_outside=True"
+        )
+
+
+class _Folders:
+    """Whether files are in folders, following links; each folder is looked up once."""
+
+    def __init__(self) -> None:
+        self.resolved = functools.cache(Path.resolve)
+
+    def hold(self, path: str, folder: Path) -> bool:
+        file = Path(path)
+        file = file.resolve() if file.is_symlink() else self.resolved(file.parent) / file.name
+        return file.is_relative_to(self.resolved(folder))
+
+
+def with_image_bytes(splits: DatasetDict, scratch: Path) -> DatasetDict:
+    """The splits with the bytes of their images in place of paths on this computer; rows are kept in a folder."""
+    return DatasetDict({name: _with_bytes(rows, scratch / f"{name}.arrow") for name, rows in splits.items()})
+
+
+def _with_bytes(rows: Dataset, cache: Path) -> Dataset:
+    images = [name for name, feature in rows.features.items() if isinstance(feature, Image)]
+    batches = rows.with_format("arrow").select_columns(images).iter(1000) if images else ()
+    if not any(table.column(name).combine_chunks().field("bytes").null_count for table in batches for name in images):
+        return rows
+    shown = rows.format
+
+    def embed(table: pa.Table) -> pa.Table:
+        for name in images:
+            values = [image and _read_image(image) for image in table.column(name).to_pylist()]
+            place = table.column_names.index(name)
+            table = table.set_column(place, name, pa.array(values, Image.pa_type))
+        return table
+
+    made = rows.with_format("arrow").map(
+        embed, batched=True, batch_size=100, features=rows.features, cache_file_name=str(cache), desc="reading images"
+    )
+    made.set_format(**shown)
+    return made
+
+
+def _read_image(image: dict[str, Any]) -> dict[str, Any]:
+    path, content = image["path"], image["bytes"]
+    if content is None and "://" in path:
+        raise ValueError(f"images are not fetched, but one is '{path}'; download it first")
+    return {"path": path and Path(path).name, "bytes": Path(path).read_bytes() if content is None else content}
 
 
 def without_unreadable(rows: Dataset, places: Places, skip: bool) -> tuple[Dataset, Places]:

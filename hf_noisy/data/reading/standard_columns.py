@@ -39,7 +39,7 @@ def standard_columns(splits: dict[str, Dataset], places: dict[str, Places], want
                 rows = _with_texts(rows, places[split], role)
             elif role.name == IMAGE:
                 every = len(rows)
-                rows = as_images(rows, places[split], role.column)
+                rows = as_images(rows, places[split], role.column, wanted.allow_outside)
                 rows, places[split] = without_unreadable(rows, places[split], wanted.skip_unreadable)
                 rows = record_left_out(rows, every - len(rows)) if every > len(rows) else rows
         splits[split] = rows

@@ -20,6 +20,7 @@ class Wanted:
     encoding: str | None = None
     merge_labels: bool = False
     skip_unreadable: bool = False
+    allow_outside: bool = False
 
     @property
     def label(self) -> str:

@@ -1,9 +1,12 @@
 """Nothing that comes with data or a model runs, leaves its folder or is published unasked."""
 
 import json
+import shutil
 
+import datasets
+import numpy as np
 import pytest
-from datasets import load_dataset
+from PIL import Image
 from transformers import BertConfig
 from typer.testing import CliRunner
 
@@ -11,6 +14,7 @@ from hf_noisy.cli.app import app
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.inputs import ImageInputs, TextInputs
 from hf_noisy.cli.source import add_features
+from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.models.branched_config import BranchedConfig
 from hf_noisy.models.branches import BranchedModel
 from tests.unit.cli.conftest import noisy_rows
@@ -75,9 +79,82 @@ def test_each_command_with_a_model_offers_to_trust_it(command, parquet, tmp_path
     monkeypatch.setattr(
         "hf_noisy.cli.commands.run_training", lambda given, _: seen.append(given.trust_remote_code) or 1 / 0
     )
-    rows = load_dataset("parquet", data_files=parquet, split="train", cache_dir=str(tmp_path))
+    rows = datasets.load_dataset("parquet", data_files=parquet, split="train", cache_dir=str(tmp_path))
     rows.add_column("checked_label", rows["clean_label"][:]).to_parquet(tmp_path / "checked.parquet")
     words = [command, str(tmp_path / "checked.parquet"), "--output", str(tmp_path / "out")]
     for given in ([], ["--trust-remote-code"]):
         CliRunner().invoke(app, [*words, *given])
     assert seen == [False, True]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder with a list of images, and an image beside it that is nobody's business."""
+    (tmp_path / "data" / "img").mkdir(parents=True)
+    for row in range(12):
+        Image.fromarray(np.full((8, 8, 3), 20 * row, np.uint8)).save(tmp_path / "data" / "img" / f"{row}.png")
+    shutil.copy(tmp_path / "data" / "img" / "0.png", tmp_path / "secret.png")
+    (tmp_path / "data" / "img" / "link.png").symlink_to(tmp_path / "secret.png")
+    return tmp_path
+
+
+def listed(folder, *more):
+    rows = [f"img/{row}.png,{'ab'[row % 2]}" for row in range(12)] + [f"{path},a" for path in more]
+    (folder / "data" / "rows.csv").write_text("\n".join(["image,label", *rows]))
+    return str(folder / "data" / "rows.csv")
+
+
+OUTSIDE = ["../secret.png", "img/../../secret.png", "img/link.png", "{}/secret.png"]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_images_outside_of_the_folder_of_their_list_are_refused(path, pictures):
+    source = listed(pictures, path.format(pictures))
+    with pytest.raises(
+        ValueError, match=r"1 images are outside of .* \(line 14 of '.*rows.csv'\); move them there, or"
+    ):
+        load_noisy_dataset(source)
+    assert len(load_noisy_dataset(source, allow_outside=True)["train"]) == 13
+
+
+def test_a_table_with_stored_images_can_name_no_other_file_either(pictures):
+    feature = datasets.Image()
+    stored = {"image": [str(pictures / "secret.png")], "label": ["a"]}
+    rows = datasets.Dataset.from_dict(stored).cast_column("image", feature)
+    rows.to_parquet(pictures / "data" / "rows.parquet")
+    with pytest.raises(ValueError, match="1 images are outside of the folder of the file that names them"):
+        load_noisy_dataset(str(pictures / "data" / "rows.parquet"))
+
+
+@pytest.mark.parametrize("allow", [False, True])
+def test_images_are_not_fetched(allow, pictures, monkeypatch):
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("connected"))
+    source = listed(pictures, "http://127.0.0.1:9/x.png")
+    with pytest.raises(
+        ValueError, match=r"images are not fetched, but one is 'http://127.0.0.1:9/x.png' \(line 14 of"
+    ):
+        load_noisy_dataset(source, allow_outside=allow)
+
+
+def test_an_output_holds_its_images_and_no_local_path(pictures, monkeypatch):
+    pushed = {}
+    keep = lambda *given, **more: pushed.update(more, it=given)  # noqa: E731
+    monkeypatch.setattr("hf_noisy.cli.commands.push_dataset_to_hub", keep)
+    words = ["inject", listed(pictures), "--output", str(pictures / "out"), "--noise-rate", "0.25"]
+    found = CliRunner().invoke(app, [*words, "--push-to-hub", "me/them", "--private"])
+    assert found.exit_code == 0, found.output
+    stored = datasets.load_dataset("parquet", data_files=str(pictures / "out" / "data" / "*"), split="train")
+    for rows in (stored, pushed["it"][0]["train"]):
+        images = rows.with_format("arrow")[:].column("image").to_pylist()
+        assert [image["path"] for image in images] == [f"{row}.png" for row in range(12)]
+        kept = (pictures / "data" / "img" / "3.png").read_bytes()
+        assert images[3]["bytes"] == kept
+    assert pushed["private"] is True
+    assert pushed["it"][1] == "me/them"
+
+
+def test_private_without_a_push_is_refused(parquet, tmp_path):
+    words = ["inject", parquet, "--output", str(tmp_path / "out"), "--noise-rate", "0.25", "--private"]
+    found = CliRunner().invoke(app, words)
+    assert found.exit_code == 2
+    assert "--private is about --push-to-hub; pass both, or leave it out" in found.output
