@@ -98,7 +98,7 @@ def write_state(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
 
 
 def refuse_other_run(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
-    """Refuse to resume from a checkpoint of other data, classes or another method; stock checkpoints are accepted."""
+    """Refuse a checkpoint of other data, classes, settings or another method; stock checkpoints are accepted."""
     path = Path(checkpoint) / STATE_FILE
     noted = read_sealed(path, _FORMAT) if path.is_file() else {}
     for name, value in identity.items():
@@ -106,7 +106,8 @@ def refuse_other_run(checkpoint: str | Path, identity: Mapping[str, Any]) -> Non
             values = f"{noted[name]} then, {value} now" if len(str(value)) < 40 else "not those of then"
             raise ValueError(
                 f"resume_from_checkpoint {checkpoint} belongs to another run: {name} differ ({values}); resume with "
-                "the data, the classes and the method of the first run, or train anew in another output_dir"
+                "the data, the model, the method and the settings of the first run, of which only learning_rate and "
+                "num_train_epochs may change, or train anew in another output_dir"
             )
 
 

@@ -11,6 +11,7 @@ from transformers.trainer_callback import CallbackHandler
 
 from hf_noisy.methods import Method, Step
 from hf_noisy.training.guards import LossWatch, refuse_broken_weights
+from hf_noisy.training.resumed_settings import apply_learning_rate, optimizer_rates
 
 if TYPE_CHECKING:
     from hf_noisy.training.trainer import NoisyTrainer
@@ -40,10 +41,13 @@ class MethodCallback(TrainerCallback):
         self.views: list[Any] = []  # what makes new views in every epoch
         self.watch = LossWatch(trainer.args.learning_rate)
         self.has_begun = self.is_set_up = False
+        self.rates: list[float] | None = None  # of an optimizer that the user made
         self._sums: dict[str, tuple[Tensor | float, int]] = {}
 
     def restart(self) -> None:
         """Discard the losses and metrics of an earlier training."""
+        if not self.has_begun:
+            self.rates = optimizer_rates(self.trainer)
         self.watch = LossWatch(self.trainer.args.learning_rate)
         self.has_begun = self.is_set_up = False
         self._sums.clear()
@@ -85,6 +89,8 @@ class MethodCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.has_begun = True
+        if self.trainer._checkpoint is not None:
+            apply_learning_rate(self.trainer, self.rates)
         if not self.is_set_up:  # a subclass has a training loader of its own
             self.trainer._set_up_method()
 

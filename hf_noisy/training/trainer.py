@@ -18,7 +18,7 @@ from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.labels import check_training_labels
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.losses.loss import Loss, at_least_float32
-from hf_noisy.methods import Batch, LossMethod, Method, as_method, make_method
+from hf_noisy.methods import Batch, Method, as_method, make_method
 from hf_noisy.models.branches import BranchedModel, with_branches
 from hf_noisy.models.heads import find_heads, num_classes
 from hf_noisy.models.sharded import check_can_be_sharded, check_can_evaluate
@@ -27,7 +27,6 @@ from hf_noisy.training.card import add_to_card
 from hf_noisy.training.checked_labels import NO_ROW_NUMBERS, CheckedLabels
 from hf_noisy.training.checkpoints import (
     checkpoint_to_resume,
-    identity,
     refuse_other_run,
     refuse_unwritable,
     warn_of_earlier_run,
@@ -37,12 +36,12 @@ from hf_noisy.training.checkpoints import (
 from hf_noisy.training.guards import refuse_arguments, warn_of_other_loss, with_label_smoothing
 from hf_noisy.training.method_callback import MethodCallback, MethodFirst
 from hf_noisy.training.model_outputs import label_name, model_inputs, pop_labels, tell_of_own_loss, with_loss
+from hf_noisy.training.resumed_settings import method_settings, run_identity
 from hf_noisy.training.row_weights import ClassWeight, RowWeights
 from hf_noisy.training.single_network import SingleNetwork
 from hf_noisy.training.train_loader import (
     collated_columns,
     has_rows,
-    needed_columns,
     pop_row_data,
     training_loader,
 )
@@ -99,6 +98,7 @@ class NoisyTrainer(Trainer):
         self._single: SingleNetwork | None = None  # after training several networks
         self._is_auto = isinstance(method, str) and method == "auto"
         self.method = as_method("cross_entropy" if self._is_auto else method)
+        self._method_settings = method_settings(self.method)
         super().__init__(self._branched(model, args), args, *positional, **kwargs)
         refuse_arguments(self, model)
         if self.args.label_names is None and (LABELS in self.label_names or not self.label_names):
@@ -153,8 +153,11 @@ class NoisyTrainer(Trainer):
     ) -> TrainOutput:
         """As `Trainer.train`, but True resumes from the last complete checkpoint; one of another run is refused.
 
+        A resumed run keeps the data, the model, the method and all settings, except for the learning rate and the
+        number of epochs, which may change.
+
         Raises:
-            ValueError: If the checkpoint is incomplete, or of other data, classes or another method.
+            ValueError: If the checkpoint is incomplete, or of other data, classes, method or settings.
             FloatingPointError: If losses or weights are not finite; no checkpoint is written from then on.
             OSError: If `output_dir` or a checkpoint cannot be written.
         """
@@ -163,7 +166,7 @@ class NoisyTrainer(Trainer):
             refuse_unwritable(folder)
         self._checkpoint = checkpoint_to_resume(resume_from_checkpoint, folder)
         self.choose_method(self._checkpoint)
-        self._identity = self._make_identity()
+        self._identity = run_identity(self)
         if self._checkpoint is not None:
             refuse_other_run(self._checkpoint, self._identity)
         elif self.args.should_save and saves:
@@ -202,17 +205,13 @@ class NoisyTrainer(Trainer):
         self.choice = choose_for_trainer(self, checkpoint)
         method = make_method(self.choice.method, **self.choice.arguments)
         self.method = with_label_smoothing(method, self.args.label_smoothing_factor)
+        self._method_settings = method_settings(self.method)
         given = self.model
         self.model = self.model_wrapped = cast(nn.Module, self._branched(given, self.args))
         refuse_arguments(self, given)
         check_can_be_sharded(self.model, self.accelerator)
         self._keep_columns()
         self._is_auto = False
-
-    def _make_identity(self) -> dict[str, Any]:
-        name = type(self.method.loss if isinstance(self.method, LossMethod) else self.method).__name__
-        known = identity(self.train_dataset, needed_columns(self), self._num_classes, name)
-        return {**known, **self._checked.identity, **self._weights.identity}
 
     def _keep_columns(self) -> None:
         """Let `remove_unused_columns` keep all that the model accepts."""

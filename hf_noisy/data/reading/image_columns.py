@@ -61,9 +61,10 @@ def _check_paths(rows: Dataset, places: Places, allow_outside: bool) -> None:
                 outside.append((row, path))
         start += len(images)
     if outside:
+        where = places.of([row for row, _ in outside])
         raise ValueError(
             f"{len(outside):,} images are outside of the folder of the file that names them, such as "
-            f"'{outside[0][1]}' ({places.of([row for row, _ in outside])}); move them there, or pass allow_outside=True"
+            f"'{outside[0][1]}' ({where}); move them there, or pass allow_outside=True"
         )
 
 

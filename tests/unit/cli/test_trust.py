@@ -110,9 +110,7 @@ OUTSIDE = ["../secret.png", "img/../../secret.png", "img/link.png", "{}/secret.p
 @pytest.mark.parametrize("path", OUTSIDE)
 def test_images_outside_of_the_folder_of_their_list_are_refused(path, pictures):
     source = listed(pictures, path.format(pictures))
-    with pytest.raises(
-        ValueError, match=r"1 images are outside of .* \(line 14 of '.*rows.csv'\); move them there, or"
-    ):
+    with pytest.raises(ValueError, match=r"1 images are outside of .* \(line 14 of '.*rows.csv'\); move"):
         load_noisy_dataset(source)
     assert len(load_noisy_dataset(source, allow_outside=True)["train"]) == 13
 
@@ -130,9 +128,7 @@ def test_a_table_with_stored_images_can_name_no_other_file_either(pictures):
 def test_images_are_not_fetched(allow, pictures, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("connected"))
     source = listed(pictures, "http://127.0.0.1:9/x.png")
-    with pytest.raises(
-        ValueError, match=r"images are not fetched, but one is 'http://127.0.0.1:9/x.png' \(line 14 of"
-    ):
+    with pytest.raises(ValueError, match=r"images are not fetched, but one is 'http://127.0.0.1:9/x.png' \(line 14"):
         load_noisy_dataset(source, allow_outside=allow)
 
 

@@ -131,12 +131,19 @@ def changed(rows: Dataset, column: str) -> Dataset:
         ({"rows": changed(make_rows(), "input_ids")}, "contents of the rows differ (not those of then)"),
         ({"method": "cross_entropy"}, "methods differ (ELR then, CrossEntropy now)"),
         ({"model": 4}, "classes differ (3 then, 4 now)"),
+        ({"seed": 1}, "seed differ (42 then, 1 now)"),
+        ({"per_device_train_batch_size": 4}, "rows per step differ (8 then, 4 now)"),
+        ({"optim": "adamw_torch"}, "optim differ (sgd then, adamw_torch now)"),
+        ({"lr_scheduler_type": "cosine"}, "lr_scheduler_type differ (linear then, cosine now)"),
+        ({"weight_decay": 0.1}, "weight_decay differ (0.0 then, 0.1 now)"),
+        ({"method": ELR(regularization_weight=1.0)}, "regularization_weight of the method differ (3.0 then, 1.0 now)"),
+        ({"model": "lora"}, "trained weights differ ("),
     ],
 )
 def test_another_run_is_not_gone_on_with(changes, message, folder):
     before = file_contents(folder)
     changes = {"method": "elr", **changes}
-    if "model" in changes:
+    if changes.get("model") == 4:
         config = bert().config
         config.num_labels = changes["model"]
         changes["model"] = BertForSequenceClassification(config)
@@ -145,6 +152,38 @@ def test_another_run_is_not_gone_on_with(changes, message, folder):
         trainer.train(resume_from_checkpoint=True)
     assert message in str(refused.value)
     assert file_contents(folder) == before
+
+
+def rates(trainer):
+    return {entry["step"]: entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry}
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_a_new_learning_rate_is_used_and_told(schedule, tmp_path, caplog):
+    settings = {**SAVING, "lr_scheduler_type": schedule}
+    run(tmp_path / "run", **settings)
+    run(tmp_path / "run", resume=str(tmp_path / "run" / "checkpoint-3"), **settings)
+    assert "resumed with a learning rate" not in caplog.text
+    again = run(tmp_path / "run", resume=str(tmp_path / "run" / "checkpoint-3"), **settings, learning_rate=0.02)
+    assert "resumed with a learning rate of 0.02, which was 0.1 before" in caplog.text
+    expected = rates(run(tmp_path / "alone", **settings, learning_rate=0.02))
+    assert {step: rates(again)[step] for step in (4, 5, 6)} == pytest.approx({s: expected[s] for s in (4, 5, 6)})
+
+
+def test_more_epochs_stretch_the_schedule(tmp_path):
+    run(tmp_path / "run", **SAVING)
+    again = run(tmp_path / "run", resume=True, **SAVING, num_train_epochs=4)
+    expected = rates(run(tmp_path / "alone", num_train_epochs=4))
+    assert {step: rates(again)[step] for step in (7, 12)} == pytest.approx({s: expected[s] for s in (7, 12)})
+
+
+def test_a_new_learning_rate_of_an_optimizer_of_the_user_is_used(tmp_path):
+    for resume, rate in ((None, 0.1), (str(tmp_path / "checkpoint-3"), 0.01)):
+        model = make_model("plain")
+        optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.5)
+        trainer = make_trainer(tmp_path, model=model, trainer={"optimizers": (optimizer, None)}, **SAVING)
+        trainer.train(resume_from_checkpoint=resume)
+    assert rates(trainer)[4] == pytest.approx(0.01 * 2 / 6)
 
 
 def test_columns_that_training_does_not_read_may_change(folder):

@@ -1,0 +1,93 @@
+"""The settings of a run that must not change when it resumes, and the learning rate, which may."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from transformers import Trainer, TrainingArguments
+from transformers.utils import logging
+
+from hf_noisy.methods import LossMethod, Method
+from hf_noisy.training.checkpoints import identity
+from hf_noisy.training.train_loader import needed_columns
+
+if TYPE_CHECKING:
+    from hf_noisy.training.trainer import NoisyTrainer
+
+logger = logging.get_logger(__name__)
+
+_FIXED = ("seed", "data_seed", "optim", "lr_scheduler_type", "weight_decay", "max_grad_norm")
+_SIMPLE = (bool, int, float, str, type(None))
+
+
+def method_settings(method: Method) -> dict[str, Any]:
+    """The arguments of a method and its loss, as their attributes hold them before training."""
+    found = {}
+    for place, module in method.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, _SIMPLE) and not name.startswith("_") and name != "training":
+                found[f"{f'{place}.{name}'.removeprefix('loss.').lstrip('.')} of the method"] = value
+    return found
+
+
+def run_identity(trainer: "NoisyTrainer") -> dict[str, Any]:
+    """What must not change when a run resumes: the data, the method and its arguments, and these settings."""
+    method = trainer.method
+    name = type(method.loss if isinstance(method, LossMethod) else method).__name__
+    known = identity(trainer.train_dataset, needed_columns(trainer), trainer._num_classes, name)
+    known |= {**trainer._checked.identity, **trainer._weights.identity, **trainer._method_settings}
+    return known | _settings(trainer.args, trainer.model)
+
+
+def _settings(args: TrainingArguments, model: nn.Module) -> dict[str, Any]:
+    """What the state of the optimizer and the order of the rows depend on, and the trained weights."""
+    settings = {name: _plain(getattr(args, name)) for name in _FIXED}
+    if not args.auto_find_batch_size:
+        rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        settings["rows per step"] = rows
+    return {**settings, "trained weights": _weights(model)}
+
+
+def _plain(value: Any) -> Any:
+    return str(getattr(value, "value", value)) if not isinstance(value, _SIMPLE) else getattr(value, "value", value)
+
+
+def _weights(model: nn.Module) -> str:
+    """The number of trained tensors and numbers, and a digest of their names and shapes."""
+    shapes = [(name, tuple(weight.shape)) for name, weight in model.named_parameters() if weight.requires_grad]
+    numbers = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    digest = hashlib.sha256(repr(shapes).encode()).hexdigest()[:8]
+    return f"{numbers:,} in {len(shapes):,} ({digest})"
+
+
+def optimizer_rates(trainer: Trainer) -> list[float] | None:
+    """The learning rates of an optimizer that the user made, before a checkpoint replaces them; None without one."""
+    optimizer = trainer.optimizer
+    return None if optimizer is None else [float(_initial(group)) for group in optimizer.param_groups]
+
+
+def apply_learning_rate(trainer: Trainer, rates: list[float] | None) -> None:
+    """Let a resumed run use the learning rate that it was given: the schedule goes on, at the new rate."""
+    # The restored states of optimizer and scheduler hold the old rate.
+    if trainer.optimizer is None or trainer.is_deepspeed_enabled:
+        return
+    groups: list[dict[str, Any]] = trainer.optimizer.param_groups
+    wanted = [trainer.args.learning_rate] * len(groups) if rates is None else rates
+    old = [float(_initial(group)) for group in groups]
+    if len(wanted) != len(groups) or old == wanted or not all(old):
+        return
+    for group, before, now in zip(groups, old, wanted, strict=True):
+        group["lr"] = group["lr"] * now / before
+        group["initial_lr"] = now
+    scheduler: Any = trainer.lr_scheduler
+    scheduler = getattr(scheduler, "scheduler", scheduler)
+    if hasattr(scheduler, "base_lrs"):
+        scheduler.base_lrs = list(wanted)
+    if hasattr(scheduler, "_last_lr"):
+        scheduler._last_lr = [group["lr"] for group in groups]
+    logger.warning(f"resumed with a learning rate of {wanted[0]:g}, which was {old[0]:g} before")
+
+
+def _initial(group: dict[str, Any]) -> Any:
+    """The learning rate at the start of the schedule."""
+    return group.get("initial_lr", group["lr"])
