@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from jaxtyping import Shaped
 from torch import Tensor
 from transformers import set_seed
@@ -43,6 +45,18 @@ def describe(dataset: Any) -> dict[str, Any]:
             text = _text(content.to_pylist() if hasattr(content, "to_pylist") else content)
             digest.update(re.sub(r" at 0x[0-9a-f]+", "", text).encode())
     return {"rows": len(dataset), "labels": labels, "fingerprint": digest.hexdigest()}
+
+
+def check_processes_agree(what: str, description: dict[str, Any]) -> None:
+    """Refuse processes with different data, as each would take its rows for those of the others."""
+    if PartialState().num_processes == 1:
+        return
+    found = [json.loads(one) for one in gather_object([json.dumps(description, sort_keys=True, default=str)])]
+    if differ := [name for name in found[0] if any(one.get(name) != found[0][name] for one in found)]:
+        raise ValueError(
+            f"{what} differ between the processes, in {', '.join(differ)}; load, shuffle and split the data in the "
+            "same way in each of them, with the same seed"
+        )
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.task import logits_of
+from hf_noisy.data.fingerprint import check_processes_agree, describe
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.dynamics.epoch_callback import EpochCallback
 from hf_noisy.models.inference import Collator
@@ -188,6 +189,8 @@ class LabelWave(EpochCallback, ExportableState):
                 f"dataset is a {type(self._dataset).__name__} without a length, so its rows cannot be predicted; "
                 "load it without streaming"
             )
+        if PartialState().num_processes > 1:
+            check_processes_agree("the rows of dataset", describe(self._dataset))
         if args.load_best_model_at_end:
             raise ValueError("load_best_model_at_end and LabelWave both choose the model; set it to False")
 

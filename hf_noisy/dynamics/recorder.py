@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from hf_noisy.core.files import check_file_name
 from hf_noisy.core.rng import uniforms
-from hf_noisy.data.fingerprint import describe
+from hf_noisy.data.fingerprint import check_processes_agree, describe
 from hf_noisy.dynamics.epoch_callback import EpochCallback, check_same_run
 from hf_noisy.dynamics.run_files import MANIFEST
 from hf_noisy.dynamics.store import FOLDER, Trajectories
@@ -108,6 +108,8 @@ class DynamicsRecorder(EpochCallback):
 
     def begin(self, args: TrainingArguments, state: TrainerState, **kwargs: Any) -> None:
         expected, process = self._description(kwargs["model"]), PartialState()
+        for name, described in expected["splits"].items():
+            check_processes_agree(f"the rows of {name!r}", described)
         if state.global_step and (self.path / MANIFEST).is_file():
             recorded = self.trajectories
             check_same_run(self.path, recorded.run, self.run)

@@ -15,6 +15,7 @@ from transformers.trainer_utils import EvalLoopOutput, SaveStrategy, TrainOutput
 from hf_noisy.core.columns import LABELS, ROW_NUMBER, SECOND_VIEW
 from hf_noisy.core.task import task_of
 from hf_noisy.data.checked import CheckedRows
+from hf_noisy.data.fingerprint import check_processes_agree
 from hf_noisy.data.labels import check_training_labels
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.losses.loss import Loss, at_least_float32
@@ -153,11 +154,10 @@ class NoisyTrainer(Trainer):
     ) -> TrainOutput:
         """As `Trainer.train`, but True resumes from the last complete checkpoint; one of another run is refused.
 
-        A resumed run keeps the data, the model, the method and all settings, except for the learning rate and the
-        number of epochs, which may change.
+        A resumed run may change the learning rate and the number of epochs, and nothing else.
 
         Raises:
-            ValueError: If the checkpoint is incomplete, or of other data, classes, method or settings.
+            ValueError: If the checkpoint is incomplete or of another run, or the processes have different data.
             FloatingPointError: If losses or weights are not finite; no checkpoint is written from then on.
             OSError: If `output_dir` or a checkpoint cannot be written.
         """
@@ -167,6 +167,7 @@ class NoisyTrainer(Trainer):
         self._checkpoint = checkpoint_to_resume(resume_from_checkpoint, folder)
         self.choose_method(self._checkpoint)
         self._identity = run_identity(self)
+        check_processes_agree("train_dataset or settings", self._identity)
         if self._checkpoint is not None:
             refuse_other_run(self._checkpoint, self._identity)
         elif self.args.should_save and saves:

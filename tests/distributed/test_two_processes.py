@@ -56,6 +56,12 @@ def test_dygen_predicts_and_distils_as_one_process(launched, tmp_path):
     assert {"config.json", "branches", "dygen", "_dygen"} <= names
 
 
+def test_rows_in_another_order_are_refused(launched):
+    for found in ranks(launched, "other"):
+        assert found["refused"].tolist() == [True, True]
+        assert found["files"] == 0
+
+
 def test_a_wrong_scale_is_caught(launched, tmp_path):
     first, _ = ranks(launched, "no-rank-factor")
     assert gap(worker.results("cross_entropy/plain", tmp_path, 1), first, "model.") > 1e-4

@@ -126,6 +126,20 @@ def results(name: str, folder: Path, ranks: int) -> dict[str, torch.Tensor]:
     return model | method | logged(trainer)
 
 
+def other_rows(folder: Path, rank: int) -> dict[str, torch.Tensor]:
+    """Whether training and recording are refused if the second process has the same rows in another order."""
+    rows = make_rows("plain", ROWS)
+    rows = rows.select(range(ROWS)[:: -1 if rank else 1])
+    refused = []
+    for name, given in (("trained", rows), ("recorded", make_rows("plain", ROWS))):
+        callbacks = [DynamicsRecorder({"train": rows})] if name == "recorded" else []
+        try:
+            run(folder / name, rows=given, trainer={"callbacks": callbacks})
+        except ValueError as error:
+            refused.append("differ between the processes, in " in str(error) and "labels" in str(error))
+    return {"refused": torch.tensor(refused), "files": torch.tensor(len(list(folder.rglob("*.safetensors"))))}
+
+
 def main(folder: Path) -> None:
     state = PartialState(cpu=True)
     rank, ranks = state.process_index, state.num_processes
@@ -139,6 +153,7 @@ def main(folder: Path) -> None:
     save_file({"epochs": torch.tensor(recorder.trajectories.epochs)}, folder / f"epochs-{rank}.safetensors")
     save_file(automatic(folder / "automatic", ranks), folder / f"automatic-{rank}.safetensors")
     save_file(one_line(folder / "one-line", ranks), folder / f"one-line-{rank}.safetensors")
+    save_file(other_rows(folder / "other", rank), folder / f"other-{rank}.safetensors")
     save_file(resume(folder / "resumed"), folder / f"resumed-{rank}.safetensors")
     torch.distributed.destroy_process_group()
 
