@@ -4,6 +4,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainingArguments
 from transformers.utils import logging
 
@@ -67,25 +68,27 @@ def optimizer_rates(trainer: Trainer) -> list[float] | None:
 
 
 def apply_learning_rate(trainer: Trainer, rates: list[float] | None) -> None:
-    """Let a resumed run use the learning rate that it was given: the schedule goes on, at the new rate."""
-    # The restored states of optimizer and scheduler hold the old rate.
+    """Let a resumed run use the learning rate and the number of epochs that it was given."""
+    # The restored states of optimizer and scheduler hold the old rate, and that of the next step in the old schedule.
     if trainer.optimizer is None or trainer.is_deepspeed_enabled:
         return
     groups: list[dict[str, Any]] = trainer.optimizer.param_groups
+    scheduler: Any = getattr(trainer.lr_scheduler, "scheduler", trainer.lr_scheduler)
     wanted = [trainer.args.learning_rate] * len(groups) if rates is None else rates
     old = [float(_initial(group)) for group in groups]
-    if len(wanted) != len(groups) or old == wanted or not all(old):
+    if len(wanted) != len(groups) or not all(old):
         return
-    for group, before, now in zip(groups, old, wanted, strict=True):
-        group["lr"] = group["lr"] * now / before
-        group["initial_lr"] = now
-    scheduler: Any = trainer.lr_scheduler
-    scheduler = getattr(scheduler, "scheduler", scheduler)
-    if hasattr(scheduler, "base_lrs"):
-        scheduler.base_lrs = list(wanted)
+    if old != wanted:
+        for group, before, now in zip(groups, old, wanted, strict=True):
+            group["lr"], group["initial_lr"] = group["lr"] * now / before, now
+        if hasattr(scheduler, "base_lrs"):
+            scheduler.base_lrs = list(wanted)
+        logger.warning(f"resumed with a learning rate of {wanted[0]:g}, which was {old[0]:g} before")
+    if isinstance(scheduler, LambdaLR):
+        for group, rate, share in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+            group["lr"] = rate * share(scheduler.last_epoch)
     if hasattr(scheduler, "_last_lr"):
         scheduler._last_lr = [group["lr"] for group in groups]
-    logger.warning(f"resumed with a learning rate of {wanted[0]:g}, which was {old[0]:g} before")
 
 
 def _initial(group: dict[str, Any]) -> Any:

@@ -183,7 +183,7 @@ def test_a_new_learning_rate_of_an_optimizer_of_the_user_is_used(tmp_path):
         optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.5)
         trainer = make_trainer(tmp_path, model=model, trainer={"optimizers": (optimizer, None)}, **SAVING)
         trainer.train(resume_from_checkpoint=resume)
-    assert rates(trainer)[4] == pytest.approx(0.01 * 2 / 6)
+    assert rates(trainer)[4] == pytest.approx(0.01 * 3 / 6)
 
 
 def test_columns_that_training_does_not_read_may_change(folder):
