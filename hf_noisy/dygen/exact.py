@@ -19,6 +19,7 @@ from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import changing, encoder_names, read_snapshot
 from hf_noisy.dygen.vae import DirichletVAE, without_classes
 from hf_noisy.dynamics.recorder import projection_matrix
+from hf_noisy.models.branched_config import without_origin
 from hf_noisy.models.heads import HeadInputs, accepted_inputs, find_heads, given_inputs, logits_by_branch, unwrapped
 from hf_noisy.models.inference import Collator, ModelInputs, batches_of, default_collator, outputs_by_row
 from hf_noisy.models.pooling import pooled_features
@@ -75,6 +76,10 @@ class DyGenModelConfig(PreTrainedConfig):
             kwargs |= copy.deepcopy({"id2label": self.network.id2label, "label2id": self.network.label2id})
             kwargs.pop("num_labels", None)
         super().__init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of `PreTrainedConfig`, without the folder from which the network was loaded."""
+        return without_origin(super().to_dict(), "network")
 
 
 class DyGenForClassification(PreTrainedModel):

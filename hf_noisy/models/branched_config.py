@@ -55,3 +55,15 @@ class BranchedConfig(PreTrainedConfig):
             kwargs |= copy.deepcopy({"id2label": self.branch.id2label, "label2id": self.branch.label2id})
             kwargs.pop("num_labels", None)
         super().__init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of `PreTrainedConfig`, without the folder from which a branch was loaded."""
+        return without_origin(super().to_dict(), "branch")
+
+
+def without_origin(config: dict[str, Any], part: str) -> dict[str, Any]:
+    """The dictionary of a configuration, without the place from which one of its parts was loaded."""
+    # transformers removes it from the configuration itself only; it may be a folder of this computer.
+    if isinstance(config.get(part), dict):
+        config[part].pop("_name_or_path", None)
+    return config

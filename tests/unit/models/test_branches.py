@@ -22,9 +22,11 @@ from transformers import (
     TrainingArguments,
 )
 
+from hf_noisy.dygen.exact import DyGenModelConfig
 from hf_noisy.models import BranchedConfig, BranchedModel
 from hf_noisy.models.branches import mean_log_probability
 from hf_noisy.models.heads import find_heads
+from tests.contract.runs import bert
 
 
 def rows(count: int = 12) -> Dataset:
@@ -301,3 +303,16 @@ def test_models_that_are_no_single_label_classifiers_are_refused(network):
 def test_branch_out_of_range_is_refused(index, network):
     with pytest.raises(ValueError, match=rf"index must be in \[0, 2\), got {index}"):
         BranchedModel.from_model(network("bert")).unbranch(index)
+
+
+def test_a_saved_model_names_no_local_folder(tmp_path):
+    bert().save_pretrained(tmp_path / "one")
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "one")
+    branched = BranchedModel.from_model(loaded)
+    branched.save_pretrained(tmp_path / "branches")
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "branches")
+    again.save_pretrained(tmp_path / "again")
+    DyGenModelConfig(network=again.config).save_pretrained(tmp_path / "exact")
+    assert branched.branches[0].name_or_path == str(tmp_path / "one")
+    for folder in ("branches", "again", "exact"):
+        assert str(tmp_path) not in (tmp_path / folder / "config.json").read_text()
