@@ -16,6 +16,7 @@ from huggingface_hub import DatasetCard
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.checked_figures import interval_fact, noise_figures
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
+from hf_noisy.cli.inputs import refuse_tables
 from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, OutputFolder, write_output
 from hf_noisy.cli.page import make_report, random_rows_page
 from hf_noisy.cli.reading_options import ReadingOptions
@@ -40,6 +41,7 @@ from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.reading.image_columns import with_image_bytes
 from hf_noisy.data.records import noise_record
+from hf_noisy.data.tables import without_table_features
 from hf_noisy.detection.audit import audit as run_audit
 from hf_noisy.detection.audit import check_auditable
 from hf_noisy.detection.evidence import UNINFORMED
@@ -104,6 +106,7 @@ class Job:
         findings: Callable[[Path], None] | None = None,
     ) -> None:
         """Write the folder, then push it: if the connection breaks, only the push must be repeated."""
+        splits = DatasetDict({split: without_table_features(rows) for split, rows in splits.items()})
         with tempfile.TemporaryDirectory() as scratch:
             splits = with_image_bytes(splits, Path(scratch))
             with self.output.new() as folder, clear_os_errors(self.output.path):
@@ -270,6 +273,7 @@ def apply(job: Job, decisions: Path) -> None:
 
 def train(job: Job, method: str, checked: Path | None, model: str | None, words: list[str] | None) -> None:
     """`hf-noisy train`: the model, its card and its results."""
+    refuse_tables(job.reading)
     rows = job.load()[job.split]
     kind = {TEXT: TextArguments, IMAGE: ImageArguments}[modality(rows)]
     checked_rows(rows, checked)  # refuses a wrong file early

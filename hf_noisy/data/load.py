@@ -18,6 +18,7 @@ from hf_noisy.data.noise.row_features import row_features
 from hf_noisy.data.reading.source_splits import read_source
 from hf_noisy.data.reading.standard_columns import standard_columns
 from hf_noisy.data.reading.wanted import Wanted
+from hf_noisy.data.tables import with_table_features
 
 # Name -> module of `hf_noisy.data.builders` and class, imported on first use.
 _BUILDERS = {
@@ -101,6 +102,7 @@ def load_noisy_dataset(
     label_column: str | None = None,
     image_column: str | None = None,
     clean_column: str | None = None,
+    feature_columns: Sequence[str] | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
     merge_labels: bool = False,
@@ -126,11 +128,13 @@ def load_noisy_dataset(
         noise_seed: Seed of the noise.
         data_dir: The folder of a named dataset, or the folder that holds it under its name; by default the
             environment variable `HF_NOISY_DATA_DIR`.
-        text_column: Column of the texts in a file or Hub dataset, renamed to `text`; or the two columns of pairs of
-            texts, renamed to `text` and `text_pair`.
+        text_column: Column of the texts in a file or Hub dataset, renamed to `text`; or the two columns of sentence
+            pairs, such as `("premise", "hypothesis")`, renamed to `text` and `text_pair`.
         label_column: Column of the labels in a file or Hub dataset, renamed to `label`; strings become classes.
         image_column: Column of the images in a file or Hub dataset, or of their paths, renamed to `image`.
         clean_column: Column of the true labels, where they are known, renamed to `clean_label`.
+        feature_columns: Columns of numbers in a table without texts or images. From them `features` are made (random
+            Fourier features of the standardised columns), and `text`, a description of each row for people.
         delimiter: The character between the columns of a CSV file; by default it is found by looking.
         encoding: The encoding of a text file; by default UTF-8, and otherwise one that is guessed and reported.
         merge_labels: Whether classes that differ by case, spaces or Unicode form only become one.
@@ -157,6 +161,7 @@ def load_noisy_dataset(
         "label_column": label_column,
         "image_column": image_column,
         "clean_column": clean_column,
+        "feature_columns": tuple(feature_columns or ()),
         "delimiter": delimiter,
         "encoding": encoding,
         "merge_labels": merge_labels,
@@ -171,9 +176,12 @@ def load_noisy_dataset(
         wanted = Wanted(text_columns=_text_columns(text_column), **reading)
         splits, places = read_source(name, data_dir, wanted, kwargs, list(_BUILDERS))
         dataset = marks_as_missing(standard_columns(splits, places, wanted))
+        if wanted.feature_columns:
+            where = {split: one.of for split, one in places.items()}
+            dataset = DatasetDict(with_table_features(dataset, wanted.feature_columns, where))
     else:
         given = {**reading, **kwargs}
-        taken = [key for key, value in given.items() if value not in (None, False) and key != "cache_dir"]
+        taken = [key for key, value in given.items() if value and key != "cache_dir"]
         if taken:
             raise ValueError(f"dataset '{name}' has fixed columns and takes no {', '.join(taken)}")
         dataset = builder(_config(builder, config, noise_type), data_dir=data_dir, **kwargs).build()

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from hf_noisy.core import columns
 from hf_noisy.core.task import TASKS
 from hf_noisy.data.labelled_rows import has_values
+from hf_noisy.data.tables import without_table_features
 from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, public_name
 from hf_noisy.purification.restore import DROPPED, is_purified
 
@@ -51,6 +52,8 @@ def build_card(
     **sections: Any,
 ) -> DatasetCard:
     """The card with the sections of its kind; columns, classes, splits and versions are the same for every kind."""
+    rows = without_table_features(rows)
+    splits = DatasetDict({part: without_table_features(one) for part, one in splits.items()})
     groups = configurations(splits)
     title = " ".join(public_name(name).split())
     fields = {

@@ -52,8 +52,12 @@ def _roles(splits: dict[str, Dataset], wanted: Wanted) -> list[_Role]:
     if not texts and image is None:
         if IMAGE in columns and (TEXT not in columns or isinstance(columns[IMAGE], Image)):
             image = IMAGE
-        if TEXT in columns or image is None:
-            texts = (TEXT, TEXT_PAIR) if TEXT_PAIR in columns else (TEXT,)
+        if TEXT in columns or (image is None and not wanted.feature_columns):
+            texts = (TEXT,)
+    if len(texts) == 1 and TEXT_PAIR in columns:
+        texts = (*texts, TEXT_PAIR)
+        if wanted.text_columns:
+            logger.warning(f"the column '{TEXT_PAIR}' is read as the second text of each row; rename it if it is not")
     roles = [_Role("text_column", column, name) for column, name in zip(texts, (TEXT, TEXT_PAIR), strict=False)]
     others = [("image_column", image, IMAGE), ("label_column", wanted.label, LABEL)]
     others.append(("clean_column", wanted.clean_column, CLEAN_LABEL))
@@ -74,6 +78,7 @@ def _check_roles(roles: list[_Role], splits: dict[str, Dataset], places: dict[st
             columns = ", ".join(splits[lacking[0]].column_names)
             raise ValueError(
                 f"{role.argument} must be one of {columns} ({places[lacking[0]].name}), got '{role.column}'"
+                + ("; feature_columns names columns of numbers, to audit and purify" if role.column == TEXT else "")
             )
     for rows in splits.values():
         for role in roles:

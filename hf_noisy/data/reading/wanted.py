@@ -16,6 +16,7 @@ class Wanted:
     image_column: str | None = None
     label_column: str | None = None
     clean_column: str | None = None
+    feature_columns: tuple[str, ...] = ()
     delimiter: str | None = None
     encoding: str | None = None
     merge_labels: bool = False
@@ -34,9 +35,10 @@ class Wanted:
 
     @property
     def inputs(self) -> list[str]:
-        """The columns of the texts and images, of which a table has at least one if none is named."""
-        return [*self.text_columns, *filter(None, [self.image_column])] or [TEXT, IMAGE]
+        """The columns of the texts, images or numbers, of which a table has at least one if none is named."""
+        return [*self.text_columns, *filter(None, [self.image_column]), *self.feature_columns] or [TEXT, IMAGE]
 
     def is_string(self, column: str) -> bool:
         """Whether the column holds texts, labels or ids, which are never read as numbers."""
-        return column in {*self.columns, TEXT_PAIR, CLEAN_LABEL, CHECKED_LABEL} or bool(_ID.search(column))
+        known = {*self.columns, TEXT_PAIR, CLEAN_LABEL, CHECKED_LABEL} - {*self.feature_columns}
+        return column in known or bool(_ID.search(column))
