@@ -80,7 +80,27 @@ def test_a_table_from_audit_to_apply(table, tmp_path):
     assert np.array(purified["label_changed"])[wrong].mean() > 0.8
     done("check", path, "--output", tmp_path / "check", "--rows", 20, *options)
     done("inject", path, "--output", tmp_path / "noisy", "--noise-type", "instance", "--noise-rate", 0.1, *options)
-    assert written(tmp_path / "noisy", tmp_path).column_names == ["length", "width", "label", "clean_label"]
+    assert {*written(tmp_path / "noisy", tmp_path).column_names} == {"length", "width", "label", "clean_label"}
+
+
+def test_a_table_with_a_test_split_and_rows_without_a_label(tmp_path):
+    (tmp_path / "data").mkdir()
+    rng = np.random.default_rng(0)
+    for split, rows in (("train", 60), ("test", 10)):
+        lines = [f"{row},{row % 3 * 5 + rng.normal():.3f},{'' if row % 7 == 3 else row % 3}" for row in range(rows)]
+        (tmp_path / "data" / f"{split}.csv").write_text("\n".join(["id,size,label", *lines]))
+    options = ["--feature-columns", "size", "--output"]
+    for command in ("audit", "purify", "inject"):
+        more = {"purify": ["--policy", "drop", "--purifier", "knn"], "inject": ["--noise-rate", 0.2]}.get(command, [])
+        done(command, tmp_path / "data", *options, tmp_path / command, *more)
+        for part in sorted((tmp_path / command / "data").iterdir()):
+            assert not {"features", "text"} & set(load_dataset("parquet", data_files=str(part))["train"].column_names)
+        card = (tmp_path / command / "README.md").read_text()
+        assert "`size`" in card
+        assert "`features`" not in card
+        assert "`text`" not in card
+    done("purify", tmp_path / "data", *options, tmp_path / "all", "--label-missing", "--purifier", "knn")
+    assert None not in written(tmp_path / "all", tmp_path)["label"][:]
 
 
 def test_what_a_table_cannot_do_is_one_sentence(table, tmp_path):
