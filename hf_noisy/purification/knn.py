@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64, Integer
 
 from hf_noisy.core.checks import check_features, given_classes
+from hf_noisy.detection.copies import copy_groups
 from hf_noisy.detection.neighbours import Index, check_index, nearest, sample_references
 
 Weights = Literal["distance", "softmax", "uniform"]
@@ -30,15 +31,17 @@ def knn_posterior(
 ) -> Float32[np.ndarray, "rows classes"]:
     """Posterior by a vote of the given labels of the nearest other rows; the row's own label does not count.
 
+    Equal rows (up to 1e-5 of their length) do not vote for each other either, and have one vote together for others.
+
     This works if most neighbours share their class and have a correct label; noise that depends on the features, such
     as that of rules, is not found. Time grows with the square of the rows, or linearly with `max_references`.
 
     Args:
         features: `[rows, width]`, finite.
         labels: `[rows]`, given labels.
-        k: Number of neighbours; at most all other rows.
-        weights: `"distance"` weights votes by 1 / distance, so duplicates of the row outvote all others; `"softmax"`
-            by exp(-distance / temperature); `"uniform"` equally.
+        k: Number of neighbours, equal rows counted once; at most all other rows.
+        weights: `"distance"` weights votes by 1 / distance; `"softmax"` by exp(-distance / temperature); `"uniform"`
+            equally.
         temperature: For `"softmax"`, in units of the distance.
         metric: `"cosine"` (one minus the cosine, in [0, 2]) or `"euclidean"`.
         num_classes: Number of classes; by default the largest given label plus one.
@@ -50,7 +53,7 @@ def knn_posterior(
         `[rows, classes]`, each row sums to 1.
 
     Raises:
-        ValueError: If an argument is out of range, or features or labels are invalid.
+        ValueError: If an argument is out of range, features or labels are invalid, or all rows are equal.
 
     Example:
         >>> features = np.array([[0.0, 1], [0, 2], [0, 3], [1, 0]])
@@ -74,29 +77,36 @@ def knn_posterior(
     labels, num_classes = given_classes(labels, num_classes)
     if len(labels) < 2:
         raise ValueError(f"dataset must have at least 2 rows for neighbours to vote, got {len(labels)}")
-    references = sample_references(labels, max_references, seed)
-    distances, neighbours = _neighbours(features, references, k, metric, index)
+    groups, references = copy_groups(features), sample_references(labels, max_references, seed)
+    distinct, place = np.unique(groups[references], return_inverse=True)
+    if len(distinct) < 2:
+        raise ValueError(f"features must differ for neighbours to vote, but all {len(features)} rows are equal")
+    # Equal rows have one vote together, shared by their labels, and none for each other.
+    shares = np.zeros((len(distinct), num_classes))
+    np.add.at(shares, (place, labels[references]), 1 / np.bincount(place)[place])
+    distances, neighbours = _neighbours(features, distinct, groups, k, metric, index)
     votes = np.zeros((len(labels), num_classes))
     for weight, rows in zip(_vote_weights(distances, weights, temperature).T, neighbours.T, strict=True):
-        votes[np.arange(len(labels)), labels[rows]] += weight  # one neighbour of every row at a time
+        votes += weight[:, None] * shares[rows]  # one neighbour of every row at a time
     return np.asarray(votes / votes.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _neighbours(
     features: Float[np.ndarray, "rows width"],
-    references: Integer[np.ndarray, " references"],
+    distinct: Integer[np.ndarray, " distinct"],
+    groups: Integer[np.ndarray, " rows"],
     k: int,
     metric: str,
     index: Index,
 ) -> tuple[Float64[np.ndarray, "rows k"], Int64[np.ndarray, "rows k"]]:
+    """Distances and places in `distinct` of the nearest rows that are not equal to the row."""
     if metric == "cosine":  # half the squared distance of unit vectors
         lengths = np.linalg.norm(features, axis=1, keepdims=True)
         features = features / np.where(lengths > 0, lengths, 1)
-    own = np.full(len(features), -1)
-    own[references] = np.arange(len(references))
-    searched = features if len(references) == len(features) else features[references]
-    distances, found = nearest(features, searched, min(k, len(references) - 1), own=own, index=index)
-    return distances**2 / 2 if metric == "cosine" else distances, references[found]
+    place = np.minimum(np.searchsorted(distinct, groups), len(distinct) - 1)
+    own = np.where(distinct[place] == groups, place, -1)
+    distances, found = nearest(features, features[distinct], min(k, len(distinct) - 1), own=own, index=index)
+    return distances**2 / 2 if metric == "cosine" else distances, found
 
 
 def _vote_weights(

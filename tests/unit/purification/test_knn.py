@@ -60,12 +60,17 @@ def test_wrong_labels_are_outvoted():
 
 
 @pytest.mark.parametrize("weights", ["uniform", "distance", "softmax"])
-def test_a_row_has_no_vote_for_itself_not_even_among_duplicates(weights):
-    features = np.repeat([[1.0, 0.0], [0.0, 1.0]], 4, axis=0)
-    found = posterior(features, [0, 0, 0, 1, 1, 1, 1, 0], 3, weights)
-    np.testing.assert_allclose(found[3], [1, 0])
-    np.testing.assert_allclose(found[7], [0, 1])
-    np.testing.assert_allclose(found[0], [2 / 3, 1 / 3], atol=1e-6)
+def test_copies_of_a_row_have_one_vote_and_none_for_each_other(weights):
+    features, labels, _ = clusters(40)
+    alone = posterior(features, labels, 5, weights)
+    doubled = posterior(np.repeat(features, 2, axis=0), np.repeat(labels, 2), 5, weights)
+    np.testing.assert_allclose(doubled, np.repeat(alone, 2, axis=0), atol=1e-6)
+    features = np.array([[1.0, 0.0], [1.0, 0.0], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]])
+    found = posterior(features, [0, 0, 1, 1, 0], 3, weights)
+    np.testing.assert_allclose(found[:2], [[1 / 3, 2 / 3]] * 2, atol=1e-6)
+    np.testing.assert_allclose(found[2:], [[1, 0]] * 3, atol=1e-6)
+    with pytest.raises(ValueError, match="features must differ for neighbours to vote, but all 2 rows are equal"):
+        posterior(features[:2], [0, 1], 1, weights)
 
 
 @settings(max_examples=30)
