@@ -26,6 +26,8 @@ class ReadingOptions:
     merge_labels: bool = field(default=False, metadata={"help": "merge classes that differ by case or spaces only"})
     skip_unreadable: bool = field(default=False, metadata={"help": "leave out rows whose image cannot be read"})
     allow_outside: bool = field(default=False, metadata={"help": "read images outside of the folder of their list"})
+    test_file: str | None = field(default=None, metadata={"help": "file of test rows, if the data has no test split"})
+    test_labels: str | None = field(default=None, metadata={"help": "true: test labels are right; default: given"})
 
     def given(self) -> dict[str, Any]:
         """The options that differ from their default."""

@@ -17,6 +17,7 @@ from hf_noisy.data.noise.feature_noise import FeatureNoise
 from hf_noisy.data.noise.row_features import row_features
 from hf_noisy.data.reading.source_splits import read_source
 from hf_noisy.data.reading.standard_columns import standard_columns
+from hf_noisy.data.reading.trusted_test import TEST_LABELS, add_test_file, with_true_test_labels
 from hf_noisy.data.reading.wanted import Wanted
 from hf_noisy.data.tables import with_table_features
 
@@ -108,6 +109,8 @@ def load_noisy_dataset(
     merge_labels: bool = False,
     skip_unreadable: bool = False,
     allow_outside: bool = False,
+    test_file: str | None = None,
+    test_labels: str | None = None,
     **kwargs: Any,
 ) -> DatasetDict:
     """Load a dataset with the columns `text` or `image`, `label` (given), and `clean_label` and `votes` if known.
@@ -140,6 +143,8 @@ def load_noisy_dataset(
         merge_labels: Whether classes that differ by case, spaces or Unicode form only become one.
         skip_unreadable: Whether rows whose image cannot be read are left out; they are reported.
         allow_outside: Whether the image paths in a file may leave the folder of that file. Images are never fetched.
+        test_file: A file whose rows become the split `test`, with the same columns.
+        test_labels: `"true"` if the labels of the test split are known to be right: they are `clean_label` too.
         **kwargs: Passed on to `datasets.load_dataset` for folders and Hub datasets; named ones take `cache_dir`.
 
     Returns:
@@ -168,6 +173,8 @@ def load_noisy_dataset(
         "skip_unreadable": skip_unreadable,
         "allow_outside": allow_outside,
     }
+    if test_labels not in (None, *TEST_LABELS):
+        raise ValueError(f"test_labels must be one of {', '.join(TEST_LABELS)}, got '{test_labels}'")
     builder = dataset_builder(name) if name in _BUILDERS else None
     noise = _noise(name, noise_type, noise_rate)
     if builder is None:
@@ -175,12 +182,15 @@ def load_noisy_dataset(
         del reading["text_column"]
         wanted = Wanted(text_columns=_text_columns(text_column), **reading)
         splits, places = read_source(name, data_dir, wanted, kwargs, list(_BUILDERS))
+        if test_file is not None:
+            splits, places = add_test_file(splits, places, test_file, wanted)
         dataset = marks_as_missing(standard_columns(splits, places, wanted))
         if wanted.feature_columns:
             where = {split: one.of for split, one in places.items()}
             dataset = DatasetDict(with_table_features(dataset, wanted.feature_columns, where))
+        dataset = with_true_test_labels(dataset) if test_labels == "true" else dataset
     else:
-        given = {**reading, **kwargs}
+        given = {**reading, "test_file": test_file, "test_labels": test_labels, **kwargs}
         taken = [key for key, value in given.items() if value and key != "cache_dir"]
         if taken:
             raise ValueError(f"dataset '{name}' has fixed columns and takes no {', '.join(taken)}")

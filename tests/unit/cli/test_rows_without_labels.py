@@ -9,6 +9,7 @@ from datasets import ClassLabel, DatasetDict, load_dataset, load_from_disk
 from hf_noisy.cli.arguments import TextArguments
 from hf_noisy.cli.inputs import load_splits
 from hf_noisy.cli.recipes import parse
+from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.row_digest import row_digests
 from hf_noisy.purification import purify, restore_labels, summarise
 from tests.unit.cli.conftest import CLASSES, noisy_rows
@@ -178,3 +179,50 @@ def test_purified_rows_are_tested_on_given_labels(tmp_path, capsys, policy):
     overruled = set(purified["dropped"]["text"]) if policy == "drop" else set()
     assert bool(set(test["text"]) & overruled) == (policy == "drop")  # else only easy rows would be tested
     assert "keep their given labels" in capsys.readouterr().out
+
+
+def write_csv(path, labels, start=0):
+    lines = [f"{label},text {start + row}" for row, label in enumerate(labels)]
+    path.write_text("\n".join(["label,text", *lines]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("labels", [["-1", "0", "1", "-100"] * 5, ["", "no", "yes", "-1"] * 5])
+def test_marks_of_other_tools_are_missing_labels(tmp_path, labels, caplog):
+    rows = load_noisy_dataset(str(write_csv(tmp_path / "rows.csv", labels)))["train"]
+    names = [label for label in labels[:4] if label not in ("", "-1", "-100")]
+    assert rows.features["label"].names == names
+    expected = [names.index(label) if label in names else None for label in labels]
+    assert rows["label"][:] == expected
+    assert "5 labels -1" in caplog.text
+
+
+def test_minus_one_is_a_class_if_only_one_other_is_left(tmp_path):
+    rows = load_noisy_dataset(str(write_csv(tmp_path / "rows.csv", ["-1", "1"] * 5)))["train"]
+    assert rows.features["label"].names == ["-1", "1"]
+    assert None not in rows["label"][:]
+
+
+def test_a_trusted_test_file_has_the_classes_of_the_data(tmp_path):
+    train = write_csv(tmp_path / "train.csv", ["a", "b", "c", "a"])
+    test = write_csv(tmp_path / "more.csv", ["c", "b", "d"], start=10)
+    splits = load_noisy_dataset(str(train), test_file=str(test), test_labels="true")
+    assert splits["train"].features["label"].names == splits["test"].features["label"].names == list("abcd")
+    assert splits["test"]["label"][:] == splits["test"]["clean_label"][:] == [2, 1, 3]
+    assert "clean_label" not in splits["train"].column_names
+    given = load_noisy_dataset(str(train), test_file=str(test), test_labels="given")
+    assert "clean_label" not in given["test"].column_names
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--test-labels", "maybe"], "--test-labels must be one of given, true, got 'maybe'"),
+        (["--test-labels", "true"], "needs a test split, but the data has train"),
+        (["--test-file", "none.csv"], "'none.csv' looks like a file but there is none"),
+    ],
+)
+def test_test_files_that_do_not_fit_are_refused(tmp_path, words, sentence):
+    train = write_csv(tmp_path / "train.csv", ["a", "b"] * 3)
+    result = run("check", train, *words, "--output", tmp_path / "out")
+    assert (result.exit_code, sentence in result.stderr.splitlines()[-1]) == (2, True), result.stderr

@@ -450,7 +450,7 @@ def test_unfit_datasets_are_refused(change, message, splits):
 @pytest.mark.parametrize(
     ("labels", "feature", "message"),
     [
-        ([0, 1, None, 0, 1], datasets.Value("int64"), "column 'label' lacks 1 labels; drop those rows first"),
+        ([0, 1, None, 0, 1], datasets.Value("int64"), "lacks 1 labels, in rows 2; drop those rows first"),
         ([0, 1, -1, 0, 1], datasets.Value("int64"), "column 'label' must be classes 0 to 1, got -1"),
         (list("ababa"), datasets.Value("string"), "column 'label' must hold class ids"),
         ([0.5] * 5, datasets.Value("float32"), "column 'label' must hold class ids"),

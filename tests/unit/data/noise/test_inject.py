@@ -126,7 +126,7 @@ def test_empty_classes_are_refused_unless_allowed():
     ("build", "message"),
     [
         (lambda: dataset([0, 1]).add_column("clean_label", [0, 0]), "noisy labels already, its columns 'label' and"),
-        (lambda: dataset([0, None]), "lacks 1 labels; drop those rows first"),
+        (lambda: dataset([0, None]), "lacks 1 labels, in rows 1; drop those rows first"),
         (lambda: dataset([0, -1]), r"column 'label' must be classes 0 to 3, got -1 in row 1"),
         (
             lambda: datasets.Dataset.from_dict({"label": [0, 1, -100]}),
