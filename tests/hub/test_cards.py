@@ -181,6 +181,7 @@ def test_names_of_classes_stand_in_cells():
 
 
 def test_the_card_of_an_audit():
+    from hf_noisy.detection.duplicates import DuplicateGroup
     from hf_noisy.detection.find import LabelIssues
     from hf_noisy.detection.noise_rate import NoiseRate
     from hf_noisy.detection.outliers import Outliers
@@ -191,15 +192,18 @@ def test_the_card_of_an_audit():
     probabilities = np.full((4, 2), 0.5)
     dynamics = data_map(labels, np.zeros((2, 4, 2)))
     outliers = Outliers(np.zeros(4), wrong)
+    equal = [DuplicateGroup(np.array(rows), np.ones(2), True, rows == [0, 1]) for rows in ([0, 1], [2, 3])]
     found = Audit(
-        labels, ["a", "b"], probabilities, issues, np.array([[0.75, 0.25], [0.0, 1.0]]), dynamics, [], outliers
+        labels, ["a", "b"], probabilities, issues, np.array([[0.75, 0.25], [0.0, 1.0]]), dynamics, equal, outliers
     )
     splits = decided()
     splits["train"] = splits["train"].remove_columns("label").rename_column("label_given", "label")
     text = audit_card(splits, "train", found, name="rows").text
-    assert "| wrong labels, estimated | 25.00 % (10.00 % to 50.00 %) |" in text
+    assert "| wrong labels, estimated | about 25.00 % (10.00 % to 50.00 %) |" in text
     assert "| wrong labels, true | 25.00 % |" in text
     assert "| suspected rows | 1 of 4 |" in text
+    assert "| equal rows with different labels | 1 groups of 2 rows |" in text
+    assert "| equal rows with one label | 1 groups of 2 rows |" in text
     assert "| b | a | 1 |" in text
     assert "| a | 0.750 | 0.250 |" in text
 
