@@ -12,6 +12,7 @@ from hf_noisy.methods.elr import ELR
 from hf_noisy.methods.gjs import GJS
 from hf_noisy.methods.jocor import JoCoR
 from hf_noisy.methods.method import Batch, LossMethod, Method, Step
+from hf_noisy.methods.model_loss import ModelLoss
 from hf_noisy.methods.nct import NCT
 from hf_noisy.methods.nrd import NRD
 from hf_noisy.methods.soft_correction import SoftCorrection
@@ -29,6 +30,7 @@ _OWN: dict[str, type[Method]] = {
 }
 _ALL: dict[str, Callable[..., Method | Loss]] = {**LOSSES, **_OWN}  # a loss is a method too
 METHODS = {name: _ALL[name] for name in sorted(_ALL)}
+_KNOWN = {**METHODS, "model_loss": ModelLoss}  # the latter takes no part in comparisons of methods for noisy labels
 
 
 def list_methods() -> dict[str, str]:
@@ -48,7 +50,7 @@ def make_method(name: str, **arguments: Any) -> Method:
     """A method by its name, with the defaults of its paper where no argument is given.
 
     Args:
-        name: One of [`list_methods`].
+        name: One of [`list_methods`], or `"model_loss"` for [`ModelLoss`].
         **arguments: Those of the method's class.
 
     Returns:
@@ -61,21 +63,21 @@ def make_method(name: str, **arguments: Any) -> Method:
         >>> make_method("gce", q=0.5).loss.q
         0.5
     """
-    if name not in METHODS:
-        raise ValueError(f"method {name!r} is not known; choose one of {', '.join(sorted(METHODS))}")
-    accepted = signature(METHODS[name]).parameters
+    if name not in _KNOWN:
+        raise ValueError(f"method {name!r} is not known; choose one of {', '.join(sorted(_KNOWN))}")
+    accepted = signature(_KNOWN[name]).parameters
     if unknown := sorted(arguments.keys() - accepted.keys()):
         raise ValueError(
             f"method {name!r} has no argument {', '.join(unknown)}; it takes {', '.join(accepted) or 'none'}"
         )
-    return as_method(METHODS[name](**arguments))
+    return as_method(_KNOWN[name](**arguments))
 
 
 def as_method(method: str | Method | Loss) -> Method:
     """The method for a name, a method or a loss.
 
     Args:
-        method: A name of `METHODS`, a [`Method`], or a [`Loss`].
+        method: A name of `METHODS` or `"model_loss"`, a [`Method`], or a [`Loss`].
 
     Returns:
         The method itself, or a [`LossMethod`].
@@ -112,6 +114,7 @@ __all__ = [
     "JoCoR",
     "LossMethod",
     "Method",
+    "ModelLoss",
     "SoftCorrection",
     "Step",
     "as_method",

@@ -80,11 +80,13 @@ class Method(nn.Module, ABC):
         needs_rows: Whether the method needs row indices, for its state or random numbers per row.
         soft_labels: Whether labels may be distributions, `[batch, classes]`.
         second_view: View that the trainer makes of every row, `"auto"` for one that fits the data, or `None`.
+        row_losses: Whether each row has a loss of its own, which can be weighted.
     """
 
     citation: ClassVar[str] = ""
     num_branches: ClassVar[int] = 1
     needs_rows: ClassVar[bool] = False
+    row_losses: ClassVar[bool] = True
     soft_labels: bool = False
     second_view: Any = None
 

@@ -84,6 +84,9 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any], shared_layers: 
     del branch.peft_config
     for module in branch.modules():
         if _is_adapter(module):
+            if isinstance(layer := module.get_base_layer(), nn.Conv2d):
+                for name in ("stride", "kernel_size", "dilation"):  # from which MobileNets compute their padding
+                    setattr(module, name, getattr(layer, name))
             # transformers must not reinitialise what PEFT has initialised.
             for part in cast(nn.Module, module).modules():
                 setattr(part, "_is_hf_initialized", True)  # noqa: B010  (a plain flag, not a parameter or a module)
@@ -100,7 +103,8 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any], shared_layers: 
 
 def merge_adapter(branch: PreTrainedModel) -> PreTrainedModel:
     """Merge the adapter of a branch into its weights, in place; the result is an ordinary trainable model."""
-    for name, module in list(branch.named_modules()):
+    # Inner ones first, as PEFT nests the adapters of several weights of one layer of experts.
+    for name, module in reversed(list(branch.named_modules())):
         if _is_adapter(module):
             module.merge()
             branch.set_submodule(name, module.get_base_layer())
@@ -138,7 +142,7 @@ def _targets(
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and id(weight) not in shared:
             left.append(name)
-        elif isinstance(module, (nn.Linear, Conv1D)) and id(weight) in shared:
+        elif isinstance(module, (nn.Linear, Conv1D)) and id(weight) in shared and not _is_router(module):
             linears.append(name)
         elif isinstance(module, nn.Conv2d) and module.groups == 1 and id(weight) in shared:
             convolutions.append(name)  # adapters of grouped ones could not be merged
@@ -154,6 +158,12 @@ def _targets(
     if lower and isinstance(excluded, str):
         raise ValueError(f"lora exclude_modules must be a list of names if shared_layers is set, got {excluded!r}")
     return targets, [*excluded, *left] if lower and excluded else excluded or left
+
+
+def _is_router(module: nn.Module) -> bool:
+    """Whether a layer of a model of transformers is a linear layer that returns more than its product (PhiMoE)."""
+    of_model = type(module).__module__.startswith("transformers.models.")
+    return of_model and isinstance(module, nn.Linear) and type(module).forward is not nn.Linear.forward
 
 
 def _json(value: Any) -> Any:

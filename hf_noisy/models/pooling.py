@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hf_noisy.core.columns import LABELS
-from hf_noisy.models.heads import networks_of
+from hf_noisy.core.task import TASKS
+from hf_noisy.models.heads import find_heads, networks_of
 
 Pooling = Literal["auto", "mean", "first", "pooler"]
 
@@ -79,6 +80,8 @@ def _last_hidden_state(model: nn.Module, encoder: nn.Module, inputs: dict[str, T
 
 
 def _first_output(outputs: Any) -> Any:
+    if isinstance(outputs, Tensor):
+        return outputs
     return outputs[0] if isinstance(outputs, tuple) else outputs.last_hidden_state
 
 
@@ -86,5 +89,16 @@ def _encoder(model: nn.Module) -> Any:
     network: Any = networks_of(model)[0]
     if hasattr(network, "get_base_model"):
         network = network.get_base_model()
-    encoder = getattr(network, "base_model", None)
-    return None if encoder is network else encoder
+    encoder: Any = getattr(network, "base_model", None)
+    if encoder is not network:
+        return encoder
+    # Some classifiers have no part of the name that their class gives to the encoder (HGNetV2, MetaCLIP 2).
+    is_classifier = any(type(network) in task.model_classes(network.config) for task in TASKS.values())
+    return _last_part(network) if is_classifier else None
+
+
+def _last_part(network: nn.Module) -> nn.Module | None:
+    """The last part with weights before the head."""
+    (head,) = find_heads(network)
+    parts = [part for part in network.children() if any(True for _ in part.parameters())]
+    return next((part for part in reversed(parts) if all(module is not head for module in part.modules())), None)

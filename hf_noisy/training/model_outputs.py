@@ -9,7 +9,7 @@ from transformers.utils.generic import ModelOutput
 
 from hf_noisy.core.columns import LABELS
 from hf_noisy.core.task import one_class_each
-from hf_noisy.methods import LossMethod, Method
+from hf_noisy.methods import LossMethod, Method, ModelLoss
 from hf_noisy.models.heads import accepted_inputs, base_model, is_known, labels_argument, networks_of
 
 logger = logging.get_logger(__name__)
@@ -53,10 +53,12 @@ def with_loss(outputs: Any, loss: Tensor) -> Any:
 
 def tell_of_own_loss(model: nn.Module, method: Method, label_names: Collection[str]) -> None:
     """Log that the loss of a model that is not of transformers is not used."""
+    if isinstance(method, ModelLoss):
+        return
     base = base_model(networks_of(model)[0])
     if "_loss_function" in vars(base) or (not is_known(base) and labels_argument(base, label_names)):
         name = type(method.loss if isinstance(method, LossMethod) else method).__name__
         logger.warning(
             f"a loss that {type(base).__name__} computes from labels is not used: {name} computes it from the logits "
-            "(weights of classes: NoisyTrainer(class_weight=...), of rows: a column label_weight)"
+            "(to use it: method='model_loss'; weights of classes: class_weight=..., of rows: a column label_weight)"
         )

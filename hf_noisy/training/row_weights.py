@@ -10,6 +10,7 @@ from torch import Tensor
 from hf_noisy.core.columns import LABEL_WEIGHT
 from hf_noisy.core.types import LabelTensor, RowLosses
 from hf_noisy.data.labels import check_training_weights
+from hf_noisy.methods import Method
 from hf_noisy.training.checked_labels import CheckedLabels
 
 ClassWeight = Literal["balanced"] | Any  # or one number per class
@@ -21,7 +22,7 @@ class RowWeights:
     def __init__(self, class_weight: ClassWeight, num_classes: int) -> None:
         check_class_weight(class_weight, num_classes)
         self._given, self._num_classes = class_weight, num_classes
-        self._has_column = False
+        self._has_column, self._row_losses = False, True
         self._classes: Float[Tensor, " classes"] | None = None
 
     @property
@@ -30,9 +31,9 @@ class RowWeights:
         given = self._given
         return {"class weights": given if given is None or isinstance(given, str) else np.asarray(given).tolist()}
 
-    def fit(self, dataset: Any, checked: CheckedLabels) -> None:
+    def fit(self, dataset: Any, checked: CheckedLabels, method: Method) -> None:
         """Check the weights of the rows, and compute those of the classes from the given (or checked) labels."""
-        self._has_column = check_training_weights(dataset)
+        self._has_column, self._row_losses = check_training_weights(dataset), method.row_losses
         if self._given is not None:
             labels = checked.all_labels(dataset)
             self._classes = torch.from_numpy(class_weights(self._given, labels, self._num_classes).astype(np.float32))
@@ -43,8 +44,13 @@ class RowWeights:
         labels: LabelTensor | Float[Tensor, "rows classes"],
         row_data: dict[str, Any],
     ) -> RowLosses:
-        """The weighted losses of a batch; `ValueError` if it lacks the weights of its rows."""
+        """The weighted losses of a batch; `ValueError` if the weights of its rows are missing or cannot be used."""
         weights = row_data.get(LABEL_WEIGHT)
+        if not self._row_losses and (self._classes is not None or self._has_column or weights is not None):
+            raise ValueError(
+                f"class_weight and '{LABEL_WEIGHT}' need a loss of each row, but a model gives one of a whole batch; "
+                "leave them out with method 'model_loss', or take 'cross_entropy'"
+            )
         if weights is not None:
             losses = losses * weights.to(losses.dtype)
         elif self._has_column:

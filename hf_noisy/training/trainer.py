@@ -62,7 +62,7 @@ class NoisyTrainer(Trainer):
         args: `TrainingArguments`.
         *positional: Further arguments of `Trainer`, in its order.
         method: Name (one of `hf_noisy.methods.METHODS`), [`Method`] or [`Loss`]; `"auto"` measures the noise when
-            training starts and chooses one; the reason is in `trainer.choice`.
+            training starts and chooses one; the reason is in `trainer.choice`. `"model_loss"` is the model's own loss.
         checked: Rows of `train_dataset` that a person has checked, as for
             [`~hf_noisy.data.checked.checked_rows`]; by default its column `checked_label`, if there is one. Every
             method trains on their checked labels; `"soft_correction"`, `"dygen"` and `"auto"` also correct the others.
@@ -263,7 +263,7 @@ class NoisyTrainer(Trainer):
             )
         soft = self.method.soft_labels
         self._labels_checked = check_training_labels(self.train_dataset, self.task, self._num_classes, soft)
-        self._weights.fit(self.train_dataset, self._checked)
+        self._weights.fit(self.train_dataset, self._checked, self.method)
         self.method.setup(self.model, self.accelerator, num_rows)
         self.method.prepare(self, resumes=self._checkpoint is not None)
         self.method.to(self.args.device)

@@ -6,7 +6,14 @@ import torch
 from peft import IA3Config, LoraConfig, get_peft_model
 from safetensors import safe_open
 from transformers import (
+    AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    DeepseekV2Config,
+    DeepseekV2ForSequenceClassification,
+    MobileNetV1Config,
+    MobileNetV2Config,
+    PhimoeConfig,
+    PhimoeForSequenceClassification,
     RegNetConfig,
     RegNetForImageClassification,
     ResNetConfig,
@@ -161,6 +168,41 @@ def test_unbranched_model_has_the_adapter_merged(kind, network, inputs, tmp_path
     branch.save_pretrained(tmp_path)
     loaded = type(plain).from_pretrained(tmp_path)
     torch.testing.assert_close(loaded(**inputs(kind)).logits, branch(**inputs(kind)).logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("config", [MobileNetV1Config, MobileNetV2Config])
+def test_adapters_of_convolutions_with_computed_padding(config):
+    torch.manual_seed(0)
+    sizes = {"depth_multiplier": 0.25, "num_labels": 3, "initializer_range": 0.3}
+    network = AutoModelForImageClassification.from_config(config(**sizes)).eval()
+    model = adapted(BranchedModel.from_model(network, lora={})).eval()
+    pixels = torch.randn(2, 3, 32, 32)
+    expected = model(pixel_values=pixels).branch_logits
+    assert (expected[:, 0] - expected[:, 1]).abs().max() > 1e-4
+    torch.testing.assert_close(model.unbranch(1)(pixel_values=pixels).logits, expected[:, 1], atol=1e-4, rtol=1e-4)
+
+
+def mixture(kind: str):
+    """A network with layers of experts, of which PEFT adapts several weights at once, and with a router."""
+    sizes = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_labels": 3}
+    sizes |= {"num_attention_heads": 2, "num_key_value_heads": 2, "num_experts_per_tok": 1, "pad_token_id": 0}
+    torch.manual_seed(0)
+    if kind == "phimoe":
+        return PhimoeForSequenceClassification(PhimoeConfig(**sizes, num_local_experts=2)).eval()
+    sizes |= {"n_routed_experts": 2, "moe_intermediate_size": 16, "first_k_dense_replace": 0, "n_group": 1}
+    sizes |= {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+    return DeepseekV2ForSequenceClassification(DeepseekV2Config(**sizes, n_shared_experts=1)).eval()
+
+
+@pytest.mark.parametrize("kind", ["deepseek", "phimoe"])
+def test_adapters_of_experts_are_merged(kind, inputs):
+    model = adapted(BranchedModel.from_model(mixture(kind), lora={})).eval()
+    assert kind == "phimoe" or any("experts" in n and "lora_B" in n for n, _ in model.named_parameters())
+    expected = model(**inputs("bert")).branch_logits
+    assert (expected[:, 0] - expected[:, 1]).abs().max() > 1e-4
+    branch = model.unbranch(1).eval()
+    assert branch.state_dict().keys() == mixture(kind).state_dict().keys()
+    torch.testing.assert_close(branch(**inputs("bert")).logits, expected[:, 1], rtol=1e-5, atol=1e-5)
 
 
 def test_unbranched_model_loads_by_its_auto_class(branched, tmp_path):

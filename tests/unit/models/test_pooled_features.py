@@ -2,6 +2,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
+from transformers import MetaClip2Config, MetaClip2ForImageClassification
 
 from hf_noisy.models import BranchedModel
 from hf_noisy.models.pooling import has_pooled_features, pooled_features
@@ -106,6 +107,18 @@ def test_the_head_has_no_part_in_it(network, inputs):
     before = features_of(model, inputs("bert"))
     nn.init.normal_(model.classifier.weight, std=5)
     torch.testing.assert_close(features_of(model, inputs("bert")), before, rtol=0, atol=0)
+
+
+def test_encoder_without_the_name_of_its_architecture(inputs):
+    torch.manual_seed(0)
+    vision = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = MetaClip2Config(vision_config={**vision, "image_size": 16, "patch_size": 8}, num_labels=3)
+    model = MetaClip2ForImageClassification(config).eval()
+    assert model.base_model is model
+    assert has_pooled_features(model)
+    with torch.no_grad():
+        hidden = model.vision_model(**inputs("vit")).last_hidden_state
+    torch.testing.assert_close(features_of(model, inputs("vit")), hidden.mean(1))
 
 
 def test_model_without_an_encoder_is_refused(network):
