@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hf_noisy.cli.reading_options import ReadingOptions, with_reading_options
+from hf_noisy.core.cells import printable
 
 app = typer.Typer(
     name="hf-noisy",
@@ -52,12 +53,25 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
         with open_output(options.pop("output"), options.pop("overwrite"), options["source"]) as output:
             common = {field: options.pop(field) for field in commands.Job.__dataclass_fields__ if field in options}
             getattr(commands, command)(commands.Job(output=output, **common), **options)
-    except (ValueError, TypeError, OSError, ImportError, DatasetGenerationError) as error:
+    except (ValueError, TypeError, OSError, ImportError, DatasetGenerationError, *_damage()) as error:
         # `datasets` gives the reason why a file cannot be parsed only as the cause.
         reason = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
         sentence = _as_typed(" ".join(str(reason).split()) or type(reason).__name__, names)
-        print(f"hf-noisy: {sentence}", file=sys.stderr)
+        print(f"hf-noisy: {printable(sentence)}", file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """What libraries raise for files that are damaged, that hold code, or that are too large or too deep to read."""
+    import pickle
+    import zipfile
+
+    import pyarrow as pa
+    from PIL.Image import DecompressionBombError
+    from safetensors import SafetensorError
+
+    codes = (pickle.UnpicklingError, RecursionError, EOFError)
+    return (pa.ArrowException, SafetensorError, DecompressionBombError, zipfile.BadZipFile, *codes)
 
 
 def _as_typed(sentence: str, names: list[str]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from datasets import Dataset
 from jaxtyping import Int64
 
+from hf_noisy.core.cells import safe_cell
 from hf_noisy.data.texts import shown_texts
 from hf_noisy.detection.audit import Audit
 from hf_noisy.detection.duplicates import DuplicateGroup
@@ -116,4 +117,4 @@ def _write_csv(path: Path, header: list[str], lines: Iterable[Sequence[object]])
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(lines)
+        writer.writerows([safe_cell(cell) for cell in line] for line in lines)

@@ -20,7 +20,7 @@ from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
 from hf_noisy.data.images import ImageViews, Transform, make_view
 from hf_noisy.data.labelled_rows import labelled_rows
 from hf_noisy.data.load import load_noisy_dataset
-from hf_noisy.data.texts import text_columns
+from hf_noisy.data.texts import cut, text_columns
 from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.methods import DyGenMethod
 from hf_noisy.models.preact_resnet import PreActResNetConfig
@@ -137,7 +137,7 @@ class TextInputs:
 
 def _tokenized(*columns: list[str | None], tokenizer: Any, max_length: int) -> Any:
     """A batch of texts, or of pairs of texts; a missing text is an empty one."""
-    texts = [["" if text is None else text for text in column] for column in columns]
+    texts = [cut(["" if text is None else text for text in column], max_length) for column in columns]
     return tokenizer(*texts, truncation=True, max_length=max_length)
 
 

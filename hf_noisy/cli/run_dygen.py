@@ -21,6 +21,7 @@ from hf_noisy.cli.inputs import TextInputs, load_splits
 from hf_noisy.cli.outputs import open_output, training_folder
 from hf_noisy.cli.recipes import parse
 from hf_noisy.cli.train import checkpoint_word
+from hf_noisy.core.cells import safe_cell
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
 from hf_noisy.core.types import Probabilities
@@ -212,7 +213,8 @@ def write_suspects(path: Path, rows: Dataset, posterior: np.ndarray, suspects: n
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", *columns, "label", "proposed_label", "probability"])
         for row, content in zip(chosen, contents, strict=True):
-            writer.writerow([*content, names[given[row]], names[proposed[row]], posterior[row].max()])
+            cells = [*content, names[given[row]], names[proposed[row]], posterior[row].max()]
+            writer.writerow(map(safe_cell, cells))
 
 
 def _export(

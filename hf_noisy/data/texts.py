@@ -1,11 +1,12 @@
 """The texts of rows: one column, or two columns of sentence pairs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from datasets import Dataset
 
 from hf_noisy.core.columns import TEXT, TEXT_PAIR
 
+_CHARACTERS_OF_A_TOKEN = 1000
 _BETWEEN = "\n▸ "  # the texts of a pair
 
 
@@ -21,3 +22,9 @@ def shown_texts(rows: Dataset) -> list[str] | None:
         return None
     values = [rows.with_format(None)[name][:] for name in columns]
     return [_BETWEEN.join("" if text is None else str(text) for text in row) for row in zip(*values, strict=True)]
+
+
+def cut(texts: Sequence[str], max_tokens: int | None) -> list[str]:
+    """The beginning of each text: more than any `max_tokens` tokens of it have, for a tokenizer that reads all of it."""
+    # A tokenizer needs about 80 bytes for each character that it reads, also of those that it then cuts off.
+    return list(texts) if max_tokens is None else [text[: max_tokens * _CHARACTERS_OF_A_TOKEN] for text in texts]

@@ -34,7 +34,11 @@ class RunFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest: dict[str, Any] = read_sealed(folder / MANIFEST, _FORMAT)
-        self.digests: dict[str, str] = self.manifest.pop("files")
+        self.digests: dict[str, str] = self.manifest.pop("files", None)
+        if not isinstance(self.digests, dict) or not isinstance(self.manifest.get("run"), str):
+            raise ValueError(f"file '{folder / MANIFEST}' names no run or no files; put it back, or make it again")
+        if outside := [name for name in self.digests if ".." in name or name.startswith(("/", "\\"))]:
+            raise ValueError(f"file '{folder / MANIFEST}' lists '{outside[0]}', which is outside of its folder")
 
     @classmethod
     def create(cls, folder: Path, manifest: Mapping[str, Any]) -> "RunFiles":

@@ -60,10 +60,26 @@ class Trajectories:
             raise FileNotFoundError(f"path {path} holds no trajectories; train with a DynamicsRecorder first")
         self._files = RunFiles(self.path)
         self.manifest: dict[str, Any] = self._files.manifest
+        self._check_manifest()
         self.num_branches: int = self.manifest["num_branches"]
         self.num_classes: int = self.manifest["num_classes"]
         self.dim: int = self.manifest["dim"]
         self.splits: list[str] = list(self.manifest["splits"])
+
+    def _check_manifest(self) -> None:
+        """Refuse a manifest that somebody made, with names that leave the folder or sizes that are none."""
+        manifest = self.manifest
+        splits = manifest.get("splits")
+        sizes = [manifest.get(name) for name in ("num_branches", "num_classes", "dim")]
+        rows = [one.get("rows") if isinstance(one, dict) else None for one in dict(splits or {}).values()]
+        if not splits or not all(isinstance(size, int) and size > 0 for size in [*sizes, *rows]):
+            raise ValueError(f"file '{self.path / MANIFEST}' holds no valid sizes; put it back, or record again")
+        for split in splits:
+            check_file_name(split, "name of a dataset")
+        for file in self._files.digests:
+            split, _, name = file.rpartition("/")
+            if split not in splits or not (_FILE.fullmatch(name) or name == _FEATURES):
+                raise ValueError(f"file '{self.path / MANIFEST}' lists '{file}', which no recording writes")
 
     @classmethod
     def create(cls, path: str | Path, manifest: dict[str, Any]) -> "Trajectories":
@@ -195,6 +211,10 @@ class Trajectories:
         with safe_open(self._files.verified(file), framework="np") as stored:
             tensor = stored.get_slice(name)
             num_rows, width = tensor.get_shape()
+            if num_rows != self.num_rows(file.rpartition("/")[0]):
+                raise ValueError(
+                    f"file '{self.path / file}' has {num_rows} rows, other than the manifest; record again"
+                )
             ranges = row_ranges(rows, num_rows)
             count = sum(stop - start for start, stop in ranges)
             values = np.empty((count, width), np.float32) if out is None else out
@@ -203,6 +223,8 @@ class Trajectories:
                 begin, end = end, end + stop - start
                 # torch converts float16 with a CPU instruction, numpy in software.
                 torch.from_numpy(values[begin:end]).copy_(torch.from_numpy(tensor[start:stop]))
+        if not np.isfinite(values).all():
+            raise ValueError(f"file '{self.path / file}' holds numbers that are not finite; record again")
         return values
 
 

@@ -23,7 +23,7 @@ from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
 from hf_noisy.data.indexed import IndexedRow
 from hf_noisy.data.pixel_values import to_rgb
 from hf_noisy.data.row_digest import content_digest
-from hf_noisy.data.texts import text_columns
+from hf_noisy.data.texts import cut, text_columns
 from hf_noisy.models.inference import batches_by_length, evaluating, outputs_by_row
 from hf_noisy.models.pooling import Pooling, pool_outputs
 
@@ -199,7 +199,7 @@ class _Embedder:
         if self.is_text:
             # A tokenizer without a limit reports a huge number, so the model's own limit is used.
             limit = self.max_length or getattr(self.encoder.config, "max_position_embeddings", None)
-            texts = map(list, zip(*values, strict=True))
+            texts = [cut(list(one), limit) for one in zip(*values, strict=True)]
             inputs = self.processing_class(
                 *texts, padding=True, truncation=limit is not None, max_length=limit, return_tensors="pt"
             )

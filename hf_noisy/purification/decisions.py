@@ -12,6 +12,7 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict
 
+from hf_noisy.core.cells import plain_text
 from hf_noisy.core.columns import LABEL, ROW_GIVEN
 from hf_noisy.data.checked import UNCHECKED, class_names
 from hf_noisy.data.records import class_labels
@@ -153,4 +154,5 @@ def _decision(line: dict[str, str], number: int, path: str | Path) -> Decision:
         raise ValueError(
             f"line {number} of the decisions '{path}' must say {', '.join(_DECISIONS)}, got '{line['decision']}'"
         )
-    return Decision(row, line["digest"], line["label_given"], line["label"], line["decision"])
+    given, label = plain_text(line["label_given"]), plain_text(line["label"])
+    return Decision(row, line["digest"], given, label, line["decision"])

@@ -17,6 +17,7 @@ from hf_noisy.core.files import write_atomically
 from hf_noisy.reports.check_page import CheckPage, check_values
 from hf_noisy.reports.page_parts import data_url, render_template, script_safe
 
+_MAX_CLASSES = 40  # in the matrix; it grows with their square
 _MAX_TEXT = 600  # characters shown of a row
 
 
@@ -84,11 +85,23 @@ def write_report(report: Report, path: str | os.PathLike[str]) -> Path:
 def render_report(report: Report) -> str:
     """The page as text."""
     _check(report)
-    matrix = None if report.transition_matrix is None else report.transition_matrix.tolist()
+    shown = _most_confused(report.transition_matrix, len(report.class_names))
+    matrix = None if report.transition_matrix is None else report.transition_matrix[np.ix_(shown, shown)].tolist()
     scores = list(report.rows[0].scores) if report.rows else []
     data = {"classes": list(report.class_names), "scores": scores, "rows": [_row(row) for row in report.rows]}
     check = {"check": None} if report.check is None else check_values(report.check)
-    return render_template("report.html.j2", report=report, matrix=matrix, data=script_safe(data), **check)
+    return render_template(
+        "report.html.j2", report=report, matrix=matrix, shown=shown, data=script_safe(data), **check
+    )
+
+
+def _most_confused(matrix: np.ndarray | None, num_classes: int) -> list[int]:
+    """The classes of the matrix on the page: all, or those with the largest shares beside the diagonal."""
+    if matrix is None or num_classes <= _MAX_CLASSES:
+        return list(range(num_classes))
+    beside = matrix - np.diag(np.diag(matrix))
+    largest = np.maximum(beside.max(0), beside.max(1))
+    return sorted(np.argsort(-largest, kind="stable")[:_MAX_CLASSES].tolist())
 
 
 def _row(row: SuspiciousRow) -> dict[str, Any]:

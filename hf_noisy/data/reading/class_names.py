@@ -1,6 +1,7 @@
 """Labels of a source as classes: names are compared as they are written, apart from surrounding spaces."""
 
 import logging
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ def with_classes(splits: dict[str, Dataset], places: dict[str, Places], wanted: 
     classes = declared + _sorted(
         {name for names in found.values() for name in names if name is not None} - {*declared}
     )
+    _refuse_control_characters(classes, found, places)
     same = _similar(classes, found, places, wanted.merge_labels)
     classes = [name for name in classes if same.get(name, name) == name]
     feature, ids = ClassLabel(names=classes), {name: label for label, name in enumerate(classes)}
@@ -78,6 +80,18 @@ def _names(rows: Dataset, column: str, asked: str, places: Places, declared: Seq
     found: Names = [None if index is None else names[index] for index in encoded.indices.to_pylist()]
     _refuse_measurements(found, names, asked, places)
     return found
+
+
+def _refuse_control_characters(
+    classes: list[str], found: dict[tuple[str, str], Names], places: dict[str, Places]
+) -> None:
+    """Refuse names that a terminal would obey; tabs and line ends are only unusual."""
+    bad = {name for name in classes if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", name)}
+    for (split, _), names in found.items():
+        if rows := [row for row, name in enumerate(names) if name in bad]:
+            raise ValueError(
+                f"{places[split].of(rows)}: labels hold control characters, such as {names[rows[0]]!r}; remove them"
+            )
 
 
 def _name(value: Any) -> str | None:

@@ -33,6 +33,8 @@ def files_by_split(folder: Path, data_dir: str | Path | None, options: dict[str,
         kind, files = type(builder).__mro__[1].__name__.lower(), builder.config.data_files
     except FileNotFoundError:  # no file that `datasets` knows
         kind, files = "csv", None
+    except RuntimeError as error:
+        raise ValueError(f"'{folder}' holds code, which is not run; pass its data files ({error})") from error
     if kind not in _TABLES:
         _report_left_out(folder, [path for path in _tables_in(folder) if path.stem.lower() != "metadata"])
         return None

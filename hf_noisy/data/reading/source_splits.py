@@ -46,6 +46,8 @@ def read_source(
                 f"name '{name}' is neither a file nor one of {', '.join(known)}, and no dataset of that name can "
                 f"be loaded from the Hub ({type(error).__name__}); check the name"
             ) from error
+        except RuntimeError as error:
+            raise ValueError(f"'{name}' holds code, which is not run; pass its data files ({error})") from error
     return _with_places(loaded, name)
 
 

@@ -6,6 +6,7 @@ import shutil
 import datasets
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from transformers import BertConfig
 from typer.testing import CliRunner
@@ -15,6 +16,7 @@ from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.inputs import ImageInputs, TextInputs
 from hf_noisy.cli.source import add_features
 from hf_noisy.data.load import load_noisy_dataset
+from hf_noisy.data.texts import cut
 from hf_noisy.models.branched_config import BranchedConfig
 from hf_noisy.models.branches import BranchedModel
 from tests.unit.cli.conftest import noisy_rows
@@ -154,3 +156,72 @@ def test_private_without_a_push_is_refused(parquet, tmp_path):
     found = CliRunner().invoke(app, words)
     assert found.exit_code == 2
     assert "--private is about --push-to-hub; pass both, or leave it out" in found.output
+
+
+def commanded(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"row {row},a\x1b[2J{row % 2}\n" for row in range(20)))
+    found = commanded("inject", tmp_path / "rows.csv", "--output", tmp_path / "out", "--noise-rate", "0.25")
+    assert found.exit_code == 2
+    assert "labels hold control characters, such as 'a\\x1b[2J0'; remove them" in found.output
+    assert "\x1b" not in found.output
+    unknown = commanded("inject", tmp_path / "\x1b[2J.csv", "--output", tmp_path / "out", "--noise-rate", "0.25")
+    assert unknown.exit_code == 2
+    assert "\x1b" not in unknown.output
+
+
+def test_a_folder_with_a_script_is_refused(tmp_path):
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "rows.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    found = commanded("inject", tmp_path / "rows", "--output", tmp_path / "out", "--noise-rate", "0.25")
+    assert (found.exit_code, (tmp_path / "ran").exists()) == (2, False)
+    assert "holds code, which is not run" in found.output
+
+
+def test_deeply_nested_json_is_refused_in_a_sentence(tmp_path):
+    for name in ("rows.json", "rows.jsonl"):
+        (tmp_path / name).write_text("[" * 200_000)
+        found = commanded("inject", tmp_path / name, "--output", tmp_path / "out", "--noise-rate", "0.25")
+        assert found.exit_code == 2, found.exception
+        assert "Traceback" not in found.output
+
+
+def test_an_image_that_is_a_bomb_is_refused(pictures, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 16)
+    found = commanded("inject", listed(pictures), "--output", pictures / "out", "--noise-rate", "0.25")
+    assert found.exit_code == 2
+    assert "12 of 12 images cannot be read" in found.output
+
+
+def test_pickled_weights_do_not_run(tmp_path):
+    config = BertConfig(hidden_size=8, num_attention_heads=2, intermediate_size=8, num_hidden_layers=1, vocab_size=30)
+    config.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "row"]))
+
+    class Attack:
+        def __reduce__(self):
+            return exec, (f"open({str(tmp_path / 'ran')!r}, 'w').close()",)
+
+    torch.save({"weight": Attack()}, tmp_path / "model" / "pytorch_model.bin")
+    noisy_rows(40).remove_columns("features").to_parquet(tmp_path / "rows.parquet")
+    words = ("audit", tmp_path / "rows.parquet", "--output", tmp_path / "out", "--model", tmp_path / "model")
+    found = commanded(*words)
+    assert (found.exit_code, (tmp_path / "ran").exists()) == (2, False), found.exception
+
+
+def test_long_texts_are_cut_before_they_are_tokenised():
+    assert cut(["a" * 10_000, "b"], 3) == ["a" * 3000, "b"]
+    seen = []
+
+    class Tokenizer:
+        def __call__(self, *texts, **_):
+            seen.extend(len(text) for column in texts for text in column)
+            return {"input_ids": [[1]] * len(texts[0])}
+
+    inputs = TextInputs.__new__(TextInputs)
+    inputs.processor, inputs.max_length = Tokenizer(), 4
+    inputs.prepare(datasets.Dataset.from_dict({"text": ["a" * 1_000_000, "b"]}))
+    assert seen == [4000, 1]
