@@ -25,6 +25,8 @@ def shown_texts(rows: Dataset) -> list[str] | None:
 
 
 def cut(texts: Sequence[str], max_tokens: int | None) -> list[str]:
-    """The beginning of each text: more than any `max_tokens` tokens of it have, for a tokenizer that reads all of it."""
+    """The beginning of each text, longer than any `max_tokens` tokens."""
     # A tokenizer needs about 80 bytes for each character that it reads, also of those that it then cuts off.
-    return list(texts) if max_tokens is None else [text[: max_tokens * _CHARACTERS_OF_A_TOKEN] for text in texts]
+    if max_tokens is None:
+        return list(texts)
+    return [text[: max_tokens * _CHARACTERS_OF_A_TOKEN] for text in texts]

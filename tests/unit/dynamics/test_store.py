@@ -5,6 +5,7 @@ import pytest
 from safetensors import safe_open
 
 from hf_noisy.core import files
+from hf_noisy.core.files import write_sealed
 from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.dynamics import store
 from hf_noisy.dynamics.run_files import MANIFEST
@@ -188,3 +189,48 @@ def test_an_epoch_that_is_written_anew_is_not_listed_while_it_is(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         write(trajectories, 1)
     assert Trajectories(tmp_path).epochs == []
+
+
+def forged(folder, **changes):
+    """A manifest with a right checksum that says something else."""
+    content = json.loads((folder / MANIFEST).read_text())
+    del content["sha256"], content["format"]
+    write_sealed(folder / MANIFEST, content | changes, 2)
+
+
+SPLIT = {"rows": 4, "labels": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"splits": {"../x": SPLIT}}, "name of a dataset must be usable as a file name"),
+        ({"splits": {}}, "holds no valid sizes"),
+        ({"splits": {"train": {"rows": -1}}}, "holds no valid sizes"),
+        ({"num_branches": 0}, "holds no valid sizes"),
+        ({"dim": "5"}, "holds no valid sizes"),
+        ({"files": {"../../x.safetensors": "0"}}, "lists '../../x.safetensors', which is outside of its folder"),
+        ({"files": {"/etc/epoch-001-branch-0.safetensors": "0"}}, "which is outside of its folder"),
+        ({"files": {"other/epoch-001-branch-0.safetensors": "0"}}, "which no recording writes"),
+        ({"files": ["x"]}, "names no run or no files"),
+        ({"run": 3}, "names no run or no files"),
+    ],
+)
+def test_a_forged_manifest_is_refused(changes, message, tmp_path):
+    create(tmp_path)
+    forged(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        Trajectories(tmp_path)
+
+
+def test_forged_rows_are_refused(tmp_path):
+    trajectories = create(tmp_path)
+    write(trajectories, 1)
+    forged(tmp_path, splits={name: {**SPLIT, "rows": 5} for name in ("train", "test")})
+    with pytest.raises(ValueError, match="has 4 rows, other than the manifest"):
+        Trajectories(tmp_path).embeddings("train", 1, 0)
+    broken = np.full((2, 4, 5), np.nan, np.float16)
+    trajectories = create(tmp_path)
+    trajectories.write("train", 1, broken, np.zeros((2, 4, 3), np.float16))
+    with pytest.raises(ValueError, match="holds numbers that are not finite"):
+        trajectories.embeddings("train", 1, 0)

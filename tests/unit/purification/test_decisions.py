@@ -173,3 +173,11 @@ def test_many_decisions_are_read_in_time_that_grows_with_them(tmp_path):
     lines = [f"{row},d{row},cat,dog,relabel" for row in range(50_000)]
     (tmp_path / "decisions.csv").write_text(HEADER + "\n".join(lines))
     assert len(read_decisions(tmp_path / "decisions.csv")) == 50_000
+
+
+def test_names_that_a_spreadsheet_would_compute_are_read_back(tmp_path):
+    file = write(tmp_path / "decisions.csv", "0,d1,'=1+1,'@b,relabel\n1,d2,-1,''=x,relabel\n")
+    assert read_decisions(file) == [
+        Decision(0, "d1", "=1+1", "@b", "relabel"),
+        Decision(1, "d2", "-1", "'=x", "relabel"),
+    ]

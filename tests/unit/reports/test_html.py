@@ -89,3 +89,17 @@ def test_what_does_not_fit_is_refused(changes, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence):
         write_report(make_report(**changes), tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_of_many_classes_those_that_are_confused_are_shown():
+    names = [f"class number {label}" for label in range(1000)]
+    matrix = np.eye(1000)
+    matrix[7, 7], matrix[7, 990] = 0.5, 0.5
+    page = render_report(make_report(class_names=names, transition_matrix=matrix))
+    assert len(page) < 300_000
+    assert "the 40 of 1000 classes that are confused most" in page
+    heads = re.findall(r'<th scope="row">(.*?)</th>', page)
+    assert len(heads) == 40
+    assert {"class number 7", "class number 990"} <= set(heads)
+    few = render_report(make_report(transition_matrix=np.eye(2)))
+    assert "confused most" not in few
