@@ -40,6 +40,6 @@ def test_damaged_files_at_length(recorded, tmp_path):
 
 
 def test_the_fuzz_finds_a_reader_that_trusts_its_files(recorded, tmp_path, monkeypatch):
-    monkeypatch.setattr("hf_noisy.dynamics.store.check_digest", lambda *_: None)
+    monkeypatch.setattr("hf_noisy.dynamics.run_files.check_digest", lambda *_: None)
     with pytest.raises(AssertionError):
         fuzz(recorded, tmp_path / "copies", everything, times=60)
