@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 
 import pytest
 import torch
-from datasets import Dataset
-from huggingface_hub import HfApi, ModelCard
+from datasets import Dataset, DatasetDict
+from huggingface_hub import DatasetCard, HfApi, ModelCard
 from server import LocalHub
 from transformers import (
     AutoModelForSequenceClassification,
@@ -21,7 +22,7 @@ from transformers import (
 from hf_noisy.dygen.exact import DyGenForClassification, DyGenModelConfig
 from hf_noisy.dygen.snapshots import changing
 from hf_noisy.hub.model_card import model_card
-from hf_noisy.hub.publish import push_model_to_hub
+from hf_noisy.hub.publish import push_dataset_to_hub, push_model_to_hub
 from hf_noisy.hub.text import BEGIN
 from hf_noisy.models.branches import BranchedModel
 from hf_noisy.training.best_network import best_network
@@ -90,6 +91,45 @@ def logits(any_model, text="good film") -> torch.Tensor:
 
 def digests(folder: Path) -> dict[str, str]:
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+class Messages(logging.Handler):
+    """What was logged, and how many commits the repository had then."""
+
+    def __init__(self, hub: LocalHub, kind: str, name: str) -> None:
+        super().__init__()
+        self.hub, self.key, self.seen = hub, (kind, name), []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen.append((record.getMessage(), len(self.hub.repos[self.key].titles)))
+
+
+def what_will_be_uploaded_is_logged_before(hub: LocalHub, tmp: Path) -> None:
+    logger, seen = logging.getLogger("hf_noisy.hub.publish"), []
+    rows = DatasetDict(train=Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}))
+    pushes = [
+        ("models", lambda name, **options: push_model_to_hub(model(), name, card(), **options)),
+        (
+            "datasets",
+            lambda name, **options: push_dataset_to_hub(
+                rows, name, DatasetCard("---\nlicense: mit\n---\nx"), **options
+            ),
+        ),
+    ]
+    for kind, push in pushes:
+        for name, options in (("seen", {}), ("hidden", {"private": True}), ("hidden", {})):
+            messages = Messages(hub, kind, f"tester/{name}")
+            logger.addHandler(messages)
+            push(name, **options)
+            logger.removeHandler(messages)
+            seen += messages.seen
+    texts, commits = zip(*seen, strict=True)
+    assert commits == (1, 1, 2, 1, 1, 3), commits
+    shown = ["public", "private", "private"] * 2
+    assert [text.split(" ")[3] for text in texts] == shown, texts
+    assert texts[1].startswith("uploading to the private repository 'tester/hidden': README.md, config.json (")
+    assert "model.safetensors (" in texts[1]
+    assert texts[3].endswith("'tester/seen': README.md, and all columns (text, label) of train (2 rows)")
 
 
 def a_model_is_loaded_as_it_was(hub: LocalHub, tmp: Path) -> None:
