@@ -107,13 +107,12 @@ class Messages(logging.Handler):
 def what_will_be_uploaded_is_logged_before(hub: LocalHub, tmp: Path) -> None:
     logger, seen = logging.getLogger("hf_noisy.hub.publish"), []
     rows = DatasetDict(train=Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}))
+    described = DatasetCard("---\nlicense: mit\n---\nx")
     pushes = [
         ("models", lambda name, **options: push_model_to_hub(model(), name, card(), **options)),
         (
             "datasets",
-            lambda name, **options: push_dataset_to_hub(
-                rows, name, DatasetCard("---\nlicense: mit\n---\nx"), **options
-            ),
+            lambda name, **options: push_dataset_to_hub(rows, name, described, **options),
         ),
     ]
     for kind, push in pushes:
