@@ -1,4 +1,4 @@
-"""Examples run in processes forked off one that has imported everything: the import is most of their time."""
+"""Examples and commands in processes forked off one that has imported everything: imports take most of their time."""
 
 import contextlib
 import multiprocessing
@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 # What the DyGEN example imports, much of it only when it is used.
 PRELOADED = [
     __name__,
+    "hf_noisy.cli.commands",
     "hf_noisy.cli.run_dygen",
     "matplotlib.pyplot",
     "pandas",
@@ -26,7 +27,7 @@ PRELOADED = [
 
 
 def start(script: str, words: list[str], folder: Path) -> ForkServerProcess:
-    """A process that runs an example; what it prints goes to `folder / "log.txt"`."""
+    """A process that runs an example, or `hf-noisy`; what it prints goes to `folder / "log.txt"`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=run_example, args=(script, words, str(folder)))
@@ -35,11 +36,15 @@ def start(script: str, words: list[str], folder: Path) -> ForkServerProcess:
 
 
 def run_example(script: str, words: list[str], folder: str) -> None:
-    """Runs an example as the process it is called in."""
+    """Runs an example or a command as the process it is called in."""
     os.environ["MPLBACKEND"] = "agg"
     with open(os.path.join(folder, "log.txt"), "a", buffering=1) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             sys.argv = [script, *words]
+            if script == "hf-noisy":
+                from hf_noisy.cli.app import main
+
+                main()
             runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
