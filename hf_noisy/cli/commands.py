@@ -289,8 +289,8 @@ def train(job: Job, method: str, checked: Path | None, model: str | None, words:
     options = [word for name, value in named.items() for word in as_words(name, value)]
     words, asked = words or [], {word.split("=")[0] for word in words or []}
     keep = not asked.isdisjoint(("--save_strategy", "--save_steps", "--save_total_limit"))
-    if not keep:  # one checkpoint for the case that the training is interrupted
-        options += ["--save_strategy", "epoch", "--save_total_limit", "1"]
+    if not keep:  # checkpoints for the case that the training is interrupted
+        options += ["--save_strategy", "epoch", "--save_total_limit", "2"]
     arguments, training = parse(kind, [*options, *words, "--output_dir", str(job.output)], prog="hf-noisy train")
     resume = checkpoint_word(training)
     with job.output.training(resume) as folder:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from hf_noisy import Trajectories
 from hf_noisy.cli.app import app
 from hf_noisy.data import checked_rows, load_noisy_dataset, write_checked
+from hf_noisy.training.trainer import NoisyTrainer
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("animal", "number", "place")
@@ -247,8 +248,43 @@ def test_the_command_line_leaves_a_model_with_its_card(tmp_path, encoder):
     assert (results["method"], results["method_args"], results["epochs"]) == ("gce", {"q": 0.5}, 2)
     assert "Trained with `gce`" in (out / "README.md").read_text()
     assert pipeline("text-classification", str(out), device="cpu")("animal1 animal2")[0]["label"] in CLASSES
+    assert str(tmp_path) not in (out / "results.json").read_text()
+    assert (results["dataset"], results["arguments"]["model_name_or_path"]) == ("data", encoder.name)
+    assert not list(out.glob("checkpoint-*"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
     refused = CliRunner().invoke(app, [str(word) for word in [*words, "--overwrite", "--no_such_option", "1"]])
     assert (refused.exit_code, "hf-noisy: Some specified arguments are not used" in refused.stderr) == (2, True)
+
+
+def test_an_interrupted_command_keeps_its_checkpoints_and_resumes(tmp_path, encoder, monkeypatch):
+    data, whole, out = write_texts(tmp_path / "data"), tmp_path / "whole", tmp_path / "out"
+
+    def train(output, *more):
+        words = ["train", data, "--output", output, "--method", "elr", "--model", encoder, *QUIET, *more]
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    assert train(whole).exit_code == 0
+    refused = train(out, "--resume_from_checkpoint", "true")
+    assert (refused.exit_code, "finds no whole checkpoint for --output" in refused.stderr) == (2, True)
+    run_epoch, epochs = NoisyTrainer._run_epoch, []
+
+    def interrupted(*arguments, **options):
+        epochs.append(run_epoch(*arguments, **options))
+        raise KeyboardInterrupt  # after the first epoch
+
+    monkeypatch.setattr(NoisyTrainer, "_run_epoch", interrupted)
+    stopped = train(out)
+    monkeypatch.undo()
+    assert (stopped.exit_code, len(epochs)) == (1, 1)
+    assert "--resume_from_checkpoint true continues from" in stopped.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out.training", "whole"]
+    again = train(out)
+    assert (again.exit_code, "is of a training that was interrupted" in again.stderr) == (2, True)
+    assert train(out, "--resume_from_checkpoint", "true").exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out", "whole"]
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    found, expected = (json.loads((folder / "results.json").read_text()) for folder in (out, whole))
+    assert found["test_accuracy_by_epoch"] == expected["test_accuracy_by_epoch"]
 
 
 @pytest.mark.parametrize("method", ["gce", "auto"])

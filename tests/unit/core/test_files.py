@@ -19,7 +19,9 @@ from hf_noisy.core.files import (
     check_digest,
     check_file_name,
     clear_os_errors,
+    exchange,
     read_sealed,
+    remove_temporaries,
     replacing,
     write_atomically,
     write_sealed,
@@ -240,3 +242,38 @@ def test_names_that_can_be_files(name):
 def test_names_that_would_leave_the_folder(name):
     with pytest.raises(ValueError, match="split must be usable as a file name"):
         check_file_name(name, "split")
+
+
+def test_two_folders_are_exchanged_in_one_step(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    if exchange(tmp_path / "one", tmp_path / "other"):  # not on every disk
+        assert [path.name for path in (tmp_path / "one").iterdir()] == ["other"]
+        assert [path.name for path in (tmp_path / "other").iterdir()] == ["one"]
+        with pytest.raises(FileNotFoundError):
+            exchange(tmp_path / "one", tmp_path / "none")
+
+
+def test_a_system_without_an_exchange_does_nothing(tmp_path, monkeypatch):
+    (tmp_path / "one").touch()
+    monkeypatch.setattr("hf_noisy.core.files.ctypes.CDLL", lambda *_, **__: object())
+    assert not exchange(tmp_path / "one", tmp_path / "other")
+
+
+def test_only_temporary_files_of_killed_writes_are_removed(tmp_path):
+    def killed():
+        with replacing(tmp_path / "deep" / "results.json") as temporary:
+            temporary.write_text("half")
+            os._exit(0)
+
+    (tmp_path / "deep").mkdir()
+    if (child := os.fork()) == 0:
+        killed()
+    os.waitpid(child, 0)
+    theirs = {".notes.tmp", "results.0123abcd.tmp", ".results.json"}
+    for name in theirs:
+        (tmp_path / "deep" / name).touch()
+    assert len(list((tmp_path / "deep").iterdir())) == 4
+    remove_temporaries(tmp_path)
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == theirs
