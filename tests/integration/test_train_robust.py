@@ -275,7 +275,7 @@ def test_an_interrupted_command_keeps_its_checkpoints_and_resumes(tmp_path, enco
     monkeypatch.setattr(NoisyTrainer, "_run_epoch", interrupted)
     stopped = train(out)
     monkeypatch.undo()
-    assert (stopped.exit_code, len(epochs)) == (1, 1)
+    assert (stopped.exit_code != 0, len(epochs)) == (True, 1)
     assert "--resume_from_checkpoint true continues from" in stopped.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out.training", "whole"]
     again = train(out)
