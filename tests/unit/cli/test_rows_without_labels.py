@@ -62,6 +62,10 @@ def test_purify_leaves_rows_without_labels_and_other_splits_as_they_are(source, 
     assert restored["train"]["label"][:] == before["train"]["label"][:]
     assert restored["test"]["label"][:] == before["test"]["label"][:]
     assert summarise(after).to_dict() == summary
+    rows, tested = training_rows(tmp_path / "out", tmp_path)
+    assert rows["label"][:] == [label for label in train["label"] if label is not None]
+    assert (tested["text"][:], tested["label"][:]) == (before["test"]["text"][:], before["test"]["label"][:])
+    assert "label_given" not in tested.column_names
     card = (tmp_path / "out" / "README.md").read_text()
     assert "80 rows have no given label." in card
     assert "| `test` | `default` | 30 | unchanged |" in card
@@ -84,6 +88,8 @@ def test_rows_without_labels_are_labelled_on_request(source, tmp_path, policy):
     np.testing.assert_allclose([train["label_confidence"][row] for row in predicted], confidence)
     assert after["test"].features == train.features
     assert restore_labels(after)["train"]["label"][:] == before["label"][:]
+    if policy != "soft":
+        assert len(training_rows(tmp_path / "out", tmp_path)[0]) == len(train)
     if policy == "drop":
         assert train["row_given"][:] == sorted(train["row_given"][:])
         assert [before["text"][row] for row in train["row_given"]] == train["text"][:]
