@@ -12,6 +12,7 @@ from transformers import HfArgumentParser
 
 from hf_noisy import inject_noise, load_noisy_dataset, noise
 from hf_noisy.cli.outputs import OutputFolder, open_output
+from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.core.files import check_file_name, write_atomically
 from hf_noisy.data import noise_record
 from hf_noisy.data.noise.row_features import row_features
@@ -20,8 +21,8 @@ BY_ROW = ("instance_dependent", "part_dependent")
 NOISES = ["symmetric", "pair", "cifar10_map", "cifar100_map", *BY_ROW, "transition", "replay"]
 
 
-@dataclass
-class Arguments:
+@dataclass(kw_only=True)
+class Arguments(ReadingOptions):
     output_dir: str = field(metadata={"help": "folder to write; it must not exist yet"})
     dataset: str = field(default="digits", metadata={"help": "name of load_noisy_dataset, file, folder or Hub id"})
     noise: str = field(default="symmetric", metadata={"help": ", ".join(NOISES), "choices": NOISES})
@@ -32,8 +33,6 @@ class Arguments:
     labels: str | None = field(default=None, metadata={"help": "replay: label file of the one split"})
     key: str | None = field(default=None, metadata={"help": "replay: which labels of the file"})
     splits: list[str] = field(default_factory=lambda: ["train"], metadata={"help": "splits that get noise"})
-    text_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
-    label_column: str | None = field(default=None, metadata={"help": "in a file or a Hub dataset"})
     seed: int = field(default=0, metadata={"help": "seed of the noise"})
     format: str = field(default="arrow", metadata={"help": "save_to_disk or parquet", "choices": ["arrow", "parquet"]})
 
@@ -57,8 +56,7 @@ def main() -> None:
 
 
 def run(arguments: Arguments, output: OutputFolder) -> None:
-    kind, columns = build(arguments), {"text_column": arguments.text_column, "label_column": arguments.label_column}
-    data = load_noisy_dataset(arguments.dataset, **columns)
+    kind, data = build(arguments), load_noisy_dataset(arguments.dataset, **arguments.given())
     if unknown := set(arguments.splits) - set(data):
         raise ValueError(f"--splits must be among {', '.join(data)}, got {', '.join(sorted(unknown))}")
     clean = {}

@@ -39,8 +39,9 @@ from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.labelled_rows import LabelledRows, labelled_rows, true_noise
 from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
+from hf_noisy.data.reading.file_types import STANDARD_INPUT
 from hf_noisy.data.reading.image_columns import with_image_bytes
-from hf_noisy.data.records import noise_record
+from hf_noisy.data.records import noise_record, rows_left_out
 from hf_noisy.data.tables import without_table_features
 from hf_noisy.detection.audit import audit as run_audit
 from hf_noisy.detection.audit import check_auditable
@@ -77,6 +78,8 @@ class Job:
     @property
     def name(self) -> str:
         """The name of the dataset for a card, without local folders."""
+        if self.source == STANDARD_INPUT:
+            return "standard input"
         return Path(self.source).name.split(".")[0] if Path(self.source).exists() else self.source
 
     def load(self) -> DatasetDict:
@@ -106,6 +109,8 @@ class Job:
         findings: Callable[[Path], None] | None = None,
     ) -> None:
         """Write the folder, then push it: if the connection breaks, only the push must be repeated."""
+        if left_out := rows_left_out(splits[self.split]):
+            summary["unreadable_rows_left_out"] = left_out
         splits = DatasetDict({split: without_table_features(rows) for split, rows in splits.items()})
         with tempfile.TemporaryDirectory() as scratch:
             splits = with_image_bytes(splits, Path(scratch))

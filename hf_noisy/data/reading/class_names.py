@@ -25,9 +25,8 @@ Names = list[str | None]
 
 def with_classes(splits: dict[str, Dataset], places: dict[str, Places], wanted: Wanted) -> dict[str, Dataset]:
     """The splits with `label` and `clean_label` as classes of all splits, and missing labels as None."""
-    declared = next(
-        (s.features[LABEL].names for s in splits.values() if isinstance(s.features[LABEL], ClassLabel)), []
-    )
+    features = [rows.features[LABEL] for rows in splits.values()]
+    declared: list[str] = next((list(one.names) for one in features if isinstance(one, ClassLabel)), [])
     found: dict[tuple[str, str], Names] = {}
     for split, rows in splits.items():
         for column in (LABEL, CLEAN_LABEL):
@@ -48,7 +47,8 @@ def with_classes(splits: dict[str, Dataset], places: dict[str, Places], wanted: 
         if missing and column == LABEL:
             _report_missing(missing, len(names), places[split])
         labels = [None if name is None else ids[same.get(name, name)] for name in names]
-        splits[split] = _replaced(splits[split], column, labels, feature)
+        if splits[split].features[column] != feature or labels != splits[split].with_format(None)[column][:]:
+            splits[split] = _replaced(splits[split], column, labels, feature)
     for split, rows in splits.items():
         if CHECKED_LABEL in rows.column_names:
             checked = _names(rows, CHECKED_LABEL, CHECKED_LABEL, places[split], declared)

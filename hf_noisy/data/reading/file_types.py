@@ -72,8 +72,10 @@ def _read_bytes(data: bytes, name: str, kind: str, wanted: Wanted) -> RawRows:
 def _read_parquet(data: bytes, name: str) -> RawRows:
     try:
         table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"'{name}' is no Parquet file, or damaged ({str(error).splitlines()[0]})") from None
+        table.validate(full=True)
+    except Exception as error:  # whatever becomes of a damaged file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"'{name}' is no Parquet file, or damaged ({reason})") from error
     if not len(table):
         raise ValueError(f"'{name}' holds no rows")
     for position, field in enumerate(table.schema):

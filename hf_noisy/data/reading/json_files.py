@@ -48,16 +48,19 @@ def _rows(text: str, name: str) -> tuple[list[Any], str, Sequence[int]]:
             whole = rows
         if isinstance(whole, list):
             return whole, "row", range(len(whole))
-    rows, numbers = [], []
+    rows, numbers, faults = [], [], {}
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
+            numbers.append(number)
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError as error:
-                raise ValueError(f"line {number} of '{name}' is no JSON ({error.msg})") from None
+                faults[number] = error.msg
             except RecursionError:
-                raise ValueError(f"line {number} of '{name}' is nested too deeply to be read") from None
-            numbers.append(number)
+                faults[number] = "nested too deeply"
+    if faults:
+        places = Places([Part(name, "line", numbers_array(faults))])
+        raise ValueError(f"{places.of(range(len(faults)))}: no JSON ({next(iter(faults.values()))})")
     return rows, "line", numbers
 
 

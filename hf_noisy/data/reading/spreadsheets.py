@@ -1,7 +1,6 @@
 """Excel files, by openpyxl."""
 
 import io
-import zipfile
 from importlib.util import find_spec
 
 import pyarrow as pa
@@ -18,26 +17,20 @@ def read_spreadsheet(data: bytes, name: str) -> RawRows:
 
     try:
         book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, openpyxl.utils.exceptions.InvalidFileException):
-        raise ValueError(f"'{name}' is no .xlsx file, or damaged; save it as CSV") from None
-    sheet = book.worksheets[0]
-    if len(book.worksheets) > 1:
-        raise ValueError(
-            f"'{name}' has {len(book.worksheets)} sheets, {', '.join(one.title for one in book.worksheets)}; save the "
-            "one to read as CSV"
-        )
-    rows = [
-        (number, cells)
-        for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
-        if any(cell is not None for cell in cells)
-    ]
+        sheets = [sheet.title for sheet in book.worksheets]
+        cells = list(enumerate(book.worksheets[0].iter_rows(values_only=True), start=1))
+    except Exception as error:  # whatever becomes of a damaged file
+        raise ValueError(f"'{name}' is no .xlsx file, or damaged; save it as CSV") from error
+    if len(sheets) > 1:
+        raise ValueError(f"'{name}' has {len(sheets)} sheets, {', '.join(sheets)}; save the one to read as CSV")
+    rows = [(number, values) for number, values in cells if any(value is not None for value in values)]
     if len(rows) < 2:
         raise ValueError(f"'{name}' has no rows below a header")
-    (_, header), *rows = rows
+    (first, header), *rows = rows
     kept = [position for position, cell in enumerate(header) if cell is not None]
     names = [str(header[position]).strip() for position in kept]
     if len(set(names)) < len(names):
-        raise ValueError(f"row {1} of '{name}' names a column twice; rename one")
+        raise ValueError(f"row {first} of '{name}' names a column twice; rename one")
     columns = {
         column: pa.array(
             [None if cells[position] in (None, "") else str(cells[position]) for _, cells in rows], pa.string()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_dataset
+from PIL import Image
 from typer.testing import CliRunner
 
 from hf_noisy.cli import commands
@@ -219,6 +220,20 @@ def test_a_missing_file_and_an_existing_folder_are_refused_before_work(parquet, 
     monkeypatch.setattr(commands, "load_noisy_dataset", None)  # nothing is read
     result = run("audit", parquet, "--output", tmp_path)
     assert (result.exit_code, "exists already" in result.stderr) == (2, True)
+
+
+def test_unreadable_images_are_left_out_and_counted(tmp_path):
+    for row in range(12):
+        (tmp_path / "data" / "ab"[row % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (20 * row, 0, 0)).save(tmp_path / "data" / "ab"[row % 2] / f"{row}.png")
+    (tmp_path / "data" / "a" / "broken.png").write_bytes(b"no image")
+    words = ["inject", tmp_path / "data", "--noise-rate", 0.5, "--output", tmp_path / "out"]
+    refused = run(*words).stderr
+    assert "broken.png': no known image format" in refused
+    assert "--skip-unreadable" in refused
+    done(*words, "--skip-unreadable")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["rows"], summary["unreadable_rows_left_out"]) == (12, 1)
 
 
 def test_a_fault_of_ours_is_no_sentence(parquet, tmp_path, monkeypatch):

@@ -298,7 +298,7 @@ JSON = [
     one(
         "broken line",
         '{"text": "a", "label": 1}\n{"text": "b"',
-        message="line 2 of '.*a.jsonl' is no JSON",
+        message="line 2 of '.*a.jsonl': no JSON",
         file="a.jsonl",
     ),
     one("broken array", '[{"text": "a"},\n{"text"]', message="line 2 of '.*a.json' is no JSON", file="a.json"),
