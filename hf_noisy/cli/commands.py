@@ -43,6 +43,7 @@ from hf_noisy.data.reading.file_types import STANDARD_INPUT
 from hf_noisy.data.reading.image_columns import with_image_bytes
 from hf_noisy.data.records import noise_record, rows_left_out
 from hf_noisy.data.tables import without_table_features
+from hf_noisy.data.texts import count_empty
 from hf_noisy.detection.audit import audit as run_audit
 from hf_noisy.detection.audit import check_auditable
 from hf_noisy.detection.evidence import UNINFORMED
@@ -54,7 +55,7 @@ from hf_noisy.purification import purify as run_purify
 from hf_noisy.purification.decisions import apply_decisions, read_decisions
 from hf_noisy.purification.dmlp.dmlp import ridge_posterior
 from hf_noisy.purification.label_missing import with_predicted_labels
-from hf_noisy.purification.policies import Policy, check_max_wrong
+from hf_noisy.purification.policies import Policy, check_purifiable
 from hf_noisy.purification.restore import DROPPED
 from hf_noisy.purification.unchanged_rows import numbered, put_back, same_columns
 from hf_noisy.reports.html import Report, write_report
@@ -112,6 +113,8 @@ class Job:
         if left_out := rows_left_out(splits[self.split]):
             summary["unreadable_rows_left_out"] = left_out
         splits = DatasetDict({split: without_table_features(rows) for split, rows in splits.items()})
+        if empty := count_empty(splits[self.split]):
+            summary = {**summary, "empty_texts": empty}
         with tempfile.TemporaryDirectory() as scratch:
             splits = with_image_bytes(splits, Path(scratch))
             with self.output.new() as folder, clear_os_errors(self.output.path):
@@ -212,8 +215,7 @@ def purify(
     looked_at = labelled.among(every_checked)
     purifier = purifier or ("evidence" if looked_at is None else "checked")
     chosen = "dmlp_trusted" if purifier == "dmlp" and looked_at is None else purifier
-    if max_wrong is not None:
-        check_max_wrong(max_wrong, min_confidence, looked_at, PURIFIERS[chosen], chosen)
+    check_purifiable(labelled.rows, chosen, policy, looked_at, min_confidence, max_wrong)
     embedded, encoder = add_features(labelled.whole if label_missing else labelled.rows, model, job.trust_remote_code)
     rows = embedded.select(labelled.index) if label_missing else embedded
     found = run_audit(rows, seed=seed, checked=looked_at)

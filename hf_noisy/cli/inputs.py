@@ -20,6 +20,7 @@ from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
 from hf_noisy.data.images import ImageViews, Transform, make_view
 from hf_noisy.data.labelled_rows import labelled_rows
 from hf_noisy.data.load import load_noisy_dataset
+from hf_noisy.data.records import class_labels
 from hf_noisy.data.texts import cut, text_columns
 from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.methods import DyGenMethod
@@ -46,6 +47,8 @@ def load_source(arguments: DataArguments) -> DatasetDict:
     refuse_tables(arguments)
     noise = {name: getattr(arguments, name) for name in ("noise_type", "noise_rate", "noise_seed")}
     splits = load_noisy_dataset(arguments.dataset, **noise, **arguments.given())
+    if "train" not in splits:
+        raise ValueError(f"training needs a split 'train', but the data has {', '.join(splits)}; rename one")
     if arguments.checked:
         splits["train"] = with_checked_column(splits["train"], arguments.checked)
     return splits
@@ -67,9 +70,17 @@ def load_splits(
         train, test = (_labelled(splits[name], name) for name in ("train", "test"))
         train = random_rows(train, arguments.max_train_samples, training.seed)
         test = random_rows(test, arguments.max_test_samples, training.seed)
+        _check_trainable(train)  # before anything is tokenised
         checked = checked_rows(train)
         train, test = without_checked_column(train), without_checked_column(test)
         return prepare(train), prepare(test), checked
+
+
+def _check_trainable(rows: Dataset) -> None:
+    labels, _ = class_labels(rows, LABEL)
+    if len(np.unique(labels)) < 2:
+        name = rows.features[LABEL].names[labels[0]]
+        raise ValueError(f"training needs rows of at least 2 classes, got '{name}' alone in {len(rows):,} rows")
 
 
 def _labelled(rows: Dataset, name: str) -> Dataset:

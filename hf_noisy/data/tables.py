@@ -74,7 +74,8 @@ def without_table_features(rows: Dataset) -> Dataset:
 
 def _record(rows: Dataset) -> dict[str, Any] | None:
     lines = [line for line in rows.info.description.splitlines() if line.startswith(f'{{"{_RECORD_KEY}"')]
-    return json.loads(lines[-1])[_RECORD_KEY] if lines else None
+    record: dict[str, Any] | None = json.loads(lines[-1])[_RECORD_KEY] if lines else None
+    return record
 
 
 def _recorded(rows: Dataset, record: dict[str, Any]) -> Dataset:
@@ -167,7 +168,8 @@ def _fourier_features(fitted: Float[np.ndarray, "rows columns"]) -> Callable[[np
     def features(values: np.ndarray) -> np.ndarray:
         phases = ((values - mean) / deviation) @ frequencies
         waves = np.concatenate([np.cos(phases), np.sin(phases)], axis=1) / np.sqrt(_FREQUENCIES)
-        return waves.astype(np.float32)
+        found: np.ndarray = waves.astype(np.float32)
+        return found
 
     return features
 

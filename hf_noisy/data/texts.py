@@ -15,6 +15,12 @@ def text_columns(columns: Collection[str]) -> list[str]:
     return [name for name in (TEXT, TEXT_PAIR) if name in columns] if TEXT in columns else []
 
 
+def count_empty(rows: Dataset) -> int:
+    """The number of rows with an empty text, or a text of spaces."""
+    texts = [rows.with_format(None)[name][:] for name in text_columns(rows.column_names)]
+    return sum(not all((text or "").strip() for text in row) for row in zip(*texts, strict=True))
+
+
 def shown_texts(rows: Dataset) -> list[str] | None:
     """One string per row for people, both texts of a pair in one; None where there are no texts."""
     columns = text_columns(rows.column_names)

@@ -20,10 +20,10 @@ def pretrained_classifier(
     # have no meaning, or the opposite one.
     config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     known = [str(config.id2label[label]) for label in range(config.num_labels)]
-    labels = {"id2label": dict(enumerate(class_names)), "label2id": {one: i for i, one in enumerate(class_names)}}
+    options: dict[str, Any] = {"num_labels": len(class_names), "ignore_mismatched_sizes": True}
+    options |= {"id2label": dict(enumerate(class_names)), "label2id": {one: i for i, one in enumerate(class_names)}}
     if getattr(config, "problem_type", None) is not None:  # several labels per row, or a number
-        labels["problem_type"] = "single_label_classification"  # type: ignore[assignment]
-    options = {"num_labels": len(class_names), "ignore_mismatched_sizes": True, **labels}
+        options["problem_type"] = "single_label_classification"
     model = auto.from_pretrained(name, trust_remote_code=trust_remote_code, **options)
     if not any(architecture.endswith("Classification") for architecture in config.architectures or []):
         return model, None

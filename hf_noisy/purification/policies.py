@@ -118,10 +118,7 @@ def purify(
         >>> list(purified["label"]), list(purified["label_given"])
         ([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1])
     """
-    if policy not in get_args(Policy):
-        raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
-    if min_confidence is not None and not 0.0 <= min_confidence <= 1.0:
-        raise ValueError(f"min_confidence must be in [0, 1], got {min_confidence}; 0.8 acts on confident rows only")
+    _check_options(policy, min_confidence)
     given_purifier = None if purifier is None else as_purifier(purifier)
     rows = _rows_to_purify(dataset, policy, split)
     labels, _ = class_labels(rows, LABEL)
@@ -129,12 +126,9 @@ def purify(
     default = "evidence" if found is None or probabilities is not None else "checked"
     own_name, chosen = given_purifier or as_purifier(default)
     name = name or own_name
-    if max_wrong is not None:
-        check_max_wrong(max_wrong, min_confidence, found, chosen, name)
+    _check_checked(name, chosen, found, min_confidence, max_wrong)
     if min_confidence is None:
         min_confidence = chosen.min_confidence if max_wrong is None else 0.0
-    if chosen is PURIFIERS["checked"] and found is None:
-        raise ValueError("purifier 'checked' needs checked rows; pass checked=, or add a column 'checked_label'")
     if chosen.reads_checked and found is not None:
         options = {"checked": found.as_column(), **options}
     posterior = _posterior(rows, labels, name, chosen, features, probabilities, options)
@@ -164,7 +158,40 @@ def purify(
     return _separate(purified, str(dataset.split or "train")) if policy == "drop" else purified
 
 
-def _rows_to_purify(dataset: Any, policy: Policy, split: str) -> Dataset:
+def check_purifiable(
+    rows: Dataset,
+    purifier: str,
+    policy: str,
+    checked: CheckedRows | None,
+    min_confidence: float | None = None,
+    max_wrong: float | None = None,
+) -> None:
+    """Refuse what `purify` would refuse, as far as that can be known before features are computed."""
+    _check_options(policy, min_confidence)
+    class_labels(_rows_to_purify(rows, policy, "train"), LABEL)
+    _check_checked(purifier, PURIFIERS[purifier], checked, min_confidence, max_wrong)
+
+
+def _check_options(policy: str, min_confidence: float | None) -> None:
+    if policy not in get_args(Policy):
+        raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
+    if min_confidence is not None and not 0.0 <= min_confidence <= 1.0:
+        raise ValueError(f"min_confidence must be in [0, 1], got {min_confidence}; 0.8 acts on confident rows only")
+
+
+def _check_checked(
+    name: str, purifier: Purifier, checked: CheckedRows | None, min_confidence: float | None, max_wrong: float | None
+) -> None:
+    """Refuse a purifier or a promise that the checked rows cannot support."""
+    if max_wrong is not None:
+        check_max_wrong(max_wrong, min_confidence, checked, purifier, name)
+    if purifier is PURIFIERS["checked"] and checked is None:
+        raise ValueError("purifier 'checked' needs checked rows; pass checked=, or add a column 'checked_label'")
+    if purifier is PURIFIERS["dmlp"] and checked is not None and len(checked) < 2:
+        raise ValueError(f"purifier 'dmlp' needs at least 2 checked rows, got {len(checked)}; check more of them")
+
+
+def _rows_to_purify(dataset: Any, policy: str, split: str) -> Dataset:
     """The rows to purify, refused if `purify` cannot add its columns."""
     if isinstance(dataset, DatasetDict):
         if split not in dataset:
