@@ -275,6 +275,7 @@ def a_command_keeps_its_folder_when_the_push_breaks(hub: LocalHub, tmp: Path) ->
     assert broken.exit_code == 2
     assert "run it again" in broken.stderr
     assert sorted(path.name for path in (tmp / "out").iterdir()) == [
+        ".hf_noisy.json",
         "README.md",
         "data",
         "report.html",

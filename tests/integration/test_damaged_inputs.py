@@ -128,5 +128,5 @@ def test_a_hundred_damaged_inputs(inputs, tmp_path):
 def test_ten_thousand_damaged_inputs(inputs, tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     codes = run_damaged(inputs, tmp_path, range(100, 10_000))
-    assert min(codes.values()) > 1000
+    assert min(codes.values()) > 300
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kilobytes; 1 GB over the libraries
