@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hf_noisy.cli.app import app
+from hf_noisy.data.checked import checked_rows, write_checked
 from hf_noisy.data.row_digest import row_digests
 
 FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pickle.find_class", "socket.connect"}
@@ -36,13 +37,14 @@ def inputs(tmp_path_factory) -> dict[str, Path]:
     rows = [{"text": TEXTS[row % 6], "label": "ab"[row % 2]} for row in range(24)]
     table = Dataset.from_list(rows)
     lines = [json.dumps(row) for row in rows]
-    made = {name: root / name / f"rows.{name}" for name in ("csv", "jsonl", "json", "parquet", "csv.gz")}
+    made = {name: root / name / f"rows.{name}" for name in ("csv", "jsonl", "json", "parquet", "csv.gz", "xlsx")}
     for path in made.values():
         path.parent.mkdir()
     table.to_csv(made["csv"])
     made["jsonl"].write_text("\n".join(lines))
     made["json"].write_text(json.dumps(rows))
     table.to_parquet(made["parquet"])
+    table.to_pandas().to_excel(made["xlsx"], index=False)
     made["csv.gz"].write_bytes(gzip.compress(made["csv"].read_bytes()))
     made |= {"list": root / "list" / "a.csv", "image": root / "image" / "3.png", "decisions": root / "d" / "a.csv"}
     for name in ("list", "image"):
@@ -56,6 +58,10 @@ def inputs(tmp_path_factory) -> dict[str, Path]:
     encoded = table.class_encode_column("label")
     digest = row_digests(encoded.select([0]))[0]
     made["decisions"].write_text(f"row,digest,label_given,label,decision\n0,{digest},a,b,relabel\n")
+    made["checked"] = root / "c" / "checked.csv"
+    made["checked"].parent.mkdir()
+    shutil.copy(made["csv"], made["checked"].parent / "rows.csv")
+    write_checked(made["checked"], encoded, checked_rows(encoded, np.where(np.arange(24) < 6, 0, -1)))
     return made
 
 
@@ -83,6 +89,8 @@ def command(kind: str, folder: Path, name: str) -> list[str]:
     output = ["--output", str(folder / "out")]
     if kind == "decisions":
         return ["apply", str(folder / name), str(folder / "rows.csv"), *output]
+    if kind == "checked":
+        return ["check", str(folder / "rows.csv"), "--checked", str(folder / name), *output]
     source = folder / ("a.csv" if kind == "image" else name)
     return ["inject", str(source), *output, "--noise-rate", "0.25"]
 
