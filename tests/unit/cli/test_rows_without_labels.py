@@ -232,3 +232,25 @@ def test_test_files_that_do_not_fit_are_refused(tmp_path, words, sentence):
     train = write_csv(tmp_path / "train.csv", ["a", "b"] * 3)
     result = run("check", train, *words, "--output", tmp_path / "out")
     assert (result.exit_code, sentence in result.stderr.splitlines()[-1]) == (2, True), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "sentence"),
+    [
+        (None, ["--min-confidence", "2"], "--min-confidence must be in [0, 1], got 2"),
+        (None, ["--purifier", "checked"], "purifier 'checked' needs checked rows"),
+        ("label_given", [], "so it was purified before"),
+        ("single", [], "each class needs 2 rows in column 'label' for an audit, but 1 row alone has 'fish' (row 7)"),
+    ],
+)
+def test_what_the_table_tells_is_refused_before_anything_is_embedded(tmp_path, monkeypatch, change, words, sentence):
+    rows = noisy_rows(60)
+    if change == "label_given":
+        rows = rows.add_column("label_given", rows["label"][:])
+    if change == "single":
+        labels = [3 if row == 7 else label for row, label in enumerate(rows["label"])]
+        rows = rows.remove_columns("label").add_column("label", labels, feature=ClassLabel(names=[*CLASSES, "fish"]))
+    rows.to_parquet(tmp_path / "rows.parquet")
+    monkeypatch.setattr("hf_noisy.cli.commands.add_features", None)
+    result = run("purify", tmp_path / "rows.parquet", *words, "--output", tmp_path / "out")
+    assert (result.exit_code, sentence in result.stderr.splitlines()[-1]) == (2, True), result.stderr
