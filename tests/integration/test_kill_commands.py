@@ -18,7 +18,7 @@ from tests.integration import example_process, test_run_dygen
 from tests.unit.cli.conftest import noisy_rows
 
 encoder = test_run_dygen.encoder  # a fixture
-KILLS = int(os.environ.get("HF_NOISY_KILLS", "200"))  # of all commands together
+PARTS, KILLS = 5, 8  # of each command: 200 kills in all, in tests that end within the time limit of one
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SECONDS = 300.0  # more than any run takes
 RESUME = ["--resume_from_checkpoint", "true"]
@@ -114,12 +114,13 @@ def killed(command: Command, rng: np.random.Generator, seconds: float) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["apply", "audit", "purify", "train", "run_dygen"])
-def test_nothing_is_lost_by_random_kills(name, encoder, tmp_path, capsys):
-    command, rng, seen = Command(name, tmp_path, encoder), np.random.default_rng(len(name)), Counter()
+@pytest.mark.parametrize("part", range(PARTS))
+def test_nothing_is_lost_by_random_kills(part, name, encoder, tmp_path, capsys):
+    command, rng, seen = Command(name, tmp_path, encoder), np.random.default_rng([part, len(name)]), Counter()
     command.finish()
     seconds, expected = command.finish(), command.figures()  # the first one imports more
     runs = {command.is_whole()}
-    while seen["kills"] < KILLS // 5:
+    while seen["kills"] < KILLS:
         before = command.checkpoints() if command.trains else 0
         if not killed(command, rng, seconds):
             seen["ended before"] += 1
