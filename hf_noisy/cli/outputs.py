@@ -206,8 +206,8 @@ class OutputFolder:
                     f"run is in '{kept}'"
                 ) from error
             sync(self.target.parent)
-            if earlier is not None:
-                self._remove_earlier(earlier)
+        if earlier is not None:
+            self._remove_earlier(earlier)
 
     def _swap(self, folder: Path) -> Path | None:
         """Put the folder in place of the earlier output, whose new path is returned; refused if that has changed."""

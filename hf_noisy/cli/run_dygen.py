@@ -77,6 +77,8 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     """
     _check(arguments, training)
     path = Path(str(training.output_dir))
+    if training.push_to_hub and training.hub_model_id is None:
+        training.hub_model_id = path.name  # not that of the folder of the training
     if training.process_index:  # the main process writes
         return _run(arguments, training, training_folder(path))
     with open_output(path, arguments.overwrite, arguments.dataset, "--output_dir") as output:
