@@ -1,6 +1,7 @@
 """The output folder of a run: checked at the start and under the swap, locked, and recovered after kills."""
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -321,6 +322,21 @@ def test_the_lock_does_not_outlive_its_process_in_one_that_it_forked(tmp_path):
         write(tmp_path / "out")
     finally:
         os.kill(int((tmp_path / "worker").read_text()), signal.SIGKILL)
+
+
+def test_a_lock_whose_file_its_holder_removes_at_that_moment_is_taken_again(tmp_path, monkeypatch):
+    lock, held = fcntl.lockf, []
+
+    def late(descriptor, operation):
+        lock(descriptor, operation)
+        held.append(descriptor)
+        if len(held) == 1:
+            (tmp_path / ".out.lock").unlink()
+
+    monkeypatch.setattr("hf_noisy.cli.run_lock.fcntl.lockf", late)
+    with open_output(tmp_path / "out"):
+        assert (tmp_path / ".out.lock").read_text().startswith(f"process {os.getpid()} on ")
+    assert len(held) == 2
 
 
 def test_a_disk_without_locks_is_used_without(tmp_path, monkeypatch):
