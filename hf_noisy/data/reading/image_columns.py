@@ -151,8 +151,6 @@ def _fault(image: dict[str, Any] | None, decode: bool) -> str | None:
     if image is None or not (image["path"] or image["bytes"]):
         return "no image"
     path, content = image["path"], image["bytes"]
-    if content is None and "://" in path:
-        return None
     if content is None and not Path(path).is_file():
         return f"'{path}' is not there"
     if not decode:
