@@ -143,7 +143,7 @@ def _located(path: str | None, folder: Path) -> str | None:
     if path is None or not path.strip():
         return None
     beside = folder / path
-    return str(beside) if not Path(path).exists() and beside.exists() else path
+    return path if Path(path).exists() and not beside.exists() else str(beside)
 
 
 def _fault(image: dict[str, Any] | None, decode: bool) -> str | None:

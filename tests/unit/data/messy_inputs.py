@@ -591,7 +591,7 @@ PATHS = [
     Case(
         "a missing image",
         {"a.csv": "image,label\n1.png,x\n2.png,y\n", "1.png": png(1)},
-        message="'2.png' is not there.*line 3 of",
+        message="2.png' is not there.*line 3 of",
     ),
     Case(
         "missing images left out",
