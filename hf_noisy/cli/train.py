@@ -16,7 +16,7 @@ from transformers import TrainingArguments
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_optimizer, random_rows
 from hf_noisy.cli.recipes import keyword_arguments, parse
-from hf_noisy.core.columns import CLEAN_LABEL, LABEL
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT_PAIR
 from hf_noisy.core.files import write_atomically
 from hf_noisy.data.labelled_rows import has_values, label_values, true_noise
 from hf_noisy.dynamics.recorder import DynamicsRecorder
@@ -158,6 +158,7 @@ def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset) -> dict[st
         "num_train": len(train_rows),
         "num_test": len(test_rows),
         "num_classes": train_rows.features[LABEL].num_classes,
+        "sentence_pairs": TEXT_PAIR in train_rows.column_names,
         "test_labels": "true" if has_values(test_rows, CLEAN_LABEL) else "given",
         "selected_by": "last epoch; no true label was used",
         "noise_type": arguments.noise_type,

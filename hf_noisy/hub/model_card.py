@@ -49,6 +49,8 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
         eval_results=figures,
     )
     lines = ["from transformers import pipeline", "", f'classify = pipeline("{task}", model={REPOSITORY})']
+    if results.get("sentence_pairs"):
+        lines.append('classify({"text": "the first text", "text_pair": "the second text"})')
     if needed := _IMPORTS.get(str((config or {}).get("model_type"))):
         lines.insert(0, needed)
     card: ModelCard = ModelCard.from_template(

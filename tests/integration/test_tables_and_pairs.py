@@ -167,6 +167,7 @@ def test_sentence_pairs_in_every_command(pairs, encoder, tmp_path, caplog):
         *("--num_train_epochs", 1, "--use_cpu", "true", "--disable_tqdm", "true", "--learning_rate", "1e-3"),
     )
     assert "is for other classes (NEGATIVE, POSITIVE, MIXED); the model gets a new one for the 2 classes" in said
+    assert 'classify({"text": "the first text", "text_pair"' in (tmp_path / "model" / "README.md").read_text()
     assert json.loads((tmp_path / "model" / "config.json").read_text())["label2id"] == {"other": 0, "same": 1}
 
 
