@@ -59,7 +59,7 @@ def test_parquet_holds_the_same_rows(run, tmp_path):
     folder = run("--rate", "0.4", "--format", "parquet")
     folder.rename(tmp_path / "parquet")
     files = sorted(path.name for path in (tmp_path / "parquet").iterdir())
-    assert files == ["noise.json", "train.parquet"]
+    assert files == [".hf_noisy.json", "noise.json", "train.parquet"]
     found = datasets.Dataset.from_parquet(str(tmp_path / "parquet" / "train.parquet"), cache_dir=str(tmp_path / "c"))
     expected = datasets.load_from_disk(run("--rate", "0.4"))["train"]
     assert found.to_dict() == expected.to_dict()
