@@ -20,6 +20,7 @@ from transformers import HfArgumentParser
 from benchmarks.reporting import (
     IMAGES,
     ROOT,
+    architectures,
     checked,
     checked_worth,
     costs,
@@ -63,7 +64,7 @@ def fill(path: Path, blocks: dict[str, str]) -> str:
 def documents() -> dict[Path, str]:
     """The content of each document."""
     blocks = studies.blocks() | costs.blocks() | leaderboard.blocks() | checked.blocks() | {"demo": demo(load("demo"))}
-    blocks |= checked_worth.blocks() | fine_tuned.blocks() | next_rows.blocks()
+    blocks |= checked_worth.blocks() | fine_tuned.blocks() | next_rows.blocks() | architectures.blocks()
     marked = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "<!-- /" in path.read_text()]
     return {path: fill(path, blocks) for path in (ROOT / "README.md", *marked)}
 

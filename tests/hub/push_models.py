@@ -310,3 +310,41 @@ def a_trainer_of_several_networks_pushes_one_that_a_pipeline_loads(hub: LocalHub
     assert json.loads(files["config.json"])["model_type"] == "bert"
     assert "import hf_noisy" not in files["README.md"].decode()
     assert pipeline("text-classification", "tester/one", device="cpu")("good film")[0]["label"] in ("a|b", "<b>")
+
+
+def checkpoints_are_pushed_by_every_strategy(hub: LocalHub, tmp: Path) -> None:
+    words = tokenizer()
+    rows = Dataset.from_list([{**words("good film"), "label": 0}, {**words("bad film"), "label": 1}] * 8)
+
+    def trainer(name: str, **options) -> NoisyTrainer:
+        settings = {"num_train_epochs": 2, "report_to": [], "save_strategy": "epoch", "use_cpu": True, **options}
+        args = TrainingArguments(str(tmp / name), hub_model_id=f"tester/{name}", **settings)
+        return NoisyTrainer(model(), args, train_dataset=rows, processing_class=words, method="elr")
+
+    wanted = {
+        "end": set(),
+        "every_save": {""},
+        "checkpoint": {"", "last-checkpoint/"},
+        "all_checkpoints": {"", "checkpoint-2/", "checkpoint-4/"},
+    }
+    trained = {}
+    for strategy, folders in wanted.items():
+        trained[strategy] = trainer(strategy, push_to_hub=True, hub_strategy=strategy, hub_always_push=True)
+        trained[strategy].train()
+        files = hub.files("models", f"tester/{strategy}")
+        found = {path.removesuffix("model.safetensors") for path in files if path.endswith("model.safetensors")}
+        assert found == folders, (strategy, found)
+        for folder in folders - {""}:
+            assert {f"{folder}method.safetensors", f"{folder}hf_noisy_state.json"} <= files.keys(), strategy
+
+    # What was pushed after the first epoch continues to the same weights.
+    downloaded = tmp / "downloaded" / "checkpoint-2"
+    for path, content in hub.files("models", "tester/all_checkpoints").items():
+        if path.startswith("checkpoint-2/"):
+            target = downloaded / path.removeprefix("checkpoint-2/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+    resumed = trainer("downloaded")
+    resumed.train(resume_from_checkpoint=str(downloaded))
+    expected = trained["end"].model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in resumed.model.state_dict().items())

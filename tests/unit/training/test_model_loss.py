@@ -84,6 +84,14 @@ def test_models_of_transformers_train_as_with_cross_entropy(tmp_path):
     assert distance(whole, ours(tmp_path, bert(), **ACCUMULATED)) < 1e-6
 
 
+def test_a_model_in_bfloat16_trains_as_by_trainer(tmp_path):
+    stock = Trainer(bert().bfloat16(), make_args(tmp_path, num_train_epochs=6), train_dataset=make_rows())
+    stock.train()
+    assert distance(ours(tmp_path, bert().bfloat16(), num_train_epochs=6), stock.model) == 0.0
+    other = run(tmp_path, "cross_entropy", bert().bfloat16(), num_train_epochs=6)  # whose loss is in float32
+    assert 0.0 < distance(other, stock.model) < 0.01
+
+
 def test_the_loss_is_that_of_checked_labels(tmp_path):
     data, checked = rows(), np.full(21, -1)
     right = np.array(data["label"][:])
