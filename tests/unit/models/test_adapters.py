@@ -8,6 +8,8 @@ from safetensors import safe_open
 from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    BitConfig,
+    BitForImageClassification,
     DeepseekV2Config,
     DeepseekV2ForSequenceClassification,
     MobileNetV1Config,
@@ -180,6 +182,17 @@ def test_adapters_of_convolutions_with_computed_padding(config):
     expected = model(pixel_values=pixels).branch_logits
     assert (expected[:, 0] - expected[:, 1]).abs().max() > 1e-4
     torch.testing.assert_close(model.unbranch(1)(pixel_values=pixels).logits, expected[:, 1], atol=1e-4, rtol=1e-4)
+
+
+def test_weights_that_are_standardised_get_no_adapter():
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "num_groups": 2, "num_labels": 3}
+    network = BitForImageClassification(BitConfig(**sizes))
+    with pytest.raises(ValueError, match="BitForImageClassification has no linear or convolutional layer of an ord"):
+        BranchedModel.from_model(network, lora={})
+    with pytest.raises(
+        ValueError, match=r"an adapter of a WeightStandardizedConv2d of Bit.* cannot be merged; name other"
+    ):
+        BranchedModel.from_model(network, lora={"target_modules": ["conv1"]})
 
 
 def mixture(kind: str):

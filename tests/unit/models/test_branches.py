@@ -18,6 +18,8 @@ from transformers import (
     BartForSequenceClassification,
     BertForTokenClassification,
     BertModel,
+    PvtConfig,
+    PvtForImageClassification,
     Trainer,
     TrainingArguments,
 )
@@ -316,3 +318,16 @@ def test_a_saved_model_names_no_local_folder(tmp_path):
     assert branched.branches[0].name_or_path == str(tmp_path / "one")
     for folder in ("branches", "again", "exact"):
         assert str(tmp_path) not in (tmp_path / folder / "config.json").read_text()
+
+
+def test_classes_that_a_configuration_only_counts(tmp_path):
+    sizes = {"hidden_sizes": [8, 8, 8, 8], "depths": [1] * 4, "num_attention_heads": [1] * 4, "image_size": 32}
+    network = PvtForImageClassification(PvtConfig(**sizes, num_labels=3)).eval()
+    assert network.config.id2label is None
+    model = BranchedModel.from_model(network).eval()
+    assert model.config.num_labels == 3
+    model.save_pretrained(tmp_path)
+    loaded = BranchedModel.from_pretrained(tmp_path).eval()
+    assert loaded.config.num_labels == 3
+    pixels = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(pixel_values=pixels).logits, model(pixel_values=pixels).logits)
