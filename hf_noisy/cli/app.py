@@ -1,6 +1,7 @@
 """The options of the commands; `commands.py` and `checked_commands.py` hold what they do."""
 
 import importlib
+import logging
 import re
 import sys
 from pathlib import Path
@@ -48,6 +49,8 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
 
     commands = importlib.import_module(f"hf_noisy.cli.{module}")  # slow, and `--help` does not need it
     names = [*options, *options["reading"]]
+    reports = _Reports(names)
+    logging.getLogger("hf_noisy.data").addHandler(reports)
     try:
         options["reading"] = ReadingOptions(**options["reading"])
         with open_output(options.pop("output"), options.pop("overwrite"), options["source"]) as output:
@@ -59,6 +62,19 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
         sentence = _as_typed(" ".join(str(reason).split()) or type(reason).__name__, names)
         print(f"hf-noisy: {printable(sentence)}", file=sys.stderr)
         raise typer.Exit(2) from None
+    finally:
+        logging.getLogger("hf_noisy.data").removeHandler(reports)
+
+
+class _Reports(logging.Handler):
+    """What the reader of the data reports, on stderr, with options as they are typed."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.names = names
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"hf-noisy: {printable(_as_typed(record.getMessage(), self.names))}", file=sys.stderr)
 
 
 def _damage() -> tuple[type[Exception], ...]:
