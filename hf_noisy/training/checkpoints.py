@@ -27,6 +27,7 @@ from hf_noisy.core.files import (
 from hf_noisy.data.fingerprint import describe
 
 STATE_FILE = "hf_noisy_state.json"
+RATE = "learning_rate"  # the one noted setting that a resumed run may change
 _FORMAT = 1
 _WEIGHTS = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?$")
 _TORCH = (".bin", ".pt", ".pth")  # zip archives, whose members carry checksums
@@ -97,12 +98,17 @@ def write_state(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
     write_sealed(Path(checkpoint) / STATE_FILE, {**identity, "files": files}, _FORMAT)
 
 
+def noted_identity(checkpoint: str | Path) -> dict[str, Any]:
+    """The identity of the run that a checkpoint notes; empty for stock checkpoints."""
+    path = Path(checkpoint) / STATE_FILE
+    return read_sealed(path, _FORMAT) if path.is_file() else {}
+
+
 def refuse_other_run(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
     """Refuse a checkpoint of other data, classes, settings or another method; stock checkpoints are accepted."""
-    path = Path(checkpoint) / STATE_FILE
-    noted = read_sealed(path, _FORMAT) if path.is_file() else {}
+    noted = noted_identity(checkpoint)
     for name, value in identity.items():
-        if name in noted and noted[name] != value:
+        if name in noted and noted[name] != value and name != RATE:
             values = f"{noted[name]} then, {value} now" if len(str(value)) < 40 else "not those of then"
             raise ValueError(
                 f"resume_from_checkpoint {checkpoint} belongs to another run: {name} differ ({values}); resume with "

@@ -90,7 +90,7 @@ class MethodCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.has_begun = True
         if self.trainer._checkpoint is not None:
-            apply_learning_rate(self.trainer, self.rates)
+            apply_learning_rate(self.trainer, self.trainer._checkpoint, self.rates)
         if not self.is_set_up:  # a subclass has a training loader of its own
             self.trainer._set_up_method()
 

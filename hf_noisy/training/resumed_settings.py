@@ -9,7 +9,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.utils import logging
 
 from hf_noisy.methods import LossMethod, Method
-from hf_noisy.training.checkpoints import identity
+from hf_noisy.training.checkpoints import RATE, identity, noted_identity
 from hf_noisy.training.train_loader import needed_columns
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _settings(args: TrainingArguments, model: nn.Module) -> dict[str, Any]:
     if not args.auto_find_batch_size:
         rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         settings["rows per step"] = rows
-    return {**settings, "trained weights": _weights(model)}
+    return {**settings, RATE: args.learning_rate, "trained weights": _weights(model)}
 
 
 def _plain(value: Any) -> Any:
@@ -67,15 +67,19 @@ def optimizer_rates(trainer: Trainer) -> list[float] | None:
     return None if optimizer is None else [float(_initial(group)) for group in optimizer.param_groups]
 
 
-def apply_learning_rate(trainer: Trainer, rates: list[float] | None) -> None:
+def apply_learning_rate(trainer: Trainer, checkpoint: str, rates: list[float] | None) -> None:
     """Let a resumed run use the learning rate and the number of epochs that it was given."""
     # The restored states of optimizer and scheduler hold the old rate, and that of the next step in the old schedule.
     if trainer.optimizer is None or trainer.is_deepspeed_enabled:
         return
     groups: list[dict[str, Any]] = trainer.optimizer.param_groups
     scheduler: Any = getattr(trainer.lr_scheduler, "scheduler", trainer.lr_scheduler)
-    wanted = [trainer.args.learning_rate] * len(groups) if rates is None else rates
     old = [float(_initial(group)) for group in groups]
+    before = noted_identity(checkpoint).get(RATE, old[0])
+    # Groups that a subclass of the trainer made may have rates of their own: all change by the same factor.
+    wanted = [rate * trainer.args.learning_rate / (before or 1.0) for rate in old] if rates is None else rates
+    if rates is None and before == trainer.args.learning_rate:
+        wanted = old
     if len(wanted) != len(groups) or not all(old):
         return
     if old != wanted:

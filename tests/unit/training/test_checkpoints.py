@@ -19,6 +19,7 @@ from hf_noisy.training.checkpoints import (
     refuse_unwritable,
     whole_or_removed,
 )
+from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract.runs import bert, distance, file_contents, make_model, make_rows, make_trainer, run
 
 SAVING = {"save_strategy": "steps", "save_steps": 3}
@@ -168,6 +169,24 @@ def test_a_new_learning_rate_is_used_and_told(schedule, tmp_path, caplog):
     assert "resumed with a learning rate of 0.02, which was 0.1 before" in caplog.text
     expected = rates(run(tmp_path / "alone", **settings, learning_rate=0.02))
     assert {step: rates(again)[step] for step in (4, 5, 6)} == pytest.approx({s: expected[s] for s in (4, 5, 6)})
+
+
+class TwoRates(NoisyTrainer):
+    def create_optimizer(self, model=None):
+        rate, (head, *others) = self.args.learning_rate, list(self.model.parameters())[::-1]
+        groups = [{"params": [head], "lr": 10 * rate}, {"params": others, "lr": rate}]
+        self.optimizer = torch.optim.SGD(groups)
+        return self.optimizer
+
+
+@pytest.mark.parametrize(("rate", "factor"), [(0.1, 1.0), (0.01, 0.1)])
+def test_rates_of_a_subclass_keep_their_proportion(rate, factor, tmp_path):
+    run(tmp_path, trainer_class=TwoRates, **SAVING)
+    resume = str(tmp_path / "checkpoint-3")
+    again = run(tmp_path, resume=resume, trainer_class=TwoRates, **SAVING, learning_rate=rate)
+    found = [group["initial_lr"] for group in again.optimizer.param_groups]
+    assert found == pytest.approx([1.0 * factor, 0.1 * factor])
+    assert rates(again)[4] == pytest.approx(1.0 * factor * 3 / 6)
 
 
 def test_more_epochs_stretch_the_schedule(tmp_path):
