@@ -140,12 +140,10 @@ def fit_evidence(
     vectors = directions(features, centre)
     predictions = held_out_predictions(vectors, labels, num_classes, folds, seed)
     mixed, weights = _mix(list(predictions.values()), priors, labels)
-    names = {
-        "weights": {name: float(weights[i].sum()) for i, name in enumerate(predictions)},
-        "prior_weights": {name: float(weights[:, j].sum()) for j, name in enumerate(priors)},
-    }
+    of_predictors = {name: float(weights[i].sum()) for i, name in enumerate(predictions)}
+    of_priors = {name: float(weights[:, j].sum()) for j, name in enumerate(priors)}
     if not beyond_luck(labels, mixed.argmax(1), num_classes):
-        return _uninformed(labels, counts / len(labels), centre, names)
+        return _uninformed(labels, counts / len(labels), centre, of_predictors, of_priors)
     accuracy = expected_accuracy(labels, mixed)
     probabilities = with_confidence(mixed, accuracy)
     posterior, transition = posterior_given_label(probabilities, labels)
@@ -153,7 +151,8 @@ def fit_evidence(
         probabilities=probabilities,
         posterior=posterior,
         transition=transition,
-        **names,
+        weights=of_predictors,
+        prior_weights=of_priors,
         expected_accuracy=accuracy,
         noise_rate=rate_from_held_out(labels, probabilities),
         centre=centre,
@@ -165,7 +164,8 @@ def _uninformed(
     labels: Labels,
     frequencies: Float64[np.ndarray, " classes"],
     centre: Float64[np.ndarray, " width"],
-    names: dict[str, Any],
+    weights: dict[str, float],
+    prior_weights: dict[str, float],
 ) -> Evidence:
     """The evidence of features that say nothing: every row keeps its label."""
     logger.warning(UNINFORMED)
@@ -174,7 +174,8 @@ def _uninformed(
         probabilities=np.tile(frequencies, (len(labels), 1)),
         posterior=np.eye(classes)[labels],
         transition=np.eye(classes),
-        **names,
+        weights=weights,
+        prior_weights=prior_weights,
         expected_accuracy=float(frequencies.max()),
         noise_rate=NoiseRate(0.0, 0.0, 1.0),
         centre=centre,
