@@ -6,7 +6,7 @@ import functools
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, no_type_check
 
@@ -283,12 +283,22 @@ def _aliases(branches: nn.ModuleList) -> dict[str, str]:
     for index, branch in enumerate(branches):
         # Declared by the architecture (embeddings); not yet tied while a file is loaded.
         tied = cast(PreTrainedModel, branch).all_tied_weights_keys
-        aliases |= {f"branches.{index}.{alias}": f"branches.{index}.{name}" for alias, name in tied.items()}
+        weights = dict(branch.named_parameters(remove_duplicate=False))
+        for pair in tied.items():
+            alias, source = (f"branches.{index}.{_below_adapter(name, weights)}" for name in pair)
+            aliases[alias] = source
     names: dict[int, str] = {}
     for name, parameter in branches.named_parameters(prefix="branches", remove_duplicate=False):
         if (first := names.setdefault(id(parameter), name)) != name:
             aliases[name] = first
     return aliases
+
+
+def _below_adapter(name: str, weights: Collection[str]) -> str:
+    """The name of a weight, which is another if its layer has got an adapter (Zamba ties whole layers)."""
+    layer, _, weight = name.rpartition(".")
+    adapted = f"{layer}.base_layer.{weight}"
+    return adapted if adapted in weights else name
 
 
 def with_branches(model: nn.Module | None, num_branches: int, method: str, seed: int = 0) -> nn.Module | None:

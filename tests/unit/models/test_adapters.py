@@ -22,6 +22,7 @@ from transformers import (
     ResNetForImageClassification,
 )
 
+from benchmarks.tiny_architectures import Architecture
 from hf_noisy.models import BranchedModel
 from hf_noisy.models.adapters import lora_to_dict
 
@@ -319,3 +320,11 @@ def test_dropout_that_peft_refuses_is_left_out_by_default(network, monkeypatch):
     assert messages[0].startswith("BertForSequenceClassification: lora_dropout is 0")
     with pytest.raises(ValueError, match="lora_dropout"):
         BranchedModel.from_model(network("bert"), lora={"lora_dropout": 0.2})
+
+
+def test_layers_that_the_architecture_ties_get_adapters(inputs, tmp_path):
+    zamba = Architecture("text", "zamba", "ZambaForSequenceClassification")
+    model = adapted(BranchedModel.from_model(zamba.model(), lora={})).eval()
+    model.save_pretrained(tmp_path)
+    expected = model(**inputs("bert")).branch_logits
+    assert torch.equal(BranchedModel.from_pretrained(tmp_path).eval()(**inputs("bert")).branch_logits, expected)
