@@ -18,7 +18,7 @@ from tests.integration import example_process, test_run_dygen
 from tests.unit.cli.conftest import noisy_rows
 
 encoder = test_run_dygen.encoder  # a fixture
-PARTS, KILLS = 5, 8  # of each command: 200 kills in all, in tests that end within the time limit of one
+PARTS, KILLS = 10, 4  # of each command: 200 kills in all, in tests that end within the time limit of one
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SECONDS = 300.0  # more than any run takes
 RESUME = ["--resume_from_checkpoint", "true"]
