@@ -155,8 +155,9 @@ def test_checkpoints_of_either_strategy_hold_the_same_run(method, model, strateg
 def test_compiled_run_is_the_eager_run(method, model, tmp_path):
     torch._dynamo.reset()
     settings = {"rows": make_rows(model, 24), "max_steps": 2, "eval_strategy": "no"}
-    eager = run(tmp_path, method, model, **settings)
-    compiled = run(tmp_path, method, model, **settings, torch_compile=True, torch_compile_backend="aot_eager")
+    eager = run(tmp_path / "eager", method, model, **settings)
+    compiling = {"torch_compile": True, "torch_compile_backend": "aot_eager"}
+    compiled = run(tmp_path / "compiled", method, model, **settings, **compiling)
     assert type(compiled.model_wrapped).__name__ == "OptimizedModule"
     assert distance(eager, compiled) < TOLERANCE
     assert eager.evaluate(make_rows(model, 8))["eval_loss"] == pytest.approx(
