@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from safetensors.torch import load_file
 
-from hf_noisy.core.checks import check_labels
+from hf_noisy.core.checks import check_labels, check_rate
 from hf_noisy.core.files import check_digest, read_sealed, replacing, write_sealed, write_tensors
 from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import UNCHECKED, checked_column
@@ -151,6 +151,8 @@ class DyGen:
         """
         if preset not in ("evidence", "paper"):
             raise ValueError(f"preset must be 'evidence' or 'paper', got {preset!r}")
+        if noise_rate is not None:
+            check_rate(noise_rate)
         labels = check_labels(np.asarray(labels), trajectories.num_classes).astype(np.int64)
         trajectories.check_labels(split, labels)
         if not trajectories.epochs:
@@ -160,9 +162,7 @@ class DyGen:
             raise ValueError("class_prior is for preset 'evidence'; leave it out with preset 'paper'")
         if max_references is not None and not paper:
             raise ValueError("max_references is for preset 'paper', the only one with neighbours; leave it out")
-        looked_at = None if checked is None else checked_column(checked, len(labels), trajectories.num_classes)
-        if looked_at is not None and (looked_at == UNCHECKED).all():
-            looked_at = None
+        looked_at = _checked_labels(checked, len(labels), trajectories.num_classes)
         if paper:
             prior = paper_prior(
                 trajectories, labels, noise_rate, split=split, seed=seed, max_references=max_references
@@ -385,3 +385,9 @@ def _absent_classes(labels: Labels, checked: Int64[np.ndarray, " rows"] | None, 
     """Classes that no row has, neither as given nor as checked label."""
     known = labels if checked is None else np.append(labels, checked)
     return [label for label in range(num_classes) if label not in known]
+
+
+def _checked_labels(checked: Any, num_rows: int, num_classes: int) -> Int64[np.ndarray, " rows"] | None:
+    """The checked class of each row, -1 where nobody looked; None if nobody looked at any."""
+    found = None if checked is None else checked_column(checked, num_rows, num_classes)
+    return None if found is None or (found == UNCHECKED).all() else found

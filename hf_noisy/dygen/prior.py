@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 
-from hf_noisy.core.checks import check_rate
 from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import UNCHECKED
 from hf_noisy.detection.checked_correction import CheckedCorrection
@@ -49,8 +48,6 @@ def evidence_prior(
     seed: int = 0,
 ) -> Prior:
     """The default: the posterior from features recorded before training, given labels and checked ones."""
-    if noise_rate is not None:
-        check_rate(noise_rate)
     is_recorded = trajectories.features(split, slice(0, 1)) is not None
     options = {"num_classes": trajectories.num_classes, "class_prior": class_prior, "seed": seed}
     features = _features(trajectories, split, is_recorded)
@@ -129,8 +126,6 @@ def paper_prior(
 ) -> Prior:
     """The published prior (DyGEN, Algorithm 1): suspects corrected by neighbours in the first epoch's embedding."""
     # The constants are those of the published code. Time is quadratic in the rows, or linear with `max_references`.
-    if noise_rate is not None:
-        check_rate(noise_rate)
     scores = _branch_dynamics(trajectories, labels, split, ddof=1)
     score = _mean_over_branches(scores).score
     rate = mixture_noise_rate(score, seed) if noise_rate is None else noise_rate

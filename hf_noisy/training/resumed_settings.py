@@ -40,13 +40,15 @@ def run_identity(trainer: "NoisyTrainer") -> dict[str, Any]:
     return known | _settings(trainer.args, trainer.model)
 
 
-def _settings(args: TrainingArguments, model: nn.Module) -> dict[str, Any]:
+def _settings(args: TrainingArguments, model: nn.Module | None) -> dict[str, Any]:
     """What the state of the optimizer and the order of the rows depend on, and the trained weights."""
     settings = {name: _plain(getattr(args, name)) for name in _FIXED}
     if not args.auto_find_batch_size:
         rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         settings["rows per step"] = rows
-    return {**settings, RATE: args.learning_rate, "trained weights": _weights(model)}
+    if model is not None:  # it is made later, in a search of hyperparameters
+        settings["trained weights"] = _weights(model)
+    return {**settings, RATE: args.learning_rate}
 
 
 def _plain(value: Any) -> Any:

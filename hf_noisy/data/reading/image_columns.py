@@ -142,6 +142,8 @@ def without_unreadable(rows: Dataset, places: Places, skip: bool) -> tuple[Datas
 def _located(path: str | None, folder: Path) -> str | None:
     if path is None or not path.strip():
         return None
+    if "://" in path:  # an address, which is refused later
+        return path
     beside = folder / path
     return path if Path(path).exists() and not beside.exists() else str(beside)
 
