@@ -1,6 +1,7 @@
 """Numeric tables: named columns as the features of the rows, and each row described for people."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -85,12 +86,7 @@ def _recorded(rows: Dataset, record: dict[str, Any]) -> Dataset:
 
 
 def _check_names(splits: Mapping[str, Dataset], columns: Sequence[str]) -> None:
-    for split, rows in splits.items():
-        if lost := [name for name in columns if name not in rows.column_names]:
-            raise ValueError(
-                f"feature_columns must be columns of the data, but split '{split}' has no {_quoted(lost)}; it has "
-                f"{', '.join(rows.column_names)}"
-            )
+    for rows in splits.values():
         if FEATURES in rows.column_names:
             raise ValueError(f"the data has a column '{FEATURES}', which feature_columns would replace; rename it")
     if len(set(columns)) < len(columns):
@@ -137,6 +133,8 @@ def _check_numbers(read: Mapping[str, Sequence[_Column]], columns: Sequence[str]
         name: one.kind for table in read.values() for name, one in zip(columns, table, strict=True) if one.kind
     }
     if others := [f"'{name}' holds {kind}" for name, kind in kinds_of.items()]:
+        if all(re.search(r"'-?\d*,\d+'$", other) for other in others):
+            raise ValueError(f"feature_columns must hold numbers with a decimal point: {'; '.join(others)}")
         raise ValueError(
             f"feature_columns must hold numbers: {'; '.join(others)}; leave them out, or write each class as a column "
             "of its own with 1 and 0"

@@ -39,6 +39,7 @@ def with_classes(splits: dict[str, Dataset], places: dict[str, Places], wanted: 
     _refuse_control_characters(classes, found, places)
     same = _similar(classes, found, places, wanted.merge_labels)
     classes = [name for name in classes if same.get(name, name) == name]
+    _report_unseen(found, places, same)
     feature, ids = ClassLabel(names=classes), {name: label for label, name in enumerate(classes)}
     if not classes:
         raise ValueError(f"no row of {', '.join(one.name for one in places.values())} has a label")
@@ -164,6 +165,16 @@ def _similar(
         return {}
     logger.warning(f"classes of {where} were merged into the most frequent spelling: {spelled}")
     return {name: max(group, key=lambda one: counts[one]) for group in alike for name in group}
+
+
+def _report_unseen(found: dict[tuple[str, str], Names], places: dict[str, Places], same: dict[str, str]) -> None:
+    """Report classes of another split that no row of `train` has: nothing can be learned of them."""
+    seen = {same.get(name, name) for (split, _), names in found.items() if split == "train" for name in names if name}
+    for (split, column), names in found.items():
+        rows = [row for row, name in enumerate(names) if name is not None and same.get(name, name) not in seen]
+        if seen and rows and column == LABEL:
+            unseen = _listed(list(dict.fromkeys(str(names[row]) for row in rows)))
+            logger.warning(f"no row of split 'train' has the label {unseen} of {places[split].of(rows)}")
 
 
 def _report_missing(missing: list[int], total: int, places: Places) -> None:

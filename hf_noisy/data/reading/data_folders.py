@@ -2,13 +2,14 @@
 
 import hashlib
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import datasets
 from datasets import load_dataset, load_dataset_builder
-from datasets.data_files import DataFilesDict, EmptyDatasetError, get_data_patterns
+from datasets.data_files import SPLIT_KEYWORDS, DataFilesDict, EmptyDatasetError, get_data_patterns
 from datasets.exceptions import DatasetGenerationError
 
 from hf_noisy.core.files import file_digest
@@ -80,11 +81,21 @@ def _content(files: list[Path]) -> str:
 
 
 def _all_files(base: Path) -> dict[str, list[str]]:
+    splits = {path: _split_of(path.stem) for path in _tables_in(base)}
+    if any(split and path.stem != path.stem.lower() for path, split in splits.items()):  # unknown to `datasets`
+        named = [split for split in SPLIT_KEYWORDS if split in splits.values()]
+        return {str(split): [str(path) for path in splits if splits[path] == split] for split in named}
     try:
         files = DataFilesDict.from_patterns(get_data_patterns(str(base)), base_path=str(base))
         return {str(split): list(paths) for split, paths in files.items()}
     except EmptyDatasetError:
         return {}
+
+
+def _split_of(name: str) -> str | None:
+    """The split that a name without ending stands for, in lower or upper case."""
+    words = re.split(r"[\W_\d]+", name.lower())
+    return next((str(split) for split, keywords in SPLIT_KEYWORDS.items() if {*keywords} & {*words}), None)
 
 
 def _of_one_kind(files: dict[str, list[Path]]) -> dict[str, list[Path]]:

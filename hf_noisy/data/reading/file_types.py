@@ -1,7 +1,9 @@
 """One file, by its ending: a table with a delimiter, JSON, Parquet or Excel."""
 
+import codecs
 import functools
 import gzip
+import logging
 import sys
 import zlib
 from pathlib import Path
@@ -18,9 +20,21 @@ from hf_noisy.data.reading.spreadsheets import read_spreadsheet
 from hf_noisy.data.reading.text_encoding import decode
 from hf_noisy.data.reading.wanted import Wanted
 
+logger = logging.getLogger(__name__)
+
 STANDARD_INPUT = "-"
+_JSON = (".json", ".jsonl", ".ndjson")
 ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx")
 _PARQUET_MARK = b"PAR1"
+# How files begin that hold something else than their names say.
+_MISNAMED = {
+    _PARQUET_MARK: "is a Parquet file; rename it to end in .parquet",
+    b"PK\x03\x04": "is a zip archive or a spreadsheet; unpack it, or rename it to end in .xlsx",
+    b"\x1f\x8b": "is a gzip file; rename it to end in .gz",
+    b"version https://git-lfs": "is a pointer of Git LFS, not the data; run git lfs pull",
+    b"<!doctype html": "is a web page, not the data; download the data again",
+    b"<html": "is a web page, not the data; download the data again",
+}
 
 
 def ending(path: Path) -> str:
@@ -59,12 +73,24 @@ def _standard_input() -> bytes:
 def _read_bytes(data: bytes, name: str, kind: str, wanted: Wanted) -> RawRows:
     if not data.strip():
         raise ValueError(f"'{name}' is empty")
-    if kind == ".parquet" or (not kind and data.startswith(_PARQUET_MARK)):
+    if kind in (".parquet", ".xlsx"):
+        unused = [("delimiter", wanted.delimiter), ("encoding", wanted.encoding)]
+    else:
+        unused = [("delimiter", wanted.delimiter)] if kind in _JSON else []
+    for option, value in unused:
+        if value:
+            logger.warning(f"{option}='{value}' has no effect on '{name}'")
+    if data.startswith(_PARQUET_MARK) and kind in ("", ".parquet"):
         return _read_parquet(data, name)
     if kind == ".xlsx":
         return read_spreadsheet(data, name)
+    start = data.removeprefix(codecs.BOM_UTF8)[:100].lstrip().lower()
+    if fault := next((fault for mark, fault in _MISNAMED.items() if start.startswith(mark.lower())), None):
+        raise ValueError(f"'{name}' {fault}")
+    if kind == ".parquet":
+        return _read_parquet(data, name)
     text = decode(data, name, wanted.encoding)
-    if kind in (".json", ".jsonl", ".ndjson") or (not kind and text.lstrip()[:1] in ("{", "[")):
+    if kind in _JSON or (not kind and text.lstrip()[:1] in ("{", "[")):
         return read_json(text, name, wanted)
     return read_delimited(text, name, wanted, must_have_header=kind == ".txt")
 

@@ -30,6 +30,7 @@ def standard_columns(splits: dict[str, Dataset], places: dict[str, Places], want
     """The splits with their columns renamed, texts as strings, images that can be read, and labels as classes."""
     roles = _roles(splits, wanted)
     _check_roles(roles, splits, places)
+    _check_feature_columns(wanted.feature_columns, roles, splits, places)
     for split, rows in splits.items():
         rows = _renamed(rows, roles)
         if LABEL not in rows.column_names:  # a test set without labels
@@ -75,7 +76,7 @@ def _check_roles(roles: list[_Role], splits: dict[str, Dataset], places: dict[st
         lacking = [split for split, rows in splits.items() if role.column not in rows.column_names]
         may_lack = role.name in (LABEL, CLEAN_LABEL) and len(lacking) < len(splits)
         if lacking and not may_lack:
-            columns = ", ".join(splits[lacking[0]].column_names)
+            columns = ", ".join(_reachable(splits[lacking[0]]))
             raise ValueError(
                 f"{role.argument} must be one of {columns} ({places[lacking[0]].name}), got '{role.column}'"
                 + ("; feature_columns names columns of numbers, to audit and purify" if role.column == TEXT else "")
@@ -87,6 +88,27 @@ def _check_roles(roles: list[_Role], splits: dict[str, Dataset], places: dict[st
                     f"{role.argument}='{role.column}' cannot be renamed to '{role.name}', a column of that name "
                     "exists; rename or remove it"
                 )
+
+
+def _check_feature_columns(
+    columns: tuple[str, ...], roles: list[_Role], splits: dict[str, Dataset], places: dict[str, Places]
+) -> None:
+    """Refuse columns of numbers that are not there, or that hold labels, under their names in the source."""
+    for split, rows in splits.items():
+        if lost := [f"'{name}'" for name in columns if name not in rows.column_names]:
+            raise ValueError(
+                f"feature_columns must be among {', '.join(rows.column_names)} ({places[split].name}), got "
+                f"{', '.join(lost)}"
+            )
+    of_labels = [role.column for role in roles if role.name in (LABEL, CLEAN_LABEL)]
+    if labels := [f"'{name}'" for name in columns if name in of_labels]:
+        raise ValueError(f"feature_columns must not hold labels, got {', '.join(labels)}; leave them out")
+
+
+def _reachable(rows: Dataset) -> list[str]:
+    """The names of the columns, dotted for what is in objects."""
+    objects = {name: feature for name, feature in rows.features.items() if isinstance(feature, dict)}
+    return [one for name in rows.column_names for one in [f"{name}.{key}" for key in objects.get(name, ())] or [name]]
 
 
 def _renamed(rows: Dataset, roles: list[_Role]) -> Dataset:

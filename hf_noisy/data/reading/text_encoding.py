@@ -3,7 +3,7 @@
 import codecs
 import logging
 
-from charset_normalizer import from_bytes
+from charset_normalizer import CharsetMatches, from_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +59,25 @@ def _is_utf8(data: bytes, name: str) -> bool:
 
 
 def _guess(data: bytes, name: str) -> str:
-    best = from_bytes(data[:_LOOKED_AT], cp_isolation=_GUESSED).best()
+    matches = from_bytes(data[:_LOOKED_AT], cp_isolation=_GUESSED)
+    best = matches.best()
     guesses = ["cp1252" if best is None else best.encoding, "latin-1"]
     guess = next(one for one in guesses if _decodes(data, one))
-    if _decodes(data, "cp1252") and data.decode("cp1252") == data.decode(guess):
-        guess = "cp1252"  # the most frequent of those that give the same text
-    logger.warning(f"'{name}' is not UTF-8 and was read as {guess}; if letters look wrong, pass encoding=")
+    if _decodes(data, "cp1252") and (data.decode("cp1252") == data.decode(guess) or _ties(matches)):
+        guess = "cp1252"  # the most frequent of those that are as likely
+    line = _line(data, next(position for position, byte in enumerate(data) if byte > 127))
+    logger.warning(
+        f"'{name}' is not UTF-8 and was read as {guess}; if letters look wrong, such as those of line {line}, pass "
+        "encoding="
+    )
     return guess
+
+
+def _ties(matches: CharsetMatches) -> bool:
+    """Whether the text in cp1252 is as orderly and as much like a language as in the best encoding."""
+    best = matches.best()
+    western = next((match for match in matches if match.encoding == "cp1252"), None)
+    return bool(best and western and western.chaos <= best.chaos and western.coherence >= best.coherence)
 
 
 def _decodes(data: bytes, encoding: str) -> bool:

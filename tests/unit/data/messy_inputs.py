@@ -107,6 +107,39 @@ DELIMITED = [
     one("UTF-16 without a mark", TWO.encode("utf-16-le"), message="line 1 of '.*a.csv' holds a null char.*encoding="),
     one("UTF-16 by name", TWO.encode("utf-16-le"), *AB, encoding="utf-16-le"),
     one("cp1252", "text;label\nschön;x\ngroß;y\n".encode("cp1252"), ["schön", "groß"], ["x", "y"], "read as cp1252"),
+    *(
+        one(f"cp1252, {language}", f"text;label\n{text};x\nb;y\n".encode("cp1252"), [text, "b"], ["x", "y"], report)
+        for language, text, report in [
+            (
+                "French",
+                "Le café était très bon, où êtes-vous passé à Noël?",
+                "; .* those of line 2, pass",
+            ),
+            ("Portuguese", "A lição não é fácil, o coração dos irmãos é bom", "read as cp1252"),
+            ("Spanish", "El niño comió jalapeños mañana", "read as cp1252"),
+            ("Italian", "Perché la città è così bella? Sarà virtù", "read as cp1252"),
+            ("Swedish", "På ön går älgen över ängen", "read as cp1252"),
+            ("English", "the café’s crème – “quoted”, with jalapeño", "read as cp1252"),  # noqa: RUF001
+        ]
+    ),
+    one(
+        "Polish",
+        "text;label\nZażółć gęślą jaźń, książka jest piękna, proszę państwa;x\nb;y\n".encode("cp1250"),
+        ["Zażółć gęślą jaźń, książka jest piękna, proszę państwa", "b"],
+        ["x", "y"],
+        "read as cp1250",
+    ),
+    one("Parquet named CSV", b"PAR1\0\0\0PAR1", message="'.*a.csv' is a Parquet file; rename it to end in .parquet"),
+    one("zip named CSV", b"PK\x03\x04\0\0", message="'.*a.csv' is a zip archive or a spreadsheet; unpack it"),
+    one("gzip named CSV", zipped(TWO), message="'.*a.csv' is a gzip file; rename it to end in .gz"),
+    one("a web page", "<!DOCTYPE html>\n<html>404</html>", message="'.*a.csv' is a web page, not the data"),
+    one("a web page as JSON", "\n<html>404</html>", message="'.*a.jsonl' is a web page", file="a.jsonl"),
+    one(
+        "Git LFS",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n",
+        message="'.*a.parquet' is a pointer of Git LFS, not the data; run git lfs pull",
+        file="a.parquet",
+    ),
     one(
         "cp1252 by name",
         "text,label\nschön €,x\nb,y\n".encode("cp1252"),
@@ -357,6 +390,46 @@ JSON = [
         file="a.jsonl",
     ),
     one("nested", lines({"t": {"body": "a"}, "label": "x"}), ["a"], ["x"], text_column="t.body", file="a.jsonl"),
+    one(
+        "no such nested name",
+        lines({"t": {"body": "a"}, "label": "x"}),
+        message="text_column must be one of t.body, label \\(.*a.jsonl'\\), got 't.bdoy'",
+        text_column="t.bdoy",
+        file="a.jsonl",
+    ),
+    one(
+        "a delimiter of JSON",
+        lines({"text": "a", "label": "x"}),
+        ["a"],
+        ["x"],
+        "delimiter=';' has no effect on '.*a.jsonl'",
+        file="a.jsonl",
+        delimiter=";",
+    ),
+    one(
+        "a delimiter and encoding of Parquet",
+        parquet({"text": ["a"], "label": ["x"]}),
+        ["a"],
+        ["x"],
+        "delimiter=';' has no effect on .*\n.*encoding='cp1252' has no effect on '.*a.parquet'",
+        file="a.parquet",
+        delimiter=";",
+        encoding="cp1252",
+    ),
+    *(
+        one(
+            f"feature columns {columns}",
+            'size,width,kind\n1.5,"1,5",x\n2,"2,0",y\n',
+            message=message,
+            feature_columns=columns.split(),
+            label_column="kind",
+        )
+        for columns, message in {
+            "size widht": "feature_columns must be among size, width, kind \\(.*a.csv'\\), got 'widht'",
+            "size kind": "feature_columns must not hold labels, got 'kind'; leave them out",
+            "size width": "must hold numbers with a decimal point: 'width' holds texts such as '1,5'",
+        }.items()
+    ),
     one("nested label", lines({"text": "a", "m": {"l": "x"}}), ["a"], ["x"], label_column="m.l", file="a.jsonl"),
     one(
         "an object as text",
@@ -505,6 +578,25 @@ FOLDERS = [
         list("abab"),
         list("xyxy"),
         "left out of .*: b.jsonl",
+    ),
+    folder(
+        "names of splits in upper case",
+        {"Train.csv": TWO, "Test.CSV": "text,label\nc,x\n", "Notes.csv": TWO},
+        *AB,
+        message="train: Train.csv; test: Test.CSV\n.*left out of .*: Notes.csv",
+    ),
+    folder(
+        "the test split in upper case",
+        {"Train.csv": TWO, "Test.CSV": "text,label\nc,x\n"},
+        ["c"],
+        ["x"],
+        split="test",
+    ),
+    folder(
+        "a class in test only",
+        {"train.csv": TWO, "test.csv": "text,label\na,x\nc,z\nd,0\n"},
+        *AB,
+        message="no row of split 'train' has the label 'z', '0' of lines 3 and 4 of '.*test.csv'",
     ),
     folder("tsv and upper case", {"train.TSV": "text\tlabel\na\tx\nb\ty\n"}, *AB),
     folder(
