@@ -72,9 +72,13 @@ class _Reports(logging.Handler):
     def __init__(self, names: list[str]) -> None:
         super().__init__(logging.WARNING)
         self.names = names
+        self.printed: set[str] = set()  # training reads the data twice
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"hf-noisy: {printable(_as_typed(record.getMessage(), self.names))}", file=sys.stderr)
+        sentence = printable(_as_typed(record.getMessage(), self.names))
+        if sentence not in self.printed:
+            self.printed.add(sentence)
+            print(f"hf-noisy: {sentence}", file=sys.stderr)
 
 
 def _damage() -> tuple[type[Exception], ...]:
@@ -96,7 +100,8 @@ def _as_typed(sentence: str, names: list[str]) -> str:
     for name in names:
         option = f"--{name.replace('_', '-')}"
         sentence = re.sub(rf"{before}{name}=True\b", option, sentence)
-        sentence = re.sub(rf"{before}{name}=", f"{option} ", sentence)
+        sentence = re.sub(rf"{before}{name}=(?=[\w'\"-])", f"{option} ", sentence)
+        sentence = re.sub(rf"{before}{name}=", option, sentence)  # without a value
         if "_" in name:  # others are words of English too
             sentence = re.sub(rf"{before}{name}(?![\w.'\"])", option, sentence)
     return sentence

@@ -46,7 +46,9 @@ def parse(kind: Any, words: Sequence[str] | None = None, **options: Any) -> tupl
         if _method_of(words) not in (None, recipe.get("method")):
             recipe.pop("method_args", None)
         words = [word for name, value in recipe.items() for word in as_words(name, value)] + words
-    arguments, training = parser.parse_args_into_dataclasses(args=words)
+    arguments, training, unknown = parser.parse_args_into_dataclasses(args=words, return_remaining_strings=True)
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no training option; {_similar(unknown[0], kinds)}")
     return arguments, training
 
 
@@ -76,14 +78,23 @@ def _read(path: Path, kinds: Sequence[Any]) -> dict[str, Any]:
     recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(recipe, dict):
         raise ValueError(f"recipe {path} must hold lines of the form `argument: value`, got {type(recipe).__name__}")
-    known = [field.name for kind in kinds for field in dataclasses.fields(kind)]
     for name in recipe:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1) or ["--help"]
+        if name not in _known(kinds):
+            close = difflib.get_close_matches(str(name), _known(kinds), 1) or ["--help"]
             raise ValueError(
                 f"recipe {path} has the argument {name!r}, which the script does not know; see {close[0]}"
             )
     return recipe
+
+
+def _known(kinds: Sequence[Any]) -> list[str]:
+    return [field.name for kind in kinds for field in dataclasses.fields(kind)]
+
+
+def _similar(word: str, kinds: Sequence[Any]) -> str:
+    """What to write instead of an unknown word."""
+    close = difflib.get_close_matches(word.lstrip("-").split("=")[0].replace("-", "_"), _known(kinds), 3, 0.5)
+    return f"similar ones are {', '.join(f'--{name}' for name in close)}" if close else "see --help"
 
 
 def as_words(name: str, value: Any) -> list[str]:

@@ -60,9 +60,11 @@ def add_features(rows: Dataset, model: str | None, trust_remote_code: bool = Fal
 
 @contextmanager
 def code_refused(model: str) -> Iterator[None]:
-    """Say how to load a model that comes with code, which transformers refuses to run."""
+    """Say how to load a model that comes with code, which transformers refuses to run, and which one is not there."""
     try:
         yield
+    except OSError as error:
+        raise OSError(f"model '{model}' cannot be loaded; check the name or folder ({error})") from error
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise

@@ -129,7 +129,9 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         accuracy, shown = np.array(results["test_accuracy_by_epoch"]), predicted["watched"].mean(1)[:, known]
         results |= _memorisation(watched.select(known), shown, accuracy, output_dir)
     write_atomically(output_dir / "results.json", json.dumps(results, indent=2))
-    print(*(f"{name:24}{value:.4f}" for name, value in results.items() if isinstance(value, float)), sep="\n")
+    for name, value in results.items():
+        if isinstance(value, float):
+            print(f"{name:24}{value:g}" if name == "learning_rate" else f"{name:24}{value:.4f}")
     return results
 
 

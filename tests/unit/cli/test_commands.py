@@ -226,8 +226,15 @@ def test_what_the_reader_reports_names_options_as_typed(tmp_path):
     rows = "".join(f"schön {row};{'gut' if row % 2 else 'Gut'}\n" for row in range(20))
     (tmp_path / "a.csv").write_bytes(f"text;label\n{rows}".encode("cp1252"))
     reported = run("inject", tmp_path / "a.csv", "--noise-rate", 0.5, "--output", tmp_path / "out").stderr
-    assert re.search(r"hf-noisy: '.*a\.csv' is not UTF-8 and was read as cp1252; .* pass --encoding", reported)
+    assert re.search(
+        r"hf-noisy: '.*a\.csv' is not UTF-8 and was read as cp1252; .* of line 2, pass --encoding$", reported, re.M
+    )
     assert re.search(r"hf-noisy: classes of .* make them one with --merge-labels$", reported, re.MULTILINE)
+
+
+def test_a_model_that_is_not_there_is_named(parquet, tmp_path):
+    refused = run("audit", parquet, "--model", "nowhere/none", "--output", tmp_path / "out")
+    assert (refused.exit_code, "model 'nowhere/none' cannot be loaded" in refused.stderr) == (2, True)
 
 
 def test_unreadable_images_are_left_out_and_counted(tmp_path):

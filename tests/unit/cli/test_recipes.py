@@ -108,3 +108,16 @@ def test_keyword_arguments():
 def test_what_is_no_pair_is_refused(pair):
     with pytest.raises(ValueError, match="method_args must be key=value pairs, got"):
         keyword_arguments([pair])
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("--num_epochs", "'--num_epochs' is no training option; similar ones are --num_train_epochs"),
+        ("--model-name", "'--model-name' is no training option; similar ones are --model_name_or_path"),
+        ("3", "'3' is no training option; see --help"),
+    ],
+)
+def test_an_unknown_training_option_is_refused_with_similar_ones(parse, word, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        parse("method: nct", word, "4")
