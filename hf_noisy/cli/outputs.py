@@ -94,7 +94,7 @@ class OutputFolder:
         for folder in filter(Path.exists, (new, old)):
             left, now = read_manifest(folder), read_manifest(self.target)
             if folder == new and not (left and left["complete"]):
-                shutil.rmtree(folder)
+                _remove_manifest_last(folder)
             elif folder == old and not (left and now and now["replaces"] == left["run"]):
                 self._keep(folder)
                 continue
@@ -160,6 +160,7 @@ class OutputFolder:
                 shutil.rmtree(folder)
 
     def _start_training(self, folder: Path, resume: str | None) -> None:
+        _remove_empty([folder])
         if os.path.lexists(folder):
             manifest, now = read_manifest(folder), read_manifest(self.target)
             if manifest is None:
@@ -169,7 +170,7 @@ class OutputFolder:
             if manifest["complete"] and now and now["replaces"] == manifest["run"]:
                 self._remove_earlier(folder)  # a run was killed after it had put its output in place
             elif (last := _last_checkpoint(folder)) is None:
-                shutil.rmtree(folder)
+                _remove_manifest_last(folder)
                 _say(f"removed '{folder}', which a killed training had left without a whole checkpoint")
             elif resume is None or not (resume == "true" or Path(os.path.realpath(resume)).is_relative_to(folder)):
                 raise FileExistsError(
@@ -244,7 +245,8 @@ class OutputFolder:
     def _abandon(self, folder: Path) -> None:
         """Remove a folder of this run, but not an earlier output that was exchanged for it."""
         if self._is_mine(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                _remove_manifest_last(folder)
         _remove_empty([folder])
 
     def _hidden(self, kind: str) -> Path:
@@ -277,6 +279,16 @@ def _last_checkpoint(folder: Path) -> str | None:
 def _free_name(path: Path, kind: str) -> Path:
     names = (path.with_name(f"{path.name}.{kind}{number or ''}") for number in itertools.count())
     return next(name for name in names if not os.path.lexists(name))
+
+
+def _remove_manifest_last(folder: Path) -> None:
+    """Remove a folder; without its manifest, a removal that is cut short could not be completed."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MANIFEST:
+            path.unlink()
+    shutil.rmtree(folder)
 
 
 def _remove_empty(folders: list[Path]) -> None:

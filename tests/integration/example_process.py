@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -38,6 +39,7 @@ def start(script: str, words: list[str], folder: Path) -> ForkServerProcess:
 def run_example(script: str, words: list[str], folder: str) -> None:
     """Runs an example or a command as the process it is called in."""
     os.environ["MPLBACKEND"] = "agg"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests were started in the background
     with open(os.path.join(folder, "log.txt"), "a", buffering=1) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

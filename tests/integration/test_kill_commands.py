@@ -1,5 +1,6 @@
 """Commands are killed at random moments; the earlier output that they replace stays whole until the new one is."""
 
+import faulthandler
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from tests.integration import example_process, test_run_dygen
 from tests.unit.cli.conftest import noisy_rows
 
 encoder = test_run_dygen.encoder  # a fixture
-PARTS, KILLS = 10, 4  # of each command: 200 kills in all, in tests that end within the time limit of one
+PARTS, KILLS = 4, 10  # of each command: 200 kills in all
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SECONDS = 300.0  # more than any run takes
 RESUME = ["--resume_from_checkpoint", "true"]
@@ -61,20 +62,23 @@ class Command:
         }[name]
 
     def start(self):
-        resume = RESUME if self.trains and self.checkpoint() else []
+        resume = RESUME if self.trains and self.steps() else []
         return example_process.start(self.script, [*self.words, "--overwrite", *resume], self.folder)
 
     def finish(self) -> float:
         begin, process = time.monotonic(), self.start()
         process.join(SECONDS)
-        assert process.exitcode == 0, (self.folder / "log.txt").read_text()[-4000:]
+        assert process.exitcode == 0, self.log()
         return time.monotonic() - begin
 
-    def checkpoint(self) -> str | None:
-        return last_whole_checkpoint(self.work) or last_whole_checkpoint(self.work / "cross_entropy")
+    def log(self) -> str:
+        return (self.folder / "log.txt").read_text()[-4000:]
 
-    def checkpoints(self) -> int:
-        """Steps of the training that whole checkpoints hold."""
+    def steps(self) -> int:
+        """Steps of an interrupted training that whole checkpoints hold."""
+        left, now = read_manifest(self.work), read_manifest(self.out)
+        if left and now and left["run"] == now["replaces"]:
+            return 0  # the earlier output, which a run exchanged for its own before it was killed
         found = [last_whole_checkpoint(folder) for folder in (self.work, self.work / "cross_entropy")]
         return sum(int(path.rpartition("-")[2]) for path in found if path)
 
@@ -96,9 +100,9 @@ class Command:
         return str(manifest["run"])
 
 
-def killed(command: Command, rng: np.random.Generator, seconds: float) -> bool:
-    """Start the command and kill it, at a random moment or while it writes; False if it had ended by then."""
-    process, begin = command.start(), time.monotonic()
+def killed(command: Command, rng: np.random.Generator, seconds: float) -> str | None:
+    """Start the command and kill it, at a random moment or while it writes; None if it had ended by then."""
+    process, begin, sent = command.start(), time.monotonic(), None
     staged = command.out.with_name(".out.hf-noisy-new")
     if rng.random() < 0.4 and not command.trains:
         while process.exitcode is None and not staged.exists() and time.monotonic() - begin < SECONDS:
@@ -107,32 +111,38 @@ def killed(command: Command, rng: np.random.Generator, seconds: float) -> bool:
     else:
         process.join(rng.uniform(0, 1.05 * seconds))
     if process.exitcode is None:
-        os.kill(process.pid, SIGNALS[rng.integers(3)])
+        sent = SIGNALS[rng.integers(3)]
+        os.kill(process.pid, sent)
     process.join(SECONDS)
-    return process.exitcode != 0
+    if process.exitcode == 0:
+        return None
+    # A process that catches SIGINT chooses its exit code; any other failure is not of the signal.
+    assert sent is not None and (sent == signal.SIGINT or process.exitcode == -sent), command.log()  # noqa: PT018
+    return sent.name
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["apply", "audit", "purify", "train", "run_dygen"])
 @pytest.mark.parametrize("part", range(PARTS))
 def test_nothing_is_lost_by_random_kills(part, name, encoder, tmp_path, capsys):
+    faulthandler.cancel_dump_traceback_later()  # the time limit of a test; here each wait has one of its own
     command, rng, seen = Command(name, tmp_path, encoder), np.random.default_rng([part, len(name)]), Counter()
     command.finish()
     seconds, expected = command.finish(), command.figures()  # the first one imports more
     runs = {command.is_whole()}
     while seen["kills"] < KILLS:
-        before = command.checkpoints() if command.trains else 0
-        if not killed(command, rng, seconds):
+        before = command.steps() if command.trains else 0
+        if (sent := killed(command, rng, seconds)) is None:
             seen["ended before"] += 1
         else:
-            seen["kills"] += 1
+            seen.update(["kills", sent])
             hidden = [path.name for path in command.out.parent.iterdir() if path.name.startswith(".")]
             seen.update(f"left {one}" for one in hidden)
         run = command.is_whole()
         assert command.figures() == expected
         seen["replaced"] += run not in runs
         if command.trains and run in runs and before:
-            assert command.checkpoints() >= before  # nothing of an interrupted training is lost
+            assert command.steps() >= before  # nothing of an interrupted training is lost
             seen["resumable"] += 1
         runs.add(run)
         with open_output(command.out, overwrite=True):  # what the next run does first

@@ -85,6 +85,34 @@ def test_a_kill_before_the_first_whole_checkpoint_is_cleaned_up(tmp_path, capsys
     assert names(tmp_path) == ["out"]
 
 
+@pytest.mark.parametrize("removed", range(1, 6))
+def test_a_removal_that_is_cut_short_is_completed(tmp_path, monkeypatch, removed):
+    def killed():
+        put(tmp_path / "out.training" / "results.json")
+        checkpoint(tmp_path / "out.training", 1, whole=False)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.waitpid(in_child(lambda: train(tmp_path / "out", steps=(), meanwhile=killed)), 0)
+    done = []
+
+    def and_die(remove):
+        def call(*arguments, **options):
+            remove(*arguments, **options)
+            done.append(arguments[0])
+            if len(done) == removed:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return call
+
+    for name in ("unlink", "rmdir"):
+        monkeypatch.setattr(os, name, and_die(getattr(os, name)))
+    _, status = os.waitpid(in_child(lambda: train(tmp_path / "out")), 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    monkeypatch.undo()
+    train(tmp_path / "out")
+    assert names(tmp_path) == ["out"]
+
+
 def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(tmp_path):
     put(tmp_path / "out.training" / "thesis.txt")
     with pytest.raises(FileExistsError, match=r"out\.training' is needed while the training runs, and exists without"):
