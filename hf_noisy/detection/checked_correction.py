@@ -14,9 +14,10 @@ from hf_noisy.core.blocks import evenly_spaced
 from hf_noisy.core.checks import check_features, check_labels, given_classes
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.checked_layer import CheckedLayer
-from hf_noisy.detection.copies import copy_groups
-from hf_noisy.detection.evidence import directions, mean_direction, predicted_by_head
+from hf_noisy.detection.directions import directions, mean_direction
+from hf_noisy.detection.evidence import predicted_by_head
 from hf_noisy.detection.linear_head import LinearHead, fit_linear_head
+from hf_noisy.detection.near_copies import near_copy_groups
 from hf_noisy.detection.predictors import LENGTH, balanced_ridge, class_means, logistic
 from hf_noisy.detection.probe import folds_of
 
@@ -134,7 +135,7 @@ class CheckedCorrection:
             raise ValueError(f"given must hold at least 2 rows and 2 classes, got {len(given)} rows of {classes}")
         centre = mean_direction(features)
         vectors = directions(features, centre)
-        groups = copy_groups(vectors)
+        groups = near_copy_groups(vectors)
         fold = folds_of(groups, given, self.folds, seed)
         scores = [
             class_means(vectors, given, classes, groups),

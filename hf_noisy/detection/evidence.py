@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 from scipy.special import softmax
 
-from hf_noisy.core.blocks import ELEMENTS_A_BLOCK, row_slices
 from hf_noisy.core.checks import check_features, check_labels
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.agreement import (
@@ -22,6 +21,7 @@ from hf_noisy.detection.agreement import (
     posterior_given_label,
     with_confidence,
 )
+from hf_noisy.detection.directions import directions, mean_direction
 from hf_noisy.detection.linear_head import LinearHead, fit_linear_head
 from hf_noisy.detection.noise_rate import NoiseRate, rate_from_held_out
 from hf_noisy.detection.predictors import LENGTH, held_out_predictions
@@ -230,24 +230,3 @@ def predicted_by_head(
     if features.shape[1] != len(centre):
         raise ValueError(f"features must have the width {len(centre)} of the fit, got {features.shape[1]}")
     return np.asarray(softmax(head.logits(LENGTH * directions(features, centre)), axis=1))
-
-
-def mean_direction(features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, " width"]:
-    """The mean of the rows, each divided by its length."""
-    blocks = row_slices(len(features), features.shape[1], ELEMENTS_A_BLOCK)
-    return np.asarray(np.sum([_unit(features[rows]).sum(0) for rows in blocks], axis=0) / len(features))
-
-
-def directions(
-    features: Float[np.ndarray, "rows width"], centre: Float64[np.ndarray, " width"]
-) -> Float64[np.ndarray, "rows width"]:
-    """Vectors of length 1, centred, of length 1 again: only directions count."""
-    vectors = np.empty(features.shape)
-    for rows in row_slices(len(features), features.shape[1], ELEMENTS_A_BLOCK):
-        vectors[rows] = _unit(_unit(features[rows]) - centre)
-    return vectors
-
-
-def _unit(vectors: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows width"]:
-    vectors = vectors.astype(np.float64)
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))

@@ -6,8 +6,8 @@ from scipy.special import log_softmax
 
 from hf_noisy.core.blocks import ELEMENTS_A_BLOCK, evenly_spaced, row_slices
 from hf_noisy.core.types import Labels
-from hf_noisy.detection.copies import copy_groups
 from hf_noisy.detection.linear_head import fit_linear_head
+from hf_noisy.detection.near_copies import near_copy_groups
 from hf_noisy.detection.probe import folds_of
 
 LENGTH = 4.0  # of the features of logistic regressions
@@ -21,7 +21,7 @@ def held_out_predictions(
     features: Float64[np.ndarray, "rows width"], labels: Labels, num_classes: int, folds: int, seed: int
 ) -> dict[str, Float64[np.ndarray, "rows classes"]]:
     """Log-probabilities of several classifiers, by name, as if all classes were equally frequent."""
-    groups = copy_groups(features)
+    groups = near_copy_groups(features)
     fold = folds_of(groups, labels, folds, seed)
     return {
         "class means": class_means(features, labels, num_classes, groups),

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 
 from hf_noisy.core.types import Labels
-from hf_noisy.detection.copies import copy_groups
+from hf_noisy.detection.directions import directions, mean_direction
+from hf_noisy.detection.near_copies import near_copy_groups
 
 _INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 _TINY = 1e-12
@@ -59,7 +60,9 @@ def out_of_fold_probabilities(
             f"every class must have at least 2 rows for cross-validation, but {int((counts < 2).sum())} classes have "
             "one; drop these rows, or pass probabilities= a column of predictions"
         )
-    split = PredefinedSplit(folds_of(copy_groups(features), labels, folds, seed))
+    split = PredefinedSplit(
+        folds_of(near_copy_groups(directions(features, mean_direction(features))), labels, folds, seed)
+    )
     with warnings.catch_warnings():
         # A class with fewer rows than folds is missing from some folds, but never held out completely.
         warnings.filterwarnings("ignore", message="Number of classes in training fold")

@@ -21,7 +21,8 @@ from hf_noisy.core.columns import (
 )
 from hf_noisy.data.checked import UNCHECKED
 from hf_noisy.data.labelled_rows import label_values
-from hf_noisy.detection.evidence import directions, mean_direction, predicted_by_head
+from hf_noisy.detection.directions import directions, mean_direction
+from hf_noisy.detection.evidence import predicted_by_head
 from hf_noisy.detection.linear_head import fit_linear_head
 from hf_noisy.detection.predictors import LENGTH
 from hf_noisy.purification.restore import with_column
