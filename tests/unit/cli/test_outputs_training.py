@@ -85,10 +85,11 @@ def test_a_kill_before_the_first_whole_checkpoint_is_cleaned_up(tmp_path, capsys
     assert names(tmp_path) == ["out"]
 
 
-@pytest.mark.parametrize("removed", range(1, 6))
+@pytest.mark.parametrize("removed", range(1, 9))
 def test_a_removal_that_is_cut_short_is_completed(tmp_path, monkeypatch, removed):
     def killed():
-        put(tmp_path / "out.training" / "results.json")
+        for name in ("results.json", "model", "a.png", "b.png"):
+            put(tmp_path / "out.training" / name)
         checkpoint(tmp_path / "out.training", 1, whole=False)
         os.kill(os.getpid(), signal.SIGKILL)
 
