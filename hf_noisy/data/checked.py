@@ -16,6 +16,7 @@ from jaxtyping import Float64, Int64
 from hf_noisy.core.columns import CHECKED_LABEL, IMAGE, LABEL, LABEL_GIVEN, LABELS, TEXT
 from hf_noisy.core.files import write_atomically
 from hf_noisy.data.annotation_tools import exported_labels
+from hf_noisy.data.csv_lines import csv_lines, saved_text
 from hf_noisy.data.labels import stored_labels
 from hf_noisy.data.row_digest import row_digests
 
@@ -299,10 +300,10 @@ def _lines(path: Path, ids: dict[str, int]) -> Iterator[_Line]:
             f"file of checked rows '{path}' is missing; download it from the page, or check the path"
         )
     try:
-        text = path.read_text("utf-8-sig")
+        text = saved_text(path.read_bytes(), path)
         lines = _exported_lines(text) if text.lstrip()[:1] in ("[", "{") else _csv_lines(text)
-    except (UnicodeDecodeError, RecursionError, csv.Error) as error:
-        raise ValueError(f"'{path}' is no CSV in UTF-8, and no JSON ({error}); download it again") from error
+    except (RecursionError, csv.Error) as error:
+        raise ValueError(f"'{path}' is no CSV, and no JSON ({error}); download it again") from error
     except ValueError as error:
         raise ValueError(f"'{path}' cannot be read: {error}") from error
     for place, line in lines:
@@ -331,12 +332,10 @@ def _count(value: Any) -> int:
 
 
 def _csv_lines(text: str) -> list[tuple[str, dict[str, str]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    columns, lines = reader.fieldnames or [], [(f"line {reader.line_num}", line) for line in reader]
+    columns, lines = csv_lines(text)
     if missing := [name for name in ("digest", CHECKED_LABEL) if name not in columns]:
-        remedy = "; save it with commas instead of ';'" if any(";" in name for name in columns) else ""
-        raise ValueError(f"it must have a column '{missing[0]}', got {', '.join(columns) or 'none'}{remedy}")
-    return lines
+        raise ValueError(f"it must have a column '{missing[0]}', got {', '.join(columns) or 'none'}")
+    return [(f"line {number}", line) for number, line in lines]
 
 
 def _exported_lines(text: str) -> list[tuple[str, dict[str, str]]]:

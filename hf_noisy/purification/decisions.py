@@ -1,7 +1,6 @@
 """Manual decisions for single rows: read from a file and applied like any purification."""
 
 import csv
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from datasets import Dataset, DatasetDict
 from hf_noisy.core.cells import plain_text
 from hf_noisy.core.columns import LABEL, ROW_GIVEN
 from hf_noisy.data.checked import UNCHECKED, class_names
+from hf_noisy.data.csv_lines import csv_lines, saved_text
 from hf_noisy.data.records import class_labels
 from hf_noisy.data.row_digest import row_digests
 from hf_noisy.purification.policies import purify
@@ -42,11 +42,9 @@ def read_decisions(path: str | Path) -> list[Decision]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"file of decisions '{path}' is missing; download it from the report")
     try:
-        text = Path(path).read_text("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        columns, lines = list(reader.fieldnames or []), [(reader.line_num, line) for line in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"'{path}' is no CSV in UTF-8 ({error}); download it from the report again") from error
+        columns, lines = csv_lines(saved_text(Path(path).read_bytes(), path))
+    except csv.Error as error:
+        raise ValueError(f"'{path}' is no CSV ({error}); download it from the report again") from error
     if columns != COLUMNS:
         raise ValueError(
             f"'{path}' must have the columns {', '.join(COLUMNS)}, got {', '.join(columns) or 'none'}; make the "

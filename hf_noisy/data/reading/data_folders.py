@@ -37,6 +37,7 @@ def files_by_split(folder: Path, data_dir: str | Path | None, options: dict[str,
     except RuntimeError as error:
         raise ValueError(f"'{folder}' holds code, which is not run; pass its data files ({error})") from error
     if kind not in _TABLES:
+        _refuse_capitals(folder)
         _report_left_out(folder, [path for path in _tables_in(folder) if path.stem.lower() != "metadata"])
         return None
     base = folder / (data_dir or "")
@@ -90,6 +91,17 @@ def _all_files(base: Path) -> dict[str, list[str]]:
         return {str(split): list(paths) for split, paths in files.items()}
     except EmptyDatasetError:
         return {}
+
+
+def _refuse_capitals(folder: Path) -> None:
+    """Refuse folders of images whose splits would be read as one, since their names are not in lower case."""
+    names = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
+    splits = {name: split for name in names if (split := _split_of(name))}
+    if odd := [name for name in splits if name != name.lower() and len(set(splits.values())) > 1]:
+        raise ValueError(
+            f"the folders {', '.join(odd)} of '{folder}' are splits only in lower case; rename them, such as "
+            f"{odd[0]} to {odd[0].lower()}"
+        )
 
 
 def _split_of(name: str) -> str | None:

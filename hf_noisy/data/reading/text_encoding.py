@@ -19,11 +19,11 @@ _GUESSED = ["cp1252", "cp1251", "cp1250", "shift_jis", "gb18030", "big5", "euc_k
 _LOOKED_AT = 200_000  # bytes
 
 
-def decode(data: bytes, name: str, encoding: str | None = None) -> str:
+def decode(data: bytes, name: str, encoding: str | None = None, remedy: str = "pass encoding=") -> str:
     """The text of a file: in UTF-8, by its byte order mark, in the named encoding, or in one that is guessed."""
     used = encoding or next((found for mark, found in _MARKS if data.startswith(mark)), None)
     if used is None:
-        used = "utf-8" if _is_utf8(data, name) else _guess(data, name)
+        used = "utf-8" if _is_utf8(data, name) else _guess(data, name, remedy)
     try:
         text = data.decode(used)
     except LookupError:
@@ -58,7 +58,7 @@ def _is_utf8(data: bytes, name: str) -> bool:
     return True
 
 
-def _guess(data: bytes, name: str) -> str:
+def _guess(data: bytes, name: str, remedy: str) -> str:
     matches = from_bytes(data[:_LOOKED_AT], cp_isolation=_GUESSED)
     best = matches.best()
     guesses = ["cp1252" if best is None else best.encoding, "latin-1"]
@@ -67,8 +67,7 @@ def _guess(data: bytes, name: str) -> str:
         guess = "cp1252"  # the most frequent of those that are as likely
     line = _line(data, next(position for position, byte in enumerate(data) if byte > 127))
     logger.warning(
-        f"'{name}' is not UTF-8 and was read as {guess}; if letters look wrong, such as those of line {line}, pass "
-        "encoding="
+        f"'{name}' is not UTF-8 and was read as {guess}; if letters look wrong, such as those of line {line}, {remedy}"
     )
     return guess
 

@@ -114,7 +114,6 @@ def test_what_is_no_pair_is_refused(pair):
     ("word", "sentence"),
     [
         ("--num_epochs", "'--num_epochs' is no training option; similar ones are --num_train_epochs"),
-        ("--model-name", "'--model-name' is no training option; similar ones are --model_name_or_path"),
         ("3", "'3' is no training option; see --help"),
     ],
 )

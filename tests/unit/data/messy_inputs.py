@@ -593,6 +593,11 @@ FOLDERS = [
         split="test",
     ),
     folder(
+        "images of splits in upper case",
+        {f"{split}/{label}/{label}.png": png() for split in ("Train", "Test") for label in "xy"},
+        message="the folders Test, Train of '.*' are splits only in lower case; rename them, such as Test to test",
+    ),
+    folder(
         "a class in test only",
         {"train.csv": TWO, "test.csv": "text,label\na,x\nc,z\nd,0\n"},
         *AB,

@@ -79,7 +79,7 @@ def test_a_refusal_names_the_file_and_the_option_as_typed(tmp_path):
         assert "Traceback" not in result.output
         assert not re.search(r"[a-z]_column|skip_unreadable", said), said
         assert str(tmp_path / str(number)) in said or re.search(
-            r"--(text-column|label-column|encoding|delimiter)", said
+            r"--(text-column|label-column|feature-columns|encoding|delimiter)", said
         )
 
 
