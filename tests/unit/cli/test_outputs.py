@@ -300,7 +300,7 @@ def test_a_second_run_is_refused_and_names_the_first(tmp_path):
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    assert sorted(names(tmp_path)) == [".out.hf-noisy-new", ".out.lock", "other", "out", "started"]
+    assert names(tmp_path) == [".out.hf-noisy-lock", ".out.hf-noisy-new", "other", "out", "started"]
     write(out, "2", overwrite=True)  # its lock went with it, and what it left is removed
     assert contents(out) == {SUMMARY: "2"}
     assert names(tmp_path) == ["other", "out", "started"]
@@ -324,6 +324,29 @@ def test_the_lock_does_not_outlive_its_process_in_one_that_it_forked(tmp_path):
         os.kill(int((tmp_path / "worker").read_text()), signal.SIGKILL)
 
 
+def test_a_second_run_in_one_process_is_refused(tmp_path):
+    out = tmp_path / "out"
+
+    def nested():
+        with pytest.raises(FileExistsError, match=r"out' is being written by another run \(this process\)"):
+            write(out, "2")
+
+    write(out, "1", meanwhile=nested)
+    assert contents(out) == {SUMMARY: "1"}
+    write(out, "3", overwrite=True)
+
+
+def test_the_lock_costs_no_file_of_others(tmp_path):
+    put(tmp_path / ".out.lock", "of another tool")
+    put(tmp_path / "thesis.txt", "years")
+    (tmp_path / ".linked.hf-noisy-lock").symlink_to("thesis.txt")
+    write(tmp_path / "out")
+    assert (tmp_path / ".out.lock").read_text() == "of another tool"
+    with pytest.raises(OSError, match="symbolic links"):
+        write(tmp_path / "linked")
+    assert (tmp_path / "thesis.txt").read_text() == "years"
+
+
 def test_a_lock_whose_file_its_holder_removes_at_that_moment_is_taken_again(tmp_path, monkeypatch):
     lock, held = fcntl.lockf, []
 
@@ -331,11 +354,11 @@ def test_a_lock_whose_file_its_holder_removes_at_that_moment_is_taken_again(tmp_
         lock(descriptor, operation)
         held.append(descriptor)
         if len(held) == 1:
-            (tmp_path / ".out.lock").unlink()
+            (tmp_path / ".out.hf-noisy-lock").unlink()
 
     monkeypatch.setattr("hf_noisy.cli.run_lock.fcntl.lockf", late)
     with open_output(tmp_path / "out"):
-        assert (tmp_path / ".out.lock").read_text().startswith(f"process {os.getpid()} on ")
+        assert (tmp_path / ".out.hf-noisy-lock").read_text().startswith(f"process {os.getpid()} on ")
     assert len(held) == 2
 
 
@@ -369,7 +392,7 @@ def test_an_earlier_output_that_a_kill_left_after_the_swap_is_removed(tmp_path, 
         monkeypatch.setattr("hf_noisy.cli.outputs.exchange", lambda *_: False)
     os.waitpid(in_child(lambda: write(tmp_path / "out", "2", overwrite=True)), 0)
     monkeypatch.undo()
-    assert names(tmp_path) == [f".out.hf-noisy-{kind}", ".out.lock", "out"]
+    assert names(tmp_path) == [".out.hf-noisy-lock", f".out.hf-noisy-{kind}", "out"]
     with pytest.raises(FileExistsError, match="exists already"):
         write(tmp_path / "out")
     assert f"removed '.out.hf-noisy-{kind}' beside" in capsys.readouterr().err

@@ -79,7 +79,7 @@ def test_a_kill_before_the_first_whole_checkpoint_is_cleaned_up(tmp_path, capsys
         os.kill(os.getpid(), signal.SIGKILL)
 
     os.waitpid(in_child(lambda: train(tmp_path / "out", steps=(), meanwhile=killed)), 0)
-    assert names(tmp_path) == [".out.lock", "out.training"]
+    assert names(tmp_path) == [".out.hf-noisy-lock", "out.training"]
     assert train(tmp_path / "out") == [MANIFEST]
     assert "out.training', which a killed training had left without a whole checkpoint" in capsys.readouterr().err
     assert names(tmp_path) == ["out"]
