@@ -59,7 +59,9 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
     except (ValueError, TypeError, OSError, ImportError, DatasetGenerationError, *_damage()) as error:
         # `datasets` gives the reason why a file cannot be parsed only as the cause.
         reason = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
-        sentence = _as_typed(" ".join(str(reason).split()) or type(reason).__name__, names)
+        # Sentences of ours have the number of the error, which says nothing to people, but no file.
+        text = reason.strerror if isinstance(reason, OSError) and reason.filename is None else None
+        sentence = _as_typed(" ".join((text or str(reason)).split()) or type(reason).__name__, names)
         print(f"hf-noisy: {printable(sentence)}", file=sys.stderr)
         raise typer.Exit(2) from None
     finally:

@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 from hf_noisy.cli.arguments import DataArguments, ImageArguments
 from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.source import code_refused, default_encoder
+from hf_noisy.core.cells import printable
 from hf_noisy.core.columns import LABEL
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
@@ -227,7 +228,7 @@ def _pretrained(auto: Any, name: str, rows: Dataset, trust_remote_code: bool) ->
         names = rows.features[LABEL].names
         model, note = pretrained_classifier(auto, name, names, trust_remote_code=trust_remote_code)
     if note is not None and PartialState().is_main_process:
-        print(note)
+        print(printable(note))  # its class names come with the model
     return model
 
 

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 # What spreadsheets take for a formula; quotes before it, so that `plain_text` finds the text again. Numbers are none.
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 

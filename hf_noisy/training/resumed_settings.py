@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger(__name__)
 
-_FIXED = ("seed", "data_seed", "optim", "lr_scheduler_type", "weight_decay", "max_grad_norm")
+_FIXED = ("seed", "data_seed", "optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay")
+_FIXED += ("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "max_grad_norm", "label_smoothing_factor")
+# Of a scheduler of the user: what a checkpoint restores, and training does not change.
+_SCHEDULE = ("gamma", "milestones", "step_size", "T_max", "eta_min", "total_iters", "total_steps", "power")
 _SIMPLE = (bool, int, float, str, type(None))
 
 
@@ -37,7 +40,7 @@ def run_identity(trainer: "NoisyTrainer") -> dict[str, Any]:
     name = type(method.loss if isinstance(method, LossMethod) else method).__name__
     known = identity(trainer.train_dataset, needed_columns(trainer), trainer._num_classes, name)
     known |= {**trainer._checked.identity, **trainer._weights.identity, **trainer._method_settings}
-    return known | _settings(trainer.args, trainer.model)
+    return known | _settings(trainer.args, trainer.model) | _own_settings(trainer)
 
 
 def _settings(args: TrainingArguments, model: nn.Module | None) -> dict[str, Any]:
@@ -49,6 +52,14 @@ def _settings(args: TrainingArguments, model: nn.Module | None) -> dict[str, Any
     if model is not None:  # it is made later, in a search of hyperparameters
         settings["trained weights"] = _weights(model)
     return {**settings, RATE: args.learning_rate}
+
+
+def _own_settings(trainer: Trainer) -> dict[str, str]:
+    """The settings of an optimizer and a scheduler of the user, which those of a checkpoint would replace."""
+    optimizer = {} if trainer.optimizer is None else trainer.optimizer.defaults
+    found = {f"{name} of the optimizer": str(value) for name, value in optimizer.items() if name != "lr"}
+    schedule = {name: getattr(trainer.lr_scheduler, name, None) for name in _SCHEDULE}
+    return found | {f"{name} of the schedule": str(value) for name, value in schedule.items() if value is not None}
 
 
 def _plain(value: Any) -> Any:

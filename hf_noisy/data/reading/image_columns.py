@@ -3,6 +3,7 @@
 import functools
 import io
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,11 @@ def as_images(rows: Dataset, places: Places, column: str, allow_outside: bool = 
 
 
 def _check_paths(rows: Dataset, places: Places, allow_outside: bool) -> None:
-    """Refuse images that would have to be fetched, and paths that leave the folder of the file that names them."""
+    """Refuse images that would have to be fetched, and paths that leave the folder of the data that names them."""
     # Outputs embed the images: a list from somebody else could name any file of this computer.
     stored, start = rows.with_format("arrow").select_columns([IMAGE]), 0
     folders, outside = _Folders(), []
-    files = np.concatenate([[Path(part.name)] * len(part.numbers) for part in places.parts])
+    allowed = [part.folders or (Path(part.name).parent,) for part in places.parts for _ in part.numbers]
     for batch in stored.iter(1000):
         images = batch.column(IMAGE).to_pylist()
         for row, image in enumerate(images, start=start):
@@ -57,13 +58,13 @@ def _check_paths(rows: Dataset, places: Places, allow_outside: bool) -> None:
             if path and "://" in path:
                 where = places.of([row])
                 raise ValueError(f"images are not fetched, but one is '{path}' ({where}); download it first")
-            if path and not allow_outside and files[row].is_file() and not folders.hold(path, files[row].parent):
-                outside.append((row, path))
+            if path and not allow_outside and not any(folders.hold(path, folder) for folder in allowed[row]):
+                outside.append((row, os.path.realpath(path) if os.path.islink(path) else path))
         start += len(images)
     if outside:
         where = places.of([row for row, _ in outside])
         raise ValueError(
-            f"{len(outside):,} images are outside of the folder of the file that names them, such as "
+            f"{len(outside):,} images are outside of the folder of the data that names them, such as "
             f"'{outside[0][1]}' ({where}); move them there, or pass allow_outside=True"
         )
 

@@ -1,6 +1,7 @@
 """Where rows stand in their files, as a person would look for them."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ class Part(NamedTuple):
     name: str
     unit: str  # "line", or "row" where a file has no lines
     numbers: np.ndarray
+    folders: tuple[Path, ...] = ()  # that may hold its images; by default that of the file
 
 
 class Places:

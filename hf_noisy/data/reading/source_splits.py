@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, concatenate_datasets, config, load_dataset, load_from_disk
 from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from hf_noisy.data.reading.data_folders import files_by_split, load_cached
 from hf_noisy.data.reading.file_types import STANDARD_INPUT, is_readable, read_file
@@ -48,7 +49,7 @@ def read_source(
             ) from error
         except RuntimeError as error:
             raise ValueError(f"'{name}' holds code, which is not run; pass its data files ({error})") from error
-    return _with_places(loaded, name)
+    return _with_places(loaded, name, data_dir, options.get("cache_dir"))
 
 
 def _read_files(
@@ -56,7 +57,7 @@ def _read_files(
 ) -> tuple[dict[str, Dataset], dict[str, Places]]:
     paths = [path for part in files.values() for path in part]
     if paths[0].suffix == ".parquet" and sum(path.stat().st_size for path in paths) > _IN_MEMORY:
-        return _with_places(load_cached(files, None, options), paths[0].parent)
+        return _with_places(load_cached(files, None, options), paths[0].parent, options.get("cache_dir"))
     parts: list[tuple[str, RawRows]] = [(split, read_file(path, wanted)) for split in files for path in files[split]]
     _refuse_without_inputs([part for _, part in parts], wanted)
     rows = as_datasets([part for _, part in parts], wanted)
@@ -78,12 +79,16 @@ def _refuse_without_inputs(parts: list[RawRows], wanted: Wanted) -> None:
             raise ValueError(f"{part.places.name} has no column '{column}', which the other files have, but {columns}")
 
 
-def _with_places(loaded: Any, name: object) -> tuple[dict[str, Dataset], dict[str, Places]]:
+def _with_places(loaded: Any, name: object, *options: object) -> tuple[dict[str, Dataset], dict[str, Places]]:
     if isinstance(loaded, Dataset):
         loaded = DatasetDict({str(loaded.split or "train"): loaded})
     if not isinstance(loaded, DatasetDict):
         raise ValueError(f"dataset '{name}' must be loaded whole, got {type(loaded).__name__}; leave streaming out")
+    # Images of archives and of the Hub are in a cache.
+    caches = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, config.EXTRACTED_DATASETS_PATH, HF_HUB_CACHE)
+    folders = tuple(Path(str(folder)) for folder in (name, *options, *caches) if folder is not None)
     places = {
-        split: Places([Part(f"{name}, split {split}", "row", np.arange(len(rows)))]) for split, rows in loaded.items()
+        split: Places([Part(f"{name}, split {split}", "row", np.arange(len(rows)), folders)])
+        for split, rows in loaded.items()
     }
     return dict(loaded), places

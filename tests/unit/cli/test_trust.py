@@ -122,8 +122,51 @@ def test_a_table_with_stored_images_can_name_no_other_file_either(pictures):
     stored = {"image": [str(pictures / "secret.png")], "label": ["a"]}
     rows = datasets.Dataset.from_dict(stored).cast_column("image", feature)
     rows.to_parquet(pictures / "data" / "rows.parquet")
-    with pytest.raises(ValueError, match="1 images are outside of the folder of the file that names them"):
+    with pytest.raises(ValueError, match="1 images are outside of the folder of the data that names them"):
         load_noisy_dataset(str(pictures / "data" / "rows.parquet"))
+
+
+def test_a_folder_of_images_holds_them_itself(pictures, tmp_path):
+    folder = pictures / "folder" / "a"
+    folder.mkdir(parents=True)
+    for row in range(6):
+        shutil.copy(pictures / "data" / "img" / f"{row}.png", folder)
+    shutil.copytree(folder, folder.parent / "b")
+    options = {"cache_dir": str(tmp_path / "cache")}
+    assert len(load_noisy_dataset(str(folder.parent), **options)["train"]) == 12
+    (folder / "link.png").symlink_to(pictures / "secret.png")
+    with pytest.raises(ValueError, match=r"1 images are outside of the folder .* such as '.*/secret\.png'"):
+        load_noisy_dataset(str(folder.parent), **options)
+    assert len(load_noisy_dataset(str(folder.parent), allow_outside=True, **options)["train"]) == 13
+
+
+def test_rows_saved_to_disk_can_name_no_other_file(pictures, monkeypatch):
+    stored = {"image": [str(pictures / "secret.png")] * 2, "label": ["a", "b"]}
+    rows = datasets.Dataset.from_dict(stored).cast_column("image", datasets.Image())
+    monkeypatch.setattr(datasets.Image, "embed_storage", lambda self, storage, **_: storage)  # as an attacker does
+    rows.save_to_disk(pictures / "saved", max_shard_size="1GB")
+    with pytest.raises(ValueError, match="2 images are outside of the folder of the data that names them"):
+        load_noisy_dataset(str(pictures / "saved"))
+
+
+@pytest.mark.parametrize(("more", "code"), [("", 0), ("../secret.png,a\n", 2)])
+def test_a_list_from_the_standard_input_names_images_below_here(more, code, pictures, monkeypatch):
+    monkeypatch.chdir(pictures / "data")
+    listed(pictures)
+    text = f"{(pictures / 'data' / 'rows.csv').read_text()}\n{more}".encode()
+    monkeypatch.setattr("hf_noisy.data.reading.file_types._standard_input", lambda: text)
+    found = commanded("inject", "-", "--output", pictures / "out", "--noise-rate", "0.25")
+    assert found.exit_code == code, found.output
+    assert ("1 images are outside of the folder" in found.output) == (code == 2)
+
+
+def test_class_names_of_a_model_reach_the_terminal_as_text(monkeypatch, capsys):
+    note = "the head of 'x' is for other classes (a\x1b[2J, b)"
+    monkeypatch.setattr("hf_noisy.cli.inputs.pretrained_classifier", lambda *_, **__: (None, note))
+    inputs = TextInputs.__new__(TextInputs)
+    inputs.backbone, inputs.trust_remote_code = "x", False
+    inputs.make_model(noisy_rows(8))
+    assert "(a\\x1b[2J, b)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("allow", [False, True])

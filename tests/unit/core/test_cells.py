@@ -6,6 +6,7 @@ import pytest
 from hf_noisy.core.cells import plain_text, printable, safe_cell
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''@x", "-", "--flag", "+49 30"]
+FORMULAS += ["\n=1", "\uff1d1+1", "\uff20x"]
 PLAIN = ["", "cat", "a=b", "-1", "+1", "-0.5", "'quoted'", "it's", "1e5", "é"]
 
 

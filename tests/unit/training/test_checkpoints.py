@@ -137,6 +137,9 @@ def changed(rows: Dataset, column: str) -> Dataset:
         ({"optim": "adamw_torch"}, "optim differ (sgd then, adamw_torch now)"),
         ({"lr_scheduler_type": "cosine"}, "lr_scheduler_type differ (linear then, cosine now)"),
         ({"weight_decay": 0.1}, "weight_decay differ (0.0 then, 0.1 now)"),
+        ({"warmup_steps": 2}, "warmup_steps differ (0 then, 2 now)"),
+        ({"adam_beta1": 0.5}, "adam_beta1 differ (0.9 then, 0.5 now)"),
+        ({"optim_args": "momentum=0.5"}, "optim_args differ (None then, momentum=0.5 now)"),
         ({"method": ELR(regularization_weight=1.0)}, "regularization_weight of the method differ (3.0 then, 1.0 now)"),
         ({"model": "lora"}, "trained weights differ ("),
     ],
@@ -203,6 +206,30 @@ def test_a_new_learning_rate_of_an_optimizer_of_the_user_is_used(tmp_path):
         trainer = make_trainer(tmp_path, model=model, trainer={"optimizers": (optimizer, None)}, **SAVING)
         trainer.train(resume_from_checkpoint=resume)
     assert rates(trainer)[4] == pytest.approx(0.01 * 3 / 6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"momentum": 0.9}, "momentum of the optimizer differ (0.5 then, 0.9 now)"),
+        ({"gamma": 0.1}, "gamma of the schedule differ (0.5 then, 0.1 now)"),
+        ({"milestones": [2]}, "milestones of the schedule differ"),
+        ({"rate": 0.01}, None),
+    ],
+)
+def test_settings_of_an_optimizer_of_the_user_that_a_checkpoint_would_replace(changes, message, tmp_path):
+    given = {"rate": 0.1, "momentum": 0.5, "gamma": 0.5, "milestones": [4]}
+    for now, resume in ((given, None), ({**given, **changes}, str(tmp_path / "checkpoint-3"))):
+        model = make_model("plain")
+        optimizer = torch.optim.SGD(model.parameters(), now["rate"], momentum=now["momentum"])
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, now["milestones"], now["gamma"])
+        trainer = make_trainer(tmp_path, model=model, trainer={"optimizers": (optimizer, schedule)}, **SAVING)
+        if message is None or resume is None:
+            trainer.train(resume_from_checkpoint=resume)
+            continue
+        with pytest.raises(ValueError, match="belongs to another run") as refused:
+            trainer.train(resume_from_checkpoint=resume)
+        assert message in str(refused.value)
 
 
 def test_columns_that_training_does_not_read_may_change(folder):
