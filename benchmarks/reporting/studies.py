@@ -270,7 +270,6 @@ def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
     details = by_figure("dygen", "dygen", "mean of seeds, %", DETAILS, lambda values, _: mean_of(values, 4))
     return {
-        "results": dygen(),
         "dygen_text": dygen() + "\n\n" + details,
         "command": f"{protocol_of('dygen')}; {versions_of('dygen')}",
         "published": by_figure("dygen", "dygen", "", PRIORS, shown_prior),

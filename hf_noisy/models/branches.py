@@ -163,7 +163,7 @@ class BranchedModel(PreTrainedModel):
         input_ids: Int[Tensor, "batch length"] | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Int[Tensor, "batch length"] | None = None,
-        pixel_values: Float[Tensor, "batch channel height width"] | None = None,
+        pixel_values: Float[Tensor, "batch *image"] | None = None,
         labels: Int[Tensor, " batch"] | None = None,
         **inputs: Any,
     ) -> BranchedOutput:
