@@ -268,3 +268,11 @@ def test_long_texts_are_cut_before_they_are_tokenised():
     inputs.processor, inputs.max_length = Tokenizer(), 4
     inputs.prepare(datasets.Dataset.from_dict({"text": ["a" * 1_000_000, "b"]}))
     assert seen == [4000, 1]
+
+
+def test_a_sentence_of_ours_begins_with_no_number_of_the_system(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    found = commanded("inject", "docs", "--output", tmp_path / "file" / "out", "--noise-rate", "0.25")
+    assert found.exit_code == 2
+    assert found.output.startswith("hf-noisy: '")
+    assert "there is a file where a folder should be" in found.output
