@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger(__name__)
 
-_FIXED = ("seed", "data_seed", "optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay")
+_FIXED: tuple[str, ...] = (
+    "seed",
+    "data_seed",
+    "optim",
+    "optim_args",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "weight_decay",
+)
 _FIXED += ("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "max_grad_norm", "label_smoothing_factor")
 # Of a scheduler of the user: what a checkpoint restores, and training does not change.
 _SCHEDULE = ("gamma", "milestones", "step_size", "T_max", "eta_min", "total_iters", "total_steps", "power")

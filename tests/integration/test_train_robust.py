@@ -253,7 +253,7 @@ def test_the_command_line_leaves_a_model_with_its_card(tmp_path, encoder):
     assert not list(out.glob("checkpoint-*"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
     refused = CliRunner().invoke(app, [str(word) for word in [*words, "--overwrite", "--no_such_option", "1"]])
-    assert (refused.exit_code, "hf-noisy: Some specified arguments are not used" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "--no_such_option" in refused.stderr) == (2, True)
 
 
 def test_an_interrupted_command_keeps_its_checkpoints_and_resumes(tmp_path, encoder, monkeypatch):

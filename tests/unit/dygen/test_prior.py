@@ -69,14 +69,6 @@ def test_rate_is_estimated_where_none_is_given(prior, tmp_path):
     np.testing.assert_array_equal(found.probabilities, again.probabilities)
 
 
-@BOTH
-def test_rate_outside_its_range_is_refused(prior, tmp_path):
-    made = make(tmp_path, symmetric(0.3, 3), rows=30)
-    for rate in (1.0, -0.1, float("nan")):
-        with pytest.raises(ValueError, match=r"noise_rate must be a number in \[0, 1\), got"):
-            prior(made.trajectories, made.given, rate)
-
-
 def test_evidence_prior_is_the_posterior_of_the_recorded_features(tmp_path):
     made = make(tmp_path, symmetric(0.3, 3))
     found = evidence_prior(made.trajectories, made.given, class_prior="uniform", seed=3)
