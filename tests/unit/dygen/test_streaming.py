@@ -198,7 +198,8 @@ def test_memory_does_not_grow_with_the_width_times_the_epochs(tmp_path):
         logits = 2 * np.eye(3, dtype=np.float16)[np.stack([labels, labels])]
         trajectories.write("train", epoch, embeddings, logits)
     # The prior holds the features in memory, whose size does not depend on the epochs.
-    trajectories.write_features("train", rng.standard_normal((rows, 384), np.float32))
+    features = rng.standard_normal((rows, 384), np.float32) + 2 * np.eye(3, 384, dtype=np.float32)[labels]
+    trajectories.write_features("train", features)
     np.save(tmp_path / "labels.npy", labels)
 
     def run(max_memory):
