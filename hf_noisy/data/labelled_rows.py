@@ -10,6 +10,7 @@ from jaxtyping import Int64
 
 from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, LABEL
 from hf_noisy.data.checked import CheckedRows
+from hf_noisy.data.replace_column import with_column
 
 MARKS = ("-1", "-100")  # what other tools write in the place of a missing label
 logger = logging.getLogger(__name__)
@@ -93,9 +94,7 @@ def marks_as_missing(splits: DatasetDict) -> DatasetDict:
             if column in rows.column_names and rows.features[column] == feature:
                 old = label_values(rows, column)
                 new = [None if label < 0 else label for label in np.where(old < 0, -1, ids[old]).tolist()]
-                order = rows.column_names
-                rows = rows.remove_columns(column).add_column(column, new, feature=ClassLabel(names=kept))
-                rows = rows.select_columns(order)
+                rows = with_column(rows, column, new, ClassLabel(names=kept))
         splits[key] = rows
     counted = " and ".join(f"{count:,} labels {mark}" for mark, count in found.items())
     logger.warning("%s count as missing; if this is a class, give it another name", counted)

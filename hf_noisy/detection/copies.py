@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Int64
 
+from hf_noisy.detection.links import first_of_group, linked_groups
+
 _TOLERANCE = 1e-5  # of a row's length: an encoder rounds the same text differently in batches of other lengths
 _PROJECTIONS = 8
 _APART = 4  # places in the sorted order up to which two rows are compared
@@ -11,9 +13,6 @@ _GATHERED = 1 << 24  # numbers gathered at once
 
 def copy_groups(features: Float[np.ndarray, "rows width"]) -> Int64[np.ndarray, " rows"]:
     """The index of the first row with the same features, up to rounding; the row's own index where it is unique."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     rows = np.arange(len(features))
     tolerance = _TOLERANCE * np.sqrt(np.einsum("rw,rw->r", features, features, dtype=np.float64))
     directions = np.random.default_rng(0).standard_normal((features.shape[1], _PROJECTIONS))
@@ -29,10 +28,7 @@ def copy_groups(features: Float[np.ndarray, "rows width"]) -> Int64[np.ndarray, 
             pairs = pairs[np.abs(projected[one, column] - projected[other, column]) <= tolerance[one]]
         links.append(pairs[_distances(features, pairs) <= tolerance[pairs[:, 0]]])
     one, other = np.concatenate(links).T
-    graph = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(len(rows), len(rows)))
-    component = connected_components(graph, directed=False)[1]
-    first: np.ndarray = np.unique(component, return_index=True)[1][component]
-    return first.astype(np.int64)
+    return first_of_group(linked_groups(one, other, len(rows)))
 
 
 def _distances(

@@ -7,6 +7,7 @@ from jaxtyping import Float, Float64, Int64
 
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.types import Labels
+from hf_noisy.detection.links import linked_groups
 from hf_noisy.detection.neighbours import Index
 from hf_noisy.detection.surroundings import Surroundings, surroundings
 
@@ -85,16 +86,12 @@ def duplicates_among(labels: Labels, around: Surroundings) -> list[DuplicateGrou
 
 def _near_components(around: Surroundings) -> tuple[Int64[np.ndarray, " distinct"], Float64[np.ndarray, " distinct"]]:
     """The group of each distinct row by links between near-duplicates, and the distance to the nearest row."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     count = len(around.distinct)
     if around.distances.shape[1] == 0:
         return np.zeros(count, dtype=np.int64), np.zeros(count)
     nearest = around.distances[:, 0]
     one, column = np.nonzero(around.distances < _NEAR * np.median(nearest))
-    graph = coo_array((np.ones(len(one), dtype=bool), (one, around.neighbours[one, column])), shape=(count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64), nearest
+    return linked_groups(one, around.neighbours[one, column], count), nearest
 
 
 def _members(group: Int64[np.ndarray, " rows"]) -> list[Int64[np.ndarray, " size"]]:

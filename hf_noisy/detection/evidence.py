@@ -156,7 +156,7 @@ def fit_evidence(
         expected_accuracy=accuracy,
         noise_rate=rate_from_held_out(labels, probabilities),
         centre=centre,
-        head=fit_linear_head(np.float32(LENGTH) * vectors.astype(np.float32), posterior, _PENALTY),
+        head=head_of_posterior(vectors, posterior),
     )
 
 
@@ -220,6 +220,13 @@ def _mix(
         for prior, share in zip(priors.values(), shares, strict=True):
             mixed += share * softmax(predicted + prior, axis=1)
     return mixed, weights
+
+
+def head_of_posterior(
+    vectors: Float[np.ndarray, "rows width"], posterior: Float[np.ndarray, "rows classes"]
+) -> LinearHead:
+    """The linear head for other rows, fitted to the posterior of rows by their directions."""
+    return fit_linear_head(np.float32(LENGTH) * vectors.astype(np.float32), posterior, _PENALTY)
 
 
 def predicted_by_head(

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from hf_noisy.detection.copies import copy_groups
+from hf_noisy.detection.links import first_of_group, linked_groups
 from hf_noisy.detection.neighbours import nearest
 
 SIMILARITY = 0.9  # least cosine of near-copies, about the mean of all rows
@@ -21,9 +22,6 @@ def near_copy_groups(directions: Float[np.ndarray, "rows width"]) -> Int64[np.nd
     A cosine alone would not do: where features have few dimensions, all rows have near ones. Rows that are nearly the
     same count only if at least a quarter of all rows has one, or two.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     equal = copy_groups(directions)
     distinct, place = np.unique(equal, return_inverse=True)
     count = len(distinct)
@@ -35,11 +33,8 @@ def near_copy_groups(directions: Float[np.ndarray, "rows width"]) -> Int64[np.nd
     far = np.where(distances[:, -1] < limit, 0.0, _NEARER * distances[:, -1])
     linked = (distances < limit) & (distances < far[:, None]) & (distances < far[neighbours])
     one, column = np.nonzero(linked)
-    graph = coo_array((np.ones(len(one), dtype=bool), (one, neighbours[one, column])), shape=(count, count))
-    component = connected_components(graph, directed=False)[1]
+    component = linked_groups(one, neighbours[one, column], count)
     size = np.bincount(component)[component]
     if ((size > 1) & (size <= _LARGEST)).mean() < _LEAST_SHARE:
         return equal
-    component = np.where(size <= _LARGEST, component, count + np.arange(count))[place]
-    _, first, member = np.unique(component, return_index=True, return_inverse=True)
-    return np.asarray(first[member], dtype=np.int64)
+    return first_of_group(np.where(size <= _LARGEST, component, count + np.arange(count))[place])

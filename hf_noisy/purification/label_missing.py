@@ -21,14 +21,11 @@ from hf_noisy.core.columns import (
 )
 from hf_noisy.data.checked import UNCHECKED
 from hf_noisy.data.labelled_rows import label_values
+from hf_noisy.data.replace_column import with_column
 from hf_noisy.detection.directions import directions, mean_direction
-from hf_noisy.detection.evidence import predicted_by_head
-from hf_noisy.detection.linear_head import fit_linear_head
-from hf_noisy.detection.predictors import LENGTH
-from hf_noisy.purification.restore import with_column
+from hf_noisy.detection.evidence import head_of_posterior, predicted_by_head
 
 PREDICTION = "prediction"  # in the column `purifier`
-_PENALTY = 0.002  # of the head, as that of the evidence
 
 
 def with_predicted_labels(
@@ -45,8 +42,7 @@ def with_predicted_labels(
         np.concatenate([_array(part, name) for part in known]) for name in (FEATURES, LABEL_POSTERIOR)
     )
     centre = mean_direction(features)
-    inputs = np.float32(LENGTH) * directions(features, centre).astype(np.float32)
-    head = fit_linear_head(inputs, posterior, _PENALTY)
+    head = head_of_posterior(directions(features, centre), posterior)
     predicted = predicted_by_head(head, centre, _array(others, FEATURES)).astype(np.float32)
     looked_at = np.zeros(len(others), dtype=bool)
     if checked is not None:

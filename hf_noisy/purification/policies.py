@@ -27,10 +27,11 @@ from hf_noisy.core.columns import (
 from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.labels import column_values, with_format_of
 from hf_noisy.data.records import class_labels
+from hf_noisy.data.replace_column import with_column
 from hf_noisy.detection.selection import guaranteed_changes
 from hf_noisy.detection.share_intervals import random_samples
 from hf_noisy.purification.registry import PURIFIERS, Purifier, as_purifier, check_posterior
-from hf_noisy.purification.restore import ADDED, DROPPED, add_record, with_column
+from hf_noisy.purification.restore import ADDED, DROPPED, add_record
 
 Policy = Literal["relabel", "drop", "soft", "weight", "flag"]
 logger = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ from hf_noisy.core.columns import (
 )
 from hf_noisy.data.labelled_rows import has_values
 from hf_noisy.data.labels import with_format_of
+from hf_noisy.data.replace_column import with_column
 
 DROPPED = "dropped"  # the split of the rows that were dropped
 ADDED = (
@@ -103,14 +104,6 @@ def as_given(dataset: Dataset) -> Dataset:
 def add_record(dataset: Dataset, record: dict[str, Any]) -> None:
     """Append the record to the description of the dataset, which `save_to_disk` keeps."""
     dataset.info.description = "\n".join(filter(None, [dataset.info.description, json.dumps({_RECORD_KEY: record})]))
-
-
-def with_column(dataset: Dataset, name: str, values: Any, feature: Any) -> Dataset:
-    """The dataset with new values in a column, at the same position."""
-    order = dataset.column_names
-    # The old column is renamed first and removed last: a dataset without columns has no rows.
-    renamed = dataset.rename_column(name, f"{name} before")
-    return renamed.add_column(name, values, feature=feature).select_columns(order)
 
 
 def _restored(dataset: Dataset, dropped: Dataset | None) -> Dataset:

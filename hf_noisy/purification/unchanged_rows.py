@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_noisy.core.columns import LABEL, LABEL_GIVEN, LABEL_WEIGHT, ROW_GIVEN
 from hf_noisy.data.labelled_rows import LabelledRows, label_values
-from hf_noisy.purification.restore import with_column
+from hf_noisy.data.replace_column import with_column
 
 
 def same_columns(splits: DatasetDict, split: str) -> DatasetDict:

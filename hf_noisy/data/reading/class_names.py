@@ -15,6 +15,7 @@ from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, LABEL
 from hf_noisy.data.checked import UNCHECKED
 from hf_noisy.data.reading.places import Places
 from hf_noisy.data.reading.wanted import Wanted
+from hf_noisy.data.replace_column import with_column
 
 logger = logging.getLogger(__name__)
 
@@ -49,14 +50,14 @@ def with_classes(splits: dict[str, Dataset], places: dict[str, Places], wanted: 
             _report_missing(missing, len(names), places[split])
         labels = [None if name is None else ids[same.get(name, name)] for name in names]
         if splits[split].features[column] != feature or labels != splits[split].with_format(None)[column][:]:
-            splits[split] = _replaced(splits[split], column, labels, feature)
+            splits[split] = with_column(splits[split], column, labels, feature)
     for split, rows in splits.items():
         if CHECKED_LABEL in rows.column_names:
             checked = _names(rows, CHECKED_LABEL, CHECKED_LABEL, places[split], declared)
             checked = [None if name == str(UNCHECKED) else same.get(name or "", name) for name in checked]
             _refuse_unknown(checked, ids, places[split])
             labels = [None if name is None else ids[name] for name in checked]
-            splits[split] = _replaced(rows, CHECKED_LABEL, labels, feature)
+            splits[split] = with_column(rows, CHECKED_LABEL, labels, feature)
     return splits
 
 
@@ -191,12 +192,6 @@ def _refuse_unknown(names: Names, ids: dict[str, int], places: Places) -> None:
             f"column '{CHECKED_LABEL}' has '{names[unknown[0]]}' in {places.of(unknown)}, which is not among the "
             f"classes {_listed(list(ids))}"
         )
-
-
-def _replaced(rows: Dataset, column: str, labels: list[int | None], feature: ClassLabel) -> Dataset:
-    """The rows with other values in a column, which keeps its position."""
-    order = rows.column_names
-    return rows.remove_columns(column).add_column(column, labels, feature=feature).select_columns(order)
 
 
 def _listed(names: Sequence[str]) -> str:

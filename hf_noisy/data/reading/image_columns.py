@@ -16,6 +16,7 @@ from datasets import Dataset, DatasetDict, Image, Value
 from hf_noisy.core.columns import IMAGE
 from hf_noisy.data.pixel_values import to_rgb
 from hf_noisy.data.reading.places import Places
+from hf_noisy.data.replace_column import with_column
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,7 @@ def as_images(rows: Dataset, places: Places, column: str, allow_outside: bool = 
         ends = np.cumsum([len(part.numbers) for part in places.parts])
         folders = [Path(part.name).parent for part in places.parts]
         found = [_located(path, folders[np.searchsorted(ends, row, side="right")]) for row, path in enumerate(paths)]
-        order = rows.column_names
-        rows = rows.remove_columns(IMAGE).add_column(IMAGE, found, feature=Value("string")).select_columns(order)
+        rows = with_column(rows, IMAGE, found, Value("string"))
     rows = rows.cast_column(IMAGE, Image())
     _check_paths(rows, places, allow_outside)
     return rows

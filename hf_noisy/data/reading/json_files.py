@@ -87,12 +87,12 @@ def _column(values: list[Any], column: str, wanted: Wanted, places: Places) -> p
     """The values with their own type; values of several kinds become strings, each as it would be written."""
     try:
         found = pa.array(values)
-        if not (pa.types.is_floating(found.type) and wanted.is_string(column)):
-            return found
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        pass
     except UnicodeEncodeError:
         return pa.array(_strings(values, column, places))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        found = None  # values of several kinds
+    if found is not None and not (pa.types.is_floating(found.type) and wanted.is_string(column)):
+        return found
     containers = [row for row, value in enumerate(values) if isinstance(value, list | dict)]
     if containers and column in wanted.columns:
         raise ValueError(f"{places.of(containers)}: column '{column}' holds a list or an object beside single values")

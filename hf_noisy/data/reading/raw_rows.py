@@ -13,6 +13,7 @@ from datasets.table import InMemoryTable
 
 from hf_noisy.data.reading.places import Places
 from hf_noisy.data.reading.wanted import Wanted
+from hf_noisy.data.replace_column import with_column
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,5 @@ def _as_feature(rows: Dataset, column: str, feature: Any) -> Dataset:
     given = rows.features[column]
     if not isinstance(given, ClassLabel) or isinstance(feature, ClassLabel):
         return rows.cast_column(column, feature)
-    order = rows.column_names
     names = [None if label is None or label < 0 else given.int2str(label) for label in rows[column][:]]
-    return rows.remove_columns(column).add_column(column, names, feature=feature).select_columns(order)
+    return with_column(rows, column, names, feature)

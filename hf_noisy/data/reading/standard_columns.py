@@ -14,6 +14,7 @@ from hf_noisy.data.reading.places import Places
 from hf_noisy.data.reading.raw_rows import holds_numbers
 from hf_noisy.data.reading.wanted import Wanted
 from hf_noisy.data.records import record_left_out
+from hf_noisy.data.replace_column import with_column
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +142,4 @@ def _with_texts(rows: Dataset, places: Places, role: _Role) -> Dataset:
         logger.warning(f"{int(empty.sum()):,} of {len(texts):,} texts are empty: {places.of(empty.nonzero()[0])}")
     if feature == Value("string") and not values.null_count:
         return rows
-    order = rows.column_names
-    filled = rows.remove_columns(role.name).add_column(role.name, texts.combine_chunks(), feature=Value("string"))
-    return filled.select_columns(order)
+    return with_column(rows, role.name, texts.combine_chunks(), Value("string"))
