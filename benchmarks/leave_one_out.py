@@ -31,6 +31,7 @@ from benchmarks.suites import SAME_TEXTS, SUITES, Cell, Setting
 from benchmarks.tasks import Task, task_of
 from hf_noisy.core.files import write_atomically
 from hf_noisy.detection import evidence as evidence_module
+from hf_noisy.detection import near_copies as near_copies_module
 from hf_noisy.detection import noise_rate as noise_rate_module
 from hf_noisy.detection.evidence import fit_evidence
 from hf_noisy.detection.find import most_suspicious
@@ -104,6 +105,12 @@ def held_out_evidence(task: Task) -> AbstractContextManager[np.ndarray]:
 
 def score_evidence(task: Task, _: Any, weight: float) -> float:
     with mock.patch.object(evidence_module, "_WEIGHT", weight):  # no argument of users
+        fitted = fit_evidence(task.features, task.given, num_classes=task.num_classes, seed=task.seed)
+    return accuracy(task, fitted.predict(task.test_features))
+
+
+def score_near_copies(task: Task, _: Any, least_share: float) -> float:
+    with mock.patch.object(near_copies_module, "_LEAST_SHARE", least_share):
         fitted = fit_evidence(task.features, task.given, num_classes=task.num_classes, seed=task.seed)
     return accuracy(task, fitted.predict(task.test_features))
 
@@ -182,6 +189,11 @@ STUDIES = {
         "test accuracy of the evidence that `auto` and DyGEN use, by the weight of agreement",
         score_evidence,
         {f"{weight:g}": {"weight": weight} for weight in (150.0, 0.0, 50.0, 100.0, 250.0)},
+    ),
+    "near_copies": Study(
+        "test accuracy of the evidence, by the share of rows with near-copies from which these are held out together",
+        score_near_copies,
+        {"never": {"least_share": 2.0}, "0.25": {"least_share": 0.25}, "always": {"least_share": 0.0}},
     ),
     "noise_rate": Study(
         "whether the interval of the noise rate holds the true one, less half its width, by the share that may hide",
