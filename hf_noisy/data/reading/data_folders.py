@@ -118,9 +118,8 @@ def _of_one_kind(files: dict[str, list[Path]]) -> dict[str, list[Path]]:
         every = [path for path in every if ending(path) != ".txt"]
     counts = Counter(_kind(path) for path in every)
     best = max(counts, key=lambda kind: counts[kind], default="")
-    files = {
-        split: [path for path in paths if path in every and _kind(path) == best] for split, paths in files.items()
-    }
+    kept = {path for path in every if _kind(path) == best}
+    files = {split: [path for path in paths if path in kept] for split, paths in files.items()}
     return {split: paths for split, paths in files.items() if paths}
 
 
@@ -129,13 +128,9 @@ def _kind(path: Path) -> str:
 
 
 def _tables_in(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.absolute().rglob("*") if is_readable(path) and path.is_file())
-    hidden = [
-        path
-        for path in found
-        if any(part.startswith((".", "__")) for part in path.relative_to(folder.absolute()).parts)
-    ]
-    return [path for path in found if path not in hidden]
+    base = folder.absolute()
+    found = sorted(path for path in base.rglob("*") if is_readable(path) and path.is_file())
+    return [path for path in found if not any(part.startswith((".", "__")) for part in path.relative_to(base).parts)]
 
 
 def _has_configurations(folder: Path) -> bool:

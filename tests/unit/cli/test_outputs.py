@@ -320,6 +320,7 @@ def test_the_lock_does_not_outlive_its_process_in_one_that_it_forked(tmp_path):
     os.waitpid(child, 0)
     try:
         write(tmp_path / "out")
+        assert (tmp_path / "out" / SUMMARY).is_file()
     finally:
         os.kill(int((tmp_path / "worker").read_text()), signal.SIGKILL)
 
