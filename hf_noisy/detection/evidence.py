@@ -5,7 +5,7 @@ predictor takes part with equal frequencies, with those of the given labels, and
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,8 @@ class Evidence:
         noise_rate: Share of labels that are wrong at random, with an interval for all that are wrong.
         centre: `[width]`, mean direction of the training rows.
         head: Linear classifier fitted to the posterior, for other rows.
-        informed: Whether the features say something about the labels. If not, the posterior is the given labels.
+        informed: Whether the features say something about the labels. If not, the posterior is the given labels; `predict`
+            works all the same.
     """
 
     probabilities: Float64[np.ndarray, "rows classes"]
@@ -142,12 +143,10 @@ def fit_evidence(
     mixed, weights = _mix(list(predictions.values()), priors, labels)
     of_predictors = {name: float(weights[i].sum()) for i, name in enumerate(predictions)}
     of_priors = {name: float(weights[:, j].sum()) for j, name in enumerate(priors)}
-    if not beyond_luck(labels, mixed.argmax(1), num_classes):
-        return _uninformed(labels, counts / len(labels), centre, of_predictors, of_priors)
     accuracy = expected_accuracy(labels, mixed)
     probabilities = with_confidence(mixed, accuracy)
     posterior, transition = posterior_given_label(probabilities, labels)
-    return Evidence(
+    evidence = Evidence(
         probabilities=probabilities,
         posterior=posterior,
         transition=transition,
@@ -158,28 +157,21 @@ def fit_evidence(
         centre=centre,
         head=head_of_posterior(vectors, posterior),
     )
+    return evidence if beyond_luck(labels, mixed.argmax(1), num_classes) else _uninformed(evidence, labels, counts)
 
 
-def _uninformed(
-    labels: Labels,
-    frequencies: Float64[np.ndarray, " classes"],
-    centre: Float64[np.ndarray, " width"],
-    weights: dict[str, float],
-    prior_weights: dict[str, float],
-) -> Evidence:
+def _uninformed(evidence: Evidence, labels: Labels, counts: Int64[np.ndarray, " classes"]) -> Evidence:
     """The evidence of features that say nothing: every row keeps its label."""
     logger.warning(UNINFORMED)
-    classes, logs = len(frequencies), np.log(np.maximum(frequencies, _RAREST))
-    return Evidence(
+    frequencies = counts / len(labels)
+    # The head stays: for other rows there is no label to keep, and a network trained on these labels is worse.
+    return replace(
+        evidence,
         probabilities=np.tile(frequencies, (len(labels), 1)),
-        posterior=np.eye(classes)[labels],
-        transition=np.eye(classes),
-        weights=weights,
-        prior_weights=prior_weights,
+        posterior=np.eye(len(counts))[labels],
+        transition=np.eye(len(counts)),
         expected_accuracy=float(frequencies.max()),
         noise_rate=NoiseRate(0.0, 0.0, 1.0),
-        centre=centre,
-        head=LinearHead(np.zeros((len(centre), classes)), logs),
         informed=False,
     )
 

@@ -176,6 +176,14 @@ def test_features_that_say_nothing_change_no_label(features, classes, caplog):
     assert "no better than chance" in caplog.text
 
 
+def test_other_rows_are_predicted_even_where_labels_are_kept():
+    features, true = gaussians([0.5, 0.5], rows=600, distance=3.0)
+    wrong = np.random.default_rng(2).random(600) < 0.4
+    evidence = fit_evidence(features[:60], np.where(wrong, 1 - true, true)[:60])  # too few and too noisy to tell
+    assert not evidence.informed
+    assert (evidence.predict(features[60:]).argmax(1) == true[60:]).mean() > 0.9
+
+
 def test_little_is_still_something(caplog):
     features, true = gaussians([0.5, 0.5], rows=600, distance=1.0)
     assert fit_evidence(features, true).informed
