@@ -52,8 +52,8 @@ class Evidence:
         noise_rate: Share of labels that are wrong at random, with an interval for all that are wrong.
         centre: `[width]`, mean direction of the training rows.
         head: Linear classifier fitted to the posterior, for other rows.
-        informed: Whether the features say something about the labels. If not, the posterior is the given labels; `predict`
-            works all the same.
+        informed: Whether the features say something about the labels. If not, the posterior is the given labels, but
+            `predict` works all the same.
     """
 
     probabilities: Float64[np.ndarray, "rows classes"]
