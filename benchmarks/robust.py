@@ -46,6 +46,8 @@ def words_of(cell: Cell, context: Any) -> list[str]:
         "max_train_samples": budget.rows_of(setting.dataset),
         "max_test_samples": budget.test_rows,
         "max_length": budget.max_length,
+        "bf16": False,
+        "train_sampling_strategy": "random",
         **budget.options_of(setting.dataset),
         "output_dir": folder_of(cell, context),
         "save_strategy": "no",

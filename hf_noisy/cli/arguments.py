@@ -33,6 +33,9 @@ class TextOptions:
 
     max_length: int = _option(128, "tokens per text")
 
+    bf16_devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")  # where bfloat16 is the default, if the device has it
+    fast_defaults: ClassVar[dict[str, Any]] = {"train_sampling_strategy": "group_by_length"}
+
 
 @dataclass
 class TrainArguments(DataArguments):
@@ -89,6 +92,7 @@ class ImageArguments(TrainArguments):
     lr_gamma: float | None = _option(None, "learning rate factor at each milestone; needs --momentum")
     lr_milestones: list[int] | None = field(default=None, metadata={"help": "epochs of lr_gamma; default: all"})
 
+    bf16_devices: ClassVar[tuple[str, ...]] = ("cuda",)  # on a CPU, small networks are slower in bfloat16
     defaults: ClassVar[dict[str, Any]] = {
         "output_dir": "output/robust_image",
         "num_train_epochs": 20,

@@ -150,7 +150,8 @@ class TextInputs:
 def _tokenized(*columns: list[str | None], tokenizer: Any, max_length: int) -> Any:
     """A batch of texts, or of pairs of texts; a missing text is an empty one."""
     texts = [cut(["" if text is None else text for text in column], max_length) for column in columns]
-    return tokenizer(*texts, truncation=True, max_length=max_length)
+    # The length is what `group_by_length` sorts by; without the column it would read every row one by one.
+    return tokenizer(*texts, truncation=True, max_length=max_length, return_length=True)
 
 
 class ImageInputs:

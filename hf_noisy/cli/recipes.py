@@ -11,12 +11,18 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from transformers import HfArgumentParser, TrainingArguments
 
+from hf_noisy.cli.fast_defaults import set_fast_defaults
+
 
 def parse(kind: Any, words: Sequence[str] | None = None, **options: Any) -> tuple[Any, TrainingArguments]:
     """Read arguments from a command line whose first word may be a recipe.
 
     The command line overrides the recipe. A mapping in a recipe becomes `key=value` pairs. If the command line sets
     another method, the `method_args` of the recipe are ignored.
+
+    Without a recipe, training is in bfloat16 where the machine computes it faster, and batches hold texts of similar
+    length, unless the command line (or the configuration of `accelerate launch`) says otherwise. A recipe is followed
+    as it is: float32 and rows in random order, if it does not name them.
 
     Args:
         kind: `TextArguments`, `ImageArguments`, `DyGenArguments` or another dataclass; `kind.defaults` are its
@@ -39,13 +45,16 @@ def parse(kind: Any, words: Sequence[str] | None = None, **options: Any) -> tupl
     """
     kinds: Any = (kind, TrainingArguments)
     parser = HfArgumentParser(kinds, **options)
-    parser.set_defaults(save_strategy="no", logging_strategy="epoch", **getattr(kind, "defaults", {}))
     words = list(sys.argv[1:] if words is None else words)
     if words and not words[0].startswith("-"):
         recipe = _read(Path(words.pop(0)), kinds)
         if _method_of(words) not in (None, recipe.get("method")):
             recipe.pop("method_args", None)
         words = [word for name, value in recipe.items() for word in as_words(name, value)] + words
+        set_fast_defaults(parser, None, words)  # only the device
+    else:
+        set_fast_defaults(parser, kind, words)
+    parser.set_defaults(save_strategy="no", logging_strategy="epoch", **getattr(kind, "defaults", {}))
     arguments, training, unknown = parser.parse_args_into_dataclasses(args=words, return_remaining_strings=True)
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no training option; {_similar(unknown[0], kinds)}")

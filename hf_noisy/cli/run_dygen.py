@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DyGenArguments
+from hf_noisy.cli.fast_defaults import say_speed, training_settings
 from hf_noisy.cli.inputs import TextInputs, load_splits
 from hf_noisy.cli.outputs import open_output, training_folder
 from hf_noisy.cli.recipes import parse
@@ -93,6 +94,7 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
     inputs = TextInputs(arguments)
     train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare, row_column=_SOURCE_ROW)
     clock["data"] = time.perf_counter()
+    say_speed(training)
 
     def fit(model: Any, folder: Path, **options: Any) -> NoisyTrainer:
         training.output_dir = str(folder)
@@ -151,6 +153,7 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
         "seed": training.seed,
         "epochs": training.num_train_epochs,
         "learning_rate": training.learning_rate,
+        "training": training_settings(training),
         "seconds": {end: clock[end] - clock[begin] for begin, end in itertools.pairwise(clock)},
         "versions": {name: version(name) for name in _PACKAGES},
         "arguments": without_folders(dataclasses.asdict(arguments)),

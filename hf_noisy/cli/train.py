@@ -14,6 +14,7 @@ from scipy.special import softmax
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
+from hf_noisy.cli.fast_defaults import say_speed, training_settings
 from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_optimizer, random_rows
 from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT_PAIR
@@ -29,8 +30,6 @@ from hf_noisy.training.trainer import NoisyTrainer
 __all__ = ["ImageArguments", "TextArguments", "parse", "train"]
 
 _PACKAGES = ("hf-noisy", "torch", "torchvision", "transformers", "datasets", "accelerate")
-_TRAINING = {"optim", "weight_decay", "lr_scheduler_type", "warmup_steps", "max_grad_norm", "bf16", "fp16"}
-_TRAINING |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 
 
 def train(arguments: TextArguments | ImageArguments, training: TrainingArguments) -> dict[str, Any]:
@@ -79,6 +78,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         compute_metrics=_accuracy,
         **({} if checked is None else {"checked": checked}),
     )
+    say_speed(training)
     start, given = time.perf_counter(), checkpoint_word(training)
     resume = given == "true" or given
     if isinstance(arguments, ImageArguments) and arguments.momentum is not None:
@@ -114,7 +114,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         "learning_rate": training.learning_rate,
         "seed": training.seed,
         "device": str(training.device),
-        "training": {name: value for name, value in training.to_sanitized_dict().items() if name in _TRAINING},
+        "training": training_settings(training),
         "versions": {name: version(name) for name in _PACKAGES},
         "arguments": without_folders(dataclasses.asdict(arguments)),
     }

@@ -2,7 +2,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
+import torch
 
+from hf_noisy.cli.arguments import DyGenArguments, ImageArguments, TextArguments
 from hf_noisy.cli.recipes import keyword_arguments
 from hf_noisy.cli.recipes import parse as parse_training
 
@@ -96,6 +98,54 @@ def test_a_recipe_with_a_fault_is_refused(parse, text, message):
 def test_a_missing_recipe_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.yaml is not there; the first word is a YAML file or begins"):
         parse_training(Arguments, [str(tmp_path / "none.yaml")])
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with only a CPU, with or without instructions for bfloat16."""
+
+    def machine(bfloat16: bool) -> None:
+        monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            monkeypatch.setattr(torch.cpu, name, lambda: bfloat16, raising=False)
+
+    return machine
+
+
+def speed(kind, tmp_path, *words: str):
+    _, training = parse_training(kind, [*words, "--report_to", "none", "--output_dir", str(tmp_path)])
+    return training.bf16, training.use_cpu, str(training.train_sampling_strategy)
+
+
+@pytest.mark.parametrize("kind", [TextArguments, DyGenArguments])
+def test_texts_are_grouped_by_length_and_in_bfloat16_where_that_is_faster(kind, machine, tmp_path):
+    machine(bfloat16=True)
+    assert speed(kind, tmp_path) == (True, True, "group_by_length")
+    machine(bfloat16=False)
+    assert speed(kind, tmp_path) == (False, True, "group_by_length")
+    assert speed(kind, tmp_path, "--bf16") == (True, True, "group_by_length")  # needs no --use_cpu
+
+
+def test_images_on_a_cpu_keep_the_defaults_of_trainer(machine, tmp_path):
+    machine(bfloat16=True)
+    assert speed(ImageArguments, tmp_path) == (False, True, "random")
+
+
+def test_options_of_the_user_win(machine, tmp_path, monkeypatch):
+    machine(bfloat16=True)
+    words = ("--bf16", "false", "--train_sampling_strategy", "random")
+    assert speed(TextArguments, tmp_path, *words) == (False, True, "random")
+    assert speed(TextArguments, tmp_path, "--fp16", "false") == (False, True, "group_by_length")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    assert speed(TextArguments, tmp_path) == (False, True, "group_by_length")
+
+
+def test_a_recipe_is_followed_as_it_is(machine, tmp_path):
+    machine(bfloat16=True)
+    (tmp_path / "recipe.yaml").write_text("learning_rate: 1e-4")
+    assert speed(TextArguments, tmp_path, str(tmp_path / "recipe.yaml")) == (False, True, "random")
+    assert speed(TextArguments, tmp_path, str(tmp_path / "recipe.yaml"), "--bf16", "true")[:2] == (True, True)
 
 
 def test_keyword_arguments():
