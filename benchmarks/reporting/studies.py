@@ -135,17 +135,6 @@ def robust(suite: str) -> str:
     return table(["test accuracy, %", *header], rows) + f"\n\n{protocol_of(suite)}; {changes}."
 
 
-def robust_short() -> str:
-    """Cross-entropy and the three methods that were run in every setting."""
-    names = {"cross_entropy": "cross-entropy", "dal": "DAL", "nrd": "NRD", "nct": "NCT"}
-    cells = cells_of("robust-cifar10")
-    rows = [
-        [setting.noise, *(mean_of(read(select(cells, setting.name, name), "test_accuracy_last")) for name in names)]
-        for setting in SUITES["robust-cifar10"].settings
-    ]
-    return table(["test accuracy, %, last epoch", *names.values()], rows)
-
-
 def text_views() -> str:
     from benchmarks.text_views import METHODS
 
@@ -189,10 +178,6 @@ def dmlp() -> str:
     ]
     whole = table(*purified(columns=PURIFIED | {"test, true labels": "probe"}))
     return whole + "\n\n" + table(["labels right, seed 0, %", *variants], others)
-
-
-def dmlp_short() -> str:
-    return table(*purified(["trec rules", "noisyag_news human", "20news symmetric 50 %", "trec asymmetric 40 %"]))
 
 
 # What each part of DyGEN adds
@@ -275,12 +260,10 @@ def blocks() -> dict[str, str]:
         "published": by_figure("dygen", "dygen", "", PRIORS, shown_prior),
         "auroc": by_figure("dygen", "dygen", "", AUROC, lambda values, _: f"{np.mean(values):.2f}"),
         "reach": by_figure("dygen", "dygen", "", REACH, shown_prior),
-        "robust": robust_short(),
         "robust_cifar10": robust("robust-cifar10"),
         "robust_digits": robust("robust-digits"),
         "text_views": text_views(),
         "dmlp": dmlp(),
-        "dmlp_short": dmlp_short(),
         "ablation_note": ablation_note(),
         "ablation_swept": ablation_swept(),
         **ablations(),

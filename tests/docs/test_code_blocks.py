@@ -41,8 +41,9 @@ def pages(language: str) -> list:
 
 def before(page: str, number: int, names: dict) -> None:
     """What the text around a block says is there."""
-    if (page, number) in {("docs/quickstart.md", 1), ("docs/serving.md", 0)}:  # they begin with what the README made
-        exec(blocks("README.md", "python")[0], names)
+    if (page, number) in {("docs/quickstart.md", 2), ("docs/serving.md", 0)}:  # they begin with a trained DyGEN
+        if page == "docs/serving.md":
+            exec(blocks("docs/quickstart.md", "python")[1], names)
         names["trainer"].dygen.save_pretrained("output/reviews/dygen")
         shutil.copytree("output/run/_dygen/_trajectories", "output/reviews/_trajectories")
     if (page, number) == ("docs/dmlp.md", 0):
@@ -58,6 +59,10 @@ def before(page: str, number: int, names: dict) -> None:
         column[sample.index] = true[sample.index]
         checked = checked_rows(names["train"], column, strategy="random")
         write_checked("checked.csv", names["train"], checked)
+    if (page, number) == ("README.md", 0):
+        rows, kind = names["train"], names["train"].features["label"]
+        columns = {"text": rows["text"][:], "label": kind.int2str(rows["label"][:])}
+        names["fetched"] = datasets.Dataset.from_dict(columns)
     if page == "docs/paper_index.md":
         cifar = surroundings.pictures(200, 8).rename_columns({"image": "img", "label": "fine_label"})
         hundred = cifar.remove_columns("fine_label").add_column("fine_label", [n % 100 for n in range(200)])
@@ -76,6 +81,8 @@ def test_python_runs(page, tmp_path, monkeypatch, request):
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: names["fetched"])
     monkeypatch.setattr(datasets.DatasetDict, "push_to_hub", lambda *_, **__: None)
     monkeypatch.setattr("huggingface_hub.repocard.RepoCard.push_to_hub", lambda *_, **__: None)
+    (tmp_path / "sentence-transformers").mkdir()
+    shutil.copytree(tmp_path / "encoder", tmp_path / "sentence-transformers" / "all-MiniLM-L6-v2")
     for number, block in enumerate(code):
         before(page, number, names)
         exec(compile(block, f"{page}, block {number + 1}", "exec"), names)
