@@ -112,7 +112,7 @@ def parse(line: str) -> None:
     words = shlex.split(line, comments=True)
     words = [word for word in words if not re.fullmatch(r"[A-Z_]+=\S*", word)]
     program, rest = Path(words[0]).name, words[1:]
-    if program == "export":
+    if program == "export" or (program == "pip" and rest[0] == "install"):
         return
     if program == "make":
         assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), rest[0]
