@@ -40,16 +40,41 @@ def short() -> str:
     return table(["accuracy, %", *names, "mean"], rows)
 
 
-def gain() -> str:
-    """How far `auto` is above cross-entropy, in pairs of the same seed."""
-    pairs = {
-        setting: float(np.mean([100 * (of["auto"][seed] - plain) for seed, plain in of["cross_entropy"].items()]))
-        for setting, of in accuracies(("cross_entropy", "auto")).items()
+def gains(method: str) -> dict[str, float]:
+    """How far a method is above cross-entropy by setting, in points, in pairs of the same seed."""
+    found = {name: of for name, of in accuracies(("cross_entropy", "auto", method)).items() if method in of}
+    return {
+        name: float(np.mean([100 * (of[method][seed] - of["cross_entropy"][seed]) for seed in of[method]]))
+        for name, of in found.items()
     }
+
+
+def gain() -> str:
+    """How far `auto` is above cross-entropy on average and at worst."""
+    pairs = gains("auto")
     worst = min(pairs, key=lambda setting: pairs[setting])
     return (
         f"`auto` is {np.mean(list(pairs.values())):+.1f} points from cross-entropy on average of {len(pairs)} sets, "
         f"and {pairs[worst]:+.1f} at worst ({worst})."
+    )
+
+
+def decision() -> str:
+    """Which method to use, in five lines, with what it gained."""
+    checked, auto = (list(gains(name).values()) for name in ("auto_checked_100", "auto"))
+    return "\n".join(
+        [
+            "1. You can check a hundred rows: do it first, and pass them as `checked=` to any method ("
+            f"[how](checked_rows.md)). With `auto`: {np.mean(checked):+.1f} points from cross-entropy on "
+            f"{len(checked)} sets.",
+            f"2. You have a pretrained encoder: `auto`. {np.mean(auto):+.1f} points on {len(auto)} sets, "
+            f"{min(auto):+.1f} at worst.",
+            "3. You train an image network from scratch: `nct`, or `dal` if it must cost no more than cross-entropy "
+            "([figures](benchmarks.md)).",
+            "4. You want to know which rows are wrong, and what is right: `hf-noisy audit` and `purify`, or `dygen`, "
+            "which also gives the probability of each class for every row.",
+            "5. Your labels may be clean: `auto` as well. What it costs there stands in the table below.",
+        ]
     )
 
 
@@ -69,6 +94,7 @@ def note() -> str:
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
     return {
+        "decision": decision(),
         "fine_tuned_short": "\n\n".join([short(), gain()]),
         "fine_tuned": "\n\n".join([shown(FREE), gain(), note()]),
         "checked_rows_tuned": "\n\n".join([shown(CHECKED), note()]),

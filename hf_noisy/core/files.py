@@ -1,6 +1,6 @@
 """Atomic writes, and reads that verify a checksum.
 
-Everything written is JSON, text or safetensors; nothing read here can run code.
+Everything written is JSON, text or safetensors, and nothing here unpickles.
 """
 
 import ctypes

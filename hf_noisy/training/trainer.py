@@ -49,7 +49,7 @@ from hf_noisy.training.train_loader import (
 
 
 class NoisyTrainer(Trainer):
-    """`Trainer` that trains with a method for noisy labels; everything else is `Trainer`.
+    """`Trainer` that trains with a method for noisy labels; docs/trainer.md lists what else differs.
 
     The method gives one loss per row, and the reduction is exact: the gradient does not depend on how a batch is split
     over accumulation steps or processes. If the training set has a column `label_weight`, each row's loss is
