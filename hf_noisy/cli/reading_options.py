@@ -29,11 +29,16 @@ class ReadingOptions:
     test_file: str | None = field(default=None, metadata={"help": "file of test rows, if the data has no test split"})
     test_labels: str | None = field(default=None, metadata={"help": "true: test labels are right; default: given"})
 
+    task: str | None = field(default=None, metadata={"help": "one-label, tokens or multi-label; default: by columns"})
+    label_separator: str | None = field(default=None, metadata={"help": "between several labels of a row, such as ;"})
+    label_columns: list[str] | None = field(default=None, metadata={"help": "columns of 0 and 1, one for each class"})
+
     def given(self) -> dict[str, Any]:
         """The options that differ from their default."""
         options = {one.name: getattr(self, one.name) for one in fields(ReadingOptions)}
         # Comma-separated, or the option several times.
-        options["feature_columns"] = [name for part in self.feature_columns or [] for name in part.split(",")]
+        for several in ("feature_columns", "label_columns"):
+            options[several] = [name for part in getattr(self, several) or [] for name in part.split(",")]
         return {name: value for name, value in options.items() if value}
 
 

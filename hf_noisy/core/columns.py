@@ -8,6 +8,7 @@ CHECKED_LABEL = "checked_label"  # the class that a person found; missing where 
 VOTES = "votes"
 TEXT = "text"
 TEXT_PAIR = "text_pair"  # the second text of a sentence pair
+TOKENS = "tokens"  # the words of a sentence, with a list of tags as its label
 IMAGE = "image"
 FEATURES = "features"  # frozen vectors of an encoder
 SECOND_VIEW = "second_view_"  # begins the names of the inputs of a second view of the same rows

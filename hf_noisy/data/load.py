@@ -111,9 +111,12 @@ def load_noisy_dataset(
     allow_outside: bool = False,
     test_file: str | None = None,
     test_labels: str | None = None,
+    task: str | None = None,
+    label_separator: str | None = None,
+    label_columns: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> DatasetDict:
-    """Load a dataset with the columns `text` or `image`, `label` (given), and `clean_label` and `votes` if known.
+    """Load a dataset with the columns `text`, `image` or `tokens`, `label`, and `clean_label` and `votes` if known.
 
     The splits are those of the source: if there is no test split, `dataset["train"].train_test_split(...)` makes one.
     Noise is injected into `train` and `validation` only; in `test`, `label` then equals `clean_label`.
@@ -145,6 +148,10 @@ def load_noisy_dataset(
         allow_outside: Whether the image paths in a file may leave the folder of that file. Images are never fetched.
         test_file: A file whose rows become the split `test`, with the same columns.
         test_labels: `"true"` if the labels of the test split are known to be right: they are `clean_label` too.
+        task: `"one-label"`, `"tokens"` (a list of words in `tokens`, and a tag for each of them) or `"multi-label"` (a
+            set of classes for each row); by default what the columns show.
+        label_separator: What stands between the classes of a row in one string, such as `";"`, for multi-label data.
+        label_columns: A column for each class, with 1 or 0, for multi-label data.
         **kwargs: Passed on to `datasets.load_dataset` for folders and Hub datasets; named ones take `cache_dir`.
 
     Returns:
@@ -172,6 +179,9 @@ def load_noisy_dataset(
         "merge_labels": merge_labels,
         "skip_unreadable": skip_unreadable,
         "allow_outside": allow_outside,
+        "task": task,
+        "label_separator": label_separator,
+        "label_columns": tuple(label_columns or ()),
     }
     if test_labels not in (None, *TEST_LABELS):
         raise ValueError(f"test_labels must be one of {', '.join(TEST_LABELS)}, got '{test_labels}'")

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
 from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, LABEL
@@ -19,6 +18,7 @@ from hf_noisy.data.replace_column import with_column
 
 logger = logging.getLogger(__name__)
 
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # a terminal would obey them
 _MANY = 50  # different numbers with a fraction are measurements, no classes
 
 Names = list[str | None]
@@ -34,11 +34,11 @@ def with_classes(splits: dict[str, Dataset], places: dict[str, Places], wanted: 
             if column in rows.column_names:
                 asked = wanted.label if column == LABEL else wanted.clean_column or CLEAN_LABEL
                 found[split, column] = _names(rows, column, asked, places[split], declared)
-    classes = declared + _sorted(
+    classes = declared + sorted_names(
         {name for names in found.values() for name in names if name is not None} - {*declared}
     )
     _refuse_control_characters(classes, found, places)
-    same = _similar(classes, found, places, wanted.merge_labels)
+    same = similar_classes(classes, found, places, wanted.merge_labels)
     classes = [name for name in classes if same.get(name, name) == name]
     _report_unseen(found, places, same)
     feature, ids = ClassLabel(names=classes), {name: label for label, name in enumerate(classes)}
@@ -78,7 +78,9 @@ def _names(rows: Dataset, column: str, asked: str, places: Places, declared: Seq
     names = [_name(value) for value in spelled]
     if any(name and name != value for name, value in zip(names, spelled, strict=True) if isinstance(value, str)):
         spaced = [value for value in spelled if isinstance(value, str) and value.strip() and value != value.strip()]
-        logger.warning(f"spaces around labels of column '{asked}' of {places.name} were removed: {_listed(spaced)}")
+        logger.warning(
+            f"spaces around labels of column '{asked}' of {places.name} were removed: {listed_names(spaced)}"
+        )
     found: Names = [None if index is None else names[index] for index in encoded.indices.to_pylist()]
     _refuse_measurements(found, names, asked, places)
     return found
@@ -87,8 +89,8 @@ def _names(rows: Dataset, column: str, asked: str, places: Places, declared: Seq
 def _refuse_control_characters(
     classes: list[str], found: dict[tuple[str, str], Names], places: dict[str, Places]
 ) -> None:
-    """Refuse names that a terminal would obey; tabs and line ends are only unusual."""
-    bad = {name for name in classes if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", name)}
+    """Refuse names with [`CONTROL`] characters; tabs and line ends are only unusual."""
+    bad = {name for name in classes if CONTROL.search(name)}
     for (split, _), names in found.items():
         if rows := [row for row, name in enumerate(names) if name in bad]:
             raise ValueError(
@@ -112,9 +114,7 @@ def _refuse_kind(values: pa.ChunkedArray, asked: str, places: Places) -> None:
             raise ValueError(
                 f"{one}soft labels ({kind}); call restore_labels first, or train on soft labels with NoisyTrainer"
             )
-        several = (pc.fill_null(pc.list_value_length(values), 1).to_numpy() != 1).nonzero()[0]
-        where = places.of(several) if len(several) else "all rows"
-        raise ValueError(f"{one}lists of labels ({where}); multi-label data is not supported")
+        raise ValueError(f"{one}lists of labels; pass task='multi-label'")
     if pa.types.is_struct(kind):
         inner = ", ".join(f"{asked}.{kind.field(index).name}" for index in range(min(kind.num_fields, 5)))
         raise ValueError(f"column '{asked}' of {places.name} holds objects; pass label_column= with one of {inner}")
@@ -141,11 +141,12 @@ def _is_whole(name: str) -> bool:
     return name.removeprefix("-").isdigit() and str(int(name)) == name
 
 
-def _sorted(names: set[str]) -> list[str]:
+def sorted_names(names: set[str]) -> list[str]:
+    """Names of classes in order; ids in that of their numbers."""
     return sorted(names, key=int) if all(_is_whole(name) for name in names) else sorted(names)
 
 
-def _similar(
+def similar_classes(
     classes: list[str], found: dict[tuple[str, str], Names], places: dict[str, Places], merge: bool
 ) -> dict[str, str]:
     """Classes that differ by case, spaces or Unicode form only are reported, or get the most frequent spelling."""
@@ -174,7 +175,7 @@ def _report_unseen(found: dict[tuple[str, str], Names], places: dict[str, Places
     for (split, column), names in found.items():
         rows = [row for row, name in enumerate(names) if name is not None and same.get(name, name) not in seen]
         if seen and rows and column == LABEL:
-            unseen = _listed(list(dict.fromkeys(str(names[row]) for row in rows)))
+            unseen = listed_names(list(dict.fromkeys(str(names[row]) for row in rows)))
             logger.warning(f"no row of split 'train' has the label {unseen} of {places[split].of(rows)}")
 
 
@@ -190,9 +191,10 @@ def _refuse_unknown(names: Names, ids: dict[str, int], places: Places) -> None:
     if unknown:
         raise ValueError(
             f"column '{CHECKED_LABEL}' has '{names[unknown[0]]}' in {places.of(unknown)}, which is not among the "
-            f"classes {_listed(list(ids))}"
+            f"classes {listed_names(list(ids))}"
         )
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed_names(names: Sequence[str]) -> str:
+    """Up to eight names in quotes."""
     return ", ".join(f"'{name}'" for name in names[:8]) + (", ..." if len(names) > 8 else "")

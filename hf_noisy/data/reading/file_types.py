@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hf_noisy.data.reading.conll_files import CONLL_ENDINGS, read_conll
 from hf_noisy.data.reading.delimited_files import read_delimited
 from hf_noisy.data.reading.json_files import read_json
 from hf_noisy.data.reading.places import Part, Places
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
 _JSON = (".json", ".jsonl", ".ndjson")
-ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx")
+ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx", *CONLL_ENDINGS)
 _PARQUET_MARK = b"PAR1"
 # How files begin that hold something else than their names say.
 _MISNAMED = {
@@ -92,6 +93,8 @@ def _read_bytes(data: bytes, name: str, kind: str, wanted: Wanted) -> RawRows:
     text = decode(data, name, wanted.encoding)
     if kind in _JSON or (not kind and text.lstrip()[:1] in ("{", "[")):
         return read_json(text, name, wanted)
+    if kind in CONLL_ENDINGS or wanted.task == "tokens":
+        return read_conll(text, name, wanted)
     return read_delimited(text, name, wanted, must_have_header=kind == ".txt")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from hf_noisy.core.columns import TOKENS
 from hf_noisy.data.reading.places import Part, Places
 from hf_noisy.data.reading.raw_rows import RawRows, numbers_array
 from hf_noisy.data.reading.wanted import Wanted
@@ -65,7 +66,10 @@ def _rows(text: str, name: str) -> tuple[list[Any], str, Sequence[int]]:
 
 
 def _rows_of(whole: dict[str, Any]) -> list[Any] | None:
-    """The rows of one object: a list of objects in it, or columns as lists or as objects by row."""
+    """The rows of one object: a list of objects in it, or columns as lists or as objects by row; None of one row."""
+    words = whole.get(TOKENS)
+    if isinstance(words, list) and not any(isinstance(one, list) for one in words):
+        return None  # a sentence
     lists = [value for value in whole.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if len(lists) == 1:
         return list(lists[0])

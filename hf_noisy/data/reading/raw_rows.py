@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, Value
+from datasets import ClassLabel, Dataset, List, Value
 from datasets.table import InMemoryTable
 
 from hf_noisy.data.reading.places import Places
@@ -21,6 +21,7 @@ _INTEGER, _DECIMAL = (
     r"^(0|-?[1-9][0-9]{0,17})$",
     r"^-?((0|[1-9][0-9]{0,14})(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?$",
 )
+_NOTHING = (Value("null"), List(Value("null")))  # of columns without any value
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def as_datasets(parts: list[RawRows], wanted: Wanted) -> list[Dataset]:
     for column in dict.fromkeys(name for part in rows for name in part.column_names):
         having = [index for index, part in enumerate(rows) if column in part.column_names]
         features = {str(rows[index].features[column]): rows[index].features[column] for index in having}
-        known = [feature for feature in features.values() if feature != Value("null")]
+        known = [feature for feature in features.values() if feature not in _NOTHING]
         if len(features) > 1:
             common = known[0] if len(known) == 1 else _common(known, column, parts)
             for index in having:

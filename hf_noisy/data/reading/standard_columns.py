@@ -7,11 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Image, Value
 
-from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, TEXT_PAIR
+from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, TEXT_PAIR, TOKENS
+from hf_noisy.data.flat_labels import TaskName
 from hf_noisy.data.reading.class_names import with_classes
 from hf_noisy.data.reading.image_columns import as_images, without_unreadable
+from hf_noisy.data.reading.label_lists import one_hot_lists, with_label_lists
 from hf_noisy.data.reading.places import Places
 from hf_noisy.data.reading.raw_rows import holds_numbers
+from hf_noisy.data.reading.source_task import task_of_source
 from hf_noisy.data.reading.wanted import Wanted
 from hf_noisy.data.records import record_left_out
 from hf_noisy.data.replace_column import with_column
@@ -29,7 +32,11 @@ class _Role(NamedTuple):
 
 def standard_columns(splits: dict[str, Dataset], places: dict[str, Places], wanted: Wanted) -> DatasetDict:
     """The splits with their columns renamed, texts as strings, images that can be read, and labels as classes."""
-    roles = _roles(splits, wanted)
+    task, wanted = task_of_source(splits, wanted)
+    if wanted.label_columns:
+        for split, rows in splits.items():
+            splits[split] = one_hot_lists(rows, wanted.label_columns, places[split])
+    roles = _roles(splits, wanted, task)
     _check_roles(roles, splits, places)
     _check_feature_columns(wanted.feature_columns, roles, splits, places)
     for split, rows in splits.items():
@@ -45,11 +52,19 @@ def standard_columns(splits: dict[str, Dataset], places: dict[str, Places], want
                 rows, places[split] = without_unreadable(rows, places[split], wanted.skip_unreadable)
                 rows = record_left_out(rows, every - len(rows)) if every > len(rows) else rows
         splits[split] = rows
+    if task != "one-label":
+        return DatasetDict(with_label_lists(splits, places, wanted, task))
     return DatasetDict(with_classes(splits, places, wanted))
 
 
-def _roles(splits: dict[str, Dataset], wanted: Wanted) -> list[_Role]:
+def _roles(splits: dict[str, Dataset], wanted: Wanted, task: TaskName) -> list[_Role]:
     columns = {name: feature for rows in splits.values() for name, feature in rows.features.items()}
+    labels = [("label_column", wanted.label, LABEL), ("clean_column", wanted.clean_column, CLEAN_LABEL)]
+    if task == "tokens":
+        if len(wanted.text_columns) > 1 or wanted.image_column or wanted.feature_columns:
+            raise ValueError("tokens are read from one column of lists of words; pass text_column alone")
+        labels.insert(0, ("text_column", (*wanted.text_columns, TOKENS)[0], TOKENS))
+        return [_Role(argument, column, name) for argument, column, name in labels if column is not None]
     texts, image = wanted.text_columns, wanted.image_column
     if not texts and image is None:
         if IMAGE in columns and (TEXT not in columns or isinstance(columns[IMAGE], Image)):
@@ -61,8 +76,7 @@ def _roles(splits: dict[str, Dataset], wanted: Wanted) -> list[_Role]:
         if wanted.text_columns:
             logger.warning(f"the column '{TEXT_PAIR}' is read as the second text of each row; rename it if it is not")
     roles = [_Role("text_column", column, name) for column, name in zip(texts, (TEXT, TEXT_PAIR), strict=False)]
-    others = [("image_column", image, IMAGE), ("label_column", wanted.label, LABEL)]
-    others.append(("clean_column", wanted.clean_column, CLEAN_LABEL))
+    others = [("image_column", image, IMAGE), *labels]
     return roles + [_Role(argument, column, name) for argument, column, name in others if column is not None]
 
 

@@ -22,6 +22,9 @@ class Wanted:
     merge_labels: bool = False
     skip_unreadable: bool = False
     allow_outside: bool = False
+    task: str | None = None  # "one-label", "tokens" or "multi-label"
+    label_separator: str | None = None  # between the classes in a cell
+    label_columns: tuple[str, ...] = ()  # one for each class, with 0 and 1
 
     @property
     def label(self) -> str:

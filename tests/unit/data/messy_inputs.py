@@ -446,8 +446,9 @@ JSON = [
     one(
         "several labels",
         lines({"text": "a", "label": ["x"]}, {"text": "b", "label": ["x", "y"]}),
-        message="lists of labels .line 2 of .*multi-label",
+        message="'label' of '.*a.jsonl' holds lists of labels; pass task='multi-label'",
         file="a.jsonl",
+        task="one-label",
     ),
     one("soft labels", lines({"text": "a", "label": [0.5, 0.5]}), message="holds soft labels", file="a.jsonl"),
     one(
@@ -520,8 +521,9 @@ TYPED = [
     one(
         "lists in Parquet",
         parquet({"text": ["a"], "label": [["x", "y"]]}),
-        message="lists of labels .row 0 of",
+        message="holds lists of labels; pass task='multi-label'",
         file="a.parquet",
+        task="one-label",
     ),
     one(
         "bytes as texts", parquet({"text": [b"a"], "label": ["x"]}), message="holds bytes, no texts", file="a.parquet"
