@@ -9,7 +9,7 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,21 @@ def json_lines_have_votes(folder: Path) -> bool:
 
 def json_lines(path: Path, given: bool = True) -> Iterator[dict[str, Any]]:
     """Rows of one file, one at a time; `label` is the given class, or the true one if `given` is False."""
+
+    def columns(row: dict[str, Any]) -> dict[str, Any]:
+        label = row.get("weak_label", row["label"]) if given else row["label"]
+        votes = {VOTES: row["weak_votes"]} if "weak_votes" in row else {}
+        return {TEXT: row["text"], LABEL: label, CLEAN_LABEL: row["label"], **votes}
+
+    return json_rows(path, columns)
+
+
+def json_rows(path: Path, columns: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The columns of each row of one file."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for line in file:
-                row = json.loads(line)
-                label = row.get("weak_label", row["label"]) if given else row["label"]
-                votes = {VOTES: row["weak_votes"]} if "weak_votes" in row else {}
-                yield {TEXT: row["text"], LABEL: label, CLEAN_LABEL: row["label"], **votes}
+                yield columns(json.loads(line))
     except _BROKEN as error:
         raise ValueError(
             f"file '{path}' is cut short, damaged or of another form ({type(error).__name__}: {error}); replace it"

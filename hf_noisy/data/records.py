@@ -9,6 +9,7 @@ from jaxtyping import Float, Integer
 
 from hf_noisy.core.checks import check_labels
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
+from hf_noisy.data.flat_labels import flat_tags, label_sets, list_names, task_of_labels
 from hf_noisy.data.labels import column_values
 
 _RECORD_KEY, _LEFT_OUT_KEY = "noise_record", "unreadable_rows_left_out"
@@ -48,6 +49,31 @@ def record_noise(
     record = {"rate_asked" if key == "rate" else key: value for key, value in record.items()}
     record["rate_measured"] = float(np.mean(clean_labels != labels)) if len(labels) else 0.0
     record["transition_matrix"] = measured_transition_matrix(clean_labels, labels, num_classes).tolist()
+    return _with_record(dataset, record)
+
+
+def record_list_noise(dataset: datasets.Dataset, record: dict[str, Any]) -> datasets.Dataset:
+    """As [`record_noise`], of the labels of tokens, or of cells with the shares of each class."""
+    if task_of_labels(dataset) == "tokens":
+        given, true = flat_tags(dataset, LABEL).labels, flat_tags(dataset, CLEAN_LABEL).labels
+        known = (given >= 0) & (true >= 0)
+        record = {**record, "unit": "token"}
+        return record_noise(dataset, record, true[known], given[known], len(list_names(dataset)))
+    (given, has_label), (true, is_known) = label_sets(dataset, LABEL), label_sets(dataset, CLEAN_LABEL)
+    known = has_label & is_known
+    given, true = given[known], true[known]
+    missing, spurious = (true & ~given).sum(0), (given & ~true).sum(0)
+    record = {
+        **record,
+        "unit": "cell",
+        "rate_measured": float((given != true).mean()) if given.size else 0.0,
+        "missing_rate": (missing / np.maximum(true.sum(0), 1)).tolist(),
+        "spurious_rate": (spurious / np.maximum((~true).sum(0), 1)).tolist(),
+    }
+    return _with_record(dataset, record)
+
+
+def _with_record(dataset: datasets.Dataset, record: dict[str, Any]) -> datasets.Dataset:
     # Rates and seeds may be numpy scalars, which JSON cannot write.
     line = json.dumps({_RECORD_KEY: record}, default=np.generic.item)
     dataset.info.description = "\n".join(filter(None, [dataset.info.description, line]))
@@ -101,6 +127,8 @@ def measured_transition_matrix(
 
 def record_known_noise(dataset: datasets.Dataset, kind: str) -> datasets.Dataset:
     """The dataset with a record of the noise between its columns `clean_label` and `label`."""
+    if task_of_labels(dataset) != "one-label":
+        return record_list_noise(dataset, {"kind": kind})
     clean_labels, num_classes = class_labels(dataset, CLEAN_LABEL)
     labels, _ = class_labels(dataset, LABEL)
     return record_noise(dataset, {"kind": kind}, clean_labels, labels, num_classes)

@@ -21,6 +21,8 @@ class JsonLinesBuilder(NoisyDatasetBuilder):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if not hasattr(cls, "NAME"):  # a base of builders
+            return
         cls.DOWNLOAD = (
             f"download {cls.FILES} of {cls.HOMEPAGE} and write labels.json and train.jsonl.gz, as docs/data.md "
             f"describes them, into '{cls.NAME}'"
