@@ -1,6 +1,7 @@
 """Losses: `(logits, labels, progress) -> one loss per row`."""
 
 from hf_noisy.losses.apl import NCEandAGCE, NCEandRCE
+from hf_noisy.losses.bi_tempered import BiTempered
 from hf_noisy.losses.bootstrap import Bootstrap
 from hf_noisy.losses.branch_divergence import branch_divergence
 from hf_noisy.losses.cross_entropy import CrossEntropy, LabelSmoothing
@@ -10,10 +11,12 @@ from hf_noisy.losses.jensen_shannon import JS
 from hf_noisy.losses.loss import Loss
 from hf_noisy.losses.mae import MAE
 from hf_noisy.losses.sce import SCE
+from hf_noisy.losses.sparse import SR
 from hf_noisy.losses.stock_trainer import for_trainer
 from hf_noisy.losses.taylor import TCE
 
 LOSSES: dict[str, type[Loss]] = {
+    "bi_tempered": BiTempered,
     "bootstrap": Bootstrap,
     "cross_entropy": CrossEntropy,
     "dal": DAL,
@@ -24,6 +27,7 @@ LOSSES: dict[str, type[Loss]] = {
     "nce_agce": NCEandAGCE,
     "nce_rce": NCEandRCE,
     "sce": SCE,
+    "sr": SR,
     "tce": TCE,
 }
 
@@ -34,7 +38,9 @@ __all__ = [
     "LOSSES",
     "MAE",
     "SCE",
+    "SR",
     "TCE",
+    "BiTempered",
     "Bootstrap",
     "CrossEntropy",
     "LabelSmoothing",

@@ -14,6 +14,7 @@ from hf_noisy.methods.jocor import JoCoR
 from hf_noisy.methods.method import Batch, LossMethod, Method, Step
 from hf_noisy.methods.model_loss import ModelLoss
 from hf_noisy.methods.nct import NCT
+from hf_noisy.methods.nlnl import NLNL
 from hf_noisy.methods.nrd import NRD
 from hf_noisy.methods.soft_correction import SoftCorrection
 
@@ -25,6 +26,7 @@ _OWN: dict[str, type[Method]] = {
     "gjs": GJS,
     "jocor": JoCoR,
     "nct": NCT,
+    "nlnl": NLNL,
     "nrd": NRD,
     "soft_correction": SoftCorrection,
 }
@@ -106,6 +108,7 @@ __all__ = [
     "GJS",
     "METHODS",
     "NCT",
+    "NLNL",
     "NRD",
     "Batch",
     "CoRegularization",

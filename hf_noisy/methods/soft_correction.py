@@ -9,7 +9,6 @@ from accelerate.utils import broadcast_object_list
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import set_seed
 
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.types import Labels
@@ -18,10 +17,9 @@ from hf_noisy.data.labels import row_labels
 from hf_noisy.detection.checked_correction import CheckedCorrection, CorrectedLabels
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.losses.loss import at_least_float32
+from hf_noisy.methods.first_features import features_before_training
 from hf_noisy.methods.method import Batch, Method, Step
-from hf_noisy.models.frozen_features import frozen_features
 from hf_noisy.models.heads import num_classes
-from hf_noisy.models.inference import Collator
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -79,22 +77,13 @@ class SoftCorrection(Method):
         self.targets = torch.zeros(len(rows), classes)  # type: ignore[arg-type]
         if resumes:
             return
-        args = trainer.args
         labels = row_labels(rows)
         with random_state_kept():
-            set_seed(args.seed)  # for random augmentation
-            features = frozen_features(
-                trainer.model,
-                rows,
-                cast(Collator, trainer.data_collator),
-                device=args.device,
-                batch_size=args.per_device_eval_batch_size,
-                show_progress=None if args.disable_tqdm else "features before training",
-            )
+            features = features_before_training(trainer)
             found: list[Any] = [None]
             if PartialState().is_main_process:
                 checked = getattr(trainer, "checked", None)  # a stock Trainer has none
-                self.evidence = self._estimate(features, labels, checked, classes, args.seed)
+                self.evidence = self._estimate(features, labels, checked, classes, trainer.args.seed)
                 posterior = self.evidence.posterior.astype(np.float32)
                 if checked is not None:
                     posterior[checked.index] = np.eye(classes, dtype=np.float32)[checked.labels]

@@ -43,8 +43,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "dygen": {"agreement_weight": 5.0, "warmup_ratio": 0.1, "vae_epochs": 1},
     "jocor": {"forget_rate": 0.4, "ramp_epochs": 1},
     "nct": {"r_min": 0.3, "r_max": 0.5, "warmup_epochs": 0},
+    "nlnl": {"complementary_labels": 2, "confidence": 0.1},
     "nrd": {"decay": 0.9, "scale": True},
 }
+# Methods of which only accumulation and resume, on one kind of model, are in the fast tests.
+SLOW = {"bi_tempered", "nlnl", "sr"}
 # The kinds of model that each method trains, besides those that all methods of so many networks do.
 MORE_MODELS = {
     "cross_entropy": ("branches", "peft"),

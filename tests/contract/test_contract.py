@@ -17,6 +17,7 @@ from tests.contract.runs import (
     LONG_CASES,
     METHODS,
     SHORT_CASES,
+    SLOW,
     STEPS_AN_EPOCH,
     distance,
     file_contents,
@@ -33,25 +34,30 @@ TOLERANCE = 1e-6
 MOVED = 1e-3  # what a run must at least change, so that two equal runs are not two runs that did nothing
 
 
-def slow_unless(fast: list[tuple[str, str]]) -> list[Any]:
-    return [case if case in fast else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
+def marked(cases: list[tuple[str, str]], fast: list[tuple[str, str]], brief: bool = False) -> list[Any]:
+    """Cases that are slow unless in `fast`; methods of `SLOW` are fast only where `brief`, on one kind of model."""
+
+    def is_fast(case: tuple[str, str]) -> bool:
+        return case in fast and (case[0] not in SLOW or (brief and case in SHORT_CASES))
+
+    return [case if is_fast(case) else pytest.param(*case, marks=pytest.mark.slow) for case in cases]
 
 
 # A loss of the logits has no state and is the same code for every kind of model: few of these cases are quick ones.
 MORE_THAN_A_LOSS = [case for case in CASES if case[0] in {"cross_entropy", *(method for method, _ in LONG_CASES)}]
-all_cases = pytest.mark.parametrize(
-    ("method", "model"), slow_unless(MORE_THAN_A_LOSS + SHORT_CASES), ids=lambda value: str(value)
-)
-cases_with_state = pytest.mark.parametrize(
-    ("method", "model"), slow_unless([*MORE_THAN_A_LOSS, ("dal", "plain")]), ids=lambda value: str(value)
-)
-cases_of_columns = pytest.mark.parametrize(
-    ("method", "model"),
-    slow_unless([*SHORT_CASES, *(case for case in CASES if case[0] == "cross_entropy")]),
-    ids=lambda value: str(value),
-)
-long_cases = pytest.mark.parametrize(("method", "model"), LONG_CASES, ids=lambda value: str(value))
-short_cases = pytest.mark.parametrize(("method", "model"), SHORT_CASES, ids=lambda value: str(value))
+BASELINE = [case for case in CASES if case[0] == "cross_entropy"]
+
+
+def over(cases: list[Any]) -> Any:
+    return pytest.mark.parametrize(("method", "model"), cases, ids=lambda value: str(value))
+
+
+accumulated_cases = over(marked(CASES, MORE_THAN_A_LOSS + SHORT_CASES, brief=True))
+cases_with_state = over(marked(CASES, [*MORE_THAN_A_LOSS, ("dal", "plain")], brief=True))
+all_cases = over(marked(CASES, MORE_THAN_A_LOSS + SHORT_CASES))
+cases_of_columns = over(marked(CASES, SHORT_CASES + BASELINE))
+long_cases = over(marked(LONG_CASES, LONG_CASES))
+short_cases = over(marked(SHORT_CASES, SHORT_CASES))
 
 
 def test_every_method_stands_in_the_matrix():
@@ -60,7 +66,7 @@ def test_every_method_stands_in_the_matrix():
     assert methods.list_methods().keys() == METHODS.keys()
 
 
-@all_cases
+@accumulated_cases
 def test_gradient_accumulation_is_one_batch(method, model, tmp_path):
     whole = run(tmp_path, method, model)
     parts = run(tmp_path, method, model, per_device_train_batch_size=2, gradient_accumulation_steps=4)
@@ -237,9 +243,7 @@ def test_convolutional_network(method, kind, tmp_path):
 
 
 # DyGEN saves another network than that with which it predicts.
-@pytest.mark.parametrize(
-    ("method", "model"), [case for case in CASES if case[1] != "peft" and case[0] != "dygen"], ids=str
-)
+@over(marked([case for case in CASES if case[1] != "peft" and case[0] != "dygen"], CASES))
 def test_saved_and_loaded_model_predicts_the_same(method, model, tmp_path):
     trainer = run(tmp_path / "run", method, model)
     rows = make_rows(model, 13, seed=4)
