@@ -113,6 +113,11 @@ class DyGenArguments(TextOptions, DataArguments):
 
     num_branches: int = _option(2, "number of branches in stage I")
     branches: str = _option("full", "full copies or LoRA adapters", choices=["full", "lora"])
+    shared_layers: int = _option(0, "lowest layers that stay frozen, computed once for all branches")
+    branch_learning_rate: float | None = _option(
+        None, "learning rate of stage I; default: that of --learning_rate, for lora ten times as high"
+    )
+    compare: bool = _option(True, "train a plain classifier too, for comparison")
     estimated_noise_rate: float | None = _option(None, "noise rate; default: estimated from training")
     preset: str = _option("evidence", "prior of stage II", choices=["evidence", "paper"])
     export: str = _option("none", "model for new rows to save", choices=["none", "distilled", "exact"])
