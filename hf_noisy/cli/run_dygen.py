@@ -110,7 +110,7 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
 
     transformers.set_seed(training.seed)
     model = inputs.make_model(train_rows)
-    branched, predictions = _branched(model, arguments, training.seed), {}
+    branched, predictions = _branched(model, arguments, training.seed, output_dir), {}
     if arguments.compare:
         plain = fit(model, output_dir / "cross_entropy", training.learning_rate, method="cross_entropy")
         predictions["cross-entropy"] = _predict(plain, test_rows)
@@ -149,11 +149,8 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
         "noise_rate_estimated": dygen.noise_rate,
         "checked_rows": 0 if checked is None else len(checked),
         **_label_accuracy(given[known], posterior[known], truth[known]),
-        **{
-            f"test_{of}{key}": scores.get(name, {}).get(of)
-            for of in ("accuracy", "ece")
-            for name, key in _STAGES.items()
-        },
+        **{f"test_accuracy{key}": scores.get(name, {}).get("accuracy") for name, key in _STAGES.items()},
+        **{f"test_ece{key}": scores.get(name, {}).get("ece") for name, key in _STAGES.items()},
         "selected_by": "last epoch; no true label was used",
         "posterior": {"run": dygen.config.run, "sha256": digest},
         "seed": training.seed,
@@ -178,11 +175,15 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
     return results
 
 
-def _branched(model: Any, arguments: DyGenArguments, seed: int) -> BranchedModel:
+def _branched(model: Any, arguments: DyGenArguments, seed: int, folder: Path) -> BranchedModel:
     """The networks of stage I, made of a classifier."""
     lora: dict[str, Any] | None = {} if arguments.branches == "lora" else None
     shared = arguments.shared_layers
-    return BranchedModel.from_model(model, arguments.num_branches, seed=seed, lora=lora, shared_layers=shared)
+    branched = BranchedModel.from_model(model, arguments.num_branches, seed=seed, lora=lora, shared_layers=shared)
+    if shared:
+        folder.mkdir(parents=True, exist_ok=True)
+        branched.keep_shared_outputs(folder)
+    return branched
 
 
 def _branch_learning_rate(arguments: DyGenArguments, training: TrainingArguments) -> float:

@@ -16,10 +16,10 @@ class BranchedConfig(PreTrainedConfig):
         task: `"sequence-classification"` or `"image-classification"`.
         num_branches: Number of branches, 2 or more.
         lora: Settings of the adapters, or `None` if branches are full copies.
-        shared_layers: With `lora`, number of lowest layers that are computed once for all branches.
+        shared_layers: Number of lowest layers that stay frozen and are computed once for all branches.
 
     Raises:
-        ValueError: If `task`, `num_branches` or `shared_layers` is out of range.
+        ValueError: If `task` or `num_branches` is out of range.
 
     Example:
         >>> from transformers import BertConfig
@@ -47,8 +47,6 @@ class BranchedConfig(PreTrainedConfig):
             raise ValueError(
                 f"num_branches must be 2 or more, got {num_branches}; for one network use the model itself"
             )
-        if shared_layers and lora is None:
-            raise ValueError(f"shared_layers={shared_layers} needs adapters on one frozen backbone; pass lora={{}}")
         self.branch = AutoConfig.for_model(**branch) if isinstance(branch, dict) else branch
         self.task, self.num_branches, self.lora, self.shared_layers = task, num_branches, lora, shared_layers
         if self.branch is not None:

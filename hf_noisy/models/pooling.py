@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hf_noisy.core.columns import LABELS
 from hf_noisy.core.task import TASKS
-from hf_noisy.models.heads import find_heads, networks_of
+from hf_noisy.models.heads import find_heads, networks_of, unwrapped
 
 Pooling = Literal["auto", "mean", "first", "pooler"]
 
@@ -53,13 +53,19 @@ def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor
     encoder = _encoder(model)
     if encoder is None:
         raise ValueError(f"{type(model).__name__} has no encoder below its head; pass a classifier of transformers")
-    return pool("mean", _last_hidden_state(model, encoder, inputs), None, inputs.get("attention_mask"))
+
+    def run(**inputs: Tensor) -> Tensor:
+        return pool("mean", _last_hidden_state(model, encoder, inputs), None, inputs.get("attention_mask"))
+
+    base: Any = unwrapped(model)
+    inputs = {name: value for name, value in inputs.items() if name != LABELS}
+    found: Tensor = base.with_shared_outputs(inputs, run) if hasattr(base, "with_shared_outputs") else run(**inputs)
+    return found
 
 
 def _last_hidden_state(model: nn.Module, encoder: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     from torch.distributed.fsdp import FSDPModule
 
-    inputs = {name: value for name, value in inputs.items() if name != LABELS}
     accepted = inspect.signature(encoder.forward).parameters
     is_sharded = any(isinstance(module, FSDPModule) for module in model.modules())  # gathered for the whole model only
     derives = getattr(getattr(encoder, "config", None), "is_encoder_decoder", False)  # the decoder's input

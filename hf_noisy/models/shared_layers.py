@@ -1,10 +1,18 @@
-"""Lower layers that all branches share: the first branch computes them, the others reuse the output."""
+"""Lower layers that all branches share: the first branch computes them, the others reuse the output.
 
+They are frozen and run without dropout, so that their output for a row does not change in training.
+"""
+
+import copy
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+
+from hf_noisy.models.heads import find_heads
+
+_FROZEN = "_frozen_modules"  # attribute of a branch; in a list, so that they are not registered twice
 
 
 class SharedLayer(nn.Module):
@@ -14,10 +22,12 @@ class SharedLayer(nn.Module):
         super().__init__()
         self.layer = layer
         self.output: Any = None
+        self.is_known = False  # whether `output` was put there, so that nothing is computed
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with torch.no_grad():
-            self.output = self.layer(*args, **kwargs)
+        if not self.is_known:
+            with torch.no_grad():
+                self.output = self.layer(*args, **kwargs)
         return self.output
 
     def __getattr__(self, name: str) -> Any:
@@ -77,6 +87,26 @@ def lower_modules(model: PreTrainedModel, depth: int) -> set[str]:
     return set(names[: names.index(f"{name}.{depth}")])
 
 
+def _frozen_modules(model: PreTrainedModel, depth: int) -> list[nn.Module]:
+    """The modules up to the first `depth` layers, without those that hold further layers too, such as the encoder."""
+    stack = find_layers(model)[0]
+    lower = [name for name in lower_modules(model, depth) if name and not f"{stack}.".startswith(f"{name}.")]
+    return [model.get_submodule(name) for name in lower]
+
+
+def copy_upper_layers(model: PreTrainedModel, depth: int) -> PreTrainedModel:
+    """One branch: a copy of a model that shares the parameters up to the first `depth` layers, frozen in place."""
+    shared = {id(p): p for module in _frozen_modules(model, depth) for p in module.parameters(recurse=False)}
+    if any(id(parameter) in shared for head in find_heads(model) for parameter in head.parameters()):
+        raise ValueError(
+            f"the head of {type(model).__name__} comes before its layers, so shared_layers={depth} would share it; "
+            "leave shared_layers at 0"
+        )
+    for parameter in shared.values():
+        parameter.requires_grad_(False)
+    return copy.deepcopy(model, memo=dict(shared))
+
+
 def share_lower_layers(branches: list[PreTrainedModel], depth: int) -> list[PreTrainedModel]:
     """Compute the first `depth` layers, whose parameters all branches share, only once; in place."""
     if not depth:
@@ -84,17 +114,29 @@ def share_lower_layers(branches: list[PreTrainedModel], depth: int) -> list[PreT
     _, first = find_layers(branches[0])
     shared = [SharedLayer(layer) for layer in first[:depth]]
     for branch in branches:
+        setattr(branch, _FROZEN, _frozen_modules(branch, depth))
         _, layers = find_layers(branch)
         for index, layer in enumerate(shared):
             layers[index] = layer if branch is branches[0] else TakenLayer(layer)
     return branches
 
 
-def forget_outputs(branches: nn.ModuleList) -> None:
-    """Free the outputs of the last batch that the shared layers hold."""
-    for module in branches[0].modules():
-        if isinstance(module, SharedLayer):
-            module.output = None
+def without_dropout(branches: nn.ModuleList) -> None:
+    """Put what the branches share into evaluation mode."""
+    for branch in branches:
+        for module in getattr(branch, _FROZEN, ()):
+            module.training = False
+
+
+def shared_layers_of(branches: nn.ModuleList) -> list[SharedLayer]:
+    """The layers that are computed once, from the lowest."""
+    return [module for module in branches[0].modules() if isinstance(module, SharedLayer)]
+
+
+def frozen_parameters(branches: nn.ModuleList) -> list[nn.Parameter]:
+    """The parameters on which the output of the shared layers depends."""
+    frozen = [p for module in getattr(branches[0], _FROZEN) for p in module.parameters(recurse=False)]
+    return [*{id(parameter): parameter for parameter in frozen}.values()]
 
 
 def own_layers(branch: PreTrainedModel) -> PreTrainedModel:
@@ -103,4 +145,8 @@ def own_layers(branch: PreTrainedModel) -> PreTrainedModel:
         if isinstance(module, (SharedLayer, TakenLayer)):
             source = module._source[0] if isinstance(module, TakenLayer) else module
             branch.set_submodule(name, source.layer)
-    return branch
+    if hasattr(branch, _FROZEN):
+        delattr(branch, _FROZEN)
+        for parameter in branch.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+    return branch.train(branch.training)
