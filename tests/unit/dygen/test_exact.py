@@ -102,11 +102,13 @@ def test_projected_embeddings(tmp_path):
 
 
 @pytest.mark.slow
-def test_layers_that_are_computed_once(tmp_path):
+@pytest.mark.parametrize("lora", [{"r": 2}, None], ids=["lora", "full"])
+def test_layers_that_are_computed_once(lora, tmp_path):
     sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
     torch.manual_seed(0)
     network = BertForSequenceClassification(BertConfig(vocab_size=WORDS, num_labels=CLASSES, **sizes))
-    model = BranchedModel.from_model(network, lora={"r": 2}, shared_layers=1)
+    model = BranchedModel.from_model(network, lora=lora, shared_layers=1)
+    model.keep_shared_outputs(tmp_path)
     run = Trained(tmp_path, "plain", model=model)
     run.exact().save_pretrained(tmp_path / "exact")
     said = DyGenForClassification.from_pretrained(tmp_path / "exact").predict(run.rows["test"], show_progress=False)
