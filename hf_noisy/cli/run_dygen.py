@@ -115,15 +115,8 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
         plain = fit(model, output_dir / "cross_entropy", training.learning_rate, method="cross_entropy")
         predictions["cross-entropy"] = _predict(plain, test_rows)
     clock["cross_entropy"] = time.perf_counter()
-    method = DyGenMethod(
-        noise_rate=arguments.estimated_noise_rate,
-        preset=arguments.preset,  # type: ignore[arg-type]
-        exact=arguments.export == "exact",
-        distill=False,
-        record={"test": test_rows},
-    )
     branch_rate = _branch_learning_rate(arguments, training)
-    trainer = fit(branched, output_dir, branch_rate, method=method)
+    trainer = fit(branched, output_dir, branch_rate, method=_method(arguments, test_rows))
     clock["dygen"] = time.perf_counter()
     if not trainer.is_world_process_zero():
         return {}
@@ -184,6 +177,16 @@ def _branched(model: Any, arguments: DyGenArguments, seed: int, folder: Path) ->
         folder.mkdir(parents=True, exist_ok=True)
         branched.keep_shared_outputs(folder)
     return branched
+
+
+def _method(arguments: DyGenArguments, test_rows: Dataset) -> DyGenMethod:
+    return DyGenMethod(
+        noise_rate=arguments.estimated_noise_rate,
+        preset=arguments.preset,  # type: ignore[arg-type]
+        exact=arguments.export == "exact",
+        distill=False,
+        record={"test": test_rows},
+    )
 
 
 def _branch_learning_rate(arguments: DyGenArguments, training: TrainingArguments) -> float:
