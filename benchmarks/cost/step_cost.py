@@ -2,6 +2,8 @@
 
     python -m benchmarks.cost.step_cost                 # CPU, or the GPU where there is one
     python -m benchmarks.cost.step_cost --methods nrd nct
+    python -m benchmarks.cost.step_cost --models minilm minilm+3 minilm+4 --methods nct jocor co_teaching \\
+        --rounds 1 --output benchmarks/results/shared_cost.json    # two networks that share 0, 3 or 4 of 6 layers
 
 Two trainers with equal models take turns in one process, one optimiser step each, so other load on the machine
 affects both. A step includes loading the batch and making its views. Time is wall-clock on a GPU, and CPU time of one
@@ -29,7 +31,7 @@ from transformers import (
 )
 
 from benchmarks.cost import harness
-from hf_noisy import NoisyTrainer
+from hf_noisy import BranchedModel, NoisyTrainer
 from hf_noisy.methods import METHODS
 
 LIMITS = {"nrd": 1.5, "nct": 2.1, "coregularization": 2.1, "cross_entropy": 1.02}
@@ -40,7 +42,7 @@ clock = time.perf_counter if torch.cuda.is_available() else time.thread_time
 @dataclass
 class Arguments(harness.Arguments):
     methods: list[str] = harness.option(list(METHODS), "names")
-    models: list[str] = harness.option(["resnet", "bert"], "resnet, bert")
+    models: list[str] = harness.option(["resnet", "bert"], "resnet, bert, minilm; minilm+3: 3 shared layers")
     rounds: int = harness.option(5, "each with two new trainers: memory layout affects time")
     pairs: int = harness.option(10, "timed steps of each trainer per round")
     batch_size: int = harness.option(64, "rows a step")
@@ -48,6 +50,9 @@ class Arguments(harness.Arguments):
 
 def make_model(kind: str) -> torch.nn.Module:
     set_seed(0)
+    if kind.startswith("minilm"):
+        sizes = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+        return BertForSequenceClassification(BertConfig(num_labels=CLASSES, **sizes))
     if kind == "bert":
         sizes = {"hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 1024}
         return BertForSequenceClassification(BertConfig(vocab_size=2000, num_labels=CLASSES, **sizes))
@@ -58,8 +63,8 @@ def make_model(kind: str) -> torch.nn.Module:
 def make_rows(kind: str) -> Dataset:
     draw = np.random.default_rng(0)
     labels = draw.integers(0, CLASSES, ROWS)
-    if kind == "bert":
-        ids = draw.integers(200, 2000, (ROWS, 64))
+    if kind != "resnet":
+        ids = draw.integers(200, 2000, (ROWS, 64 if kind == "bert" else 32))
         return Dataset.from_dict({"input_ids": ids, "attention_mask": np.ones_like(ids), "label": labels})
     pixels = draw.standard_normal((ROWS, 3 * 32 * 32), dtype=np.float32)
     rows = Dataset.from_dict({"pixels": pixels, "label": labels}).with_format("numpy")
@@ -111,7 +116,10 @@ def make_trainer(
     rows = make_rows(kind) if rows is None else rows
     if method is None:
         return Trainer(make_model(kind), args, train_dataset=rows)
-    return NoisyTrainer(make_model(kind), args, train_dataset=rows, method=method)
+    model, shared = make_model(kind), int(kind.partition("+")[2] or 0)
+    if shared:
+        model = BranchedModel.from_model(model, 2, shared_layers=shared)
+    return NoisyTrainer(model, args, train_dataset=rows, method=method)
 
 
 def one_round(kind: str, method: str, arguments: Arguments, ours_first: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -32,6 +32,8 @@ class TextOptions:
     """Options for texts."""
 
     max_length: int = _option(128, "tokens per text")
+    branches: str = _option("full", "networks of a method of several: full or LoRA adapters", choices=["full", "lora"])
+    shared_layers: int = _option(0, "lowest layers that stay frozen, computed once for all networks")
 
     bf16_devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")  # where bfloat16 is the default, if the device has it
     fast_defaults: ClassVar[dict[str, Any]] = {"train_sampling_strategy": "group_by_length"}
@@ -112,8 +114,6 @@ class DyGenArguments(TextOptions, DataArguments):
     """
 
     num_branches: int = _option(2, "number of branches in stage I")
-    branches: str = _option("full", "full copies or LoRA adapters", choices=["full", "lora"])
-    shared_layers: int = _option(0, "lowest layers that stay frozen, computed once for all branches")
     branch_learning_rate: float | None = _option(
         None, "learning rate of stage I; default: that of --learning_rate, for lora ten times as high"
     )

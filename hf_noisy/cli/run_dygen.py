@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DyGenArguments
+from hf_noisy.cli.branching import make_branches
 from hf_noisy.cli.fast_defaults import say_speed, training_settings
 from hf_noisy.cli.inputs import TextInputs, load_splits
 from hf_noisy.cli.outputs import open_output, training_folder
@@ -34,7 +35,6 @@ from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dynamics.store import Trajectories
 from hf_noisy.hub.text import public_name, without_folders
 from hf_noisy.methods import DyGenMethod
-from hf_noisy.models import BranchedModel
 from hf_noisy.models.heads import logits_by_branch
 from hf_noisy.models.inference import Collator, outputs_in_training
 from hf_noisy.reports import dynamics_map, reliability_diagram, score_stages, stage_table
@@ -110,7 +110,7 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
 
     transformers.set_seed(training.seed)
     model = inputs.make_model(train_rows)
-    branched, predictions = _branched(model, arguments, training.seed, output_dir), {}
+    branched, predictions = make_branches(model, arguments, arguments.num_branches, training.seed, output_dir), {}
     if arguments.compare:
         plain = fit(model, output_dir / "cross_entropy", training.learning_rate, method="cross_entropy")
         predictions["cross-entropy"] = _predict(plain, test_rows)
@@ -166,17 +166,6 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
     shown = {k: v for k, v in results.items() if k.startswith(("noise_rate", "train_label")) and v is not None}
     print(*(f"{name:30}{value:.3f}" for name, value in shown.items()), sep="\n")
     return results
-
-
-def _branched(model: Any, arguments: DyGenArguments, seed: int, folder: Path) -> BranchedModel:
-    """The networks of stage I, made of a classifier."""
-    lora: dict[str, Any] | None = {} if arguments.branches == "lora" else None
-    shared = arguments.shared_layers
-    branched = BranchedModel.from_model(model, arguments.num_branches, seed=seed, lora=lora, shared_layers=shared)
-    if shared:
-        folder.mkdir(parents=True, exist_ok=True)
-        branched.keep_shared_outputs(folder)
-    return branched
 
 
 def _method(arguments: DyGenArguments, test_rows: Dataset) -> DyGenMethod:

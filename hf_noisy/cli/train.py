@@ -14,6 +14,7 @@ from scipy.special import softmax
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
+from hf_noisy.cli.branching import with_asked_branches
 from hf_noisy.cli.fast_defaults import say_speed, training_settings
 from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_optimizer, random_rows
 from hf_noisy.cli.recipes import keyword_arguments, parse
@@ -68,8 +69,9 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         name: inputs.for_prediction(rows) for name, rows in (("test", test_rows), ("watched", watched)) if rows
     }
     recorder = DynamicsRecorder(recorded)
+    model = inputs.make_model(train_rows)
     trainer = NoisyTrainer(
-        inputs.make_model(train_rows),
+        with_asked_branches(model, arguments, method, training.seed, Path(str(training.output_dir))),
         training,
         train_dataset=inputs.for_training(train_rows, method, training.seed),
         processing_class=inputs.processor,
