@@ -37,6 +37,8 @@ class TextOptions:
 
     bf16_devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")  # where bfloat16 is the default, if the device has it
     fast_defaults: ClassVar[dict[str, Any]] = {"train_sampling_strategy": "group_by_length"}
+    # Ten times that of all weights: Schulman et al. (2025), LoRA Without Regret.
+    lora_learning_rate: ClassVar[float] = 1e-3
 
 
 @dataclass
@@ -115,7 +117,7 @@ class DyGenArguments(TextOptions, DataArguments):
 
     num_branches: int = _option(2, "number of branches in stage I")
     branch_learning_rate: float | None = _option(
-        None, "learning rate of stage I; default: that of --learning_rate, for lora ten times as high"
+        None, "learning rate of stage I; default: --learning_rate, if not given 1e-3 for lora"
     )
     compare: bool = _option(True, "train a plain classifier too, for comparison")
     estimated_noise_rate: float | None = _option(None, "noise rate; default: estimated from training")

@@ -15,18 +15,25 @@ _STORED = ("optim", "weight_decay", "lr_scheduler_type", "warmup_steps", "max_gr
 _STORED += ("train_sampling_strategy", "per_device_train_batch_size", "gradient_accumulation_steps")
 
 
-def set_fast_defaults(parser: ArgumentParser, kind: Any, words: Sequence[str]) -> None:
-    """Set defaults for the options that the words leave open: bfloat16, rows grouped by length, and the device."""
-    parser.set_defaults(bf16=None, fp16=None, use_cpu=None)
+def fast_defaults(parser: ArgumentParser, kind: Any, words: Sequence[str]) -> dict[str, Any]:
+    """Defaults for what the words leave open: the device, bfloat16, rows grouped by length, the rate of adapters."""
+    parser.set_defaults(bf16=None, fp16=None, use_cpu=None, learning_rate=None)
     given, _ = parser.parse_known_args([word for word in words if word not in ("-h", "--help")])
-    # Without it, TrainingArguments refuses bf16 on a machine that has only a CPU.
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    # Without it, TrainingArguments refuses bf16 on a machine that has only a CPU.
     use_cpu = accelerator is None if given.use_cpu is None else given.use_cpu
     device = "cpu" if use_cpu or accelerator is None else accelerator.type
     # `accelerate launch` always sets the variable, from its configuration.
     is_open = given.fp16 is None and "ACCELERATE_MIXED_PRECISION" not in os.environ
     fast = device in getattr(kind, "bf16_devices", ()) and has_fast_bfloat16(device)
-    parser.set_defaults(use_cpu=use_cpu, fp16=False, bf16=is_open and fast, **getattr(kind, "fast_defaults", {}))
+    defaults = {"use_cpu": use_cpu, "fp16": False, "bf16": is_open and fast}
+    defaults |= {} if kind is None else getattr(kind, "fast_defaults", {})
+    parser.set_defaults(learning_rate=TrainingArguments.learning_rate)
+    if kind is not None and getattr(given, "branches", "") == "lora" and given.learning_rate is None:
+        # The plain classifier beside DyGEN keeps the learning rate of all weights.
+        name = "branch_learning_rate" if hasattr(given, "branch_learning_rate") else "learning_rate"
+        defaults[name] = kind.lora_learning_rate
+    return defaults
 
 
 def training_settings(training: TrainingArguments) -> dict[str, Any]:

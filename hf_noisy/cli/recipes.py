@@ -11,7 +11,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from transformers import HfArgumentParser, TrainingArguments
 
-from hf_noisy.cli.fast_defaults import set_fast_defaults
+from hf_noisy.cli.fast_defaults import fast_defaults
 
 
 def parse(kind: Any, words: Sequence[str] | None = None, **options: Any) -> tuple[Any, TrainingArguments]:
@@ -22,7 +22,8 @@ def parse(kind: Any, words: Sequence[str] | None = None, **options: Any) -> tupl
 
     Without a recipe, training is in bfloat16 where the machine computes it faster, and batches hold texts of similar
     length, unless the command line (or the configuration of `accelerate launch`) says otherwise. A recipe is followed
-    as it is: float32 and rows in random order, if it does not name them.
+    as it is: float32 and rows in random order, if it does not name them. LoRA adapters have a learning rate of 1e-3
+    by default.
 
     Args:
         kind: `TextArguments`, `ImageArguments`, `DyGenArguments` or another dataclass; `kind.defaults` are its
@@ -51,10 +52,11 @@ def parse(kind: Any, words: Sequence[str] | None = None, **options: Any) -> tupl
         if _method_of(words) not in (None, recipe.get("method")):
             recipe.pop("method_args", None)
         words = [word for name, value in recipe.items() for word in as_words(name, value)] + words
-        set_fast_defaults(parser, None, words)  # only the device
+        fast = fast_defaults(parser, None, words)  # only the device
     else:
-        set_fast_defaults(parser, kind, words)
-    parser.set_defaults(save_strategy="no", logging_strategy="epoch", **getattr(kind, "defaults", {}))
+        fast = fast_defaults(parser, kind, words)
+    own = {"save_strategy": "no", "logging_strategy": "epoch", **getattr(kind, "defaults", {})}
+    parser.set_defaults(**own | fast)
     arguments, training, unknown = parser.parse_args_into_dataclasses(args=words, return_remaining_strings=True)
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no training option; {_similar(unknown[0], kinds)}")

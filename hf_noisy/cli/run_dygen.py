@@ -46,7 +46,6 @@ __all__ = ["DyGenArguments", "parse", "run_dygen"]
 
 _PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "peft")
 _STAGES = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
-_LORA_FACTOR = 10  # Schulman et al. (2025), LoRA Without Regret: the best rate is about ten times that of all weights
 _SOURCE_ROW = "hf_noisy_source_row"  # before some rows were set aside for the test
 _POSTERIOR = "posterior.safetensors"
 
@@ -115,7 +114,7 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
         plain = fit(model, output_dir / "cross_entropy", training.learning_rate, method="cross_entropy")
         predictions["cross-entropy"] = _predict(plain, test_rows)
     clock["cross_entropy"] = time.perf_counter()
-    branch_rate = _branch_learning_rate(arguments, training)
+    branch_rate = arguments.branch_learning_rate or training.learning_rate
     trainer = fit(branched, output_dir, branch_rate, method=_method(arguments, test_rows))
     clock["dygen"] = time.perf_counter()
     if not trainer.is_world_process_zero():
@@ -176,13 +175,6 @@ def _method(arguments: DyGenArguments, test_rows: Dataset) -> DyGenMethod:
         distill=False,
         record={"test": test_rows},
     )
-
-
-def _branch_learning_rate(arguments: DyGenArguments, training: TrainingArguments) -> float:
-    """The learning rate of stage I; adapters need a higher one than full networks."""
-    if arguments.branch_learning_rate is not None:
-        return arguments.branch_learning_rate
-    return training.learning_rate * (_LORA_FACTOR if arguments.branches == "lora" else 1)
 
 
 def _predict(trainer: NoisyTrainer, rows: Dataset) -> Probabilities:

@@ -3,6 +3,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DyGenArguments, ImageArguments, TextArguments
 from hf_noisy.cli.recipes import keyword_arguments
@@ -146,6 +147,21 @@ def test_a_recipe_is_followed_as_it_is(machine, tmp_path):
     (tmp_path / "recipe.yaml").write_text("learning_rate: 1e-4")
     assert speed(TextArguments, tmp_path, str(tmp_path / "recipe.yaml")) == (False, True, "random")
     assert speed(TextArguments, tmp_path, str(tmp_path / "recipe.yaml"), "--bf16", "true")[:2] == (True, True)
+
+
+def test_adapters_have_a_learning_rate_of_their_own(tmp_path):
+    def rates(kind, *words):
+        arguments, training = parse_training(kind, [*words, "--report_to", "none", "--output_dir", str(tmp_path)])
+        return training.learning_rate, getattr(arguments, "branch_learning_rate", None)
+
+    lora = ("--branches", "lora")
+    assert rates(TextArguments) == (1e-4, None)
+    assert rates(TextArguments, *lora) == (1e-3, None)
+    assert rates(TextArguments, *lora, "--learning_rate", "3e-4") == (3e-4, None)
+    assert rates(DyGenArguments, *lora) == (1e-4, 1e-3)
+    assert rates(DyGenArguments, *lora, "--learning_rate", "3e-4") == (3e-4, None)
+    assert rates(DyGenArguments, *lora, "--branch_learning_rate", "2e-3") == (1e-4, 2e-3)
+    assert rates(Arguments)[0] == TrainingArguments.learning_rate
 
 
 def test_keyword_arguments():
