@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainingArguments
+
 from hf_noisy.cli.arguments import TextOptions
 from hf_noisy.methods import Method
 from hf_noisy.models import BranchedModel
@@ -19,7 +21,7 @@ def make_branches(model: Any, options: TextOptions, num_branches: int, seed: int
     return branched
 
 
-def with_asked_branches(model: Any, options: Any, method: str | Method, seed: int, folder: Path) -> Any:
+def with_asked_branches(model: Any, options: Any, method: str | Method, training: TrainingArguments) -> Any:
     """The model itself, from which the trainer makes what the method needs, unless the options ask for something."""
     if not isinstance(options, TextOptions) or (options.branches == "full" and not options.shared_layers):
         return model
@@ -27,4 +29,4 @@ def with_asked_branches(model: Any, options: Any, method: str | Method, seed: in
         name = method if isinstance(method, str) else type(method).__name__
         asked = "--shared_layers" if options.branches == "full" else "--branches lora"
         raise ValueError(f"{asked} is for a named method of several networks, such as nct, got {name}; leave it out")
-    return make_branches(model, options, method.num_branches, seed, folder)
+    return make_branches(model, options, method.num_branches, training.seed, Path(str(training.output_dir)))

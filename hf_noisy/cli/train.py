@@ -69,9 +69,8 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         name: inputs.for_prediction(rows) for name, rows in (("test", test_rows), ("watched", watched)) if rows
     }
     recorder = DynamicsRecorder(recorded)
-    model = inputs.make_model(train_rows)
     trainer = NoisyTrainer(
-        with_asked_branches(model, arguments, method, training.seed, Path(str(training.output_dir))),
+        with_asked_branches(inputs.make_model(train_rows), arguments, method, training),
         training,
         train_dataset=inputs.for_training(train_rows, method, training.seed),
         processing_class=inputs.processor,

@@ -1,6 +1,7 @@
 """Networks as the options `--branches` and `--shared_layers` ask for them."""
 
 import pytest
+from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.branching import with_asked_branches
@@ -8,9 +9,13 @@ from hf_noisy.methods import make_method
 from tests.unit.models.conftest import _network
 
 
+def training(folder):
+    return TrainingArguments(str(folder), report_to="none", use_cpu=True)
+
+
 def asked(folder, method="nct", **options):
     method = method if method == "auto" else make_method(method)
-    return with_asked_branches(_network("bert"), TextArguments(**options), method, 0, folder)
+    return with_asked_branches(_network("bert"), TextArguments(**options), method, training(folder))
 
 
 def test_networks_are_those_that_were_asked_for(tmp_path):
@@ -25,7 +30,7 @@ def test_networks_are_those_that_were_asked_for(tmp_path):
 def test_otherwise_the_trainer_makes_them(tmp_path):
     model = _network("bert")
     for options in (TextArguments(), ImageArguments()):
-        assert with_asked_branches(model, options, make_method("nct"), 0, tmp_path) is model
+        assert with_asked_branches(model, options, make_method("nct"), training(tmp_path)) is model
 
 
 @pytest.mark.parametrize(
