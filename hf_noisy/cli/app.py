@@ -45,13 +45,16 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
     """
     from datasets.exceptions import DatasetGenerationError
 
-    from hf_noisy.cli.outputs import open_output
+    from hf_noisy.cli.outputs import open_output, several_processes
 
     commands = importlib.import_module(f"hf_noisy.cli.{module}")  # slow, and `--help` does not need it
     names = [*options, *options["reading"]]
     reports = _Reports(names)
     logging.getLogger("hf_noisy.data").addHandler(reports)
     try:
+        if command != "train" and several_processes():
+            typed = command.removesuffix("_rows")
+            raise ValueError(f"{typed} runs in one process; start it without torchrun and accelerate launch")
         options["reading"] = ReadingOptions(**options["reading"])
         with open_output(options.pop("output"), options.pop("overwrite"), options["source"]) as output:
             common = {field: options.pop(field) for field in commands.Job.__dataclass_fields__ if field in options}

@@ -22,8 +22,7 @@ from hf_noisy.cli.page import make_report, random_rows_page
 from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.recipes import as_words, parse
 from hf_noisy.cli.source import add_features, modality
-from hf_noisy.cli.train import checkpoint_word
-from hf_noisy.cli.train import train as run_training
+from hf_noisy.cli.train import checkpoint_word, run_training
 from hf_noisy.core.columns import (
     CLEAN_LABEL,
     FEATURES,
@@ -307,6 +306,8 @@ def train(job: Job, method: str, checked: Path | None, model: str | None, words:
             )
         training.output_dir = str(folder)
         results = run_training(arguments, training)
+        if not job.output.is_main:
+            return
         config = json.loads((folder / "config.json").read_text("utf-8"))
         card = model_card(results, config, name=f"{job.name}-{method}")
         card.save(folder / "README.md")

@@ -37,9 +37,13 @@ def open_output(
     """The output folder of one run, from before anything is computed until the run ends.
 
     Refused if the path cannot be written, exists (unless it is an earlier output and `overwrite` is set), overlaps
-    with the source, or is being written by another run. What killed runs left there is put back or removed.
+    with the source, or is being written by another run. What killed runs left there is put back or removed. Of
+    several processes of one training, only the main one does any of this.
     """
     output = OutputFolder(path, overwrite, option)
+    if not output.is_main:
+        yield output
+        return
     output.check_place(source)
     parent = output.target.parent
     made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
@@ -62,6 +66,7 @@ class OutputFolder:
         self.target = Path(os.path.realpath(path))
         self.run = uuid.uuid4().hex
         self.earlier: str | None = None  # id of the output that this run replaces
+        self.is_main = not several_processes() or os.environ.get("RANK") == "0"
 
     def __str__(self) -> str:
         return str(self.path)
@@ -141,7 +146,10 @@ class OutputFolder:
 
         After an error or a kill it stays if it holds a whole checkpoint, and must be resumed or deleted.
         """
-        folder = training_folder(self.target)
+        folder = self.target.with_name(f"{self.target.name}.training")
+        if not self.is_main:
+            yield folder
+            return
         self._start_training(folder, resume)
         try:
             yield folder
@@ -264,10 +272,9 @@ def write_output(folder: Path, splits: dict[str, Dataset], card: DatasetCard, su
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
 
 
-def training_folder(path: Path) -> Path:
-    """Where a training writes until it has ended, beside its output."""
-    target = Path(os.path.realpath(path))
-    return target.with_name(f"{target.name}.training")
+def several_processes() -> bool:
+    """Whether this process is one of several of `torchrun` or `accelerate launch`, which set these variables."""
+    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def _last_checkpoint(folder: Path) -> str | None:

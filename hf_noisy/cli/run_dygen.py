@@ -21,7 +21,7 @@ from hf_noisy.cli.arguments import DyGenArguments
 from hf_noisy.cli.branching import make_branches
 from hf_noisy.cli.fast_defaults import say_speed, training_settings
 from hf_noisy.cli.inputs import TextInputs, load_splits
-from hf_noisy.cli.outputs import open_output, training_folder
+from hf_noisy.cli.outputs import open_output
 from hf_noisy.cli.recipes import parse
 from hf_noisy.cli.train import checkpoint_word
 from hf_noisy.core.cells import safe_cell
@@ -81,8 +81,6 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
     path = Path(str(training.output_dir))
     if training.push_to_hub and training.hub_model_id is None:
         training.hub_model_id = path.name  # not that of the folder of the training
-    if training.process_index:  # the main process writes
-        return _run(arguments, training, training_folder(path))
     with open_output(path, arguments.overwrite, arguments.dataset, "--output_dir") as output:
         with output.training(checkpoint_word(training)) as folder:
             results = _run(arguments, training, folder)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import time
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from hf_noisy.cli.branching import with_asked_branches
 from hf_noisy.cli.fast_defaults import say_speed, training_settings
 from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_optimizer, random_rows
 from hf_noisy.cli.recipes import keyword_arguments, parse
+from hf_noisy.cli.run_lock import run_lock
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT_PAIR
 from hf_noisy.core.files import write_atomically
 from hf_noisy.data.labelled_rows import has_values, label_values, true_noise
@@ -48,6 +51,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
 
     Raises:
         ValueError: If the method, its arguments, a column or a kind of noise is unknown.
+        FileExistsError: If another run writes into `output_dir`.
 
     Example:
         ```python
@@ -55,6 +59,16 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         print(train(arguments, training)["test_accuracy_last"])
         ```
     """
+    folder, given = Path(os.path.realpath(str(training.output_dir))), f"--output_dir '{training.output_dir}'"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside a folder whose parent cannot be written, there is no place for a lock.
+    locks = training.process_index == 0 and os.access(folder.parent, os.W_OK)
+    with run_lock(folder, given) if locks else nullcontext():
+        return run_training(arguments, training)
+
+
+def run_training(arguments: TextArguments | ImageArguments, training: TrainingArguments) -> dict[str, Any]:
+    """As [`train`], in a folder that nobody else writes."""
     method_args = keyword_arguments(arguments.method_args)
     if arguments.method == "auto" and method_args:
         raise ValueError("method_args belong to a method that is named, and method 'auto' chooses one; leave them out")

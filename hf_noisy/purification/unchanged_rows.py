@@ -20,7 +20,16 @@ def same_columns(splits: DatasetDict, split: str) -> DatasetDict:
         aligned[name] = rows
     order = aligned[split].column_names
     same = {name: rows.select_columns(order) for name, rows in aligned.items()}
-    return DatasetDict(same)
+    return _with_readable_lists(DatasetDict(same))
+
+
+def _with_readable_lists(splits: DatasetDict) -> DatasetDict:
+    """Lists of a fixed length as lists of any length if some are missing: such Parquet needs Arrow 26 to be read."""
+    for name, feature in next(iter(splits.values())).features.items():
+        fixed = isinstance(feature, datasets.List) and feature.length >= 0
+        if fixed and any(rows.data.column(name).null_count for rows in splits.values()):
+            splits = splits.cast_column(name, datasets.List(feature.feature))
+    return splits
 
 
 def put_back(changed: Dataset, labelled: LabelledRows) -> Dataset:

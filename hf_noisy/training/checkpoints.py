@@ -31,6 +31,7 @@ RATE = "learning_rate"  # the one noted setting that a resumed run may change
 _FORMAT = 1
 _WEIGHTS = re.compile(r"(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?$")
 _TORCH = (".bin", ".pt", ".pth")  # zip archives, whose members carry checksums
+_NEEDED = ("optimizer", "scheduler", "scaler", "rng_state")  # to resume; written by `Trainer`
 
 logger = logging.get_logger(__name__)
 
@@ -92,6 +93,10 @@ def write_state(checkpoint: str | Path, identity: Mapping[str, Any]) -> None:
     """Seal a checkpoint with the identity of its run and the digests of its files."""
     files = {}
     for path in sorted(Path(checkpoint).iterdir()):
+        # torch 2.8 does not notice that the last kilobytes, which hold the directory of the archive, met a full disk.
+        needed = path.suffix in _TORCH and path.name.startswith(_NEEDED)
+        if needed and not (path.is_file() and zipfile.is_zipfile(path)):
+            raise OSError(f"{path.name} was written in part")
         if path.is_file() and path.name != STATE_FILE:
             sync(path)
             files[path.name] = file_digest(path)
@@ -109,11 +114,11 @@ def refuse_other_run(checkpoint: str | Path, identity: Mapping[str, Any]) -> Non
     noted = noted_identity(checkpoint)
     for name, value in identity.items():
         if name in noted and noted[name] != value and name != RATE:
-            values = f"{noted[name]} then, {value} now" if len(str(value)) < 40 else "not those of then"
+            values = f"{noted[name]} then, {value} now" if len(str(value)) < 60 else "not those of then"
             raise ValueError(
                 f"resume_from_checkpoint {checkpoint} belongs to another run: {name} differ ({values}); resume with "
                 "the data, the model, the method and the settings of the first run, of which only learning_rate and "
-                "num_train_epochs may change, or train anew in another output_dir"
+                "num_train_epochs may change, or train anew, without resume_from_checkpoint and in another output_dir"
             )
 
 

@@ -76,11 +76,11 @@ def _plain(value: Any) -> Any:
 
 
 def _weights(model: nn.Module) -> str:
-    """The number of trained tensors and numbers, and a digest of their names and shapes."""
+    """The sizes of the trained weights, and a digest of their names and shapes."""
     shapes = [(name, tuple(weight.shape)) for name, weight in model.named_parameters() if weight.requires_grad]
     numbers = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     digest = hashlib.sha256(repr(shapes).encode()).hexdigest()[:8]
-    return f"{numbers:,} in {len(shapes):,} ({digest})"
+    return f"{numbers:,} numbers in {len(shapes):,} tensors ({digest})"
 
 
 def optimizer_rates(trainer: Trainer) -> list[float] | None:

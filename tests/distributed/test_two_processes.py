@@ -1,5 +1,6 @@
 """Two processes train and record what one process does."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.contract.runs import SHORT_CASES
-from tests.distributed import worker
+from tests.distributed import launch, worker
 
 TOLERANCE = 1e-6
 RIGHT = [name for name in worker.names() if "/" in name]
@@ -81,3 +82,22 @@ def test_recorded_files_are_those_of_one_process(launched, tmp_path):
 def test_resumed_run_is_the_uninterrupted_run_on_each_rank(launched):
     for rank in ranks(launched, "resumed"):
         assert all(value == 0 for value in rank.values())
+
+
+def test_code_of_a_model_runs_on_no_process(launched):
+    for found in ranks(launched, "code"):
+        assert (found["refused"].tolist(), bool(found["ran"])) == ([True, True], False)
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_two_processes_and_leaves_one_output(tmp_path):
+    rows = "".join(f"{'good' if row % 2 else 'bad'} {row},{'ab'[row % 2]}\n" for row in range(40))
+    (tmp_path / "rows.csv").write_text("text,label\n" + rows)
+    words = ["train", tmp_path / "rows.csv", "--output", tmp_path / "place" / "out"]
+    options = ["--use_cpu", "true", "--report_to", "none", "--num_train_epochs", "1"]
+    launch.torchrun("tests.distributed.command", *words, *options)
+    assert [path.name for path in (tmp_path / "place").iterdir()] == ["out"]
+    assert json.loads((tmp_path / "place" / "out" / "summary.json").read_text())["num_train"] == 32
+    (tmp_path / "place" / "out" / "thesis.txt").touch()
+    with pytest.raises(AssertionError, match=r"hf-noisy: --output .* also holds 'thesis.txt'"):
+        launch.torchrun("tests.distributed.command", *words, *options, "--overwrite")

@@ -1,5 +1,6 @@
 """Runs on every rank: the runs that `test_two_processes` compares with one process, and their results as files."""
 
+import builtins
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
+from hf_noisy.cli.arguments import ImageArguments, TextArguments
+from hf_noisy.cli.train import run_training
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.dynamics.run_files import MANIFEST
 from hf_noisy.dynamics.store import FOLDER
@@ -18,6 +21,7 @@ from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract import faults
 from tests.contract.runs import CLASSES, SHORT_CASES, file_contents, make_args, make_model, make_rows, run
 from tests.distributed import offline
+from tests.unit.cli.test_trust import hostile_model
 
 ROWS = 24  # three batches of 8 rows an epoch: no row has to be repeated to fill the ranks
 
@@ -140,6 +144,25 @@ def other_rows(folder: Path, rank: int) -> dict[str, torch.Tensor]:
     return {"refused": torch.tensor(refused), "files": torch.tensor(len(list(folder.rglob("*.safetensors"))))}
 
 
+def code_of_models(folder: Path, rank: int) -> dict[str, torch.Tensor]:
+    """Whether each process refuses a model with code of its own: as the tokenizer, and after the data is loaded."""
+    if rank == 0:
+        hostile_model(folder / "model", folder / "ran")
+    PartialState().wait_for_everyone()
+    builtins.input = lambda *_: "y"
+    kinds: dict[Any, dict[str, Any]] = {
+        TextArguments: {"dataset": "docs", "model_name_or_path": str(folder / "model")},
+        ImageArguments: {"dataset": "digits", "architecture": str(folder / "model"), "max_train_samples": 32},
+    }
+    refused = []
+    for kind, options in kinds.items():
+        try:
+            run_training(kind(**options), make_args(folder / "out"))
+        except ValueError as error:
+            refused.append("comes with Python code of its own, which was not run" in str(error))
+    return {"refused": torch.tensor(refused), "ran": torch.tensor((folder / "ran").exists())}
+
+
 def main(folder: Path) -> None:
     state = PartialState(cpu=True)
     rank, ranks = state.process_index, state.num_processes
@@ -154,6 +177,7 @@ def main(folder: Path) -> None:
     save_file(automatic(folder / "automatic", ranks), folder / f"automatic-{rank}.safetensors")
     save_file(one_line(folder / "one-line", ranks), folder / f"one-line-{rank}.safetensors")
     save_file(other_rows(folder / "other", rank), folder / f"other-{rank}.safetensors")
+    save_file(code_of_models(folder / "code", rank), folder / f"code-{rank}.safetensors")
     save_file(resume(folder / "resumed"), folder / f"resumed-{rank}.safetensors")
     torch.distributed.destroy_process_group()
 

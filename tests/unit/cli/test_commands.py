@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, load_dataset
 from PIL import Image
@@ -150,6 +152,9 @@ def test_dropped_rows_leave_the_split_that_was_named(parquet, tmp_path):
         for name in [path.name.split("-")[0]]
     }
     assert lengths == {"train": 9, "test": len(rows) - 1, "dropped": 1}
+    for path in (tmp_path / "out" / "data").iterdir():  # no posterior in `train`, and Arrow reads no such fixed length
+        kind = pq.read_schema(path).field("label_posterior").type
+        assert (pa.types.is_list(kind), pa.types.is_fixed_size_list(kind)) == (True, False)
     DatasetDict(test=rows, dropped=rows.select([0])).save_to_disk(tmp_path / "taken")
     for command in (("apply", words[0]), ("purify", "--policy", "drop")):
         result = run(*command, tmp_path / "taken", *words[2:], "--output", tmp_path / "other")

@@ -5,9 +5,14 @@ import shutil
 import signal
 
 import pytest
+from transformers import TrainingArguments
+from typer.testing import CliRunner
 
+from hf_noisy.cli.app import app
+from hf_noisy.cli.arguments import TextArguments
 from hf_noisy.cli.manifest import MANIFEST, read_manifest
 from hf_noisy.cli.outputs import open_output
+from hf_noisy.cli.train import train as run_example
 from tests.unit.cli.test_outputs import contents, in_child, names, put, raising, write
 
 
@@ -158,3 +163,41 @@ def test_stopped_at_the_swap(tmp_path, monkeypatch, moment, how, capsys):
     assert before == ([MANIFEST, "checkpoint-1", "checkpoint-2", "model"] if moment == "before" else [MANIFEST])
     assert names(tmp_path) == ["out"]
     assert (out / "checkpoint-3").is_dir()
+
+
+def test_of_several_processes_the_first_alone_locks_and_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with open_output(tmp_path / "out") as output, output.training() as folder:
+        monkeypatch.setenv("RANK", "1")
+        with open_output(tmp_path / "out") as other, other.training() as same:
+            assert same == folder
+        assert names(tmp_path) == [".out.hf-noisy-lock", "out.training"]
+        assert (output.is_main, other.is_main) == (True, False)
+    assert names(tmp_path) == ["out"]
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with open_output(tmp_path / "new") as output:
+        assert output.is_main  # some launchers number machines, not processes
+
+
+def test_the_other_commands_run_in_one_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    found = CliRunner().invoke(app, ["inject", "docs", "--output", str(tmp_path / "out"), "--noise-rate", "0.25"])
+    assert found.exit_code == 2
+    assert found.output == ("hf-noisy: inject runs in one process; start it without torchrun and accelerate launch\n")
+
+
+def test_an_example_that_trains_is_locked_as_a_command_is(tmp_path):
+    training = TrainingArguments(str(tmp_path / "deep" / "out"), use_cpu=True)
+    (tmp_path / "deep").mkdir()
+    with (
+        open_output(tmp_path / "deep" / "out"),
+        pytest.raises(FileExistsError, match=r"--output_dir '.*out' is being"),
+    ):
+        run_example(TextArguments(), training)
+    assert names(tmp_path / "deep") == []
+    training.output_dir = str(tmp_path / "other" / "out")
+    with pytest.raises(ValueError, match="method_args belong to"):
+        run_example(TextArguments(method="auto", method_args=["a=1"]), training)
+    assert names(tmp_path / "other") == []

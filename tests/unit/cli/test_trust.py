@@ -31,18 +31,22 @@ AUTO_MAP = {
 }
 
 
-@pytest.fixture
-def model(tmp_path, monkeypatch):
-    """A model folder with code that would leave a file, and a user who answers yes to every question."""
-    folder = tmp_path / "model"
-    folder.mkdir()
+def hostile_model(folder, ran):
+    """A model folder with code that would leave the file `ran`."""
+    folder.mkdir(parents=True)
     config = {"model_type": "unheard_of", "auto_map": AUTO_MAP}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": AUTO_MAP}))
     (folder / "preprocessor_config.json").write_text(json.dumps({"auto_map": AUTO_MAP}))
-    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    (folder / "code.py").write_text(f"open({str(ran)!r}, 'w').close()")
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """A model folder with code, and a user who answers yes to every question."""
+    hostile_model(tmp_path / "model", tmp_path / "ran")
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    return folder
+    return tmp_path / "model"
 
 
 LOADERS = {

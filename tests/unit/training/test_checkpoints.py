@@ -12,6 +12,7 @@ from transformers import BertForSequenceClassification, TrainerCallback
 
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.methods import ELR
+from hf_noisy.models import BranchedModel
 from hf_noisy.training.checkpoints import (
     STATE_FILE,
     checkpoint_to_resume,
@@ -155,7 +156,20 @@ def test_another_run_is_not_gone_on_with(changes, message, folder):
     with pytest.raises(ValueError, match="belongs to another run") as refused:
         trainer.train(resume_from_checkpoint=True)
     assert message in str(refused.value)
+    # Also for who asked for the checkpoint of a run that was killed before its first one, and got that of another.
+    assert "or train anew, without resume_from_checkpoint and in another output_dir" in str(refused.value)
     assert file_contents(folder) == before
+
+
+def test_another_lora_rank_is_refused(tmp_path):
+    given = {"method": "coregularization", **SAVING}
+    before, after = (BranchedModel.from_model(bert(), num_branches=2, lora={"r": rank}) for rank in (2, 4))
+    run(tmp_path, model=before, **given)
+    sizes = (
+        r"trained weights differ \(566 numbers in 32 tensors \(\w+\) then, 1,078 numbers in 32 tensors \(\w+\) now\)"
+    )
+    with pytest.raises(ValueError, match=sizes):
+        make_trainer(tmp_path, model=after, **given).train(resume_from_checkpoint=True)
 
 
 def rates(trainer):
