@@ -21,10 +21,11 @@ def check_can_be_sharded(model: nn.Module, accelerator: "Accelerator") -> None:
     kind = sharded_by(accelerator)
     if kind is None:
         return
-    if getattr(getattr(model, "config", None), "lora", None) is not None:
+    config = getattr(model, "config", None)
+    if getattr(config, "lora", None) is not None or getattr(config, "shared_layers", 0):
         raise ValueError(
-            f"model has branches that share one backbone (lora), which {kind} cannot shard; make the "
-            "branches with lora=None, or use DDP or DeepSpeed ZeRO-2"
+            f"model has branches that share one backbone (lora or shared_layers), which {kind} cannot shard; make the "
+            "branches with lora=None and shared_layers=0, or use DDP or DeepSpeed ZeRO-2"
         )
     saved = accelerator.state.fsdp_plugin.state_dict_type.name if kind == "FSDP" else ""
     if saved == "SHARDED_STATE_DICT":

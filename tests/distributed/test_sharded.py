@@ -67,7 +67,7 @@ def test_zero2_is_one_process(zero2, tmp_path):
     [
         (0, "evaluate() and predict() before train() cannot work under FSDP2"),
         (1, "method 'nrd' averages whole weights, which no process holds under fully sharded parameters"),
-        (2, "model has branches that share one backbone (lora), which FSDP cannot shard"),
+        (2, "model has branches that share one backbone (lora or shared_layers), which FSDP cannot shard"),
         (3, "fsdp_state_dict_type is SHARDED_STATE_DICT, which saves no model"),
     ],
 )
