@@ -30,6 +30,7 @@ Model = Annotated[
     str | None,
     typer.Option(help="feature encoder: Hub id or folder", show_default="small; pixels for images"),
 ]
+Dtype = Annotated[str, typer.Option(help="of the encoder: float32, bfloat16, or auto: bfloat16 where it is faster")]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="run Python code that comes with the model")
 ]
@@ -137,6 +138,7 @@ def audit(
     output: Output,
     checked: Checked = None,
     model: Model = None,
+    dtype: Dtype = "auto",
     trust_remote_code: TrustRemoteCode = False,
     split: Split = "train",
     seed: Seed = 0,
@@ -174,6 +176,7 @@ def purify(
     ] = False,
     checked: Checked = None,
     model: Model = None,
+    dtype: Dtype = "auto",
     trust_remote_code: TrustRemoteCode = False,
     split: Split = "train",
     seed: Seed = 0,
@@ -249,6 +252,7 @@ def next_rows(
         str, typer.Option(help="informative (for better labels and models) or random (for estimates)")
     ] = "informative",
     model: Model = None,
+    dtype: Dtype = "auto",
     trust_remote_code: TrustRemoteCode = False,
     file_format: CheckFormat = "page",
     split: Split = "train",

@@ -36,7 +36,14 @@ def check(job: Job, rows: int | None, checked: Path | None, file_format: str, se
 
 
 def next_rows(
-    job: Job, budget: int, checked: Path | None, strategy: str, model: str | None, file_format: str, seed: int
+    job: Job,
+    budget: int,
+    checked: Path | None,
+    strategy: str,
+    model: str | None,
+    dtype: str,
+    file_format: str,
+    seed: int,
 ) -> None:
     """`hf-noisy next`: the rows to check next, as `next.csv` and as a page or as files for an annotation tool."""
     for option, value, known in (("format", file_format, _WRITERS), ("strategy", strategy, STRATEGIES)):
@@ -47,7 +54,9 @@ def next_rows(
     found, rows = labelled.among(every_checked), labelled.rows
     summary = {"command": "next", "split": job.split, "seed": seed}
     if strategy != RANDOM and found is not None:
-        rows, summary["encoder"] = add_features(rows, model, job.trust_remote_code)
+        made = add_features(rows, model, job.trust_remote_code, dtype)
+        rows = made.rows
+        summary |= made.to_dict()
     sample = rows_to_check(rows, budget, strategy=strategy, checked=found, seed=seed)
     sample = in_whole(sample, labelled, every_checked)
     page = make_check_page(labelled.whole, sample, job.name, every_checked)

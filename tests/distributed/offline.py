@@ -17,16 +17,15 @@ from hf_noisy.purification.policies import purify
 from tests.contract.runs import make_rows
 from tests.unit.models.test_embed import encoder, texts, tokenizer
 
-# Rows and rows a shard: of two ranks the second has one shard fewer, of three none has as many as another; then there
-# are shards for the first rank alone.
-SIZES = {"odd": (23, 5), "one-shard": (23, 64), "one-row": (1, 5)}
+# Rows, and tokens of a batch: several batches for each rank, then one for the first rank alone.
+SIZES = {"many": (23, 12), "one-batch": (23, 4000), "one-row": (1, 12)}
 
 
 def embedded(folder: Path) -> dict[str, torch.Tensor]:
     found = {}
-    for name, (count, shard_rows) in SIZES.items():
+    for name, (count, tokens) in SIZES.items():
         rows = Dataset.from_dict({"text": texts(count)})
-        rows = embed(rows, encoder(), tokenizer(), shard_rows=shard_rows, cache_dir=folder / name, batch_size=4)
+        rows = embed(rows, encoder(), tokenizer(), batch_tokens=tokens, cache_dir=folder / name)
         found[f"embed.{name}"] = torch.tensor(np.array(rows["features"], np.float32))
     return found
 

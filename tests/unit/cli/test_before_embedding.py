@@ -5,7 +5,7 @@ import csv
 import pytest
 from typer.testing import CliRunner
 
-from hf_noisy.cli import commands, inputs
+from hf_noisy.cli import commands, inputs, source
 from hf_noisy.cli.app import app
 from hf_noisy.data.checked import checked_rows, write_checked
 from hf_noisy.data.load import load_noisy_dataset
@@ -87,3 +87,13 @@ def test_training(tmp_path):
     sentence = "training needs rows of at least 2 classes, got 'a' alone in 30 rows"
     assert sentence in refused("train", folder, "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_number_format(tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "add_features", source.add_features)
+    path = table(tmp_path / "rows.csv", ["a", "b"])
+    sentence = refused("audit", path, "--dtype", "half", "--output", tmp_path / "out")
+    assert "--dtype must be one of auto, float32, bfloat16, got 'half'" in sentence
+    numbers = table(tmp_path / "numbers.csv", ["a", "b"], one=1.5)
+    words = ["--feature-columns", "one", "--dtype", "float32", "--output", tmp_path / "out"]
+    assert "--dtype is not used, since the features are the columns one" in refused("purify", numbers, *words)

@@ -23,6 +23,7 @@ from transformers import (
 
 from hf_noisy.models import embed as features_module
 from hf_noisy.models.embed import embed
+from hf_noisy.models.feature_files import column_of
 
 WORDS = ["[PAD]", "[UNK]", "red", "blue", "cat", "dog", "a", "the", "old", "new"]
 ROOT = Path(__file__).parents[3]
@@ -76,7 +77,7 @@ def column(dataset, name="features"):
 
 def test_texts_are_the_mean_of_their_tokens(tmp_path):
     dataset, model = stored(tmp_path / "rows"), encoder()
-    result = embed(dataset, model, tokenizer(), shard_rows=10, batch_size=4)
+    result = embed(dataset, model, tokenizer(), batch_tokens=20)
     assert result.column_names == ["text", "label", "features"]
     assert result["text"][:] == dataset["text"][:]
     found = column(result)
@@ -106,20 +107,69 @@ def test_long_texts_are_cut(tmp_path):
 
 def test_bfloat16_is_near_and_stored_as_float32(tmp_path):
     dataset = stored(tmp_path / "rows")
-    exact, half = (column(embed(dataset, encoder(), tokenizer(), bf16=bf16)) for bf16 in (False, True))
+    exact, half = (column(embed(dataset, encoder(), tokenizer(), dtype=dtype)) for dtype in ("float32", "bfloat16"))
     assert half.dtype == np.float32
     assert 0 < np.abs(exact - half).max() < 0.1
+
+
+def counted(monkeypatch, stop_after=None):
+    """The shapes of the inputs that the encoder gets from now on."""
+    seen, compute = [], features_module._Embedder._vectors
+
+    def count(self, inputs, device):
+        if len(seen) == stop_after:
+            raise KeyboardInterrupt
+        seen.append(tuple(inputs["input_ids"].shape))
+        return compute(self, inputs, device)
+
+    monkeypatch.setattr(features_module._Embedder, "_vectors", count)
+    return seen
+
+
+def in_files(folder):
+    return sorted(path.name.split("-")[2] for path in folder.glob("features-*.arrow"))
 
 
 @pytest.mark.parametrize("memory", [False, True])
 def test_a_second_call_reads_the_files(tmp_path, monkeypatch, memory):
     dataset = Dataset.from_dict({"text": texts()}) if memory else stored(tmp_path / "rows")
-    first = embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path / "cache", shard_rows=10)
-    assert len(list((tmp_path / "cache").glob("features-*.arrow"))) == 3
-    monkeypatch.setattr(features_module._Embedder, "__call__", None)
-    again = embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path / "cache", shard_rows=10)
+    first = embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path / "cache")
+    assert len(in_files(tmp_path / "cache")) == 1
+    seen = counted(monkeypatch)
+    again = embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path / "cache")
     np.testing.assert_array_equal(column(first), column(again))
     assert first._fingerprint == again._fingerprint
+    assert not seen
+
+
+def test_rows_in_another_order_and_equal_rows_are_not_embedded_again(tmp_path, monkeypatch):
+    dataset = Dataset.from_dict({"text": ["red cat", "a dog", "red cat", None, "old", ""]})
+    seen = counted(monkeypatch)
+    found = column(embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path, batch_tokens=2))
+    assert seen == [(1, 2), (1, 2), (2, 1)]  # an empty text has one token of padding
+    np.testing.assert_array_equal(found[[0, 3]], found[[2, 5]])
+    seen.clear()
+    other = Dataset.from_dict({"text": ["old", "a dog", "new dog", "red cat"]})
+    again = column(embed(other, encoder(), tokenizer(), cache_dir=tmp_path))
+    assert seen == [(1, 2)]
+    np.testing.assert_array_equal(again[[0, 1, 3]], found[[4, 1, 0]])
+    fresh = column(embed(other, encoder(), tokenizer(), cache_dir=tmp_path / "fresh"))
+    np.testing.assert_allclose(again, fresh, atol=1e-6)
+
+
+def test_batches_hold_a_number_of_tokens(tmp_path, monkeypatch):
+    seen = counted(monkeypatch)
+    dataset = stored(tmp_path / "rows", 200)
+    embed(dataset, encoder(), tokenizer(), batch_tokens=24)
+    assert sum(rows for rows, _ in seen) == len(set(texts(200)))
+    assert all(rows * longest <= 24 for rows, longest in seen)
+    longest = [longest for _, longest in seen]
+    assert longest == sorted(longest, reverse=True)
+    padded = sum(rows * longest for rows, longest in seen)
+    assert padded <= 1.1 * sum(len(text.split()) for text in set(texts(200)))
+    seen.clear()
+    embed(dataset, encoder(), tokenizer(), batch_tokens=1, cache_dir=tmp_path / "one")
+    assert {rows for rows, _ in seen} == {1}
 
 
 def test_other_weights_or_arguments_are_other_files(tmp_path):
@@ -131,27 +181,35 @@ def test_other_weights_or_arguments_are_other_files(tmp_path):
     embed(dataset, model, tokenizer())
     embed(dataset, model, tokenizer(), max_length=3)
     embed(dataset, model, tokenizer(), pooling="first")
-    assert [before, len(list((tmp_path / "rows").glob("features-*")))] == [1, 4]
+    embed(dataset, model, tokenizer(), dtype="bfloat16")
+    assert [before, len(list((tmp_path / "rows").glob("features-*")))] == [1, 5]
 
 
-def test_an_interrupted_call_goes_on_where_it_was(tmp_path, monkeypatch):
-    dataset, seen = stored(tmp_path / "rows"), []
-    compute = features_module._Embedder._features
-
-    def count(self, inputs):
-        seen.append(len(inputs["input_ids"]))
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-        return compute(self, inputs)
-
-    monkeypatch.setattr(features_module._Embedder, "_features", count)
+def test_an_interrupted_call_resumes_where_it_was(tmp_path, monkeypatch):
+    dataset = stored(tmp_path / "rows")
+    monkeypatch.setattr(features_module, "_ROWS_A_FILE", 8)
+    seen = counted(monkeypatch, stop_after=4)
     with pytest.raises(KeyboardInterrupt):
-        embed(dataset, encoder(), tokenizer(), shard_rows=8)
-    assert seen == [8, 8, 7]
-    found = column(embed(dataset, encoder(), tokenizer(), shard_rows=8))
-    assert seen[3:] == [7]
+        embed(dataset, encoder(), tokenizer(), batch_tokens=30)
+    written = sum(len(column_of(path, "x")) for path in (tmp_path / "rows").glob("features-*-part-*.arrow"))
+    assert 8 <= written < len(set(texts()))
     monkeypatch.undo()
-    np.testing.assert_allclose(found, column(embed(dataset, encoder(), tokenizer())), atol=1e-6)
+    seen = counted(monkeypatch)
+    found = column(embed(dataset, encoder(), tokenizer()))
+    assert sum(rows for rows, _ in seen) == len(set(texts())) - written
+    assert len(list((tmp_path / "rows").glob("features-*"))) == 1  # the parts are gone
+    alone = column(embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path / "alone"))
+    np.testing.assert_allclose(found, alone, atol=1e-6)
+
+
+def test_a_damaged_file_is_written_again(tmp_path):
+    dataset = stored(tmp_path / "rows")
+    found = column(embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path / "cache"))
+    (file,) = (tmp_path / "cache").glob("features-*")
+    part = file.with_name(file.name.replace("-", "-part-", 2).replace("-part-", "-", 1))
+    part.write_bytes(file.read_bytes()[:100])
+    file.unlink()
+    np.testing.assert_array_equal(column(embed(dataset, encoder(), tokenizer(), cache_dir=tmp_path / "cache")), found)
 
 
 def test_selected_rows_and_the_format_are_kept(tmp_path):
@@ -201,21 +259,23 @@ def test_two_processes_give_what_one_gives(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([*launcher, str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, timeout=280)
     assert done.returncode == 0, done.stderr[-4000:].decode()
-    alone = column(embed(stored(tmp_path / "one"), encoder(), tokenizer(), shard_rows=5))
+    alone = column(embed(stored(tmp_path / "one"), encoder(), tokenizer(), batch_tokens=12))
     for rank in range(2):
         np.testing.assert_array_equal(np.load(tmp_path / f"{rank}.npy"), alone)
-    assert sorted(np.load(tmp_path / f"{rank}-rows.npy").sum() for rank in range(2)) == [10, 13]
+    rows = [np.load(tmp_path / f"{rank}-rows.npy").sum() for rank in range(2)]
+    assert sum(rows) == len(set(texts()))
+    assert min(rows) > 5
 
 
 def main(folder: Path) -> None:
     from accelerate import PartialState
 
-    rows, compute = [], features_module._Embedder._features
-    features_module._Embedder._features = lambda self, given: (
-        rows.append(len(given["input_ids"])) or compute(self, given)
+    rows, compute = [], features_module._Embedder._vectors
+    features_module._Embedder._vectors = lambda self, given, device: (
+        rows.append(len(given["input_ids"])) or compute(self, given, device)
     )
     dataset = Dataset.load_from_disk(folder / "two")
-    found = column(embed(dataset, AutoModel.from_pretrained(folder / "model"), tokenizer(), shard_rows=5))
+    found = column(embed(dataset, AutoModel.from_pretrained(folder / "model"), tokenizer(), batch_tokens=12))
     rank = PartialState().process_index
     np.save(folder / f"{rank}.npy", found)
     np.save(folder / f"{rank}-rows.npy", rows)
@@ -230,15 +290,14 @@ def test_the_cache_is_known_by_the_content_of_the_rows(tmp_path):
     first = Dataset.from_dict({"text": ["red cat", "a dog", "blue dog", "new cat"]})
     second = Dataset.from_dict({"text": ["red cat", "a dog", "old dog", "new cat"]})
     second._fingerprint = first._fingerprint  # as of a file that was written again within the same second
-    options = {"cache_dir": tmp_path, "shard_rows": 2}
-    before = column(embed(first, encoder(), tokenizer(), **options))
-    after = column(embed(second, encoder(), tokenizer(), **options))
+    before = column(embed(first, encoder(), tokenizer(), cache_dir=tmp_path))
+    after = column(embed(second, encoder(), tokenizer(), cache_dir=tmp_path))
     np.testing.assert_array_equal(before[[0, 1, 3]], after[[0, 1, 3]])
     assert np.abs(before[2] - after[2]).max() > 1e-3
-    assert len(list(tmp_path.glob("features-*.arrow"))) == 3  # the first shard is the same
+    assert len(list(tmp_path.glob("features-*.arrow"))) == 2
     copy = Dataset.from_dict({"text": first["text"][:], "label": [0, 1, 0, 1]})
-    embed(copy, encoder(), tokenizer(), **options)
-    assert len(list(tmp_path.glob("features-*.arrow"))) == 3
+    embed(copy, encoder(), tokenizer(), cache_dir=tmp_path)
+    assert len(list(tmp_path.glob("features-*.arrow"))) == 2
 
 
 def test_the_cache_knows_the_content_of_image_files(tmp_path):
