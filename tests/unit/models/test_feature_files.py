@@ -45,7 +45,7 @@ def test_features_of_two_inputs_are_no_vectors_of_a_key(files):
     path = files.column_path(rows)
     assert path != files.column_path([keys(1, 2, 3, 3)])
     files.write_column(path, rows, lambda first, second: np.concatenate([first, second], 1))
-    np.testing.assert_array_equal(column_of(path, "x").with_format("numpy")["x"][:, 2], [3, 3])
+    np.testing.assert_array_equal(column_of(path, "x").with_format("numpy")["x"][:][:, 2], [3, 3])
     later = FeatureFiles(path.parent, "encoder")
     later.read()
     assert len(later.keys) == 5  # of the parts
