@@ -94,10 +94,10 @@ def train(
     recorder = LogitsByEpoch(task, {"test": task.test_rows, **(watched or {})})
     if method != "auto":  # the trainer chooses that one when it has model and rows
         method = make_method(method) if isinstance(method, str) else method
-        if method.second_view is not None:
+        if method.second_view == "auto":  # others mix rows
             method.second_view = task.view
     # "auto" may choose a method that needs a second view, so the rows contain one.
-    two_views = method == "auto" or (method.second_view is not None and task.view == "auto")
+    two_views = method == "auto" or method.second_view == "auto"
     model = task.network() if model is None else model
     with tempfile.TemporaryDirectory() as scratch:
         trainer = NoisyTrainer(
@@ -329,10 +329,15 @@ METHODS: dict[str, Competitor] = {
 
 
 def run(cell: Cell, context: Any) -> dict[str, Any]:
-    """Train and score one cell; true labels of test rows are used only here."""
+    """Train and score one cell."""
+    return scored(METHODS[cell.method], cell, context)
+
+
+def scored(competitor: Competitor, cell: Cell, context: Any) -> dict[str, Any]:
+    """Train and score a competitor on a cell; true labels of test rows are used only here."""
     task = task_of(cell, context)
     wall, processor = time.perf_counter(), time.process_time()
-    outcome = METHODS[cell.method].run(task)
+    outcome = competitor.run(task)
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - processor}
 
     def accuracy(predicted: np.ndarray) -> float:

@@ -219,7 +219,11 @@ PURIFIED = [
 ]
 PURIFIED += [Setting("trec", "rules", "rules"), Setting("noisyag_news", "human", "mid")]
 
+# The systems of the papers that are not on the leaderboards, with its budget.
+SYSTEMS = [setting for dataset in ("20news", "digits") for setting in _injected(dataset, symmetric=(0.4,))[1:]]
+
 STUDIES = (
+    Suite("systems", LEADERBOARDS[0].budget, tuple(SYSTEMS), module="systems"),
     Suite(
         "ablations",
         LEADERBOARDS[0].budget,

@@ -121,7 +121,8 @@ class DyGen:
             noise_rate: Share of wrong labels in `[0, 1)`, or None to have it estimated. With preset `"evidence"` it is
                 only reported.
             split: Name under which the training rows were recorded.
-            preset: `"evidence"` (default), or `"paper"` for the published prior, constants and trajectory vector.
+            preset: `"evidence"` (default), or `"paper"` for the published prior, constants and trajectory vector;
+                delta = 1 + 1/C and rho = 5 are those of the published code, where the paper prints 1 and 2.
             class_prior: For preset `"evidence"`, see [`~hf_noisy.detection.evidence.fit_evidence`].
             checked: Rows that a person has checked, as [`~hf_noisy.data.checked.CheckedRows`] or as classes `[rows]`
                 with -1 where nobody looked. They are certain; with preset `"evidence"` they also correct the prior of

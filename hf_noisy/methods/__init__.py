@@ -5,30 +5,49 @@ from inspect import signature
 from typing import Any
 
 from hf_noisy.losses import LOSSES, Loss
+from hf_noisy.methods.cdr import CDR
 from hf_noisy.methods.co_teaching import CoTeaching
+from hf_noisy.methods.co_teaching_plus import CoTeachingPlus
 from hf_noisy.methods.coregularization import CoRegularization
+from hf_noisy.methods.divide_mix import DivideMix
 from hf_noisy.methods.dygen_method import DyGenMethod
 from hf_noisy.methods.elr import ELR
+from hf_noisy.methods.elr_plus import ELRPlus
 from hf_noisy.methods.gjs import GJS
 from hf_noisy.methods.jocor import JoCoR
+from hf_noisy.methods.loss_correction import BackwardCorrection, ForwardCorrection
 from hf_noisy.methods.method import Batch, LossMethod, Method, Step
+from hf_noisy.methods.mixup import Mixup
 from hf_noisy.methods.model_loss import ModelLoss
 from hf_noisy.methods.nct import NCT
 from hf_noisy.methods.nlnl import NLNL
 from hf_noisy.methods.nrd import NRD
+from hf_noisy.methods.pencil import PENCIL
 from hf_noisy.methods.soft_correction import SoftCorrection
+from hf_noisy.methods.t_revision import TRevision
+from hf_noisy.methods.volume_minimization import VolumeMinimization
 
 _OWN: dict[str, type[Method]] = {
+    "backward_correction": BackwardCorrection,
+    "cdr": CDR,
     "co_teaching": CoTeaching,
+    "co_teaching_plus": CoTeachingPlus,
     "coregularization": CoRegularization,
+    "divide_mix": DivideMix,
     "dygen": DyGenMethod,
     "elr": ELR,
+    "elr_plus": ELRPlus,
+    "forward_correction": ForwardCorrection,
     "gjs": GJS,
     "jocor": JoCoR,
+    "mixup": Mixup,
     "nct": NCT,
     "nlnl": NLNL,
     "nrd": NRD,
+    "pencil": PENCIL,
     "soft_correction": SoftCorrection,
+    "t_revision": TRevision,
+    "volume_minimization": VolumeMinimization,
 }
 _ALL: dict[str, Callable[..., Method | Loss]] = {**LOSSES, **_OWN}  # a loss is a method too
 METHODS = {name: _ALL[name] for name in sorted(_ALL)}
@@ -104,22 +123,32 @@ def as_method(method: str | Method | Loss) -> Method:
 
 
 __all__ = [
+    "CDR",
     "ELR",
     "GJS",
     "METHODS",
     "NCT",
     "NLNL",
     "NRD",
+    "PENCIL",
+    "BackwardCorrection",
     "Batch",
     "CoRegularization",
     "CoTeaching",
+    "CoTeachingPlus",
+    "DivideMix",
     "DyGenMethod",
+    "ELRPlus",
+    "ForwardCorrection",
     "JoCoR",
     "LossMethod",
     "Method",
+    "Mixup",
     "ModelLoss",
     "SoftCorrection",
     "Step",
+    "TRevision",
+    "VolumeMinimization",
     "as_method",
     "list_methods",
     "make_method",

@@ -1,14 +1,14 @@
 """Generalised Jensen-Shannon divergence of a label and the predictions for two views of a row."""
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_noisy.data.views import View, check_view
 from hf_noisy.losses.jensen_shannon import JS, jensen_shannon, jensen_shannon_scale
 from hf_noisy.methods.method import Batch, Method, Step
+from hf_noisy.methods.side_by_side import rows_side_by_side, side_by_side
 
 
 class GJS(Method):
@@ -55,28 +55,10 @@ class GJS(Method):
         self.divisor, self.second_view = divisor if scale else 1.0, second_view
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
-        outputs = model(**_side_by_side(batch))
-        rows = batch.task.rows(outputs, torch.cat([batch.labels] * 2), torch.cat([batch.index] * 2))
+        if batch.second_view is None:
+            raise ValueError("the batch has no second view; train with NoisyTrainer, or use method='js' for one view")
+        rows = rows_side_by_side(batch, model(**side_by_side(batch, "gjs")))
         logits = rows.logits.unflatten(0, (2, -1))
         losses = jensen_shannon(logits, rows.labels[: logits.shape[1]], self.weights) / self.divisor
         first, second = logits.detach().argmax(-1)
         return Step(losses, SequenceClassifierOutput(logits=logits[0]), {"views_agree": (first == second).float()})
-
-
-def _side_by_side(batch: Batch) -> dict[str, Any]:
-    """The inputs of both views as one batch."""
-    first, second = batch.inputs, batch.second_view
-    if second is None:
-        raise ValueError("the batch has no second view; train with NoisyTrainer, or use method='js' for one view")
-    for name in sorted(first.keys() | second.keys()):
-        one, two = first.get(name), second.get(name)
-        if not isinstance(one, Tensor) or not isinstance(two, Tensor) or one.shape != two.shape:
-            raise ValueError(
-                f"method 'gjs' needs {name} of both views as tensors of one shape, got {_shape(one)} and "
-                f"{_shape(two)}; pad the views together, as TwoViews does"
-            )
-    return {name: torch.cat([first[name], second[name]]) for name in first}
-
-
-def _shape(value: Any) -> str:
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__

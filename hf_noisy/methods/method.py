@@ -114,6 +114,9 @@ class Method(nn.Module, ABC):
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         """Losses of a batch; `model` is the wrapped model."""
 
+    def before_step(self, model: nn.Module) -> None:
+        """Called before each optimiser step with the unwrapped model, whose gradients are complete and clipped."""
+
     def after_step(self, model: nn.Module) -> None:
         """Called after each optimiser step with the unwrapped model."""
 

@@ -11,8 +11,7 @@ from hf_noisy.data.views import View, check_view
 from hf_noisy.losses.jensen_shannon import check_mixture_weights, jensen_shannon, jensen_shannon_scale
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.method import Batch, Method, Step
-from hf_noisy.models.ema import EMA, check_can_be_averaged, check_decay
-from hf_noisy.models.sharded import sharded_by
+from hf_noisy.models.ema import EMA, check_can_be_averaged, check_decay, refuse_sharded_weights
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -91,17 +90,7 @@ class NRD(Method):
         check_can_be_averaged(model)
         if accelerator is None:
             return
-        if (kind := sharded_by(accelerator)) is not None:
-            raise ValueError(
-                "method 'nrd' averages whole weights, which no process holds under fully sharded parameters "
-                f"({kind}); use DDP or DeepSpeed ZeRO-2, or method='gjs'"
-            )
-        # DeepSpeed casts the model itself to half precision; other launchers cast only its computations.
-        if accelerator.distributed_type.value == "DEEPSPEED" and accelerator.mixed_precision != "no":
-            raise ValueError(
-                f"method 'nrd' averages float32 weights, which DeepSpeed keeps in {accelerator.mixed_precision}; set "
-                "mixed_precision to 'no', use DDP, or method='gjs'"
-            )
+        refuse_sharded_weights(accelerator, "nrd", instead="gjs")
         self.ema = EMA(model, self.decay)
         # Only the student's forward is wrapped by the accelerator.
         self._autocast = accelerator.autocast

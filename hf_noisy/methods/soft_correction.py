@@ -17,7 +17,7 @@ from hf_noisy.data.labels import row_labels
 from hf_noisy.detection.checked_correction import CheckedCorrection, CorrectedLabels
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.losses.loss import at_least_float32
-from hf_noisy.methods.first_features import features_before_training
+from hf_noisy.methods.before_training import features_before_training
 from hf_noisy.methods.method import Batch, Method, Step
 from hf_noisy.models.heads import num_classes
 

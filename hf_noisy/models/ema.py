@@ -2,11 +2,16 @@
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from hf_noisy.models.sharded import sharded_by
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -46,8 +51,8 @@ class EMA(nn.Module):
         return self.model(**inputs)
 
     @torch.no_grad()
-    def update(self, student: nn.Module) -> None:
-        """Average in the student's weights, after its optimizer step."""
+    def update(self, student: nn.Module, decay: float | None = None) -> None:
+        """Average in the student's weights, after its optimizer step; `decay` is that of this step alone."""
         values = dict(self._state(student))
         averaged: tuple[list[Tensor], list[Tensor]] = ([], [])
         for name, value in self._state(self.model):
@@ -56,7 +61,8 @@ class EMA(nn.Module):
                 averaged[1].append(values[name])
             else:
                 value.copy_(values[name])
-        self._average(*averaged, 0)
+        average = self._average if decay is None else get_ema_multi_avg_fn(decay)
+        average(*averaged, 0)
 
     def _state(self, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         """What the teacher does not share: trained weights, and all buffers."""
@@ -78,6 +84,21 @@ def check_can_be_averaged(model: nn.Module) -> None:
                 f"model trains {name} in {weight.dtype}, too coarse for a moving average; load it with "
                 "dtype=torch.float32 and set bf16=True for mixed precision"
             )
+
+
+def refuse_sharded_weights(accelerator: "Accelerator", method: str, instead: str) -> None:
+    """Refuse to average weights that no process holds in whole and in float32."""
+    if (kind := sharded_by(accelerator)) is not None:
+        raise ValueError(
+            f"method {method!r} averages whole weights, which no process holds under fully sharded parameters "
+            f"({kind}); use DDP or DeepSpeed ZeRO-2, or method={instead!r}"
+        )
+    # DeepSpeed casts the model itself to half precision; other launchers cast only its computations.
+    if accelerator.distributed_type.value == "DEEPSPEED" and accelerator.mixed_precision != "no":
+        raise ValueError(
+            f"method {method!r} averages float32 weights, which DeepSpeed keeps in {accelerator.mixed_precision}; set "
+            f"mixed_precision to 'no', use DDP, or method={instead!r}"
+        )
 
 
 def _copy_for_teaching(model: nn.Module) -> nn.Module:

@@ -100,6 +100,9 @@ class MethodCallback(TrainerCallback):
             if hasattr(views, "set_epoch"):
                 views.set_epoch(int(state.epoch or 0))
 
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.method.before_step(kwargs["model"])
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.method.after_step(kwargs["model"])
 

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from hf_noisy.core.columns import LABEL, LABEL_WEIGHT, LABELS, ROW_NUMBER, SECOND_VIEW
 from hf_noisy.data.indexed import IndexedDataset, IndexedRow, with_columns
+from hf_noisy.data.other_row import OtherRow
 from hf_noisy.data.views import TwoViews, default_view
 from hf_noisy.models.heads import accepted_inputs, named_inputs
 from hf_noisy.models.inference import Collator
@@ -76,6 +77,8 @@ def training_loader(trainer: "NoisyTrainer") -> tuple[DataLoader[Any], list[Any]
     inner, views = trainer._get_collator_with_removed_columns(collator, description="training"), None
     if view is not None:
         view = default_view(read[0], trainer.processing_class) if view == "auto" else view
+        if isinstance(view, OtherRow):
+            view.attach(read)
         views = TwoViews(inner, view, seed=trainer.args.seed)
         makers.append(views)
     try:

@@ -36,18 +36,30 @@ STEPS_AN_EPOCH = 3  # of 21 rows in batches of 8: the last one is incomplete
 
 # Arguments where the schedules of a method outlast the tiny runs: warm-ups end after the first step, selection and
 # varied labels begin in the second epoch, so that every part of the loss takes part.
+MATRIX = {"matrix": [[0.8, 0.1, 0.1], [0.0, 0.9, 0.1], [0.2, 0.1, 0.7]]}
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    "backward_correction": MATRIX,
+    "cdr": {"noise_rate": 0.4, "ramp_epochs": 1},
     "co_teaching": {"forget_rate": 0.4, "ramp_epochs": 1},
+    "co_teaching_plus": {"forget_rate": 0.4, "ramp_epochs": 1, "warmup_epochs": 1},
     "coregularization": {"agreement_weight": 5.0, "warmup_ratio": 0.1},
     "dal": {"q_start": 0.6, "q_end": 1.8},
+    "divide_mix": {"warmup_epochs": 1},
     "dygen": {"agreement_weight": 5.0, "warmup_ratio": 0.1, "vae_epochs": 1},
+    "elr_plus": {"decay": 0.9},
+    "forward_correction": {"estimator": "confident_joint", "warmup_ratio": 0.5},
     "jocor": {"forget_rate": 0.4, "ramp_epochs": 1},
     "nct": {"r_min": 0.3, "r_max": 0.5, "warmup_epochs": 0},
     "nlnl": {"complementary_labels": 2, "confidence": 0.1},
     "nrd": {"decay": 0.9, "scale": True},
+    "pencil": {"label_scale": 1.0, "label_learning_rate": 0.1, "phases": (0.3, 0.8)},
+    "t_revision": {**MATRIX, "revision_learning_rate": 0.01},
 }
 # Methods of which only accumulation and resume, on one kind of model, are in the fast tests.
-SLOW = {"bi_tempered", "nlnl", "sr"}
+SLOW = {
+    *("backward_correction", "bi_tempered", "cdr", "co_teaching_plus", "forward_correction", "nlnl", "pencil", "sr"),
+    *("divide_mix", "elr_plus", "mixup", "t_revision", "volume_minimization"),
+}
 # The kinds of model that each method trains, besides those that all methods of so many networks do.
 MORE_MODELS = {
     "cross_entropy": ("branches", "peft"),

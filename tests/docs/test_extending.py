@@ -82,7 +82,7 @@ ADDED: dict[str, dict[str, str | tuple[str, str]]] = {
     "method": {
         "hf_noisy/methods/toy_method.py": METHOD,
         "hf_noisy/methods/__init__.py": (
-            '    "soft_correction": SoftCorrection,\n}\n',
+            '    "volume_minimization": VolumeMinimization,\n}\n',
             '\nfrom hf_noisy.methods.toy_method import ToyMethod\n\n_OWN["toy_method"] = ToyMethod\n',
         ),
         "tests/unit/methods/test_toy_method.py": UNIT_TEST,

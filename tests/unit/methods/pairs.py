@@ -42,6 +42,20 @@ class LinearPair(nn.Module):
         return SimpleNamespace(branch_logits=logits, logits=logits.mean(1))
 
 
+class LinearOne(LinearPair):
+    """The first network of the pair alone, whose classes can be counted."""
+
+    num_branches = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList([self.weights[0]])
+        self.config = SimpleNamespace(num_labels=CLASSES)
+
+    def forward(self, rows: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.features[rows] @ self.weights[0].T)
+
+
 def given_labels(seed: int = 1) -> Tensor:
     return torch.randint(0, CLASSES, (ROWS,), generator=torch.Generator().manual_seed(seed))
 

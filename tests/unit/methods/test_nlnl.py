@@ -6,18 +6,7 @@ from torch.nn import functional as F
 from hf_noisy.core.rng import uniforms
 from hf_noisy.losses.negative_learning import negative_learning
 from hf_noisy.methods.nlnl import NLNL, other_labels
-from tests.unit.methods.pairs import CLASSES, ROWS, LinearPair, given_labels, make_batch, train, weights
-
-
-class LinearOne(LinearPair):
-    """The first network of the pair alone."""
-
-    def forward(self, rows):
-        outputs = super().forward(rows)
-        outputs.logits = outputs.branch_logits[:, 0]
-        del outputs.branch_logits
-        return outputs
-
+from tests.unit.methods.pairs import CLASSES, ROWS, LinearOne, given_labels, make_batch, train, weights
 
 ALL = torch.arange(ROWS)
 

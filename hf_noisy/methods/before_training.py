@@ -1,11 +1,13 @@
-"""Features of the training rows before training, for methods that estimate something from them."""
+"""What methods compute from the training rows before training."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Float32
 from transformers import set_seed
 
+from hf_noisy.core.types import Labels
+from hf_noisy.data.labels import row_labels
 from hf_noisy.models.frozen_features import frozen_features
 from hf_noisy.models.inference import Collator
 
@@ -25,3 +27,12 @@ def features_before_training(trainer: "Trainer") -> Float32[np.ndarray, "rows wi
         batch_size=args.per_device_eval_batch_size,
         show_progress=None if args.disable_tqdm else "features before training",
     )
+
+
+def labels_before_training(trainer: "Trainer") -> Labels:
+    """The label of every row as training sees it: checked where a person has checked it."""
+    labels, checked = row_labels(trainer.train_dataset), getattr(trainer, "checked", None)
+    if checked is not None:
+        labels = labels.copy()
+        labels[checked.index] = checked.labels
+    return cast(Any, labels)

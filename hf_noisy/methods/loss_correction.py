@@ -1,0 +1,123 @@
+"""Forward and backward correction of the loss by a transition matrix."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from hf_noisy.losses.loss import at_least_float32
+from hf_noisy.methods.method import Batch, Step
+from hf_noisy.methods.noise_matrix import MatrixMethod, given_log_probability
+
+_CITATION = (
+    "Patrini, G., Rozza, A., Menon, A. K., Nock, R., Qu, L. (2017). Making Deep Neural Networks Robust to Label "
+    "Noise: A Loss Correction Approach. CVPR 2017."
+)
+_MOST_CONDITION = 1e4
+
+
+class ForwardCorrection(MatrixMethod):
+    r"""Cross-entropy of the given label, whose probability is that of the true label sent through the noise.
+
+    $$\ell = -\ln \sum_k T_{ky}\, p_k, \qquad T_{ij} = P(\text{given} = j \mid \text{true} = i)$$
+
+    The network then predicts true labels. `T` is estimated before training from frozen features (the encoder's, or a
+    column `features`); if the model has random weights, from the network itself after some epochs of cross-entropy.
+
+    Args:
+        matrix: `[true, given]`, rows sum to 1; None to estimate it.
+        estimator: `"confident_joint"`, `"dual_t"` (meant for overconfident networks) or `"anchor_free"` (by nearest
+            neighbours, needs features).
+        warmup_ratio: Share of the epochs before the estimate, where there are no features.
+
+    Raises:
+        ValueError: If an argument is out of range, or (when training starts) the matrix does not fit the classes or
+            cannot be estimated.
+
+    Example:
+        ```python
+        method = ForwardCorrection(estimator="dual_t")
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, method=method)
+        trainer.train()
+        trainer.method.matrix
+        ```
+
+    Source: Patrini et al. (2017), Theorem 2; estimators of Northcutt et al. (2021), Yao et al. (2020) and Zhu et al.
+    (2021).
+    """
+
+    citation: ClassVar[str] = _CITATION
+
+    def __init__(self, matrix: Any = None, estimator: str = "confident_joint", warmup_ratio: float = 0.1) -> None:
+        super().__init__(matrix, estimator, warmup_ratio)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Step:
+        outputs = model(**batch.inputs)
+        rows = batch.rows(outputs)
+        logits = at_least_float32(rows.logits)
+        task = F.cross_entropy(logits, rows.labels, reduction="none")
+        matrix = self.noise(rows, batch)
+        if matrix is None:
+            return Step(task, outputs, {"cross_entropy": task.detach()})
+        losses = -given_log_probability(logits.log_softmax(-1), matrix, rows.labels)
+        return Step(losses, outputs, {"cross_entropy": task.detach()})
+
+
+class BackwardCorrection(MatrixMethod):
+    r"""Cross-entropies of all classes, weighted such that their mean over the noise is that of the true label.
+
+    $$\ell = -\sum_k (T^{-1})_{yk} \ln p_k, \qquad T_{ij} = P(\text{given} = j \mid \text{true} = i)$$
+
+    The loss is an unbiased estimate of cross-entropy with true labels. Some weights are negative, so it has no lower
+    bound and a high variance: forward correction is usually better.
+
+    Args:
+        matrix: `[true, given]`, rows sum to 1; None to estimate it, as in [`ForwardCorrection`].
+        estimator: `"confident_joint"`, `"dual_t"` or `"anchor_free"`.
+        warmup_ratio: Share of the epochs before the estimate, where there are no features.
+
+    Raises:
+        ValueError: As [`ForwardCorrection`], or if the matrix has nearly no inverse.
+
+    Example:
+        ```python
+        matrix = [[0.9, 0.1], [0.3, 0.7]]
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, method=BackwardCorrection(matrix))
+        ```
+
+    Source: Patrini et al. (2017), Theorem 1.
+    """
+
+    citation: ClassVar[str] = _CITATION
+
+    def __init__(self, matrix: Any = None, estimator: str = "confident_joint", warmup_ratio: float = 0.1) -> None:
+        super().__init__(matrix, estimator, warmup_ratio)
+        self._inverse: torch.Tensor | None = None
+
+    def setup(self, model: nn.Module, accelerator: Any, num_rows: int | None = None) -> None:
+        super().setup(model, accelerator, num_rows)
+        self._inverse = None
+
+    def forward(self, model: nn.Module, batch: Batch) -> Step:
+        outputs = model(**batch.inputs)
+        rows = batch.rows(outputs)
+        log_probabilities = at_least_float32(rows.logits).log_softmax(-1)
+        task = F.nll_loss(log_probabilities, rows.labels, reduction="none")
+        matrix = self.noise(rows, batch)
+        if matrix is None:
+            return Step(task, outputs, {"cross_entropy": task.detach()})
+        if self._inverse is None:
+            self._inverse = _inverse(matrix)
+        losses = -(self._inverse[rows.labels] * log_probabilities).sum(-1)
+        return Step(losses, outputs, {"cross_entropy": task.detach()})
+
+
+def _inverse(matrix: torch.Tensor) -> torch.Tensor:
+    condition = float(torch.linalg.cond(matrix.double()))
+    if not condition < _MOST_CONDITION:
+        raise ValueError(
+            f"matrix has nearly no inverse (condition number {condition:.0f}), which 'backward_correction' needs; "
+            "take method='forward_correction'"
+        )
+    return torch.linalg.inv(matrix.double()).to(matrix.dtype)
