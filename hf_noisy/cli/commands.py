@@ -32,6 +32,9 @@ from hf_noisy.core.columns import (
     LABEL_SUGGESTED,
     LABEL_SUSPECTED,
     TEXT,
+    column_array,
+    column_vectors,
+    stored_column,
 )
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.data.checked import CheckedRows, checked_rows
@@ -41,6 +44,7 @@ from hf_noisy.data.noise import inject_noise
 from hf_noisy.data.reading.file_types import STANDARD_INPUT
 from hf_noisy.data.reading.image_columns import with_image_bytes
 from hf_noisy.data.records import noise_record, rows_left_out
+from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.tables import without_table_features
 from hf_noisy.data.texts import count_empty
 from hf_noisy.detection.audit import audit as run_audit
@@ -137,7 +141,7 @@ def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> Non
     splits[split] = put_back(noisy, labelled)
     for name, rows in splits.items():
         if CLEAN_LABEL not in rows.column_names:  # labels without injected noise count as true
-            splits[name] = rows.add_column(CLEAN_LABEL, rows[LABEL][:], feature=rows.features[LABEL])
+            splits[name] = with_column(rows, CLEAN_LABEL, stored_column(rows, LABEL), rows.features[LABEL])
     splits = same_columns(splits, split)
     summary = {"command": "inject", "split": split, "rows": len(noisy), "noise": record}
     job.finish(splits, injected_card(splits, split, name=job.name), summary)
@@ -174,9 +178,9 @@ def audit(job: Job, checked: Path | None, model: str | None, dtype: str, seed: i
     lead = "How noisy the given labels are."
     check = random_rows_page(job.name, labelled, looked_at, seed=seed)
     page = make_report(job.name, labelled, found, lead=lead, facts={}, notes=notes, check=check)
-    audited = labelled.rows.add_column(LABEL_QUALITY, issues.quality.astype(np.float32))
-    audited = audited.add_column(LABEL_SUSPECTED, issues.is_wrong)
-    audited = audited.add_column(LABEL_SUGGESTED, issues.suggested, feature=rows.features[LABEL])
+    audited = with_column(labelled.rows, LABEL_QUALITY, issues.quality.astype(np.float32))
+    audited = with_column(audited, LABEL_SUSPECTED, issues.is_wrong)
+    audited = with_column(audited, LABEL_SUGGESTED, issues.suggested, rows.features[LABEL])
     splits[split] = put_back(audited, labelled)
     splits = same_columns(splits, split)
     write = partial(write_findings, found, labelled.index)
@@ -339,11 +343,11 @@ def _parts(purified: Dataset | DatasetDict, split: str, labelled: LabelledRows) 
 
 def _ridge(rows: Dataset, checked: CheckedRows | None) -> dict[str, Any]:
     """The result of a ridge regression on the clean rows, to compare DMLP with."""
-    arrays = rows.with_format("numpy", columns=[FEATURES, LABEL])[:]
+    features, given = column_vectors(rows, FEATURES), column_array(rows, LABEL)
     num_classes = rows.features[LABEL].num_classes
     clean = {"clean": "trusted"} if checked is None else {"checked": checked}
-    best = ridge_posterior(arrays[FEATURES], arrays[LABEL], num_classes=num_classes, **clean).argmax(1)
-    found: dict[str, Any] = {"changed": int((best != np.asarray(rows[LABEL])).sum())}
+    best = ridge_posterior(features, given, num_classes=num_classes, **clean).argmax(1)
+    found: dict[str, Any] = {"changed": int((best != given).sum())}
     if (noise := true_noise(rows, best)) is not None:
         found["true_noise_after"] = noise
     return found

@@ -22,6 +22,7 @@ from hf_noisy.data.images import ImageViews, Transform, make_view
 from hf_noisy.data.labelled_rows import labelled_rows
 from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.records import class_labels
+from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.texts import cut, text_columns
 from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.methods import DyGenMethod
@@ -66,7 +67,7 @@ def load_splits(
     with training.main_process_first(desc="data"):
         splits = load_source(arguments)
         if row_column:
-            splits["train"] = splits["train"].add_column(row_column, np.arange(len(splits["train"])))
+            splits["train"] = with_column(splits["train"], row_column, np.arange(len(splits["train"])))
         splits = _with_test_rows(splits, training.seed)
         train, test = (_labelled(splits[name], name) for name in ("train", "test"))
         train = random_rows(train, arguments.max_train_samples, training.seed)

@@ -25,7 +25,7 @@ from hf_noisy.cli.outputs import open_output
 from hf_noisy.cli.recipes import parse
 from hf_noisy.cli.train import checkpoint_word
 from hf_noisy.core.cells import safe_cell
-from hf_noisy.core.columns import CLEAN_LABEL, LABEL
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, column_array
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
 from hf_noisy.core.types import Probabilities
 from hf_noisy.data.fingerprint import texts_digest
@@ -117,7 +117,7 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
     clock["dygen"] = time.perf_counter()
     if not trainer.is_world_process_zero():
         return {}
-    dygen, given = cast(DyGen, trainer.dygen), np.array(train_rows[LABEL])
+    dygen, given = cast(DyGen, trainer.dygen), column_array(train_rows, LABEL)
     dygen.save_pretrained(output_dir / "dygen")
     predictions["stage I"] = softmax(cast(Trajectories, dygen.trajectories).logits("test")[-1], axis=-1).mean(0)
     predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
@@ -214,7 +214,7 @@ def _write_posterior(
 
 def write_suspects(path: Path, rows: Dataset, posterior: np.ndarray, suspects: np.ndarray) -> None:
     """The suspected rows for which another label is proposed, with the names of the classes."""
-    given, proposed, names = np.array(rows[LABEL]), posterior.argmax(1), rows.features[LABEL].names
+    given, proposed, names = column_array(rows, LABEL), posterior.argmax(1), rows.features[LABEL].names
     chosen = np.flatnonzero(suspects & (proposed != given))
     columns, some = text_columns(rows.column_names), rows.select(chosen).with_format(None)
     contents = zip(*(some[name][:] for name in (_SOURCE_ROW, *columns)), strict=True)

@@ -13,6 +13,7 @@ from datasets import Dataset
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
 from hf_noisy.data.noise.row_features import row_features
+from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.tables import table_columns
 from hf_noisy.models.precision import Dtype, compute_dtype
 
@@ -58,7 +59,7 @@ def add_features(rows: Dataset, model: str | None, trust_remote_code: bool = Fal
         _check_unused(dtype, "the pixels")
         (pixels,) = row_features(rows)
         feature = datasets.List(datasets.Value("float32"), length=pixels.shape[1])
-        return Features(rows.add_column(FEATURES, list(pixels.astype(np.float32)), feature=feature), "the pixels")
+        return Features(with_column(rows, FEATURES, pixels.astype(np.float32), feature), "the pixels")
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
     from hf_noisy.models.embed import embed

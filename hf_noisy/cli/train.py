@@ -21,7 +21,7 @@ from hf_noisy.cli.fast_defaults import say_speed, training_settings
 from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_optimizer, random_rows
 from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.cli.run_lock import run_lock
-from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT_PAIR
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT_PAIR, column_array
 from hf_noisy.core.files import write_atomically
 from hf_noisy.data.labelled_rows import has_values, label_values, true_noise
 from hf_noisy.dynamics.recorder import DynamicsRecorder
@@ -117,7 +117,7 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
         "method": arguments.method,
         "method_args": method_args,
         "citation": trainer.method.citation,
-        **score_epochs(np.array(labelled[LABEL]), predicted["test"][:, :, scored]),
+        **score_epochs(column_array(labelled, LABEL), predicted["test"][:, :, scored]),
         # Other networks of the method, such as a teacher: `eval_teacher_accuracy` of the trainer.
         "test_accuracy_of_others": {
             name.removeprefix("eval_").removesuffix("_accuracy"): value
@@ -181,13 +181,13 @@ def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset) -> dict[st
         "noise_type": arguments.noise_type,
         "noise_seed": arguments.noise_seed,
         "noise_rate_asked": arguments.noise_rate,
-        "noise_rate": true_noise(train_rows, train_rows[LABEL][:]),
+        "noise_rate": true_noise(train_rows, column_array(train_rows, LABEL)),
     }
 
 
 def _memorisation(rows: Dataset, predicted: np.ndarray, test_accuracy: np.ndarray, folder: Path) -> dict[str, Any]:
     """Memorisation by epoch, as numbers and as a figure."""
-    curves = memorisation(np.array(rows[LABEL]), np.array(rows[CLEAN_LABEL]), predicted)
+    curves = memorisation(column_array(rows, LABEL), column_array(rows, CLEAN_LABEL), predicted)
     picture = folder / "memorisation.png"
     memorisation_curve(curves.memorised, curves.corrected, curves.learned, picture, test_accuracy=test_accuracy)
     values = curves.as_lists()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from datasets import ClassLabel, Dataset
 from jaxtyping import Float64, Int64
 
@@ -18,6 +19,7 @@ from hf_noisy.core.files import write_atomically
 from hf_noisy.data.annotation_tools import exported_labels
 from hf_noisy.data.csv_lines import csv_lines, saved_text
 from hf_noisy.data.labels import stored_labels
+from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.row_digest import row_digests
 
 UNCHECKED = -1
@@ -203,8 +205,8 @@ def with_checked_column(dataset: Dataset, checked: Any) -> Dataset:
     if CHECKED_LABEL in dataset.column_names:
         dataset = dataset.remove_columns(CHECKED_LABEL)
     column = np.full(len(dataset), UNCHECKED) if found is None else found.as_column()
-    values = [None if label == UNCHECKED else label for label in column.tolist()]
-    return dataset.add_column(CHECKED_LABEL, values, feature=dataset.features[LABEL])
+    values = pa.array(column, mask=column == UNCHECKED)
+    return with_column(dataset, CHECKED_LABEL, values, dataset.features[LABEL])
 
 
 def checked_csv(checked: CheckedRows, digests: Sequence[str], names: Sequence[str]) -> str:

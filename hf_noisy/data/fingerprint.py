@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from hf_noisy.core.rng import random_state_kept
-from hf_noisy.data.labels import label_array, label_column
+from hf_noisy.data.labels import label_column, label_column_array
 
 _NUMBERS = 256  # of a tensor that its fingerprint looks at
 
@@ -32,7 +32,7 @@ def texts_digest(texts: Sequence[str]) -> str:
 def describe(dataset: Any) -> dict[str, Any]:
     """Number of rows, digest of the given labels, and a fingerprint of up to 256 evenly spaced rows."""
     column = label_column(dataset)
-    given = None if column is None else label_array(dataset.with_format(None)[column][:])
+    given = None if column is None else label_column_array(dataset, column)
     labels = None if given is None or given.dtype.kind not in "biu" else labels_digest(given)
     # The arrow format gives images as bytes, not as objects whose text has an address.
     stored = dataset.with_format("arrow") if hasattr(dataset, "with_format") else dataset

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from hf_noisy.core.columns import IMAGE, LABEL, LABEL_WEIGHT, SECOND_VIEW
+from hf_noisy.core.columns import IMAGE, LABEL, LABEL_WEIGHT, SECOND_VIEW, column_array
 from hf_noisy.core.rng import uniforms
 from hf_noisy.data.labels import label_column
 from hf_noisy.data.pixel_values import to_rgb
@@ -70,8 +70,10 @@ class ImageViews(Dataset[dict[str, Any]]):
         _check_images(dataset, image_column)
         stored = dataset.with_format(None)
         name = label_column(stored)
-        self.labels = None if name is None else np.asarray(stored[name][:])
-        self._weights = np.asarray(stored[LABEL_WEIGHT][:], np.float32) if LABEL_WEIGHT in stored.features else None
+        self.labels = None if name is None else column_array(stored, name)
+        self._weights = (
+            np.asarray(column_array(stored, LABEL_WEIGHT), np.float32) if LABEL_WEIGHT in stored.features else None
+        )
         self.seed = seed
         first = _scale if transform is None else transform
         self._transforms = {_PIXELS: first} | ({SECOND_VIEW + _PIXELS: second_view} if second_view else {})

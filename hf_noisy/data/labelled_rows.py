@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict
 from jaxtyping import Int64
 
-from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, LABEL
+from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, LABEL, stored_column
 from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.replace_column import with_column
 
@@ -58,7 +59,7 @@ def label_values(dataset: Dataset, column: str) -> Int64[np.ndarray, " rows"]:
     """The class ids in a column, -1 where they are missing or there is no such column."""
     if column not in dataset.column_names:
         return np.full(len(dataset), -1)
-    values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
+    values = stored_column(dataset, column)
     return np.asarray(values.to_pandas().fillna(-1).to_numpy(), dtype=np.int64)
 
 
@@ -66,7 +67,7 @@ def has_values(dataset: Dataset, column: str) -> bool:
     """Whether there is such a column and a row has a value in it."""
     if column not in dataset.column_names:
         return False
-    values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
+    values = stored_column(dataset, column)
     return len(values) == 0 or values.null_count < len(values)
 
 
@@ -93,7 +94,7 @@ def marks_as_missing(splits: DatasetDict) -> DatasetDict:
         for column in (LABEL, CLEAN_LABEL, CHECKED_LABEL):
             if column in rows.column_names and rows.features[column] == feature:
                 old = label_values(rows, column)
-                new = [None if label < 0 else label for label in np.where(old < 0, -1, ids[old]).tolist()]
+                new = pa.array(ids[old], mask=(old < 0) | (ids[old] < 0))
                 rows = with_column(rows, column, new, ClassLabel(names=kept))
         splits[key] = rows
     counted = " and ".join(f"{count:,} labels {mark}" for mark, count in found.items())

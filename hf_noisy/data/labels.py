@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Shaped
 
 from hf_noisy.core.checks import check_weights
-from hf_noisy.core.columns import LABEL, LABEL_WEIGHT, LABELS
+from hf_noisy.core.columns import LABEL, LABEL_WEIGHT, LABELS, column_array, stored_column
 from hf_noisy.core.task import Task, one_class_each
 from hf_noisy.core.types import Labels
 
 
 def column_values(dataset: datasets.Dataset, column: str) -> Shaped[np.ndarray, " rows"]:
     """The values of a column as they are stored, whatever the format of the dataset; missing labels are refused."""
-    values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
+    values = stored_column(dataset, column)
     if values.null_count:
         rows = np.flatnonzero(values.is_null().to_numpy())
         shown = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
@@ -52,7 +52,13 @@ def stored_labels(dataset: Any) -> Shaped[np.ndarray, "..."] | None:
     # A lazy transform may change the label when the row is read.
     if column is None or getattr(dataset, "format", {}).get("type") == "custom":
         return None
-    return label_array(dataset.with_format(None)[column][:])
+    return label_column_array(dataset, column)
+
+
+def label_column_array(dataset: datasets.Dataset, column: str) -> Shaped[np.ndarray, "..."]:
+    """The labels in a column as they are stored, see [`label_array`]."""
+    values = column_array(dataset, column)
+    return label_array(values.tolist() if values.dtype == object else values)
 
 
 def label_array(values: Any) -> Shaped[np.ndarray, "..."]:
@@ -102,5 +108,5 @@ def check_training_weights(dataset: Any) -> bool:
     if not isinstance(names, list) or LABEL_WEIGHT not in names:
         return False
     if hasattr(dataset, "__len__") and hasattr(dataset, "with_format"):  # a stream can be read only once
-        check_weights(dataset.with_format(None)[LABEL_WEIGHT][:], f"column '{LABEL_WEIGHT}'")
+        check_weights(column_array(dataset, LABEL_WEIGHT), f"column '{LABEL_WEIGHT}'")
     return True

@@ -19,6 +19,7 @@ from hf_noisy.data.reading.source_splits import read_source
 from hf_noisy.data.reading.standard_columns import standard_columns
 from hf_noisy.data.reading.trusted_test import TEST_LABELS, add_test_file, with_true_test_labels
 from hf_noisy.data.reading.wanted import Wanted
+from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.tables import with_table_features
 
 # Name -> module of `hf_noisy.data.builders` and class, imported on first use.
@@ -303,7 +304,7 @@ def _inject(dataset: DatasetDict, noise: noises.Noise, seed: int, name: str) -> 
             options = {"features": features.get(key), "stream": key, "allow_empty_classes": key != "train"}
             clean[key] = noises.inject_noise(split, noise, seed=seed, **options)
         else:
-            clean[key] = split.add_column(CLEAN_LABEL, _stored(split, LABEL), feature=split.features[LABEL])
+            clean[key] = with_column(split, CLEAN_LABEL, _stored(split, LABEL), split.features[LABEL])
     return DatasetDict(clean)
 
 

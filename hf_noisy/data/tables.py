@@ -12,6 +12,7 @@ from datasets import ClassLabel, Dataset, List, Value
 from jaxtyping import Float
 
 from hf_noisy.core.columns import CLEAN_LABEL, FEATURES, IMAGE, LABEL, TEXT
+from hf_noisy.data.replace_column import with_column
 
 Where = Callable[[np.ndarray], str]  # where rows stand, such as "lines 3 and 7 of 'x.csv'"
 
@@ -46,11 +47,11 @@ def with_table_features(
     for split, rows in splits.items():
         vectors = features(values[split])
         kind = List(Value("float32"), length=vectors.shape[1])
-        rows = rows.add_column(FEATURES, list(vectors), feature=kind)
+        rows = with_column(rows, FEATURES, vectors, kind)
         if described := not {TEXT, IMAGE} & set(rows.column_names):
             cells = [[f"{name}: {cell}" for cell in one.shown] for name, one in zip(columns, read[split], strict=True)]
             texts = [" · ".join(row) for row in zip(*cells, strict=True)]
-            rows = rows.add_column(TEXT, texts, feature=Value("string"))
+            rows = with_column(rows, TEXT, texts, Value("string"))
         found[split] = _recorded(rows, {"columns": list(columns), "described": described})
     return found
 

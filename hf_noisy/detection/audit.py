@@ -10,7 +10,7 @@ from datasets import Dataset
 from jaxtyping import Float, Float64, Int64
 
 from hf_noisy.core.checks import check_features
-from hf_noisy.core.columns import FEATURES, LABEL
+from hf_noisy.core.columns import FEATURES, LABEL, column_vectors
 from hf_noisy.data.checked import RANDOM, CheckedRows, checked_rows, class_names
 from hf_noisy.data.records import class_labels
 from hf_noisy.detection.checked_correction import CheckedCorrection
@@ -100,18 +100,18 @@ def audit(
     labels, num_classes = class_labels(dataset, LABEL)
     if features not in dataset.column_names:
         raise ValueError(f"features must be one of {dataset.column_names}, got '{features}'; add it with embed")
-    vectors = check_features(dataset.with_format("numpy", columns=[features])[:][features], f"column '{features}'")
+    rows = check_features(column_vectors(dataset, features), f"column '{features}'")
     found = checked_rows(dataset, checked)
-    around = surroundings(vectors, index)
-    evidence = fit_evidence(vectors, labels, num_classes=num_classes, folds=folds, seed=seed)
-    issues, transition, estimates = _issues(vectors, labels, evidence, found, folds, seed)
+    around = surroundings(rows, index)
+    evidence = fit_evidence(rows, labels, num_classes=num_classes, folds=folds, seed=seed)
+    issues, transition, estimates = _issues(rows, labels, evidence, found, folds, seed)
     return Audit(
         labels=labels,
         class_names=class_names(dataset),
         probabilities=evidence.probabilities,
         issues=issues,
         transition_matrix=transition,
-        dynamics=data_map(labels, probe_logits(vectors, labels, num_classes, epochs=epochs, seed=seed)),
+        dynamics=data_map(labels, probe_logits(rows, labels, num_classes, epochs=epochs, seed=seed)),
         duplicates=duplicates_among(labels, around),
         outliers=outliers_among(around),
         checked=found,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from hf_noisy.core.columns import FEATURES
+from hf_noisy.core.columns import FEATURES, column_vectors
 from hf_noisy.core.files import write_atomically
 from hf_noisy.core.rng import uniforms
 from hf_noisy.data.checked import UNCHECKED, CheckedRows, checked_csv, checked_rows, class_names
@@ -146,7 +146,7 @@ def draw_informative(draw: Draw) -> Drawn:
             f"strategy 'informative' needs a column '{FEATURES}', got {', '.join(draw.dataset.column_names)}; add it "
             "with embed, or use strategy 'random'"
         )
-    features = draw.dataset.with_format("numpy", columns=[FEATURES])[:][FEATURES]
+    features = column_vectors(draw.dataset, FEATURES)
     correction, checked, classes = CheckedCorrection(), draw.checked, len(class_names(draw.dataset))
     evidence = correction.evidence(features, row_labels(draw.dataset), num_classes=classes, seed=draw.seed)
     corrected = correction.fit(None, None, checked.index, checked.labels, seed=draw.seed, evidence=evidence)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
-from hf_noisy.core.columns import FEATURES
+from hf_noisy.core.columns import FEATURES, column_vectors
 from hf_noisy.models.inference import Collator, ModelInputs, batches_of, evaluating, outputs_by_row
 from hf_noisy.models.pooling import has_pooled_features, pooled_features
 
@@ -43,8 +43,8 @@ def stored_features(dataset: Any) -> Float32[np.ndarray, "rows width"] | None:
     """The column `features`, or None."""
     if FEATURES not in (getattr(dataset, "column_names", None) or []):
         return None
-    vectors = np.asarray(dataset.with_format("numpy", columns=[FEATURES])[:][FEATURES])
-    return vectors.astype(np.float32) if vectors.ndim == 2 and vectors.dtype.kind == "f" else None
+    found = column_vectors(dataset, FEATURES)
+    return found.astype(np.float32) if found.ndim == 2 and found.dtype.kind == "f" else None
 
 
 def fed_with_features(model: nn.Module | None) -> bool:

@@ -16,6 +16,7 @@ from hf_noisy.core.columns import LABEL, ROW_GIVEN
 from hf_noisy.data.checked import UNCHECKED, class_names
 from hf_noisy.data.csv_lines import csv_lines, saved_text
 from hf_noisy.data.records import class_labels
+from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.row_digest import row_digests
 from hf_noisy.purification.policies import purify
 from hf_noisy.purification.restore import DROPPED
@@ -84,7 +85,7 @@ def apply_decisions(
     if not dropped:
         return purified
     kept = np.setdiff1d(np.arange(len(labels)), dropped)
-    numbered = purified.add_column(ROW_GIVEN, np.arange(len(labels)), feature=datasets.Value("int64"))
+    numbered = with_column(purified, ROW_GIVEN, np.arange(len(labels)), datasets.Value("int64"))
     split = str(dataset.split or "train")
     return DatasetDict({split: numbered.select(kept), DROPPED: numbered.select(dropped)})
 

@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 import numpy as np
 from datasets import Dataset
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32, Int64
 
 from hf_noisy.core.columns import (
     FEATURES,
@@ -18,6 +18,7 @@ from hf_noisy.core.columns import (
     LABEL_POSTERIOR,
     LABEL_WEIGHT,
     PURIFIER,
+    column_vectors,
 )
 from hf_noisy.data.checked import UNCHECKED
 from hf_noisy.data.labelled_rows import label_values
@@ -39,11 +40,11 @@ def with_predicted_labels(
     """
     known = [part.select(np.flatnonzero(label_values(part, LABEL_GIVEN) >= 0)) for part in parts.values()]
     features, posterior = (
-        np.concatenate([_array(part, name) for part in known]) for name in (FEATURES, LABEL_POSTERIOR)
+        np.concatenate([column_vectors(part, name) for part in known]) for name in (FEATURES, LABEL_POSTERIOR)
     )
     centre = mean_direction(features)
     head = head_of_posterior(directions(features, centre), posterior)
-    predicted = predicted_by_head(head, centre, _array(others, FEATURES)).astype(np.float32)
+    predicted = predicted_by_head(head, centre, column_vectors(others, FEATURES)).astype(np.float32)
     looked_at = np.zeros(len(others), dtype=bool)
     if checked is not None:
         labels = checked.as_column()[places]
@@ -70,7 +71,3 @@ def _filled(rows: Dataset, predicted: Float32[np.ndarray, "missing classes"], lo
             values[place] = value
         rows = with_column(rows, name, values, rows.features[name])
     return rows
-
-
-def _array(rows: Dataset, column: str) -> Float[np.ndarray, "rows width"]:
-    return np.asarray(rows.select_columns([column]).with_format("numpy")[:][column])

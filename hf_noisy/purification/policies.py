@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args, overload
 
 import datasets
 import numpy as np
-import pyarrow as pa
 from datasets import Dataset, DatasetDict  # both: checks of types read the one out of the other
 from jaxtyping import Bool, Float, Float32, Integer
 
@@ -23,6 +22,7 @@ from hf_noisy.core.columns import (
     LABEL_WEIGHT,
     PURIFIER,
     ROW_GIVEN,
+    column_vectors,
 )
 from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.labels import column_values, with_format_of
@@ -284,8 +284,7 @@ def _column(rows: Dataset, column: str, name: str) -> Float[np.ndarray, "rows wi
             f"purifier '{name}' needs a column '{column}', but dataset has only {', '.join(rows.column_names)}; "
             "add it with embed, or name another by features= or probabilities="
         )
-    vectors = rows.with_format(None).select_columns([column]).with_format("numpy")[:][column]
-    return check_features(vectors, f"column '{column}'")
+    return check_features(column_vectors(rows, column), f"column '{column}'")
 
 
 def _purified(
@@ -309,7 +308,7 @@ def _purified(
     soft = datasets.List(datasets.Value("float32"), length=posterior.shape[1])
     added: dict[str, tuple[Any, Any]] = {
         LABEL_GIVEN: (column_values(dataset, LABEL), feature),
-        LABEL_POSTERIOR: (_lists(posterior), soft),
+        LABEL_POSTERIOR: (posterior, soft),
         LABEL_CONFIDENCE: (confidence, datasets.Value("float32")),
         LABEL_CHANGED: (changed, datasets.Value("bool")),
         PURIFIER: ([name] * len(labels), datasets.Value("string")),
@@ -328,15 +327,11 @@ def _purified(
         purified = with_column(purified, LABEL, np.where(sure, best, labels), feature)
     elif policy == "soft":
         given = np.eye(posterior.shape[1], dtype=np.float32)[labels]
-        purified = with_column(purified, LABEL, _lists(np.where(sure[:, None], posterior, given)), soft)
+        purified = with_column(purified, LABEL, np.where(sure[:, None], posterior, given), soft)
     for column, (values, kind) in added.items():
-        purified = purified.add_column(column, values, feature=kind)
+        purified = with_column(purified, column, values, kind)
     add_record(purified, record)
     return with_format_of(dataset, purified)
-
-
-def _lists(values: Float32[np.ndarray, "rows classes"]) -> Any:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def _separate(purified: Dataset, split: str) -> DatasetDict:

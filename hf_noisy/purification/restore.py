@@ -17,6 +17,8 @@ from hf_noisy.core.columns import (
     LABEL_WEIGHT,
     PURIFIER,
     ROW_GIVEN,
+    column_array,
+    stored_column,
 )
 from hf_noisy.data.labelled_rows import has_values
 from hf_noisy.data.labels import with_format_of
@@ -97,7 +99,7 @@ def as_given(dataset: Dataset) -> Dataset:
         return dataset
     # Labels may be missing: rows without a given label can be labelled by prediction.
     rows = dataset.with_format(None)
-    rows = with_column(rows, LABEL, rows[LABEL_GIVEN][:], dataset.features[LABEL_GIVEN])
+    rows = with_column(rows, LABEL, stored_column(rows, LABEL_GIVEN), dataset.features[LABEL_GIVEN])
     return rows.remove_columns([name for name in ADDED if name in rows.column_names])
 
 
@@ -116,7 +118,7 @@ def _restored(dataset: Dataset, dropped: Dataset | None) -> Dataset:
             )
         whole = datasets.concatenate_datasets([whole, dropped.with_format(None)])
         whole.info.update(dataset.info)  # merging keeps only a few of the fields
-        position = np.asarray(whole.select_columns([ROW_GIVEN]).with_format("numpy")[:][ROW_GIVEN])
+        position = column_array(whole, ROW_GIVEN)
         whole = whole.select(np.argsort(position, kind="stable"))
     whole = as_given(whole)
     whole.info.description, _, _ = _split_description(whole)

@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from hf_noisy.core.columns import LABEL, LABEL_GIVEN, LABEL_WEIGHT, ROW_GIVEN
+from hf_noisy.core.columns import LABEL, LABEL_GIVEN, LABEL_WEIGHT, ROW_GIVEN, column_array, stored_column
 from hf_noisy.data.labelled_rows import LabelledRows, label_values
 from hf_noisy.data.replace_column import with_column
 
@@ -40,7 +40,7 @@ def put_back(changed: Dataset, labelled: LabelledRows) -> Dataset:
     others = with_columns_of(labelled.whole.select(labelled.missing), changed)
     if ROW_GIVEN in changed.column_names:
         rows = numbered(changed, labelled)
-        places = np.asarray(rows[ROW_GIVEN][:])
+        places = column_array(rows, ROW_GIVEN)
         others = with_column(others, ROW_GIVEN, labelled.missing, datasets.Value("int64"))
     merged = datasets.concatenate_datasets([rows, others.select_columns(rows.column_names)])
     merged.info.update(changed.info)  # merging keeps only a few of the fields
@@ -51,7 +51,7 @@ def numbered(changed: Dataset, labelled: LabelledRows) -> Dataset:
     """The rows with their numbers in the whole, where some were dropped."""
     if ROW_GIVEN not in changed.column_names:
         return changed
-    numbers = labelled.index[np.asarray(changed[ROW_GIVEN][:])]
+    numbers = labelled.index[column_array(changed, ROW_GIVEN)]
     return with_column(changed, ROW_GIVEN, numbers, datasets.Value("int64"))
 
 
@@ -60,13 +60,13 @@ def with_columns_of(rows: Dataset, like: Dataset) -> Dataset:
     soft, already = (isinstance(one.features.get(LABEL), datasets.List) for one in (like, rows))
     added: dict[str, Any] = {name: [None] * len(rows) for name in like.column_names if name not in rows.column_names}
     if LABEL_GIVEN in added and LABEL in rows.column_names:
-        added[LABEL_GIVEN] = rows.with_format(None)[LABEL][:]
+        added[LABEL_GIVEN] = stored_column(rows, LABEL)
     if LABEL_WEIGHT in added:
-        added[LABEL_WEIGHT] = [1.0] * len(rows)
+        added[LABEL_WEIGHT] = np.ones(len(rows))
     if soft and not already and LABEL in rows.column_names:
         classes = np.eye(rows.features[LABEL].num_classes, dtype=np.float32)
         values = [None if label < 0 else classes[label] for label in label_values(rows, LABEL)]
         rows = with_column(rows, LABEL, values, like.features[LABEL])
     for name, values in added.items():
-        rows = rows.add_column(name, values, feature=like.features[name])
+        rows = with_column(rows, name, values, like.features[name])
     return rows

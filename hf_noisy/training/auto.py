@@ -11,7 +11,7 @@ from transformers.utils import logging
 from hf_noisy.core.files import read_sealed, write_sealed
 from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.fingerprint import labels_digest
-from hf_noisy.data.labels import label_array, label_column
+from hf_noisy.data.labels import label_column, label_column_array
 from hf_noisy.training.auto_measure import measure
 from hf_noisy.training.auto_rules import Choice, choose
 
@@ -60,7 +60,7 @@ def _identity(model: Any, dataset: Any, checked: CheckedRows | None, seed: int) 
     column = label_column(dataset)
     labels = None
     if column is not None:
-        values = label_array(dataset.with_format(None)[column][:])
+        values = label_column_array(dataset, column)
         labels = labels_digest(values) if values.dtype.kind in "biu" else None
     rows = len(dataset) if hasattr(dataset, "__len__") else None
     known = {"rows": rows, "labels": labels, "seed": seed, "model": type(model).__name__}

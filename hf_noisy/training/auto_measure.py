@@ -16,7 +16,7 @@ from hf_noisy.core.columns import FEATURES, LABEL, LABELS
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.task import TASKS
 from hf_noisy.data.checked import RANDOM, CheckedRows
-from hf_noisy.data.labels import label_array, label_column
+from hf_noisy.data.labels import label_array, label_column, label_column_array
 from hf_noisy.data.views import default_view
 from hf_noisy.detection.agreement import informed_agreement
 from hf_noisy.detection.checked_choice import LabelChoice, choose_labels
@@ -188,7 +188,7 @@ def _select(dataset: Any, position: Int64[np.ndarray, " sample"]) -> Any:
 def _labels(dataset: Any, position: Int64[np.ndarray, " sample"]) -> Int64[np.ndarray, " sample"] | None:
     column = label_column(dataset)
     if column is not None:
-        values = label_array(dataset.select(position).with_format(None)[column][:])
+        values = label_column_array(dataset.select(position), column)
     else:
         rows = (dataset[int(row)] for row in position)
         values = label_array([np.asarray(row.get(LABELS, row.get(LABEL))) for row in rows])

@@ -14,7 +14,7 @@ from hf_noisy.core.checks import check_soft_labels
 from hf_noisy.core.columns import LABEL, LABELS
 from hf_noisy.core.task import AUTO_CLASS_NAMES, logits_of
 from hf_noisy.data.indexed import IndexedDataset
-from hf_noisy.data.labels import label_column
+from hf_noisy.data.labels import label_column, label_column_array
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.losses.cross_entropy import CrossEntropy
 from hf_noisy.models.branches import BranchedModel
@@ -149,7 +149,7 @@ def _posterior(dygen: DyGen, dataset: Any) -> Float64[np.ndarray, "rows classes"
             "train_dataset has no column 'label' or 'labels' that can be read; pass dygen.posterior(split, labels) "
             "in place of dygen"
         )
-    return dygen.posterior(dygen.config.split, labels=np.asarray(dataset.with_format(None)[column][:]))
+    return dygen.posterior(dygen.config.split, labels=label_column_array(dataset, column))
 
 
 def _probabilities(

@@ -13,6 +13,7 @@ from hf_noisy.data.noise.kind import ClassNoise, Noise
 from hf_noisy.data.noise.published import ReplayNoise
 from hf_noisy.data.noise.row_features import row_features
 from hf_noisy.data.records import class_labels, record_noise
+from hf_noisy.data.replace_column import with_column
 
 
 def inject_noise(
@@ -67,7 +68,7 @@ def inject_noise(
     # Without the format: a lazy transform would run here, and its result would be stored.
     noisy = dataset.with_format(None).remove_columns({CLEAN_LABEL}.intersection(dataset.column_names))
     noisy = noisy.rename_column(label_column, CLEAN_LABEL)
-    noisy = with_format_of(dataset, noisy.add_column(label_column, given, feature=feature))
+    noisy = with_format_of(dataset, with_column(noisy, label_column, given, feature))
     return record_noise(noisy, _record(noise, labels, num_classes, seed, stream), labels, given, num_classes)
 
 

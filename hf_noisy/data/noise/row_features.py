@@ -7,7 +7,7 @@ import datasets
 import numpy as np
 from jaxtyping import Float, Num
 
-from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
+from hf_noisy.core.columns import FEATURES, IMAGE, TEXT, column_vectors
 from hf_noisy.data.pixel_values import to_rgb
 from hf_noisy.data.texts import shown_texts
 
@@ -19,7 +19,7 @@ _IMAGE_SIZE = 16
 def row_features(*splits: datasets.Dataset) -> list[Num[np.ndarray, "rows features"]]:
     """Row vectors from the column `features`, `text` or `image`, by one fit for all splits."""
     if all(FEATURES in split.column_names for split in splits):
-        return [np.asarray(split.with_format("numpy", columns=[FEATURES])[:][FEATURES]) for split in splits]
+        return [column_vectors(split, FEATURES) for split in splits]
     if all(TEXT in split.column_names for split in splits):
         return text_features(*(shown_texts(split) or [] for split in splits))
     if all(IMAGE in split.column_names for split in splits):

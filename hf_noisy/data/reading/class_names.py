@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import ClassLabel, Dataset
 
-from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, LABEL
+from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, LABEL, stored_column
 from hf_noisy.data.checked import UNCHECKED
 from hf_noisy.data.reading.places import Places
 from hf_noisy.data.reading.wanted import Wanted
@@ -63,7 +63,7 @@ def with_classes(splits: dict[str, Dataset], places: dict[str, Places], wanted: 
 
 def _names(rows: Dataset, column: str, asked: str, places: Places, declared: Sequence[str]) -> Names:
     """The name of the class of each row, stripped of surrounding spaces; None where there is none."""
-    values = rows.with_format("arrow")[:].column(column)
+    values = stored_column(rows, column)
     feature, kind = rows.features[column], values.type
     if isinstance(feature, ClassLabel) or (declared and pa.types.is_integer(kind)):
         names = feature.names if isinstance(feature, ClassLabel) else declared

@@ -13,7 +13,7 @@ import PIL.Image
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Image, Value
 
-from hf_noisy.core.columns import IMAGE
+from hf_noisy.core.columns import IMAGE, stored_column
 from hf_noisy.data.pixel_values import to_rgb
 from hf_noisy.data.reading.places import Places
 from hf_noisy.data.replace_column import with_column
@@ -35,7 +35,7 @@ def as_images(rows: Dataset, places: Places, column: str, allow_outside: bool = 
     if isinstance(feature, Value) and feature.dtype not in ("string", "large_string", "binary", "large_binary"):
         raise ValueError(f"{name} holds {feature.dtype}, but images are paths, bytes or a column of Image")
     if isinstance(feature, Value) and "string" in feature.dtype:
-        paths = rows.with_format("arrow")[:].column(IMAGE).to_pylist()
+        paths = stored_column(rows, IMAGE).to_pylist()
         ends = np.cumsum([len(part.numbers) for part in places.parts])
         folders = [Path(part.name).parent for part in places.parts]
         found = [_located(path, folders[np.searchsorted(ends, row, side="right")]) for row, path in enumerate(paths)]

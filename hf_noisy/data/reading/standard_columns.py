@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Image, Value
 
-from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, TEXT_PAIR, TOKENS
+from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, LABEL, TEXT, TEXT_PAIR, TOKENS, stored_column
 from hf_noisy.data.flat_labels import TaskName
 from hf_noisy.data.reading.class_names import with_classes
 from hf_noisy.data.reading.image_columns import as_images, without_unreadable
@@ -42,7 +42,7 @@ def standard_columns(splits: dict[str, Dataset], places: dict[str, Places], want
     for split, rows in splits.items():
         rows = _renamed(rows, roles)
         if LABEL not in rows.column_names:  # a test set without labels
-            rows = rows.add_column(LABEL, [None] * len(rows), feature=Value("string"))
+            rows = with_column(rows, LABEL, pa.nulls(len(rows)), Value("string"))
         for role in roles:
             if role.name in (TEXT, TEXT_PAIR):
                 rows = _with_texts(rows, places[split], role)
@@ -138,7 +138,7 @@ def _renamed(rows: Dataset, roles: list[_Role]) -> Dataset:
 def _with_texts(rows: Dataset, places: Places, role: _Role) -> Dataset:
     """The texts as strings; rows without a text are reported, a column without any is refused."""
     column = role.column
-    feature, values = rows.features[role.name], rows.with_format("arrow")[:].column(role.name)
+    feature, values = rows.features[role.name], stored_column(rows, role.name)
     what = f"text_column '{column}' of {places.name}"
     if not isinstance(feature, Value):
         inner = f"; name one of {', '.join(f'{column}.{key}' for key in feature)}" if isinstance(feature, dict) else ""

@@ -4,11 +4,12 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
-from hf_noisy.core.columns import CLEAN_LABEL, LABEL
+from hf_noisy.core.columns import CLEAN_LABEL, LABEL, stored_column
 from hf_noisy.data.labelled_rows import has_values
 from hf_noisy.data.reading.places import Places
 from hf_noisy.data.reading.source_splits import read_source
 from hf_noisy.data.reading.wanted import Wanted
+from hf_noisy.data.replace_column import with_column
 
 TEST = "test"
 TEST_LABELS = ("given", "true")
@@ -38,6 +39,6 @@ def with_true_test_labels(splits: DatasetDict) -> DatasetDict:
     if has_values(test, CLEAN_LABEL):
         raise ValueError("test_labels='true' does not fit a test split with true labels of its own; leave it out")
     order = [name for name in test.column_names if name != CLEAN_LABEL]
-    labels = test.with_format(None)[LABEL][:]
-    splits[TEST] = test.select_columns(order).add_column(CLEAN_LABEL, labels, feature=test.features[LABEL])
+    labels = stored_column(test, LABEL)
+    splits[TEST] = with_column(test.select_columns(order), CLEAN_LABEL, labels, test.features[LABEL])
     return splits
