@@ -2,15 +2,27 @@
 
 import importlib
 import logging
+import pickle
 import re
 import sys
+import zipfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hf_noisy.cli.early_checks import check_early
+from hf_noisy.cli.outputs import open_output, several_processes
 from hf_noisy.cli.reading_options import ReadingOptions, with_reading_options
 from hf_noisy.core.cells import printable
+from hf_noisy.core.phases import phase, recorded_phases
+
+_OF_LIBRARIES = (
+    ("datasets.exceptions", "DatasetGenerationError"),
+    ("pyarrow", "ArrowException"),
+    ("safetensors", "SafetensorError"),
+    ("PIL.Image", "DecompressionBombError"),
+)
 
 app = typer.Typer(
     name="hf-noisy",
@@ -44,11 +56,6 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
 
     Errors that the user can fix become one sentence on stderr and exit code 2; any other error is a bug.
     """
-    from datasets.exceptions import DatasetGenerationError
-
-    from hf_noisy.cli.outputs import open_output, several_processes
-
-    commands = importlib.import_module(f"hf_noisy.cli.{module}")  # slow, and `--help` does not need it
     names = [*options, *options["reading"]]
     reports = _Reports(names)
     logging.getLogger("hf_noisy.data").addHandler(reports)
@@ -56,13 +63,24 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
         if command != "train" and several_processes():
             typed = command.removesuffix("_rows")
             raise ValueError(f"{typed} runs in one process; start it without torchrun and accelerate launch")
+        if command != "train" and several_processes():
+            typed = command.removesuffix("_rows")
+            raise ValueError(f"{typed} runs in one process; start it without torchrun and accelerate launch")
+        check_early(options | options["reading"])
         options["reading"] = ReadingOptions(**options["reading"])
-        with open_output(options.pop("output"), options.pop("overwrite"), options["source"]) as output:
+        with (
+            recorded_phases(show=True),
+            open_output(options.pop("output"), options.pop("overwrite"), options["source"]) as output,
+        ):
+            with phase("importing"):
+                commands = importlib.import_module(f"hf_noisy.cli.{module}")
             common = {field: options.pop(field) for field in commands.Job.__dataclass_fields__ if field in options}
             getattr(commands, command)(commands.Job(output=output, **common), **options)
-    except (ValueError, TypeError, OSError, ImportError, DatasetGenerationError, *_damage()) as error:
+    except Exception as error:
+        if not isinstance(error, _fixable()):
+            raise
         # `datasets` gives the reason why a file cannot be parsed only as the cause.
-        reason = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
+        reason = error.__cause__ if type(error).__name__.startswith("DatasetGeneration") and error.__cause__ else error
         # Sentences of ours have the number of the error, which says nothing to people, but no file.
         text = reason.strerror if isinstance(reason, OSError) and reason.filename is None else None
         sentence = _as_typed(" ".join((text or str(reason)).split()) or type(reason).__name__, names)
@@ -87,17 +105,12 @@ class _Reports(logging.Handler):
             print(f"hf-noisy: {sentence}", file=sys.stderr)
 
 
-def _damage() -> tuple[type[Exception], ...]:
-    """What libraries raise for files that are damaged, that hold code, or that are too large or too deep to read."""
-    import pickle
-    import zipfile
-
-    import pyarrow as pa
-    from PIL.Image import DecompressionBombError
-    from safetensors import SafetensorError
-
-    codes = (pickle.UnpicklingError, RecursionError, EOFError)
-    return (pa.ArrowException, SafetensorError, DecompressionBombError, zipfile.BadZipFile, *codes)
+def _fixable() -> tuple[type[BaseException], ...]:
+    """What is raised for a mistake, or for files that are damaged, hold code, or are too large or too deep to read."""
+    # A library that was not imported has raised nothing, and is slow to import.
+    of_libraries = [getattr(sys.modules[module], name) for module, name in _OF_LIBRARIES if module in sys.modules]
+    mistakes = (ValueError, TypeError, OSError, ImportError)
+    return (*mistakes, pickle.UnpicklingError, zipfile.BadZipFile, RecursionError, EOFError, *of_libraries)
 
 
 def _as_typed(sentence: str, names: list[str]) -> str:

@@ -11,6 +11,7 @@ from hf_noisy.cli.page import in_whole, random_rows_page
 from hf_noisy.cli.source import add_features
 from hf_noisy.core.columns import IMAGE, TEXT
 from hf_noisy.core.files import clear_os_errors
+from hf_noisy.core.phases import phase, phases_so_far
 from hf_noisy.data.annotation_tools import (
     argilla_records,
     argilla_settings,
@@ -18,7 +19,7 @@ from hf_noisy.data.annotation_tools import (
     label_studio_tasks,
 )
 from hf_noisy.data.checked import RANDOM, checked_rows
-from hf_noisy.detection.rows_to_check import STRATEGIES, RowSample, rows_to_check
+from hf_noisy.detection.rows_to_check import RowSample, rows_to_check
 from hf_noisy.reports.check_page import CheckPage, make_check_page, write_check_page
 
 _HERE = "OUTPUT"  # in an advice: the folder, which has another name while it is written
@@ -26,8 +27,6 @@ _HERE = "OUTPUT"  # in an advice: the folder, which has another name while it is
 
 def check(job: Job, rows: int | None, checked: Path | None, file_format: str, seed: int) -> None:
     """`hf-noisy check`: random rows to check, as a page or as files for an annotation tool."""
-    if file_format not in _WRITERS:
-        raise ValueError(f"--format must be one of {', '.join(_WRITERS)}, got '{file_format}'")
     labelled = job.labelled(job.load())
     page = random_rows_page(job.name, labelled, checked_rows(labelled.whole, checked), rows, seed)
     if page is None:
@@ -46,9 +45,6 @@ def next_rows(
     seed: int,
 ) -> None:
     """`hf-noisy next`: the rows to check next, as `next.csv` and as a page or as files for an annotation tool."""
-    for option, value, known in (("format", file_format, _WRITERS), ("strategy", strategy, STRATEGIES)):
-        if value not in known:
-            raise ValueError(f"--{option} must be one of {', '.join(known)}, got '{value}'")
     labelled = job.labelled(job.load())
     every_checked = checked_rows(labelled.whole, checked)
     found, rows = labelled.among(every_checked), labelled.rows
@@ -57,7 +53,8 @@ def next_rows(
         made = add_features(rows, model, job.trust_remote_code, dtype)
         rows = made.rows
         summary |= made.to_dict()
-    sample = rows_to_check(rows, budget, strategy=strategy, checked=found, seed=seed)
+    with phase("rows to check"):
+        sample = rows_to_check(rows, budget, strategy=strategy, checked=found, seed=seed)
     sample = in_whole(sample, labelled, every_checked)
     page = make_check_page(labelled.whole, sample, job.name, every_checked)
     write_rows_to_check(job, page, file_format, summary, sample)
@@ -70,10 +67,10 @@ def write_rows_to_check(
     first = page.rows[0]
     summary |= {"rows": len(page.rows), "strategy": first.strategy, "batch": first.batch, "format": file_format}
     with job.output.new() as folder, clear_os_errors(job.output.path):
-        advice = _WRITERS[file_format](folder, page)
+        advice = WRITERS[file_format](folder, page)
         if sample is not None:
             sample.to_csv(folder / NEXT_ROWS)
-        versions = {"versions": {"hf-noisy": version("hf-noisy")}}
+        versions = {"versions": {"hf-noisy": version("hf-noisy")}, "phases": phases_so_far()}
         (folder / SUMMARY).write_text(json.dumps(summary | versions, indent=2), encoding="utf-8")
     print(f"{len(page.rows)} rows to check ({first.strategy}); {advice.replace(_HERE, str(job.output))}")
 
@@ -107,7 +104,7 @@ def _columns(page: CheckPage) -> list[str]:
     return [name for name in (TEXT, IMAGE) if any(getattr(row, name) is not None for row in page.rows)]
 
 
-_WRITERS: dict[str, Callable[[Path, CheckPage], str]] = {
+WRITERS: dict[str, Callable[[Path, CheckPage], str]] = {
     "page": _write_page,
     "label-studio": _write_label_studio,
     "argilla": _write_argilla,

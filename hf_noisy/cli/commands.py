@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict
@@ -36,12 +36,13 @@ from hf_noisy.core.columns import (
     column_vectors,
     stored_column,
 )
+from hf_noisy.core.file_names import STANDARD_INPUT
 from hf_noisy.core.files import clear_os_errors
+from hf_noisy.core.phases import phase
 from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.labelled_rows import LabelledRows, labelled_rows, true_noise
 from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
-from hf_noisy.data.reading.file_types import STANDARD_INPUT
 from hf_noisy.data.reading.image_columns import with_image_bytes
 from hf_noisy.data.records import noise_record, rows_left_out
 from hf_noisy.data.replace_column import with_column
@@ -58,7 +59,7 @@ from hf_noisy.purification import purify as run_purify
 from hf_noisy.purification.decisions import apply_decisions, read_decisions
 from hf_noisy.purification.dmlp.dmlp import ridge_posterior
 from hf_noisy.purification.label_missing import with_predicted_labels
-from hf_noisy.purification.policies import Policy, check_purifiable
+from hf_noisy.purification.policies import check_purifiable
 from hf_noisy.purification.restore import DROPPED
 from hf_noisy.purification.unchanged_rows import numbered, put_back, same_columns
 from hf_noisy.reports.html import Report, write_report
@@ -86,6 +87,7 @@ class Job:
             return "standard input"
         return Path(self.source).name.split(".")[0] if Path(self.source).exists() else self.source
 
+    @phase("reading")
     def load(self) -> DatasetDict:
         """All splits of the source, with the column names of the package."""
         if self.private and self.push_to_hub is None:
@@ -122,11 +124,12 @@ class Job:
             splits = with_image_bytes(splits, Path(scratch))
             with self.output.new() as folder, clear_os_errors(self.output.path):
                 versions = {name: version(name) for name in _PACKAGES}
+                with phase("report"):
+                    if page is not None:
+                        write_report(page, folder / REPORT)
+                    if findings is not None:
+                        findings(folder / FINDINGS)
                 write_output(folder, splits, card, {**summary, "versions": versions})
-                if page is not None:
-                    write_report(page, folder / REPORT)
-                if findings is not None:
-                    findings(folder / FINDINGS)
             if self.push_to_hub is not None:
                 push_dataset_to_hub(splits, self.push_to_hub, card, private=self.private or None)
 
@@ -208,10 +211,6 @@ def purify(
     label_missing: bool,
 ) -> None:
     """`hf-noisy purify`: corrected labels with their provenance, and the report."""
-    purifiers = [name for name, one in PURIFIERS.items() if one.needs_features]
-    for option, value, choices in (("purifier", purifier, purifiers), ("policy", policy, get_args(Policy))):
-        if value is not None and value not in choices:
-            raise ValueError(f"--{option} must be one of {', '.join(choices)}, got '{value}'")
     splits, split = job.load(), job.split
     _check_dropped(splits, policy == "drop")
     labelled = job.labelled(splits)

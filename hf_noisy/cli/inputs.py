@@ -16,6 +16,7 @@ from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.source import code_refused, default_encoder
 from hf_noisy.core.cells import printable
 from hf_noisy.core.columns import LABEL
+from hf_noisy.core.phases import phase
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
 from hf_noisy.data.images import ImageViews, Transform, make_view
@@ -56,6 +57,7 @@ def load_source(arguments: DataArguments) -> DatasetDict:
     return splits
 
 
+@phase("reading")
 def load_splits(
     arguments: DataArguments, training: TrainingArguments, prepare: Callable[[Dataset], Dataset], row_column: str = ""
 ) -> tuple[Dataset, Dataset, CheckedRows | None]:

@@ -11,16 +11,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from datasets import Dataset
-from huggingface_hub import DatasetCard
+from typing import TYPE_CHECKING, Any
 
 from hf_noisy.cli.manifest import MANIFEST, foreign_file, read_manifest, remove_listed, write_manifest
 from hf_noisy.cli.run_lock import run_lock
 from hf_noisy.core.files import check_file_name, clear_os_errors, exchange, remove_temporaries, sync
-from hf_noisy.data.load import list_noisy_datasets
-from hf_noisy.training.checkpoints import last_whole_checkpoint
+from hf_noisy.core.phases import phase, phases_so_far
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from huggingface_hub import DatasetCard
 
 SUMMARY = "summary.json"
 FINDINGS = "findings"
@@ -77,7 +77,7 @@ class OutputFolder:
             raise FileExistsError(f"{self.name} is a link to '{self.target}', which is not there; name a folder")
         if os.path.ismount(self.target):
             raise FileExistsError(f"{self.name} is where a disk is mounted; name a folder in it")
-        if source is None or source in list_noisy_datasets() or not os.path.exists(source):
+        if source is None or not os.path.exists(source) or _is_named_set(source):
             return
         place = Path(os.path.realpath(source))
         if self.target == place or (place.is_dir() and self.target.is_relative_to(place)):
@@ -261,14 +261,16 @@ class OutputFolder:
         return self.target.with_name(f".{self.target.name}.hf-noisy-{kind}")
 
 
-def write_output(folder: Path, splits: dict[str, Dataset], card: DatasetCard, summary: dict[str, Any]) -> None:
+def write_output(folder: Path, splits: dict[str, "Dataset"], card: "DatasetCard", summary: dict[str, Any]) -> None:
     """Parquet files, the card and `summary.json`, in the layout of `load_dataset(folder)` and the Hub."""
     for name in splits:
         check_file_name(name, "name of a split")
-    (folder / _DATA).mkdir()
-    for name, rows in splits.items():
-        rows.to_parquet(folder / _DATA / f"{name}-00000-of-00001.parquet")
-    card.save(folder / _CARD)
+    with phase("writing"):
+        (folder / _DATA).mkdir()
+        for name, rows in splits.items():
+            rows.to_parquet(folder / _DATA / f"{name}-00000-of-00001.parquet")
+        card.save(folder / _CARD)
+    summary = {**summary, "phases": phases_so_far()}
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
 
 
@@ -279,8 +281,18 @@ def several_processes() -> bool:
 
 def _last_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint of a training, or of one in a folder of its own below it."""
+    from hf_noisy.training.checkpoints import last_whole_checkpoint  # slow, and most commands do not train
+
     below = sorted(path.parent for path in folder.glob("*/checkpoint-*"))
     return next(filter(None, map(last_whole_checkpoint, dict.fromkeys([folder, *below]))), None)
+
+
+def _is_named_set(source: str) -> bool:
+    if not source.isidentifier():  # a path, such as most sources
+        return False
+    from hf_noisy.data.load import list_noisy_datasets  # slow
+
+    return source in list_noisy_datasets()
 
 
 def _free_name(path: Path, kind: str) -> Path:

@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from hf_noisy.cli.checked_figures import checked_notes, checked_tables, interval_fact
 from hf_noisy.cli.findings import finding_tables
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
+from hf_noisy.core.phases import phase
 from hf_noisy.data.checked import CheckedRows, checked_csv, class_names
 from hf_noisy.data.labelled_rows import LabelledRows, label_values, true_noise
 from hf_noisy.data.row_digest import row_digests
@@ -27,6 +28,7 @@ MAX_ROWS = 1000  # more would make the page slow
 ROWS_TO_CHECK = 100
 
 
+@phase("report")
 def make_report(
     title: str,
     labelled: LabelledRows,
@@ -65,6 +67,7 @@ def make_report(
     )
 
 
+@phase("rows to check")
 def random_rows_page(
     title: str, labelled: LabelledRows, checked: CheckedRows | None = None, count: int | None = None, seed: int = 0
 ) -> CheckPage | None:

@@ -3,9 +3,7 @@
 import copy
 import csv
 import dataclasses
-import itertools
 import json
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +25,7 @@ from hf_noisy.cli.train import checkpoint_word
 from hf_noisy.core.cells import safe_cell
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, column_array
 from hf_noisy.core.files import replacing, write_atomically, write_tensors
+from hf_noisy.core.phases import phase, phases_so_far, recorded_phases
 from hf_noisy.core.types import Probabilities
 from hf_noisy.data.fingerprint import texts_digest
 from hf_noisy.data.labelled_rows import label_values
@@ -47,9 +46,11 @@ __all__ = ["DyGenArguments", "parse", "run_dygen"]
 _PACKAGES = ("hf-noisy", "torch", "transformers", "datasets", "accelerate", "peft")
 _STAGES = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
 _SOURCE_ROW = "hf_noisy_source_row"  # before some rows were set aside for the test
+_COMPARED = "training with cross-entropy"
 _POSTERIOR = "posterior.safetensors"
 
 
+@recorded_phases(show=True)
 def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[str, Any]:
     """Run DyGEN on texts with noisy labels, by default beside a plain classifier with the same budget.
 
@@ -89,39 +90,37 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
 
 
 def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Path) -> dict[str, Any]:
-    clock = {"start": time.perf_counter()}
     inputs = TextInputs(arguments)
     train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare, row_column=_SOURCE_ROW)
-    clock["data"] = time.perf_counter()
     say_speed(training)
 
-    def fit(model: Any, folder: Path, learning_rate: float, **options: Any) -> NoisyTrainer:
+    def fit(model: Any, folder: Path, name: str, learning_rate: float, **options: Any) -> NoisyTrainer:
         args = copy.copy(training)
         args.output_dir, args.learning_rate = str(folder), learning_rate
         options |= {"train_dataset": train_rows, "processing_class": inputs.processor, "checked": checked}
         trainer = NoisyTrainer(model, args, **options)
         # A finished training resumes from its last checkpoint too, and has no step left to do.
         resumes = checkpoint_word(training) is not None
-        trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resumes else None)
+        with phase(name):
+            trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder) if resumes else None)
         return trainer
 
     transformers.set_seed(training.seed)
     model = inputs.make_model(train_rows)
     branched, predictions = make_branches(model, arguments, arguments.num_branches, training.seed, output_dir), {}
     if arguments.compare:
-        plain = fit(model, output_dir / "cross_entropy", training.learning_rate, method="cross_entropy")
+        plain = fit(model, output_dir / "cross_entropy", _COMPARED, training.learning_rate, method="cross_entropy")
         predictions["cross-entropy"] = _predict(plain, test_rows)
-    clock["cross_entropy"] = time.perf_counter()
     branch_rate = arguments.branch_learning_rate or training.learning_rate
-    trainer = fit(branched, output_dir, branch_rate, method=_method(arguments, test_rows))
-    clock["dygen"] = time.perf_counter()
+    trainer = fit(branched, output_dir, "training with DyGEN", branch_rate, method=_method(arguments, test_rows))
     if not trainer.is_world_process_zero():
         return {}
     dygen, given = cast(DyGen, trainer.dygen), column_array(train_rows, LABEL)
     dygen.save_pretrained(output_dir / "dygen")
     predictions["stage I"] = softmax(cast(Trajectories, dygen.trajectories).logits("test")[-1], axis=-1).mean(0)
-    predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
-    posterior = dygen.posterior("train", labels=given)
+    with phase("posterior"):
+        predictions["prior"], predictions["DyGEN"] = dygen.prior_of("test"), dygen.posterior("test")
+        posterior = dygen.posterior("train", labels=given)
     digest = _write_posterior(output_dir, posterior, predictions["DyGEN"], train_rows, dygen.suspects)
     _export(arguments, training, output_dir, trainer, posterior, train_rows, inputs)
 
@@ -148,15 +147,16 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
         "learning_rate": training.learning_rate,
         "branch_learning_rate": branch_rate,
         "training": training_settings(training),
-        "seconds": {end: clock[end] - clock[begin] for begin, end in itertools.pairwise(clock)},
         "versions": {name: version(name) for name in _PACKAGES},
         "arguments": without_folders(dataclasses.asdict(arguments)),
     }
-    wrong, dynamics = given != truth if known.all() else None, dygen.dynamics(given)
-    dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, output_dir / "dynamics_map.png", wrong=wrong)
-    if test_known.any():
-        stages = {name: (test_truth[test_known], found) for name, found in scored.items()}
-        reliability_diagram(stages, output_dir / "reliability.png")
+    with phase("figures"):
+        wrong, dynamics = given != truth if known.all() else None, dygen.dynamics(given)
+        dynamics_map(dynamics.mean, dynamics.deviation, dygen.suspects, output_dir / "dynamics_map.png", wrong=wrong)
+        if test_known.any():
+            stages = {name: (test_truth[test_known], found) for name, found in scored.items()}
+            reliability_diagram(stages, output_dir / "reliability.png")
+    results["phases"] = phases_so_far()
     write_atomically(output_dir / "dygen_results.json", json.dumps(results, indent=2))  # last: all else is there
     print(f"\n{arguments.dataset}: {len(train_rows)} training rows, {len(test_rows)} test rows")
     print(f"{stage_table(scores)}\n")
@@ -226,6 +226,7 @@ def write_suspects(path: Path, rows: Dataset, posterior: np.ndarray, suspects: n
             writer.writerow(map(safe_cell, cells))
 
 
+@phase("export")
 def _export(
     arguments: DyGenArguments,
     training: TrainingArguments,

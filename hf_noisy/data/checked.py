@@ -15,6 +15,7 @@ from datasets import ClassLabel, Dataset
 from jaxtyping import Float64, Int64
 
 from hf_noisy.core.columns import CHECKED_LABEL, IMAGE, LABEL, LABEL_GIVEN, LABELS, TEXT
+from hf_noisy.core.file_names import refuse_missing_checked
 from hf_noisy.core.files import write_atomically
 from hf_noisy.data.annotation_tools import exported_labels
 from hf_noisy.data.csv_lines import csv_lines, saved_text
@@ -297,10 +298,7 @@ def _class_ids(dataset: Any) -> dict[str, int]:
 
 
 def _lines(path: Path, ids: dict[str, int]) -> Iterator[_Line]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"file of checked rows '{path}' is missing; download it from the page, or check the path"
-        )
+    refuse_missing_checked(path)
     try:
         text = saved_text(path.read_bytes(), path)
         lines = _exported_lines(text) if text.lstrip()[:1] in ("[", "{") else _csv_lines(text)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64, Int64
 
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import FEATURES, LABEL, column_vectors
+from hf_noisy.core.phases import phase
 from hf_noisy.data.checked import RANDOM, CheckedRows, checked_rows, class_names
 from hf_noisy.data.records import class_labels
 from hf_noisy.detection.checked_correction import CheckedCorrection
@@ -102,18 +103,24 @@ def audit(
         raise ValueError(f"features must be one of {dataset.column_names}, got '{features}'; add it with embed")
     rows = check_features(column_vectors(dataset, features), f"column '{features}'")
     found = checked_rows(dataset, checked)
-    around = surroundings(rows, index)
-    evidence = fit_evidence(rows, labels, num_classes=num_classes, folds=folds, seed=seed)
-    issues, transition, estimates = _issues(rows, labels, evidence, found, folds, seed)
+    with phase("neighbours"):
+        around = surroundings(rows, index)
+    with phase("predictors"):
+        evidence = fit_evidence(rows, labels, num_classes=num_classes, folds=folds, seed=seed)
+        issues, transition, estimates = _issues(rows, labels, evidence, found, folds, seed)
+    with phase("data map"):
+        dynamics = data_map(labels, probe_logits(rows, labels, num_classes, epochs=epochs, seed=seed))
+    with phase("duplicates and outliers"):
+        duplicates, outliers = duplicates_among(labels, around), outliers_among(around)
     return Audit(
         labels=labels,
         class_names=class_names(dataset),
         probabilities=evidence.probabilities,
         issues=issues,
         transition_matrix=transition,
-        dynamics=data_map(labels, probe_logits(rows, labels, num_classes, epochs=epochs, seed=seed)),
-        duplicates=duplicates_among(labels, around),
-        outliers=outliers_among(around),
+        dynamics=dynamics,
+        duplicates=duplicates,
+        outliers=outliers,
         checked=found,
         estimates=estimates,
         informed=evidence.informed,

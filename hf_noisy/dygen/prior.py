@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 
+from hf_noisy.core.phases import phase
 from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import UNCHECKED
 from hf_noisy.detection.checked_correction import CheckedCorrection
@@ -37,6 +38,7 @@ class Prior:
     evidence: Evidence | None = None  # on recorded features, if the prior is made of it
 
 
+@phase("prior")
 def evidence_prior(
     trajectories: Trajectories,
     labels: Labels,
@@ -115,6 +117,7 @@ def _features(trajectories: Trajectories, split: str, is_recorded: bool) -> Floa
     return np.concatenate([trajectories.embeddings(split, first, branch) for branch in branches], axis=1)
 
 
+@phase("prior")
 def paper_prior(
     trajectories: Trajectories,
     labels: Labels,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from tqdm.auto import trange
 
 from hf_noisy.core.checks import check_labels
+from hf_noisy.core.phases import phase
 from hf_noisy.core.rng import uniforms as keyed_uniforms
 from hf_noisy.dygen.vectors import StoredVectors
 from hf_noisy.losses.branch_divergence import branch_divergence
@@ -157,6 +158,7 @@ class DirichletVAE(nn.Module):
         return torch.baddbmm(decoded, z.to(decoded.dtype), self.latent_weight.mT)
 
 
+@phase("VAE")
 def fit_vae(
     w: Float[Tensor, "branch rows dim"] | StoredVectors,
     labels: Int[Tensor, " rows"],

@@ -14,6 +14,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging
 
 from hf_noisy.core.files import check_file_name
+from hf_noisy.core.phases import phase
 from hf_noisy.core.rng import uniforms
 from hf_noisy.data.fingerprint import check_processes_agree, describe
 from hf_noisy.dynamics.epoch_callback import EpochCallback, check_same_run
@@ -177,10 +178,11 @@ class DynamicsRecorder(EpochCallback):
         """Arrays of each dataset in turn, on the main process; no arrays on the others."""
         for name, dataset in self.datasets.items():
             bar = None if args.disable_tqdm else f"recording {name}"
-            yield (
-                name,
-                self.outputs(dataset, forward, args, kwargs, dtype=self.dtype, show_progress=bar, processes="main"),
-            )
+            with phase("recording"):
+                arrays = self.outputs(
+                    dataset, forward, args, kwargs, dtype=self.dtype, show_progress=bar, processes="main"
+                )
+            yield name, arrays
 
     def _description(self, model: nn.Module) -> dict[str, Any]:
         """What must not change when a run is resumed."""

@@ -85,7 +85,10 @@ def make_method(name: str, **arguments: Any) -> Method:
         0.5
     """
     if name not in _KNOWN:
-        raise ValueError(f"method {name!r} is not known; choose one of {', '.join(sorted(_KNOWN))}")
+        raise ValueError(
+            f"method {name!r} is not known; choose one of {', '.join(sorted(_KNOWN))}; NoisyTrainer and the command "
+            "line also take auto"
+        )
     accepted = signature(_KNOWN[name]).parameters
     if unknown := sorted(arguments.keys() - accepted.keys()):
         raise ValueError(

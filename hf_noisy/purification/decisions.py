@@ -13,6 +13,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_noisy.core.cells import plain_text
 from hf_noisy.core.columns import LABEL, ROW_GIVEN
+from hf_noisy.core.file_names import refuse_missing_decisions
 from hf_noisy.data.checked import UNCHECKED, class_names
 from hf_noisy.data.csv_lines import csv_lines, saved_text
 from hf_noisy.data.records import class_labels
@@ -40,8 +41,7 @@ class Decision:
 
 def read_decisions(path: str | Path) -> list[Decision]:
     """The decisions in a CSV that the report's page downloads."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"file of decisions '{path}' is missing; download it from the report")
+    refuse_missing_decisions(path)
     try:
         columns, lines = csv_lines(saved_text(Path(path).read_bytes(), path))
     except csv.Error as error:

@@ -24,6 +24,7 @@ from hf_noisy.core.columns import (
     ROW_GIVEN,
     column_vectors,
 )
+from hf_noisy.core.phases import phase
 from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.labels import column_values, with_format_of
 from hf_noisy.data.records import class_labels
@@ -132,7 +133,8 @@ def purify(
         min_confidence = chosen.min_confidence if max_wrong is None else 0.0
     if chosen.reads_checked and found is not None:
         options = {"checked": found.as_column(), **options}
-    posterior = _posterior(rows, labels, name, chosen, features, probabilities, options)
+    with phase("purification"):
+        posterior = _posterior(rows, labels, name, chosen, features, probabilities, options)
     record = {
         "purifier": name,
         "citation": chosen.citation,

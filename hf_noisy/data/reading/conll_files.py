@@ -14,7 +14,6 @@ from hf_noisy.data.reading.wanted import Wanted
 
 logger = logging.getLogger(__name__)
 
-CONLL_ENDINGS = (".conll", ".conll2003", ".bio", ".iob", ".iob2")
 _DOCUMENT = "-DOCSTART-"  # begins a document; it is no token
 
 

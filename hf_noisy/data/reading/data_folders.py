@@ -12,8 +12,8 @@ from datasets import load_dataset, load_dataset_builder
 from datasets.data_files import SPLIT_KEYWORDS, DataFilesDict, EmptyDatasetError, get_data_patterns
 from datasets.exceptions import DatasetGenerationError
 
+from hf_noisy.core.file_names import ENDINGS, ending, is_readable
 from hf_noisy.core.files import file_digest
-from hf_noisy.data.reading.file_types import ENDINGS, ending, is_readable
 
 logger = logging.getLogger(__name__)
 

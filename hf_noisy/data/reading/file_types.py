@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_noisy.data.reading.conll_files import CONLL_ENDINGS, read_conll
+from hf_noisy.core.file_names import CONLL_ENDINGS, ENDINGS, STANDARD_INPUT, ending, is_readable
+from hf_noisy.data.reading.conll_files import read_conll
 from hf_noisy.data.reading.delimited_files import read_delimited
 from hf_noisy.data.reading.json_files import read_json
 from hf_noisy.data.reading.places import Part, Places
@@ -23,9 +24,7 @@ from hf_noisy.data.reading.wanted import Wanted
 
 logger = logging.getLogger(__name__)
 
-STANDARD_INPUT = "-"
 _JSON = (".json", ".jsonl", ".ndjson")
-ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx", *CONLL_ENDINGS)
 _PARQUET_MARK = b"PAR1"
 # How files begin that hold something else than their names say.
 _MISNAMED = {
@@ -36,16 +35,6 @@ _MISNAMED = {
     b"<!doctype html": "is a web page, not the data; download the data again",
     b"<html": "is a web page, not the data; download the data again",
 }
-
-
-def ending(path: Path) -> str:
-    """The ending of a file name in lower case, without `.gz`."""
-    return next((suffix for suffix in reversed([one.lower() for one in path.suffixes]) if suffix != ".gz"), "")
-
-
-def is_readable(path: Path) -> bool:
-    """Whether the ending is that of a file that can be read."""
-    return ending(path) in ENDINGS
 
 
 def read_file(path: str | Path, wanted: Wanted) -> RawRows:

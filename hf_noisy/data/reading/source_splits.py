@@ -10,8 +10,9 @@ from datasets import Dataset, DatasetDict, concatenate_datasets, config, load_da
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.constants import HF_HUB_CACHE
 
+from hf_noisy.core.file_names import STANDARD_INPUT, refuse_missing_source
 from hf_noisy.data.reading.data_folders import files_by_split, load_cached
-from hf_noisy.data.reading.file_types import STANDARD_INPUT, is_readable, read_file
+from hf_noisy.data.reading.file_types import read_file
 from hf_noisy.data.reading.places import Part, Places
 from hf_noisy.data.reading.raw_rows import RawRows, as_datasets
 from hf_noisy.data.reading.wanted import Wanted
@@ -30,8 +31,7 @@ def read_source(
         if taken := sorted(set(options) - {"cache_dir"}):
             raise ValueError(f"'{name}' is a file, which takes no {', '.join(taken)}")
         return _read_files({"train": [Path(name)]}, wanted, options)
-    if is_readable(path) and not path.is_dir():
-        raise FileNotFoundError(f"name '{name}' looks like a file but there is none; check the path")
+    refuse_missing_source(name)
     if any((path / state).is_file() for state in ("dataset_dict.json", "state.json")):
         loaded = load_from_disk(name)
     elif path.is_dir():

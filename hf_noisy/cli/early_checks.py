@@ -1,0 +1,38 @@
+"""Options and paths that can be refused before anything slow is imported."""
+
+from typing import Any
+
+from hf_noisy.core.file_names import refuse_missing_checked, refuse_missing_decisions, refuse_missing_source
+
+# A test compares them with what the library knows.
+LOSSES = "bootstrap cross_entropy dal gce js label_smoothing mae nce_agce nce_rce sce tce"
+METHODS = tuple(
+    sorted(f"{LOSSES} co_teaching coregularization dygen elr gjs jocor model_loss nct nrd soft_correction".split())
+)
+CHOICES: dict[str, tuple[str, ...]] = {
+    "purifier": ("checked", "confident_learning", "dmlp", "dmlp_trusted", "evidence", "knn"),
+    "policy": ("relabel", "drop", "soft", "weight", "flag"),
+    "strategy": ("random", "informative"),
+    "file_format": ("page", "label-studio", "argilla"),
+    "noise_type": ("symmetric", "pair", "asymmetric", "instance"),
+    "test_labels": ("given", "true"),
+    "dtype": ("auto", "float32", "bfloat16"),
+    "method": ("auto", *METHODS),
+}
+_OPTIONS = {"file_format": "--format"}  # of other names than their arguments
+
+
+def check_early(options: dict[str, Any]) -> None:
+    """Refuse unknown values and missing files among the options of a command."""
+    for name, choices in CHOICES.items():
+        value = options.get(name)
+        if value is not None and value not in choices:
+            option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
+            raise ValueError(f"{option} must be one of {', '.join(choices)}, got '{value}'")
+    if options.get("decisions") is not None:
+        refuse_missing_decisions(options["decisions"])
+    refuse_missing_source(options["source"])
+    if options.get("test_file") is not None:
+        refuse_missing_source(options["test_file"])
+    if options.get("checked") is not None:
+        refuse_missing_checked(options["checked"])
