@@ -2,13 +2,14 @@
 
     python -m benchmarks.cost.install_cost
 
-Time: CPU seconds of `import hf_noisy` in a new process that has already imported transformers, and of the usual
-imports of a training script; processes run in turn. Size: the files that `uv pip install` puts into an empty,
+Time: CPU seconds of imports in a new process, with bytecode as after an installation; processes run in turn, and the
+ratio is that of `NoisyTrainer` to `Trainer` within a turn. Size: the files that `uv pip install` puts into an empty,
 temporary environment, without extras and with each; torch and its CUDA libraries are listed separately, because they
 depend on the machine.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from benchmarks.cost import harness
 DEVELOPERS = {"test", "dev", "docs"}
 TORCH = ("cuda", "functorch", "nvidia", "torch", "torchgen", "triton")
 SCRIPT = "import datasets; from transformers import AutoModelForSequenceClassification, Trainer"
+PEER, OURS = "from transformers import Trainer", "from hf_noisy import NoisyTrainer"
+RATIO = "NoisyTrainer / Trainer"
 # Statements before the timer starts, and the timed ones.
 IMPORTS = {
     "import hf_noisy, after transformers": ("import transformers", "import hf_noisy"),
@@ -29,6 +32,8 @@ IMPORTS = {
         "import hf_noisy; [getattr(hf_noisy, name) for name in hf_noisy.__all__]",
     ),
     "what a training script imports without hf_noisy": ("pass", SCRIPT),
+    PEER: ("pass", PEER),
+    OURS: ("pass", OURS),
 }
 
 
@@ -40,13 +45,19 @@ class Arguments(harness.Arguments):
 
 def import_times(runs: int) -> dict[str, dict[str, float]]:
     measured: dict[str, list[float]] = {name: [] for name in IMPORTS}
-    for _ in range(runs + 1):
-        for name, (base, counted) in IMPORTS.items():
-            timed = f"start = time.process_time(); {counted}; print(time.process_time() - start)"
-            command = [sys.executable, "-c", f"import time; {base}\n{timed}"]
-            done = subprocess.run(command, cwd=harness.ROOT, check=True, stdout=subprocess.PIPE, text=True)
-            measured[name].append(float(done.stdout.split()[-1]))
-    return {name: harness.spread(values[1:]) for name, values in measured.items()}
+    with tempfile.TemporaryDirectory() as bytecode:
+        environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environ["PYTHONPYCACHEPREFIX"] = bytecode
+        for _ in range(runs + 1):  # the first turn writes the bytecode
+            for name, (base, counted) in IMPORTS.items():
+                timed = f"start = time.process_time(); {counted}; print(time.process_time() - start)"
+                command = [sys.executable, "-c", f"import time; {base}\n{timed}"]
+                options = {"cwd": harness.ROOT, "env": environ, "stdout": subprocess.PIPE, "text": True}
+                done = subprocess.run(command, check=True, **options)
+                measured[name].append(float(done.stdout.split()[-1]))
+    found = {name: harness.spread(values[1:]) for name, values in measured.items()}
+    pairs = zip(measured[OURS][1:], measured[PEER][1:], strict=True)
+    return found | {RATIO: harness.spread([ours / peer for ours, peer in pairs])}
 
 
 def installed(extra: str | None, folder: Path) -> dict[str, int]:

@@ -19,11 +19,10 @@ from hf_noisy.detection.checked_estimates import CheckedEstimates
 from hf_noisy.detection.duplicates import DuplicateGroup, duplicates_among
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.find import LabelIssues
-from hf_noisy.detection.neighbours import Index, check_index
 from hf_noisy.detection.noise_rate import NoiseRate
 from hf_noisy.detection.outliers import Outliers, outliers_among
 from hf_noisy.detection.probe import probe_logits
-from hf_noisy.detection.surroundings import surroundings
+from hf_noisy.detection.surroundings import NearestIndex, check_nearest_index, surroundings
 from hf_noisy.detection.training_dynamics import DataMap, data_map
 
 _SHOWN = 10  # classes in a message
@@ -58,7 +57,7 @@ def audit(
     folds: int = 5,
     epochs: int = 10,
     seed: int = 0,
-    index: Index = "exact",
+    index: NearestIndex = "auto",
     checked: Any = None,
 ) -> Audit:
     """Find wrong labels, duplicates and outliers, and estimate how many labels are wrong.
@@ -80,7 +79,8 @@ def audit(
         seed: Seed of the folds and of the order of rows.
         checked: Checked rows, as for [`~hf_noisy.data.checked.checked_rows`]; by default the column `checked_label`
             if there is one.
-        index: How the nearest rows are searched: `"exact"`, or `"faiss"` for an approximate search in very many rows.
+        index: How the nearest rows are searched: `"exact"`, `"faiss"` for an approximate search with that package, or
+            `"auto"`: exact up to 100,000 rows, and in more rows only among rows of the same direction.
 
     Returns:
         An [`Audit`].
@@ -96,7 +96,7 @@ def audit(
         >>> int(audit(rows, epochs=1).issues.suggested[19])
         0
     """
-    check_index(index)
+    check_nearest_index(index)
     check_auditable(dataset)
     labels, num_classes = class_labels(dataset, LABEL)
     if features not in dataset.column_names:

@@ -18,7 +18,7 @@ from hf_noisy.detection.directions import directions, mean_direction
 from hf_noisy.detection.evidence import predicted_by_head
 from hf_noisy.detection.linear_head import LinearHead, fit_linear_head
 from hf_noisy.detection.near_copies import near_copy_groups
-from hf_noisy.detection.predictors import LENGTH, balanced_ridge, class_means, logistic
+from hf_noisy.detection.predictors import LENGTH, balanced_ridge, class_means, logistic_regressions
 from hf_noisy.detection.probe import folds_of
 
 # Chosen on the development sets of benchmarks/.
@@ -139,7 +139,7 @@ class CheckedCorrection:
         fold = folds_of(groups, given, self.folds, seed)
         scores = [
             class_means(vectors, given, classes, groups),
-            logistic(vectors, given, classes, fold, _LOGISTIC),
+            *logistic_regressions(vectors, given, classes, fold, [_LOGISTIC]),
             balanced_ridge(vectors, given, classes, groups),
         ]
         return LabelEvidence(given, centre, vectors, np.maximum(np.stack(scores), _LOWEST))

@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Int64
 
+from hf_noisy.core.blocks import ELEMENTS_A_BLOCK, row_slices
+from hf_noisy.detection.directions import DirectionRows
 from hf_noisy.detection.links import first_of_group, linked_groups
 
 _TOLERANCE = 1e-5  # of a row's length: an encoder rounds the same text differently in batches of other lengths
@@ -11,14 +13,18 @@ _APART = 4  # places in the sorted order up to which two rows are compared
 _GATHERED = 1 << 24  # numbers gathered at once
 
 
-def copy_groups(features: Float[np.ndarray, "rows width"]) -> Int64[np.ndarray, " rows"]:
+def copy_groups(features: Float[np.ndarray, "rows width"] | DirectionRows) -> Int64[np.ndarray, " rows"]:
     """The index of the first row with the same features, up to rounding; the row's own index where it is unique."""
     rows = np.arange(len(features))
-    tolerance = _TOLERANCE * np.sqrt(np.einsum("rw,rw->r", features, features, dtype=np.float64))
-    directions = np.random.default_rng(0).standard_normal((features.shape[1], _PROJECTIONS))
-    features = features.astype(np.float32) if features.itemsize < 4 else features
+    random = np.random.default_rng(0).standard_normal((features.shape[1], _PROJECTIONS))
+    random /= np.linalg.norm(random, axis=0)
     # Projections on directions of length 1 differ by at most the distance of the rows.
-    projected = features @ (directions / np.linalg.norm(directions, axis=0)).astype(features.dtype)
+    projected, tolerance = np.empty((len(rows), _PROJECTIONS)), np.empty(len(rows))
+    for part in row_slices(len(rows), features.shape[1], ELEMENTS_A_BLOCK):
+        block = features[part]
+        block = block.astype(np.float32) if block.itemsize < 4 else block
+        tolerance[part] = _TOLERANCE * np.sqrt(np.einsum("rw,rw->r", block, block, dtype=np.float64))
+        projected[part] = block @ random.astype(block.dtype)
     order = np.argsort(projected[:, 0], kind="stable")
     links = [np.empty((0, 2), dtype=np.int64)]
     for apart in range(1, min(_APART, len(rows) - 1) + 1):
@@ -32,11 +38,12 @@ def copy_groups(features: Float[np.ndarray, "rows width"]) -> Int64[np.ndarray, 
 
 
 def _distances(
-    features: Float[np.ndarray, "rows width"], pairs: Int64[np.ndarray, "pairs two"]
+    features: Float[np.ndarray, "rows width"] | DirectionRows, pairs: Int64[np.ndarray, "pairs two"]
 ) -> Float[np.ndarray, " pairs"]:
     distances = np.empty(len(pairs))
     step = max(_GATHERED // features.shape[1], 1)
     for start in range(0, len(pairs), step):
         one, other = pairs[start : start + step].T
-        distances[start : start + step] = np.linalg.norm(features[one] - features[other], axis=1)
+        difference = features[one] - features[other]
+        distances[start : start + step] = np.linalg.norm(difference, axis=1)
     return distances

@@ -8,8 +8,7 @@ from jaxtyping import Float, Float64, Int64
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.links import linked_groups
-from hf_noisy.detection.neighbours import Index
-from hf_noisy.detection.surroundings import Surroundings, surroundings
+from hf_noisy.detection.surroundings import NearestIndex, Surroundings, surroundings
 
 # Of the median distance to the nearest row. On six sets of texts almost all pairs below it were rewordings, reposts or
 # the same sentence with another part marked.
@@ -34,7 +33,7 @@ class DuplicateGroup(NamedTuple):
 
 
 def find_duplicates(
-    labels: Labels, features: Float[np.ndarray, "rows width"], *, index: Index = "exact"
+    labels: Labels, features: Float[np.ndarray, "rows width"], *, index: NearestIndex = "auto"
 ) -> list[DuplicateGroup]:
     """Find rows with the same features, and rows whose features are much nearer than usual.
 
@@ -44,7 +43,7 @@ def find_duplicates(
     Args:
         labels: `[rows]`, given labels.
         features: `[rows, width]`, of a frozen encoder.
-        index: `"exact"`, or `"faiss"` for an approximate search in very many rows.
+        index: `"exact"`, `"faiss"`, or `"auto"`: see [`~hf_noisy.detection.audit.audit`].
 
     Returns:
         The groups: exact ones with different labels, exact ones with one label, then near-duplicates, those with

@@ -1,9 +1,10 @@
 """Rows that are nearly the same, where there are many: none confirms the wrong label of its twin."""
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 
 from hf_noisy.detection.copies import copy_groups
+from hf_noisy.detection.directions import Directions
 from hf_noisy.detection.links import first_of_group, linked_groups
 from hf_noisy.detection.neighbours import nearest
 
@@ -16,7 +17,7 @@ _LARGEST = 3  # rows of a group; more are a dense class
 _MOST_ROWS = 20_000  # the search takes quadratic time: in more rows only equal ones are found
 
 
-def near_copy_groups(directions: Float[np.ndarray, "rows width"]) -> Int64[np.ndarray, " rows"]:
+def near_copy_groups(directions: Directions) -> Int64[np.ndarray, " rows"]:
     """The index of the first row that is equal or nearly the same, from vectors of length 1 around their mean.
 
     A cosine alone would not do: where features have few dimensions, all rows have near ones. Rows that are nearly the

@@ -6,8 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from hf_noisy.core.checks import check_features
-from hf_noisy.detection.neighbours import Index
-from hf_noisy.detection.surroundings import Surroundings, surroundings
+from hf_noisy.detection.surroundings import NearestIndex, Surroundings, surroundings
 
 _FENCE = 1.5  # interquartile ranges beyond the third quartile
 
@@ -24,7 +23,7 @@ class Outliers(NamedTuple):
     is_outlier: Bool[np.ndarray, " rows"]
 
 
-def find_outliers(features: Float[np.ndarray, "rows width"], *, index: Index = "exact") -> Outliers:
+def find_outliers(features: Float[np.ndarray, "rows width"], *, index: NearestIndex = "auto") -> Outliers:
     """Find rows that are far from all others: another topic, another language, a broken input.
 
     Such a row may belong to none of the classes, whatever its label. The score is the mean distance to the 10 nearest
@@ -33,7 +32,7 @@ def find_outliers(features: Float[np.ndarray, "rows width"], *, index: Index = "
 
     Args:
         features: `[rows, width]`, of a frozen encoder.
-        index: `"exact"`, or `"faiss"` for an approximate search in very many rows.
+        index: `"exact"`, `"faiss"`, or `"auto"`: see [`~hf_noisy.detection.audit.audit`].
 
     Returns:
         [`Outliers`].

@@ -1,11 +1,14 @@
 """Classifiers on frozen features whose predictions for a training row never used the row's own label."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 from scipy.special import log_softmax
 
 from hf_noisy.core.blocks import ELEMENTS_A_BLOCK, evenly_spaced, row_slices
 from hf_noisy.core.types import Labels
+from hf_noisy.detection.directions import Directions
 from hf_noisy.detection.linear_head import fit_linear_head
 from hf_noisy.detection.near_copies import near_copy_groups
 from hf_noisy.detection.probe import folds_of
@@ -14,74 +17,84 @@ LENGTH = 4.0  # of the features of logistic regressions
 NO_ROWS = -30.0  # log-probability of a class without rows: finite, but never chosen
 _PENALTIES = (0.003, 0.01, 0.03)  # of the logistic regressions
 _RIDGE = 0.01  # penalty of the ridge regression per row, on features of length 1
-_MAX_FITTED = 20_000  # a logistic regression is fitted on so many evenly spaced rows, which bounds its time
+# So many evenly spaced rows take part in what is fitted step by step, which bounds the time.
+_MAX_FITTED = 20_000  # of a logistic regression
+_MAX_SCALED = 100_000  # of a scale
 
 
 def held_out_predictions(
-    features: Float64[np.ndarray, "rows width"], labels: Labels, num_classes: int, folds: int, seed: int
+    features: Directions, labels: Labels, num_classes: int, folds: int, seed: int
 ) -> dict[str, Float64[np.ndarray, "rows classes"]]:
     """Log-probabilities of several classifiers, by name, as if all classes were equally frequent."""
     groups = near_copy_groups(features)
     fold = folds_of(groups, labels, folds, seed)
+    logistics = logistic_regressions(features, labels, num_classes, fold, _PENALTIES)
     return {
         "class means": class_means(features, labels, num_classes, groups),
         **{
-            f"logistic regression, penalty {penalty:g}": logistic(features, labels, num_classes, fold, penalty)
-            for penalty in _PENALTIES
+            f"logistic regression, penalty {penalty:g}": found
+            for penalty, found in zip(_PENALTIES, logistics, strict=True)
         },
         "balanced ridge regression": balanced_ridge(features, labels, num_classes, groups),
     }
 
 
 def class_means(
-    features: Float64[np.ndarray, "rows width"], labels: Labels, num_classes: int, groups: Int64[np.ndarray, " rows"]
+    features: Directions, labels: Labels, num_classes: int, groups: Int64[np.ndarray, " rows"]
 ) -> Float64[np.ndarray, "rows classes"]:
     """Softmax of the negative squared distances to the class means, each without the row and its copies."""
-    sums = np.zeros((num_classes, features.shape[1]))
-    np.add.at(sums, labels, features)
+    blocks = row_slices(len(labels), features.shape[1], ELEMENTS_A_BLOCK)
+    sums, classes = np.zeros((num_classes, features.shape[1])), np.eye(num_classes)
+    for rows in blocks:
+        sums += classes[labels[rows]].T @ features[rows]
     counts = np.bincount(labels, minlength=num_classes)
     means = sums / np.maximum(counts, 1)[:, None]
-    lengths = np.einsum("rw,rw->r", features, features)
-    distances = lengths[:, None] - 2 * (features @ means.T) + (means**2).sum(1)
     # Copies have the same vector, so the mean of the others lies on the line through both.
-    own = np.zeros((len(labels), num_classes), dtype=np.int64)
+    own = np.zeros((len(labels), num_classes), dtype=np.int32)
     np.add.at(own, (groups, labels), 1)
-    left = counts - own[groups]
-    distances *= (counts / np.maximum(left, 1)) ** 2
-    # A class with no other rows gets the mean distance, which is neutral.
-    known = left > 0
-    neutral = (distances * known).sum(1) / np.maximum(known.sum(1), 1)
-    distances = np.where(known, distances, neutral[:, None])
-    return _masked(-_sharpness(-distances, labels, counts) * distances, counts)
+    distances = np.empty((len(labels), num_classes))
+    for rows in blocks:
+        block = features[rows]
+        squared = np.einsum("rw,rw->r", block, block)[:, None] - 2 * (block @ means.T) + (means**2).sum(1)
+        left = counts - own[groups[rows]]
+        squared *= (counts / np.maximum(left, 1)) ** 2
+        # A class with no other rows gets the mean distance, which is neutral.
+        known = left > 0
+        neutral = (squared * known).sum(1) / np.maximum(known.sum(1), 1)
+        distances[rows] = np.where(known, squared, neutral[:, None])
+    return _sharpened(np.negative(distances, out=distances), labels, counts)
 
 
-def logistic(
-    features: Float64[np.ndarray, "rows width"],
+def logistic_regressions(
+    features: Directions,
     labels: Labels,
     num_classes: int,
     folds: Int64[np.ndarray, " rows"],
-    penalty: float,
-) -> Float64[np.ndarray, "rows classes"]:
-    """Out-of-fold logistic regression, divided by the class frequencies that it has learned."""
+    penalties: Sequence[float],
+) -> list[Float64[np.ndarray, "rows classes"]]:
+    """Out-of-fold logistic regressions, divided by the class frequencies that they have learned; one per penalty."""
     counts = np.bincount(labels, minlength=num_classes)
     log_shares = np.log(np.maximum(counts, 0.5) / len(labels))
     targets = np.eye(num_classes, dtype=np.float32)
-    held_out = np.empty((len(labels), num_classes))
+    held_out = [np.empty((len(labels), num_classes)) for _ in penalties]
     for fold in np.unique(folds):
-        held = folds == fold
-        rows = evenly_spaced(np.flatnonzero(~held), _MAX_FITTED)
-        head = fit_linear_head((features[rows] * LENGTH).astype(np.float32), targets[labels[rows]], penalty)
-        held_out[held] = head.logits(features[held] * LENGTH) - log_shares
-    return _masked(held_out, counts)
+        held, rows = np.flatnonzero(folds == fold), evenly_spaced(np.flatnonzero(folds != fold), _MAX_FITTED)
+        fitted, given = (features[rows] * LENGTH).astype(np.float32), targets[labels[rows]]
+        heads = [fit_linear_head(fitted, given, penalty) for penalty in penalties]
+        for part in row_slices(len(held), features.shape[1], ELEMENTS_A_BLOCK):
+            block = features[held[part]] * LENGTH
+            for head, found in zip(heads, held_out, strict=True):
+                found[held[part]] = head.logits(block) - log_shares
+    return [_masked(found, counts) for found in held_out]
 
 
 def balanced_ridge(
-    features: Float64[np.ndarray, "rows width"], labels: Labels, num_classes: int, groups: Int64[np.ndarray, " rows"]
+    features: Directions, labels: Labels, num_classes: int, groups: Int64[np.ndarray, " rows"]
 ) -> Float64[np.ndarray, "rows classes"]:
     """Ridge regression on the classes, all of the same weight, in closed form without the row and its copies."""
     counts = np.bincount(labels, minlength=num_classes)
     weights = len(labels) / (counts[labels] * (counts > 0).sum())
-    targets, width = np.eye(num_classes)[labels], features.shape[1] + 1
+    classes, width = np.eye(num_classes), features.shape[1] + 1
     gram = np.diag([_RIDGE * len(labels)] * (width - 1) + [1e-8])  # the bias is free
     moments = np.zeros((width, num_classes))
     blocks = row_slices(len(labels), width, ELEMENTS_A_BLOCK)  # copies of the features would take much memory
@@ -89,25 +102,31 @@ def balanced_ridge(
         inputs = _with_bias(features[rows])
         weighted = (inputs * weights[rows, None]).T
         gram += weighted @ inputs
-        moments += weighted @ targets[rows]
+        moments += weighted @ classes[labels[rows]]
     inverse = np.linalg.inv(gram)
     solution = inverse @ moments
-    fitted, leverage = np.empty_like(targets), np.empty(len(labels))
-    for rows in blocks:
-        inputs = _with_bias(features[rows])
-        fitted[rows] = inputs @ solution
-        leverage[rows] = np.einsum("rw,rw->r", inputs @ inverse, inputs)
     # Copies share a leverage h: without all of them, the prediction is (f - h sum(w y)) / (1 - h sum(w)).
     removed, removed_weight = np.zeros((len(labels), num_classes)), np.zeros(len(labels))
-    np.add.at(removed, groups, weights[:, None] * targets)
+    np.add.at(removed, (groups, labels), weights)
     np.add.at(removed_weight, groups, weights)
-    held_out = fitted - leverage[:, None] * removed[groups]
-    held_out /= np.maximum(1 - leverage * removed_weight[groups], 1e-6)[:, None]
-    return _masked(_sharpness(held_out, labels, counts) * held_out, counts)
+    held_out = np.empty((len(labels), num_classes))
+    for rows in blocks:
+        inputs = _with_bias(features[rows])
+        leverage = np.einsum("rw,rw->r", inputs @ inverse, inputs)
+        held = inputs @ solution - leverage[:, None] * removed[groups[rows]]
+        held_out[rows] = held / np.maximum(1 - leverage * removed_weight[groups[rows]], 1e-6)[:, None]
+    return _sharpened(held_out, labels, counts)
 
 
 def _with_bias(features: Float64[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows _"]:
     return np.concatenate([features, np.ones((len(features), 1))], axis=1)
+
+
+def _sharpened(
+    scores: Float64[np.ndarray, "rows classes"], labels: Labels, counts: Int64[np.ndarray, " classes"]
+) -> Float64[np.ndarray, "rows classes"]:
+    scale = _sharpness(scores, labels, counts)
+    return _masked(np.multiply(scores, scale, out=scores), counts)
 
 
 def _sharpness(
@@ -116,7 +135,8 @@ def _sharpness(
     """The scale of the scores with the highest likelihood of the given labels, all classes of the same weight."""
     from scipy.optimize import minimize_scalar
 
-    rows = np.arange(len(labels))
+    some = evenly_spaced(np.arange(len(labels)), _MAX_SCALED)
+    scores, labels, rows = scores[some], labels[some], np.arange(len(some))
     weights = 1 / counts[labels]
 
     def loss(log_scale: float) -> float:
@@ -129,8 +149,10 @@ def _sharpness(
 def _masked(
     scores: Float[np.ndarray, "rows classes"], counts: Int64[np.ndarray, " classes"]
 ) -> Float64[np.ndarray, "rows classes"]:
-    """Log-softmax in which a class without rows is never chosen."""
+    """Log-softmax, in the place of the scores, in which a class without rows is never chosen."""
     empty = counts == 0
-    scores = scores.astype(np.float64)
-    scores[:, empty] = scores[:, ~empty].max(1, keepdims=True) + NO_ROWS
-    return np.asarray(log_softmax(scores, axis=1))
+    for rows in row_slices(len(scores), scores.shape[1], ELEMENTS_A_BLOCK):
+        block = scores[rows]
+        block[:, empty] = block[:, ~empty].max(1, keepdims=True) + NO_ROWS
+        block[:] = log_softmax(block, axis=1)
+    return scores

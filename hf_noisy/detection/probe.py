@@ -6,13 +6,18 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64, Int64
+from torch import Tensor
 
+from hf_noisy.core.blocks import row_slices
 from hf_noisy.core.types import Labels
-from hf_noisy.detection.directions import directions, mean_direction
+from hf_noisy.detection.directions import directions_by_size, mean_direction
 from hf_noisy.detection.near_copies import near_copy_groups
 
 _INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
 _TINY = 1e-12
+_BATCH, _MOST_STEPS = 64, 1000
+_EVALUATED = 1 << 22  # numbers read at once
+_KEPT = 1 << 26  # standardised numbers in memory
 
 
 def probe_logits(
@@ -22,14 +27,16 @@ def probe_logits(
     *,
     epochs: int = 10,
     learning_rate: float = 1e-2,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     seed: int = 0,
 ) -> Iterator[Float32[np.ndarray, "rows classes"]]:
-    """Train a linear layer on the given labels; yields its logits for all rows after each epoch."""
-    deviation = features.std(axis=0)
-    scaled = torch.from_numpy(
-        ((features - features.mean(axis=0)) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
-    )
+    """Train a linear layer on the given labels; yields its logits for all rows after each epoch.
+
+    Batches are of 64 rows, larger ones if an epoch would have more than 1,000 of them.
+    """
+    batch_size = max(_BATCH, len(features) // _MOST_STEPS) if batch_size is None else batch_size
+    lazy = _Standardised(features)
+    scaled = lazy[:] if features.size <= _KEPT else lazy
     targets = torch.from_numpy(labels.astype(np.int64))
     layer = torch.nn.Linear(features.shape[1], num_classes)
     torch.nn.init.zeros_(layer.weight)  # the same start for every seed
@@ -41,36 +48,69 @@ def probe_logits(
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(layer(scaled[rows]), targets[rows]).backward()
             optimizer.step()
+        logits = np.empty((len(scaled), num_classes), dtype=np.float32)
         with torch.no_grad():
-            yield layer(scaled).numpy()
+            for rows in row_slices(*features.shape, _EVALUATED):
+                logits[rows] = layer(scaled[rows]).numpy()
+        yield logits
+
+
+class _Standardised:
+    """Features of mean 0 and deviation 1, made when their rows are indexed: a copy of all would take much memory."""
+
+    def __init__(self, features: Float[np.ndarray, "rows width"]) -> None:
+        blocks = row_slices(*features.shape, _EVALUATED)
+        self.features = features
+        self.mean = sum(features[rows].sum(0, dtype=np.float64) for rows in blocks) / len(features)
+        squares = sum(np.square(features[rows] - self.mean).sum(0) for rows in blocks) / len(features)
+        self.deviation = np.where(squares > 0, np.sqrt(squares), 1.0)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, rows: Tensor | slice) -> Float32[Tensor, "some width"]:
+        values = self.features[rows.numpy() if isinstance(rows, Tensor) else rows]
+        return torch.from_numpy(((values - self.mean) / self.deviation).astype(np.float32))
 
 
 def out_of_fold_probabilities(
     features: Float[np.ndarray, "rows width"], labels: Labels, *, folds: int = 5, seed: int = 0
 ) -> Float64[np.ndarray, "rows classes"]:
     """Predictions of a logistic regression that was fitted neither on the row nor on its copies, `[rows, classes]`."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import PredefinedSplit, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     counts = np.bincount(labels)
     if counts.min() < 2:
         raise ValueError(
             f"every class must have at least 2 rows for cross-validation, but {int((counts < 2).sum())} classes have "
             "one; drop these rows, or pass probabilities= a column of predictions"
         )
-    split = PredefinedSplit(
-        folds_of(near_copy_groups(directions(features, mean_direction(features))), labels, folds, seed)
-    )
-    with warnings.catch_warnings():
+    fold = folds_of(near_copy_groups(directions_by_size(features, mean_direction(features))), labels, folds, seed)
+    rows, best, highest = np.arange(len(labels)), np.empty(0), -np.inf
+    # From the strongest penalty: the likelihood of noisy labels has one maximum, and weak penalties take the longest.
+    for inverse_penalty in _INVERSE_PENALTIES:
+        predicted = _held_out(features, labels, fold, inverse_penalty)
+        likelihood = float(np.log(predicted[rows, labels] + _TINY).mean())
+        if likelihood < highest:
+            break
+        if likelihood > highest:
+            best, highest = predicted, likelihood
+    return best
+
+
+def _held_out(
+    features: Float[np.ndarray, "rows width"], labels: Labels, fold: Int64[np.ndarray, " rows"], inverse_penalty: float
+) -> Float64[np.ndarray, "rows classes"]:
+    """Predictions of each fold by a logistic regression on standardised features of the others."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    predicted = np.zeros((len(labels), int(labels.max()) + 1))
+    for number in np.unique(fold):
+        held = fold == number
+        scaler, model = StandardScaler(), LogisticRegression(C=inverse_penalty, max_iter=1000)
+        model.fit(scaler.fit_transform(features[~held]), labels[~held])
         # A class with fewer rows than folds is missing from some folds, but never held out completely.
-        warnings.filterwarnings("ignore", message="Number of classes in training fold")
-        models = (make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)) for c in _INVERSE_PENALTIES)
-        candidates = [cross_val_predict(model, features, labels, cv=split, method="predict_proba") for model in models]
-    rows = np.arange(len(labels))
-    best = max(candidates, key=lambda predicted: float(np.log(predicted[rows, labels] + _TINY).mean()))
-    return np.asarray(best, dtype=np.float64)
+        predicted[np.ix_(held, model.classes_)] = model.predict_proba(scaler.transform(features[held]))
+    return predicted
 
 
 def folds_of(groups: Int64[np.ndarray, " rows"], labels: Labels, folds: int, seed: int) -> Int64[np.ndarray, " rows"]:

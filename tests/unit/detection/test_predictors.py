@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from hf_noisy.detection.evidence import fit_evidence
 from hf_noisy.detection.linear_head import fit_linear_head
-from hf_noisy.detection.predictors import LENGTH, balanced_ridge, class_means, held_out_predictions, logistic
+from hf_noisy.detection.predictors import (
+    LENGTH,
+    balanced_ridge,
+    class_means,
+    held_out_predictions,
+    logistic_regressions,
+)
+from hf_noisy.detection.probe import out_of_fold_probabilities, probe_logits
 
 ROWS, WIDTH, CLASSES = 60, 5, 3
 
@@ -58,7 +66,7 @@ def test_ridge_is_that_without_the_row_and_its_copies(copies):
 def test_logistic_regression_is_that_of_the_other_folds_divided_by_class_frequencies():
     features, labels, _ = problem()
     folds = np.arange(ROWS) % 4
-    found = logistic(features, labels, CLASSES, folds, 0.01)
+    found = logistic_regressions(features, labels, CLASSES, folds, [0.01])[0]
     held = folds == 2
     head = fit_linear_head((LENGTH * features[~held]).astype(np.float32), np.eye(CLASSES)[labels[~held]], 0.01)
     expected = head.logits(LENGTH * features[held]) - np.log(np.bincount(labels) / ROWS)
@@ -67,7 +75,9 @@ def test_logistic_regression_is_that_of_the_other_folds_divided_by_class_frequen
 
 PREDICTORS = {
     "class means": lambda features, labels, groups: class_means(features, labels, CLASSES, groups),
-    "logistic": lambda features, labels, groups: logistic(features, labels, CLASSES, groups % 5, 0.01),
+    "logistic": lambda features, labels, groups: logistic_regressions(features, labels, CLASSES, groups % 5, [0.01])[
+        0
+    ],
     "ridge": lambda features, labels, groups: balanced_ridge(features, labels, CLASSES, groups),
 }
 
@@ -116,3 +126,25 @@ def test_a_class_of_one_row_is_not_known_for_that_row():
 def test_features_that_are_equal_give_finite_predictions(features):
     for predicted in everything(features.astype(np.float64), np.arange(20) % 3).values():
         assert np.isfinite(predicted).all()
+
+
+def test_very_many_rows_give_the_same_without_their_directions_in_memory(monkeypatch):
+    rng = np.random.default_rng(3)
+    features = (rng.normal(size=(200, 6)) + np.eye(3, 6)[np.arange(200) % 3]).astype(np.float32)
+    given = np.where(rng.random(200) < 0.2, rng.integers(0, 3, 200), np.arange(200) % 3)
+    expected, probe = fit_evidence(features, given), out_of_fold_probabilities(features, given)
+    monkeypatch.setattr("hf_noisy.detection.directions._KEPT", 10)
+    found = fit_evidence(features, given)
+    np.testing.assert_allclose(found.posterior, expected.posterior, atol=1e-9)
+    np.testing.assert_allclose(found.head.weight, expected.head.weight, atol=1e-6)
+    np.testing.assert_allclose(out_of_fold_probabilities(features, given), probe, atol=1e-9)
+
+
+def test_the_logits_of_a_probe_do_not_depend_on_what_is_kept_in_memory(monkeypatch):
+    features = np.random.default_rng(0).normal(3, 2, size=(150, 5)).astype(np.float32)
+    expected = list(probe_logits(features, np.arange(150) % 3, 3, epochs=2))
+    monkeypatch.setattr("hf_noisy.detection.probe._KEPT", 10)
+    monkeypatch.setattr("hf_noisy.detection.probe._EVALUATED", 40)
+    np.testing.assert_allclose(list(probe_logits(features, np.arange(150) % 3, 3, epochs=2)), expected, atol=1e-5)
+    monkeypatch.setattr("hf_noisy.detection.probe._MOST_STEPS", 1)  # batches of 150 rows
+    assert np.abs(np.subtract(list(probe_logits(features, np.arange(150) % 3, 3, epochs=2)), expected)).max() > 1e-3
