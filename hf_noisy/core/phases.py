@@ -17,6 +17,7 @@ _EVERY = 0.05  # seconds between two looks at the memory
 @dataclass
 class _Phase:
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
 
 
@@ -29,9 +30,13 @@ class PhaseRecord:
     open: list[_Phase] = field(default_factory=list)  # one within the other
 
     def __call__(self) -> dict[str, dict[str, float]]:
-        """Seconds and peak resident memory of the whole process, by phase, in their order; 0 where it is unknown."""
+        """Seconds, seconds of the processor and peak resident memory of the process by phase, in their order."""
         return {
-            name: {"seconds": round(one.seconds, 3), "peak_memory_bytes": one.peak_memory_bytes}
+            name: {
+                "seconds": round(one.seconds, 3),
+                "cpu_seconds": round(one.cpu_seconds, 3),
+                "peak_memory_bytes": one.peak_memory_bytes,
+            }
             for name, one in self.phases.items()
         }
 
@@ -80,7 +85,7 @@ def phase(name: str) -> Iterator[None]:
         yield
         return
     one = record.phases.setdefault(name, _Phase())  # a phase may come again, as one of each epoch
-    shown, start = record.show and not record.open, time.perf_counter()
+    shown, start, cpu = record.show and not record.open, time.perf_counter(), time.process_time()
     if shown and sys.stderr.isatty():
         print(f"{name} ...", end="\r", file=sys.stderr, flush=True)
     record.open.append(one)
@@ -91,6 +96,7 @@ def phase(name: str) -> Iterator[None]:
         record.look()
         record.open.pop()
         one.seconds += (spent := time.perf_counter() - start)
+        one.cpu_seconds += time.process_time() - cpu
     if shown:
         print(f"{name}: {spent:.1f} s", file=sys.stderr)
 
