@@ -64,8 +64,6 @@ def write_features(path: Path, rows: int, seed: int) -> None:
     true, _ = labels(rows, seed)
     centres = rng.standard_normal((CLASSES, 1, DIM), np.float32)
     centres = centres + rng.standard_normal((CLASSES, GROUPS, DIM), np.float32)
-        (CLASSES, GROUPS, DIM), np.float32
-    )
     schema = pa.schema({"features": pa.list_(pa.float32(), DIM)})
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for start in range(0, rows, BLOCK):
