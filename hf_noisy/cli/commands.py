@@ -54,6 +54,7 @@ from hf_noisy.detection.evidence import UNINFORMED
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.publish import push_dataset_to_hub, push_model_to_hub
+from hf_noisy.methods import make_method
 from hf_noisy.purification import PURIFIERS, summarise
 from hf_noisy.purification import purify as run_purify
 from hf_noisy.purification.decisions import apply_decisions, read_decisions
@@ -286,6 +287,8 @@ def apply(job: Job, decisions: Path) -> None:
 def train(job: Job, method: str, checked: Path | None, model: str | None, words: list[str] | None) -> None:
     """`hf-noisy train`: the model, its card and its results."""
     refuse_tables(job.reading)
+    if method != "auto":
+        make_method(method)  # refuses an unknown one before the rows are read
     rows = job.load()[job.split]
     kind = {TEXT: TextArguments, IMAGE: ImageArguments}[modality(rows)]
     checked_rows(rows, checked)  # refuses a wrong file early

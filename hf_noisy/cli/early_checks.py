@@ -5,10 +5,6 @@ from typing import Any
 from hf_noisy.core.file_names import refuse_missing_checked, refuse_missing_decisions, refuse_missing_source
 
 # A test compares them with what the library knows.
-LOSSES = "bootstrap cross_entropy dal gce js label_smoothing mae nce_agce nce_rce sce tce"
-METHODS = tuple(
-    sorted(f"{LOSSES} co_teaching coregularization dygen elr gjs jocor model_loss nct nrd soft_correction".split())
-)
 CHOICES: dict[str, tuple[str, ...]] = {
     "purifier": ("checked", "confident_learning", "dmlp", "dmlp_trusted", "evidence", "knn"),
     "policy": ("relabel", "drop", "soft", "weight", "flag"),
@@ -17,7 +13,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "noise_type": ("symmetric", "pair", "asymmetric", "instance"),
     "test_labels": ("given", "true"),
     "dtype": ("auto", "float32", "bfloat16"),
-    "method": ("auto", *METHODS),
 }
 _OPTIONS = {"file_format": "--format"}  # of other names than their arguments
 

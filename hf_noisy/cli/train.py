@@ -95,17 +95,15 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
         **({} if checked is None else {"checked": checked}),
     )
     say_speed(training)
-    given = checkpoint_word(training)
-    resume = given == "true" or given
+    resume = (given := checkpoint_word(training)) == "true" or given
     if isinstance(arguments, ImageArguments) and arguments.momentum is not None:
         trainer.choose_method(resume)  # before the optimizer gets the weights of its branches
         trainer.optimizer, trainer.lr_scheduler = published_optimizer(trainer, arguments)
     with phase("training"):
         trainer.train(resume_from_checkpoint=resume)
-    output_dir = Path(str(training.output_dir))
 
     # True labels are read only from here on; they choose nothing.
-    labelled, scored = _with_true_labels(test_rows)
+    output_dir, (labelled, scored) = Path(str(training.output_dir)), _with_true_labels(test_rows)
     with phase("evaluation"):
         metrics = trainer.evaluate(inputs.for_prediction(labelled))
     if arguments.save_model:
