@@ -80,7 +80,7 @@ def audit(
         checked: Checked rows, as for [`~hf_noisy.data.checked.checked_rows`]; by default the column `checked_label`
             if there is one.
         index: How the nearest rows are searched: `"exact"`, `"faiss"` for an approximate search with that package, or
-            `"auto"`: exact up to 100,000 rows, and in more rows only among rows of the same direction.
+            `"auto"`: exact up to 20,000 rows, and in more rows only among those of similar directions.
 
     Returns:
         An [`Audit`].

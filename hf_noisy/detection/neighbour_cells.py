@@ -8,7 +8,7 @@ from torch import Tensor
 from hf_noisy.core.blocks import row_slices
 
 _CELL = 1000  # rows of a cell, on average
-_SEARCHED = 4  # nearest cells whose rows are compared
+_SEARCHED = 8  # nearest cells whose rows are compared
 _SAMPLE = 32  # rows a cell of which the centres are the means
 _ROUNDS = 2  # of k-means
 _PRODUCTS = 1 << 23  # products kept at once

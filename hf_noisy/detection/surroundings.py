@@ -11,7 +11,7 @@ from hf_noisy.detection.neighbours import nearest
 
 NearestIndex = Literal["auto", "exact", "faiss"]
 _NEAREST = 10
-_MOST_EXACT = 100_000  # rows: an exact search takes quadratic time
+_MOST_EXACT = 20_000  # rows: an exact search takes quadratic time
 
 
 class Surroundings(NamedTuple):
