@@ -78,12 +78,13 @@ def audited(arguments: Arguments) -> dict[str, Any]:
     """The phases of one audit, and how well it went."""
     from hf_noisy.cli import commands
     from hf_noisy.cli.app import app
+    from hf_noisy.cli.source import Features
 
     folder, (rows,) = Path(arguments.work_dir or ""), arguments.rows
     features = Dataset.from_file(str(folder / "features.arrow"))
 
-    def with_features(found: Dataset, *_: Any) -> tuple[Dataset, str]:
-        return datasets.concatenate_datasets([found, features], axis=1), "synthetic"
+    def with_features(found: Dataset, *_: Any) -> Features:
+        return Features(datasets.concatenate_datasets([found, features], axis=1), "synthetic")
 
     with mock.patch.object(commands, "add_features", with_features):
         words = ["audit", str(folder / "rows.csv"), "--output", str(folder / "output")]
