@@ -22,7 +22,7 @@ def check_can_be_sharded(model: nn.Module, accelerator: "Accelerator") -> None:
     if kind is None:
         return
     config = getattr(model, "config", None)
-    if getattr(config, "lora", None) is not None or getattr(config, "shared_layers", 0):
+    if getattr(config, "lora", None) is not None or getattr(config, "shared_layers", False):
         raise ValueError(
             f"model has branches that share one backbone (lora or shared_layers), which {kind} cannot shard; make the "
             "branches with lora=None and shared_layers=0, or use DDP or DeepSpeed ZeRO-2"
