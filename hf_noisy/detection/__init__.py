@@ -1,5 +1,6 @@
 """Find wrong labels, duplicates and outliers, and estimate the noise rate and the transition matrix."""
 
+from hf_noisy.detection.aggregate import Aggregation, aggregate
 from hf_noisy.detection.anchor_free import anchor_free_transition_matrix
 from hf_noisy.detection.checked_correction import CheckedCorrection, CorrectedLabels
 from hf_noisy.detection.checked_estimates import CheckedEstimates
@@ -27,6 +28,7 @@ from hf_noisy.detection.transition_matrix import (
 )
 
 __all__ = [
+    "Aggregation",
     "CheckedCorrection",
     "CheckedEstimates",
     "CorrectedLabels",
@@ -38,6 +40,7 @@ __all__ = [
     "NoiseRate",
     "Outliers",
     "Share",
+    "aggregate",
     "anchor_free_transition_matrix",
     "aum",
     "confidence_weighted_entropy",
