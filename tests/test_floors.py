@@ -1,5 +1,6 @@
 """The lowest versions that pyproject.toml declares work."""
 
+import faulthandler
 import importlib.util
 import os
 import re
@@ -29,6 +30,7 @@ TESTS = (
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("uv") is None, reason="needs uv")
 def test_the_lowest_declared_versions_work_together(tmp_path):
+    faulthandler.cancel_dump_traceback_later()  # the time limit of a test; each of the tests below has one of its own
     uv = [sys.executable, "-m", "uv", "pip"]
     lowest = [*uv, "compile", "--resolution", "lowest-direct", "--no-annotate", "--no-header", "--quiet"]
     found = subprocess.run([*lowest, "pyproject.toml"], cwd=ROOT, capture_output=True, text=True)

@@ -1,10 +1,12 @@
 """Damaged inputs at the command line: each ends in an output or in one sentence, and nothing of them runs."""
 
 import gzip
+import io
 import json
 import resource
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,18 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(found)
 
 
+def damaged_within(content: bytes, rng: np.random.Generator) -> bytes:
+    """An Excel file with damage in one of the files that it packs, which the checksums of the archive do not tell."""
+    packed, found = zipfile.ZipFile(io.BytesIO(content)), io.BytesIO()
+    sheets = [name for name in packed.namelist() if "sheet" in name.lower() or "xl/" in name]
+    spoilt = str(rng.choice(sheets if rng.random() < 0.8 else packed.namelist()))
+    with zipfile.ZipFile(found, "w") as archive:
+        for name in packed.namelist():
+            inner = packed.read(name)
+            archive.writestr(name, damaged(inner, rng) if name == spoilt else inner)
+    return found.getvalue()
+
+
 def command(kind: str, folder: Path, name: str) -> list[str]:
     output = ["--output", str(folder / "out")]
     if kind == "decisions":
@@ -104,7 +118,8 @@ def run_damaged(inputs: dict[str, Path], scratch: Path, numbers: range) -> dict[
         kind = str(rng.choice(list(inputs)))
         source, folder = inputs[kind], scratch / str(number)
         shutil.copytree(source.parent, folder)
-        (folder / source.name).write_bytes(damaged(source.read_bytes(), rng))
+        damage = damaged_within if kind == "xlsx" and number % 4 else damaged
+        (folder / source.name).write_bytes(damage(source.read_bytes(), rng))
         listening[0] = True
         found = CliRunner().invoke(app, command(kind, folder, source.name))
         listening[0] = False
