@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _WARMUP_EPOCHS, _RAMP_EPOCHS = 10, 16  # of 300 epochs
 _SMALLEST_SHARE = 0.05  # of rows that keep their label; fewer do not weigh more
+_FEWEST_ROWS = 4  # of a mixture; fewer all keep their labels
 _MEAN_STEP = 0.1  # share of the newest batch in the mean prediction
 
 
@@ -107,7 +108,8 @@ class DivideMix(TwoNetworks):
         self.register_buffer("clean", torch.ones_like(self.losses.values))  # by the network that judged
         self.register_buffer("divided_in", torch.zeros((), dtype=torch.int64, device=device))
         self.register_buffer("mean_prediction", torch.full((2, classes), 1.0 / classes, device=device))
-        self._last_epoch, self._sums = 0, torch.zeros(2, classes + 1, device=device)
+        self._sums, self._has_sums = torch.zeros(2, classes + 1, device=device), False
+        self._last_epoch = 0
 
     def prepare(self, trainer: "Trainer", *, resumes: bool = False) -> None:
         self.mixing.prepare(trainer)
@@ -151,10 +153,10 @@ class DivideMix(TwoNetworks):
 
     def after_step(self, model: nn.Module) -> None:
         assert self._accelerator is not None  # set by setup
-        if bool(self._sums[0, -1] > 0):
+        if self._has_sums:
             sums = self._accelerator.reduce(self._sums, "sum")
             self.mean_prediction.lerp_(sums[:, :-1] / sums[:, -1:], _MEAN_STEP)
-            self._sums = torch.zeros_like(self._sums)
+            self._sums, self._has_sums = torch.zeros_like(self._sums), False
 
     def _cross_entropy(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
@@ -175,8 +177,8 @@ class DivideMix(TwoNetworks):
             return
         recorded = self.losses.values.cpu().numpy()
         seen = np.isfinite(recorded).all(1)
-        clean = np.full(recorded.shape, 0.5)
-        for network in (0, 1):
+        clean = np.where(seen[:, None], 1.0, [0.5, 0.5])
+        for network in (0, 1) if seen.sum() >= _FEWEST_ROWS else ():
             clean[seen, network] = small_loss(recorded[seen, network], seed=batch.seed)
         self.clean.copy_(torch.from_numpy(clean))
         self.divided_in.fill_(batch.epoch)
@@ -200,5 +202,6 @@ class DivideMix(TwoNetworks):
         mean = self.mean_prediction.clamp(min=1e-4)
         uniform = 1.0 / mean.shape[-1]
         self._sums = self._sums + F.pad(probabilities.detach().float().sum(0), (0, 1), value=len(probabilities))
+        self._has_sums = True
         at_mean = (uniform * (uniform / mean).log()).sum(-1)
         return at_mean - (uniform / mean * (probabilities - mean)).sum(-1)

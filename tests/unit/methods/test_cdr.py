@@ -1,5 +1,8 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from torch.nn import functional as F
 
 from hf_noisy.methods.cdr import CDR
@@ -53,3 +56,11 @@ def test_the_trainer_calls_it_before_the_optimiser(tmp_path):
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match=r"noise_rate must be in \[0, 1\), got 1"):
         CDR(noise_rate=1.0)
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_weights_that_no_process_holds_are_refused(kind):
+    accelerator = SimpleNamespace(distributed_type=kind)
+    accelerator.state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=2))
+    with pytest.raises(ValueError, match="method 'cdr' ranks the gradients of all weights"):
+        CDR().setup(LinearOne(), accelerator, ROWS)

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from datasets import Dataset
 from torch import nn
 from torch.nn import functional as F
 
+from hf_noisy.core.task import SINGLE_LABEL, SingleLabel
 from hf_noisy.data.indexed import IndexedRow
 from hf_noisy.data.other_row import OtherRow, other_rows
 from hf_noisy.data.views import TwoViews
@@ -236,6 +238,27 @@ def test_schedules_of_divide_mix():
     assert method.ramp(18 / 300, 300) == pytest.approx(0.5)
     assert method.ramp(0.9, 300) == 1.0
     assert method.ramp(1.0, 20) == pytest.approx(1.0)
+
+
+@every
+def test_batches_without_other_rows_or_with_rows_that_are_no_examples_are_refused(name):
+    method, model = made(name)
+    with pytest.raises(ValueError, match=f"the batch has no other rows, which method '{name}' mixes"):
+        method(model, replace(batch_of(ALL, 1), second_view=None))
+
+    class Tokens(SingleLabel):
+        def row_index(self, labels, index):
+            return index.repeat_interleave(2)
+
+    task = Tokens(**{field: getattr(SINGLE_LABEL, field) for field in SINGLE_LABEL.__dataclass_fields__})
+    with pytest.raises(ValueError, match=f"method '{name}' mixes examples with one label each"):
+        method(model, replace(batch_of(ALL, 1), task=task))
+
+
+def test_elr_plus_refuses_sharded_weights():
+    sharded = SimpleNamespace(distributed_type=DistributedType.FSDP)
+    with pytest.raises(ValueError, match=r"method 'elr_plus' averages whole weights.* method='elr'"):
+        ELRPlus().setup(Vectors(2), sharded, ROWS)
 
 
 @every
