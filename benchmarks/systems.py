@@ -28,6 +28,12 @@ METHODS: dict[str, Competitor] = {
     "divide_mix": Competitor("DivideMix", plain("divide_mix")),
 }
 
+# Said beside the table where a system is below cross-entropy.
+WHY_NOT = {
+    "nlnl": "one complementary label of many says little, and there are 20 epochs where the paper has 2,160",
+    "bi_tempered": "with its constants wrong labels are memorised by the last epoch, as the best epoch shows",
+}
+
 
 def run(cell: Cell, context: Any) -> dict[str, Any]:
     """Train and score one cell."""

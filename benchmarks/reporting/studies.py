@@ -135,6 +135,40 @@ def robust(suite: str) -> str:
     return table(["test accuracy, %", *header], rows) + f"\n\n{protocol_of(suite)}; {changes}."
 
 
+def systems() -> str:
+    """The systems of the papers beside cross-entropy, and why some are not above it."""
+    from benchmarks.systems import METHODS, WHY_NOT
+
+    cells, settings = cells_of("systems"), SUITES["systems"].settings
+    found = {
+        (method, setting.name): read(select(cells, setting.name, method), "test_accuracy_last")
+        for method in METHODS
+        for setting in settings
+    }
+    rows = [
+        [competitor.title, *(_with_seeds(found[method, setting.name]) for setting in settings)]
+        for method, competitor in METHODS.items()
+    ]
+    notes = []
+    for method, competitor in METHODS.items():
+        below = [
+            setting.name
+            for setting in settings
+            if found[method, setting.name]
+            and np.mean(found[method, setting.name]) < np.mean(found["cross_entropy", setting.name])
+        ]
+        if below:
+            notes.append(f"- {competitor.title} is below cross-entropy on {' and '.join(below)}: {WHY_NOT[method]}.")
+    header = ["test accuracy, %, last epoch", *(setting.name for setting in settings)]
+    return "\n\n".join([table(header, rows), "\n".join(notes), f"{protocol_of('systems')}."])
+
+
+def _with_seeds(values: list[float]) -> str:
+    if not values:
+        return ""
+    return spread_of(values) + (f" ({len(values)} seed{'s' * (len(values) > 1)})" if len(values) < 3 else "")
+
+
 def text_views() -> str:
     from benchmarks.text_views import METHODS
 
@@ -262,6 +296,7 @@ def blocks() -> dict[str, str]:
         "reach": by_figure("dygen", "dygen", "", REACH, shown_prior),
         "robust_cifar10": robust("robust-cifar10"),
         "robust_digits": robust("robust-digits"),
+        "systems": systems(),
         "text_views": text_views(),
         "dmlp": dmlp(),
         "ablation_note": ablation_note(),
