@@ -31,6 +31,7 @@ METHODS: dict[str, Competitor] = {
 # Said beside the table where a system is below cross-entropy.
 WHY_NOT = {
     "nlnl": "one complementary label of many says little, and there are 20 epochs where the paper has 2,160",
+    "backward_correction": "its loss has no lower bound, and a network of few rows finds where it falls",
     "bi_tempered": "with its constants wrong labels are memorised by the last epoch, as the best epoch shows",
 }
 

@@ -139,7 +139,8 @@ def systems() -> str:
     """The systems of the papers beside cross-entropy, and why some are not above it."""
     from benchmarks.systems import METHODS, WHY_NOT
 
-    cells, settings = cells_of("systems"), SUITES["systems"].settings
+    cells = cells_of("systems")
+    settings = [setting for setting in SUITES["systems"].settings if select(cells, setting.name, "cross_entropy")]
     found = {
         (method, setting.name): read(select(cells, setting.name, method), "test_accuracy_last")
         for method in METHODS

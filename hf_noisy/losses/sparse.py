@@ -65,4 +65,5 @@ class SR(Loss):
     def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:
         scaled = F.normalize(at_least_float32(logits), dim=-1, eps=_SMALLEST_NORM) / self.temperature
         norm = scaled.softmax(-1).clamp(min=_EPSILON).pow(self.p).sum(-1)
-        return F.cross_entropy(scaled, labels, reduction="none") + self.norm_weight * self.growth**progress * norm
+        weight = float(self.norm_weight * self.growth**progress)
+        return F.cross_entropy(scaled, labels, reduction="none") + weight * norm

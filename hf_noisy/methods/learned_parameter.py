@@ -41,4 +41,4 @@ class LearnedParameter(nn.Module):
         self.mean.lerp_(gradient, 1 - _BETAS[0])
         self.square.lerp_(gradient**2, 1 - _BETAS[1])
         corrected = (self.square / (1 - _BETAS[1] ** self.steps)).sqrt() + _EPSILON
-        self.value -= self.learning_rate * self.mean / (1 - _BETAS[0] ** self.steps) / corrected
+        self.value.sub_(self.learning_rate * self.mean / (1 - _BETAS[0] ** self.steps) / corrected)
