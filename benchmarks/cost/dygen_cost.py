@@ -90,7 +90,7 @@ def run(arguments: Arguments) -> dict:
             result = run_dygen(*parse(DyGenArguments, words))
             names = {"stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
             found = {"accuracy": {name: result[f"test_accuracy{key}"] for name, key in names.items()}}
-            found |= {name: result[name] for name in ("training", "branch_learning_rate", "seconds")}
+            found |= {name: result[name] for name in ("training", "branch_learning_rate", "phases")}
         found["cpu"], found["wall"] = time.process_time() - start, time.perf_counter() - wall
         found["cpu_with_imports"] = time.process_time()
     return found

@@ -39,7 +39,8 @@ KEYS = {
     "train_label_accuracy_after",
     "selected_by",
     "seed",
-    "seconds",
+    "phases",
+    "training",
     "versions",
 }
 SCORES = (
@@ -127,8 +128,8 @@ def test_on_a_file_with_known_noise(encoder, tmp_path):
     assert (result["num_train"], result["num_classes"], result["seed"]) == (320, 3, 3)
     assert 0.15 < result["noise_rate_true"] < 0.35
     assert "no true label was used" in result["selected_by"]
-    assert result["seconds"].keys() >= {"cross_entropy", "dygen"}
-    assert all(seconds >= 0 for seconds in result["seconds"].values())
+    assert result["phases"].keys() >= {"training with cross-entropy", "training with DyGEN"}
+    assert all(phase["seconds"] >= 0 for phase in result["phases"].values())
     assert result["versions"].keys() >= {"torch", "transformers", "datasets", "hf-noisy"}
     assert result["versions"]["torch"] == version("torch")
     assert_pictures(tmp_path / "output", "dynamics_map", "reliability")
