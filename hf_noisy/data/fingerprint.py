@@ -32,7 +32,7 @@ def texts_digest(texts: Sequence[str]) -> str:
 def describe(dataset: Any) -> dict[str, Any]:
     """Number of rows, digest of the given labels, and a fingerprint of up to 256 evenly spaced rows."""
     column = label_column(dataset)
-    given = None if column is None else label_column_array(dataset, column)
+    given = None if column is None else _known_labels(dataset, column)
     labels = None if given is None or given.dtype.kind not in "biu" else labels_digest(given)
     # The arrow format gives images as bytes, not as objects whose text has an address.
     stored = dataset.with_format("arrow") if hasattr(dataset, "with_format") else dataset
@@ -45,6 +45,14 @@ def describe(dataset: Any) -> dict[str, Any]:
             text = _text(content.to_pylist() if hasattr(content, "to_pylist") else content)
             digest.update(re.sub(r" at 0x[0-9a-f]+", "", text).encode())
     return {"rows": len(dataset), "labels": labels, "fingerprint": digest.hexdigest()}
+
+
+def _known_labels(dataset: Any, column: str) -> Shaped[np.ndarray, "..."]:
+    try:
+        return label_column_array(dataset, column)
+    except ValueError:  # lists of several lengths, of tokens
+        values = dataset.with_format(None)[column][:]
+        return np.concatenate([[len(one), *one] for one in values]).astype(np.int64)
 
 
 def check_processes_agree(what: str, description: dict[str, Any]) -> None:

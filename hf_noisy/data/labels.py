@@ -5,11 +5,14 @@ from typing import Any
 
 import datasets
 import numpy as np
-from jaxtyping import Shaped
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int64, Shaped
 
 from hf_noisy.core.checks import check_weights
 from hf_noisy.core.columns import LABEL, LABEL_WEIGHT, LABELS, column_array, stored_column
-from hf_noisy.core.task import Task, one_class_each
+from hf_noisy.core.rows import Task
+from hf_noisy.core.single_label import one_class_each
 from hf_noisy.core.types import Labels
 
 
@@ -61,6 +64,22 @@ def label_column_array(dataset: datasets.Dataset, column: str) -> Shaped[np.ndar
     return label_array(values.tolist() if values.dtype == object else values)
 
 
+def flat_lists(dataset: Any) -> tuple[Shaped[np.ndarray, " labels"], Int64[np.ndarray, " examples"]] | None:
+    """The lists of labels of all examples, flat, and their lengths; None where it would mean reading the rows."""
+    column = label_column(dataset)
+    if column is None or getattr(dataset, "format", {}).get("type") == "custom":
+        return None
+    lists = dataset.select_columns([column]).with_format("arrow")[:].column(column).combine_chunks()
+    is_list = pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)
+    if not (is_list or pa.types.is_fixed_size_list(lists.type)):
+        raise ValueError(f"column '{column}' must hold a list of labels in each row, got {lists.type}")
+    flat = lists.flatten()
+    if lists.null_count or flat.null_count:
+        raise ValueError(f"column '{column}' lacks labels in some rows; drop those rows first")
+    counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
+    return flat.to_numpy(zero_copy_only=False), counts
+
+
 def label_array(values: Any) -> Shaped[np.ndarray, "..."]:
     """Labels as an array: one class id per row, also of rows such as `[1]`, or one distribution per row."""
     try:
@@ -68,8 +87,8 @@ def label_array(values: Any) -> Shaped[np.ndarray, "..."]:
     except ValueError as error:  # ragged
         lengths = sorted({len(value) for value in values if hasattr(value, "__len__")})
         raise ValueError(
-            f"labels must be one class per row, got lists of {lengths[0]} to {lengths[-1]} labels, as of tokens; "
-            "classification of tokens is not supported"
+            f"labels must be one class per row, got lists of {lengths[0]} to {lengths[-1]} labels, as of tokens; load "
+            "the model with AutoModelForTokenClassification"
         ) from error
 
 
@@ -78,11 +97,12 @@ def row_labels(dataset: Any) -> Labels:
     labels = stored_labels(dataset)
     if labels is None:
         rows = (dataset[index] for index in range(len(dataset)))
-        labels = label_array([_label_of(row) for row in rows])
+        labels = label_array([label_of(row) for row in rows])
     return labels
 
 
-def _label_of(row: Any) -> Any:
+def label_of(row: Any) -> Any:
+    """The label of a row that was read."""
     name = LABELS if LABELS in row else LABEL
     if name not in row:
         raise ValueError(f"rows have no '{LABEL}' or '{LABELS}', only {', '.join(row)}; name the labels so")
@@ -91,12 +111,16 @@ def _label_of(row: Any) -> Any:
 
 def check_training_labels(dataset: Any, task: Task, num_classes: int, soft_labels: bool = False) -> bool:
     """Refuse given labels that the task cannot be trained on; False if they can only be read batch by batch."""
-    labels = np.zeros(0, np.int64) if (stored := stored_labels(dataset)) is None else stored
+    if task.one_row:
+        labels = np.zeros(0, np.int64) if (stored := stored_labels(dataset)) is None else stored
+    else:
+        stored = flat_lists(dataset)
+        labels = np.zeros(0, np.int64) if stored is None else task.flat(*stored, num_classes)[0]
     task.check_labels(labels, num_classes, soft_labels)
     if stored is None:
         return False
     present = np.unique(labels) if labels.ndim == 1 else np.flatnonzero(labels.sum(0))
-    if empty := sorted(set(range(num_classes)) - set(present.tolist())):
+    if empty := sorted(set(range(task.row_classes(num_classes))) - set(present.tolist())):
         missing = ", ".join(map(str, empty))
         warnings.warn(f"no training row has label {missing}; these classes cannot be learned", stacklevel=2)
     return True
@@ -108,5 +132,8 @@ def check_training_weights(dataset: Any) -> bool:
     if not isinstance(names, list) or LABEL_WEIGHT not in names:
         return False
     if hasattr(dataset, "__len__") and hasattr(dataset, "with_format"):  # a stream can be read only once
-        check_weights(column_array(dataset, LABEL_WEIGHT), f"column '{LABEL_WEIGHT}'")
+        weights = column_array(dataset, LABEL_WEIGHT)
+        if len(weights) and weights.dtype == object:  # of tokens or of classes
+            weights = np.concatenate(weights)
+        check_weights(weights.ravel(), f"column '{LABEL_WEIGHT}'")
     return True

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_noisy.core.task import SEQUENCES, TASKS, auto_task
+from hf_noisy.core.task import IMAGES, SEQUENCES, TASKS, auto_task
 from hf_noisy.data.indexed import IndexedRow
 from hf_noisy.dygen.evidence_head import EvidenceHead, mixed
 from hf_noisy.dygen.pipeline import DyGen
@@ -381,5 +381,5 @@ def _holding(tensors: list[Tensor], values: list[Tensor] | None) -> Iterator[Non
 
 AutoConfig.register("dygen", DyGenModelConfig, exist_ok=True)
 AutoModel.register(DyGenModelConfig, DyGenForClassification, exist_ok=True)
-for _task in TASKS.values():
+for _task in (SEQUENCES, IMAGES):
     _task.auto_class.register(DyGenModelConfig, DyGenForClassification, exist_ok=True)

@@ -14,11 +14,14 @@ from transformers import TrainerControl, TrainerState, TrainingArguments, set_se
 from transformers.trainer_callback import ExportableState
 from transformers.utils import logging
 
+from hf_noisy.core.columns import LABELS
 from hf_noisy.core.rng import random_state_kept
-from hf_noisy.core.task import logits_of
+from hf_noisy.core.rows import logits_of
 from hf_noisy.data.fingerprint import check_processes_agree, describe
 from hf_noisy.data.indexed import IndexedDataset
+from hf_noisy.data.row_layout import row_layout
 from hf_noisy.dynamics.epoch_callback import EpochCallback
+from hf_noisy.models.heads import num_classes
 from hf_noisy.models.inference import Collator
 
 logger = logging.get_logger(__name__)
@@ -141,6 +144,11 @@ class LabelWave(EpochCallback, ExportableState):
         if abs((state.epoch or 0) - epoch) > 1e-6 or self.is_done(epoch):
             return
         predictions = self._predict(args, kwargs)
+        if self._predictions is not None and len(predictions) != len(self._predictions):
+            raise ValueError(
+                f"dataset has {len(predictions)} rows, the run that is resumed had {len(self._predictions)}; resume "
+                "with the data of the first run"
+            )
         if self._predictions is not None and epoch == self.epoch + 1:
             self.changes.append(int((predictions != self._predictions).sum()))
         else:
@@ -197,18 +205,23 @@ class LabelWave(EpochCallback, ExportableState):
     def _predict(self, args: TrainingArguments, kwargs: dict[str, Any]) -> Int[np.ndarray, " rows"]:
         """The class that the model (of branches: their ensemble) predicts for each row, on every process."""
         model: nn.Module = kwargs["model"]
+        task = task_of(model)
+        layout = None if task.one_row or task.cells else row_layout(self._dataset, task, num_classes(model))
 
         def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
-            logits = logits_of(model(**inputs))
+            labels = None if layout is None else inputs.pop(LABELS)
+            logits = task.to_classes(logits_of(model(**inputs)))
+            logits = logits if labels is None else task.select(logits, labels)
             # A diverged model always predicts the same class, which would look like a minimum.
             classes = logits.argmax(-1).float().masked_fill(~logits.isfinite().all(-1), torch.nan)
-            return [classes[None, :, None]]
+            return [classes[None] if task.cells else classes[None, :, None]]
 
         bar = None if args.disable_tqdm else "predicting the training rows"
         with random_state_kept():
             set_seed(0)  # so that random augmentation is the same in every epoch
-            (classes,) = self.outputs(self._dataset, forward, args, kwargs, show_progress=bar)
-        return classes[0, :, 0].astype(np.int32)
+            rows = {} if layout is None else {"layout": layout, "with_labels": True}
+            (classes,) = self.outputs(self._dataset, forward, args, kwargs, show_progress=bar, **rows)
+        return classes[0].ravel().astype(np.int32)
 
     def _tensors(self, kwargs: dict[str, Any]) -> dict[str, Tensor]:
         """What training changes: trainable weights, buffers, and the state of the method."""
@@ -257,10 +270,5 @@ class LabelWave(EpochCallback, ExportableState):
         if predictions is None:
             logger.warning(
                 f"no predictions at {self.path / stem}.safetensors: changes are counted anew from this epoch"
-            )
-        elif len(predictions) != len(self._dataset):
-            raise ValueError(
-                f"dataset has {len(self._dataset)} rows, the run that is resumed had {len(predictions)}; resume "
-                "with the data of the first run"
             )
         return predictions

@@ -1,7 +1,7 @@
 """A callback that records embeddings and logits of every row during training."""
 
 import math
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging
 
+from hf_noisy.core.columns import LABELS
 from hf_noisy.core.files import check_file_name
 from hf_noisy.core.phases import phase
 from hf_noisy.core.rng import uniforms
-from hf_noisy.data.fingerprint import check_processes_agree, describe
+from hf_noisy.core.task import task_of
+from hf_noisy.data.fingerprint import check_processes_agree, describe, labels_digest
+from hf_noisy.data.row_layout import RowLayout, row_layout
 from hf_noisy.dynamics.epoch_callback import EpochCallback, check_same_run
 from hf_noisy.dynamics.run_files import MANIFEST
 from hf_noisy.dynamics.store import FOLDER, Trajectories
@@ -30,7 +33,8 @@ logger = logging.get_logger(__name__)
 class DynamicsRecorder(EpochCallback):
     """Records embeddings and logits of whole datasets after every epoch, for any `Trainer`.
 
-    Per row and branch, the input of the classification head and the logits are stored in `output_dir/_trajectories`;
+    Per row and branch, the input of the classification head and the logits are stored in `output_dir/_trajectories`
+    (of token classification a row is a labelled token, of multi-label classification an example);
     once, before the first step, also the mean of the pretrained encoder's last hidden states, which the noisy labels
     have not influenced. Rows are stored by index whatever the sampler, batch size or number of processes; the random
     state of training is not changed.
@@ -90,6 +94,7 @@ class DynamicsRecorder(EpochCallback):
                 raise ValueError(f"dataset {name!r} has no rows; leave it out")
         self.datasets, self.output_dir, self.data_collator = datasets, output_dir, data_collator
         self.batch_size, self.dtype, self.projection = batch_size, dtype, projection
+        self._layouts: dict[str, RowLayout] = {}  # of the datasets, where their rows are tokens
 
     @property
     def trajectories(self) -> Trajectories:
@@ -126,6 +131,9 @@ class DynamicsRecorder(EpochCallback):
             Trajectories.create(self.path, {"run": self.run, **expected, "seed": args.seed})
         process.wait_for_everyone()
         self._recorded = self.trajectories
+        if not state.global_step and process.is_main_process:
+            for name, layout in self._layouts.items():
+                self._recorded.write_first_rows(name, layout.first)
         if not state.global_step:
             self._record_features(args, kwargs)
 
@@ -143,15 +151,22 @@ class DynamicsRecorder(EpochCallback):
             signs = projection_matrix(width, self.projection, self._recorded.manifest["seed"])
             matrix = torch.from_numpy(signs).to(next(model.parameters()).device)
 
+        task = task_of(model)
+
         def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
+            labels = inputs.pop(LABELS) if self._layouts else None
             outputs = model(**inputs)
-            embeddings = torch.stack(heads.pop())
+            embeddings, logits = torch.stack(heads.pop()), logits_by_branch(outputs)
+            if labels is not None:
+                embeddings, logits = (
+                    torch.stack([task.select(one, labels) for one in x]) for x in (embeddings, logits)
+                )
             if matrix is not None:
                 embeddings = embeddings.float() @ matrix
-            return [embeddings, logits_by_branch(outputs)]
+            return [embeddings, logits]
 
         with HeadInputs(model) as heads:
-            for name, arrays in self._outputs(forward, args, kwargs):
+            for name, arrays in self._outputs(forward, args, kwargs, self._layouts):
                 if arrays:
                     self._recorded.write(name, epoch, *arrays)
                 del arrays  # before those of the next dataset are made
@@ -159,7 +174,7 @@ class DynamicsRecorder(EpochCallback):
 
     def _record_features(self, args: TrainingArguments, kwargs: dict[str, Any]) -> None:
         model: nn.Module = kwargs["model"]
-        if not has_pooled_features(model):
+        if not has_pooled_features(model) or self._layouts:  # one vector for each example, not each token
             return
 
         def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
@@ -173,15 +188,19 @@ class DynamicsRecorder(EpochCallback):
         PartialState().wait_for_everyone()
 
     def _outputs(
-        self, forward: Callable[[dict[str, Tensor]], list[Tensor]], args: TrainingArguments, kwargs: dict[str, Any]
+        self,
+        forward: Callable[[dict[str, Tensor]], list[Tensor]],
+        args: TrainingArguments,
+        kwargs: dict[str, Any],
+        layouts: Mapping[str, RowLayout] | None = None,
     ) -> Iterator[tuple[str, list[np.ndarray]]]:
         """Arrays of each dataset in turn, on the main process; no arrays on the others."""
         for name, dataset in self.datasets.items():
-            bar = None if args.disable_tqdm else f"recording {name}"
+            options: dict[str, Any] = {"show_progress": None if args.disable_tqdm else f"recording {name}"}
+            if layouts:
+                options |= {"layout": layouts[name], "with_labels": True}
             with phase("recording"):
-                arrays = self.outputs(
-                    dataset, forward, args, kwargs, dtype=self.dtype, show_progress=bar, processes="main"
-                )
+                arrays = self.outputs(dataset, forward, args, kwargs, dtype=self.dtype, processes="main", **options)
             yield name, arrays
 
     def _description(self, model: nn.Module) -> dict[str, Any]:
@@ -191,13 +210,22 @@ class DynamicsRecorder(EpochCallback):
             raise ValueError(
                 f"projection must be below the width of the embeddings, {dim}, got {self.projection}; leave it out"
             )
+        task, classes = task_of(model), num_classes(model)
+        splits = {name: describe(dataset) for name, dataset in self.datasets.items()}
+        self._layouts = {}
+        if not task.one_row and not task.cells:
+            self._layouts = {name: row_layout(dataset, task, classes) for name, dataset in self.datasets.items()}
+            for name, layout in self._layouts.items():
+                splits[name] |= {"examples": splits[name]["rows"], "rows": layout.num_rows}
+                splits[name]["labels"] = labels_digest(layout.labels)
         return {
-            "num_classes": num_classes(model),
+            "task": task.name,
+            "num_classes": classes,
             "num_branches": len(find_heads(model)),
             "dim": self.projection or dim,
             "dtype": self.dtype,
             "projection": self.projection,
-            "splits": {name: describe(dataset) for name, dataset in self.datasets.items()},
+            "splits": splits,
         }
 
 

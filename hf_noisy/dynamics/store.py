@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from safetensors import safe_open
 
 from hf_noisy.core.blocks import row_slices
@@ -18,6 +18,7 @@ from hf_noisy.dynamics.run_files import MANIFEST, RunFiles, new_run_id
 
 FOLDER = "_trajectories"  # with an underscore, so that Trainer.push_to_hub does not upload it
 _FEATURES = "features.safetensors"
+_FIRST_ROWS = "first_rows.safetensors"
 _FILE = re.compile(r"epoch-(\d+)-branch-(\d+)\.safetensors")
 _BLOCK_BYTES = 1 << 25
 
@@ -78,7 +79,7 @@ class Trajectories:
             check_file_name(split, "name of a dataset")
         for file in self._files.digests:
             split, _, name = file.rpartition("/")
-            if split not in splits or not (_FILE.fullmatch(name) or name == _FEATURES):
+            if split not in splits or not (_FILE.fullmatch(name) or name in (_FEATURES, _FIRST_ROWS)):
                 raise ValueError(f"file '{self.path / MANIFEST}' lists '{file}', which no recording writes")
 
     @classmethod
@@ -132,6 +133,20 @@ class Trajectories:
         """Logits of `branch` after `epoch` (from 1), `[rows, classes]`, float32."""
         return self._read_epoch(split, epoch, branch, "logits", rows)
 
+    def cell_logits(self, split: str) -> Float[np.ndarray, "epochs branches rows 2"]:
+        """Logits of the cells (example, class) of multi-label classification, `[epochs, branches, rows, 2]`."""
+        logits = self.logits(split)
+        return np.stack([np.zeros_like(logits), logits], -1).reshape(*logits.shape[:2], -1, 2)
+
+    def first_rows(self, split: str) -> Int64[np.ndarray, " bounds"] | None:
+        """The number of the first row of each example, `[examples + 1]`; None where each example is one row."""
+        self._split(split)
+        name = f"{split}/{_FIRST_ROWS}"
+        if name not in self._files.digests:
+            return None
+        with safe_open(self._files.verified(name), framework="np") as stored:
+            return np.asarray(stored.get_tensor("first_rows"))
+
     def features(self, split: str, rows: Rows = ALL) -> Float[np.ndarray, "rows width"] | None:
         """Pooled hidden states of the encoder before the first step, `[rows, width]`; None if not recorded."""
         self._split(split)
@@ -171,6 +186,10 @@ class Trajectories:
             )
         self._write({f"{split}/{_FEATURES}": {"features": features}})
 
+    def write_first_rows(self, split: str, first_rows: Int64[np.ndarray, " bounds"]) -> None:
+        """Write where the rows of each example begin."""
+        self._write({f"{split}/{_FIRST_ROWS}": {"first_rows": first_rows}})
+
     def drop_after(self, epoch: int) -> None:
         """Drop what was recorded after `epoch`, and that epoch too if one of its files is missing."""
 
@@ -188,7 +207,7 @@ class Trajectories:
         """Remove our files that the manifest does not list, such as temporary files of a killed run."""
         for file in [*self.path.glob("*/*"), *self.path.glob(f".{MANIFEST}.*")]:
             written = re.sub(r"^\.(.+)\.[0-9a-f]{8}\.tmp$", r"\1", file.name)
-            ours = _FILE.fullmatch(written) or written in (_FEATURES, MANIFEST)
+            ours = _FILE.fullmatch(written) or written in (_FEATURES, _FIRST_ROWS, MANIFEST)
             if ours and f"{file.parent.name}/{file.name}" not in self._files.digests:
                 file.unlink(missing_ok=True)
 

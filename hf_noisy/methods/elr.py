@@ -9,7 +9,7 @@ from hf_noisy.losses.early_learning import elr, elr_targets
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.method import Batch, Method, Step
 from hf_noisy.methods.row_memory import RowMemory
-from hf_noisy.models.heads import num_classes
+from hf_noisy.models.heads import row_classes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -58,7 +58,7 @@ class ELR(Method):
 
     def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
         if accelerator is not None:
-            self.targets = RowMemory(num_rows, (num_classes(model),), accelerator)
+            self.targets = RowMemory(num_rows, (row_classes(model),), accelerator)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_noisy.core.rows import logits_of
 from hf_noisy.data.views import View, check_view
 from hf_noisy.losses.jensen_shannon import JS, jensen_shannon, jensen_shannon_scale
 from hf_noisy.methods.method import Batch, Method, Step
@@ -57,8 +58,9 @@ class GJS(Method):
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         if batch.second_view is None:
             raise ValueError("the batch has no second view; train with NoisyTrainer, or use method='js' for one view")
-        rows = rows_side_by_side(batch, model(**side_by_side(batch, "gjs")))
-        logits = rows.logits.unflatten(0, (2, -1))
-        losses = jensen_shannon(logits, rows.labels[: logits.shape[1]], self.weights) / self.divisor
+        outputs = model(**side_by_side(batch, "gjs"))
+        logits = rows_side_by_side(batch, outputs).logits.unflatten(0, (2, -1))
+        losses = jensen_shannon(logits, batch.row_labels, self.weights) / self.divisor
         first, second = logits.detach().argmax(-1)
-        return Step(losses, SequenceClassifierOutput(logits=logits[0]), {"views_agree": (first == second).float()})
+        of_batch = SequenceClassifierOutput(logits=logits_of(outputs)[: len(batch.labels)])
+        return Step(losses, of_batch, {"views_agree": (first == second).float()})

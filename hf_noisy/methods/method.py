@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hf_noisy.core.task import SINGLE_LABEL, Rows, Task
+from hf_noisy.core.rows import Rows, Task
+from hf_noisy.core.task import SINGLE_LABEL
 from hf_noisy.core.types import LabelTensor, RowLosses
 from hf_noisy.losses.loss import Loss
+from hf_noisy.methods.missing_labels import given_label_rows
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -23,14 +26,16 @@ class Batch:
 
     Args:
         inputs: Only what the model's `forward` accepts.
-        labels: `[batch]`, the given (noisy) labels; `[batch, classes]` for methods that take soft labels.
-        index: `[batch]`, row of each example in the training set; -1 for a streamed dataset.
+        labels: `[batch]`, the given (noisy) labels; `[batch, classes]` for methods that take soft labels, and for
+            multi-label classification; `[batch, tokens]` for token classification, -100 where there is none.
+        index: `[batch]`, (first) row of each example in the training set; -1 for a streamed dataset.
         progress: Optimiser steps done over all steps, in `[0, 1)`.
         epoch: Full epochs done.
         num_epochs: Epochs of the whole run, rounded up; 0 if unknown (a streamed dataset).
         seed: Seed of the run; with `index` and `epoch` the key of every random number of a method.
         second_view: Inputs of a second view of the same rows, for methods that use one.
         task: What a row of logits is.
+        missing_rate: As `hf_noisy.methods.missing_labels.missing_rates` returns them, if labels may be missing.
     """
 
     inputs: dict[str, Any]
@@ -42,6 +47,12 @@ class Batch:
     seed: int = 0
     second_view: dict[str, Any] | None = None
     task: Task = SINGLE_LABEL
+    missing_rate: Tensor | None = None
+
+    @property
+    def row_labels(self) -> LabelTensor | Float[Tensor, "rows classes"]:
+        """The given labels of the rows of logits."""
+        return self.task.row_labels(self.labels)
 
     @property
     def row_index(self) -> Int[Tensor, " rows"]:
@@ -50,7 +61,7 @@ class Batch:
 
     def rows(self, outputs: Any) -> Rows:
         """The rows of logits in the outputs of the model, with their labels and indices."""
-        return self.task.rows(outputs, self.labels, self.index)
+        return given_label_rows(self.task.rows(outputs, self.labels, self.index), self.missing_rate)
 
 
 @dataclass

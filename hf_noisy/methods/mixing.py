@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_noisy.core.rng import uniforms
-from hf_noisy.core.task import Rows
+from hf_noisy.core.rows import Rows
 from hf_noisy.data.other_row import other_rows
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.before_training import labels_before_training

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from hf_noisy.core.rng import random_state_kept
-from hf_noisy.core.task import Rows
+from hf_noisy.core.rows import Rows
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.anchor_free import anchor_free_transition_matrix
 from hf_noisy.detection.probe import out_of_fold_probabilities

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_noisy.core.task import Rows
+from hf_noisy.core.rows import Rows
 from hf_noisy.methods.method import Batch
+from hf_noisy.methods.missing_labels import given_label_rows
 
 
 def side_by_side(batch: Batch, method: str) -> dict[str, Any]:
@@ -25,7 +26,8 @@ def side_by_side(batch: Batch, method: str) -> dict[str, Any]:
 
 def rows_side_by_side(batch: Batch, outputs: Any) -> Rows:
     """The rows of logits of both views, each with the labels and indices of the batch."""
-    return batch.task.rows(outputs, torch.cat([batch.labels] * 2), torch.cat([batch.index] * 2))
+    rows = batch.task.rows(outputs, torch.cat([batch.labels] * 2), torch.cat([batch.index] * 2))
+    return given_label_rows(rows, batch.missing_rate)
 
 
 def _shape(value: Any) -> str:

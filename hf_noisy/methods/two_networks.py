@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hf_noisy.core.task import Rows
+from hf_noisy.core.rows import Rows
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.method import Method
 

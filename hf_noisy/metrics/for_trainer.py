@@ -6,15 +6,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from hf_noisy.core.cell_task import PRESENT
 from hf_noisy.core.checks import check_label_columns
-from hf_noisy.core.task import SINGLE_LABEL, Task
+from hf_noisy.core.rows import Task, predicted_logits
+from hf_noisy.core.task import SINGLE_LABEL
+from hf_noisy.core.token_task import NO_LABEL
 from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.metrics.calibration import calibration_scores
 from hf_noisy.metrics.detection import detection_scores
+from hf_noisy.metrics.entities import entity_scores
 from hf_noisy.metrics.label_accuracy import accuracy_by_noise, relabelling_scores
+from hf_noisy.metrics.label_sets import multi_label_scores
 from hf_noisy.metrics.modules import SETTINGS
 
-_SETTINGS = {"accuracy": (), **SETTINGS}
+SETTINGS_OF_TASKS = {"entities": ("names",), "multi_label": ("threshold",)}
+_SETTINGS = {"accuracy": (), **SETTINGS, **SETTINGS_OF_TASKS}
 _NEED_BOTH = ("accuracy_by_noise", "detection", "label_quality")
 _Labels = Sequence[int] | Integer[np.ndarray, " rows"]
 
@@ -35,11 +41,13 @@ def compute_metrics(
 
     Args:
         names: `"accuracy"`, `"calibration"`, and, with both columns, `"accuracy_by_noise"`, `"detection"` and
-            `"label_quality"`.
+            `"label_quality"`; for the task `TOKENS` also `"entities"` (F1 of named entities, by seqeval), for
+            `LABEL_SETS` `"multi_label"` (micro and macro F1). The others are of rows: tokens, or cells.
         given_labels: Given labels of the evaluation set, in its order.
         clean_labels: Its true labels. A checkpoint chosen by these scores has been chosen with true labels.
-        task: The task, which defines the rows of the predictions.
-        settings: `num_bins` and `binning` of calibration, `k` and `threshold` of detection.
+        task: The task of the model, `hf_noisy.core.task.task_of(model)`.
+        settings: `num_bins` and `binning` of calibration, `k` and `threshold` of detection, `names` (of the classes,
+            by id) of entities, `threshold` of multi_label.
 
     Returns:
         A function from an `EvalPrediction` to scores by name.
@@ -69,11 +77,20 @@ def compute_metrics(
         if compute_result is not None:
             raise ValueError("these metrics need all rows at once; set batch_eval_metrics=False")
         labels, probabilities = task.evaluated(predicted)
+        scores: dict[str, float] = {}
+        if "entities" in names:
+            scores |= entity_scores(*_tags(predicted, settings["names"]))
+        if "multi_label" in names:
+            shape = np.shape(predicted.label_ids)
+            tables = labels.reshape(shape), probabilities[:, PRESENT].reshape(shape)
+            chosen = {key: settings[key] for key in SETTINGS_OF_TASKS["multi_label"] if key in settings}
+            scores |= multi_label_scores(*tables, **chosen)
         if given is not None and clean is not None:
             _check_order(labels, given, clean)
             labels = clean
-        scores: dict[str, float] = {}
         for name in names:
+            if name in SETTINGS_OF_TASKS:
+                continue
             chosen = {key: settings[key] for key in _SETTINGS[name] if key in settings}
             scores |= _score(name, labels, probabilities, given, chosen)
         return scores
@@ -101,6 +118,15 @@ def _score(
     return detection_scores(1 - probabilities[np.arange(len(given)), given], given != labels, **settings)
 
 
+def _tags(predicted: Any, names: Sequence[str]) -> tuple[list[list[str]], list[list[str]]]:
+    """Given and predicted tags of the labelled tokens of each sentence."""
+    ids, classes = np.asarray(predicted.label_ids), predicted_logits(predicted).argmax(-1)
+    return tuple(  # type: ignore[return-value]
+        [[names[one] for one in row[is_row]] for row, is_row in zip(side, ids != NO_LABEL, strict=True)]
+        for side in (ids, classes)
+    )
+
+
 def _check_names(names: tuple[str, ...], settings: dict[str, Any], task: Task, one_missing: bool) -> None:
     unknown = [name for name in names if name not in task.metrics]
     if unknown or not names:
@@ -108,6 +134,8 @@ def _check_names(names: tuple[str, ...], settings: dict[str, Any], task: Task, o
     known = [key for name in names for key in _SETTINGS[name]]
     if wrong := [key for key in settings if key not in known]:
         raise ValueError(f"settings of {', '.join(names)} are {', '.join(known) or 'none'}, got {wrong[0]}")
+    if "entities" in names and "names" not in settings:
+        raise ValueError("entities needs names=, the names of the classes by id, such as ['O', 'B-PER', 'I-PER']")
     if one_missing and (needy := [name for name in names if name in _NEED_BOTH]):
         raise ValueError(f"{needy[0]} compares given with true labels; pass given_labels and clean_labels")
 

@@ -13,7 +13,7 @@ class BranchedConfig(PreTrainedConfig):
 
     Args:
         branch: Configuration of one branch, which also gives the labels.
-        task: `"sequence-classification"` or `"image-classification"`.
+        task: A name of `hf_noisy.core.task.TASKS`, such as `"sequence-classification"` or `"token-classification"`.
         num_branches: Number of branches, 2 or more.
         lora: Settings of the adapters, or `None` if branches are full copies.
         shared_layers: Number of lowest layers that stay frozen and are computed once for all branches.
@@ -51,6 +51,7 @@ class BranchedConfig(PreTrainedConfig):
         self.task, self.num_branches, self.lora, self.shared_layers = task, num_branches, lora, shared_layers
         if self.branch is not None:
             kwargs.pop("num_labels", None)
+            kwargs.setdefault("problem_type", self.branch.problem_type)
             names = {"id2label": self.branch.id2label, "label2id": self.branch.label2id}
             # Configurations of PVT count classes without naming them.
             kwargs |= copy.deepcopy(names) if self.branch.id2label else {"num_labels": self.branch.num_labels}

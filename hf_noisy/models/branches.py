@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from hf_noisy.core.task import TASKS, auto_task, logits_of
+from hf_noisy.core.rows import logits_of
+from hf_noisy.core.task import TASKS, auto_task
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.models.adapters import lora_to_dict, merge_adapter, share_backbone
 from hf_noisy.models.branched_config import BranchedConfig
@@ -55,8 +56,9 @@ class BranchedOutput(ModelOutput):
 
     Args:
         loss: Mean cross-entropy of the ensemble, if labels were given.
-        logits: `[batch, class]`, log of the mean probability of the branches, float32.
-        branch_logits: `[batch, branch, class]`, logits of each branch.
+        logits: `[batch, class]`, log of the mean probability of the branches, float32. Of tokens `[batch, token,
+            class]`; of independent classes the logit of the mean probability.
+        branch_logits: `[batch, branch, class]`, logits of each branch; of tokens `[batch, branch, token, class]`.
     """
 
     loss: Tensor | None = None
@@ -189,8 +191,12 @@ class BranchedModel(PreTrainedModel):
         }
         inputs |= given_inputs(usual, self.branch_inputs)
         branch_logits = self.with_shared_outputs(inputs, self._branch_logits)
-        logits = mean_log_probability(branch_logits)
-        loss = None if labels is None else nn.functional.nll_loss(logits, labels)
+        task = TASKS[self.config.task]
+        logits = task.from_classes(mean_log_probability(task.to_classes(branch_logits)))
+        loss: Tensor | None = None
+        if labels is not None:
+            rows = task.rows(logits, task.given(labels))
+            loss = nn.functional.cross_entropy(rows.logits, rows.labels)
         return BranchedOutput(loss=loss, logits=logits, branch_logits=branch_logits)
 
     def _branch_logits(self, **inputs: Any) -> Float[Tensor, "batch branch classes"]:
@@ -275,7 +281,9 @@ class BranchedModel(PreTrainedModel):
         return
 
 
-def mean_log_probability(branch_logits: Float[Tensor, "batch branch classes"]) -> Float[Tensor, "batch classes"]:
+def mean_log_probability(
+    branch_logits: Float[Tensor, "batch branch *rows classes"],
+) -> Float[Tensor, "batch *rows classes"]:
     """Log of the mean over branches of the class probabilities, float32 or wider."""
     return at_least_float32(branch_logits).log_softmax(-1).logsumexp(1) - math.log(branch_logits.shape[1])
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_noisy.core.columns import LABEL, LABELS
-from hf_noisy.core.task import AUTO_CLASS_NAMES, logits_of
+from hf_noisy.core.rows import logits_of
+from hf_noisy.core.task import AUTO_CLASS_NAMES, task_of
 
 _BRANCHED = "branched"  # model_type of BranchedModel, compared by name because that module imports this one
 
@@ -31,6 +32,11 @@ def num_classes(model: nn.Module) -> int:
             f"pass a classifier, such as one from {AUTO_CLASS_NAMES}"
         )
     return linears[-1].out_features
+
+
+def row_classes(model: nn.Module) -> int:
+    """Number of classes of a row of logits: 2 where a model says of each class whether it is present."""
+    return task_of(unwrapped(model)).row_classes(num_classes(model))
 
 
 def find_heads(model: nn.Module) -> list[nn.Linear]:
@@ -84,7 +90,8 @@ def _row_vectors(inputs: Tensor, scores: Tensor, logits: Any) -> Float[Tensor, "
         # A decoder scores every token, and picks one: only the scores show which, for padding on either side.
         token = (scores - logits[:, None]).abs().sum(dim=-1).argmin(dim=1)
         return inputs[torch.arange(len(inputs), device=inputs.device), token]
-    return inputs.flatten(start_dim=1)
+    of_tokens = inputs.dim() == 3 and isinstance(logits, Tensor) and logits.shape[:2] == inputs.shape[:2]
+    return inputs if of_tokens else inputs.flatten(start_dim=1)
 
 
 def networks_of(model: nn.Module) -> list[nn.Module]:

@@ -27,6 +27,7 @@ from transformers import (
 from hf_noisy.core.columns import LABEL, LABELS
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.indexed import IndexedDataset, IndexedRow, with_columns
+from hf_noisy.data.row_layout import RowLayout
 from hf_noisy.models.heads import accepted_inputs, labels_argument, named_inputs
 
 Collator = Callable[[list[Any]], Any]
@@ -47,11 +48,13 @@ def outputs_by_row(
     num_workers: int = 0,
     show_progress: str | None = None,
     processes: Literal["all", "main", "each"] = "all",
+    layout: RowLayout | None = None,
 ) -> list[np.ndarray]:
     """Outputs of a model for every row of a dataset: arrays `[lead, rows, width]` in row order."""
     # `forward` maps the inputs of a batch to tensors `[lead, batch, width]`; `collate` (usually [`ModelInputs`]) maps
     # indexed rows to `(positions, inputs)`; `show_progress` is the text of the bar. Processes share the rows,
-    # and "all" of them or only the "main" one get the arrays; with "each", every process runs over all rows.
+    # and "all" of them or only the "main" one get the arrays; with "each", every process runs over all rows. With a
+    # `layout`, the tensors have the rows of the examples of the batch instead of one for each.
     rank, ranks = 0, 1
     if processes != "each":
         rank, ranks = PartialState().process_index, PartialState().num_processes
@@ -61,7 +64,8 @@ def outputs_by_row(
     mine = [batches[(rank + i * ranks) % len(batches)] for i in range(rounds)]
     needed = collate.needed(dataset) if isinstance(collate, ModelInputs) else dataset
     loader = DataLoader(IndexedDataset(needed), batch_sampler=mine, collate_fn=collate, num_workers=num_workers)
-    device, keeps, rows = _device(model), processes != "main" or rank == 0, _Rows(len(dataset), dtype)
+    device, keeps = _device(model), processes != "main" or rank == 0
+    rows = _Rows(len(dataset) if layout is None else layout.num_rows, dtype)
     parts: list[tuple[list[int], list[np.ndarray]]] = []
     with evaluating(model), random_state_kept():
         # Given the loader itself, tqdm would make a second iterator with its own worker processes.
@@ -74,7 +78,7 @@ def outputs_by_row(
                 raise ValueError(
                     f"a recorded value is not finite in {dtype}; train without overflow or pass dtype='float32'"
                 )
-            parts.append((index, arrays))
+            parts.append((index if layout is None else layout.rows_of(index).tolist(), arrays))
             if number == rounds or ranks == 1 or number % _GATHER_EVERY == 0:
                 for part in parts if processes == "each" else gather_object(parts):
                     if keeps:

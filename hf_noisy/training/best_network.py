@@ -18,9 +18,10 @@ from transformers.utils import logging
 
 from hf_noisy.core.columns import LABELS
 from hf_noisy.core.files import write_atomically
-from hf_noisy.core.task import one_class_each
+from hf_noisy.core.task import task_of
+from hf_noisy.data.row_layout import row_layout
 from hf_noisy.models.branches import BranchedModel
-from hf_noisy.models.heads import labels_argument, logits_by_branch
+from hf_noisy.models.heads import labels_argument, logits_by_branch, num_classes
 from hf_noisy.models.inference import Collator, evaluating, outputs_in_training
 from hf_noisy.training.distill import name_classes
 
@@ -181,21 +182,31 @@ def _predictions(trainer: "NoisyTrainer", networks: Sequence[nn.Module], dataset
     if dataset is None or not hasattr(dataset, "__len__"):
         raise ValueError("train_dataset or eval_dataset must have a length to choose by; load it without streaming")
 
-    needs_labels = labels_argument(networks[0]) is not None
+    needs_labels, task = labels_argument(networks[0]) is not None, task_of(networks[0])
+    layout = None if task.one_row or task.cells else row_layout(dataset, task, num_classes(networks[0]))
 
     def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
         given = inputs.get(LABELS) if needs_labels else inputs.pop(LABELS, None)
         logits = torch.cat([logits_by_branch(network(**inputs)) for network in networks])
         if given is None:
             return [logits]
-        given = one_class_each(given)
-        return [logits, (given.argmax(-1) if given.ndim == 2 else given)[None, :, None]]
+        given = task.for_model(task.given(given))
+        if task.cells:
+            return [logits, given[None]]
+        return [torch.stack([task.select(one, given) for one in logits]), task.row_labels(given)[None, :, None]]
 
     with ExitStack() as stack:
         for network in networks:
             stack.enter_context(evaluating(network))
         logits, *labels = outputs_in_training(
-            networks[0], dataset, forward, trainer.args, cast(Collator, trainer.data_collator), with_labels=True
+            networks[0],
+            dataset,
+            forward,
+            trainer.args,
+            cast(Collator, trainer.data_collator),
+            with_labels=True,
+            layout=layout,
         )
-    scores = torch.from_numpy(logits).double().log_softmax(-1).numpy()
-    return _Predictions(scores, labels[0][0, :, 0].astype(np.int64) if labels else None)
+    scores = task.to_classes(torch.from_numpy(logits).double()).log_softmax(-1).numpy()
+    scores = scores.reshape(len(scores), -1, scores.shape[-1])
+    return _Predictions(scores, labels[0][0].ravel().astype(np.int64) if labels else None)

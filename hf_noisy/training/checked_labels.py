@@ -10,10 +10,12 @@ from torch.nn import functional as F
 from torch.utils.data import IterableDataset
 
 from hf_noisy.core.columns import CHECKED_LABEL
+from hf_noisy.core.rows import Task
 from hf_noisy.core.types import Labels, LabelTensor
 from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.data.labels import label_column, row_labels, stored_labels
+from hf_noisy.data.row_layout import row_layout
 
 NO_ROW_NUMBERS = (
     "row numbers, which the training loader adds, but the batch has none; call super() where a subclass overrides "
@@ -24,8 +26,15 @@ NO_ROW_NUMBERS = (
 class CheckedLabels:
     """Replaces the given labels of a batch where a person has checked the row."""
 
-    def __init__(self, dataset: Any, checked: Any, num_classes: int) -> None:
+    def __init__(self, dataset: Any, checked: Any, num_classes: int, task: Task) -> None:
         self.rows: CheckedRows | None = None
+        if not task.one_row:
+            if checked is not None or CHECKED_LABEL in (getattr(dataset, "column_names", None) or []):
+                raise ValueError(
+                    f"checked rows hold one class for each example, not the labels of {task.name}; put the checked "
+                    "labels into the label column"
+                )
+            return
         if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             if checked is not None:
                 raise ValueError("checked rows need a train_dataset with a length; load it without streaming")
@@ -58,10 +67,12 @@ class CheckedLabels:
         pinned = F.one_hot(known.clamp(min=0), labels.shape[1]).to(labels.dtype)
         return torch.where((known >= 0)[:, None], pinned, labels)
 
-    def all_labels(self, dataset: Any) -> Labels | Float64[np.ndarray, "rows classes"]:
+    def all_labels(self, dataset: Any, task: Task, num_labels: int) -> Labels | Float64[np.ndarray, "rows classes"]:
         """The labels of all rows of the training set, hard or soft."""
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise ValueError("class_weight needs a train_dataset with a length; load it without streaming")
+        if not task.one_row:
+            return row_layout(dataset, task, num_labels).labels
         stored = stored_labels(dataset)
         labels = torch.from_numpy(row_labels(dataset) if stored is None else stored)
         return np.asarray(self(labels, torch.arange(len(labels))))

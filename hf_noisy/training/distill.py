@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from hf_noisy.core.checks import check_soft_labels
 from hf_noisy.core.columns import LABEL, LABELS
-from hf_noisy.core.task import AUTO_CLASS_NAMES, logits_of
+from hf_noisy.core.rows import logits_of
+from hf_noisy.core.task import AUTO_CLASS_NAMES
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.data.labels import label_column, label_column_array
 from hf_noisy.dygen.pipeline import DyGen

@@ -1,5 +1,7 @@
 """Checks that stop training: losses and weights must be finite, and losses reducible."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -17,8 +19,8 @@ _CHECK_EVERY = 100  # micro-batches
 class LossWatch:
     """Finds losses that are not finite, checked together to avoid waiting for the device at every step."""
 
-    def __init__(self, learning_rate: float) -> None:
-        self.learning_rate = learning_rate
+    def __init__(self, learning_rate: float, describe: Callable[[int], str] = "row {}".format) -> None:
+        self.learning_rate, self.describe = learning_rate, describe
         self._unseen: list[tuple[Tensor, Tensor, int, float]] = []
 
     def add(self, losses: Float[Tensor, " batch"], index: Int[Tensor, " batch"], step: int, epoch: float) -> None:
@@ -37,7 +39,7 @@ class LossWatch:
         row = int(index[bad[0]])
         raise FloatingPointError(
             f"loss is {float(losses[bad[0]])} in step {step} (epoch {epoch:.2f}) for {len(bad)} of {len(losses)} rows"
-            f"{f', first for row {row} of train_dataset' if row >= 0 else ''}; inspect such rows, or "
+            f"{f', first for {self.describe(row)} of train_dataset' if row >= 0 else ''}; inspect such rows, or "
             f"train with a learning_rate below {self.learning_rate:g}"
         )
 

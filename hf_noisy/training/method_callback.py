@@ -39,7 +39,7 @@ class MethodCallback(TrainerCallback):
     def __init__(self, trainer: "NoisyTrainer") -> None:
         self.trainer = trainer
         self.views: list[Any] = []  # what makes new views in every epoch
-        self.watch = LossWatch(trainer.args.learning_rate)
+        self.watch = LossWatch(trainer.args.learning_rate, trainer._rows.describe)
         self.has_begun = self.is_set_up = False
         self.rates: list[float] | None = None  # of an optimizer that the user made
         self._sums: dict[str, tuple[Tensor | float, int]] = {}
@@ -48,7 +48,7 @@ class MethodCallback(TrainerCallback):
         """Discard the losses and metrics of an earlier training."""
         if not self.has_begun:
             self.rates = optimizer_rates(self.trainer)
-        self.watch = LossWatch(self.trainer.args.learning_rate)
+        self.watch = LossWatch(self.trainer.args.learning_rate, self.trainer._rows.describe)
         self.has_begun = self.is_set_up = False
         self._sums.clear()
 
@@ -61,7 +61,7 @@ class MethodCallback(TrainerCallback):
         """Keep the (weighted) losses and the metrics of a micro-batch until the next log."""
         state, rows = self.trainer.state, len(losses)
         self.watch.add(losses, index, state.global_step + 1, state.epoch or 0.0)
-        for name, value in step.metrics.items():
+        for name, value in step.metrics.items() if rows else ():
             total, counted = self._sums.get(name, (0.0, 0))
             self._sums[name] = (total + value.detach().float().mean() * rows, counted + rows)
 

@@ -8,7 +8,7 @@ from transformers.utils import logging
 from transformers.utils.generic import ModelOutput
 
 from hf_noisy.core.columns import LABELS
-from hf_noisy.core.task import one_class_each
+from hf_noisy.core.rows import Task
 from hf_noisy.methods import LossMethod, Method, ModelLoss
 from hf_noisy.models.heads import accepted_inputs, base_model, is_known, labels_argument, networks_of
 
@@ -24,17 +24,17 @@ def pop_labels(batch: dict[str, Any], label_names: Collection[str]) -> Any:
     """The labels of a batch, which are removed from it; `ValueError` if there are none."""
     if (name := label_name(batch, label_names)) is None:
         raise ValueError("the batch has no labels; name the label column 'label' or 'labels'")
-    return one_class_each(batch.pop(name))
+    return batch.pop(name)
 
 
 def model_inputs(
-    model: nn.Module, batch: dict[str, Any], labels: Tensor, label_names: Collection[str]
+    model: nn.Module, batch: dict[str, Any], labels: Tensor, label_names: Collection[str], task: Task
 ) -> dict[str, Any]:
     """What the model accepts of a batch, with the labels if it cannot do without."""
     accepted, argument = accepted_inputs(model), labels_argument(model, label_names)
     inputs = {name: value for name, value in batch.items() if accepted is None or name in accepted}
     if argument is not None:
-        inputs[argument] = labels.argmax(-1) if labels.ndim == 2 else labels  # the model's own loss is not used
+        inputs[argument] = task.for_model(labels)  # the model's own loss is not used
     return inputs
 
 

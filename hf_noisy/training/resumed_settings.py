@@ -48,7 +48,8 @@ def run_identity(trainer: "NoisyTrainer") -> dict[str, Any]:
     method = trainer.method
     name = type(method.loss if isinstance(method, LossMethod) else method).__name__
     known = identity(trainer.train_dataset, needed_columns(trainer), trainer._num_classes, name)
-    known |= {**trainer._checked.identity, **trainer._weights.identity, **trainer._method_settings}
+    known |= {**trainer._checked.identity, **trainer._weights.identity, **trainer._rows.identity}
+    known |= trainer._method_settings
     return known | _settings(trainer.args, trainer.model) | _own_settings(trainer)
 
 

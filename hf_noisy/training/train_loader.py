@@ -8,12 +8,14 @@ from datasets import Dataset
 from torch.utils.data import DataLoader, IterableDataset
 
 from hf_noisy.core.columns import LABEL, LABEL_WEIGHT, LABELS, ROW_NUMBER, SECOND_VIEW
+from hf_noisy.core.rows import Task
 from hf_noisy.data.indexed import IndexedDataset, IndexedRow, with_columns
 from hf_noisy.data.other_row import OtherRow
 from hf_noisy.data.views import TwoViews, default_view
 from hf_noisy.models.heads import accepted_inputs, named_inputs
 from hf_noisy.models.inference import Collator
 from hf_noisy.training.checked_labels import without_checked_column
+from hf_noisy.training.row_weights import given_weights
 
 if TYPE_CHECKING:
     from hf_noisy.training.trainer import NoisyTrainer
@@ -22,13 +24,13 @@ if TYPE_CHECKING:
 class RowCollator:
     """Adds row numbers and weights to the batches of a collator, which sees the rows as the dataset gives them."""
 
-    def __init__(self, collator: Collator, views: TwoViews | None = None) -> None:
-        self.collator, self.views = collator, views
+    def __init__(self, collator: Collator, task: Task, views: TwoViews | None = None) -> None:
+        self.collator, self.task, self.views = collator, task, views
 
     def __call__(self, rows: list[IndexedRow]) -> Any:
         known: dict[str, Any] = {ROW_NUMBER: torch.tensor([position for position, _ in rows])}
         if isinstance(rows[0].row, Mapping) and LABEL_WEIGHT in rows[0].row:
-            known[LABEL_WEIGHT] = torch.tensor([float(row[LABEL_WEIGHT]) for _, row in rows])
+            known[LABEL_WEIGHT] = given_weights([row for _, row in rows], self.task)
         batch = self.collator([row for _, row in rows]) if self.views is None else self.views(rows)
         if isinstance(batch, MutableMapping):
             batch.update(known)
@@ -83,7 +85,7 @@ def training_loader(trainer: "NoisyTrainer") -> tuple[DataLoader[Any], list[Any]
         makers.append(views)
     try:
         # Trainer, too, removes columns, but only of mappings.
-        trainer.data_collator = RowCollator(inner, views)
+        trainer.data_collator = RowCollator(inner, trainer.task, views)
         loader = trainer._get_dataloader(
             dataset=IndexedDataset(read),
             description="Training",

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput, SaveStrategy, TrainOutput
 
 from hf_noisy.core.columns import LABELS, ROW_NUMBER, SECOND_VIEW
+from hf_noisy.core.rows import no_index
 from hf_noisy.core.task import task_of
 from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.fingerprint import check_processes_agree
@@ -40,12 +41,8 @@ from hf_noisy.training.model_outputs import label_name, model_inputs, pop_labels
 from hf_noisy.training.resumed_settings import method_settings, run_identity
 from hf_noisy.training.row_weights import ClassWeight, RowWeights
 from hf_noisy.training.single_network import SingleNetwork
-from hf_noisy.training.train_loader import (
-    collated_columns,
-    has_rows,
-    pop_row_data,
-    training_loader,
-)
+from hf_noisy.training.task_support import TaskRows, use_token_collator
+from hf_noisy.training.train_loader import collated_columns, has_rows, pop_row_data, training_loader
 
 
 class NoisyTrainer(Trainer):
@@ -56,9 +53,12 @@ class NoisyTrainer(Trainer):
     multiplied by it, and by `class_weight`; the divisor stays the number of rows. Evaluation uses plain cross-entropy
     for every method, so that `eval_loss` is comparable.
 
+    A row is an example, a labelled token of a model for token classification, or for
+    `problem_type="multi_label_classification"` a cell (example, class) of two classes, absent and present.
+
     Args:
-        model: A sequence or image classifier of transformers, a `BranchedModel`, or any module with `logits`. For a
-            method of several networks, the trainer creates the extra networks; `trainer.model` has them all.
+        model: A sequence, token or image classifier of transformers, a `BranchedModel`, or any module with `logits`.
+            For a method of several networks, the trainer creates the extra networks; `trainer.model` has them all.
         args: `TrainingArguments`.
         *positional: Further arguments of `Trainer`, in its order.
         method: Name (one of `hf_noisy.methods.METHODS`), [`Method`] or [`Loss`]; `"auto"` measures the noise when
@@ -68,6 +68,9 @@ class NoisyTrainer(Trainer):
             method trains on their checked labels; `"soft_correction"`, `"dygen"` and `"auto"` also correct the others.
         class_weight: Weight of the loss of the rows of each (given or checked) class, for any method: one number per
             class, or `"balanced"` for the inverse of its frequency. Scaled to a mean of 1 over the training rows.
+        missing_rate: For token and multi-label classification: the share of labels that are missing (entities tagged
+            `O`, classes that an example has but is not given), one number or one per class. Every method then
+            compares the given labels with what the model would predict for them.
         **kwargs: Keyword arguments of `Trainer`.
 
     Raises:
@@ -92,6 +95,7 @@ class NoisyTrainer(Trainer):
         method: str | Method | Loss = "cross_entropy",
         checked: Any = None,
         class_weight: ClassWeight = None,
+        missing_rate: Any = None,
         **kwargs: Any,
     ) -> None:
         self.choice: Any = None
@@ -102,15 +106,17 @@ class NoisyTrainer(Trainer):
         self._method_settings = method_settings(self.method)
         super().__init__(self._branched(model, args), args, *positional, **kwargs)
         refuse_arguments(self, model)
+        self.task = task_of(self.model)
+        use_token_collator(self, self.task)
         if self.args.label_names is None and (LABELS in self.label_names or not self.label_names):
             self.label_names = [LABELS]  # Trainer finds none if forward takes no labels
         self.method = with_label_smoothing(self.method, self.args.label_smoothing_factor)
-        self.task = task_of(self.model)
         find_heads(self.model)  # refuses a model without class logits
         check_can_be_sharded(self.model, self.accelerator)
         self._num_classes = num_classes(self.model)  # between the trials of a search there is no model
-        self._checked = CheckedLabels(self.train_dataset, checked, self._num_classes)
-        self._weights = RowWeights(class_weight, self._num_classes)
+        self._checked = CheckedLabels(self.train_dataset, checked, self._num_classes, self.task)
+        self._weights = RowWeights(class_weight, self.task, self._num_classes)
+        self._rows = TaskRows(self.task, self.model, missing_rate)
         tell_of_own_loss(self.model, self.method, self.label_names)
         self.method.setup(self.model, None)
         # Otherwise Trainer would not count the rows of the accumulated batch.
@@ -255,12 +261,7 @@ class NoisyTrainer(Trainer):
         return loss
 
     def _set_up_method(self) -> None:
-        num_rows = len(self.train_dataset) if has_rows(self.train_dataset) else None  # type: ignore[arg-type]
-        if self.method.needs_rows and num_rows is None:
-            raise ValueError(
-                f"train_dataset must have a length and access by position for method {type(self.method).__name__}, "
-                f"which needs row indices, got {type(self.train_dataset).__name__}; load it without streaming"
-            )
+        num_rows = self._rows.fit(self.train_dataset, self.method)
         soft = self.method.soft_labels
         self._labels_checked = check_training_labels(self.train_dataset, self.task, self._num_classes, soft)
         self._weights.fit(self.train_dataset, self._checked, self.method)
@@ -284,9 +285,9 @@ class NoisyTrainer(Trainer):
     ) -> Tensor | tuple[Tensor, Any]:
         """Loss of a batch: the method's in training, plain cross-entropy in evaluation."""
         inputs = dict(inputs)  # collators may return a mapping of another type
-        labels = pop_labels(inputs, self.label_names)
+        labels = self.task.given(pop_labels(inputs, self.label_names))
         row_data = pop_row_data(inputs) or self._row_data
-        inputs = model_inputs(self.model, inputs, labels, self.label_names)
+        inputs = model_inputs(self.model, inputs, labels, self.label_names, self.task)
         if not model.training:
             outputs = model(**inputs)
             rows = self.task.rows(outputs, labels)
@@ -299,7 +300,7 @@ class NoisyTrainer(Trainer):
                 f"method must return one loss per row, {tuple(batch.row_index.shape)}, got "
                 f"{tuple(step.losses.shape)}; leave the mean to the trainer"
             )
-        losses = self._weights(step.losses, batch.labels, row_data)
+        losses = self._weights(step.losses, batch, row_data)
         self._callback.add(step, losses, batch.row_index)
         loss = self._reduced(losses, labels, num_items_in_batch)
         return (loss, with_loss(step.outputs, loss)) if return_outputs else loss
@@ -314,25 +315,25 @@ class NoisyTrainer(Trainer):
         return Batch(
             inputs,
             labels,
-            torch.full(labels.shape[:1], -1, device=labels.device) if index is None else index,
+            no_index(labels) if index is None else self._rows.first(index),
             task=self.task,
+            missing_rate=self._rows.missing,
             progress=min(self.state.global_step / max(self.state.max_steps, 1), 1.0),
             epoch=int(self.state.epoch or 0),
             # The number of epochs of a streamed dataset is unknown.
             num_epochs=max(self.state.num_train_epochs, 1) if has_rows(self.train_dataset) else 0,
             seed=self.args.seed,
-            second_view=model_inputs(self.model, second, labels, self.label_names) if second else None,
+            second_view=model_inputs(self.model, second, labels, self.label_names, self.task) if second else None,
         )
 
     def _reduced(self, losses: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
         """Sum of the losses over the rows of the whole accumulated batch of all processes."""
         self._is_method_called = True
         if num_items_in_batch is None:
-            return losses.sum() / len(losses)
+            return losses.sum() / max(len(losses), 1)
         if self._decides_scale:
             self.loss_is_scaled_for_ga = True
-        # Trainer counts the entries of soft labels, not the rows.
-        rows = num_items_in_batch / labels.shape[1] if labels.ndim == 2 else num_items_in_batch
+        rows = self.task.count(num_items_in_batch, labels)
         # DDP averages gradients over ranks but the count is summed over ranks, so this multiplies by the ranks. Ranks
         # that share a tensor-parallel model have the same rows and count once.
         ranks = self.accelerator.num_processes // self.get_tp_size() if self.args.average_tokens_across_devices else 1

@@ -13,7 +13,18 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_noisy.core.task import IMAGES, SEQUENCES, SINGLE_LABEL, TASKS, auto_task, task_of, task_of_config
+from hf_noisy.core.task import (
+    IMAGES,
+    LABEL_SETS,
+    LABEL_SETS_OF_IMAGES,
+    SEQUENCES,
+    SINGLE_LABEL,
+    TASKS,
+    TOKENS,
+    auto_task,
+    task_of,
+    task_of_config,
+)
 from hf_noisy.models import BranchedModel
 
 LABELS = torch.tensor([0, 2])
@@ -89,17 +100,24 @@ def test_the_task_of_a_stored_configuration():
     assert task_of_config(BranchedModel.from_model(vit()).config.to_dict()) is IMAGES
 
 
-@pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
-def test_other_problems_are_refused(problem):
+def test_other_problems_are_refused():
     for find in (task_of, auto_task):
-        with pytest.raises(ValueError, match=f"model must classify into one label, got problem_type='{problem}'"):
-            find(bert(problem_type=problem))
+        with pytest.raises(ValueError, match="several labels or tokens, got problem_type='regression'"):
+            find(bert(problem_type="regression"))
 
 
-def test_labels_of_tokens_are_refused():
-    model = BertForTokenClassification(BertConfig(vocab_size=10, **SIZES))
-    with pytest.raises(ValueError, match="BertForTokenClassification is not a text or image classifier"):
-        task_of(model)
+def test_the_task_of_tokens_and_of_several_labels():
+    tokens = BertForTokenClassification(BertConfig(vocab_size=10, **SIZES))
+    several = bert(problem_type="multi_label_classification")
+    of_images = vit()
+    of_images.config.problem_type = "multi_label_classification"
+    for model, task in ((tokens, TOKENS), (several, LABEL_SETS), (of_images, LABEL_SETS_OF_IMAGES)):
+        assert task_of(model) is auto_task(model) is task
+        branched = BranchedModel.from_model(model)
+        assert task_of(branched) is task_of_config(branched.config.to_dict()) is task
+    assert task_of_config({**tokens.config.to_dict(), "architectures": ["BertForTokenClassification"]}) is TOKENS
+    assert task_of_config(several.config.to_dict()) is LABEL_SETS
+    assert task_of_config(of_images.config.to_dict()) is LABEL_SETS_OF_IMAGES
 
 
 def test_what_no_auto_class_knows_cannot_be_made_again():

@@ -16,7 +16,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     BartConfig,
     BartForSequenceClassification,
-    BertForTokenClassification,
+    BertForMaskedLM,
     BertModel,
     PvtConfig,
     PvtForImageClassification,
@@ -289,12 +289,14 @@ def test_fewer_than_two_branches_are_refused(count, network):
 
 def test_models_that_are_no_single_label_classifiers_are_refused(network):
     config = network("bert").config
-    for other in (BertModel(config), BertForTokenClassification(config)):
+    for other in (BertModel(config), BertForMaskedLM(config)):
         with pytest.raises(ValueError, match="not a text or image classifier"):
             BranchedModel.from_model(other)
     with pytest.raises(TypeError, match="Linear"):
         BranchedModel.from_model(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="must classify into one label, got problem_type='regression'"):
+    with pytest.raises(
+        ValueError, match="must classify into one label, several labels or tokens, got problem_type='regression'"
+    ):
         BranchedModel.from_model(network("bert", problem_type="regression"))
     with pytest.raises(ValueError, match="task must be one of"):
         BranchedConfig(branch=config, task="text")

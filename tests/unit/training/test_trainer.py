@@ -14,7 +14,6 @@ from torch import nn
 from transformers import (
     BertConfig,
     BertForMaskedLM,
-    BertForTokenClassification,
     BertModel,
     PreTrainedTokenizerFast,
     TrainerCallback,
@@ -108,11 +107,6 @@ def test_model_without_classes_is_refused(model_class, tmp_path):
         ValueError, match=r"head suitable for your task|BertForMaskedLM is not a text or image classifier|no linear"
     ):
         NoisyTrainer(model_class(SMALL), make_args(tmp_path))
-
-
-def test_model_with_classes_of_tokens_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="BertForTokenClassification is not a text or image classifier"):
-        make_trainer(tmp_path, "cross_entropy", BertForTokenClassification(SMALL))
 
 
 @pytest.mark.parametrize(
