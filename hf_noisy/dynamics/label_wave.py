@@ -17,6 +17,7 @@ from transformers.utils import logging
 from hf_noisy.core.columns import LABELS
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.rows import logits_of
+from hf_noisy.core.task import task_of
 from hf_noisy.data.fingerprint import check_processes_agree, describe
 from hf_noisy.data.indexed import IndexedDataset
 from hf_noisy.data.row_layout import row_layout
