@@ -19,7 +19,7 @@ from hf_noisy.data.labels import label_column, label_column_array
 _NUMBERS = 256  # of a tensor that its fingerprint looks at
 
 
-def labels_digest(labels: Shaped[np.ndarray, " rows"]) -> str:
+def labels_digest(labels: Shaped[np.ndarray, "rows *lists"]) -> str:
     """SHA-256 of the labels in their order."""
     return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.int64).tobytes()).hexdigest()
 

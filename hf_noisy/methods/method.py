@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hf_noisy.core.rows import Rows, Task
 from hf_noisy.core.task import SINGLE_LABEL
-from hf_noisy.core.types import LabelTensor, RowLosses
+from hf_noisy.core.types import BatchLabels, LabelTensor, RowLosses
 from hf_noisy.losses.loss import Loss
 from hf_noisy.methods.missing_labels import given_label_rows
 
@@ -39,7 +39,7 @@ class Batch:
     """
 
     inputs: dict[str, Any]
-    labels: LabelTensor | Float[Tensor, "rows classes"]
+    labels: BatchLabels
     index: Int[Tensor, " rows"]
     progress: float
     epoch: int

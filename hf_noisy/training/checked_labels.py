@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float64, Int
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import IterableDataset
 
 from hf_noisy.core.columns import CHECKED_LABEL
 from hf_noisy.core.rows import Task
-from hf_noisy.core.types import Labels, LabelTensor
+from hf_noisy.core.types import BatchLabels, Labels
 from hf_noisy.data.checked import CheckedRows, checked_rows
 from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.data.labels import label_column, row_labels, stored_labels
@@ -52,9 +52,7 @@ class CheckedLabels:
         """What must not change when a run resumes."""
         return {"checked labels": None if self.rows is None else labels_digest(self.rows.as_column())}
 
-    def __call__(
-        self, labels: LabelTensor | Float[Tensor, "rows classes"], index: Int[Tensor, " rows"] | None
-    ) -> LabelTensor | Float[Tensor, "rows classes"]:
+    def __call__(self, labels: BatchLabels, index: Int[Tensor, " rows"] | None) -> BatchLabels:
         """The labels of a batch, hard or soft."""
         if self.rows is None:
             return labels

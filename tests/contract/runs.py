@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    BertForTokenClassification,
     PreTrainedModel,
     ResNetConfig,
     ResNetForImageClassification,
@@ -22,6 +23,8 @@ from transformers import (
 )
 
 from hf_noisy import methods
+from hf_noisy.core.task import TOKENS, task_of
+from hf_noisy.core.token_task import NO_LABEL
 from hf_noisy.losses import Loss
 from hf_noisy.methods import Method
 from hf_noisy.models import BranchedModel
@@ -69,9 +72,17 @@ MORE_MODELS = {
 }
 
 
+# Methods that estimate one label for a whole example, which the tasks of several rows per example refuse.
+ONE_LABEL_ONLY = ("dygen", "soft_correction")
+
+
 def models_of(method: str) -> tuple[str, ...]:
     branched = getattr(methods.METHODS[method], "num_branches", 1) > 1
-    return (*(("branches", "lora", "vit-branches") if branched else ("plain", "vit")), *MORE_MODELS.get(method, ()))
+    models = (*(("branches", "lora", "vit-branches") if branched else ("plain", "vit")), *MORE_MODELS.get(method, ()))
+    if method in ONE_LABEL_ONLY:
+        return models
+    of_tasks = ("branches", "lora") if branched else ("",)
+    return (*models, *(f"{task}-{kind}".rstrip("-") for task in ("tokens", "cells") for kind in of_tasks))
 
 
 METHODS = {method: models_of(method) for method in methods.METHODS}
@@ -86,7 +97,7 @@ def make_method(name: str) -> Method | Loss:
     return methods.METHODS[name](**ARGUMENTS.get(name, {}))
 
 
-def bert(dropout: float = 0.0) -> PreTrainedModel:
+def bert(dropout: float = 0.0, kind: str = "plain") -> PreTrainedModel:
     torch.manual_seed(0)
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     config = BertConfig(
@@ -96,9 +107,10 @@ def bert(dropout: float = 0.0) -> PreTrainedModel:
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         initializer_range=0.3,  # large enough for gradients that a few steps can show
+        problem_type="multi_label_classification" if kind.startswith("cells") else None,
         **sizes,
     )
-    return BertForSequenceClassification(config)
+    return BertForTokenClassification(config) if kind.startswith("tokens") else BertForSequenceClassification(config)
 
 
 def vit() -> PreTrainedModel:
@@ -134,13 +146,13 @@ def peft_warnings_ignored() -> Iterator[None]:
 
 
 def make_model(kind: str, dropout: float = 0.0) -> nn.Module:
-    if kind == "plain":
-        return bert(dropout)
-    if kind == "branches":
-        return BranchedModel.from_model(bert(dropout), num_branches=2)
-    if kind == "lora":
+    if kind in ("plain", "tokens", "cells"):
+        return bert(dropout, kind)
+    if kind.endswith("branches") and not kind.startswith("vit"):
+        return BranchedModel.from_model(bert(dropout, kind), num_branches=2)
+    if kind.endswith("lora"):
         lora = {"r": 2, "lora_alpha": 8, "lora_dropout": dropout}
-        return BranchedModel.from_model(bert(dropout), num_branches=2, lora=lora)
+        return BranchedModel.from_model(bert(dropout, kind), num_branches=2, lora=lora)
     if kind == "vit-branches":
         return BranchedModel.from_model(vit(), num_branches=2)
     return {"peft": peft, "vit": vit, "resnet": resnet}[kind]()
@@ -153,14 +165,46 @@ def is_image(kind: str) -> bool:
 def make_rows(kind: str = "plain", count: int = 21, seed: int = 0) -> Dataset:
     """Rows of text, or of images for the kinds of model that take these."""
     generator = torch.Generator().manual_seed(seed)
+    if kind.startswith("tokens"):
+        return token_rows(count, generator)
     labels = torch.randint(0, CLASSES, (count,), generator=generator).tolist()
     labels[:CLASSES] = range(min(CLASSES, count))
     if is_image(kind):
         size = 32 if kind == "resnet" else 8
         pixels = torch.randn(count, 3, size, size, generator=generator)
         return Dataset.from_dict({"pixel_values": pixels.numpy(), "label": labels}).with_format("torch")
+    if kind.startswith("cells"):
+        table = torch.randint(0, 2, (count, CLASSES), generator=generator).float().tolist()
+        ids = torch.randint(3, WORDS, (count, 6), generator=generator).tolist()
+        return Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * 6] * count, "labels": table})
     ids = torch.randint(3, WORDS, (count, 6), generator=generator).tolist()
     return Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * 6] * count, "label": labels})
+
+
+def token_rows(count: int, generator: torch.Generator) -> Dataset:
+    """Sentences of several lengths; the first token of each has no label, and now and then another one."""
+    rows: dict[str, list[Any]] = {"input_ids": [], "attention_mask": [], "labels": []}
+    for row in range(count):
+        length = 3 + row % 4
+        labels = torch.randint(0, CLASSES, (length,), generator=generator).tolist()
+        labels[0], labels[row % length] = NO_LABEL, NO_LABEL
+        rows["input_ids"].append(torch.randint(3, WORDS, (length,), generator=generator).tolist())
+        rows["attention_mask"].append([1] * length)
+        rows["labels"].append(labels)
+    return Dataset.from_dict(rows)
+
+
+def pad(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Stack rows of several lengths, with labels of rows or of tokens."""
+    longest = max(len(row["input_ids"]) for row in rows)
+
+    def stacked(name: str, filler: int) -> Tensor:
+        return torch.tensor([[*map(int, row[name]), *[filler] * (longest - len(row[name]))] for row in rows])
+
+    padded = {name: stacked(name, 0) for name in ("input_ids", "attention_mask")}
+    if "labels" in rows[0]:
+        return padded | {"labels": stacked("labels", NO_LABEL)}
+    return padded | {"labels": torch.tensor([row["label"] for row in rows])}
 
 
 def make_args(folder: Path | str, **changes: Any) -> TrainingArguments:
@@ -195,6 +239,8 @@ def make_trainer(
     network = make_model(model) if isinstance(model, str) else model
     if method == "soft_correction":
         network.name_or_path = "pretrained"  # otherwise refused, as features of random weights say nothing
+    if task_of(network) is TOKENS:
+        kind, trainer = "tokens", {"data_collator": pad, **(trainer or {})}
     return trainer_class(
         network,
         make_args(folder, **changes),

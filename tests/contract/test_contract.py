@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 from hf_noisy import methods
 from hf_noisy.dynamics.recorder import DynamicsRecorder
@@ -16,6 +20,7 @@ from tests.contract.runs import (
     CLASSES,
     LONG_CASES,
     METHODS,
+    ONE_LABEL_ONLY,
     SHORT_CASES,
     SLOW,
     STEPS_AN_EPOCH,
@@ -26,6 +31,7 @@ from tests.contract.runs import (
     make_model,
     make_rows,
     make_trainer,
+    pad,
     peft_warnings_ignored,
     run,
 )
@@ -34,10 +40,26 @@ TOLERANCE = 1e-6
 MOVED = 1e-3  # what a run must at least change, so that two equal runs are not two runs that did nothing
 
 
+# Of tokens and of several labels, a few cases with all that they have of their own: state, branches, adapters.
+FAST_OF_TASKS = [
+    ("cross_entropy", "tokens"),
+    ("cross_entropy", "cells"),
+    ("elr", "tokens"),
+    ("nct", "cells-branches"),
+    ("co_teaching", "tokens-lora"),
+]
+
+
+def is_of_task(model: str) -> bool:
+    return model.startswith(("tokens", "cells"))
+
+
 def marked(cases: list[tuple[str, str]], fast: list[tuple[str, str]], brief: bool = False) -> list[Any]:
     """Cases that are slow unless in `fast`; methods of `SLOW` are fast only where `brief`, on one kind of model."""
 
     def is_fast(case: tuple[str, str]) -> bool:
+        if is_of_task(case[1]):
+            return case in FAST_OF_TASKS
         return case in fast and (case[0] not in SLOW or (brief and case in SHORT_CASES))
 
     return [case if is_fast(case) else pytest.param(*case, marks=pytest.mark.slow) for case in cases]
@@ -64,6 +86,9 @@ def test_every_method_stands_in_the_matrix():
     assert METHODS.keys() == methods.METHODS.keys()
     assert {method for method, _ in SHORT_CASES} == METHODS.keys()
     assert methods.list_methods().keys() == METHODS.keys()
+    for task in ("tokens", "cells"):
+        trained = {method for method, model in CASES if model.startswith(task)}
+        assert trained == METHODS.keys() - set(ONE_LABEL_ONLY)
 
 
 @accumulated_cases
@@ -132,7 +157,8 @@ def test_resumed_run_is_the_uninterrupted_run(method, model, tmp_path):
     # Dropout is on where there is any: the random numbers have to continue too.
     whole = recorded_run(tmp_path / "whole", method, model, save_strategy="steps")
     expected = file_contents(tmp_path / "whole" / FOLDER)
-    # The manifest, and for each of two splits the features of the encoder and each epoch and branch.
+    # The manifest, and for each of two splits the features of the encoder (of tokens, where the rows of each sentence
+    # begin) and each epoch and branch.
     branches = getattr(whole.model, "num_branches", 1)
     assert len(expected) == 1 + 2 * (1 + 3 * branches)
     for name, (checkpoint, epochs) in RESUMES.items():
@@ -206,15 +232,6 @@ def test_rows_grouped_by_length(method, model, tmp_path):
     assert distance(whole, make_model(model)) > MOVED
 
 
-def pad(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    longest = max(len(row["input_ids"]) for row in rows)
-    padded = {
-        name: torch.tensor([list(row[name]) + [0] * (longest - len(row[name])) for row in rows])
-        for name in ("input_ids", "attention_mask")
-    }
-    return padded | {"labels": torch.tensor([row["label"] for row in rows])}
-
-
 @pytest.mark.parametrize("remove", [True, False])
 @pytest.mark.parametrize(
     ("method", "model"), [("cross_entropy", "vit"), ("coregularization", "vit-branches"), ("nrd", "vit")], ids=str
@@ -249,11 +266,13 @@ def test_saved_and_loaded_model_predicts_the_same(method, model, tmp_path):
     rows = make_rows(model, 13, seed=4)
     before = trainer.predict(rows)
     trainer.save_model(tmp_path / "saved")
-    auto = AutoModelForImageClassification if is_image(model) else AutoModelForSequenceClassification
+    auto: Any = AutoModelForImageClassification if is_image(model) else AutoModelForSequenceClassification
+    if model.startswith("tokens"):
+        auto = AutoModelForTokenClassification
     folder = tmp_path / "saved" / ("branches" if trainer.method.num_branches > 1 else "")
     loaded = make_trainer(tmp_path / "again", method, auto.from_pretrained(folder))
     after = loaded.predict(rows)
-    assert before.predictions.shape == (13, CLASSES)
+    assert before.predictions.shape == ((13, 6, CLASSES) if model.startswith("tokens") else (13, CLASSES))
     assert (after.predictions == before.predictions).all()
     assert after.metrics["test_loss"] == before.metrics["test_loss"]
 
