@@ -4,11 +4,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Float32
+from torch import nn
 from transformers import set_seed
 
+from hf_noisy.core.task import task_of
 from hf_noisy.core.types import Labels
 from hf_noisy.data.labels import row_labels
+from hf_noisy.data.row_layout import row_layout
 from hf_noisy.models.frozen_features import frozen_features
+from hf_noisy.models.heads import num_classes
 from hf_noisy.models.inference import Collator
 
 if TYPE_CHECKING:
@@ -31,6 +35,9 @@ def features_before_training(trainer: "Trainer") -> Float32[np.ndarray, "rows wi
 
 def labels_before_training(trainer: "Trainer") -> Labels:
     """The label of every row as training sees it: checked where a person has checked it."""
+    model = cast(nn.Module, trainer.model)
+    if not (task := task_of(model)).one_row:
+        return row_layout(trainer.train_dataset, task, num_classes(model)).labels
     labels, checked = row_labels(trainer.train_dataset), getattr(trainer, "checked", None)
     if checked is not None:
         labels = labels.copy()

@@ -70,6 +70,8 @@ class DivideMix(TwoNetworks):
     divided_in: Tensor
     mean_prediction: Tensor
 
+    one_label_only: ClassVar[bool] = True
+
     def __init__(
         self,
         unlabelled_weight: float = 25.0,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 from accelerate import PartialState
@@ -59,6 +59,8 @@ class DyGenMethod(CoRegularization):
     """
 
     needs_rows = True
+
+    one_label_only: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -61,6 +61,8 @@ class ELRPlus(TwoNetworks):
 
     targets: RowMemory
 
+    one_label_only: ClassVar[bool] = True
+
     def __init__(
         self,
         beta: float = 0.7,

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -92,12 +91,14 @@ class Method(nn.Module, ABC):
         soft_labels: Whether labels may be distributions, `[batch, classes]`.
         second_view: View that the trainer makes of every row, `"auto"` for one that fits the data, or `None`.
         row_losses: Whether each row has a loss of its own, which can be weighted.
+        one_label_only: Whether the method is only for examples with one label, not for tokens or several labels.
     """
 
     citation: ClassVar[str] = ""
     num_branches: ClassVar[int] = 1
     needs_rows: ClassVar[bool] = False
     row_losses: ClassVar[bool] = True
+    one_label_only: ClassVar[bool] = False
     soft_labels: bool = False
     second_view: Any = None
 

@@ -48,6 +48,8 @@ class Mixup(Method):
     )
     needs_rows: ClassVar[bool] = True
 
+    one_label_only: ClassVar[bool] = True
+
     def __init__(self, method: str | Loss | Method = "cross_entropy", alpha: float = 1.0) -> None:
         super().__init__()
         if isinstance(method, str):

@@ -1,7 +1,7 @@
 """The transition matrix for methods that correct the loss by one: given, or estimated from the training rows."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.rows import Rows
+from hf_noisy.core.task import task_of
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.anchor_free import anchor_free_transition_matrix
 from hf_noisy.detection.probe import out_of_fold_probabilities
@@ -21,7 +22,7 @@ from hf_noisy.methods.before_training import features_before_training, labels_be
 from hf_noisy.methods.method import Batch, Method
 from hf_noisy.methods.row_memory import RowMemory
 from hf_noisy.models.frozen_features import stored_features, why_no_features
-from hf_noisy.models.heads import num_classes
+from hf_noisy.models.heads import row_classes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -53,17 +54,17 @@ class NoiseMatrix(nn.Module):
 
     def prepare(self, trainer: "Trainer", accelerator: "Accelerator", resumes: bool) -> None:
         """Take the given matrix or estimate one, if the features say something."""
-        classes, model = num_classes(trainer.model), trainer.model  # type: ignore[arg-type]
+        model = cast(nn.Module, trainer.model)
+        classes = row_classes(model)
         found = self.given
         if found is not None and len(found) != classes:
             raise ValueError(f"matrix must be [{classes}, {classes}], one row per class, got {found.shape}")
         self.memory, self._is_known = None, False
         self._labels = labels = labels_before_training(trainer) if found is None else np.zeros(0, np.int64)
-        if found is None and stored_features(trainer.train_dataset) is None and (reason := why_no_features(model)):
+        if found is None and (reason := _why_no_features(model, trainer.train_dataset)):
             if self.estimator == "anchor_free":
                 raise ValueError(f"estimator 'anchor_free' needs features, but {reason}; add a column 'features'")
-            rows = len(trainer.train_dataset)  # type: ignore[arg-type]
-            self.memory = RowMemory(rows, (classes,), accelerator, fill=math.nan)
+            self.memory = RowMemory(len(labels), (classes,), accelerator, fill=math.nan)
         elif found is None and not resumes:
             found = self._from_features(trainer, labels, classes)
         values = torch.full((classes, classes), math.nan) if found is None else torch.from_numpy(found).float()
@@ -112,6 +113,13 @@ class NoiseMatrix(nn.Module):
         predicted = predicted[seen] / predicted[seen].sum(1, keepdims=True)
         self.values.copy_(torch.from_numpy(self._from_probabilities(predicted, self._labels[seen])))
         self._is_known = True
+
+
+def _why_no_features(model: nn.Module, dataset: Any) -> str:
+    """Why there is no feature vector for each row of logits; empty if there is."""
+    if not task_of(model).one_row:
+        return "the features are of whole examples, which have several labels"
+    return "" if stored_features(dataset) is not None else why_no_features(model)
 
 
 class MatrixMethod(Method):

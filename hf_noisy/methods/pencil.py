@@ -12,7 +12,7 @@ from hf_noisy.core.types import LabelTensor, Logits
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.method import Batch, Method, Step
 from hf_noisy.methods.row_memory import RowMemory
-from hf_noisy.models.heads import num_classes
+from hf_noisy.models.heads import row_classes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -84,7 +84,7 @@ class PENCIL(Method):
 
     def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
         if accelerator is not None:
-            self.label_logits = RowMemory(num_rows, (num_classes(model),), accelerator, fill=torch.nan)
+            self.label_logits = RowMemory(num_rows, (row_classes(model),), accelerator, fill=torch.nan)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)

@@ -66,6 +66,8 @@ class SoftCorrection(Method):
 
     targets: Tensor | None
 
+    one_label_only: ClassVar[bool] = True
+
     def __init__(self, class_prior: Any = None, use_checked: bool = True) -> None:
         super().__init__()
         self.class_prior, self.use_checked = class_prior, use_checked

@@ -10,7 +10,7 @@ from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.learned_parameter import LearnedParameter
 from hf_noisy.methods.method import Batch, Step
 from hf_noisy.methods.noise_matrix import MatrixMethod
-from hf_noisy.models.heads import num_classes
+from hf_noisy.models.heads import row_classes
 
 _SMALLEST = 1e-6  # probability of a given label
 
@@ -64,7 +64,7 @@ class TRevision(MatrixMethod):
     def setup(self, model: nn.Module, accelerator: Any, num_rows: int | None = None) -> None:
         super().setup(model, accelerator, num_rows)
         if accelerator is not None:
-            start = torch.zeros((num_classes(model),) * 2)
+            start = torch.zeros((row_classes(model),) * 2)
             self.slack = LearnedParameter(start, self.revision_learning_rate, accelerator)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:

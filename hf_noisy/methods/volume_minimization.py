@@ -11,7 +11,7 @@ from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.learned_parameter import LearnedParameter
 from hf_noisy.methods.method import Batch, Method, Step
 from hf_noisy.methods.noise_matrix import given_log_probability
-from hf_noisy.models.heads import num_classes
+from hf_noisy.models.heads import row_classes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -69,7 +69,7 @@ class VolumeMinimization(Method):
 
     def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
         if accelerator is not None:
-            start = torch.full((num_classes(model),) * 2, -self.start)
+            start = torch.full((row_classes(model),) * 2, -self.start)
             self.weights = LearnedParameter(start, self.matrix_learning_rate, accelerator)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:

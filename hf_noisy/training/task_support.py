@@ -11,7 +11,7 @@ from transformers import DataCollatorForTokenClassification, DataCollatorWithPad
 from hf_noisy.core.rows import Task
 from hf_noisy.core.task import TOKENS
 from hf_noisy.data.row_layout import RowLayout, row_layout
-from hf_noisy.methods import DyGenMethod, Method, SoftCorrection
+from hf_noisy.methods import Method
 from hf_noisy.methods.missing_labels import missing_rates
 from hf_noisy.models.heads import num_classes, unwrapped
 from hf_noisy.training.train_loader import has_rows
@@ -71,11 +71,9 @@ def use_token_collator(trainer: Trainer, task: Task) -> None:
 
 
 def _refuse_method(method: Method, task: Task) -> None:
-    """Refuse methods that correct the label of a whole example, for tasks with several rows per example."""
-    if task.one_row or not isinstance(method, SoftCorrection | DyGenMethod):
-        return
-    name = "soft_correction" if isinstance(method, SoftCorrection) else "dygen"
-    raise ValueError(
-        f"method {name!r} estimates one label for each example from one vector of it, which {task.name} with several "
-        "labels for each example does not have; take another, such as 'elr' or 'coregularization'"
-    )
+    """Refuse methods that correct the label of a whole example or mix examples, where these have several labels."""
+    if method.one_label_only and not task.one_row:
+        raise ValueError(
+            f"method {type(method).__name__} is for examples with one label, and {task.name} has several for each "
+            "example; take another, such as 'elr' or 'coregularization'"
+        )

@@ -72,8 +72,8 @@ MORE_MODELS = {
 }
 
 
-# Methods that estimate one label for a whole example, which the tasks of several rows per example refuse.
-ONE_LABEL_ONLY = ("dygen", "soft_correction")
+# Methods that correct the label of a whole example or mix examples: tokens and several labels refuse them.
+ONE_LABEL_ONLY = {name for name, method in methods.METHODS.items() if getattr(method, "one_label_only", False)}
 
 
 def models_of(method: str) -> tuple[str, ...]:
@@ -93,8 +93,13 @@ SHORT_CASES = [(method, models[0]) for method, models in METHODS.items()] + [("c
 LONG_CASES = [case for case in SHORT_CASES if issubclass(methods.METHODS[case[0]], Method)]
 
 
-def make_method(name: str) -> Method | Loss:
-    return methods.METHODS[name](**ARGUMENTS.get(name, {}))
+def make_method(name: str, cells: bool = False) -> Method | Loss:
+    arguments = ARGUMENTS.get(name, {})
+    if cells and "matrix" in arguments:  # cells have two classes
+        arguments = {**arguments, "matrix": [[0.9, 0.1], [0.3, 0.7]]}
+    if cells and "complementary_labels" in arguments:
+        arguments = {**arguments, "complementary_labels": 1}
+    return methods.METHODS[name](**arguments)
 
 
 def bert(dropout: float = 0.0, kind: str = "plain") -> PreTrainedModel:
@@ -245,7 +250,7 @@ def make_trainer(
         network,
         make_args(folder, **changes),
         train_dataset=make_rows(kind) if rows is None else rows,
-        method=make_method(method) if isinstance(method, str) else method,
+        method=make_method(method, task_of(network).cells) if isinstance(method, str) else method,
         **(trainer or {}),
     )
 

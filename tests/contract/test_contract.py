@@ -88,7 +88,7 @@ def test_every_method_stands_in_the_matrix():
     assert methods.list_methods().keys() == METHODS.keys()
     for task in ("tokens", "cells"):
         trained = {method for method, model in CASES if model.startswith(task)}
-        assert trained == METHODS.keys() - set(ONE_LABEL_ONLY)
+        assert trained == METHODS.keys() - ONE_LABEL_ONLY
 
 
 @accumulated_cases
