@@ -199,7 +199,7 @@ class BranchedModel(PreTrainedModel):
             loss = nn.functional.cross_entropy(rows.logits, rows.labels)
         return BranchedOutput(loss=loss, logits=logits, branch_logits=branch_logits)
 
-    def _branch_logits(self, **inputs: Any) -> Float[Tensor, "batch branch classes"]:
+    def _branch_logits(self, **inputs: Any) -> Float[Tensor, "batch branch *rows classes"]:
         return torch.stack([logits_of(branch(**inputs)) for branch in self.branches], dim=1)
 
     def with_shared_outputs(self, inputs: dict[str, Any], run: Callable[..., Tensor]) -> Tensor:

@@ -51,7 +51,7 @@ class HeadInputs:
         self._networks = networks_of(model)
         self._heads = [_final_linear(network) for network in self._networks]
         self._seen: dict[int, tuple[Tensor, Tensor]] = {}
-        self._inputs: dict[int, Float[Tensor, "batch dim"]] = {}
+        self._inputs: dict[int, Float[Tensor, "batch *tokens dim"]] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "HeadInputs":
@@ -67,7 +67,7 @@ class HeadInputs:
         self._seen.clear()
         self._inputs.clear()
 
-    def pop(self) -> list[Float[Tensor, "batch dim"]]:
+    def pop(self) -> list[Float[Tensor, "batch *tokens dim"]]:
         """Return and clear the inputs `[batch, dim]` of the heads in the last forward pass, one per branch."""
         silent = [branch for branch in range(len(self._heads)) if branch not in self._inputs]
         if silent:
@@ -85,7 +85,7 @@ class HeadInputs:
             self._inputs[branch] = _row_vectors(*self._seen.pop(branch), logits_of(output))
 
 
-def _row_vectors(inputs: Tensor, scores: Tensor, logits: Any) -> Float[Tensor, "batch dim"]:
+def _row_vectors(inputs: Tensor, scores: Tensor, logits: Any) -> Float[Tensor, "batch *tokens dim"]:
     if inputs.dim() == 3 and isinstance(logits, Tensor) and logits.dim() == 2:
         # A decoder scores every token, and picks one: only the scores show which, for padding on either side.
         token = (scores - logits[:, None]).abs().sum(dim=-1).argmin(dim=1)
@@ -103,7 +103,7 @@ def networks_of(model: nn.Module) -> list[nn.Module]:
     return [model]
 
 
-def logits_by_branch(outputs: Any) -> Float[Tensor, "branch batch classes"]:
+def logits_by_branch(outputs: Any) -> Float[Tensor, "branch batch *rows classes"]:
     """Logits of each branch in the output of a model; an ordinary model counts as one branch."""
     logits: Tensor | None = getattr(outputs, "branch_logits", None)
     if logits is not None:
