@@ -5,7 +5,7 @@ import pytest
 
 from hf_noisy.detection import neighbour_cells
 from hf_noisy.detection.neighbours import nearest
-from hf_noisy.detection.surroundings import surroundings
+from hf_noisy.detection.surroundings import check_nearest_index, surroundings
 
 
 @pytest.fixture
@@ -59,4 +59,4 @@ def test_very_many_rows_are_searched_in_cells(rows, monkeypatch):
     assert not np.array_equal(found.distances, exact.distances)
     assert np.abs(found.distances.mean(1) / exact.distances.mean(1) - 1).mean() < 0.02
     with pytest.raises(ValueError, match="index must be one of auto, exact, faiss, got 'annoy'"):
-        surroundings(rows, "annoy")
+        check_nearest_index("annoy")
