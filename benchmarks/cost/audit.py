@@ -2,9 +2,9 @@
 
     HF_NOISY_DATA_DIR=... OMP_NUM_THREADS=1 python -m benchmarks.cost.audit
 
-Each side is a whole process on one thread that reads the same CSV file. After a pair the audit runs once more, when its
-features are cached. CPU seconds are user and system time. AUPRC is that of the wrong labels, by the quality that each
-side gives every row.
+Each side is a whole process on one thread that reads the same CSV file. After a pair the audit runs once more, when
+its features are cached. CPU seconds are user and system time. AUPRC is that of the wrong labels, by the quality that
+each side gives every row.
 
 - `news`: noisyag_news, training and validation rows with the labels of people.
 - `clauses`: the clauses of these texts and of the test texts, all first ones, then all second ones and so on; wrong
@@ -128,7 +128,7 @@ def pair(rows: Rows, dtype: str, folder: Path) -> dict[str, dict[str, Any]]:
             audited = load_dataset(str(folder / "out"), split="train", cache_dir=str(folder / "read"))
             quality = np.asarray(audited.with_format("numpy")["label_quality"][:])
             summary = json.loads((folder / "out" / "summary.json").read_text())
-            found[side] |= {name: summary[name] for name in ("dtype", "steps") if name in summary}
+            found[side] |= {name: summary[name] for name in ("dtype", "phases") if name in summary}
         found[side]["auprc"] = float(average_precision_score(wrong, -quality))
         print(side, found[side], flush=True)
     return found

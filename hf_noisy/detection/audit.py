@@ -19,6 +19,7 @@ from hf_noisy.detection.checked_estimates import CheckedEstimates
 from hf_noisy.detection.duplicates import DuplicateGroup, duplicates_among
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.find import LabelIssues
+from hf_noisy.detection.likely_transition import label_quality
 from hf_noisy.detection.noise_rate import NoiseRate
 from hf_noisy.detection.outliers import Outliers, outliers_among
 from hf_noisy.detection.probe import probe_logits
@@ -63,8 +64,9 @@ def audit(
     """Find wrong labels, duplicates and outliers, and estimate how many labels are wrong.
 
     [`~hf_noisy.detection.evidence.fit_evidence`] gives the probabilities of the true label of each row on frozen
-    features, and a label is flagged if another class is more probable even given that label. The data map comes from
-    training a linear layer. Neither true labels nor a noise rate are needed.
+    features, and a label is flagged if another class is more probable even given that label. The quality ranks
+    all labels: the probability that a label is right under the noise that held-out labels support. The data map comes
+    from training a linear layer. Neither true labels nor a noise rate are needed.
 
     Rows that a person has checked are flagged if their given label is another one, and
     [`~hf_noisy.detection.checked_correction.CheckedCorrection`] learns from them about the others. If some were drawn
@@ -172,5 +174,8 @@ def _issues(
             share = estimates.noise_rate()
             rate = NoiseRate(share.rate, share.low, share.high)
     likely = posterior.argmax(1)
-    quality = posterior[np.arange(len(labels)), labels]
+    if checked is None and evidence.informed:
+        quality = label_quality(labels, evidence.probabilities, seed)
+    else:
+        quality = posterior[np.arange(len(labels)), labels]
     return LabelIssues(likely != labels, quality, likely, rate), transition, estimates
