@@ -132,7 +132,9 @@ def inject(
     source: Source,
     output: Output,
     noise_rate: Annotated[float, typer.Option(help="share of labels to make wrong, in [0, 1)")],
-    noise_type: Annotated[str, typer.Option(help="symmetric, asymmetric, pair or instance")] = "symmetric",
+    noise_type: Annotated[str, typer.Option(help="symmetric, asymmetric, pair, instance; entity, missing")] = (
+        "symmetric"
+    ),
     noise_seed: Seed = 0,
     split: Split = "train",
     overwrite: Overwrite = False,

@@ -1,6 +1,5 @@
 """Labels that are lists: tags of tokens and sets of classes, as flat arrays of one class for each token or cell."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,7 +64,9 @@ def flat_tags(dataset: Dataset, column: str = LABEL) -> FlatLabels:
     return FlatLabels(np.maximum(labels, UNLABELLED), offsets)
 
 
-def label_sets(dataset: Dataset, column: str = LABEL) -> tuple[Bool[np.ndarray, "rows classes"], Any]:
+def label_sets(
+    dataset: Dataset, column: str = LABEL
+) -> tuple[Bool[np.ndarray, "rows classes"], Bool[np.ndarray, " rows"]]:
     """Which classes each row has, and which rows have a label at all (an empty set is one)."""
     lists = _lists(dataset, column)
     offsets = _offsets(lists)
@@ -75,7 +76,7 @@ def label_sets(dataset: Dataset, column: str = LABEL) -> tuple[Bool[np.ndarray, 
     return sets, known
 
 
-def as_label_lists(sets: Bool[np.ndarray, "rows classes"], known: Sequence[bool] | None = None) -> pa.Array:
+def as_label_lists(sets: Bool[np.ndarray, "rows classes"], known: Bool[np.ndarray, " rows"] | None = None) -> pa.Array:
     """The sets as lists of ascending class ids; None where a row has no label."""
     rows, classes = np.nonzero(sets)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(sets)))])

@@ -11,6 +11,7 @@ from jaxtyping import Int64
 
 from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, LABEL, stored_column
 from hf_noisy.data.checked import CheckedRows
+from hf_noisy.data.flat_labels import is_list
 from hf_noisy.data.replace_column import with_column
 
 MARKS = ("-1", "-100")  # what other tools write in the place of a missing label
@@ -50,7 +51,11 @@ class LabelledRows:
 
 def labelled_rows(dataset: Dataset, column: str = LABEL) -> LabelledRows:
     """The rows whose label is not missing."""
-    known = label_values(dataset, column) >= 0
+    if is_list(dataset.features.get(column)):  # an empty list is a label
+        values = dataset.select_columns([column]).with_format("arrow")[:].column(column)
+        known = values.is_valid().to_numpy()
+    else:
+        known = label_values(dataset, column) >= 0
     index = np.flatnonzero(known)
     return LabelledRows(dataset if known.all() else dataset.select(index), index, dataset)
 

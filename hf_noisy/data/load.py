@@ -48,11 +48,13 @@ _BUILDERS = {
     "yelp_rules": "json_lines_sets:YelpRulesBuilder",
     "yoruba_newsclass": "json_lines_sets:YorubaNewsBuilder",
 }
-_NOISE_TYPES: dict[str, Callable[..., noises.Noise]] = {
+_NOISE_TYPES: dict[str, Callable[..., noises.Noise | noises.ListNoise]] = {
     "symmetric": noises.symmetric,
     "pair": noises.pair,
     "asymmetric": noises.asymmetric,
     "instance": noises.instance_dependent,
+    "entity": noises.EntityNoise.of_rate,
+    "missing": lambda rate: noises.LabelSetNoise(missing=rate),
 }
 _NOISY_SPLITS = ("train", "validation")
 
@@ -131,8 +133,9 @@ def load_noisy_dataset(
         config: Where the given labels of a named dataset come from, one of its builder's configurations, such as
             `"worse"` for `cifar10`; for a Hub dataset, its configuration.
         noise_type: Noise to inject into a clean source: `"symmetric"`, `"pair"` (to the next class), `"asymmetric"`
-            (between similar classes for `cifar10` and `cifar100`, else the same as `"pair"`) or `"instance"`. The name
-            of a noisy configuration works as `config`. `None` leaves the labels as they are.
+            (between similar classes for `cifar10` and `cifar100`, else the same as `"pair"`) or `"instance"`;
+            `"entity"` for tags of entities and `"missing"` for sets of classes. The name of a noisy configuration
+            works as `config`. `None` leaves the labels as they are.
         noise_rate: Share of wrong labels, in [0, 1); needed with `noise_type` unless that names a configuration. With
             `"asymmetric"` on `cifar10` it is the share in each of five classes, and half of it over all rows.
         noise_seed: Seed of the noise.
@@ -233,12 +236,14 @@ def _config(builder: type[NoisyDatasetBuilder], config: str | None, noise_type: 
     return config
 
 
-def make_noise(noise_type: str, noise_rate: float | None, name: str | None = None) -> noises.Noise:
+def make_noise(noise_type: str, noise_rate: float | None, name: str | None = None) -> noises.Noise | noises.ListNoise:
     """The noise for a `noise_type` of [`load_noisy_dataset`].
 
     Args:
-        noise_type: `"symmetric"`, `"pair"`, `"asymmetric"` or `"instance"`.
-        noise_rate: Share of wrong labels, in [0, 1).
+        noise_type: `"symmetric"`, `"pair"`, `"asymmetric"` or `"instance"`; `"entity"` for tags of entities,
+            `"missing"` for sets of classes.
+        noise_rate: Share of wrong labels, in [0, 1); with `"entity"` of errors among the entities, with `"missing"` of
+            the true classes that are not given.
         name: Name of the dataset; for `cifar10` and `cifar100`, asymmetric noise confuses similar classes.
 
     Returns:
@@ -261,7 +266,7 @@ def make_noise(noise_type: str, noise_rate: float | None, name: str | None = Non
     return _NOISE_TYPES[noise_type](noise_rate)
 
 
-def _noise(name: str, noise_type: str | None, noise_rate: float | None) -> noises.Noise | None:
+def _noise(name: str, noise_type: str | None, noise_rate: float | None) -> noises.Noise | noises.ListNoise | None:
     configs = _noisy_configs(name)
     if noise_type is None and noise_rate is not None:
         raise ValueError(f"noise_rate={noise_rate} needs noise_type, one of {', '.join([*_NOISE_TYPES, *configs])}")
@@ -282,7 +287,7 @@ def _class_map(name: str | None) -> dict[int, int] | None:
     return getattr(importlib.import_module(dataset_builder(name).__module__), "CLASS_MAP", None)
 
 
-def _inject(dataset: DatasetDict, noise: noises.Noise, seed: int, name: str) -> DatasetDict:
+def _inject(dataset: DatasetDict, noise: noises.Noise | noises.ListNoise, seed: int, name: str) -> DatasetDict:
     for split in dataset.values():
         if CLEAN_LABEL in split.column_names and (_stored(split, LABEL) != _stored(split, CLEAN_LABEL)).any():
             raise ValueError(
@@ -304,7 +309,8 @@ def _inject(dataset: DatasetDict, noise: noises.Noise, seed: int, name: str) -> 
             options = {"features": features.get(key), "stream": key, "allow_empty_classes": key != "train"}
             clean[key] = noises.inject_noise(split, noise, seed=seed, **options)
         else:
-            clean[key] = with_column(split, CLEAN_LABEL, _stored(split, LABEL), split.features[LABEL])
+            labels = split.with_format(None)[LABEL][:]
+            clean[key] = with_column(split, CLEAN_LABEL, labels, split.features[LABEL])
     return DatasetDict(clean)
 
 

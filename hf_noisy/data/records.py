@@ -52,14 +52,16 @@ def record_noise(
     return _with_record(dataset, record)
 
 
-def record_list_noise(dataset: datasets.Dataset, record: dict[str, Any]) -> datasets.Dataset:
+def record_list_noise(
+    dataset: datasets.Dataset, record: dict[str, Any], label_column: str = LABEL
+) -> datasets.Dataset:
     """As [`record_noise`], of the labels of tokens, or of cells with the shares of each class."""
-    if task_of_labels(dataset) == "tokens":
-        given, true = flat_tags(dataset, LABEL).labels, flat_tags(dataset, CLEAN_LABEL).labels
+    if task_of_labels(dataset, label_column) == "tokens":
+        given, true = flat_tags(dataset, label_column).labels, flat_tags(dataset, CLEAN_LABEL).labels
         known = (given >= 0) & (true >= 0)
         record = {**record, "unit": "token"}
-        return record_noise(dataset, record, true[known], given[known], len(list_names(dataset)))
-    (given, has_label), (true, is_known) = label_sets(dataset, LABEL), label_sets(dataset, CLEAN_LABEL)
+        return record_noise(dataset, record, true[known], given[known], len(list_names(dataset, label_column)))
+    (given, has_label), (true, is_known) = label_sets(dataset, label_column), label_sets(dataset, CLEAN_LABEL)
     known = has_label & is_known
     given, true = given[known], true[known]
     missing, spurious = (true & ~given).sum(0), (given & ~true).sum(0)
@@ -67,6 +69,8 @@ def record_list_noise(dataset: datasets.Dataset, record: dict[str, Any]) -> data
         **record,
         "unit": "cell",
         "rate_measured": float((given != true).mean()) if given.size else 0.0,
+        "missing_share": float(missing.sum() / max(true.sum(), 1)),
+        "spurious_share": float(spurious.sum() / max(given.sum(), 1)),
         "missing_rate": (missing / np.maximum(true.sum(0), 1)).tolist(),
         "spurious_rate": (spurious / np.maximum((~true).sum(0), 1)).tolist(),
     }

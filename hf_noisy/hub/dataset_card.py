@@ -234,14 +234,17 @@ def injected_card(splits: DatasetDict, split: str, *, name: str) -> DatasetCard:
         raise ValueError(
             f"split '{split}' has no record of noise; put noise in with inject_noise, or purify or audit it"
         )
-    matrix = np.asarray(record["transition_matrix"], dtype=np.float64)
+    matrix = np.asarray(record.get("transition_matrix", []), dtype=np.float64)
     shown = {"rate_measured", "rate_asked", "transition_matrix", "kind"}
     settings = [
         [escape(key), escape(value)]
         for key, value in record.items()
         if key not in shown and not isinstance(value, list | tuple | dict)
     ]
-    class_names = getattr(rows.features[LABEL], "names", None) or [str(number) for number in range(len(matrix))]
+    feature = rows.features[LABEL]
+    class_names = getattr(getattr(feature, "feature", feature), "names", None) or [
+        str(number) for number in range(len(matrix))
+    ]
     return build_card(
         splits,
         name,

@@ -7,18 +7,22 @@ import numpy as np
 from jaxtyping import Integer, Num
 
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
+from hf_noisy.data.flat_labels import task_of_labels
 from hf_noisy.data.labels import with_format_of
 from hf_noisy.data.noise.feature_noise import FeatureNoise
 from hf_noisy.data.noise.kind import ClassNoise, Noise
+from hf_noisy.data.noise.list_noise import ListNoise
 from hf_noisy.data.noise.published import ReplayNoise
 from hf_noisy.data.noise.row_features import row_features
-from hf_noisy.data.records import class_labels, record_noise
+from hf_noisy.data.records import class_labels, record_list_noise, record_noise
 from hf_noisy.data.replace_column import with_column
+
+_HELD = {"tokens": "the tags of words", "multi-label": "sets of classes", "one-label": "one class each"}
 
 
 def inject_noise(
     dataset: datasets.Dataset,
-    noise: Noise,
+    noise: Noise | ListNoise,
     *,
     label_column: str = LABEL,
     seed: int = 0,
@@ -32,9 +36,10 @@ def inject_noise(
     stored, so they do not depend on the batch size or the number of processes.
 
     Args:
-        dataset: Dataset with true labels, a `ClassLabel` (or whole numbers from 0). A column `clean_label` with the
-            same labels is replaced.
-        noise: One of `hf_noisy.noise`, such as `noise.symmetric(0.4)`.
+        dataset: Dataset with true labels, a `ClassLabel` (or whole numbers from 0), or a list of them: the tags of the
+            words in `tokens`, or a set of classes. A column `clean_label` with the same labels is replaced.
+        noise: One of `hf_noisy.noise`, such as `noise.symmetric(0.4)`; `noise.entities` for tags, `noise.label_sets`
+            for sets of classes.
         label_column: Column of the true labels; it holds the given labels afterwards.
         seed: Seed of the noise.
         features: Row vectors `[rows, features]`, real numbers, for noise that depends on the row; by default the
@@ -57,6 +62,13 @@ def inject_noise(
     """
     _check_dataset(dataset, label_column)
     _check_noise(noise)
+    _check_task(dataset, noise, label_column)
+    if isinstance(noise, ListNoise):
+        _check_labels_are_true(dataset, label_column)
+        lists, counts = noise.apply(dataset, label_column, seed, stream)
+        noisy = _with_given(dataset, label_column, lists)
+        record = {**noise.settings(), **counts, "seed": seed, "stream": stream}
+        return record_list_noise(noisy, record, label_column)
     labels, num_classes = class_labels(dataset, label_column)
     _check_labels_are_true(dataset, label_column)
     if not allow_empty_classes:
@@ -64,12 +76,16 @@ def inject_noise(
     if features is None and isinstance(noise, FeatureNoise):
         (features,) = row_features(dataset)
     given = noise.apply(labels, num_classes, seed, features, stream)
-    feature = dataset.features[label_column]
+    noisy = _with_given(dataset, label_column, given)
+    return record_noise(noisy, _record(noise, labels, num_classes, seed, stream), labels, given, num_classes)
+
+
+def _with_given(dataset: datasets.Dataset, label_column: str, given: Any) -> datasets.Dataset:
+    """The dataset with the given labels, and the true ones in `clean_label`."""
     # Without the format: a lazy transform would run here, and its result would be stored.
     noisy = dataset.with_format(None).remove_columns({CLEAN_LABEL}.intersection(dataset.column_names))
     noisy = noisy.rename_column(label_column, CLEAN_LABEL)
-    noisy = with_format_of(dataset, with_column(noisy, label_column, given, feature))
-    return record_noise(noisy, _record(noise, labels, num_classes, seed, stream), labels, given, num_classes)
+    return with_format_of(dataset, with_column(noisy, label_column, given, dataset.features[label_column]))
 
 
 def _record(
@@ -94,8 +110,18 @@ def _check_dataset(dataset: object, label_column: str) -> None:
 
 
 def _check_noise(noise: object) -> None:
-    if not isinstance(noise, Noise):
+    if not isinstance(noise, Noise | ListNoise):
         raise ValueError(f"noise must be made by hf_noisy.noise, such as noise.symmetric(0.4), got {noise!r}")
+
+
+def _check_task(dataset: datasets.Dataset, noise: Noise | ListNoise, label_column: str) -> None:
+    task = task_of_labels(dataset, label_column)
+    fitting = {"tokens": "noise.entities(missed=0.3)", "multi-label": "noise.label_sets(missing=0.4)"}
+    if task != (noise.task if isinstance(noise, ListNoise) else "one-label"):
+        raise ValueError(
+            f"noise '{noise.kind}' does not fit column '{label_column}', whose rows hold "
+            f"{_HELD[task]}; pass {fitting.get(task, 'noise.symmetric(0.4)')}"
+        )
 
 
 def _check_labels_are_true(dataset: datasets.Dataset, label_column: str) -> None:
