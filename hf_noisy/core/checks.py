@@ -35,6 +35,13 @@ def check_labels(
     return np.asarray(labels)
 
 
+def is_several(labels: Any) -> bool:
+    """Whether rows have several labels: a list for each, or a table of zeros and ones."""
+    if isinstance(labels, list | tuple):
+        return len(labels) > 0 and all(np.ndim(one) == 1 for one in labels)
+    return isinstance(labels, np.ndarray) and labels.ndim == 2 and labels.dtype.kind in "biu"
+
+
 def given_classes(labels: Any, num_classes: int | None = None, name: str = "labels") -> tuple[Labels, int]:
     """The labels as int64, and the number of classes: by default the largest label plus one."""
     checked = check_labels(np.asarray(labels), num_classes, name=name).astype(np.int64)

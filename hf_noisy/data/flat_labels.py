@@ -1,12 +1,13 @@
 """Labels that are lists: tags of tokens and sets of classes, as flat arrays of one class for each token or cell."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, LargeList, List
-from jaxtyping import Bool, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 
 from hf_noisy.core.columns import LABEL, TOKENS
 
@@ -62,6 +63,23 @@ def flat_tags(dataset: Dataset, column: str = LABEL) -> FlatLabels:
     labels = np.full(offsets[-1], UNLABELLED, dtype=np.int64)
     labels[np.repeat(~missing, lengths)] = _flat(lists)
     return FlatLabels(np.maximum(labels, UNLABELLED), offsets)
+
+
+def flat_tokens(labels: Sequence[Any], probabilities: Any) -> tuple[FlatLabels, Float[np.ndarray, "tokens classes"]]:
+    """The labels and probabilities of all tokens one after the other."""
+    arrays = [np.asarray(one, dtype=np.int64) if len(one) else np.zeros(0, np.int64) for one in labels]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in arrays])]).astype(np.int64)
+    flat = np.maximum(np.concatenate([*arrays, np.zeros(0, np.int64)]), UNLABELLED)
+    if not isinstance(probabilities, np.ndarray) or probabilities.ndim != 2:
+        parts = [np.asarray(one) for one in probabilities]
+        odd = [row for row, (one, tags) in enumerate(zip(parts, arrays, strict=False)) if len(one) != len(tags)]
+        if len(parts) != len(arrays) or odd:
+            what = f"{len(parts)} sentences for {len(arrays)}" if not odd else f"other tokens in row {odd[0]}"
+            raise ValueError(f"probabilities must be those of the tokens of labels, got {what}")
+        probabilities = np.concatenate([one for one in parts if len(one)])
+    if len(probabilities) != len(flat):
+        raise ValueError(f"probabilities must be one row for each of the {len(flat)} tokens, got {len(probabilities)}")
+    return FlatLabels(flat, offsets), probabilities
 
 
 def label_sets(

@@ -6,7 +6,8 @@ from hf_noisy.detection.checked_correction import CheckedCorrection, CorrectedLa
 from hf_noisy.detection.checked_estimates import CheckedEstimates
 from hf_noisy.detection.duplicates import DuplicateGroup, find_duplicates
 from hf_noisy.detection.evidence import Evidence, fit_evidence
-from hf_noisy.detection.find import LabelIssues, find_wrong_labels
+from hf_noisy.detection.find import find_wrong_labels
+from hf_noisy.detection.label_issues import LabelIssues
 from hf_noisy.detection.label_quality import (
     confidence_weighted_entropy,
     confident_classes,
@@ -26,6 +27,8 @@ from hf_noisy.detection.transition_matrix import (
     confident_transition_matrix,
     dual_t_transition_matrix,
 )
+from hf_noisy.detection.wrong_cells import find_wrong_cells
+from hf_noisy.detection.wrong_tokens import find_wrong_tokens
 
 __all__ = [
     "Aggregation",
@@ -53,7 +56,9 @@ __all__ = [
     "estimate_noise_rate",
     "find_duplicates",
     "find_outliers",
+    "find_wrong_cells",
     "find_wrong_labels",
+    "find_wrong_tokens",
     "fit_evidence",
     "guaranteed_changes",
     "mixture_noise_rate",

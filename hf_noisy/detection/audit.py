@@ -18,7 +18,7 @@ from hf_noisy.detection.checked_correction import CheckedCorrection
 from hf_noisy.detection.checked_estimates import CheckedEstimates
 from hf_noisy.detection.duplicates import DuplicateGroup, duplicates_among
 from hf_noisy.detection.evidence import Evidence, fit_evidence
-from hf_noisy.detection.find import LabelIssues
+from hf_noisy.detection.label_issues import LabelIssues
 from hf_noisy.detection.likely_transition import label_quality
 from hf_noisy.detection.noise_rate import NoiseRate
 from hf_noisy.detection.outliers import Outliers, outliers_among

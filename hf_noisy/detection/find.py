@@ -1,38 +1,26 @@
 """The default detector of wrong labels, with a quality score and a suggested class per row."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64
 
-from hf_noisy.core.types import Labels, Probabilities
+from hf_noisy.core.checks import is_several
+from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import RANDOM, UNCHECKED, CheckedRows, checked_column
+from hf_noisy.detection.label_issues import LabelIssues, most_expected_f1
 from hf_noisy.detection.label_model import LabelPosterior, fit_label_model, mean_probabilities
-from hf_noisy.detection.noise_rate import NoiseRate, rate_from_checked, rate_from_dynamics, rate_from_posterior
+from hf_noisy.detection.noise_rate import rate_from_checked, rate_from_dynamics, rate_from_posterior
 from hf_noisy.detection.planted import planted_error_rate
 from hf_noisy.detection.training_dynamics import aum
-
-
-class LabelIssues(NamedTuple):
-    """The result of [`find_wrong_labels`].
-
-    Attributes:
-        is_wrong: `[rows]`, whether the given label is likely wrong.
-        quality: `[rows]`, in [0, 1]; the higher, the better the given label.
-        suggested: `[rows]`, another class if the label is likely wrong, else the given one.
-        noise_rate: The share of wrong labels; it may differ from the share of `is_wrong`.
-    """
-
-    is_wrong: Bool[np.ndarray, " rows"]
-    quality: Float64[np.ndarray, " rows"]
-    suggested: Int64[np.ndarray, " rows"]
-    noise_rate: NoiseRate
+from hf_noisy.detection.wrong_cells import find_wrong_cells
+from hf_noisy.detection.wrong_tokens import find_wrong_tokens
 
 
 def find_wrong_labels(
-    labels: Labels,
-    probabilities: Probabilities | None = None,
+    labels: Any,
+    probabilities: Any = None,
     dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"] | None = None,
     evidence: Sequence[Float[np.ndarray, " rows"]] = (),
     checked: Any = None,
@@ -47,7 +35,9 @@ def find_wrong_labels(
     estimated noise rate. Dynamics need no cross-validation: probabilities are then the mean over the epochs.
 
     Args:
-        labels: `[rows]`, given labels, every class among them.
+        labels: `[rows]`, given labels, every class among them. Sets of classes as zeros and ones `[rows, classes]` go
+            to [`~hf_noisy.detection.wrong_cells.find_wrong_cells`], and a list of tags for each sentence to
+            [`~hf_noisy.detection.wrong_tokens.find_wrong_tokens`], with their probabilities alone.
         probabilities: `[rows, classes]` of models that did not train on the row; may be memory-mapped.
         dynamics: Logits `[rows, classes]` of each epoch of an ordinary training, as an array or a list.
         evidence: Further scores `[rows]`, such as the negative centroid distance; the higher, the better the label.
@@ -70,6 +60,11 @@ def find_wrong_labels(
         >>> np.flatnonzero(issues.is_wrong).tolist(), issues.suggested[:4].tolist()
         ([0, 3], [0, 1, 0, 1])
     """
+    if is_several(labels):
+        if dynamics is not None or len(evidence) or checked is not None or probabilities is None:
+            raise ValueError("labels of tokens or sets of classes need probabilities, and take nothing else")
+        several = find_wrong_tokens if isinstance(labels, list | tuple) else find_wrong_cells
+        return several(labels, probabilities)
     predicted = probabilities
     if predicted is None:
         if dynamics is None:
@@ -110,17 +105,6 @@ def with_checked(issues: LabelIssues, labels: Labels, checked: Any, num_classes:
         quality=np.where(known, 1.0 - wrong, issues.quality),
         suggested=np.where(known, column, issues.suggested),
     )
-
-
-def most_expected_f1(posterior: LabelPosterior) -> Bool[np.ndarray, " rows"]:
-    """The rows to flag for the highest expected F1 (Lipton et al., 2014, Theorem 1), among those that disagree."""
-    total = float(posterior.wrong.sum(dtype=np.float64))
-    candidates = -np.sort(-posterior.wrong[posterior.disagrees])
-    if candidates.size == 0 or total == 0:
-        return np.zeros(len(posterior.wrong), dtype=bool)
-    expected = np.cumsum(candidates, dtype=np.float64) / (np.arange(1, candidates.size + 1) + total)
-    flagged: np.ndarray = posterior.disagrees & (posterior.wrong >= candidates[np.argmax(expected)])
-    return flagged
 
 
 def most_suspicious(posterior: LabelPosterior, planted: float) -> Bool[np.ndarray, " rows"]:

@@ -7,9 +7,12 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from hf_noisy.core.blocks import evenly_spaced
-from hf_noisy.core.types import Labels, Probabilities
+from hf_noisy.core.checks import is_several
+from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import CheckedRows
+from hf_noisy.data.flat_labels import flat_tokens
 from hf_noisy.detection.agreement import most_confident
+from hf_noisy.detection.cell_model import CellModel, fit_cell_model
 from hf_noisy.detection.checked_estimates import CheckedEstimates
 from hf_noisy.detection.label_model import LabelPosterior, fit_label_model, mean_probabilities
 from hf_noisy.detection.mixture import MAX_FITTED, two_gaussians
@@ -36,8 +39,8 @@ class NoiseRate(NamedTuple):
 
 
 def estimate_noise_rate(
-    labels: Labels,
-    probabilities: Probabilities | None = None,
+    labels: Any,
+    probabilities: Any = None,
     dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"] | None = None,
     checked: Any = None,
 ) -> NoiseRate:
@@ -56,7 +59,8 @@ def estimate_noise_rate(
     interval covers both. Dynamics are ignored if probabilities are given.
 
     Args:
-        labels: `[rows]`, given labels, every class among them.
+        labels: `[rows]`, given labels, every class among them; or a list of tags for each sentence, or sets of classes
+            as zeros and ones `[rows, classes]`, with their probabilities alone: the rate is that of tokens or cells.
         probabilities: `[rows, classes]` of models that did not train on the row; may be memory-mapped.
         dynamics: Logits `[rows, classes]` of each epoch of an ordinary training, as an array or a list.
         checked: [`~hf_noisy.data.checked.CheckedRows`], rows that a person has checked. Neither the probabilities nor
@@ -75,6 +79,8 @@ def estimate_noise_rate(
         >>> estimate_noise_rate(np.array([0] * 20 + [0, 1] * 40), rows).rate < 0.2
         True
     """
+    if is_several(labels):
+        return _rate_of_several(labels, probabilities, dynamics, checked)
     if checked is not None and not isinstance(checked, CheckedRows):
         raise TypeError(
             f"checked must be CheckedRows, which say how rows were drawn, got {type(checked).__name__}; make them by "
@@ -94,6 +100,22 @@ def estimate_noise_rate(
     if probabilities is not None or dynamics is None:
         return rate_from_posterior(posterior, model.ambiguous)
     return rate_from_dynamics(posterior, model.ambiguous, aum(labels, dynamics))
+
+
+def _rate_of_several(labels: Any, probabilities: Any, dynamics: Any, checked: Any) -> NoiseRate:
+    """The rate among tokens or cells."""
+    if dynamics is not None or checked is not None or probabilities is None:
+        raise ValueError("labels of tokens or sets of classes need probabilities, and take nothing else")
+    if isinstance(labels, np.ndarray):
+        return rate_of_cells(fit_cell_model(labels, probabilities))
+    flat, values = flat_tokens(labels, probabilities)
+    known = flat.labels >= 0
+    return estimate_noise_rate(flat.labels[known], values[known])
+
+
+def rate_of_cells(model: CellModel) -> NoiseRate:
+    """The expected share of wrong cells; the interval halves and doubles what is missing, and no guarantee."""
+    return NoiseRate(float(model.wrong.mean()), *model.bounds)
 
 
 def rate_from_checked(

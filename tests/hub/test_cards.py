@@ -182,7 +182,7 @@ def test_names_of_classes_stand_in_cells():
 
 def test_the_card_of_an_audit():
     from hf_noisy.detection.duplicates import DuplicateGroup
-    from hf_noisy.detection.find import LabelIssues
+    from hf_noisy.detection.label_issues import LabelIssues
     from hf_noisy.detection.noise_rate import NoiseRate
     from hf_noisy.detection.outliers import Outliers
     from hf_noisy.detection.training_dynamics import data_map

@@ -4,7 +4,8 @@ from hypothesis import given as hypothesis_given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from hf_noisy.detection.find import find_wrong_labels, mean_rank, most_expected_f1, most_suspicious
+from hf_noisy.detection.find import find_wrong_labels, mean_rank, most_suspicious
+from hf_noisy.detection.label_issues import most_expected_f1
 from hf_noisy.detection.label_model import LabelPosterior
 
 

@@ -1,0 +1,61 @@
+"""What the capital letters and signs around a word say about its tag: many encoders read lower case only."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from hf_noisy.core.types import Labels
+
+_KINDS = 7  # of words, and beyond the ends of a sentence
+_BEYOND = 6
+_PRIOR = (1.0, 5.0)  # tokens that the frequencies of all tags, and of those of the word's own kind, count for
+
+
+def context_probabilities(
+    words: Sequence[str], rows: Int64[np.ndarray, " tokens"], labels: Labels, num_classes: int
+) -> Float32[np.ndarray, "tokens classes"]:
+    """The frequency of each tag among words of the same kind between neighbours of the same kinds, in other rows.
+
+    Words themselves are no evidence: lists of names and annotators make the same error wherever the word stands.
+    """
+    known: dict[str, int] = {}
+    kinds = np.fromiter(
+        (known.get(word) or known.setdefault(word, _kind(word)) for word in words), np.int64, len(words)
+    )
+    same_row = rows[1:] == rows[:-1]
+    before, after = np.full(len(kinds), _BEYOND), np.full(len(kinds), _BEYOND)
+    before[1:][same_row] = kinds[:-1][same_row]
+    after[:-1][same_row] = kinds[1:][same_row]
+    frequencies = np.bincount(labels, minlength=num_classes)[None] / max(len(labels), 1)
+    own = _elsewhere(kinds, rows, labels, frequencies, _PRIOR[0])
+    return _elsewhere((before * _KINDS + kinds) * _KINDS + after, rows, labels, own, _PRIOR[1])
+
+
+def _elsewhere(
+    keys: Int64[np.ndarray, " tokens"],
+    rows: Int64[np.ndarray, " tokens"],
+    labels: Labels,
+    prior: np.ndarray,
+    weight: float,
+) -> Float32[np.ndarray, "tokens classes"]:
+    """The frequencies of the labels of tokens with the same key in other rows, towards a prior."""
+    classes = prior.shape[1]
+    totals = np.bincount(keys * classes + labels, minlength=(keys.max(initial=0) + 1) * classes).reshape(-1, classes)
+    _, here = np.unique(rows * (keys.max(initial=0) + 1) + keys, return_inverse=True)
+    in_row = np.bincount(here * classes + labels, minlength=(here.max(initial=-1) + 1) * classes).reshape(-1, classes)
+    counts = (totals[keys] - in_row[here]).astype(np.float32)
+    counts += np.float32(weight) * prior.astype(np.float32)
+    counts /= np.einsum("tc->t", counts)[:, None]
+    return counts
+
+
+def _kind(word: str) -> int:
+    """Of all capitals 1, a first capital 2, with digits 3, without letters and digits 4, other 5."""
+    if not any(one.isalnum() for one in word):
+        return 4
+    if word.isupper() and len(word) > 1:
+        return 1
+    if word[0].isupper():
+        return 2
+    return 3 if any(one.isdigit() for one in word) else 5
