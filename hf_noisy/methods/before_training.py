@@ -1,6 +1,6 @@
 """What methods compute from the training rows before training."""
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from jaxtyping import Float32
@@ -38,8 +38,9 @@ def labels_before_training(trainer: "Trainer") -> Labels:
     model = cast(nn.Module, trainer.model)
     if not (task := task_of(model)).one_row:
         return row_layout(trainer.train_dataset, task, num_classes(model)).labels
-    labels, checked = row_labels(trainer.train_dataset), getattr(trainer, "checked", None)
+    labels: Labels = row_labels(trainer.train_dataset)
+    checked = getattr(trainer, "checked", None)  # a stock Trainer has none
     if checked is not None:
         labels = labels.copy()
         labels[checked.index] = checked.labels
-    return cast(Any, labels)
+    return labels

@@ -74,18 +74,18 @@ class CDR(Method):
 
     @torch.no_grad()
     def before_step(self, model: nn.Module) -> None:
-        trained = [weight for weight in model.parameters() if weight.grad is not None and weight.dim() >= 2]
+        trained = [(weight, weight.grad) for weight in model.parameters() if weight.grad is not None]
+        trained = [(weight, gradient) for weight, gradient in trained if weight.dim() >= 2]
         if self._share is None or not trained:
             return
         share = float(self._share)
         if share >= 1.0:
             return
-        products = torch.cat([(weight * weight.grad).abs().flatten() for weight in trained])
+        products = torch.cat([(weight * gradient).abs().flatten() for weight, gradient in trained])
         products = products[:: -(-len(products) // _MOST_SORTED)]
         threshold = products.kthvalue(max(len(products) - int(share * len(products)) + 1, 1)).values
-        for weight in trained:
-            assert weight.grad is not None  # chosen above
-            weight.grad.mul_(share * ((weight * weight.grad).abs() >= threshold))
+        for weight, gradient in trained:
+            gradient.mul_(share * ((weight * gradient).abs() >= threshold))
 
     def after_step(self, model: nn.Module) -> None:
         self.selection.after_step()

@@ -120,4 +120,5 @@ def _inverse(matrix: torch.Tensor) -> torch.Tensor:
             f"matrix has nearly no inverse (condition number {condition:.0f}), which 'backward_correction' needs; "
             "take method='forward_correction'"
         )
-    return torch.linalg.inv(matrix.double()).to(matrix.dtype)
+    inverse: torch.Tensor = torch.linalg.inv(matrix.double())
+    return inverse.to(matrix.dtype)
