@@ -60,8 +60,6 @@ class Mixing(nn.Module):
         """The pairs of a batch; each row has one other row in an epoch, whose inputs are the second view."""
         if batch.second_view is None:
             raise ValueError(f"the batch has no other rows, which method {self.method!r} mixes; use NoisyTrainer")
-        if batch.row_index.shape != batch.index.shape:
-            raise ValueError(f"method {self.method!r} mixes examples with one label each; use another method")
         from scipy.special import betaincinv
 
         index = batch.index.cpu().numpy()

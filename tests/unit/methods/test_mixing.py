@@ -11,7 +11,6 @@ from datasets import Dataset
 from torch import nn
 from torch.nn import functional as F
 
-from hf_noisy.core.task import SINGLE_LABEL, SingleLabel
 from hf_noisy.data.indexed import IndexedRow
 from hf_noisy.data.other_row import OtherRow, other_rows
 from hf_noisy.data.views import TwoViews
@@ -62,7 +61,8 @@ def batch_of(rows, epoch=0, num_epochs=4, ids=False):
 
 def begun(method, model):
     ready(method, model)
-    method.mixing.prepare(SimpleNamespace(train_dataset=Dataset.from_dict({"label": LABELS.tolist()})))
+    rows = Dataset.from_dict({"label": LABELS.tolist()})
+    method.mixing.prepare(SimpleNamespace(train_dataset=rows, model=model))
     return method
 
 
@@ -241,18 +241,10 @@ def test_schedules_of_divide_mix():
 
 
 @every
-def test_batches_without_other_rows_or_with_rows_that_are_no_examples_are_refused(name):
+def test_batches_without_other_rows_are_refused(name):
     method, model = made(name)
     with pytest.raises(ValueError, match=f"the batch has no other rows, which method '{name}' mixes"):
         method(model, replace(batch_of(ALL, 1), second_view=None))
-
-    class Tokens(SingleLabel):
-        def row_index(self, labels, index):
-            return index.repeat_interleave(2)
-
-    task = Tokens(**{field: getattr(SINGLE_LABEL, field) for field in SINGLE_LABEL.__dataclass_fields__})
-    with pytest.raises(ValueError, match=f"method '{name}' mixes examples with one label each"):
-        method(model, replace(batch_of(ALL, 1), task=task))
 
 
 def test_elr_plus_refuses_sharded_weights():
