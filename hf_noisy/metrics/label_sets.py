@@ -1,12 +1,14 @@
 """F1 of multi-label predictions, at a threshold of 0.5 and at the best one of given labels."""
 
+from typing import Any
+
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float
 
 
 def multi_label_scores(
-    labels: Shaped[np.ndarray, "examples classes"],
-    probabilities: Float[np.ndarray, "examples classes"],
+    labels: Any,
+    probabilities: Any,
     threshold: float = 0.5,
 ) -> dict[str, float]:
     """Micro and macro F1 of the classes whose probability is above a threshold.
@@ -20,13 +22,14 @@ def multi_label_scores(
         `micro_f1`, and `macro_f1` over the classes that some example has or is predicted to have.
 
     Raises:
-        ValueError: If the arrays are not of one shape.
+        ValueError: If the arrays are not of one shape, or hold other numbers.
 
     Example:
         >>> multi_label_scores(np.array([[1, 0], [1, 1]]), np.array([[0.9, 0.2], [0.7, 0.4]]))["micro_f1"]
         0.8
     """
-    present, predicted = _checked(labels, probabilities), probabilities > threshold
+    present, probabilities = _checked(labels, probabilities)
+    predicted = probabilities > threshold
     both = (present & predicted).sum(0)
     all_of_class = present.sum(0) + predicted.sum(0)
     known = all_of_class > 0
@@ -34,9 +37,7 @@ def multi_label_scores(
     return {"micro_f1": float(2 * both.sum() / max(all_of_class.sum(), 1)), "macro_f1": macro}
 
 
-def best_threshold(
-    labels: Shaped[np.ndarray, "examples classes"], probabilities: Float[np.ndarray, "examples classes"]
-) -> float:
+def best_threshold(labels: Any, probabilities: Any) -> float:
     """The threshold with the highest micro F1 on given labels, such as those of a validation set.
 
     Args:
@@ -47,17 +48,18 @@ def best_threshold(
         The threshold, half-way between two probabilities; 0.5 if no label is present.
 
     Raises:
-        ValueError: If the arrays are not of one shape.
+        ValueError: If the arrays are not of one shape, or hold other numbers.
 
     Example:
         >>> best_threshold(np.array([[1, 0], [1, 0]]), np.array([[0.4, 0.2], [0.3, 0.1]]))
         0.25
     """
-    present = _checked(labels, probabilities).ravel()
+    table, probabilities = _checked(labels, probabilities)
+    present = table.ravel()
     if not present.any():
         return 0.5
     order = np.argsort(-probabilities.ravel(), kind="stable")
-    ranked = probabilities.ravel()[order].astype(np.float64)
+    ranked = probabilities.ravel()[order]
     found = np.cumsum(present[order])
     scores = 2 * found / (np.arange(1, len(order) + 1) + present.sum())
     scores[:-1][ranked[:-1] == ranked[1:]] = -1.0  # equal probabilities are on one side
@@ -66,11 +68,14 @@ def best_threshold(
 
 
 def _checked(
-    labels: Shaped[np.ndarray, "examples classes"], probabilities: Float[np.ndarray, "examples classes"]
-) -> Shaped[np.ndarray, "examples classes"]:
+    labels: Any, probabilities: Any
+) -> tuple[Bool[np.ndarray, "examples classes"], Float[np.ndarray, "examples classes"]]:
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
     if labels.ndim != 2 or labels.shape != probabilities.shape or not np.isin(labels, (0, 1)).all():
         raise ValueError(
             "labels and probabilities must be [examples, classes], the labels of zeros and ones, got "
             f"{labels.shape} and {probabilities.shape}"
         )
-    return np.asarray(labels).astype(bool)
+    if not np.isfinite(probabilities).all():
+        raise ValueError("probabilities must be finite numbers; train without overflow")
+    return labels.astype(bool), probabilities

@@ -9,6 +9,7 @@ from accelerate.utils import broadcast_object_list
 from transformers.utils import logging
 
 from hf_noisy.core.files import read_sealed, write_sealed
+from hf_noisy.core.rows import Task
 from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.data.labels import label_column, label_column_array
@@ -26,6 +27,8 @@ _FORMAT = 1
 
 def choose_for_trainer(trainer: "NoisyTrainer", checkpoint: str | None = None) -> Choice:
     """Measure and choose, the same on all processes; a resumed run with the same data keeps the recorded choice."""
+    if not trainer.task.one_row:
+        return _of_several_labels(trainer.task)
     args, model, dataset = trainer.args, trainer.model, trainer.train_dataset
     known = _identity(model, dataset, trainer.checked, args.seed)
     found: list[Choice | None] = [None]
@@ -54,6 +57,17 @@ def choose_for_trainer(trainer: "NoisyTrainer", checkpoint: str | None = None) -
     if PartialState().is_main_process:
         logger.warning(f"method auto: {choice.method}, because {choice.why}")
     return choice
+
+
+def _of_several_labels(task: Task) -> Choice:
+    """The default of tokens and of several labels, where noise is not measured: plain cross-entropy."""
+    why = (
+        f"the noise of {task.name} is not measured; if labels are missing rather than wrong, missing_rate helps every "
+        "method, and other methods can be compared on validation labels"
+    )
+    if PartialState().is_main_process:
+        logger.warning(f"method auto: cross_entropy, because {why}")
+    return Choice("cross_entropy", {}, why)
 
 
 def _identity(model: Any, dataset: Any, checked: CheckedRows | None, seed: int) -> dict[str, Any]:
