@@ -137,20 +137,22 @@ def pair(rows: Rows, dtype: str, folder: Path) -> dict[str, dict[str, Any]]:
 def measure(arguments: Arguments, report: harness.Report) -> None:
     if "HF_NOISY_DATA_DIR" not in os.environ:
         raise SystemExit("set HF_NOISY_DATA_DIR to the folder of noisyag_news and 20news")
-    report["sets"] = {}
     for name in arguments.sets:
         rows = SETS[name]()[: arguments.rows]
         runs = []
         for _ in range(arguments.repeats):
             with tempfile.TemporaryDirectory(dir=arguments.work_dir) as folder:
                 runs.append(pair(rows, arguments.dtype, Path(folder)))
-        report["sets"][name] = {
+        found = {
+            "command": report["command"],
+            "load": report["environment"]["load"],
             "rows": len(rows),
             "mean_characters": float(np.mean([len(text) for text, _, _ in rows])),
             "wrong": float(np.mean([given != true for _, given, true in rows])),
             "cpu_ratio": median(run[SIDES[1]]["cpu_s"] / run[SIDES[0]]["cpu_s"] for run in runs),
             "runs": runs,
         }
+        report["sets"] = report.earlier().get("sets", {}) | {name: found}  # a set may be measured by itself
         report.save()
 
 
