@@ -7,6 +7,7 @@ import numpy as np
 from benchmarks.reporting import load, percent, table
 
 PLAIN = "prediction differs"
+_AUDIT_COLUMNS = {"cpu_s": "{:.0f}", "peak_mb": "{:.0f}", "auprc": "{:.3f}"}
 
 
 def ratio(values: dict[str, float], digits: int = 1) -> str:
@@ -243,9 +244,29 @@ def branch_cost(data: dict[str, Any]) -> str:
     return "\n\n".join([*parts, f"`{data['command']}`; {data['time']}; {where}."])
 
 
+def audit(data: dict[str, Any]) -> str:
+    """Each set of rows: the peer, the audit, and the audit of rows whose features are cached."""
+    rows = []
+    for name, found in data["sets"].items():
+        peer, ours, again = found["runs"][0]
+
+        def middle(side: str, key: str, base: str | None = None, runs: Any = found["runs"]) -> float:
+            return float(np.median([run[side][key] / (run[base][key] if base else 1) for run in runs]))
+
+        row = [f"{found['rows']:,} {name}", *(f"{middle(side, 'cpu_s', peer):.2f}" for side in (ours, again))]
+        for key, form in _AUDIT_COLUMNS.items():
+            row += [form.format(middle(side, key)) for side in (peer, ours)]
+        rows.append(row)
+    header = ["rows", "ratio", "again", "seconds, peer", "ours", "peak MB, peer", "ours", "AUPRC, peer", "ours"]
+    commands = ", ".join(f"`{found['command']}`" for found in data["sets"].values())
+    loads = " to ".join(f"{end([found['load'] for found in data['sets'].values()]):.0f}" for end in (min, max))
+    where = f"{data['environment']['cores']} virtual cores with a load of {loads} processes"
+    return table(header, rows) + f"\n\n{commands}; seconds of the processor, 1 thread, {where}."
+
+
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
-    tables = (step_cost, dmlp_speed, detection, dygen_speed, install_cost, scale, neighbours)
+    tables = (step_cost, dmlp_speed, detection, dygen_speed, install_cost, scale, neighbours, audit)
     made = {of.__name__: of(load(of.__name__)) for of in (*tables, branch_cost, serving)}
     made["detection_speed"] = detection_speed(load("detection"))
     return made | {"speed": speed(load("stage2_speed"), load("recorder_cost"))}

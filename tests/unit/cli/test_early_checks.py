@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 from hf_noisy.cli.app import app
 from hf_noisy.cli.checked_commands import WRITERS
 from hf_noisy.cli.early_checks import CHOICES
+from hf_noisy.core.precision import Dtype
 from hf_noisy.data.load import make_noise
 from hf_noisy.data.reading.trusted_test import TEST_LABELS
 from hf_noisy.detection.rows_to_check import STRATEGIES
-from hf_noisy.models.precision import Dtype
 from hf_noisy.purification import PURIFIERS
 from hf_noisy.purification.policies import Policy
 
