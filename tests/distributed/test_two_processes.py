@@ -11,6 +11,7 @@ from tests.contract.runs import SHORT_CASES
 from tests.distributed import launch, worker
 
 TOLERANCE = 1e-6
+DISAGREEING = ("co_teaching_plus", "coregularization", "dygen", "jocor")  # they log a disagreement
 RIGHT = [name for name in worker.names() if "/" in name]
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs the gloo backend")
@@ -26,17 +27,36 @@ def gap(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], prefix: st
 
 
 def test_every_method_is_run():
-    assert {name.split("/")[0] for name in RIGHT} == {method for method, _ in SHORT_CASES}
+    run = [*RIGHT, *worker.cases(is_slow=True)]
+    assert {name.split("/")[0] for name in run} == {method for method, _ in SHORT_CASES}
+
+
+@pytest.fixture(scope="module")
+def launched_slowly(tmp_path_factory) -> Path:
+    """As `launched`, of the methods that the fast tests leave out."""
+    folder = tmp_path_factory.mktemp("slow-ranks")
+    launch.torchrun("tests.distributed.worker", folder, "slow", timeout=900)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", worker.cases(is_slow=True))
+def test_methods_of_slow_tests_are_those_of_one_process(name, launched_slowly, tmp_path):
+    check(name, launched_slowly, tmp_path)
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_parameters_and_logs_are_those_of_one_process(name, launched, tmp_path):
-    first, second = ranks(launched, name)
+    check(name, launched, tmp_path)
+
+
+def check(name: str, folder: Path, tmp_path: Path) -> None:
+    first, second = ranks(folder, name)
     assert gap(first, second, "model.") == 0.0
     alone = worker.results(name, tmp_path, 1)
     assert gap(alone, first, "model.") < TOLERANCE
     assert gap(alone, first, "log.") < 1e-5
-    assert ("log.disagreement" in alone) == name.startswith(("coregularization", "dygen", "jocor"))
+    assert ("log.disagreement" in alone) == name.startswith(DISAGREEING)
 
 
 def test_auto_measures_and_trains_as_one_process(launched, tmp_path):
