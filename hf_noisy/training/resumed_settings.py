@@ -60,7 +60,7 @@ def _settings(args: TrainingArguments, model: nn.Module | None) -> dict[str, Any
         rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         settings["rows per step"] = rows
     if model is not None:  # it is made later, in a search of hyperparameters
-        settings["trained weights"] = _weights(model)
+        settings |= {"trained weights": _weights(model), **_adapters(model)}
     return {**settings, RATE: args.learning_rate}
 
 
@@ -82,6 +82,17 @@ def _weights(model: nn.Module) -> str:
     numbers = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     digest = hashlib.sha256(repr(shapes).encode()).hexdigest()[:8]
     return f"{numbers:,} numbers in {len(shapes):,} tensors ({digest})"
+
+
+def _adapters(model: nn.Module) -> dict[str, str]:
+    """By what the output of low-rank adapters is multiplied, which their shapes do not show."""
+    scales = [scale for module in model.modules() if isinstance(scale := getattr(module, "scaling", None), dict)]
+    factors = sorted({float(factor) for scale in scales for factor in scale.values()})
+    return (
+        {"factors of the adapters (from lora_alpha)": ", ".join(f"{factor:g}" for factor in factors)}
+        if factors
+        else {}
+    )
 
 
 def optimizer_rates(trainer: Trainer) -> list[float] | None:

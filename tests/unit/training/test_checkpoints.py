@@ -161,15 +161,24 @@ def test_another_run_is_not_gone_on_with(changes, message, folder):
     assert file_contents(folder) == before
 
 
-def test_another_lora_rank_is_refused(tmp_path):
+FACTORS = r"factors of the adapters \(from lora_alpha\) differ \(4 then, 8 now\)"
+SIZES = r"trained weights differ \(566 numbers in 32 tensors \(\w+\) then, 1,078 numbers in 32 tensors \(\w+\) now\)"
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        ({"r": 4}, SIZES),
+        ({"r": 2, "lora_alpha": 16}, FACTORS),
+    ],
+    ids=["rank", "alpha"],
+)
+def test_other_adapters_are_refused(lora, message, tmp_path):
     given = {"method": "coregularization", **SAVING}
-    before, after = (BranchedModel.from_model(bert(), num_branches=2, lora={"r": rank}) for rank in (2, 4))
-    run(tmp_path, model=before, **given)
-    sizes = (
-        r"trained weights differ \(566 numbers in 32 tensors \(\w+\) then, 1,078 numbers in 32 tensors \(\w+\) now\)"
-    )
-    with pytest.raises(ValueError, match=sizes):
-        make_trainer(tmp_path, model=after, **given).train(resume_from_checkpoint=True)
+    run(tmp_path, model=BranchedModel.from_model(bert(), num_branches=2, lora={"r": 2, "lora_alpha": 8}), **given)
+    other = BranchedModel.from_model(bert(), num_branches=2, lora=lora)
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tmp_path, model=other, **given).train(resume_from_checkpoint=True)
 
 
 def rates(trainer):
