@@ -259,8 +259,8 @@ def audit(data: dict[str, Any]) -> str:
         rows.append(row)
     header = ["rows", "ratio", "again", "seconds, peer", "ours", "peak MB, peer", "ours", "AUPRC, peer", "ours"]
     commands = ", ".join(f"`{found['command']}`" for found in data["sets"].values())
-    loads = " to ".join(f"{end([found['load'] for found in data['sets'].values()]):.0f}" for end in (min, max))
-    where = f"{data['environment']['cores']} virtual cores with a load of {loads} processes"
+    load = np.mean([found["load"] for found in data["sets"].values()])
+    where = f"{data['environment']['cores']} virtual cores at a load of {load:.0f} processes"
     return table(header, rows) + f"\n\n{commands}; seconds of the processor, 1 thread, {where}."
 
 

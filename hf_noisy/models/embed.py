@@ -184,7 +184,7 @@ class _Embedder:
         digest.update(repr((self.pooling, self.max_length, self.dtype)).encode())
         for name, weight in self.encoder.state_dict().items():
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
 
     def write(
