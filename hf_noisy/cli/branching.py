@@ -16,7 +16,6 @@ def make_branches(model: Any, options: TextOptions, num_branches: int, seed: int
     shared = options.shared_layers
     branched = BranchedModel.from_model(model, num_branches, seed=seed, lora=lora, shared_layers=shared)
     if shared:
-        folder.mkdir(parents=True, exist_ok=True)
         branched.keep_shared_outputs(folder)
     return branched
 

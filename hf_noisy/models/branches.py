@@ -223,7 +223,7 @@ class BranchedModel(PreTrainedModel):
         same as without it, up to rounding. Inputs that are no padded token ids are computed as before.
 
         Args:
-            folder: Where the file is; by default the folder of temporary files.
+            folder: Where the file is, made if need be; by default the folder of temporary files.
             max_gib: Size from which further texts are not kept.
 
         Raises:
@@ -231,6 +231,8 @@ class BranchedModel(PreTrainedModel):
         """
         if not self.config.shared_layers:
             raise ValueError("the model has no shared layers; make it with shared_layers=1 or more")
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
         self._kept = KeptOutputs(frozen_parameters(self.branches), folder, int(max_gib * 2**30))
 
     def train(self, mode: bool = True) -> "BranchedModel":

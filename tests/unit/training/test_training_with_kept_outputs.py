@@ -30,7 +30,6 @@ def pad(rows):
 def trained(folder, method, lora, keep):
     model = BranchedModel.from_model(_network("bert"), 2, lora=lora, shared_layers=1)
     if keep:
-        folder.mkdir()
         model.keep_shared_outputs(folder)
     counts: list[int] = []
     shared_layers_of(model.branches)[0].layer.register_forward_hook(lambda *_: counts.append(1))
