@@ -41,6 +41,7 @@ def test_times_of_imports(tmp_path):
 
 
 SMALL = {
+    "audit_scale": "--rows 200 --projected_from 200 --embedded 10",
     "detection": "--only speed --rows 2000 --classes 3 --repeats 1",
     "dmlp_speed": "--rows 300 --width 16 --classes 3 --clean 20 --epochs 1",
     "dygen_speed": "--rows 32 --validation_rows 8 --test_rows 16 --seeds 0 --max_length 16",

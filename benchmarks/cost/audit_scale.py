@@ -99,7 +99,6 @@ def audited(arguments: Arguments) -> dict[str, Any]:
         "phases": summary["phases"],
         "private_bytes": harness.resident("RssAnon"),
         "peak_bytes": harness.resident("VmHWM"),
-        "noise_rate": summary.get("estimated_noise_rate"),
         "recall": float(suspected[true != given].mean()),
         "precision": float((true != given)[suspected].mean()),
     }

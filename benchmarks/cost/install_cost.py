@@ -23,7 +23,7 @@ DEVELOPERS = {"test", "dev", "docs"}
 TORCH = ("cuda", "functorch", "nvidia", "torch", "torchgen", "triton")
 SCRIPT = "import datasets; from transformers import AutoModelForSequenceClassification, Trainer"
 PEER, OURS = "from transformers import Trainer", "from hf_noisy import NoisyTrainer"
-RATIO = "NoisyTrainer / Trainer"
+RATIO = "ratio of the last one to the one before"
 # Statements before the timer starts, and the timed ones.
 IMPORTS = {
     "import hf_noisy, after transformers": ("import transformers", "import hf_noisy"),

@@ -215,6 +215,36 @@ def scale(data: dict[str, Any]) -> str:
     return "\n\n".join([table(header, rows), *grown, note])
 
 
+def audit_scale(data: dict[str, Any]) -> str:
+    """Seconds of each phase of an audit by number of rows, and those that the smaller number leads to expect."""
+    cells = {int(rows): cell for rows, cell in data["cells"].items()}
+    sizes, base = sorted(cells), data["arguments"]["projected_from"]
+    largest, one = sizes[-1], data["embedding_of_one"]
+
+    def seconds(rows: int, phase: str) -> float:
+        return (
+            one * rows if phase == "embedding" else cells[rows]["phases"].get(phase, {"cpu_seconds": 0})["cpu_seconds"]
+        )
+
+    names = [name for name in cells[largest]["phases"] if name != "importing"]
+    names.insert(names.index("reading") + 1, "embedding")
+    factor = largest / base
+    lines = [
+        [name, *(f"{seconds(rows, name):,.1f}" for rows in sizes), f"{factor * seconds(base, name):,.1f}"]
+        for name in names
+    ]
+    after = [name for name in names if name not in ("reading", "embedding")]
+    sums = [sum(seconds(rows, name) for name in after) for rows in [*sizes, base]]
+    lines.append(["all after embedding", *(f"{found:,.1f}" for found in sums[:-1]), f"{factor * sums[-1]:,.1f}"])
+    for title, key in (("peak resident memory, GB", "peak_bytes"), ("of it private at the end, GB", "private_bytes")):
+        lines.append([title, *(f"{cells[rows][key] / 1e9:.1f}" for rows in sizes), ""])
+    header = ["rows", *(f"{rows:,}" for rows in sizes), f"{largest:,}, projected from {base:,}"]
+    threads = data["environment"]["threads"]
+    note = f"`{data['command']}`; seconds of the processor, {threads} thread, a shared machine. "
+    note += f"Embedding was measured on {data['arguments']['embedded']:,} texts and scaled."
+    return table(header, lines) + f"\n\n{note}"
+
+
 def neighbours(data: dict[str, Any]) -> str:
     names = {"exact": "exact", "faiss": '`index="faiss"`', "hnsw": "HNSW of the same package"}
     rows = [
@@ -266,7 +296,7 @@ def audit(data: dict[str, Any]) -> str:
 
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
-    tables = (step_cost, dmlp_speed, detection, dygen_speed, install_cost, scale, neighbours, audit)
+    tables = (step_cost, dmlp_speed, detection, dygen_speed, install_cost, scale, audit_scale, neighbours, audit)
     made = {of.__name__: of(load(of.__name__)) for of in (*tables, branch_cost, serving)}
     made["detection_speed"] = detection_speed(load("detection"))
     return made | {"speed": speed(load("stage2_speed"), load("recorder_cost"))}

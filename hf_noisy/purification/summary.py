@@ -19,6 +19,7 @@ from hf_noisy.core.columns import (
     LABEL_WEIGHT,
     PURIFIER,
     ROW_GIVEN,
+    column_vectors,
 )
 from hf_noisy.data.labelled_rows import label_values
 from hf_noisy.purification.decisions import DECISIONS
@@ -214,7 +215,7 @@ def _read(dataset: Dataset) -> dict[str, Shaped[np.ndarray, "rows ..."]]:
     names = [LABEL, LABEL_GIVEN, LABEL_POSTERIOR, LABEL_CONFIDENCE, LABEL_CHANGED, LABEL_CHECKED]
     names += [LABEL_WEIGHT, CLEAN_LABEL]
     names = [name for name in names if name in dataset.column_names]
-    read: dict[str, np.ndarray] = dict(dataset.select_columns(names).with_format("numpy")[:])
+    read: dict[str, np.ndarray] = {name: column_vectors(dataset, name) for name in names}
     if CLEAN_LABEL in read:
         read[CLEAN_LABEL] = label_values(dataset, CLEAN_LABEL)  # a true label may be missing
     return read | {LABEL_POSTERIOR: read[LABEL_POSTERIOR].astype(np.float64)}
