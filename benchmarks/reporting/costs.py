@@ -222,9 +222,8 @@ def audit_scale(data: dict[str, Any]) -> str:
     largest, one = sizes[-1], data["embedding_of_one"]
 
     def seconds(rows: int, phase: str) -> float:
-        return (
-            one * rows if phase == "embedding" else cells[rows]["phases"].get(phase, {"cpu_seconds": 0})["cpu_seconds"]
-        )
+        measured = cells[rows]["phases"].get(phase, {"cpu_seconds": 0.0})
+        return one * rows if phase == "embedding" else float(measured["cpu_seconds"])
 
     names = [name for name in cells[largest]["phases"] if name != "importing"]
     names.insert(names.index("reading") + 1, "embedding")
