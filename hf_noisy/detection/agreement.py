@@ -80,7 +80,7 @@ def with_confidence(
     else:
         scale = brentq(excess, lowest, highest, xtol=1e-3)
     scaled = np.empty_like(probabilities)
-    for rows in row_slices(*probabilities.shape, ELEMENTS_A_BLOCK):
+    for rows in row_slices(len(probabilities), probabilities.shape[1], ELEMENTS_A_BLOCK):
         logs = np.exp(scale) * np.log(probabilities[rows] + _TINY)
         scaled[rows] = np.exp(log_softmax(logs, axis=1))
     return scaled

@@ -211,7 +211,7 @@ def _mix(
     ]
     weights = np.asarray(softmax(_WEIGHT * np.array(agreement)))
     mixed = np.zeros_like(predictions[0])
-    for rows in row_slices(*mixed.shape, ELEMENTS_A_BLOCK):
+    for rows in row_slices(len(mixed), mixed.shape[1], ELEMENTS_A_BLOCK):
         for predicted, shares in zip(predictions, weights, strict=True):
             for prior, share in zip(priors.values(), shares, strict=True):
                 mixed[rows] += share * softmax(predicted[rows] + prior, axis=1)

@@ -50,7 +50,7 @@ def probe_logits(
             optimizer.step()
         logits = np.empty((len(scaled), num_classes), dtype=np.float32)
         with torch.no_grad():
-            for rows in row_slices(*features.shape, _EVALUATED):
+            for rows in row_slices(len(features), features.shape[1], _EVALUATED):
                 logits[rows] = layer(scaled[rows]).numpy()
         yield logits
 
@@ -59,7 +59,7 @@ class _Standardised:
     """Features of mean 0 and deviation 1, made when their rows are indexed: a copy of all would take much memory."""
 
     def __init__(self, features: Float[np.ndarray, "rows width"]) -> None:
-        blocks = row_slices(*features.shape, _EVALUATED)
+        blocks = row_slices(len(features), features.shape[1], _EVALUATED)
         self.features = features
         self.mean = sum(features[rows].sum(0, dtype=np.float64) for rows in blocks) / len(features)
         squares = sum(np.square(features[rows] - self.mean).sum(0) for rows in blocks) / len(features)

@@ -58,6 +58,7 @@ def test_check_writes_a_page_of_random_rows(parquet, rows, tmp_path):
         assert (row["strategy"], row["probability"], row["batch"]) == ("random", 30 / 240, 0)
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["command"], summary["rows"], summary["seed"]) == ("check", 30, 3)
+    assert list(summary["phases"]) == ["importing", "reading", "rows to check"]
     assert run("check", parquet, "--output", out).exit_code == 2
     done("check", parquet, "--output", out, "--overwrite")
     assert len(page_data(out / "check.html")["rows"]) == 100

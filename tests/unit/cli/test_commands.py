@@ -54,6 +54,9 @@ def test_audit_tells_how_noisy_and_which_rows(parquet, tmp_path):
     written = sorted(path.name for path in out.iterdir())
     assert written == [".hf_noisy.json", "README.md", "data", "findings", "report.html", "summary.json"]
     summary = json.loads((out / "summary.json").read_text())
+    phases = "importing reading embedding neighbours predictors data_map duplicates_and_outliers rows_to_check"
+    assert [name.replace(" ", "_") for name in summary["phases"]] == f"{phases} report writing".split()
+    assert all(found["peak_memory_bytes"] > 1e8 for found in summary["phases"].values())
     rate = summary["noise_rate"]
     assert rate["low"] <= summary["true_noise_rate"] <= rate["high"]
     rows = load(out, tmp_path)
