@@ -1,10 +1,10 @@
-"""Phases of `hf-noisy audit` on up to a million short texts, with a projection from 50,000: audit_scale.json.
+"""Phases of `hf-noisy audit` on up to a million short texts, with a projection from two sizes: audit_scale.json.
 
     OMP_NUM_THREADS=1 nice python -m benchmarks.cost.audit_scale
 
 A CSV of synthetic texts of 20 classes of different sizes, a fifth of the given labels wrong. The command runs whole,
 in a new process for each size, except that a file of synthetic features of width 384 stands for the embedding: classes
-of several groups, about as far apart as those of news. What embedding takes is measured on some of the texts, and
+of several groups, easy to tell apart. What embedding takes is measured on some of the texts, and
 scaled. Times are seconds of the processor on one thread; wall-clock time means little on a shared machine.
 """
 
@@ -33,7 +33,7 @@ AFTER = "embedding"  # the phases that follow are measured at every size
 @dataclass
 class Arguments(harness.Arguments):
     rows: list[int] = harness.option([1000, 50_000, 100_000, 1_000_000], "sizes")
-    projected_from: int = harness.option(50_000, "size from which the largest one is projected")
+    projected_from: list[int] = harness.option([50_000, 100_000], "sizes from which the largest one is projected")
     embedded: int = harness.option(2000, "texts that are embedded to know the time of one")
     seed: int = harness.option(0, "of the rows")
 

@@ -218,8 +218,9 @@ def scale(data: dict[str, Any]) -> str:
 def audit_scale(data: dict[str, Any]) -> str:
     """Seconds of each phase of an audit by number of rows, and those that the smaller number leads to expect."""
     cells = {int(rows): cell for rows, cell in data["cells"].items()}
-    sizes, base = sorted(cells), data["arguments"]["projected_from"]
+    sizes, (low, high) = sorted(cells), data["arguments"]["projected_from"]
     largest, one = sizes[-1], data["embedding_of_one"]
+    factor = (largest - low) / (high - low)
 
     def seconds(rows: int, phase: str) -> float:
         measured = cells[rows]["phases"].get(phase, {"cpu_seconds": 0.0})
@@ -227,17 +228,16 @@ def audit_scale(data: dict[str, Any]) -> str:
 
     names = [name for name in cells[largest]["phases"] if name != "importing"]
     names.insert(names.index("reading") + 1, "embedding")
-    factor = largest / base
-    lines = [
-        [name, *(f"{seconds(rows, name):,.1f}" for rows in sizes), f"{factor * seconds(base, name):,.1f}"]
-        for name in names
-    ]
     after = [name for name in names if name not in ("reading", "embedding")]
-    sums = [sum(seconds(rows, name) for name in after) for rows in [*sizes, base]]
-    lines.append(["all after embedding", *(f"{found:,.1f}" for found in sums[:-1]), f"{factor * sums[-1]:,.1f}"])
+    table_of = {name: {rows: seconds(rows, name) for rows in sizes} for name in names}
+    table_of["all after embedding"] = {rows: sum(table_of[name][rows] for name in after) for rows in sizes}
+    lines = []
+    for name, found in table_of.items():
+        projected = found[low] + factor * (found[high] - found[low])
+        lines.append([name, *(f"{found[rows]:,.1f}" for rows in sizes), f"{projected:,.1f}"])
     for title, key in (("peak resident memory, GB", "peak_bytes"), ("of it private at the end, GB", "private_bytes")):
         lines.append([title, *(f"{cells[rows][key] / 1e9:.1f}" for rows in sizes), ""])
-    header = ["rows", *(f"{rows:,}" for rows in sizes), f"{largest:,}, projected from {base:,}"]
+    header = ["rows", *(f"{rows:,}" for rows in sizes), f"{largest:,}, projected from {low:,} and {high:,}"]
     threads = data["environment"]["threads"]
     note = f"`{data['command']}`; seconds of the processor, {threads} thread, a shared machine. "
     note += f"Embedding was measured on {data['arguments']['embedded']:,} texts and scaled."
