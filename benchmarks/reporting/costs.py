@@ -215,12 +215,15 @@ def scale(data: dict[str, Any]) -> str:
     return "\n\n".join([table(header, rows), *grown, note])
 
 
+MILLION = 1_000_000
+
+
 def audit_scale(data: dict[str, Any]) -> str:
     """Seconds of each phase of an audit by number of rows, and those that the smaller number leads to expect."""
     cells = {int(rows): cell for rows, cell in data["cells"].items()}
     sizes, (low, high) = sorted(cells), data["arguments"]["projected_from"]
     largest, one = sizes[-1], data["embedding_of_one"]
-    factor = (largest - low) / (high - low)
+    factor = (MILLION - low) / (high - low)
 
     def seconds(rows: int, phase: str) -> float:
         measured = cells[rows]["phases"].get(phase, {"cpu_seconds": 0.0})
@@ -237,7 +240,7 @@ def audit_scale(data: dict[str, Any]) -> str:
         lines.append([name, *(f"{found[rows]:,.1f}" for rows in sizes), f"{projected:,.1f}"])
     for title, key in (("peak resident memory, GB", "peak_bytes"), ("of it private at the end, GB", "private_bytes")):
         lines.append([title, *(f"{cells[rows][key] / 1e9:.1f}" for rows in sizes), ""])
-    header = ["rows", *(f"{rows:,}" for rows in sizes), f"{largest:,}, projected from {low:,} and {high:,}"]
+    header = ["rows", *(f"{rows:,}" for rows in sizes), f"{MILLION:,}, projected from {low:,} and {high:,}"]
     threads = data["environment"]["threads"]
     note = f"`{data['command']}`; seconds of the processor, {threads} thread, a shared machine. "
     note += f"Embedding was measured on {data['arguments']['embedded']:,} texts and scaled."
