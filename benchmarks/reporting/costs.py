@@ -238,8 +238,7 @@ def audit_scale(data: dict[str, Any]) -> str:
     for name, found in table_of.items():
         projected = found[low] + factor * (found[high] - found[low])
         lines.append([name, *(f"{found[rows]:,.1f}" for rows in sizes), f"{projected:,.1f}"])
-    for title, key in (("peak resident memory, GB", "peak_bytes"), ("of it private at the end, GB", "private_bytes")):
-        lines.append([title, *(f"{cells[rows][key] / 1e9:.1f}" for rows in sizes), ""])
+    lines.append(["peak resident memory, GB", *(f"{cells[rows]['peak_bytes'] / 1e9:.1f}" for rows in sizes), ""])
     header = ["rows", *(f"{rows:,}" for rows in sizes), f"{MILLION:,}, projected from {low:,} and {high:,}"]
     threads = data["environment"]["threads"]
     note = f"`{data['command']}`; seconds of the processor, {threads} thread, a shared machine. "
