@@ -133,7 +133,7 @@ def check_training_weights(dataset: Any) -> bool:
         return False
     if hasattr(dataset, "__len__") and hasattr(dataset, "with_format"):  # a stream can be read only once
         weights = column_array(dataset, LABEL_WEIGHT)
-        if len(weights) and weights.dtype == object:  # of tokens or of classes
-            weights = np.concatenate(weights)
+        if weights.dtype == object and len(weights) and all(isinstance(one, list) for one in weights):
+            weights = np.concatenate(weights)  # one for each token
         check_weights(weights.ravel(), f"column '{LABEL_WEIGHT}'")
     return True

@@ -28,7 +28,7 @@ def tokenize_and_align_labels(
         rows: A batch of columns, with lists of words and of class ids.
         tokenizer: A fast tokenizer.
         words: Column of the lists of words.
-        tags: Column of the lists of class ids, one for each word.
+        tags: Column of the lists of class ids, one for each word; negative where a word has none.
         label_all_tokens: Whether the further pieces of a word get its label too.
         names: With `label_all_tokens`, names of the classes: then the further pieces of a word `B-X` get `I-X`.
         options: For the tokenizer, such as `max_length`; truncation is on.
@@ -70,9 +70,11 @@ def _token_labels(
         if word is None:
             labels.append(NO_LABEL)
         elif word != previous:
-            labels.append(int(given[word]))
+            labels.append(int(given[word]) if given[word] >= 0 else NO_LABEL)
+        elif label_all_tokens and given[word] >= 0:
+            labels.append(inside.get(int(given[word]), int(given[word])))
         else:
-            labels.append(inside.get(int(given[word]), int(given[word])) if label_all_tokens else NO_LABEL)
+            labels.append(NO_LABEL)
         previous = word
     return labels
 

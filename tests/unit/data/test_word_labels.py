@@ -31,6 +31,11 @@ def test_the_first_piece_of_a_word_has_its_label(tokenizer):
     assert inside["labels"][0] == [1, 2, 0, 2, 2, 2]
 
 
+def test_words_without_a_label(tokenizer):
+    encoded = tokenize_and_align_labels({**ROWS, "ner_tags": [[-1, 0, -100], [-1]]}, tokenizer, label_all_tokens=True)
+    assert encoded["labels"] == [[-100, -100, 0, -100, -100, -100], [-100]]
+
+
 def test_words_that_are_cut_off_have_no_label(tokenizer):
     cut = tokenize_and_align_labels(ROWS, tokenizer, max_length=3, padding="max_length")
     assert cut["labels"] == [[1, -100, 0], [0, -100, -100]]
