@@ -22,6 +22,7 @@ class Loss(nn.Module, ABC):
     citation: ClassVar[str] = ""
     scheduled: ClassVar[bool] = False  # whether `progress` changes the loss
     soft_labels: ClassVar[bool] = False  # whether labels may also be probabilities, `[batch, classes]`
+    normalised: ClassVar[bool] = False  # whether logits are normalised, which leaves nothing to learn of (0, z)
 
     @abstractmethod
     def forward(self, logits: Logits, labels: LabelTensor, progress: float = 0.0) -> RowLosses:

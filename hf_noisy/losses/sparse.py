@@ -47,6 +47,7 @@ class SR(Loss):
         "Regularization. ICCV 2021."
     )
     scheduled: ClassVar[bool] = True
+    normalised: ClassVar[bool] = True
 
     def __init__(
         self, temperature: float = 0.5, p: float = 0.1, norm_weight: float = 1.2, growth: float = 1.03**120

@@ -11,7 +11,7 @@ from transformers import DataCollatorForTokenClassification, DataCollatorWithPad
 from hf_noisy.core.rows import Task
 from hf_noisy.core.task import TOKENS
 from hf_noisy.data.row_layout import RowLayout, row_layout
-from hf_noisy.methods import Method
+from hf_noisy.methods import LossMethod, Method
 from hf_noisy.methods.missing_labels import missing_rates
 from hf_noisy.models.heads import num_classes, unwrapped
 from hf_noisy.training.train_loader import has_rows
@@ -76,4 +76,9 @@ def _refuse_method(method: Method, task: Task) -> None:
         raise ValueError(
             f"method {type(method).__name__} is for examples with one label, and {task.name} has several for each "
             "example; take another, such as 'elr' or 'coregularization'"
+        )
+    if task.cells and isinstance(method, LossMethod) and method.loss.normalised:
+        raise ValueError(
+            f"method {type(method.loss).__name__} normalises the logits of a row, and those of several labels, (0, z), "
+            "are then always the same; take another, such as 'gce'"
         )

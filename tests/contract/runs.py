@@ -76,13 +76,17 @@ MORE_MODELS = {
 ONE_LABEL_ONLY = {name for name, method in methods.METHODS.items() if getattr(method, "one_label_only", False)}
 
 
+NOT_OF_CELLS = {"sr"}  # it normalises logits, and of cells these are (0, z)
+
+
 def models_of(method: str) -> tuple[str, ...]:
     branched = getattr(methods.METHODS[method], "num_branches", 1) > 1
     models = (*(("branches", "lora", "vit-branches") if branched else ("plain", "vit")), *MORE_MODELS.get(method, ()))
     if method in ONE_LABEL_ONLY:
         return models
     of_tasks = ("branches", "lora") if branched else ("",)
-    return (*models, *(f"{task}-{kind}".rstrip("-") for task in ("tokens", "cells") for kind in of_tasks))
+    tasks = ("tokens",) if method in NOT_OF_CELLS else ("tokens", "cells")
+    return (*models, *(f"{task}-{kind}".rstrip("-") for task in tasks for kind in of_tasks))
 
 
 METHODS = {method: models_of(method) for method in methods.METHODS}

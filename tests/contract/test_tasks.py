@@ -13,6 +13,7 @@ from hf_noisy.models.branches import BranchedOutput
 from tests.contract.runs import (
     CASES,
     CLASSES,
+    NOT_OF_CELLS,
     ONE_LABEL_ONLY,
     WORDS,
     distance,
@@ -130,6 +131,8 @@ def test_one_token_a_row_is_one_label(method, tmp_path):
 
 @of_every_method
 def test_one_class_a_row_is_one_label_of_two(method, tmp_path):
+    if method in NOT_OF_CELLS:
+        return
     rows = make_rows("plain").map(lambda row: {"label": row["label"] % 2})
     cells = rows.map(lambda row: {"labels": [float(row["label"])]}, remove_columns="label")
     several = {"problem_type": "multi_label_classification"}
@@ -176,6 +179,11 @@ def test_missing_labels_of_one_label_are_refused(tmp_path):
 def test_methods_of_one_label_are_refused(kind, method, tmp_path):
     with pytest.raises(ValueError, match=f"method {METHODS[method].__name__} is for examples with one label"):
         run(tmp_path, method, kind)
+
+
+def test_a_loss_of_normalised_logits_is_refused_for_cells(tmp_path):
+    with pytest.raises(ValueError, match=r"method SR normalises the logits of a row, .* take another"):
+        run(tmp_path, "sr", "cells")
 
 
 @pytest.mark.parametrize("kind", ["tokens", "cells"])
