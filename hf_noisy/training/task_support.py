@@ -79,6 +79,6 @@ def _refuse_method(method: Method, task: Task) -> None:
         )
     if task.cells and isinstance(method, LossMethod) and method.loss.normalised:
         raise ValueError(
-            f"method {type(method.loss).__name__} normalises the logits of a row, and those of several labels, (0, z), "
-            "are then always the same; take another, such as 'gce'"
+            f"method {type(method.loss).__name__} normalises the logits of a row, and those of several labels, "
+            "(0, z), are then always the same; take another, such as 'gce'"
         )
