@@ -18,6 +18,7 @@ from hf_noisy.detection.label_quality import (
 )
 from hf_noisy.detection.mixture import small_loss
 from hf_noisy.detection.noise_rate import NoiseRate, estimate_noise_rate, mixture_noise_rate
+from hf_noisy.detection.opinions import Opinions, opinions
 from hf_noisy.detection.outliers import Outliers, find_outliers
 from hf_noisy.detection.selection import GuaranteedChanges, guaranteed_changes
 from hf_noisy.detection.share_intervals import Share
@@ -41,6 +42,7 @@ __all__ = [
     "GuaranteedChanges",
     "LabelIssues",
     "NoiseRate",
+    "Opinions",
     "Outliers",
     "Share",
     "aggregate",
@@ -63,6 +65,7 @@ __all__ = [
     "guaranteed_changes",
     "mixture_noise_rate",
     "normalized_margin",
+    "opinions",
     "self_confidence",
     "small_loss",
     "suggested_labels",

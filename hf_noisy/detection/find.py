@@ -7,11 +7,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from hf_noisy.core.checks import is_several
-from hf_noisy.core.types import Labels
+from hf_noisy.core.types import Labels, Probabilities
 from hf_noisy.data.checked import RANDOM, UNCHECKED, CheckedRows, checked_column
 from hf_noisy.detection.label_issues import LabelIssues, most_expected_f1
 from hf_noisy.detection.label_model import LabelPosterior, fit_label_model, mean_probabilities
-from hf_noisy.detection.noise_rate import rate_from_checked, rate_from_dynamics, rate_from_posterior
+from hf_noisy.detection.noise_rate import NoiseRate, rate_from_checked, rate_from_dynamics, rate_from_posterior
+from hf_noisy.detection.opinions import opinions
 from hf_noisy.detection.planted import planted_error_rate
 from hf_noisy.detection.training_dynamics import aum
 from hf_noisy.detection.wrong_cells import find_wrong_cells
@@ -24,6 +25,7 @@ def find_wrong_labels(
     dynamics: Sequence[np.ndarray] | Float[np.ndarray, "epochs rows classes"] | None = None,
     evidence: Sequence[Float[np.ndarray, " rows"]] = (),
     checked: Any = None,
+    votes: Any = None,
 ) -> LabelIssues:
     """Find wrong labels from out-of-sample probabilities, or from the logits recorded during one training.
 
@@ -44,12 +46,16 @@ def find_wrong_labels(
         checked: `[rows]`, the class that a person found, -1 where nobody looked, or
             [`~hf_noisy.data.checked.CheckedRows`]. A checked row is flagged if its given label is another one, with
             quality 0 or 1. If some were drawn at random, the noise rate is that of `estimate_noise_rate` with them.
+        votes: Answers of several annotators, as for [`~hf_noisy.detection.opinions.opinions`]. The quality is then one
+            minus the error score, and rows are flagged by what votes and probabilities say together, so that a label
+            on which people legitimately differ is not.
 
     Returns:
         [`LabelIssues`].
 
     Raises:
-        ValueError: If neither probabilities nor dynamics are given, or one does not fit the labels.
+        ValueError: If neither probabilities nor dynamics are given, one does not fit the labels, or votes are given
+            with further evidence.
 
     Source: the threshold of the highest expected F1 is by Lipton et al. (2014); mean ranks are a Borda count.
 
@@ -61,10 +67,12 @@ def find_wrong_labels(
         ([0, 3], [0, 1, 0, 1])
     """
     if is_several(labels):
-        if dynamics is not None or len(evidence) or checked is not None or probabilities is None:
+        if dynamics is not None or len(evidence) or checked is not None or votes is not None or probabilities is None:
             raise ValueError("labels of tokens or sets of classes need probabilities, and take nothing else")
         several = find_wrong_tokens if isinstance(labels, list | tuple) else find_wrong_cells
         return several(labels, probabilities)
+    if votes is not None and len(evidence):
+        raise ValueError("evidence and votes both set the quality; pass one of them")
     predicted = probabilities
     if predicted is None:
         if dynamics is None:
@@ -84,6 +92,8 @@ def find_wrong_labels(
             noise_rate = rate_from_dynamics(posterior, model.ambiguous, margins)
             count = round(noise_rate.rate * len(labels))
     scores.extend(evidence)
+    if votes is not None:
+        return _by_opinions(labels, predicted, votes, noise_rate, checked)
     quality = scores[0]
     if len(scores) > 1:
         quality = mean_rank(scores)
@@ -94,6 +104,22 @@ def find_wrong_labels(
         noise_rate = rate_from_checked(labels, checked, posterior, predicted.shape[1])
     issues = LabelIssues(found, quality, suggested, noise_rate)
     return issues if checked is None else with_checked(issues, labels, checked, predicted.shape[1])
+
+
+def _by_opinions(
+    labels: Labels, probabilities: Probabilities, votes: Any, noise_rate: NoiseRate, checked: Any
+) -> LabelIssues:
+    """Flags by what votes and probabilities say together."""
+    found = opinions(labels, votes, probabilities)
+    rows, others = np.arange(len(labels)), found.plausibility.copy()
+    own = found.plausibility[rows, labels]
+    others[rows, labels] = -1
+    wrong, disagrees = 1 - own, others.max(axis=1) > own
+    posterior = LabelPosterior(wrong, wrong, others.argmax(axis=1), disagrees)
+    flagged = most_expected_f1(posterior)
+    suggested = np.where(flagged, posterior.suggested, labels).astype(np.int64)
+    issues = LabelIssues(flagged, 1 - found.error, suggested, noise_rate, found)
+    return issues if checked is None else with_checked(issues, labels, checked, probabilities.shape[1])
 
 
 def with_checked(issues: LabelIssues, labels: Labels, checked: Any, num_classes: int) -> LabelIssues:

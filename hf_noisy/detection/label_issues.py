@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from hf_noisy.detection.label_model import LabelPosterior
 from hf_noisy.detection.noise_rate import NoiseRate
+from hf_noisy.detection.opinions import Opinions
 
 
 class LabelIssues(NamedTuple):
@@ -17,12 +18,14 @@ class LabelIssues(NamedTuple):
         quality: `[rows]`, in [0, 1]; the higher, the better the given label.
         suggested: `[rows]`, another class if the label is likely wrong, else the given one.
         noise_rate: The share of wrong labels; it may differ from the share of `is_wrong`.
+        opinions: With votes, scores of error and of legitimate disagreement for each row; else None.
     """
 
     is_wrong: Bool[np.ndarray, " rows"]
     quality: Float64[np.ndarray, " rows"]
     suggested: Int64[np.ndarray, " rows"]
     noise_rate: NoiseRate
+    opinions: Opinions | None = None
 
 
 def most_expected_f1(posterior: LabelPosterior) -> Bool[np.ndarray, " rows"]:

@@ -9,6 +9,7 @@ from hf_noisy.metrics.calibration import (
     reliability_bins,
 )
 from hf_noisy.metrics.detection import detection_scores, precision_at_k
+from hf_noisy.metrics.distributions import distance_weighted_accuracy, manhattan_distance, soft_cross_entropy
 from hf_noisy.metrics.entities import entity_scores
 from hf_noisy.metrics.for_trainer import compute_metrics
 from hf_noisy.metrics.label_accuracy import accuracy_by_noise, relabelling_scores
@@ -24,12 +25,15 @@ __all__ = [
     "calibration_scores",
     "compute_metrics",
     "detection_scores",
+    "distance_weighted_accuracy",
     "entity_scores",
     "expected_calibration_error",
     "load",
+    "manhattan_distance",
     "maximum_calibration_error",
     "multi_label_scores",
     "precision_at_k",
     "relabelling_scores",
     "reliability_bins",
+    "soft_cross_entropy",
 ]
