@@ -205,6 +205,45 @@ def purify(
 
 
 @app.command()
+def aggregate(
+    source: Annotated[
+        str, typer.Argument(help="votes: CSV, JSON, Parquet or Excel file, or an annotation tool's JSON")
+    ],
+    output: Output,
+    vote_columns: Annotated[
+        str | None, typer.Option(help="columns of the annotators, such as ann,ben", show_default="found")
+    ] = None,
+    annotator_column: Annotated[
+        str | None, typer.Option(help="column of the annotators' names, one answer a line")
+    ] = None,
+    row_column: Annotated[str | None, typer.Option(help="column of the row that an answer is for")] = None,
+    label_column: Annotated[str | None, typer.Option(help="column of the answers", show_default="label")] = None,
+    text_column: Annotated[str | None, typer.Option(help="column of the texts", show_default="text")] = None,
+    classes: Annotated[str | None, typer.Option(help="all classes, such as no,yes", show_default="found")] = None,
+    vote_method: Annotated[str, typer.Option("--method", help="model, dawid_skene, weighted or majority")] = "model",
+    votes_only: Annotated[bool, typer.Option("--votes-only", help="do not use the texts")] = False,
+    checked: Checked = None,
+    model: Model = None,
+    dtype: Dtype = "auto",
+    delimiter: Annotated[str | None, typer.Option(help="between columns of a file", show_default="found")] = None,
+    encoding: Annotated[str | None, typer.Option(help="of a text file", show_default="UTF-8")] = None,
+    trust_remote_code: TrustRemoteCode = False,
+    overwrite: Overwrite = False,
+    push_to_hub: PushToHub = None,
+    private: Private = False,
+) -> None:
+    """One label a row from the votes of people, rules or language models."""
+    options = dict(locals())
+    reading = {name: options.pop(name) for name in ("label_column", "delimiter", "encoding")}
+    text = options.pop("text_column")
+    options["reading"] = {**reading, "text_column": None if text is None else [text]}
+    options["vote_columns"] = vote_columns.split(",") if vote_columns else ()
+    options["classes"] = classes.split(",") if classes else None
+    options["use_texts"] = not options.pop("votes_only")
+    _run("aggregate_votes", options, "vote_commands")
+
+
+@app.command()
 @with_reading_options
 def apply(
     decisions: Annotated[Path, typer.Argument(help="decisions.csv from a report")],

@@ -12,9 +12,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "file_format": ("page", "label-studio", "argilla"),
     "noise_type": ("symmetric", "pair", "asymmetric", "instance"),
     "test_labels": ("given", "true"),
+    "vote_method": ("model", "dawid_skene", "weighted", "majority"),
     "dtype": ("auto", "float32", "bfloat16"),
 }
-_OPTIONS = {"file_format": "--format"}  # of other names than their arguments
+_OPTIONS = {"file_format": "--format", "vote_method": "--method"}  # of other names than their arguments
 
 
 def check_early(options: dict[str, Any]) -> None:

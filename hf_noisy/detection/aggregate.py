@@ -15,7 +15,7 @@ from hf_noisy.detection.annotator_table import AnnotatorTable, annotator_table
 from hf_noisy.detection.soft_predictor import SoftPredictor
 from hf_noisy.detection.vote_model import fit_votes, normalised, right_without_own_vote
 
-_METHODS = ("model", "dawid_skene", "weighted", "majority")
+METHODS = ("model", "dawid_skene", "weighted", "majority")
 _TINY = 1e-9
 
 
@@ -93,8 +93,8 @@ def aggregate(
     Source: Dawid and Skene (1979), Raykar et al. (2010) for the classifier among the annotators; the weights, the
     rates of one-sided annotators and the constants are ours.
     """
-    if method not in _METHODS:
-        raise ValueError(f"method must be one of {', '.join(_METHODS)}, got {method!r}")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if method != "model" and (features is not None or checked is not None):
         raise ValueError(f"features and checked are for method='model', got method={method!r}; leave them out")
     table = votes if isinstance(votes, Votes) else votes_from_matrix(votes, num_classes)

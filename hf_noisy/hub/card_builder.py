@@ -27,7 +27,7 @@ _MEANINGS = {
     columns.IMAGE: "the image to classify",
     columns.CLEAN_LABEL: "the true label",
     columns.CHECKED_LABEL: "the class that a person found, where somebody looked",
-    columns.VOTES: "votes of labelling rules, -1 where a rule abstains",
+    columns.VOTES: "votes of rules or other annotators, -1 for none",
     columns.LABEL_GIVEN: "the given label",
     columns.LABEL_POSTERIOR: "probability of each class being the true one",
     columns.LABEL_CONFIDENCE: "the largest of these probabilities",

@@ -12,6 +12,7 @@ from hf_noisy.cli.early_checks import CHOICES
 from hf_noisy.core.precision import Dtype
 from hf_noisy.data.load import make_noise
 from hf_noisy.data.reading.trusted_test import TEST_LABELS
+from hf_noisy.detection.aggregate import METHODS
 from hf_noisy.detection.rows_to_check import STRATEGIES
 from hf_noisy.purification import PURIFIERS
 from hf_noisy.purification.policies import Policy
@@ -68,6 +69,7 @@ def test_the_choices_are_those_of_the_library():
     assert list(CHOICES["strategy"]) == list(STRATEGIES)
     assert list(CHOICES["file_format"]) == list(WRITERS)
     assert CHOICES["test_labels"] == TEST_LABELS
+    assert CHOICES["vote_method"] == METHODS
     assert CHOICES["dtype"] == Dtype.__args__
     with pytest.raises(ValueError, match=f"one of {', '.join(CHOICES['noise_type'])}, got"):
         make_noise("none", 0.1)
