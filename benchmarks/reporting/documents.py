@@ -33,6 +33,7 @@ from benchmarks.reporting import (
     spread_of,
     studies,
     table,
+    votes,
 )
 from benchmarks.reporting.studies import read
 from benchmarks.suites import SUITES
@@ -65,6 +66,7 @@ def documents() -> dict[Path, str]:
     """The content of each document."""
     blocks = studies.blocks() | costs.blocks() | leaderboard.blocks() | checked.blocks() | {"demo": demo(load("demo"))}
     blocks |= checked_worth.blocks() | fine_tuned.blocks() | next_rows.blocks() | architectures.blocks()
+    blocks |= votes.blocks()
     marked = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "<!-- /" in path.read_text()]
     return {path: fill(path, blocks) for path in (ROOT / "README.md", *marked)}
 

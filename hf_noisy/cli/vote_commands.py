@@ -161,7 +161,7 @@ def _report(name: str, file: VoteFile, found: Aggregation, made_from: str) -> Re
 
 def _with_votes(text: str | None, counts: np.ndarray, classes: Sequence[str]) -> str:
     """The text of a row and its votes."""
-    votes = ", ".join(f"{classes[label]}: {counts[label]}" for label in np.flatnonzero(counts))
+    votes = ", ".join(f"{classes[label]}: {counts[label]}" for label in np.flatnonzero(counts).tolist())
     return f"[{votes}] {text or ''}".strip()
 
 

@@ -79,12 +79,12 @@ class _Annotators:
             prior = _STRENGTH * precision * self._gives[:, None, :]
             rates = (found + prior) / (posterior.sum(axis=0)[:, None] + _STRENGTH)
             matrices = np.where(self.one_sided[:, None, None], rates, matrices)
-        return np.log(np.maximum(matrices, _TINY))
+        return np.asarray(np.log(np.maximum(matrices, _TINY)))
 
     def weights(self, excess: Float64[np.ndarray, "annotators annotators"]) -> Float64[np.ndarray, " annotators"]:
         """The power of each annotator's likelihood."""
         of_others = np.where(self.copies[:, None] == self.copies, 0.0, excess.clip(0)).sum(axis=1)
-        return np.where(self.one_sided, self.shares, self.shares / np.sqrt(1 + of_others))
+        return np.asarray(np.where(self.one_sided, self.shares, self.shares / np.sqrt(1 + of_others)))
 
     def log_likelihood(
         self,

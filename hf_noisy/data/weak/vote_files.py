@@ -150,14 +150,13 @@ def _wide(
     count = len(next(iter(table.values())))
     if not columns and VOTES in table:
         answers = [
-            Answer(str(line), annotator, value, line)
+            Answer(str(line), str(annotator), value, line)
             for line, cell in enumerate(table[VOTES])
             for annotator, value in (cell.items() if isinstance(cell, dict) else enumerate(cell or []))
         ]
     else:
         columns = columns or _annotators(table, {text, row}, name)
         answers = [Answer(str(n), column, table[column][n], n) for column in columns for n in range(count)]
-    answers = [answer._replace(annotator=str(answer.annotator)) for answer in answers]
     numbers = [str(line) for line in range(count)]
     votes = _votes(answers, numbers, classes, name, places)
     key = row or ("id" if "id" in table else None)

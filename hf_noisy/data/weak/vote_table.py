@@ -162,8 +162,8 @@ def _votes(
     if len(silent):
         shown = ", ".join(annotators[number] for number in silent[:_SHOWN]) + (", ..." if len(silent) > _SHOWN else "")
         logger.warning(f"{len(silent)} of {len(annotators)} annotators have no answer and are ignored: {shown}")
-    columns = (np.asarray(values).astype(np.int64) for values in (row, annotator, label))
-    return Votes(*columns, num_rows=num_rows, annotators=annotators, classes=classes)
+    row, annotator, label = (np.asarray(values).astype(np.int64) for values in (row, annotator, label))
+    return Votes(row, annotator, label, num_rows, annotators, classes)
 
 
 def _names(names: Sequence[str] | None, count: int, what: str) -> tuple[str, ...]:
