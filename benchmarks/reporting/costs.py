@@ -7,6 +7,7 @@ import numpy as np
 from benchmarks.reporting import load, percent, table
 
 PLAIN = "prediction differs"
+_COMPARED = ("plain", "stage I", "DyGEN")
 _AUDIT_COLUMNS = {"cpu_s": "{:.0f}", "peak_mb": "{:.0f}", "auprc": "{:.3f}"}
 
 
@@ -129,6 +130,39 @@ def dygen_speed(data: dict[str, Any]) -> str:
             f"`{data['command']}`; {len(pairs)} pairs, {described}.",
         ]
     )
+
+
+def dygen_cost(data: dict[str, Any]) -> str:
+    """Processor time of each side over that of plain fine-tuning in the same pair, and the accuracy of both stages."""
+    rows = []
+    for dataset, runs in data["runs"].items():
+        for side in data["sides"]:
+            pairs = [(run[side], run["plain"]["cpu"]) for run in runs.values() if {side, "plain"} <= run.keys()]
+            if not pairs:
+                continue
+            ratios = [own["cpu"] / plain for own, plain in pairs]
+            over = {"median": float(np.median(ratios)), "lowest": min(ratios), "highest": max(ratios)}
+            reached = ["/".join(percent(own["accuracy"].get(of, np.nan)) for own, _ in pairs) for of in _COMPARED]
+            seconds = np.median([own["cpu"] for own, _ in pairs])
+            rows.append(
+                [dataset, side, ratio(over, 2), f"{seconds:.0f}", *("" if "nan" in of else of for of in reached)]
+            )
+    header = ["data", "", "time / plain, median (lowest to highest)", "seconds"]
+    header += [f"{stage}, test accuracy, %" for stage in _COMPARED]
+    given = data["arguments"]
+    commands = "; ".join(f"{side}: `{words or 'no option'}`" for side, words in data["sides"].items())
+    return table(header, rows) + (
+        f"\n\n`{data['command']}`: {given['rows']:,} training rows, {given['test_rows']} test rows, {given['epochs']} "
+        f"epochs; accuracy by seed. Options: {commands}."
+    )
+
+
+def shared_cost(data: dict[str, Any]) -> str:
+    """The step of two networks over that of one, by the number of layers that they share."""
+    shared = [str(count) for count in data["arguments"]["shared"]]
+    rows = [[method, *(ratio(of[count], 2) for count in shared)] for method, of in data["ratio"].items()]
+    header = ["time of two networks / one", *(f"{count} of {data['layers']} layers shared" for count in shared)]
+    return table(header, rows) + f"\n\n`{data['command']}`; processor time, median (lowest to highest)."
 
 
 def install_cost(data: dict[str, Any]) -> str:
@@ -297,7 +331,7 @@ def audit(data: dict[str, Any]) -> str:
 
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
-    tables = (step_cost, dmlp_speed, detection, dygen_speed, install_cost, scale, audit_scale, neighbours, audit)
-    made = {of.__name__: of(load(of.__name__)) for of in (*tables, branch_cost, serving)}
+    tables = (step_cost, dmlp_speed, detection, dygen_speed, dygen_cost, install_cost, scale, audit_scale, neighbours)
+    made = {of.__name__: of(load(of.__name__)) for of in (*tables, audit, branch_cost, shared_cost, serving)}
     made["detection_speed"] = detection_speed(load("detection"))
     return made | {"speed": speed(load("stage2_speed"), load("recorder_cost"))}
