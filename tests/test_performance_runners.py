@@ -44,12 +44,14 @@ SMALL = {
     "audit_scale": "--rows 200 --projected_from 200 --embedded 10",
     "detection": "--only speed --rows 2000 --classes 3 --repeats 1",
     "dmlp_speed": "--rows 300 --width 16 --classes 3 --clean 20 --epochs 1",
+    "dygen_cost": "--datasets trec --seeds 0 --sides plain --rows 32 --test_rows 16 --epochs 1 --max_length 16",
     "dygen_speed": "--rows 32 --validation_rows 8 --test_rows 16 --seeds 0 --max_length 16",
     "neighbours": "--rows 500 --queries 50 --dim 16 --indices exact",
     "noise_injection": "--rows 1000 --num_classes 10 --turns 1",
     "recorder_cost": "--rows 32 --turns 1",
     "scale": "--rows 500 --projections 0 --epochs 2 --work_dir {folder}",
     "serving": "--train_rows 32 --test_rows 32 --epochs 1 --turns 1 --work_dir {folder}",
+    "shared_cost": "--turns 1 --rows 2 --length 8 --methods nct --shared 3",
     "stage2_speed": "--rows 64 --epochs 2 --dim 16 --classes 3 --iterations 1 --repeats 1 --batch_sizes 32",
     "step_cost": "--methods dal --models bert --rounds 1 --pairs 2",
 }
@@ -57,7 +59,7 @@ SMALL = {
 
 @pytest.mark.parametrize("name", SMALL)
 def test_the_others_run_on_the_last_code(name, tmp_path):
-    if name in ("dygen_speed", "recorder_cost", "serving") and "HF_NOISY_DATA_DIR" not in os.environ:
+    if name in ("dygen_cost", "dygen_speed", "recorder_cost", "serving") and "HF_NOISY_DATA_DIR" not in os.environ:
         pytest.skip("its data set is not here")
     report = run(name, tmp_path / "report.json", *SMALL[name].format(folder=tmp_path / "work").split())
     assert report["command"].startswith(f"python -m benchmarks.cost.{name} ")
