@@ -19,6 +19,8 @@ from hf_noisy.data.annotation_tools import (
     label_studio_tasks,
 )
 from hf_noisy.data.checked import RANDOM, checked_rows
+from hf_noisy.data.flat_labels import task_of_labels
+from hf_noisy.data.labelled_rows import LabelledRows
 from hf_noisy.detection.rows_to_check import RowSample, rows_to_check
 from hf_noisy.reports.check_page import CheckPage, make_check_page, write_check_page
 
@@ -27,7 +29,7 @@ _HERE = "OUTPUT"  # in an advice: the folder, which has another name while it is
 
 def check(job: Job, rows: int | None, checked: Path | None, file_format: str, seed: int) -> None:
     """`hf-noisy check`: random rows to check, as a page or as files for an annotation tool."""
-    labelled = job.labelled(job.load())
+    labelled = _labelled(job)
     page = random_rows_page(job.name, labelled, checked_rows(labelled.whole, checked), rows, seed)
     if page is None:
         raise ValueError(f"there is no row to check: all are checked, or the data has no column '{TEXT}' or '{IMAGE}'")
@@ -45,7 +47,7 @@ def next_rows(
     seed: int,
 ) -> None:
     """`hf-noisy next`: the rows to check next, as `next.csv` and as a page or as files for an annotation tool."""
-    labelled = job.labelled(job.load())
+    labelled = _labelled(job)
     every_checked = checked_rows(labelled.whole, checked)
     found, rows = labelled.among(every_checked), labelled.rows
     summary = {"command": "next", "split": job.split, "seed": seed}
@@ -58,6 +60,13 @@ def next_rows(
     sample = in_whole(sample, labelled, every_checked)
     page = make_check_page(labelled.whole, sample, job.name, every_checked)
     write_rows_to_check(job, page, file_format, summary, sample)
+
+
+def _labelled(job: Job) -> LabelledRows:
+    splits = job.load()
+    if task_of_labels(splits[job.split]) != "one-label":
+        raise ValueError("rows to check have one class each, unlike tags and sets of classes; use audit and apply")
+    return job.labelled(splits)
 
 
 def write_rows_to_check(

@@ -13,6 +13,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
 
+from hf_noisy.cli import list_commands
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.checked_figures import interval_fact, noise_figures
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
@@ -155,6 +156,8 @@ def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> Non
 def audit(job: Job, checked: Path | None, model: str | None, dtype: str, seed: int) -> None:
     """`hf-noisy audit`: the unchanged rows with a quality and suggestion per label, the findings and the report."""
     splits, split = job.load(), job.split
+    if list_commands.has_lists(splits[split]):
+        return list_commands.audit(job, splits, checked, model, dtype, seed)
     added = (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED)
     if taken := [name for name in added if name in splits[split].column_names]:
         raise ValueError(f"the data already has a column '{taken[0]}', which an audit adds; rename or remove it")
@@ -213,6 +216,9 @@ def purify(
 ) -> None:
     """`hf-noisy purify`: corrected labels with their provenance, and the report."""
     splits, split = job.load(), job.split
+    if list_commands.has_lists(splits[split]):
+        unused = {"max_wrong": max_wrong, "label_missing": label_missing, "checked": checked}
+        return list_commands.purify(job, splits, purifier, policy, min_confidence, model, dtype, seed, **unused)
     _check_dropped(splits, policy == "drop")
     labelled = job.labelled(splits)
     check_auditable(labelled.rows, labelled.index)  # before anything is embedded
@@ -272,6 +278,8 @@ def apply(job: Job, decisions: Path) -> None:
     """`hf-noisy apply`: the decisions made in the report."""
     decided = read_decisions(decisions)
     splits, split = job.load(), job.split
+    if list_commands.has_lists(splits[split]):
+        return list_commands.apply(job, splits, decisions)
     _check_dropped(splits, any(one.decision == "drop" for one in decided))
     labelled = job.labelled(splits)
     parts = _parts(apply_decisions(labelled.rows, decided, labelled.index), split, labelled)

@@ -11,9 +11,10 @@ import datasets
 import numpy as np
 from datasets import Dataset
 
-from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
+from hf_noisy.core.columns import FEATURES, IMAGE, TEXT, TOKENS
 from hf_noisy.core.phases import phase
 from hf_noisy.core.precision import compute_dtype
+from hf_noisy.data.flat_labels import task_of_labels
 from hf_noisy.data.noise.row_features import row_features
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.tables import table_columns
@@ -46,7 +47,7 @@ def modality(rows: Dataset) -> str:
 
 @phase("embedding")
 def add_features(rows: Dataset, model: str | None, trust_remote_code: bool = False, dtype: str = "auto") -> Features:
-    """The rows with frozen vectors in `features`; existing ones are kept."""
+    """The rows with frozen vectors in `features`; existing ones are kept. Of tokens, one row a word."""
     if FEATURES in rows.column_names:
         table = table_columns(rows)
         made_from = f"the columns {', '.join(table)}" if table else f"the column '{FEATURES}' of the data"
@@ -54,7 +55,7 @@ def add_features(rows: Dataset, model: str | None, trust_remote_code: bool = Fal
             raise ValueError(f"--model is not used, since the features are {made_from}; leave out one of them")
         _check_unused(dtype, made_from)
         return Features(rows, made_from)
-    kind = modality(rows)
+    kind = TOKENS if task_of_labels(rows) == "tokens" else modality(rows)
     if model is None and kind == IMAGE:
         _check_unused(dtype, "the pixels")
         (pixels,) = row_features(rows)

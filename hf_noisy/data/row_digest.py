@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Image
 
-from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
+from hf_noisy.core.columns import FEATURES, IMAGE, TEXT, TOKENS
 from hf_noisy.data.texts import text_columns
 
 _AT_ONCE = 256  # images, which may be large
@@ -37,7 +37,8 @@ def row_digests(dataset: Any) -> list[str]:
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(f"checked rows are found in a datasets.Dataset, got {type(dataset).__name__}; pass one split")
-    columns = text_columns(dataset.column_names) + [name for name in (IMAGE,) if name in dataset.column_names]
+    names = dataset.column_names
+    columns = text_columns(names) + [name for name in (TOKENS, IMAGE) if name in names]
     if not columns and FEATURES not in dataset.column_names:
         raise ValueError(
             f"rows are known by a column '{TEXT}', '{IMAGE}' or '{FEATURES}', but the data has "

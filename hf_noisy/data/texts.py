@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from datasets import Dataset
 
-from hf_noisy.core.columns import TEXT, TEXT_PAIR
+from hf_noisy.core.columns import TEXT, TEXT_PAIR, TOKENS
 
 _CHARACTERS_OF_A_TOKEN = 1000
 _BETWEEN = "\n▸ "  # the texts of a pair
@@ -24,6 +24,8 @@ def count_empty(rows: Dataset) -> int:
 def shown_texts(rows: Dataset) -> list[str] | None:
     """One string per row for people, both texts of a pair in one; None where there are no texts."""
     columns = text_columns(rows.column_names)
+    if not columns and TOKENS in rows.column_names:
+        return [" ".join(words) for words in rows.with_format(None)[TOKENS][:]]
     if not columns:
         return None
     values = [rows.with_format(None)[name][:] for name in columns]

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from hf_noisy.core.columns import FEATURES, IMAGE, TEXT
 from hf_noisy.core.precision import Dtype, compute_dtype
+from hf_noisy.core.columns import FEATURES, IMAGE, TEXT, TOKENS
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.pixel_values import to_rgb
 from hf_noisy.data.row_digest import row_keys
@@ -28,6 +28,7 @@ from hf_noisy.models.feature_files import FeatureFiles, column_of
 from hf_noisy.models.inference import evaluating
 from hf_noisy.models.pooling import Pooling, pool_outputs
 from hf_noisy.models.token_batches import token_batches, tokenize
+from hf_noisy.models.word_features import embed_words
 
 _CPU_TOKENS, _TOKENS = 2048, 32_768  # of a batch; larger ones are slower on a CPU
 _TEXTS = "texts"  # of pairs, first and second ones in one column
@@ -79,7 +80,8 @@ def embed(
             `datasets` for a dataset in memory.
 
     Returns:
-        The dataset with `output_column`, float32 lists of one width, memory-mapped.
+        The dataset with `output_column`, float32 lists of one width, memory-mapped. Of rows with lists of words in
+        `tokens`, a dataset of one row a word, see [`~hf_noisy.models.word_features.embed_words`].
 
     Raises:
         ValueError: If the column is missing, the new one exists, an image is missing, `dtype` is another word, the
@@ -90,6 +92,8 @@ def embed(
         >>> len(dataset[0]["features"])  # doctest: +SKIP
         384
     """
+    if column is None and TOKENS in dataset.column_names and not text_columns(dataset.column_names):
+        return embed_words(dataset, model, processing_class, max_length=max_length, dtype=dtype)
     columns = _input_columns(dataset, column, output_column)
     # Without `cpu`, processes on a machine without an accelerator would not connect.
     state = PartialState(cpu=not torch.accelerator.is_available())

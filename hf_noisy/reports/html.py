@@ -19,6 +19,7 @@ from hf_noisy.reports.page_parts import data_url, render_template, script_safe
 
 _MAX_CLASSES = 40  # in the matrix; it grows with their square
 _MAX_TEXT = 600  # characters shown of a row
+MARK_BEGIN, MARK_END = "\u27e6", "\u27e7"  # around what a text is about; the page highlights it
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Report:
     tables: Sequence[Table] = ()
     notes: Sequence[str] = field(default_factory=tuple)  # sentences at the end, about the computation
     check: CheckPage | None = None  # rows to check by hand, on a page of their own
+    decisions: Sequence[str] = ("relabel", "drop", "keep")
 
 
 def write_report(report: Report, path: str | os.PathLike[str]) -> Path:
@@ -88,7 +90,8 @@ def render_report(report: Report) -> str:
     shown = _most_confused(report.transition_matrix, len(report.class_names))
     matrix = None if report.transition_matrix is None else report.transition_matrix[np.ix_(shown, shown)].tolist()
     scores = list(report.rows[0].scores) if report.rows else []
-    data = {"classes": list(report.class_names), "scores": scores, "rows": [_row(row) for row in report.rows]}
+    rows = [_row(row) for row in report.rows]
+    data = {"classes": list(report.class_names), "scores": scores, "rows": rows, "decisions": list(report.decisions)}
     check = {"check": None} if report.check is None else check_values(report.check)
     return render_template(
         "report.html.j2", report=report, matrix=matrix, shown=shown, data=script_safe(data), **check

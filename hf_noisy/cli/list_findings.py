@@ -1,0 +1,145 @@
+"""Findings of tags and sets of classes as lines of the report, and the decisions on them."""
+
+from collections import defaultdict
+
+import numpy as np
+from datasets import Dataset
+from jaxtyping import Int64
+
+from hf_noisy.data.flat_labels import flat_tags, label_sets, list_names, task_of_labels
+from hf_noisy.data.row_digest import row_digests
+from hf_noisy.data.texts import shown_texts
+from hf_noisy.detection.list_audit import ListAudit
+from hf_noisy.purification.decisions import Decision
+from hf_noisy.reports.html import MARK_BEGIN, MARK_END, SuspiciousRow
+
+MAX_FINDINGS = 1000
+NOT = "not "  # before the name of a class that a row does not have
+_AROUND = 12  # words shown on each side of a span
+
+
+def list_rows(rows: Dataset, audit: ListAudit) -> tuple[list[SuspiciousRow], list[str]]:
+    """The findings, the most suspicious first, and the names of what they were given and would become."""
+    return _spans(rows, audit) if audit.unit == "token" else _cells(rows, audit)
+
+
+def _spans(rows: Dataset, audit: ListAudit) -> tuple[list[SuspiciousRow], list[str]]:
+    """Neighbouring tokens under suspicion are one finding; its number is that of its first token."""
+    flat, issues, names = flat_tags(rows), audit.issues, audit.class_names
+    wrong = np.flatnonzero(issues.is_wrong)
+    if not len(wrong):
+        return [], []
+    new = np.concatenate([[True], (np.diff(wrong) > 1) | (np.diff(flat.rows[wrong]) > 0)])
+    runs = np.split(wrong, np.flatnonzero(new)[1:])
+    runs = sorted(runs, key=lambda run: float(issues.quality[run].mean()))[:MAX_FINDINGS]
+    digests, words = row_digests(rows), rows.with_format(None)["tokens"][:]
+    texts = [
+        (" ".join(names[tag] for tag in audit.given[run]), " ".join(names[tag] for tag in issues.suggested[run]))
+        for run in runs
+    ]
+    known = {text: number for number, text in enumerate(sorted({text for pair in texts for text in pair}))}
+    found = []
+    for run, (given, suggested) in zip(runs, texts, strict=True):
+        row = int(flat.rows[run[0]])
+        start, stop = int(run[0] - flat.offsets[row]), int(run[-1] - flat.offsets[row]) + 1
+        own = float(audit.probabilities[run, audit.given[run]].mean())
+        other = float(audit.probabilities[run, issues.suggested[run]].mean())
+        scores = {"quality": float(issues.quality[run].mean()), "given p": own, "suggested p": other}
+        text, digest = _marked(words[row], start, stop), f"{digests[row]}:{start}-{stop}"
+        found.append(SuspiciousRow(int(run[0]), known[given], known[suggested], scores, text, digest=digest))
+    return found, list(known)
+
+
+def _marked(words: list[str], start: int, stop: int) -> str:
+    left, right = max(start - _AROUND, 0), min(stop + _AROUND, len(words))
+    parts = ["… " if left else "", " ".join(words[left:start]), f" {MARK_BEGIN}", " ".join(words[start:stop])]
+    return "".join([*parts, f"{MARK_END} ", " ".join(words[stop:right]), " …" if right < len(words) else ""]).strip()
+
+
+def _cells(rows: Dataset, audit: ListAudit) -> tuple[list[SuspiciousRow], list[str]]:
+    """A finding is a class of a row; its number is that of the cell."""
+    issues, classes = audit.issues, len(audit.class_names)
+    worst = np.argsort(issues.quality, axis=None, kind="stable")[: min(MAX_FINDINGS, int(issues.is_wrong.sum()))]
+    chosen = np.unique(worst // classes)
+    shown = rows.select(chosen)
+    digests = dict(zip(chosen.tolist(), row_digests(shown), strict=True))
+    texts = dict(zip(chosen.tolist(), shown_texts(shown) or [""] * len(chosen), strict=True))
+    found = []
+    for cell in worst.tolist():
+        row, label = divmod(cell, classes)
+        has = int(audit.given[row, label])
+        own = [audit.class_names[one] for one in np.flatnonzero(audit.given[row])]
+        text = f"{texts[row]} — {', '.join(own) or 'no class'}"
+        scores = {"quality": float(issues.quality[row, label]), "p": float(audit.probabilities[row, label])}
+        given, suggested = (label, classes + label) if has else (classes + label, label)
+        found.append(SuspiciousRow(cell, given, suggested, scores, text, digest=f"{digests[row]}:{label}"))
+    return found, [*audit.class_names, *(f"{NOT}{name}" for name in audit.class_names)]
+
+
+def decided_lists(rows: Dataset, decisions: list[Decision]) -> Int64[np.ndarray, "..."]:
+    """The labels after the decisions: ids of all tokens, or zeros and ones of all cells; all faults at once."""
+    if any(one.decision == "drop" for one in decisions):
+        raise ValueError("decisions on tags and sets relabel or keep; drop rows with another tool")
+    places = defaultdict(list)
+    for row, digest in enumerate(row_digests(rows)):
+        places[digest].append(row)
+    names = list_names(rows)
+    is_tokens = task_of_labels(rows) == "tokens"
+    flat = flat_tags(rows) if is_tokens else None
+    new = flat.labels.copy() if flat is not None else label_sets(rows)[0].astype(np.int64)
+    faults = []
+    for one in decisions:
+        digest, _, where = one.digest.partition(":")
+        found = places.get(digest, [])
+        if flat is not None:
+            fault = _retag(one, found, where, flat.offsets, flat.labels, new, names)
+        else:
+            fault = _recell(one, found, where, new, names)
+        if not found:
+            fault = f"row {one.row} (digest {one.digest}) is not in the data"
+        if fault:
+            faults.append(fault)
+    if faults:
+        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+        raise ValueError(
+            f"{len(faults)} of {len(decisions)} decisions cannot be applied: {shown}. Pass the data of the report, "
+            "read with the same columns, or delete these lines"
+        )
+    return new
+
+
+def _retag(
+    one: Decision,
+    rows: list[int],
+    where: str,
+    offsets: np.ndarray,
+    given: np.ndarray,
+    new: np.ndarray,
+    names: list[str],
+) -> str | None:
+    start, _, stop = where.partition("-")
+    wanted, before = one.label.split(), one.label_given.split()
+    if not (start.isdigit() and stop.isdigit()) or len(wanted) != int(stop) - int(start) or {*wanted} - {*names}:
+        return f"row {one.row} has the tags '{one.label}', which do not fit its place '{where}' or the data"
+    for row in rows:
+        span = slice(int(offsets[row]) + int(start), int(offsets[row]) + int(stop))
+        if [names[tag] if tag >= 0 else "" for tag in given[span]] != before:
+            return f"row {one.row} had the tags '{one.label_given}', but has others now"
+        if one.decision == "relabel":
+            new[span] = [names.index(tag) for tag in wanted]
+    return None
+
+
+def _recell(one: Decision, rows: list[int], where: str, new: np.ndarray, names: list[str]) -> str | None:
+    if not (where.isdigit() and int(where) < len(names)):
+        return f"row {one.row} names no class of the data"
+    label = int(where)
+    has = one.label_given == names[label]
+    if {one.label, one.label_given} - {names[label], f"{NOT}{names[label]}"}:
+        return f"row {one.row} is about the class '{one.label}', where the data has '{names[label]}'"
+    for row in rows:
+        if new[row, label] != has:
+            return f"row {one.row} had the label '{one.label_given}', but has it no more"
+        if one.decision == "relabel":
+            new[row, label] = one.label == names[label]
+    return None
