@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
 
 from hf_noisy.core.columns import LABEL, LABEL_GIVEN
@@ -11,7 +11,13 @@ from hf_noisy.hub.text import REPOSITORY
 
 
 def list_card(
-    splits: DatasetDict, split: str, *, name: str, lead: str, numbers: Sequence[Sequence[str]], purified: bool = False
+    splits: dict[str, Dataset],
+    split: str,
+    *,
+    name: str,
+    lead: str,
+    numbers: Sequence[Sequence[str]],
+    purified: bool = False,
 ) -> DatasetCard:
     """The card, with figures as lines of name and value."""
     undo = {
@@ -21,7 +27,7 @@ def list_card(
         f'given = rows.remove_columns("{LABEL}").rename_column("{LABEL_GIVEN}", "{LABEL}")',
     }
     return build_card(
-        splits,
+        DatasetDict(splits),
         name,
         splits[split],
         lead=lead,
