@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from hf_noisy.core.checks import check_integers
+from hf_noisy.core.checks import check_integers, check_rate
 
 _SMALLEST = 1e-6
 _LOWEST = 0.2  # share of the cells of a class in which spurious classes are counted
@@ -36,10 +36,12 @@ class CellModel(NamedTuple):
     bounds: tuple[float, float]
 
 
-def fit_cell_model(labels: Any, probabilities: Any) -> CellModel:
+def fit_cell_model(labels: Any, probabilities: Any, spurious_rate: float | None = None) -> CellModel:
     """The model of the given sets, zeros and ones `[rows, classes]`, from held-out probabilities of each class."""
     given, values = _checked(labels, probabilities)
-    spurious_rate = _spurious_rate(given, values)
+    if spurious_rate is None:
+        spurious_rate = _spurious_rate(given, values)
+    check_rate(spurious_rate, "spurious_rate")
     values = _with_exclusion(given, values)
     top = np.argsort(-values, axis=None, kind="stable")[: max(_FEWEST_TOP, round(_TOP * int(given.sum())))]
     classes = top % given.shape[1]

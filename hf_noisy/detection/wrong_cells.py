@@ -9,7 +9,7 @@ from hf_noisy.detection.label_issues import LabelIssues
 from hf_noisy.detection.noise_rate import rate_of_cells
 
 
-def find_wrong_cells(labels: Any, probabilities: Any) -> LabelIssues:
+def find_wrong_cells(labels: Any, probabilities: Any, spurious_rate: float | None = None) -> LabelIssues:
     """Find missing and spurious classes from out-of-sample probabilities.
 
     The quality of a cell (row, class) is the probability that it is right, by the model of
@@ -18,6 +18,8 @@ def find_wrong_cells(labels: Any, probabilities: Any) -> LabelIssues:
     Args:
         labels: `[rows, classes]`, zeros and ones: the given sets.
         probabilities: `[rows, classes]`, each class for itself (sigmoid), of models that did not train on the row.
+        spurious_rate: P(given | not true), where it is known; by default it is counted where the predictions exclude a
+            class, which finds only a part of it.
 
     Returns:
         [`LabelIssues`] of all cells: `[rows, classes]` each; `suggested` holds zeros and ones.
@@ -36,7 +38,7 @@ def find_wrong_cells(labels: Any, probabilities: Any) -> LabelIssues:
         >>> int(issues.quality.argmin()), issues.suggested[0].tolist()
         (0, [1, 0])
     """
-    model = fit_cell_model(labels, probabilities)
+    model = fit_cell_model(labels, probabilities, spurious_rate)
     wrong, given = model.wrong, np.asarray(labels, dtype=np.int64)
     found = _most_expected_f1(wrong)
     return LabelIssues(found, 1 - wrong, np.where(found, 1 - given, given), rate_of_cells(model))

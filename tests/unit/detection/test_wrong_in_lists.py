@@ -149,6 +149,10 @@ def test_spurious_classes_count_only_where_there_are_some():
     assert model.spurious_rate == pytest.approx(0.02, abs=0.01)
     assert model.wrong[extra].mean() > 0.4
     assert model.wrong[(true == 1) & (given == 1)].mean() < 0.1
+    known = find_wrong_cells(np.where(extra, 1, given), probabilities, spurious_rate=0.1)
+    assert known.quality[extra].mean() < 1 - model.wrong[extra].mean()
+    with pytest.raises(ValueError, match="spurious_rate must be a number"):
+        find_wrong_cells(given, probabilities, spurious_rate=2)
 
 
 def test_classes_that_exclude_each_other_are_evidence():
