@@ -86,15 +86,16 @@ def decided_lists(rows: Dataset, decisions: list[Decision]) -> Int64[np.ndarray,
     names = list_names(rows)
     is_tokens = task_of_labels(rows) == "tokens"
     flat = flat_tags(rows) if is_tokens else None
-    new = flat.labels.copy() if flat is not None else label_sets(rows)[0].astype(np.int64)
+    given = flat.labels if flat is not None else label_sets(rows)[0].astype(np.int64)
+    new = given.copy()
     faults = []
     for one in decisions:
         digest, _, where = one.digest.partition(":")
         found = places.get(digest, [])
         if flat is not None:
-            fault = _retag(one, found, where, flat.offsets, flat.labels, new, names)
+            fault = _retag(one, found, where, flat.offsets, given, new, names)
         else:
-            fault = _recell(one, found, where, new, names)
+            fault = _recell(one, found, where, given, new, names)
         if not found:
             fault = f"row {one.row} (digest {one.digest}) is not in the data"
         if fault:
@@ -121,25 +122,31 @@ def _retag(
     wanted, before = one.label.split(), one.label_given.split()
     if not (start.isdigit() and stop.isdigit()) or len(wanted) != int(stop) - int(start) or {*wanted} - {*names}:
         return f"row {one.row} has the tags '{one.label}', which do not fit its place '{where}' or the data"
-    for row in rows:
-        span = slice(int(offsets[row]) + int(start), int(offsets[row]) + int(stop))
-        if [names[tag] if tag >= 0 else "" for tag in given[span]] != before:
-            return f"row {one.row} had the tags '{one.label_given}', but has others now"
+    first = [int(offsets[row]) + int(start) for row in rows]
+    length = len(wanted)
+    alike = [at for at in first if [names[tag] if tag >= 0 else "" for tag in given[at : at + length]] == before]
+    if not alike:
+        return f"row {one.row} had the tags '{one.label_given}', but has others now"
+    # Of identical sentences it is the one that stands where it stood in the report, if there is one.
+    for at in [one.row] if one.row in alike else alike:
         if one.decision == "relabel":
-            new[span] = [names.index(tag) for tag in wanted]
+            new[at : at + length] = [names.index(tag) for tag in wanted]
     return None
 
 
-def _recell(one: Decision, rows: list[int], where: str, new: np.ndarray, names: list[str]) -> str | None:
+def _recell(
+    one: Decision, rows: list[int], where: str, given: np.ndarray, new: np.ndarray, names: list[str]
+) -> str | None:
     if not (where.isdigit() and int(where) < len(names)):
         return f"row {one.row} names no class of the data"
     label = int(where)
-    has = one.label_given == names[label]
     if {one.label, one.label_given} - {names[label], f"{NOT}{names[label]}"}:
         return f"row {one.row} is about the class '{one.label}', where the data has '{names[label]}'"
-    for row in rows:
-        if new[row, label] != has:
-            return f"row {one.row} had the label '{one.label_given}', but has it no more"
+    alike = [row for row in rows if given[row, label] == (one.label_given == names[label])]
+    if not alike:
+        return f"row {one.row} had the label '{one.label_given}', but has it no more"
+    there = one.row // len(names)
+    for row in [there] if there in alike else alike:
         if one.decision == "relabel":
             new[row, label] = one.label == names[label]
     return None

@@ -25,7 +25,7 @@ class FlatLabels:
     @property
     def rows(self) -> Int64[np.ndarray, " tokens"]:
         """The row of each token."""
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        return np.asarray(np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets)))
 
     def positions(self) -> Int64[np.ndarray, " tokens"]:
         """The position of each token in its row."""

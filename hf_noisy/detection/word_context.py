@@ -47,7 +47,7 @@ def _elsewhere(
     counts = (totals[keys] - in_row[here]).astype(np.float32)
     counts += np.float32(weight) * prior.astype(np.float32)
     counts /= np.einsum("tc->t", counts)[:, None]
-    return counts
+    return np.asarray(counts)
 
 
 def _kind(word: str) -> int:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from hf_noisy.core.precision import Dtype, compute_dtype
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT, TOKENS
+from hf_noisy.core.precision import Dtype, compute_dtype
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.pixel_values import to_rgb
 from hf_noisy.data.row_digest import row_keys

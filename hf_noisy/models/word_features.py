@@ -12,9 +12,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from hf_noisy.core.columns import FEATURES, TOKENS
+from hf_noisy.core.precision import Dtype, compute_dtype
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.models.inference import evaluating
-from hf_noisy.core.precision import Dtype, compute_dtype
 from hf_noisy.models.token_batches import token_batches
 
 _PIECES = 2048  # of a batch, with padding

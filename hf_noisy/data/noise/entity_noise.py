@@ -93,7 +93,8 @@ class EntityNoise(ListNoise):
             wanted, changed = round(getattr(self, name) * len(true)), 0
             while changed < wanted and done < len(order):
                 entity, done = order[done], done + 1
-                changed += change(*true[entity], draws[entity])
+                row, span = true[entity]
+                changed += change(row, span, draws[entity])
             counts[name] = changed
         counts["invented"] = noisy.invent(round(self.invented * len(true)), free, starts)
         ids = {name: number for number, name in enumerate(names)}

@@ -10,6 +10,7 @@ from hf_noisy.cli.app import app
 from hf_noisy.cli.checked_commands import WRITERS
 from hf_noisy.cli.early_checks import CHOICES
 from hf_noisy.core.precision import Dtype
+from hf_noisy.data.flat_labels import TaskName
 from hf_noisy.data.load import make_noise
 from hf_noisy.data.reading.trusted_test import TEST_LABELS
 from hf_noisy.detection.aggregate import METHODS
@@ -29,7 +30,7 @@ BAD = {
     "strategy": (["next", "data.csv", "--strategy", "x"], "--strategy must be one of random, informative, got 'x'"),
     "noise type": (
         ["inject", "data.csv", "--noise-rate", "0.1", "--noise-type", "x"],
-        "--noise-type must be one of symmetric, pair, asymmetric, instance, got 'x'",
+        "--noise-type must be one of symmetric, pair, asymmetric, instance, entity, missing, got 'x'",
     ),
     "test labels": (["train", "data.csv", "--test-labels", "x"], "--test-labels must be one of given, true, got 'x'"),
 }
@@ -71,6 +72,7 @@ def test_the_choices_are_those_of_the_library():
     assert CHOICES["test_labels"] == TEST_LABELS
     assert CHOICES["vote_method"] == METHODS
     assert CHOICES["dtype"] == Dtype.__args__
+    assert CHOICES["task"] == TaskName.__args__
     with pytest.raises(ValueError, match=f"one of {', '.join(CHOICES['noise_type'])}, got"):
         make_noise("none", 0.1)
 
