@@ -126,8 +126,8 @@ def pairs_table(pairs: Sequence[Sequence[int]], class_names: Sequence[str]) -> l
 def matrix_section(
     matrix: Float[np.ndarray, "classes classes"], class_names: Sequence[str], note: str
 ) -> dict[str, Any]:
-    """The section of a transition matrix, left out if there are many classes, or none."""
-    if not 0 < len(matrix) <= _MATRIX_SHOWN:
+    """The section of a transition matrix, left out if there are many classes."""
+    if len(matrix) > _MATRIX_SHOWN:
         return {}
     shown = [escape(one) for one in class_names]
     rows = [[name, *(f"{value:.3f}" for value in line)] for name, line in zip(shown, matrix, strict=True)]

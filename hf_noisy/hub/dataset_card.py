@@ -258,7 +258,7 @@ def injected_card(splits: DatasetDict, split: str, *, name: str) -> DatasetCard:
             *settings,
         ],
         numbers_note="Computed from `clean_label` and `label` when the noise was injected.",
-        **matrix_section(matrix, class_names, "Measured."),
+        **(matrix_section(matrix, class_names, "Measured.") if len(matrix) else {}),
         method=f"Noise type {code(record['kind'])}, drawn per row from the seed; the options are explained in the "
         "documentation of `hf_noisy.data.noise`.",
         undo="The true labels are in the column `clean_label`:",

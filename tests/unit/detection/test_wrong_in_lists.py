@@ -152,7 +152,7 @@ def test_spurious_classes_count_only_where_there_are_some():
     known = find_wrong_cells(np.where(extra, 1, given), probabilities, spurious_rate=0.1)
     assert known.quality[extra].mean() < 1 - model.wrong[extra].mean()
     with pytest.raises(ValueError, match="spurious_rate must be a number"):
-        find_wrong_cells(given, probabilities, spurious_rate=2)
+        find_wrong_cells(given, probabilities, spurious_rate=2.0)
 
 
 def test_classes_that_exclude_each_other_are_evidence():
