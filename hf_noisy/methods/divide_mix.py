@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hf_noisy.core.types import RowLosses
 from hf_noisy.data.other_row import OtherRow
 from hf_noisy.detection.mixture import small_loss
 from hf_noisy.methods.method import Batch, Step
@@ -134,7 +135,7 @@ class DivideMix(TwoNetworks):
         pairs = self.mixing.draw(batch)
         both, rows, outputs = self.mixing.both_and_mixed(model, batch, pairs)
         probabilities, others = network_logits(both).softmax(-1).chunk(2)
-        self._note(probabilities, batch)
+        task = self._note(probabilities, batch)
         # Each network learns from the division of the other one.
         clean = self.clean[batch.index].flip(1)
         own = self._refined(probabilities, batch.labels, clean)
@@ -147,6 +148,7 @@ class DivideMix(TwoNetworks):
         share = self._labelled(self.clean).float().mean(0).flip(0).clamp(min=_SMALLEST_SHARE)
         losses = torch.where(labelled, supervised, weight * unsupervised) / share + self._penalty(log_p.exp())
         metrics = {
+            "cross_entropy": task,
             "labelled": labelled.float().mean(1),
             "supervised": supervised.detach().mean(1),
             "unsupervised": unsupervised.detach().mean(1),
@@ -168,10 +170,12 @@ class DivideMix(TwoNetworks):
         losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         return Step(losses.sum(1), outputs, {"cross_entropy": losses.detach().mean(1)})
 
-    def _note(self, probabilities: Float[Tensor, "rows 2 classes"], batch: Batch) -> None:
-        """Keep the losses of unmixed rows for the next division."""
+    def _note(self, probabilities: Float[Tensor, "rows 2 classes"], batch: Batch) -> RowLosses:
+        """Keep the losses of unmixed rows for the next division; their means over the networks."""
         of_label = probabilities.gather(2, batch.labels[:, None, None].expand(-1, 2, 1))[..., 0]
-        self.losses.write(batch.index, -of_label.clamp(min=1e-8).log())
+        losses = -of_label.clamp(min=1e-8).log()
+        self.losses.write(batch.index, losses)
+        return losses.mean(1)
 
     def _divide(self, batch: Batch) -> None:
         self._last_epoch = batch.epoch
