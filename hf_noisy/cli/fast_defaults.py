@@ -11,7 +11,15 @@ from transformers import TrainingArguments
 from hf_noisy.core.precision import has_fast_bfloat16
 
 # What `training_settings` stores of the arguments of a training.
-_STORED = ("optim", "weight_decay", "lr_scheduler_type", "warmup_steps", "max_grad_norm", "bf16", "fp16")
+_STORED: tuple[str, ...] = (
+    "optim",
+    "weight_decay",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "max_grad_norm",
+    "bf16",
+    "fp16",
+)
 _STORED += ("train_sampling_strategy", "per_device_train_batch_size", "gradient_accumulation_steps")
 
 

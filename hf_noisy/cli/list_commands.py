@@ -150,7 +150,7 @@ def _with_issues(rows: Dataset, found: ListAudit) -> Dataset:
         suspected = np.bincount(flat.rows, weights=issues.is_wrong, minlength=len(rows)) > 0
         listed, suggested = as_arrow_lists(quality, flat.offsets), as_arrow_lists(issues.suggested, flat.offsets)
     else:
-        suspected, suggested = issues.is_wrong.any(axis=1), as_label_lists(issues.suggested.astype(bool))
+        suspected, suggested = np.asarray(issues.is_wrong.any(axis=1)), as_label_lists(issues.suggested.astype(bool))
         listed = as_arrow_lists(quality.ravel(), np.arange(len(rows) + 1) * quality.shape[1])
     rows = with_column(rows, LABEL_QUALITY, listed, numbers)
     rows = with_column(rows, LABEL_SUSPECTED, suspected, datasets.Value("bool"))

@@ -3,7 +3,7 @@
 from typing import Literal, get_args
 
 import torch
-from transformers.utils import is_torch_bf16_gpu_available
+from transformers.utils.import_utils import is_torch_bf16_gpu_available
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 
@@ -23,5 +23,5 @@ def compute_dtype(dtype: str, device_type: str | None = None) -> Literal["float3
         raise ValueError(f"dtype must be one of {', '.join(get_args(Dtype))}, got '{dtype}'")
     if dtype == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return "bfloat16" if has_fast_bfloat16(device_type or getattr(accelerator, "type", "cpu")) else "float32"
+        return "bfloat16" if has_fast_bfloat16(device_type or str(getattr(accelerator, "type", "cpu"))) else "float32"
     return "bfloat16" if dtype == "bfloat16" else "float32"

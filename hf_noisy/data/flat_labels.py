@@ -29,7 +29,7 @@ class FlatLabels:
 
     def positions(self) -> Int64[np.ndarray, " tokens"]:
         """The position of each token in its row."""
-        return np.arange(len(self.labels)) - self.offsets[self.rows]
+        return np.asarray(np.arange(len(self.labels)) - self.offsets[self.rows])
 
     def split(self, values: Shaped[np.ndarray, "tokens ..."]) -> list[Shaped[np.ndarray, "length ..."]]:
         """Values of all tokens, row by row."""

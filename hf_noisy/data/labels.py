@@ -112,12 +112,13 @@ def label_of(row: Any) -> Any:
 def check_training_labels(dataset: Any, task: Task, num_classes: int, soft_labels: bool = False) -> bool:
     """Refuse given labels that the task cannot be trained on; False if they can only be read batch by batch."""
     if task.one_row:
-        labels = np.zeros(0, np.int64) if (stored := stored_labels(dataset)) is None else stored
+        found = stored_labels(dataset)
     else:
-        stored = flat_lists(dataset)
-        labels = np.zeros(0, np.int64) if stored is None else task.flat(*stored, num_classes)[0]
+        lists = flat_lists(dataset)
+        found = None if lists is None else task.flat(lists[0], lists[1], num_classes)[0]
+    labels = np.zeros(0, np.int64) if found is None else found
     task.check_labels(labels, num_classes, soft_labels)
-    if stored is None:
+    if found is None:
         return False
     present = np.unique(labels) if labels.ndim == 1 else np.flatnonzero(labels.sum(0))
     if empty := sorted(set(range(task.row_classes(num_classes))) - set(present.tolist())):

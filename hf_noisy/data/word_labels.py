@@ -54,7 +54,7 @@ def tokenize_and_align_labels(
                 f"row {row} of the batch has {len(sentence)} words in '{words}' but {len(given)} tags in '{tags}'; "
                 "give each word one tag"
             )
-    encoded = tokenizer(list(rows[words]), is_split_into_words=True, **{"truncation": True, **options})
+    encoded: BatchEncoding = tokenizer(list(rows[words]), is_split_into_words=True, **{"truncation": True, **options})
     inside = _inside(names)
     encoded[LABELS] = [
         _token_labels(encoded.word_ids(row), given, label_all_tokens, inside) for row, given in enumerate(rows[tags])

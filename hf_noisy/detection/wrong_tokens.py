@@ -107,7 +107,7 @@ def _geometric_mean(
     logs -= logs.max(axis=1, keepdims=True)
     np.exp(logs, out=logs)
     logs /= np.einsum("tc->t", logs)[:, None]
-    return logs
+    return np.asarray(logs)
 
 
 def _mean_of_spans(

@@ -222,7 +222,7 @@ class LabelWave(EpochCallback, ExportableState):
             set_seed(0)  # so that random augmentation is the same in every epoch
             rows = {} if layout is None else {"layout": layout, "with_labels": True}
             (classes,) = self.outputs(self._dataset, forward, args, kwargs, show_progress=bar, **rows)
-        return classes[0].ravel().astype(np.int32)
+        return np.asarray(classes[0].ravel(), np.int32)
 
     def _tensors(self, kwargs: dict[str, Any]) -> dict[str, Tensor]:
         """What training changes: trainable weights, buffers, and the state of the method."""

@@ -1,6 +1,7 @@
 """The card of a dataset whose labels are tags or sets of classes, after an audit or a correction."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
@@ -20,7 +21,7 @@ def list_card(
     purified: bool = False,
 ) -> DatasetCard:
     """The card, with figures as lines of name and value."""
-    undo = {
+    undo: dict[str, Any] = {
         "undo": "The given labels are in the column `label_given`:",
         "undo_code": "from datasets import load_dataset\n\n"
         f'rows = load_dataset({REPOSITORY}, split="{split}")\n'

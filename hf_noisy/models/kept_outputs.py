@@ -121,7 +121,7 @@ class KeptOutputs:
         hidden = torch.zeros(len(keys), longest, width, dtype=dtype)
         for row, (key, length) in enumerate(zip(keys, lengths, strict=True)):
             self._file.seek(self._places[key])
-            self._file.readinto(memoryview(hidden[row, :length].view(torch.uint8).numpy()).cast("B"))
+            self._file.readinto(hidden[row, :length].view(torch.uint8).numpy().data.cast("B"))
         return hidden
 
 

@@ -149,4 +149,5 @@ def own_layers(branch: PreTrainedModel) -> PreTrainedModel:
         delattr(branch, _FROZEN)
         for parameter in branch.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
-    return branch.train(branch.training)
+    branch.train(branch.training)
+    return branch

@@ -79,7 +79,7 @@ def purify_lists(
         any_changed = np.bincount(flat.rows, weights=changed, minlength=len(dataset)) > 0
         offsets, labels = flat.offsets, as_arrow_lists(new, flat.offsets)
     else:
-        any_changed, labels = changed.any(axis=1), as_label_lists(new.astype(bool))
+        any_changed, labels = np.asarray(changed.any(axis=1)), as_label_lists(new.astype(bool))
         offsets = np.arange(len(dataset) + 1) * given.shape[1]
     numbers = datasets.List(datasets.Value("float32"))
     purified, feature = dataset.with_format(None), dataset.features[LABEL]

@@ -75,7 +75,7 @@ def one_hot_lists(rows: Dataset, columns: Sequence[str], places: Places) -> Data
         raise ValueError(f"label_columns make the column '{LABEL}', which the data already has; rename or remove it")
     table = rows.with_format("arrow")[:]
     sets = np.stack([_ones(table.column(name), name, places) for name in columns], axis=1)
-    lists = [[columns[one] for one in np.flatnonzero(row)] for row in sets]
+    lists = [[columns[int(one)] for one in np.flatnonzero(row)] for row in sets]
     kept = rows.remove_columns([name for name in columns if name != LABEL])
     feature = List(ClassLabel(names=list(columns)))
     values = pa.array([[columns.index(name) for name in one] for one in lists], pa.list_(pa.int64()))
