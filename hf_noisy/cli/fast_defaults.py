@@ -20,7 +20,7 @@ _STORED: tuple[str, ...] = (
     "bf16",
     "fp16",
 )
-_STORED += ("train_sampling_strategy", "per_device_train_batch_size", "gradient_accumulation_steps")
+_STORED += ("bf16", "fp16", "train_sampling_strategy", "per_device_train_batch_size", "gradient_accumulation_steps")
 
 
 def fast_defaults(parser: ArgumentParser, kind: Any, words: Sequence[str]) -> dict[str, Any]:

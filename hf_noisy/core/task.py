@@ -46,7 +46,7 @@ _IMAGE = (
     "image",
     "pixel_values",
 )
-_ANY: Any = (None, {}, "text-classification", "unknown", None)
+_ANY: tuple[Any, dict[Any, Any], str, str, str | None] = (None, {}, "text-classification", "unknown", None)
 
 SEQUENCES = SingleLabel("sequence-classification", *_SEQUENCE, _METRICS)
 IMAGES = SingleLabel("image-classification", *_IMAGE, _METRICS)
