@@ -147,7 +147,7 @@ def _with_issues(rows: Dataset, found: ListAudit) -> Dataset:
     feature, numbers = rows.features[LABEL], datasets.List(datasets.Value("float32"))
     if found.unit == "token":
         flat = flat_tags(rows)
-        suspected = np.bincount(flat.rows, weights=issues.is_wrong, minlength=len(rows)) > 0
+        suspected = np.asarray(np.bincount(flat.rows, weights=issues.is_wrong, minlength=len(rows)) > 0)
         listed, suggested = as_arrow_lists(quality, flat.offsets), as_arrow_lists(issues.suggested, flat.offsets)
     else:
         suspected, suggested = np.asarray(issues.is_wrong.any(axis=1)), as_label_lists(issues.suggested.astype(bool))

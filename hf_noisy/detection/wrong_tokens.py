@@ -124,7 +124,7 @@ def _mean_of_spans(
 def _spread(values: np.ndarray, known: Bool[np.ndarray, " tokens"], other: Any) -> np.ndarray:
     """Values of the tokens with a tag, among all tokens."""
     if known.all():
-        return values
+        return np.asarray(values)
     every = np.full(len(known), other, dtype=values.dtype)
     every[known] = values
     return every

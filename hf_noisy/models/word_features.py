@@ -81,7 +81,7 @@ def _vectors(
     sizes = np.array([pieces for _, _, _, pieces in windows], dtype=np.int64)
     state = PartialState(cpu=not torch.accelerator.is_available())
     found: np.ndarray | None = None
-    half = compute_dtype(dtype, state.device) == "bfloat16"
+    half = compute_dtype(dtype, state.device.type) == "bfloat16"
     autocast = torch.autocast(state.device.type, torch.bfloat16, enabled=half)
     with evaluating(encoder, state.device), torch.no_grad(), autocast:
         for batch in tqdm(token_batches(sizes, _PIECES), desc="embedding", disable=not state.is_main_process):

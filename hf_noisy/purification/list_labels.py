@@ -76,7 +76,7 @@ def purify_lists(
     of_given = np.where(decided != given, 1 - confidence, confidence)
     new = np.where(changed, decided, given)
     if flat is not None:
-        any_changed = np.bincount(flat.rows, weights=changed, minlength=len(dataset)) > 0
+        any_changed = np.asarray(np.bincount(flat.rows, weights=changed, minlength=len(dataset)) > 0)
         offsets, labels = flat.offsets, as_arrow_lists(new, flat.offsets)
     else:
         any_changed, labels = np.asarray(changed.any(axis=1)), as_label_lists(new.astype(bool))

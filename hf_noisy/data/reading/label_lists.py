@@ -75,10 +75,10 @@ def one_hot_lists(rows: Dataset, columns: Sequence[str], places: Places) -> Data
         raise ValueError(f"label_columns make the column '{LABEL}', which the data already has; rename or remove it")
     table = rows.with_format("arrow")[:]
     sets = np.stack([_ones(table.column(name), name, places) for name in columns], axis=1)
-    lists = [[columns[int(one)] for one in np.flatnonzero(row)] for row in sets]
+    ids = [np.flatnonzero(row).tolist() for row in sets]
     kept = rows.remove_columns([name for name in columns if name != LABEL])
     feature = List(ClassLabel(names=list(columns)))
-    values = pa.array([[columns.index(name) for name in one] for one in lists], pa.list_(pa.int64()))
+    values = pa.array(ids, pa.list_(pa.int64()))
     if LABEL in kept.column_names:
         return with_column(kept, LABEL, values, feature)
     return kept.add_column(LABEL, values, feature=feature)
