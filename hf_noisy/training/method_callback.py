@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Float, Int
 from safetensors.torch import load_model, save_model
 from torch import Tensor
@@ -61,9 +62,10 @@ class MethodCallback(TrainerCallback):
         """Keep the (weighted) losses and the metrics of a micro-batch until the next log."""
         state, rows = self.trainer.state, len(losses)
         self.watch.add(losses, index, state.global_step + 1, state.epoch or 0.0)
-        for name, value in step.metrics.items() if rows else ():
+        for name, value in step.metrics.items():
             total, counted = self._sums.get(name, (0.0, 0))
-            self._sums[name] = (total + value.detach().float().mean() * rows, counted + rows)
+            mean = value.detach().float().mean() if value.numel() else losses.new_zeros(())  # no token has a label
+            self._sums[name] = (total + mean * rows, counted + rows)
 
     def check(self, state: TrainerState) -> None:
         """Raise `FloatingPointError` if a loss or a weight is not finite."""
@@ -115,11 +117,16 @@ class MethodCallback(TrainerCallback):
         if "train_loss" in logs:
             refuse_broken_weights(self.trainer.model, state.global_step)
         if "loss" in logs:
-            gather = self.trainer.accelerator.gather
-            means = {name: gather(total / rows).mean().item() for name, (total, rows) in self._sums.items()}
+            means = {name: self._mean(total, rows) for name, (total, rows) in self._sums.items()}
             self._sums.clear()
             logs |= means
             state.log_history[-1] |= means
+
+    def _mean(self, total: Any, rows: int) -> float:
+        """The mean over the rows of all processes, which may have different numbers of them."""
+        both = torch.stack([total, total.new_full((), rows)])[None]
+        total, rows = self.trainer.accelerator.gather(both).sum(0)
+        return float(total / max(rows, 1))
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
         best = state.best_model_checkpoint

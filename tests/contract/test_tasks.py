@@ -18,6 +18,7 @@ from tests.contract.runs import (
     WORDS,
     distance,
     make_args,
+    make_method,
     make_model,
     make_rows,
     make_trainer,
@@ -116,7 +117,8 @@ def compared(method: str, model: Any, tmp_path: Any, rows: Any, one_label_rows: 
         return BranchedModel.from_model(network) if getattr(METHODS[method], "num_branches", 1) > 1 else network
 
     of_task = parameters(run(tmp_path, method, fresh(), rows=rows))
-    one_label = parameters(run(tmp_path, method, with_one_label(fresh(), classes), rows=one_label_rows))
+    of_classes = make_method(method, cells=classes == 2)
+    one_label = parameters(run(tmp_path, of_classes, with_one_label(fresh(), classes), rows=one_label_rows))
     same = {name: value for name, value in one_label.items() if not name.startswith("unused")}
     assert distance(of_task, same) < TOLERANCE
     assert distance(of_task, parameters(fresh())) > MOVED

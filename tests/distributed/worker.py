@@ -23,6 +23,7 @@ from tests.contract.runs import CLASSES, SHORT_CASES, SLOW, file_contents, make_
 from tests.distributed import offline
 from tests.unit.cli.test_trust import hostile_model
 
+OF_TASKS = ["elr/tokens", "nct/tokens-branches", "elr/cells", "co_teaching/cells-branches"]
 ROWS = 24  # three batches of 8 rows an epoch: no row has to be repeated to fill the ranks
 
 
@@ -36,7 +37,7 @@ class NoRankFactor(NoisyTrainer):
 
 def train(name: str, folder: Path, ranks: int) -> NoisyTrainer:
     """One of the named runs, with 8 rows a step however many ranks there are."""
-    settings: dict[str, Any] = {"rows": make_rows("plain", ROWS), "per_device_train_batch_size": 8 // ranks}
+    settings: dict[str, Any] = {"rows": make_rows(kind_of(name), ROWS), "per_device_train_batch_size": 8 // ranks}
     if name.endswith("-accumulated"):
         settings |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4 // ranks}
     if name.startswith("no-rank-factor"):
@@ -52,8 +53,15 @@ def cases(is_slow: bool) -> list[str]:
     return ["/".join(case) for case in SHORT_CASES if (case[0] in SLOW) == is_slow]
 
 
+def kind_of(name: str) -> str:
+    """The kind of rows of a named run: tokens, cells, or one label each."""
+    model = name.partition("/")[2]
+    return model if model.startswith(("tokens", "cells")) else "plain"
+
+
 def names() -> list[str]:
-    return [*cases(is_slow=False), "co_teaching/branches-accumulated", "no-rank-factor", "own-network"]
+    accumulated = ["co_teaching/branches-accumulated", "elr/tokens-accumulated"]
+    return [*cases(is_slow=False), *OF_TASKS, *accumulated, "no-rank-factor", "own-network"]
 
 
 def record(folder: Path, ranks: int) -> DynamicsRecorder:
@@ -119,11 +127,11 @@ def one_line(folder: Path, ranks: int) -> dict[str, torch.Tensor]:
     return network | {"posterior": torch.from_numpy(trainer.predict(make_rows("plain", 7, seed=6)).predictions).exp()}
 
 
-def logged(trainer: NoisyTrainer) -> dict[str, torch.Tensor]:
+def logged(trainer: NoisyTrainer, kind: str = "plain") -> dict[str, torch.Tensor]:
     entries = [entry for entry in trainer.state.log_history if "loss" in entry]
     keys = [key for key in ("loss", "cross_entropy", "disagreement") if key in entries[0]]
     found = {f"log.{key}": torch.tensor([entry[key] for entry in entries]) for key in keys}
-    metrics = trainer.evaluate(make_rows("plain", 20, seed=5))
+    metrics = trainer.evaluate(make_rows(kind, 20, seed=5))
     return found | {"log.eval_loss": torch.tensor(metrics["eval_loss"])}
 
 
@@ -131,7 +139,7 @@ def results(name: str, folder: Path, ranks: int) -> dict[str, torch.Tensor]:
     trainer = train(name, folder, ranks)
     model = {f"model.{key}": value.clone() for key, value in trainer.model.state_dict().items()}
     method = {f"method.{key}": value.clone() for key, value in trainer.method.state_dict().items()}
-    return model | method | logged(trainer)
+    return model | method | logged(trainer, kind_of(name))
 
 
 def other_rows(folder: Path, rank: int) -> dict[str, torch.Tensor]:
