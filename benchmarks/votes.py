@@ -34,8 +34,15 @@ from hf_noisy.metrics import manhattan_distance, soft_cross_entropy
 
 RESULTS = Path("benchmarks/results/votes.json")
 LANGUAGE_MODELS = (
-    "emotion", "figurative", "implicit_hate", "ideology", "stance", "politeness", "misinformation", "discourse"
-)  # fmt: skip
+    "emotion",
+    "figurative",
+    "implicit_hate",
+    "ideology",
+    "stance",
+    "politeness",
+    "misinformation",
+    "discourse",
+)
 RULES = ("trec", "semeval", "chemprot")
 CHECKED, DRAWS = 50, 3
 VARIED: dict[str, tuple[Any, ...]] = {

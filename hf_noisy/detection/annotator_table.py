@@ -1,16 +1,14 @@
 """What is known of each annotator: accuracy with an interval, coverage, and what makes its votes count for less."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from jaxtyping import Float64, Int64
 from scipy.special import betaincinv
 
 from hf_noisy.data.weak.vote_table import Votes
-
-if TYPE_CHECKING:
-    from pandas import DataFrame  # type: ignore[import-untyped]
 
 FEW_ANSWERS = 20  # below it, an annotator counts as one with few answers
 _LEVEL = 0.95
@@ -49,11 +47,9 @@ class AnnotatorRow:
 class AnnotatorTable(list[AnnotatorRow]):
     """One [`AnnotatorRow`] for each annotator, printed as a Markdown table."""
 
-    def to_frame(self) -> "DataFrame":
+    def to_frame(self) -> Any:
         """The table as a pandas data frame."""
-        from pandas import DataFrame
-
-        return DataFrame([asdict(row) for row in self], columns=list(AnnotatorRow.__dataclass_fields__))
+        return Dataset.from_list([asdict(row) for row in self]).to_pandas()
 
     def __str__(self) -> str:
         names = list(AnnotatorRow.__dataclass_fields__)

@@ -59,10 +59,14 @@ def test_probabilities_by_name_are_normalised():
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ("Positive.", 1), ("It is negative!", 0), ("positive or negative", -1), ("unclear", -1), ("", -1),
+        ("Positive.", 1),
+        ("It is negative!", 0),
+        ("positive or negative", -1),
+        ("unclear", -1),
+        ("", -1),
         ("not positive", 2),
     ],
-)  # fmt: skip
+)
 def test_the_class_that_an_answer_names(answer, expected):
     assert named_class(answer, [*CLASSES, "not positive"]) == expected
 
