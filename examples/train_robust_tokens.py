@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--max_length", type=int, default=256)
     options = parser.parse_args()
 
-    tokenizer = AutoTokenizer.from_pretrained(options.model, add_prefix_space=True)
+    tokenizer = AutoTokenizer.from_pretrained(options.model, add_prefix_space=True, trust_remote_code=False)
     splits = {"train": load_noisy_dataset(options.train)["train"]}
     if options.test:
         splits["test"] = load_noisy_dataset(options.test)["train"]
@@ -47,7 +47,10 @@ def main() -> None:
             tokenize_and_align_labels, batched=True, fn_kwargs=settings, remove_columns=rows.column_names
         )
     model = AutoModelForTokenClassification.from_pretrained(
-        options.model, id2label=dict(enumerate(names)), label2id={name: index for index, name in enumerate(names)}
+        options.model,
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+        trust_remote_code=False,
     )
     trainer = NoisyTrainer(
         model,

@@ -4,9 +4,8 @@ from typing import Any
 
 from hf_noisy.core.file_names import refuse_missing_checked, refuse_missing_decisions, refuse_missing_source
 
-# A test compares them with what the library knows.
+# A test compares them with what the library knows. Purifiers are missing: users register their own.
 CHOICES: dict[str, tuple[str, ...]] = {
-    "purifier": ("checked", "confident_learning", "dmlp", "dmlp_trusted", "evidence", "knn"),
     "policy": ("relabel", "drop", "soft", "weight", "flag"),
     "strategy": ("random", "informative"),
     "file_format": ("page", "label-studio", "argilla"),

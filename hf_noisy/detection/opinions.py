@@ -50,7 +50,7 @@ def opinions(labels: Labels, votes: Any, probabilities: Probabilities) -> Opinio
     Example:
         >>> unsure = np.full((3, 2), 0.5)
         >>> found = opinions(np.array([0, 0, 0]), np.array([[0, 0, 0], [0, 1, 0], [1, 1, 1]]), unsure)
-        >>> found.error.argmax(), found.disagreement.argmax()
+        >>> int(found.error.argmax()), int(found.disagreement.argmax())
         (2, 1)
     """
     check_scores(labels, probabilities)

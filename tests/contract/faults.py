@@ -72,7 +72,7 @@ class PlaceInBatch(Method):
         outputs = model(**batch.inputs)
         rows = batch.rows(outputs)
         losses = nn.functional.cross_entropy(rows.logits, rows.labels, reduction="none")
-        return Step(losses * (1 + torch.arange(len(losses)) % 3), outputs)
+        return Step(losses * (1 + torch.arange(len(losses)) % 5), outputs)
 
 
 class OwnNetwork(Method):

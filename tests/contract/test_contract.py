@@ -66,8 +66,10 @@ def marked(cases: list[tuple[str, str]], fast: list[tuple[str, str]], brief: boo
     return [case if is_fast(case) else pytest.param(*case, marks=pytest.mark.slow) for case in cases]
 
 
-# A loss of the logits has no state and is the same code for every kind of model: few of these cases are quick ones.
-MORE_THAN_A_LOSS = [case for case in CASES if case[0] in {"cross_entropy", *(method for method, _ in LONG_CASES)}]
+# Fast on every kind of model: the baseline, state per row, two networks and a teacher. A loss of the logits has no
+# state, and other methods consist of these parts.
+ON_EVERY_MODEL = {"cross_entropy", "elr", "nct", "nrd"}
+MORE_THAN_A_LOSS = [case for case in CASES if case[0] in ON_EVERY_MODEL or case in LONG_CASES]
 BASELINE = [case for case in CASES if case[0] == "cross_entropy"]
 
 

@@ -87,7 +87,7 @@ class Command:
         name = "dygen_results.json" if self.name == "run_dygen" else "summary.json"
         found = json.loads((self.out / name).read_text())
         found.get("posterior", {}).pop("run", None)
-        return {key: value for key, value in found.items() if key != "seconds"}
+        return {key: value for key, value in found.items() if key not in ("seconds", "phases")}
 
     def is_whole(self) -> str:
         """The id of the run that wrote the output, of which nothing may be missing or added."""

@@ -48,7 +48,7 @@ KEYS = {
     "num_classes",
     "num_test",
     "num_train",
-    "seconds",
+    "phases",
     "seed",
     "selected_by",
     "test_accuracy_best",
@@ -323,5 +323,5 @@ def test_a_resumed_run_ends_where_the_whole_one_does(run, tmp_path, method):
     checkpoint = min((tmp_path / "output").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     resumed = run("train_robust_image", *words, "--resume_from_checkpoint", str(checkpoint))
     assert whole.keys() == resumed.keys()
-    for name in whole.keys() - {"seconds"}:
+    for name in whole.keys() - {"phases"}:
         assert whole[name] == resumed[name], name

@@ -15,7 +15,6 @@ from hf_noisy.data.load import make_noise
 from hf_noisy.data.reading.trusted_test import TEST_LABELS
 from hf_noisy.detection.aggregate import METHODS
 from hf_noisy.detection.rows_to_check import STRATEGIES
-from hf_noisy.purification import PURIFIERS
 from hf_noisy.purification.policies import Policy
 
 BAD = {
@@ -25,7 +24,6 @@ BAD = {
     "test file": (["train", "data.csv", "--test-file", "t.csv"], "name 't.csv' looks like a file"),
     "decisions": (["apply", "no.csv", "data.csv"], "file of decisions 'no.csv' is missing"),
     "policy": (["purify", "data.csv", "--policy", "x"], "--policy must be one of relabel, drop, soft, weight, flag"),
-    "purifier": (["purify", "data.csv", "--purifier", "x"], "--purifier must be one of checked, confident_learning"),
     "format": (["check", "data.csv", "--format", "x"], "--format must be one of page, label-studio, argilla, got 'x'"),
     "strategy": (["next", "data.csv", "--strategy", "x"], "--strategy must be one of random, informative, got 'x'"),
     "noise type": (
@@ -66,7 +64,6 @@ print(*sorted({"torch", "transformers", "datasets", "scipy", "sklearn", "pandas"
 
 def test_the_choices_are_those_of_the_library():
     assert set(CHOICES["policy"]) == set(Policy.__args__)
-    assert set(CHOICES["purifier"]) == {name for name, one in PURIFIERS.items() if one.needs_features}
     assert list(CHOICES["strategy"]) == list(STRATEGIES)
     assert list(CHOICES["file_format"]) == list(WRITERS)
     assert CHOICES["test_labels"] == TEST_LABELS

@@ -107,10 +107,13 @@ def test_other_noise_is_that_of_every_dataset(folder, noise_type):
         ),
         (
             {"noise_type": "worst"},
-            "one of symmetric, pair, asymmetric, instance, aggre, random1, random2, random3, worse, got",
+            "instance, entity, missing, aggre, random1, random2, random3, worse, got",
         ),
         ({"noise_type": "asymmetric"}, "noise_rate must be given with noise_type='asymmetric'"),
-        ({"noise_rate": 0.4}, "needs noise_type, one of symmetric, pair, asymmetric, instance, aggre"),
+        (
+            {"noise_rate": 0.4},
+            "needs noise_type, one of symmetric, .*, entity, missing, aggre",
+        ),
     ],
 )
 def test_unclear_arguments_are_refused(folder, arguments, message):

@@ -372,7 +372,7 @@ def test_a_configuration_says_where_the_given_labels_come_from(trec):
         ({"noise_type": "rules", "noise_rate": 0.5}, "noise_rate must be None with the labels of noise_type='rules'"),
         (
             {"noise_type": "worse", "noise_rate": 0.5},
-            "one of symmetric, pair, asymmetric, instance, rules, got 'worse'",
+            "one of symmetric, pair, asymmetric, instance, entity, missing, rules, got 'worse'",
         ),
         ({"noise_type": "pair", "noise_rate": 0.1}, "pass noise_type=None, or config='clean' for a named dataset"),
         ({"revision": "main"}, "dataset 'trec' has fixed columns and takes no revision"),
@@ -387,7 +387,7 @@ def test_noise_by_its_name():
     kinds = {name: make_noise(name, 0.3).kind for name in ("symmetric", "pair", "asymmetric", "instance")}
     assert kinds == {"symmetric": "symmetric", "pair": "pair", "asymmetric": "pair", "instance": "instance_dependent"}
     assert make_noise("asymmetric", 0.3, "cifar10").mapping[9] == 1
-    with pytest.raises(ValueError, match="one of symmetric, pair, asymmetric, instance, got 'loud'"):
+    with pytest.raises(ValueError, match="one of symmetric, pair, asymmetric, instance, entity, missing, got 'loud'"):
         make_noise("loud", 0.3)
     with pytest.raises(ValueError, match="noise_rate must be given with noise_type='pair'"):
         make_noise("pair", None)

@@ -42,7 +42,7 @@ def test_what_spreads_weights_is_named(kind, stage, name):
 
 def test_branches_of_one_backbone_are_refused_only_where_weights_are_spread():
     for kind, stage in ((DistributedType.FSDP, 0), (DistributedType.DEEPSPEED, 3)):
-        with pytest.raises(ValueError, match=r"one backbone \(lora\).* lora=None, or use DDP or DeepSpeed"):
+        with pytest.raises(ValueError, match=r"one backbone \(lora or shared_layers\).* shared_layers=0, or use DDP"):
             check_can_be_sharded(model({"r": 2}), accelerator(kind, stage=stage))
         check_can_be_sharded(model(), accelerator(kind, stage=stage))
     check_can_be_sharded(model({"r": 2}), accelerator(DistributedType.DEEPSPEED, stage=2))

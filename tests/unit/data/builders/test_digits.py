@@ -82,6 +82,7 @@ def test_without_noise_labels_are_true():
     with pytest.raises(ValueError, match="dataset 'digits' has fixed columns and takes no text_column"):
         load_noisy_dataset("digits", text_column="image")
     with pytest.raises(
-        ValueError, match="noise_type must be None or one of symmetric, pair, asymmetric, instance, got"
+        ValueError,
+        match="None or one of symmetric, pair, asymmetric, instance, entity, missing, got",
     ):
         load_noisy_dataset("digits", noise_type="worse")
