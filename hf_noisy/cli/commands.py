@@ -215,6 +215,9 @@ def purify(
     label_missing: bool,
 ) -> None:
     """`hf-noisy purify`: corrected labels with their provenance, and the report."""
+    known = sorted(name for name, one in PURIFIERS.items() if one.needs_features)
+    if purifier is not None and purifier not in known:
+        raise ValueError(f"--purifier must be one of {', '.join(known)}, got '{purifier}'")
     splits, split = job.load(), job.split
     if list_commands.has_lists(splits[split]):
         unused = {"max_wrong": max_wrong, "label_missing": label_missing, "checked": checked}

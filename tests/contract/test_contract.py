@@ -81,7 +81,7 @@ accumulated_cases = over(marked(CASES, MORE_THAN_A_LOSS + SHORT_CASES, brief=Tru
 # Resuming takes three runs: fast for what is stored in a way of its own.
 STORED = ("cross_entropy", "co_teaching", "dal", "dygen", "elr", "nct", "nrd", "soft_correction")
 cases_with_state = over(marked(CASES, [case for case in SHORT_CASES if case[0] in STORED]))
-all_cases = over(marked(CASES, MORE_THAN_A_LOSS + SHORT_CASES))
+all_cases = over(marked(CASES, SHORT_CASES))
 cases_of_columns = over(marked(CASES, SHORT_CASES + BASELINE))
 long_cases = over(marked(LONG_CASES, LONG_CASES))
 short_cases = over(marked(SHORT_CASES, SHORT_CASES))

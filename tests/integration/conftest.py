@@ -26,11 +26,11 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def downloaded(browser):
-    """Wait for a file of that name and move it away, so that the next one has the same name."""
+    """Wait for a file of that name with content and move it away, so that the next one has the same name."""
 
     def wait(name: str, target: Path) -> Path:
         for _ in range(600):
-            if (browser.downloads / name).is_file():
+            if (browser.downloads / name).is_file() and (browser.downloads / name).stat().st_size:
                 return Path(shutil.move(browser.downloads / name, target))
             time.sleep(0.1)
         raise AssertionError(f"{name} was not downloaded within a minute")
