@@ -323,7 +323,7 @@ def audit(data: dict[str, Any]) -> str:
             row += [form.format(middle(side, key)) for side in (peer, ours)]
         rows.append(row)
     header = ["rows", "ratio", "again", "seconds, peer", "ours", "peak MB, peer", "ours", "AUPRC, peer", "ours"]
-    commands = ", ".join(f"`{found['command']}`" for found in data["sets"].values())
+    commands = ", ".join(f"`{one}`" for one in dict.fromkeys(found["command"] for found in data["sets"].values()))
     load = np.mean([found["load"] for found in data["sets"].values()])
     where = f"{data['environment']['cores']} virtual cores at a load of {load:.0f} processes"
     return table(header, rows) + f"\n\n{commands}; seconds of the processor, 1 thread, {where}."
