@@ -205,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", default=os.environ.get("HF_NOISY_DATA_DIR"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--cache", default="work")
+    parser.add_argument("--cache", default="output/benchmark")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     logging.set_verbosity_error()

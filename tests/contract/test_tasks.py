@@ -134,7 +134,7 @@ def test_one_token_a_row_is_one_label(method, tmp_path):
 @of_every_method
 def test_one_class_a_row_is_one_label_of_two(method, tmp_path):
     if method in NOT_OF_CELLS:
-        return
+        pytest.skip("refused for several labels, as another test shows")
     rows = make_rows("plain").map(lambda row: {"label": row["label"] % 2})
     cells = rows.map(lambda row: {"labels": [float(row["label"])]}, remove_columns="label")
     several = {"problem_type": "multi_label_classification"}
