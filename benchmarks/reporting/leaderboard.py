@@ -32,6 +32,7 @@ from hf_noisy.training.auto_rules import RULES
 # The suite whose settings tell what `auto` gains.
 AUTO_SUITE = "development"
 DRAWN = ("text-small", "vision-small")  # the suites in the picture
+DETAILS = ("rank, real noise", "vs early stopping", "p ", "best minus last")  # columns of the long tables only
 
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -53,42 +54,29 @@ def named(board: dict[str, Any], method: str, titles: dict[str, str]) -> str:
     return f"{titles.get(method, method)} {board['methods'][method]['mark']}".strip()
 
 
-def summary_table(board: dict[str, Any], titles: dict[str, str]) -> str:
+def summary_table(board: dict[str, Any], titles: dict[str, str], details: bool = True) -> str:
     """Methods by mean rank, those without a rank last."""
-    header = [
-        "",
-        "mean rank",
-        "rank, real noise",
-        "accuracy, %",
-        "vs cross-entropy",
-        "p",
-        "settings above cross-entropy",
-        "vs early stopping",
-        "p ",
-        "gate: worst vs early stopping",
-        "worst vs cross-entropy",
-        "cost",
-        "ECE, %",
-        "best minus last",
-    ]
     rows = []
     for method in sorted(board["methods"], key=lambda name: board["methods"][name]["rank"] or np.inf):
         row = board["methods"][method]
-        rows.append(
-            [
-                named(board, method, titles),
-                *(number(row[key]) for key in ("rank", "rank_real_noise", "mean")),
-                number(row["against_cross_entropy"], sign=True),
-                p_value(row["p_cross_entropy"]),
-                f"{row['wins']} of {row['settings']}" if method != BASE else "",
-                number(row["against_early_stopping"], sign=True),
-                p_value(row["p_early_stopping"]),
-                gate_words(row["gate"]),
-                number(row["worst_to_base"], sign=True),
-                *(number(row[key]) for key in ("cost", "ece", "best_minus_last")),
-            ]
-        )
-    return table(header, rows)
+        columns = {
+            "": named(board, method, titles),
+            "mean rank": number(row["rank"]),
+            "rank, real noise": number(row["rank_real_noise"]),
+            "accuracy, %": number(row["mean"]),
+            "vs cross-entropy": number(row["against_cross_entropy"], sign=True),
+            "p": p_value(row["p_cross_entropy"]),
+            "settings above cross-entropy": f"{row['wins']} of {row['settings']}" if method != BASE else "",
+            "vs early stopping": number(row["against_early_stopping"], sign=True),
+            "p ": p_value(row["p_early_stopping"]),
+            "gate: worst vs early stopping": gate_words(row["gate"]),
+            "worst vs cross-entropy": number(row["worst_to_base"], sign=True),
+            "cost": number(row["cost"]),
+            "ECE, %": number(row["ece"]),
+            "best minus last": number(row["best_minus_last"]),
+        }
+        rows.append({name: value for name, value in columns.items() if details or name not in DETAILS})
+    return table(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def accuracy_tables(board: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
@@ -138,16 +126,21 @@ def findings(result: dict[str, Any]) -> list[str]:
     return words
 
 
-def markdown(result: dict[str, Any]) -> str:
+def summary(result: dict[str, Any]) -> str:
     """The section of a suite in docs/leaderboard.md."""
     parts = [
-        summary_table(result["board"], result["titles"]),
+        summary_table(result["board"], result["titles"], details=False),
         "\n".join(f"- {word}" for word in findings(result)),
         *notes(result),
-        *accuracy_tables(result["board"], result["titles"]),
     ]
     versions = ", ".join(f"{name} {v}" for name, v in (result["protocol"]["versions"] or {}).items())
-    return "\n\n".join([*parts, f"`{result['command']}`; {versions}."])
+    return "\n\n".join([*parts, f"`{result['command']}`" + (f"; {versions}." if versions else "")])
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """All figures of a suite: benchmarks/results/tables/leaderboard.md."""
+    tables = (summary_table(result["board"], result["titles"]), *accuracy_tables(result["board"], result["titles"]))
+    return "\n\n".join([*tables, *notes(result), f"`{result['command']}`"])
 
 
 def short(result: dict[str, Any]) -> str:
@@ -245,7 +238,8 @@ def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
     made = {"auto_table": auto_rules(), "auto_results": auto_results()}
     for suite, result in boards(RESULTS).items():
-        made |= {f"leaderboard_{suite}": markdown(result), f"leaderboard_{suite}_short": short(result)}
+        made |= {f"leaderboard_{suite}": summary(result), f"leaderboard_{suite}_short": short(result)}
+        made[f"leaderboard_{suite}_cells"] = markdown(result)
     return made
 
 

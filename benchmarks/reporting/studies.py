@@ -150,12 +150,15 @@ def systems() -> str:
         [competitor.title, *(_with_seeds(found[method, setting.name]) for setting in settings)]
         for method, competitor in METHODS.items()
     ]
-    notes = [
-        f"- {competitor.title}: {100 * lost:.1f} points below cross-entropy on {setting.name}; {WHY_NOT[method]}."
-        for method, competitor in METHODS.items()
-        for setting in settings
-        if (lost := _lost(found["cross_entropy", setting.name], found[method, setting.name])) > 0
-    ]
+    notes = []
+    for method, competitor in METHODS.items():
+        lost = {
+            setting.name: _lost(found["cross_entropy", setting.name], found[method, setting.name])
+            for setting in settings
+        }
+        points = [f"{100 * by:.1f} on {name}" for name, by in lost.items() if by > 0]
+        if points:
+            notes.append(f"- {competitor.title}: points below cross-entropy: {', '.join(points)}; {WHY_NOT[method]}.")
     header = ["test accuracy, %, last epoch", *(setting.name for setting in settings)]
     return "\n\n".join([table(header, rows), "\n".join(notes), f"{protocol_of('systems')}."])
 
@@ -290,6 +293,8 @@ def ablation_note() -> str:
 
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
+    from benchmarks import many_labels, tokens
+
     details = by_figure("dygen", "dygen", "mean of seeds, %", DETAILS, lambda values, _: mean_of(values, 4))
     return {
         "dygen_text": dygen() + "\n\n" + details,
@@ -301,6 +306,9 @@ def blocks() -> dict[str, str]:
         "robust_digits": robust("robust-digits"),
         "systems": systems(),
         "text_views": text_views(),
+        "tokens": tokens.table(),
+        "tokens_short": "\n".join(tokens.table().splitlines()[:8]),
+        "many_labels": many_labels.table().strip(),
         "dmlp": dmlp(),
         "ablation_note": ablation_note(),
         "ablation_swept": ablation_swept(),
