@@ -4,11 +4,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from hf_noisy.losses.loss import at_least_float32
-from hf_noisy.methods.method import Batch, Step
-from hf_noisy.methods.noise_matrix import MatrixMethod, given_log_probability
+from hf_noisy.core.types import LabelTensor, Logits
+from hf_noisy.methods.method import Batch
+from hf_noisy.methods.noise_matrix import Corrected, Matrix, MatrixMethod, given_log_probability
 
 _CITATION = (
     "Patrini, G., Rozza, A., Menon, A. K., Nock, R., Qu, L. (2017). Making Deep Neural Networks Robust to Label "
@@ -49,19 +48,8 @@ class ForwardCorrection(MatrixMethod):
 
     citation: ClassVar[str] = _CITATION
 
-    def __init__(self, matrix: Any = None, estimator: str = "confident_joint", warmup_ratio: float = 0.1) -> None:
-        super().__init__(matrix, estimator, warmup_ratio)
-
-    def forward(self, model: nn.Module, batch: Batch) -> Step:
-        outputs = model(**batch.inputs)
-        rows = batch.rows(outputs)
-        logits = at_least_float32(rows.logits)
-        task = F.cross_entropy(logits, rows.labels, reduction="none")
-        matrix = self.noise(rows, batch)
-        if matrix is None:
-            return Step(task, outputs, {"cross_entropy": task.detach()})
-        losses = -given_log_probability(logits.log_softmax(-1), matrix, rows.labels)
-        return Step(losses, outputs, {"cross_entropy": task.detach()})
+    def corrected(self, log_probabilities: Logits, labels: LabelTensor, matrix: Matrix, batch: Batch) -> Corrected:
+        return -given_log_probability(log_probabilities, matrix, labels), {}
 
 
 class BackwardCorrection(MatrixMethod):
@@ -99,18 +87,10 @@ class BackwardCorrection(MatrixMethod):
         super().setup(model, accelerator, num_rows)
         self._inverse = None
 
-    def forward(self, model: nn.Module, batch: Batch) -> Step:
-        outputs = model(**batch.inputs)
-        rows = batch.rows(outputs)
-        log_probabilities = at_least_float32(rows.logits).log_softmax(-1)
-        task = F.nll_loss(log_probabilities, rows.labels, reduction="none")
-        matrix = self.noise(rows, batch)
-        if matrix is None:
-            return Step(task, outputs, {"cross_entropy": task.detach()})
+    def corrected(self, log_probabilities: Logits, labels: LabelTensor, matrix: Matrix, batch: Batch) -> Corrected:
         if self._inverse is None:
             self._inverse = _inverse(matrix)
-        losses = -(self._inverse[rows.labels] * log_probabilities).sum(-1)
-        return Step(losses, outputs, {"cross_entropy": task.detach()})
+        return -(self._inverse[labels] * log_probabilities).sum(-1), {}
 
 
 def _inverse(matrix: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """The transition matrix for methods that correct the loss by one: given, or estimated from the training rows."""
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -9,17 +10,18 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.rows import Rows
 from hf_noisy.core.task import task_of
-from hf_noisy.core.types import Labels
+from hf_noisy.core.types import Labels, LabelTensor, Logits, RowLosses
 from hf_noisy.detection.anchor_free import anchor_free_transition_matrix
 from hf_noisy.detection.probe import out_of_fold_probabilities
 from hf_noisy.detection.transition_matrix import confident_transition_matrix, dual_t_transition_matrix
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.before_training import features_before_training, labels_before_training
-from hf_noisy.methods.method import Batch, Method
+from hf_noisy.methods.method import Batch, Method, Step
 from hf_noisy.methods.row_memory import RowMemory
 from hf_noisy.models.frozen_features import stored_features, why_no_features
 from hf_noisy.models.heads import row_classes
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import Trainer
 
+Matrix: TypeAlias = Float[Tensor, "classes classes"]
+Corrected: TypeAlias = tuple[RowLosses, dict[str, Tensor]]
 ESTIMATORS = ("confident_joint", "dual_t", "anchor_free")
 
 
@@ -93,7 +97,7 @@ class NoiseMatrix(nn.Module):
         return kind(labels, probabilities)
 
     @torch.no_grad()
-    def forward(self, rows: Rows, batch: Batch) -> Float[Tensor, "classes classes"] | None:
+    def forward(self, rows: Rows, batch: Batch) -> Matrix | None:
         """The matrix, or None in the epochs before it is estimated; their predictions are noted."""
         if self.memory is None:
             return self.values
@@ -127,14 +131,14 @@ class MatrixMethod(Method):
 
     needs_rows = True
 
-    def __init__(self, matrix: Any, estimator: str, warmup_ratio: float) -> None:
+    def __init__(self, matrix: Any = None, estimator: str = "confident_joint", warmup_ratio: float = 0.1) -> None:
         super().__init__()
         self.noise = NoiseMatrix(matrix, estimator, warmup_ratio)
         self.needs_rows = matrix is None  # type: ignore[misc]
         self._accelerator: Accelerator | None = None
 
     @property
-    def matrix(self) -> Float[Tensor, "classes classes"]:
+    def matrix(self) -> Matrix:
         """P(given | true) once it is known, rows sum to 1."""
         return self.noise.values
 
@@ -144,6 +148,21 @@ class MatrixMethod(Method):
     def prepare(self, trainer: "Trainer", *, resumes: bool = False) -> None:
         assert self._accelerator is not None  # set by setup
         self.noise.prepare(trainer, self._accelerator, resumes)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Step:
+        outputs = model(**batch.inputs)
+        rows = batch.rows(outputs)
+        log_probabilities = at_least_float32(rows.logits).log_softmax(-1)
+        task = F.nll_loss(log_probabilities, rows.labels, reduction="none")
+        matrix = self.noise(rows, batch)
+        if matrix is None:
+            return Step(task, outputs, {"cross_entropy": task.detach()})
+        losses, metrics = self.corrected(log_probabilities, rows.labels, matrix, batch)
+        return Step(losses, outputs, {"cross_entropy": task.detach(), **metrics})
+
+    @abstractmethod
+    def corrected(self, log_probabilities: Logits, labels: LabelTensor, matrix: Matrix, batch: Batch) -> Corrected:
+        """Losses of the rows by the matrix, and metrics to log."""
 
 
 def check_matrix(matrix: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "classes classes"]:
@@ -156,7 +175,7 @@ def check_matrix(matrix: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "cla
 
 
 def given_log_probability(
-    log_probabilities: Float[Tensor, "rows classes"], matrix: Float[Tensor, "classes classes"], labels: Tensor
+    log_probabilities: Float[Tensor, "rows classes"], matrix: Matrix, labels: Tensor
 ) -> Float[Tensor, " rows"]:
     r"""$\ln \sum_k T_{ky}\, p_k$: how probable the given label is."""
     return (log_probabilities + matrix.clamp(min=1e-12).log().T[labels]).logsumexp(-1)

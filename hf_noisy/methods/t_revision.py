@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hf_noisy.losses.loss import at_least_float32
+from hf_noisy.core.types import LabelTensor, Logits
 from hf_noisy.methods.learned_parameter import LearnedParameter
-from hf_noisy.methods.method import Batch, Step
-from hf_noisy.methods.noise_matrix import MatrixMethod
+from hf_noisy.methods.method import Batch
+from hf_noisy.methods.noise_matrix import Corrected, Matrix, MatrixMethod
 from hf_noisy.models.heads import row_classes
 
 _SMALLEST = 1e-6  # probability of a given label
@@ -67,22 +67,15 @@ class TRevision(MatrixMethod):
             start = torch.zeros((row_classes(model),) * 2)
             self.slack = LearnedParameter(start, self.revision_learning_rate, accelerator)
 
-    def forward(self, model: nn.Module, batch: Batch) -> Step:
-        outputs = model(**batch.inputs)
-        rows = batch.rows(outputs)
-        log_probabilities = at_least_float32(rows.logits).log_softmax(-1)
-        task = F.nll_loss(log_probabilities, rows.labels, reduction="none")
-        matrix = self.noise(rows, batch)
-        if matrix is None:
-            return Step(task, outputs, {"cross_entropy": task.detach()})
+    def corrected(self, log_probabilities: Logits, labels: LabelTensor, matrix: Matrix, batch: Batch) -> Corrected:
         revises = 2 * batch.epoch >= batch.num_epochs
         if revises:
             matrix = matrix + self.slack.value
-        of_given = (log_probabilities.exp() * matrix.T[rows.labels]).sum(-1)
+        task = F.nll_loss(log_probabilities, labels, reduction="none")
+        of_given = (log_probabilities.exp() * matrix.T[labels]).sum(-1)
         weight = (-task).exp() / of_given.clamp(min=_SMALLEST)
         weight = weight if revises else weight.detach()
-        metrics = {"cross_entropy": task.detach(), "weight": weight.detach()}
-        return Step(weight * task, outputs, metrics)
+        return weight * task, {"weight": weight.detach()}
 
     def after_step(self, model: nn.Module) -> None:
         self.slack.after_step()
