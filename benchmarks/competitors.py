@@ -6,6 +6,7 @@ labels of training rows.
 """
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,7 @@ class Outcome:
     details: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, np.ndarray] = field(default_factory=dict)  # intermediate predictions [rows, classes], scored too
     train_labels: np.ndarray | None = None  # corrected training labels [rows], scored too
+    reused_seconds: float = 0.0  # processor time of another cell's network that is used again
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,15 @@ class Competitor:
 
 
 class LogitsByEpoch(TrainerCallback):
-    """Records the logits of some data sets after each epoch without changing training."""
+    """Records the logits of some data sets after each epoch, or the last one, without changing training."""
 
-    def __init__(self, task: Task, datasets: dict[str, Any]) -> None:
-        self.task, self.datasets = task, datasets
+    def __init__(self, task: Task, datasets: dict[str, Any], each_epoch: bool) -> None:
+        self.task, self.datasets, self.each_epoch = task, datasets, each_epoch
         self.logits: dict[str, list[np.ndarray]] = {name: [] for name in datasets}
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not self.each_epoch and round(state.epoch) < args.num_train_epochs:
+            return
         with random_state_kept():
             for name, dataset in self.datasets.items():
                 self.logits[name].append(self.task.logits(kwargs["model"], dataset))
@@ -73,7 +77,7 @@ class LogitsByEpoch(TrainerCallback):
 @dataclass
 class Trained:
     model: nn.Module
-    logits: dict[str, list[np.ndarray]]  # by data set, one array per epoch
+    logits: dict[str, list[np.ndarray]]  # by data set, one array per epoch; of the test rows maybe only the last
 
 
 def train(
@@ -87,11 +91,13 @@ def train(
     callbacks: tuple[TrainerCallback, ...] = (),
     folder: Path | None = None,
     checked: np.ndarray | None = None,
+    tested: bool = True,
 ) -> Trained:
     """Train a new network by a method; by default on all rows and given labels, with no checked ones."""
     rows = np.arange(len(task.given)) if rows is None else rows
     labels = task.given[rows] if labels is None else labels
-    recorder = LogitsByEpoch(task, {"test": task.test_rows, **(watched or {})})
+    datasets = ({"test": task.test_rows} if tested else {}) | (watched or {})
+    recorder = LogitsByEpoch(task, datasets, each_epoch=task.budget.test_each_epoch or bool(watched))
     if method != "auto":  # the trainer chooses that one when it has model and rows
         method = make_method(method) if isinstance(method, str) else method
         if method.second_view == "auto":  # others mix rows
@@ -122,7 +128,8 @@ def outcome_of(trained: Trained, logits: np.ndarray | None = None, **options: An
     """The outcome of a training by some test logits, by default those of the last epoch."""
     by_epoch = trained.logits["test"]
     chosen = by_epoch[-1] if logits is None else logits
-    return Outcome(probabilities_of(chosen), [of.argmax(-1) for of in by_epoch], **options)
+    predicted = [of.argmax(-1) for of in by_epoch] if len(by_epoch) > 1 else None
+    return Outcome(probabilities_of(chosen), predicted, **options)
 
 
 def plain(method: str, **arguments: Any) -> Callable[[Task], Outcome]:
@@ -179,7 +186,7 @@ def recorded(task: Task, method: Any, model: nn.Module) -> Iterator[Trajectories
     with tempfile.TemporaryDirectory() as folder:
         size = task.arguments(Path(folder)).per_device_eval_batch_size
         recorder = DynamicsRecorder({"train": rows, "test": task.test_rows}, batch_size=size)
-        train(task, method, model=model, callbacks=(recorder,), folder=Path(folder))
+        train(task, method, model=model, callbacks=(recorder,), folder=Path(folder), tested=False)
         yield recorder.trajectories
 
 
@@ -260,10 +267,15 @@ def confident_learning(task: Task) -> Outcome:
 
 def two_networks(task: Task) -> Outcome:
     """Mean of the probabilities of two plain networks with different seeds."""
+    first = None if task.budget.test_each_epoch else stored_predictions(task, "cross_entropy")
+    if first is not None:  # its last epoch is all that is needed
+        second = outcome_of(train(replace(task, seed=task.seed + OTHER_SEED)))
+        mean = (first["probabilities"] + second.probabilities) / 2
+        return Outcome(mean, reused_seconds=float(first["cpu_seconds"]))
     seeds = (task.seed, task.seed + OTHER_SEED)
     trained = [train(replace(task, seed=seed)).logits["test"] for seed in seeds]
     by_epoch = np.mean([probabilities_of(np.stack(logits)) for logits in trained], axis=0)
-    return Outcome(by_epoch[-1], list(by_epoch.argmax(-1)))
+    return Outcome(by_epoch[-1], list(by_epoch.argmax(-1)) if len(by_epoch) > 1 else None)
 
 
 def class_mean(task: Task) -> Outcome:
@@ -333,12 +345,46 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
     return scored(METHODS[cell.method], cell, context)
 
 
+def predictions_file(folder: Path, cell: Cell) -> Path:
+    return (folder / cell.file).with_suffix(".npz")
+
+
+def stored_predictions(task: Task, method: str) -> dict[str, np.ndarray] | None:
+    """Test predictions of another method on the same rows and labels, if that cell is finished."""
+    path = None if task.folder is None else predictions_file(task.folder, Cell(task.setting, task.seed, method))
+    if path is None or not path.is_file():
+        return None
+    with np.load(path) as stored:
+        found = dict(stored)
+    return found if str(found["data"]) == task.digest else None
+
+
+def store_predictions(task: Task, cell: Cell, outcome: Outcome, cpu_seconds: float) -> None:
+    """Keep the probabilities of the test rows, to score anew and for cells that use the network again."""
+    if task.folder is None:
+        return
+    path = predictions_file(task.folder, cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
+    np.savez_compressed(
+        temporary,
+        probabilities=outcome.probabilities.astype(np.float16),
+        truth=task.truth,
+        rows=task.positions["test"],
+        cpu_seconds=cpu_seconds,
+        data=task.digest,
+    )
+    os.replace(temporary, path)
+
+
 def scored(competitor: Competitor, cell: Cell, context: Any) -> dict[str, Any]:
     """Train and score a competitor on a cell; true labels of test rows are used only here."""
     task = task_of(cell, context)
     wall, processor = time.perf_counter(), time.process_time()
     outcome = competitor.run(task)
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - processor}
+    seconds = {name: spent + outcome.reused_seconds for name, spent in seconds.items()}
+    store_predictions(task, cell, outcome, seconds["cpu_seconds"])
 
     def accuracy(predicted: np.ndarray) -> float:
         return float((predicted == task.truth).mean())

@@ -73,6 +73,12 @@ class Context:
     def budget(self) -> Budget:
         return self.suite.budget
 
+    @property
+    def digest(self) -> str:
+        """Digest of budget and model: cells with another one are not comparable."""
+        shared = {"budget": self.budget.as_dict(), "model": self.model}
+        return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
+
 
 def context_of(arguments: Arguments) -> Context:
     """The suite, with a smaller budget if the arguments say so."""
@@ -123,9 +129,7 @@ def planned(arguments: Arguments, methods: Iterable[str]) -> list[Cell]:
 
 
 def digest(arguments: Arguments) -> str:
-    """Digest of budget and model: cells with another one are not comparable."""
-    shared = {"budget": context_of(arguments).budget.as_dict(), "model": arguments.model_name_or_path}
-    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
+    return context_of(arguments).digest
 
 
 @cache

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -133,6 +133,8 @@ class Task:
     backbone: str | None = None  # name or path of the text model that is fine-tuned
     processing_class: Any = None
     view: Any = field(default_factory=DropCoordinates)
+    batch: ClassVar[int] = 256  # rows predicted at once
+    folder: Path | None = None  # where the cells of the suite keep their test predictions
 
     @property
     def digest(self) -> str:
@@ -183,7 +185,7 @@ class Task:
         """Logits of the rows of a data set, `[rows, classes]`."""
         device, training = next(model.parameters()).device, model.training
         model.eval()
-        size = len(dataset) if isinstance(dataset, FeatureRows) else 256
+        size = len(dataset) if isinstance(dataset, FeatureRows) else self.batch
         batches = [range(start, min(start + size, len(dataset))) for start in range(0, len(dataset), size)]
         bf16 = bool(self.budget.options_of(self.setting.dataset).get("bf16"))
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -198,6 +200,8 @@ class Task:
 class TextTask(Task):
     """The whole text classifier is trained."""
 
+    batch = 64
+
     def _network(self) -> PreTrainedModel:
         auto = transformers.AutoModelForSequenceClassification
         return auto.from_pretrained(self.backbone, num_labels=self.num_classes)
@@ -207,7 +211,7 @@ class TextTask(Task):
         tokenizer = self.processing_class
         data = load_noisy_dataset(self.setting.dataset, "clean")
         length = self.budget.max_length or TOKENS
-        tokenize = lambda batch: tokenizer(batch["text"], truncation=True, max_length=length)  # noqa: E731
+        tokenize = lambda batch: tokenizer(batch["text"], truncation=True, max_length=length, return_length=True)  # noqa: E731
         texts = {split: data[split].select(rows).select_columns(["text"]) for split, rows in self.positions.items()}
         return {split: of.map(tokenize, batched=True, remove_columns=["text"]) for split, of in texts.items()}
 
@@ -217,6 +221,11 @@ class TextTask(Task):
     @cached_property
     def test_rows(self) -> Any:
         return self._data["test"]
+
+    def logits(self, model: nn.Module, dataset: Any) -> np.ndarray:
+        """Logits of the rows, in batches of similar length."""
+        order = np.argsort(dataset["length"][:], kind="stable")
+        return super().logits(model, dataset.select(order))[np.argsort(order)]
 
     def _inputs(self, dataset: Any, batch: range, device: torch.device) -> dict[str, Tensor]:
         rows = dataset.select(batch)
@@ -294,4 +303,6 @@ def make_task(setting: Setting, budget: Budget, seed: int, pool: Pool, backbone:
 def task_of(cell: Cell, context: Any) -> Task:
     """The task of a cell."""
     pool = prepare(cell.setting.dataset, context)
-    return make_task(cell.setting, context.budget, cell.seed, pool, context.model)
+    task = make_task(cell.setting, context.budget, cell.seed, pool, context.model)
+    task.folder = context.work_dir / "predictions" / context.suite.name / context.digest
+    return task

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting import RESULTS, Cells, mean_of, percent, read_cells, spread_of, table
-from benchmarks.suites import SUITES, SWEPT
+from benchmarks.suites import SUITES, SWEPT, SYSTEMS
 
 Show = Callable[[list[Any], str], str]  # from the figures of all seeds, and their key
 Found = list[dict[str, Any]]  # cells of one setting and method, by seed
@@ -139,19 +139,20 @@ def systems() -> str:
     """The systems of the papers beside cross-entropy, and why some are not above it."""
     from benchmarks.systems import METHODS, WHY_NOT
 
+    shown = {name: METHODS[name] for name in SYSTEMS}
     cells = cells_of("systems")
     settings = [setting for setting in SUITES["systems"].settings if select(cells, setting.name, "cross_entropy")]
     found = {
         (method, setting.name): read(select(cells, setting.name, method), "test_accuracy_last")
-        for method in METHODS
+        for method in shown
         for setting in settings
     }
     rows = [
         [competitor.title, *(_with_seeds(found[method, setting.name]) for setting in settings)]
-        for method, competitor in METHODS.items()
+        for method, competitor in shown.items()
     ]
     notes = []
-    for method, competitor in METHODS.items():
+    for method, competitor in shown.items():
         lost = {
             setting.name: _lost(found["cross_entropy", setting.name], found[method, setting.name])
             for setting in settings
