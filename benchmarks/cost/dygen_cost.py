@@ -73,7 +73,7 @@ def plain(words: list[str]) -> float:
     train_rows, test_rows, _ = load_splits(arguments, training, inputs.prepare)
     set_seed(training.seed)
     collator = DataCollatorWithPadding(inputs.processor)
-    trainer = Trainer(inputs.make_model(train_rows), training, train_dataset=train_rows, data_collator=collator)
+    trainer = Trainer(inputs.make_model(), training, train_dataset=train_rows, data_collator=collator)
     trainer.train()
     predicted = trainer.predict(test_rows).predictions.argmax(-1)
     return float((predicted == np.array(test_rows["clean_label"])).mean())

@@ -63,9 +63,6 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
         if command != "train" and several_processes():
             typed = command.removesuffix("_rows")
             raise ValueError(f"{typed} runs in one process; start it without torchrun and accelerate launch")
-        if command != "train" and several_processes():
-            typed = command.removesuffix("_rows")
-            raise ValueError(f"{typed} runs in one process; start it without torchrun and accelerate launch")
         check_early(options | options["reading"])
         options["reading"] = ReadingOptions(**options["reading"])
         with (

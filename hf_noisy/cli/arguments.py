@@ -69,6 +69,8 @@ class TextArguments(TextOptions, TrainArguments):
         128
     """
 
+    missing_rate: float | None = _option(None, "share of missing labels, for tags and sets of classes")
+
     defaults: ClassVar[dict[str, Any]] = _TEXT_DEFAULTS
 
 

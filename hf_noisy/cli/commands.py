@@ -16,6 +16,7 @@ from huggingface_hub import DatasetCard
 from hf_noisy.cli import list_commands
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.checked_figures import interval_fact, noise_figures
+from hf_noisy.cli.early_checks import NOISES
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
 from hf_noisy.cli.inputs import refuse_tables
 from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, OutputFolder, write_output
@@ -41,6 +42,7 @@ from hf_noisy.core.file_names import STANDARD_INPUT
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.core.phases import phase
 from hf_noisy.data.checked import CheckedRows, checked_rows
+from hf_noisy.data.flat_labels import HELD, task_of_labels
 from hf_noisy.data.labelled_rows import LabelledRows, labelled_rows, true_noise
 from hf_noisy.data.load import load_noisy_dataset, make_noise
 from hf_noisy.data.noise import inject_noise
@@ -140,6 +142,8 @@ def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> Non
     """`hf-noisy inject`: noise in one split, its record in `summary.json`."""
     splits, split = job.load(), job.split
     labelled = job.labelled(splits)
+    if noise_type not in (fitting := NOISES[task := task_of_labels(labelled.rows)]):
+        raise ValueError(f"--noise-type must be {' or '.join(fitting)} for {HELD[task]}, got '{noise_type}'")
     noise = make_noise(noise_type, noise_rate, job.source)
     noisy = inject_noise(labelled.rows, noise, seed=noise_seed, stream=split, allow_empty_classes=True)
     record = noise_record(noisy) or {}

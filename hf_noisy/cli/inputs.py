@@ -12,13 +12,16 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DataArguments, ImageArguments
+from hf_noisy.cli.list_inputs import check_list_labels, set_rows, token_rows
 from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.source import code_refused, default_encoder
+from hf_noisy.cli.train_scores import OneLabelScores, SetScores, TokenScores
 from hf_noisy.core.cells import printable
 from hf_noisy.core.columns import LABEL
 from hf_noisy.core.phases import phase
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
+from hf_noisy.data.flat_labels import TaskName, list_names, task_of_labels
 from hf_noisy.data.images import ImageViews, Transform, make_view
 from hf_noisy.data.labelled_rows import labelled_rows
 from hf_noisy.data.load import load_noisy_dataset
@@ -81,6 +84,8 @@ def load_splits(
 
 
 def _check_trainable(rows: Dataset) -> None:
+    if task_of_labels(rows) != "one-label":
+        return check_list_labels(rows)
     labels, _ = class_labels(rows, LABEL)
     if len(np.unique(labels)) < 2:
         name = rows.features[LABEL].names[labels[0]]
@@ -126,15 +131,35 @@ def random_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:
 class TextInputs:
     """Texts are tokenised once and padded batch by batch."""
 
+    # What the labels are, found out by `prepare`.
+    task: TaskName = "one-label"
+    scores = OneLabelScores()
+    names: list[str]
+
     def __init__(self, arguments: Any) -> None:
         self.backbone = arguments.model_name_or_path or default_encoder()
         self.max_length = arguments.max_length
         self.trust_remote_code = arguments.trust_remote_code
+        self.processor = self._tokenizer()
+
+    def _tokenizer(self, **options: Any) -> Any:
         auto = transformers.AutoTokenizer
         with code_refused(self.backbone):
-            self.processor = auto.from_pretrained(self.backbone, trust_remote_code=self.trust_remote_code)
+            return auto.from_pretrained(self.backbone, trust_remote_code=self.trust_remote_code, **options)
 
     def prepare(self, rows: Dataset) -> Dataset:
+        self.task = task_of_labels(rows)
+        if self.task == "tokens":
+            self.names = list_names(rows)
+            self.scores = TokenScores(self.names)
+            if getattr(self.processor, "add_prefix_space", True) is False:  # RoBERTa's reads no words without
+                self.processor = self._tokenizer(add_prefix_space=True)
+            return token_rows(rows, self.processor, self.max_length)
+        if self.task == "multi-label":
+            self.names, self.scores = list_names(rows), SetScores()
+            rows = set_rows(rows)
+        else:
+            self.names = rows.features[LABEL].names
         options = {"tokenizer": self.processor, "max_length": self.max_length}
         columns = text_columns(rows.column_names)
         return rows.map(_tokenized, input_columns=columns, fn_kwargs=options, batched=True, desc="tokenizing")
@@ -145,9 +170,13 @@ class TextInputs:
     def for_prediction(self, rows: Dataset) -> Any:
         return rows
 
-    def make_model(self, rows: Dataset) -> Any:
-        auto = transformers.AutoModelForSequenceClassification
-        return _pretrained(auto, self.backbone, rows, self.trust_remote_code)
+    def make_model(self) -> Any:
+        tokens = self.task == "tokens"
+        auto = (
+            transformers.AutoModelForTokenClassification if tokens else transformers.AutoModelForSequenceClassification
+        )
+        several = self.task == "multi-label"
+        return _pretrained(auto, self.backbone, self.names, self.trust_remote_code, several=several)
 
 
 def _tokenized(*columns: list[str | None], tokenizer: Any, max_length: int) -> Any:
@@ -161,6 +190,9 @@ class ImageInputs:
     """Images are augmented for training, and only resized and normalised for prediction."""
 
     processor = None
+    task: TaskName = "one-label"
+    scores = OneLabelScores()
+    names: list[str]
 
     def __init__(self, arguments: ImageArguments) -> None:
         self.arguments = arguments
@@ -175,6 +207,9 @@ class ImageInputs:
         self.flip = 0.0 if arguments.dataset == "digits" else 0.5  # a mirrored 3 is no 3
 
     def prepare(self, rows: Dataset) -> Dataset:
+        if task_of_labels(rows) != "one-label":
+            raise ValueError("images with several classes each are not trained here; use NoisyTrainer in Python")
+        self.names = rows.features[LABEL].names
         return rows
 
     def for_training(self, rows: Dataset, method: Any, seed: int) -> Any:
@@ -190,13 +225,13 @@ class ImageInputs:
     def for_prediction(self, rows: Dataset) -> Any:
         return ImageViews(rows, self._view("none"))
 
-    def make_model(self, rows: Dataset) -> Any:
+    def make_model(self) -> Any:
         auto = transformers.AutoModelForImageClassification
         trust_remote_code = self.arguments.trust_remote_code
         if pretrained := self.arguments.model_name_or_path:
-            return _pretrained(auto, pretrained, rows, trust_remote_code)
+            return _pretrained(auto, pretrained, self.names, trust_remote_code)
         config = _architecture(self.arguments.architecture, self.arguments.image_size, trust_remote_code)
-        config.update({**_class_names(rows), "name_or_path": ""})  # only the configuration is loaded
+        config.update({**_class_names(self.names), "name_or_path": ""})  # only the configuration is loaded
         # The memory format in which convolutions are fastest.
         return auto.from_config(config, trust_remote_code=trust_remote_code).to(memory_format=torch.channels_last)
 
@@ -226,11 +261,11 @@ def published_optimizer(trainer: Any, arguments: Any) -> tuple[torch.optim.Optim
     return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, arguments.lr_gamma)
 
 
-def _pretrained(auto: Any, name: str, rows: Dataset, trust_remote_code: bool) -> Any:
-    """A pretrained classifier for the classes of the rows; says on the terminal what became of its head."""
+def _pretrained(auto: Any, name: str, class_names: list[str], trust_remote_code: bool, several: bool = False) -> Any:
+    """A pretrained classifier for the classes; prints what became of its head."""
     with code_refused(name):
-        names = rows.features[LABEL].names
-        model, note = pretrained_classifier(auto, name, names, trust_remote_code=trust_remote_code)
+        options = {"trust_remote_code": trust_remote_code, "several": several}
+        model, note = pretrained_classifier(auto, name, class_names, **options)
     if note is not None and PartialState().is_main_process:
         print(printable(note))  # its class names come with the model
     return model
@@ -252,6 +287,6 @@ def _architecture(name: str, size: int, trust_remote_code: bool) -> Any:
         return transformers.AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
 
 
-def _class_names(rows: Dataset) -> dict[str, Any]:
-    names = dict(enumerate(rows.features[LABEL].names))
+def _class_names(class_names: list[str]) -> dict[str, Any]:
+    names = dict(enumerate(class_names))
     return {"num_labels": len(names), "id2label": names, "label2id": {name: label for label, name in names.items()}}

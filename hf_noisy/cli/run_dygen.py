@@ -106,7 +106,7 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
         return trainer
 
     transformers.set_seed(training.seed)
-    model = inputs.make_model(train_rows)
+    model = inputs.make_model()
     branched, predictions = make_branches(model, arguments, arguments.num_branches, training.seed, output_dir), {}
     if arguments.compare:
         plain = fit(model, output_dir / "cross_entropy", _COMPARED, training.learning_rate, method="cross_entropy")
@@ -243,4 +243,4 @@ def _export(
         inputs.processor.save_pretrained(folder)
     if arguments.export == "distilled":
         training.output_dir = str(folder)
-        distill(posterior, inputs.make_model(rows), rows, training, inputs.processor)
+        distill(posterior, inputs.make_model(), rows, training, inputs.processor)

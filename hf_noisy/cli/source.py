@@ -37,9 +37,9 @@ class Features(NamedTuple):
 
 def modality(rows: Dataset) -> str:
     """`"image"` or `"text"`, by the columns."""
-    for column in (IMAGE, TEXT):
+    for column in (IMAGE, TEXT, TOKENS):
         if column in rows.column_names:
-            return column
+            return TEXT if column == TOKENS else column
     raise ValueError(
         f"--text-column or --image-column must name a column of the data, which has {', '.join(rows.column_names)}"
     )

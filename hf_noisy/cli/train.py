@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import transformers
 from datasets import Dataset
-from scipy.special import softmax
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
@@ -20,14 +19,14 @@ from hf_noisy.cli.fast_defaults import say_speed, training_settings
 from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_optimizer, random_rows
 from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.cli.run_lock import run_lock
-from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TEXT_PAIR, column_array
+from hf_noisy.core.columns import TEXT_PAIR
 from hf_noisy.core.files import write_atomically
 from hf_noisy.core.phases import phase, phases_so_far, recorded_phases
-from hf_noisy.data.labelled_rows import has_values, label_values, true_noise
+from hf_noisy.data.labelled_rows import has_values
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.hub.text import public_name, without_folders
 from hf_noisy.methods import make_method
-from hf_noisy.reports import memorisation_curve, score_epochs
+from hf_noisy.reports import memorisation_curve
 from hf_noisy.reports.memorisation import memorisation
 from hf_noisy.training.trainer import NoisyTrainer
 
@@ -77,7 +76,8 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
     method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
     inputs: Any = ImageInputs(arguments) if isinstance(arguments, ImageArguments) else TextInputs(arguments)
     train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare)
-    watched = random_rows(train_rows, arguments.max_watched_samples, training.seed)
+    scores = inputs.scores
+    watched = random_rows(train_rows, scores.watched(train_rows, arguments.max_watched_samples), training.seed)
 
     transformers.set_seed(training.seed)
     recorded = {
@@ -85,13 +85,14 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
     }
     recorder = DynamicsRecorder(recorded)
     trainer = NoisyTrainer(
-        with_asked_branches(inputs.make_model(train_rows), arguments, method, training),
+        with_asked_branches(inputs.make_model(), arguments, method, training),
         training,
         train_dataset=inputs.for_training(train_rows, method, training.seed),
         processing_class=inputs.processor,
         method=method,
         callbacks=[recorder],
-        compute_metrics=_accuracy,
+        compute_metrics=scores.compute,
+        missing_rate=getattr(arguments, "missing_rate", None),
         **({} if checked is None else {"checked": checked}),
     )
     say_speed(training)
@@ -103,22 +104,22 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
         trainer.train(resume_from_checkpoint=resume)
 
     # True labels are read only from here on; they choose nothing.
-    output_dir, (labelled, scored) = Path(str(training.output_dir)), _with_true_labels(test_rows)
+    output_dir = Path(str(training.output_dir))
     with phase("evaluation"):
-        metrics = trainer.evaluate(inputs.for_prediction(labelled))
+        metrics = trainer.evaluate(inputs.for_prediction(scores.with_true_labels(test_rows)))
     if arguments.save_model:
         trainer.save_model()
     if not trainer.is_world_process_zero():
         return {}
     if arguments.save_model and isinstance(inputs, ImageInputs):
         inputs.pipeline_processor().save_pretrained(output_dir)
-    predicted = {name: softmax(recorder.trajectories.logits(name), axis=-1) for name in recorder.datasets}
+    predicted = {name: scores.predicted(recorder.trajectories, name) for name in recorder.datasets}
     results = {
-        **_setting(arguments, train_rows, test_rows),
+        **_setting(arguments, train_rows, test_rows, inputs),
         "method": arguments.method,
         "method_args": method_args,
         "citation": trainer.method.citation,
-        **score_epochs(column_array(labelled, LABEL), predicted["test"][:, :, scored]),
+        **scores.by_epoch(test_rows, predicted["test"]),
         # Other networks of the method, such as a teacher: `eval_teacher_accuracy` of the trainer.
         "test_accuracy_of_others": {
             name.removeprefix("eval_").removesuffix("_accuracy"): value
@@ -134,16 +135,19 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
         "versions": {name: version(name) for name in _PACKAGES},
         "arguments": without_folders(dataclasses.asdict(arguments)),
     }
+    if (missing := getattr(arguments, "missing_rate", None)) is not None:
+        results["missing_rate"] = missing
     if checked is not None:
         results["checked_rows"] = len(checked)
     if choice := trainer.choice:
         results |= {"method": choice.method, "method_args": choice.arguments, "method_why": choice.why}
     if dygen := trainer.dygen:  # the epochs are those of its branches
         results |= {"test_accuracy_dygen": metrics["eval_accuracy"], "noise_rate_estimated": dygen.noise_rate}
-    known = np.flatnonzero(label_values(watched, CLEAN_LABEL) >= 0)
-    if len(known) and "watched" in predicted:
-        accuracy, shown = np.array(results["test_accuracy_by_epoch"]), predicted["watched"].mean(1)[:, known]
-        results |= _memorisation(watched.select(known), shown, accuracy, output_dir)
+    if "watched" in predicted:
+        given, true = scores.given_and_true(watched)
+        if (known := true >= 0).any():
+            shown, curve = predicted["watched"].mean(1)[:, known], np.array(results[scores.curve])
+            results |= _memorisation(given[known], true[known], shown, scores.curve, curve, output_dir)
     write_atomically(output_dir / "results.json", json.dumps(results, indent=2))
     for name, value in results.items():
         if isinstance(value, float):
@@ -157,39 +161,33 @@ def checkpoint_word(training: TrainingArguments) -> str | None:
     return {"": None, "none": None, "false": None, "true": "true"}.get(given.lower(), given)
 
 
-def _accuracy(prediction: Any) -> dict[str, float]:
-    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
-
-
-def _with_true_labels(rows: Dataset) -> tuple[Dataset, np.ndarray]:
-    """The rows whose true label is known, with it as the label, and their positions; all rows if none is known."""
-    known = np.flatnonzero(label_values(rows, CLEAN_LABEL) >= 0)
-    if not len(known):
-        return rows, np.arange(len(rows))
-    return rows.select(known).remove_columns(LABEL).rename_column(CLEAN_LABEL, LABEL), known
-
-
-def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset) -> dict[str, Any]:
+def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset, inputs: Any) -> dict[str, Any]:
     """The data and its noise."""
+    given, true = inputs.scores.given_and_true(train_rows)
+    known = true >= 0
     return {
         "dataset": public_name(arguments.dataset),
+        "task": inputs.task,
         "num_train": len(train_rows),
         "num_test": len(test_rows),
-        "num_classes": train_rows.features[LABEL].num_classes,
+        "num_classes": len(inputs.names),
         "sentence_pairs": TEXT_PAIR in train_rows.column_names,
-        "test_labels": "true" if has_values(test_rows, CLEAN_LABEL) else "given",
+        "test_labels": "true" if has_values(test_rows, inputs.scores.clean) else "given",
         "selected_by": "last epoch; no true label was used",
         "noise_type": arguments.noise_type,
         "noise_seed": arguments.noise_seed,
         "noise_rate_asked": arguments.noise_rate,
-        "noise_rate": true_noise(train_rows, column_array(train_rows, LABEL)),
+        "noise_rate": float((given != true)[known].mean()) if known.any() else None,
     }
 
 
-def _memorisation(rows: Dataset, predicted: np.ndarray, test_accuracy: np.ndarray, folder: Path) -> dict[str, Any]:
+def _memorisation(
+    given: np.ndarray, true: np.ndarray, predicted: np.ndarray, curve: str, test_scores: np.ndarray, folder: Path
+) -> dict[str, Any]:
     """Memorisation by epoch, as numbers and as a figure."""
-    curves = memorisation(column_array(rows, LABEL), column_array(rows, CLEAN_LABEL), predicted)
-    picture = folder / "memorisation.png"
-    memorisation_curve(curves.memorised, curves.corrected, curves.learned, picture, test_accuracy=test_accuracy)
+    curves = memorisation(given, true, predicted)
+    picture, name = folder / "memorisation.png", curve.removesuffix("_by_epoch").replace("_", " ")
+    shown = (curves.memorised, curves.corrected, curves.learned)
+    memorisation_curve(*shown, picture, test_accuracy=test_scores, test_name=name)
     values = curves.as_lists()
-    return {"watched": {"rows": len(rows), **values}, **{f"{name}_last": found[-1] for name, found in values.items()}}
+    return {"watched": {"rows": len(given), **values}, **{f"{name}_last": found[-1] for name, found in values.items()}}

@@ -13,6 +13,7 @@ from hf_noisy.core.columns import LABEL, TOKENS
 
 TaskName = Literal["one-label", "tokens", "multi-label"]
 UNLABELLED = -1
+HELD = {"one-label": "one class each", "tokens": "the tags of words", "multi-label": "sets of classes"}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ _IMPORTS = {
     "branched": "import hf_noisy.models.branches  # lets transformers load a model with several branches",
     "dygen": "import hf_noisy.dygen.exact  # lets transformers load DyGEN's posterior",
 }
+_FIGURES = {"entity_f1": "Entity F1", "micro_f1": "Micro F1", "accuracy": "Accuracy"}  # the first that there is
+_CALLS = {"tokens": ', aggregation_strategy="simple"', "multi-label": ", top_k=None"}
+_UNITS = {"tokens": "tags", "multi-label": "cells (row, class)"}
 _SETTINGS = ("epochs", "learning_rate", "seed", "noise_seed", "selected_by")
 
 
@@ -45,10 +48,11 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
         tags=[*TAGS, method],
         base_model=_hub_id(_argument(results, "model_name_or_path")),
         datasets=[dataset] if _hub_id(results.get("dataset")) else None,
-        metrics=["accuracy"] if figures else None,
+        metrics=[one.metric_type for one in figures] if figures else None,
         eval_results=figures,
     )
-    lines = ["from transformers import pipeline", "", f'classify = pipeline("{task}", model={REPOSITORY})']
+    options = _CALLS.get(str(results.get("task")), "")
+    lines = ["from transformers import pipeline", "", f'classify = pipeline("{task}", model={REPOSITORY}{options})']
     if results.get("sentence_pairs"):
         lines.append('classify({"text": "the first text", "text_pair": "the second text"})')
     if needed := _IMPORTS.get(str((config or {}).get("model_type"))):
@@ -74,14 +78,14 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
 
 
 def _eval_results(results: Mapping[str, Any], task: str, dataset: str) -> list[EvalResult] | None:
-    accuracy = results.get("test_accuracy_last")
-    if accuracy is None:
+    name = next((one for one in _FIGURES if results.get(f"test_{one}_last") is not None), None)
+    if name is None:
         return None
-    against = f"Accuracy against {_test_labels(results)} labels"
-    name = _line(dataset)
-    data: dict[str, Any] = {"task_type": task, "dataset_type": name, "dataset_name": name, "dataset_split": "test"}
-    value = round(float(accuracy), 6)
-    return [EvalResult(**data, metric_type="accuracy", metric_value=value, metric_name=against)]
+    against = f"{_FIGURES[name]} against {_test_labels(results)} labels"
+    shown, kind = _line(dataset), "accuracy" if name == "accuracy" else "f1"
+    data: dict[str, Any] = {"task_type": task, "dataset_type": shown, "dataset_name": shown, "dataset_split": "test"}
+    value = round(float(results[f"test_{name}_last"]), 6)
+    return [EvalResult(**data, metric_type=kind, metric_value=value, metric_name=against)]
 
 
 def _noise(results: Mapping[str, Any], dataset: str) -> list[list[str]]:
@@ -93,6 +97,8 @@ def _noise(results: Mapping[str, Any], dataset: str) -> list[list[str]]:
         ["rows checked by a person", results.get("checked_rows")],
         ["noise injected", (results["noise_type"] or "none in this training") if "noise_type" in results else None],
         ["requested noise rate", _percent(results.get("noise_rate_asked"))],
+        ["labels", _UNITS.get(str(results.get("task")))],
+        ["share of missing labels assumed", _percent(results.get("missing_rate"))],
         ["wrong training labels", "not measured" if rate is None else _percent(rate)],
     ]
     return [[title, escape(value)] for title, value in rows if value is not None]
@@ -108,7 +114,7 @@ def _settings(results: Mapping[str, Any]) -> list[list[str]]:
 def _limits(results: Mapping[str, Any]) -> list[str]:
     limits = ["One run with one seed; the variance between seeds was not measured."]
     if "test_labels" in results and _test_labels(results) != "true":
-        limits.append("The test labels may be as noisy as the training labels, so this is not the true accuracy.")
+        limits.append("The test labels may be as noisy as the training labels, so these are not the true figures.")
     if results.get("noise_type"):
         limits.append("The noise was injected; noise from annotators or rules is harder.")
     return [*limits, "The model may have memorised wrong labels, especially for classes that are often confused."]

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
+from hf_noisy.core.cell_task import MULTI_LABEL
 from hf_noisy.models.heads import find_heads
 
 _SHOWN = 5  # names of classes
 
 
 def pretrained_classifier(
-    auto: Any, name: str, class_names: Sequence[str], *, trust_remote_code: bool = False
+    auto: Any, name: str, class_names: Sequence[str], *, trust_remote_code: bool = False, several: bool = False
 ) -> tuple[Any, str | None]:
     """A pretrained model for these classes, and a sentence about its head if that was replaced or reordered."""
     # A head is kept if it knows every class by name, or as many classes without names. Weights of another head would
@@ -22,7 +23,9 @@ def pretrained_classifier(
     known = [str(config.id2label[label]) for label in range(config.num_labels)]
     options: dict[str, Any] = {"num_labels": len(class_names), "ignore_mismatched_sizes": True}
     options |= {"id2label": dict(enumerate(class_names)), "label2id": {one: i for i, one in enumerate(class_names)}}
-    if getattr(config, "problem_type", None) is not None:  # several labels per row, or a number
+    if several:
+        options["problem_type"] = MULTI_LABEL
+    elif getattr(config, "problem_type", None) is not None:  # several labels per row, or a number
         options["problem_type"] = "single_label_classification"
     model = auto.from_pretrained(name, trust_remote_code=trust_remote_code, **options)
     if not any(architecture.endswith("Classification") for architecture in config.architectures or []):

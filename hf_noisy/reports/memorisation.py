@@ -59,6 +59,7 @@ def memorisation_curve(
     path: str | os.PathLike[str],
     *,
     test_accuracy: Float[np.ndarray, " _"] | None = None,
+    test_name: str = "test accuracy",
 ) -> Path:
     """Shares of the training rows by epoch: wrong labels memorised, wrong labels corrected, right labels learned.
 
@@ -69,7 +70,8 @@ def memorisation_curve(
         corrected: `[epochs]`, share of the wrongly labelled rows predicted as their true label, in [0, 1].
         learned: `[epochs]`, share of the correctly labelled rows predicted as their label, in [0, 1].
         path: File to write; the suffix chooses the format (`.png`, `.pdf`, `.svg`).
-        test_accuracy: `[epochs]`, accuracy on true labels of test rows, in [0, 1].
+        test_accuracy: `[epochs]`, accuracy (or another score) on test rows, in [0, 1].
+        test_name: Its name in the figure.
 
     Returns:
         The path written.
@@ -91,7 +93,7 @@ def memorisation_curve(
         "wrong label memorised": memorised,
         "wrong label corrected": corrected,
         "right label learned": learned,
-        "test accuracy": test_accuracy,
+        test_name: test_accuracy,
     }
     lengths = {name: len(values) for name, values in curves.items() if values is not None}
     if len(set(lengths.values())) > 1 or not len(memorised):

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Integer, Num
 
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL
-from hf_noisy.data.flat_labels import task_of_labels
+from hf_noisy.data.flat_labels import HELD, task_of_labels
 from hf_noisy.data.labels import with_format_of
 from hf_noisy.data.noise.feature_noise import FeatureNoise
 from hf_noisy.data.noise.kind import ClassNoise, Noise
@@ -16,8 +16,6 @@ from hf_noisy.data.noise.published import ReplayNoise
 from hf_noisy.data.noise.row_features import row_features
 from hf_noisy.data.records import class_labels, record_list_noise, record_noise
 from hf_noisy.data.replace_column import with_column
-
-_HELD = {"tokens": "the tags of words", "multi-label": "sets of classes", "one-label": "one class each"}
 
 
 def inject_noise(
@@ -120,7 +118,7 @@ def _check_task(dataset: datasets.Dataset, noise: Noise | ListNoise, label_colum
     if task != (noise.task if isinstance(noise, ListNoise) else "one-label"):
         raise ValueError(
             f"noise '{noise.kind}' does not fit column '{label_column}', whose rows hold "
-            f"{_HELD[task]}; pass {fitting.get(task, 'noise.symmetric(0.4)')}"
+            f"{HELD[task]}; pass {fitting.get(task, 'noise.symmetric(0.4)')}"
         )
 
 

@@ -28,7 +28,8 @@ BAD = {
     "strategy": (["next", "data.csv", "--strategy", "x"], "--strategy must be one of random, informative, got 'x'"),
     "noise type": (
         ["inject", "data.csv", "--noise-rate", "0.1", "--noise-type", "x"],
-        "--noise-type must be one of symmetric, pair, asymmetric, instance, entity, missing, got 'x'",
+        "--noise-type must be one of symmetric, pair, asymmetric, instance, for tags entity, for sets of classes "
+        "missing, got 'x'",
     ),
     "test labels": (["train", "data.csv", "--test-labels", "x"], "--test-labels must be one of given, true, got 'x'"),
 }

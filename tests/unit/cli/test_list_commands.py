@@ -161,7 +161,7 @@ def test_purify_sets_and_undo(sets_file, tmp_path):
         ("purify", ["--label-missing"], "--label-missing has no meaning"),
         ("check", [], "one class each"),
         ("next", [], "one class each"),
-        ("inject", ["--noise-rate", 0.4], "'symmetric' does not fit"),
+        ("inject", ["--noise-rate", 0.4], "--noise-type must be missing for sets of classes, got 'symmetric'"),
     ],
 )
 def test_what_has_no_meaning_is_refused(sets_file, tmp_path, command, options, message):
