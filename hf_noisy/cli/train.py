@@ -135,14 +135,7 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
         "versions": {name: version(name) for name in _PACKAGES},
         "arguments": without_folders(dataclasses.asdict(arguments)),
     }
-    if (missing := getattr(arguments, "missing_rate", None)) is not None:
-        results["missing_rate"] = missing
-    if checked is not None:
-        results["checked_rows"] = len(checked)
-    if choice := trainer.choice:
-        results |= {"method": choice.method, "method_args": choice.arguments, "method_why": choice.why}
-    if dygen := trainer.dygen:  # the epochs are those of its branches
-        results |= {"test_accuracy_dygen": metrics["eval_accuracy"], "noise_rate_estimated": dygen.noise_rate}
+    results |= _of_this_run(trainer, arguments, metrics)
     if "watched" in predicted:
         given, true = scores.given_and_true(watched)
         if (known := true >= 0).any():
@@ -159,6 +152,20 @@ def checkpoint_word(training: TrainingArguments) -> str | None:
     """What `--resume_from_checkpoint` asks for: `"true"`, the path of a checkpoint, or None."""
     given = str(training.resume_from_checkpoint or "")
     return {"": None, "none": None, "false": None, "true": "true"}.get(given.lower(), given)
+
+
+def _of_this_run(trainer: NoisyTrainer, arguments: Any, metrics: dict[str, float]) -> dict[str, Any]:
+    """Results that only some trainings have."""
+    found: dict[str, Any] = {}
+    if (missing := getattr(arguments, "missing_rate", None)) is not None:
+        found["missing_rate"] = missing
+    if trainer.checked is not None:
+        found["checked_rows"] = len(trainer.checked)
+    if choice := trainer.choice:
+        found |= {"method": choice.method, "method_args": choice.arguments, "method_why": choice.why}
+    if dygen := trainer.dygen:  # the epochs are those of its branches
+        found |= {"test_accuracy_dygen": metrics["eval_accuracy"], "noise_rate_estimated": dygen.noise_rate}
+    return found
 
 
 def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset, inputs: Any) -> dict[str, Any]:
