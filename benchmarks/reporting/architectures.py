@@ -9,12 +9,15 @@ YES = "yes"
 
 
 def blocks() -> dict[str, str]:
+    """The content between the markers of the documents, by marker."""
     data = load("architectures")
     rows = data["architectures"]
+    failed = [row for row in rows if any(row[name] != YES for name in COLUMNS)]
     return {
         "architectures": summary(data),
-        "architectures text": of_modality(rows, "text"),
-        "architectures image": of_modality(rows, "image"),
+        "architectures_failed": listed(failed),
+        "architectures_text": listed([row for row in rows if row["modality"] == "text"]),
+        "architectures_image": listed([row for row in rows if row["modality"] == "image"]),
     }
 
 
@@ -32,8 +35,7 @@ def passed(rows: list[dict[str, str]], modality: str, name: str) -> str:
     return f"{sum(found)} of {len(found)}"
 
 
-def of_modality(rows: list[dict[str, str]], modality: str) -> str:
-    chosen = [row for row in rows if row["modality"] == modality]
+def listed(rows: list[dict[str, str]]) -> str:
     return table(
-        ["class", *COLUMNS.values()], [[f"`{row['class']}`", *(row[name] for name in COLUMNS)] for row in chosen]
+        ["class", *COLUMNS.values()], [[f"`{row['class']}`", *(row[name] for name in COLUMNS)] for row in rows]
     )

@@ -56,10 +56,40 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n\n".join(made)
 
 
+def intervals_in_short(result: dict[str, Any], count: int) -> str:
+    """How often the intervals of the noise rate hold, and how wide they are, over all sets."""
+    sets = [found["noise rate"] for found in result["checked"][str(count)].values()]
+    words = []
+    for kind in KINDS:
+        holds, width = ([found[kind][key] for found in sets] for key in ("holds", "width"))
+        held = f"{percent(min(holds))} to {percent(max(holds))} % of the draws hold the true rate"
+        words.append(f"{kind}: {held}, mean width {percent(float(np.mean(width)))} points")
+    return (
+        f"{count} checked rows of 1,000, {len(sets)} sets, {draws_of(result, count)} draws of each. Intervals, "
+        f"{'; '.join(words)}."
+    )
+
+
+def changes_in_short(result: dict[str, Any], count: int, policy: str = "relabel") -> str:
+    """The share of wrong changes and how many changes could be made, over all sets."""
+    sets = [found[policy] for found in result["checked"][str(count)].values()]
+    wrong = [found["wrong"] for found in sets]
+    made, allowed = (sum(found[key] for found in sets) for key in ("made", "allowed"))
+    most = sum(found["none"] > 0.5 for found in sets)
+    return (
+        f"{count} checked rows of 1,000, at most 10 % wrong asked, {len(sets)} sets, mean of "
+        f"{draws_of(result, count)} draws: {percent(min(wrong))} to {percent(max(wrong))} % of the changes were wrong, and "
+        f"{100 * made / allowed:.0f} % of the changes were made that the true labels would allow. On {most} sets most "
+        "draws allowed no change."
+    )
+
+
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
     result = load("checked_guarantees")
     return {
         "checked_intervals": intervals(result, 100) + f" {draws_of(result, 100)} draws.",
         "checked_changes": changes(result, 200) + f"\n\nMean of {draws_of(result, 200)} draws.",
+        "checked_intervals_short": intervals_in_short(result, 100),
+        "checked_changes_short": changes_in_short(result, 200),
     }
