@@ -78,9 +78,9 @@ def changes_in_short(result: dict[str, Any], count: int, policy: str = "relabel"
     most = sum(found["none"] > 0.5 for found in sets)
     return (
         f"{count} checked rows of 1,000, at most 10 % wrong asked, {len(sets)} sets, mean of "
-        f"{draws_of(result, count)} draws: {percent(min(wrong))} to {percent(max(wrong))} % of the changes were wrong, and "
-        f"{100 * made / allowed:.0f} % of the changes were made that the true labels would allow. On {most} sets most "
-        "draws allowed no change."
+        f"{draws_of(result, count)} draws: {percent(min(wrong))} to {percent(max(wrong))} % of the changes were "
+        f"wrong, and {100 * made / allowed:.0f} % of the changes were made that the true labels would allow. On "
+        f"{most} sets most draws allowed no change."
     )
 
 
