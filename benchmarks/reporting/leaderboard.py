@@ -143,27 +143,6 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n\n".join([*tables, *notes(result), f"`{result['command']}`"])
 
 
-def short(result: dict[str, Any]) -> str:
-    """The best methods by rank, `auto` and the baselines under noise from annotators or rules."""
-    board, titles = result["board"], result["titles"]
-    ranks = {method: row["rank"] for method, row in board["methods"].items() if row["rank"]}
-    ranked = sorted(ranks, key=ranks.__getitem__)
-    shown = [m for m in ranked if m in ranked[:5] or m in (BASE, STOPPED)] + [AUTO] * (AUTO in board["methods"])
-    rows = [
-        [
-            named(board, m, titles),
-            number(ranks.get(m)),
-            *(_cell(board["settings"][name].get(m)) for name in board["real"]),
-            number(board["methods"][m]["mean"]),
-            gate_words(board["methods"][m]["gate"]),
-        ]
-        for m in shown
-    ]
-    wrong = [f"{name}, {100 * board['noise_rate'][name]:.0f} % wrong" for name in board["real"]]
-    header = ["accuracy, %", f"mean rank of {len(ranked)}", *wrong, f"mean of {len(board['settings'])}", "gate"]
-    return table(header, rows)
-
-
 def boards(folder: Path) -> dict[str, dict[str, Any]]:
     """The data of the tables of each suite that has cells in a folder."""
     from benchmarks.competitors import METHODS
@@ -209,7 +188,14 @@ def auto_row(cells: Cells, setting: str) -> list[str]:
 
 
 def auto_results() -> str:
-    """What `auto` chose and gained in the settings of the development suite."""
+    """What `auto` chose in the settings of the development suite."""
+    cells, settings = read_cells(RESULTS / f"cells_{AUTO_SUITE}.jsonl"), SUITES[AUTO_SUITE].settings
+    header = ["", "wrong, %", "chosen", "cross-entropy", "early stopping", "auto"]
+    return table(header, [auto_row(cells, setting.name) for setting in settings])
+
+
+def auto_gains() -> str:
+    """What `auto` gained in the settings of the development suite."""
     cells, settings = read_cells(RESULTS / f"cells_{AUTO_SUITE}.jsonl"), SUITES[AUTO_SUITE].settings
 
     def gains(other: str, names: list[str]) -> list[float]:
@@ -229,17 +215,14 @@ def auto_results() -> str:
             f"{title}: {np.mean(found):+.1f} points against {other} in {len(found)} settings, {min(found):+.1f} to "
             f"{max(found):+.1f}."
         )
-    header = ["", "wrong, %", "chosen", "cross-entropy", "early stopping", "auto"]
-    rows = [auto_row(cells, setting.name) for setting in settings]
-    return "\n".join(f"- {word}" for word in words) + "\n\n" + table(header, rows)
+    return "\n".join(f"- {word}" for word in words)
 
 
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
-    made = {"auto_table": auto_rules(), "auto_results": auto_results()}
+    made = {"auto_table": auto_rules(), "auto_results": auto_results(), "auto_gains": auto_gains()}
     for suite, result in boards(RESULTS).items():
-        made |= {f"leaderboard_{suite}": summary(result), f"leaderboard_{suite}_short": short(result)}
-        made[f"leaderboard_{suite}_cells"] = markdown(result)
+        made |= {f"leaderboard_{suite}": summary(result), f"leaderboard_{suite}_cells": markdown(result)}
     return made
 
 
