@@ -71,8 +71,8 @@ def decision() -> str:
             f"{min(auto):+.1f} at worst.",
             "3. You train an image network from scratch: `nct`, or `dal` if it must cost no more than cross-entropy "
             "([figures](benchmarks.md)).",
-            "4. You want to know which rows are wrong: `hf-noisy audit` and `purify`, or `dygen`, which also gives the "
-            "probability of each class for every row.",
+            "4. You want to know which rows are wrong: `hf-noisy audit` and `purify`, or `dygen`, which also gives "
+            "the probability of each class for every row.",
             "5. Your labels may be clean: `auto` as well ([its cost there](#how-well-it-works)).",
         ]
     )
