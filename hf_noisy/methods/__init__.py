@@ -5,6 +5,7 @@ from inspect import signature
 from typing import Any
 
 from hf_noisy.losses import LOSSES, Loss
+from hf_noisy.methods.annotator_layers import AnnotatorLayers
 from hf_noisy.methods.cdr import CDR
 from hf_noisy.methods.co_teaching import CoTeaching
 from hf_noisy.methods.co_teaching_plus import CoTeachingPlus
@@ -51,7 +52,8 @@ _OWN: dict[str, type[Method]] = {
 }
 _ALL: dict[str, Callable[..., Method | Loss]] = {**LOSSES, **_OWN}  # a loss is a method too
 METHODS = {name: _ALL[name] for name in sorted(_ALL)}
-_KNOWN = {**METHODS, "model_loss": ModelLoss}  # the latter takes no part in comparisons of methods for noisy labels
+# The further ones take no part in comparisons of methods for noisy labels.
+_KNOWN = {**METHODS, "annotator_layers": AnnotatorLayers, "model_loss": ModelLoss}
 
 
 def list_methods() -> dict[str, str]:
@@ -71,7 +73,8 @@ def make_method(name: str, **arguments: Any) -> Method:
     """A method by its name, with the defaults of its paper where no argument is given.
 
     Args:
-        name: One of [`list_methods`], or `"model_loss"` for [`ModelLoss`].
+        name: One of [`list_methods`], `"annotator_layers"` for [`AnnotatorLayers`], or `"model_loss"` for
+            [`ModelLoss`].
         **arguments: Those of the method's class.
 
     Returns:
@@ -134,6 +137,7 @@ __all__ = [
     "NLNL",
     "NRD",
     "PENCIL",
+    "AnnotatorLayers",
     "BackwardCorrection",
     "Batch",
     "CoRegularization",

@@ -1,13 +1,13 @@
 """Training on the votes of several annotators, with a confusion layer for each on a shared network."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from hf_noisy.data.weak.vote_table import Votes, votes_from_matrix
+from hf_noisy.data.weak.vote_table import Votes
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.learned_parameter import LearnedParameter
 from hf_noisy.methods.method import Batch, Method, Step
@@ -24,23 +24,19 @@ class AnnotatorLayers(Method):
 
     $$\ell = -\frac{1}{|V|} \sum_{j \in V} \ln \sum_k p_k\, \theta_{j k v_j}$$
 
-    The network itself predicts without an annotator, so that annotators it never saw need no layer. With
-    `per_annotator=False` there are no layers: the loss is the cross-entropy with the shares of the votes, right for
-    predicting what people answer rather than what is true. Rows without a vote have no loss. The column of labels is
-    not used.
+    The network itself predicts the true class without an annotator, so that annotators it never saw need no layer. To
+    predict what people answer, take `"cross_entropy"` with votes. The votes are those of the trainer. Rows without a
+    vote have no loss; the column of labels is not used.
 
     Args:
-        votes: [`~hf_noisy.data.weak.vote_table.Votes`], or `[rows, annotators]` with -1 for no answer, on the rows of
-            `train_dataset`.
-        per_annotator: Whether each annotator has a confusion matrix.
         matrix_learning_rate: Of Adam for the matrices, at least 0.
 
     Raises:
-        ValueError: If the learning rate is negative, or the votes are not on the rows and classes of the training.
+        ValueError: If the learning rate is negative.
 
     Example:
         ```python
-        trainer = NoisyTrainer(model, args, train_dataset=dataset, method=AnnotatorLayers(votes))
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, method="annotator_layers", votes=votes)
         trainer.train()
         trainer.method.matrices  # [annotators, true, given]
         ```
@@ -54,13 +50,17 @@ class AnnotatorLayers(Method):
 
     layers: LearnedParameter
 
-    def __init__(self, votes: Any, per_annotator: bool = True, matrix_learning_rate: float = 0.01) -> None:
+    def __init__(self, matrix_learning_rate: float = 0.01) -> None:
         super().__init__()
         if not 0.0 <= matrix_learning_rate < float("inf"):
             raise ValueError(f"matrix_learning_rate must be at least 0, got {matrix_learning_rate}; 0.01 is usual")
-        self.votes = votes if isinstance(votes, Votes) else votes_from_matrix(votes)
-        self.per_annotator, self.matrix_learning_rate = per_annotator, matrix_learning_rate
-        self._annotators, self._labels = _by_row(self.votes)
+        self.matrix_learning_rate = matrix_learning_rate
+        self.votes: Votes | None = None
+
+    def use_votes(self, votes: Votes) -> None:
+        """Learn from these votes, on the rows of the training set."""
+        self.votes = votes
+        self._annotators, self._labels = _by_row(votes)
 
     @property
     def matrices(self) -> Float[Tensor, "annotators classes classes"]:
@@ -68,14 +68,11 @@ class AnnotatorLayers(Method):
         return self.layers.value.softmax(dim=-1)
 
     def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
+        if accelerator is None or self.votes is None:
+            return
         classes = num_classes(model)
-        if len(self.votes.classes) > classes:
-            raise ValueError(f"votes are of {len(self.votes.classes)} classes, but the model has {classes}")
-        if num_rows is not None and num_rows != self.votes.num_rows:
-            raise ValueError(f"votes are on {self.votes.num_rows} rows, but the training set has {num_rows}")
-        if accelerator is not None and self.per_annotator:
-            start = _START * torch.eye(classes).repeat(len(self.votes.annotators), 1, 1)
-            self.layers = LearnedParameter(start, self.matrix_learning_rate, accelerator)
+        start = _START * torch.eye(classes).repeat(len(self.votes.annotators), 1, 1)
+        self.layers = LearnedParameter(start, self.matrix_learning_rate, accelerator)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
@@ -84,17 +81,13 @@ class AnnotatorLayers(Method):
         places = rows.index.cpu()
         annotators, labels = (one[places].to(logs.device) for one in (self._annotators, self._labels))
         voted, labels = labels >= 0, labels.clamp(min=0)
-        if self.per_annotator:
-            answers = self.matrices.log().transpose(1, 2)[annotators, labels]  # [rows, votes, true classes]
-            each = (logs[:, None] + answers).logsumexp(dim=-1)
-        else:
-            each = logs.gather(1, labels)
+        answers = self.matrices.log().transpose(1, 2)[annotators, labels]  # [rows, votes, true classes]
+        each = (logs[:, None] + answers).logsumexp(dim=-1)
         losses = -torch.where(voted, each, 0.0).sum(dim=1) / voted.sum(dim=1).clamp(min=1)
         return Step(losses, outputs)
 
     def after_step(self, model: nn.Module) -> None:
-        if self.per_annotator:
-            self.layers.after_step()
+        self.layers.after_step()
 
 
 def _by_row(votes: Votes) -> tuple[Int64[Tensor, "rows most"], Int64[Tensor, "rows most"]]:

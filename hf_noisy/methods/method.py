@@ -1,10 +1,12 @@
 """The protocol between `NoisyTrainer` and a method."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -154,6 +156,8 @@ class Method(nn.Module, ABC):
 class LossMethod(Method):
     """A method that only applies a loss to the logits.
 
+    Of labels that are distributions, such as shares of votes, it takes the mean of the losses of the classes.
+
     Args:
         loss: A [`Loss`].
     """
@@ -162,11 +166,21 @@ class LossMethod(Method):
         super().__init__()
         self.loss = loss
         self.citation = loss.citation  # type: ignore[misc]
-        self.soft_labels = loss.soft_labels
+        self.soft_labels = True
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         outputs = model(**batch.inputs)
         rows = batch.rows(outputs)
         # The papers' schedules change between epochs, not steps; a streamed dataset has no epochs.
         progress = batch.epoch / batch.num_epochs if batch.num_epochs else batch.progress
-        return Step(self.loss(rows.logits, rows.labels, progress), outputs)
+        if rows.labels.ndim == 1 or self.loss.soft_labels:
+            return Step(self.loss(rows.logits, rows.labels, progress), outputs)
+        each = [self.loss(rows.logits, label, progress) for label in _every_class(rows.labels)]
+        losses = torch.stack(each, dim=1) * rows.labels
+        return Step(torch.where(rows.labels > 0, losses, 0.0).sum(dim=1), outputs)
+
+
+def _every_class(labels: Float[Tensor, "rows classes"]) -> Iterator[LabelTensor]:
+    """Each class in turn as the label of all rows."""
+    for label in range(labels.shape[1]):
+        yield torch.full((len(labels),), label, device=labels.device)

@@ -13,8 +13,11 @@ from hf_noisy.core.rows import Task
 from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.data.labels import label_column, label_column_array
+from hf_noisy.methods import Method, make_method
 from hf_noisy.training.auto_measure import measure
 from hf_noisy.training.auto_rules import Choice, choose
+from hf_noisy.training.checkpoints import checkpoint_to_resume
+from hf_noisy.training.guards import with_label_smoothing
 
 if TYPE_CHECKING:
     from hf_noisy.training.trainer import NoisyTrainer
@@ -25,7 +28,16 @@ FILE = "auto_method.json"
 _FORMAT = 1
 
 
-def choose_for_trainer(trainer: "NoisyTrainer", checkpoint: str | None = None) -> Choice:
+def chosen_method(trainer: "NoisyTrainer", resume_from_checkpoint: str | bool | None) -> Method:
+    """The method of the choice, which is kept in `trainer.choice`."""
+    trainer.choice = choose_for_trainer(
+        trainer, checkpoint_to_resume(resume_from_checkpoint, str(trainer.args.output_dir))
+    )
+    method = make_method(trainer.choice.method, **trainer.choice.arguments)
+    return with_label_smoothing(method, trainer.args.label_smoothing_factor)
+
+
+def choose_for_trainer(trainer: "NoisyTrainer", checkpoint: str | None) -> Choice:
     """Measure and choose, the same on all processes; a resumed run with the same data keeps the recorded choice."""
     if not trainer.task.one_row:
         return _of_several_labels(trainer.task)

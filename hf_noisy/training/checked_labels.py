@@ -1,6 +1,6 @@
 """The checked labels of training rows, in the place of their given ones."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.data.labels import label_column, row_labels, stored_labels
 from hf_noisy.data.row_layout import row_layout
 
+if TYPE_CHECKING:
+    from hf_noisy.training.vote_targets import VoteTargets
+
 NO_ROW_NUMBERS = (
     "row numbers, which the training loader adds, but the batch has none; call super() where a subclass overrides "
     "get_train_dataloader or training_step"
@@ -24,10 +27,11 @@ NO_ROW_NUMBERS = (
 
 
 class CheckedLabels:
-    """Replaces the given labels of a batch where a person has checked the row."""
+    """Replaces the given labels of a batch by votes, if there are any, and by what a person found."""
 
-    def __init__(self, dataset: Any, checked: Any, num_classes: int, task: Task) -> None:
+    def __init__(self, dataset: Any, checked: Any, num_classes: int, task: Task, votes: "VoteTargets") -> None:
         self.rows: CheckedRows | None = None
+        self._votes = votes
         if not task.one_row:
             if checked is not None or CHECKED_LABEL in (getattr(dataset, "column_names", None) or []):
                 raise ValueError(
@@ -45,19 +49,28 @@ class CheckedLabels:
         if self.rows is not None and (most := int(self.rows.labels.max())) >= num_classes:
             row = int(self.rows.index[np.argmax(self.rows.labels)])
             raise ValueError(f"checked label {most} of row {row} is none of the model's {num_classes} classes")
+        if self.rows is not None and votes.are_for_layers:
+            raise ValueError(
+                f"method annotator_layers takes no checked rows; add the checked labels to the votes as an annotator, "
+                f"and leave out checked= and the column '{CHECKED_LABEL}'"
+            )
         self._column = torch.from_numpy(self.rows.as_column()) if self.rows else torch.empty(0)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What must not change when a run resumes."""
-        return {"checked labels": None if self.rows is None else labels_digest(self.rows.as_column())}
+        checked = None if self.rows is None else labels_digest(self.rows.as_column())
+        return {"checked labels": checked, **self._votes.identity}
 
     def __call__(self, labels: BatchLabels, index: Int[Tensor, " rows"] | None) -> BatchLabels:
         """The labels of a batch, hard or soft."""
-        if self.rows is None:
+        if self.rows is None and not self._votes.are_targets:
             return labels
         if index is None:
-            raise ValueError(f"checked rows are found by {NO_ROW_NUMBERS}")
+            raise ValueError(f"checked rows and votes are found by {NO_ROW_NUMBERS}")
+        labels = self._votes(labels, index)
+        if self.rows is None:
+            return labels
         self._column = self._column.to(labels.device)
         known = self._column[index]
         if labels.ndim == 1:
@@ -73,7 +86,8 @@ class CheckedLabels:
             return row_layout(dataset, task, num_labels).labels
         stored = stored_labels(dataset)
         labels = torch.from_numpy(row_labels(dataset) if stored is None else stored)
-        return np.asarray(self(labels, torch.arange(len(labels))))
+        found = np.asarray(self(labels, torch.arange(len(labels))))
+        return found.astype(np.float64) if found.ndim == 2 else found
 
 
 def without_checked_column(dataset: Any) -> Any:

@@ -20,7 +20,7 @@ from hf_noisy.data.fingerprint import check_processes_agree
 from hf_noisy.data.labels import check_training_labels
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.losses.loss import Loss, at_least_float32
-from hf_noisy.methods import Batch, Method, as_method, make_method
+from hf_noisy.methods import Batch, Method, as_method
 from hf_noisy.models.branches import BranchedModel, with_branches
 from hf_noisy.models.heads import find_heads, num_classes
 from hf_noisy.models.sharded import check_can_be_sharded, check_can_evaluate
@@ -35,6 +35,7 @@ from hf_noisy.training.checkpoints import (
     whole_or_removed,
     write_state,
 )
+from hf_noisy.training.evaluated_networks import evaluate_networks
 from hf_noisy.training.guards import refuse_arguments, warn_of_other_loss, with_label_smoothing
 from hf_noisy.training.method_callback import MethodCallback, MethodFirst
 from hf_noisy.training.model_outputs import label_name, model_inputs, pop_labels, tell_of_own_loss, with_loss
@@ -43,6 +44,7 @@ from hf_noisy.training.row_weights import ClassWeight, RowWeights
 from hf_noisy.training.single_network import SingleNetwork
 from hf_noisy.training.task_support import TaskRows, use_token_collator
 from hf_noisy.training.train_loader import collated_columns, has_rows, pop_row_data, training_loader
+from hf_noisy.training.vote_targets import VoteTargets
 
 
 class NoisyTrainer(Trainer):
@@ -68,6 +70,11 @@ class NoisyTrainer(Trainer):
             method trains on their checked labels; `"soft_correction"`, `"dygen"` and `"auto"` also correct the others.
         class_weight: Weight of the loss of the rows of each (given or checked) class, for any method: one number per
             class, or `"balanced"` for the inverse of its frequency. Scaled to a mean of 1 over the training rows.
+        votes: Answers of several annotators on the rows of `train_dataset`:
+            [`~hf_noisy.data.weak.vote_table.Votes`], `[rows, annotators]` with -1 for no answer, or the name of a
+            column that holds such lists; losses train on the shares of the votes. With what
+            [`~hf_noisy.detection.aggregate.aggregate`] returns, they train on its posterior. Rows without a vote keep
+            their given label. Method `"annotator_layers"` learns a confusion matrix of each annotator.
         missing_rate: For token and multi-label classification: the share of labels that are missing (entities tagged
             `O`, classes that an example has but is not given), one number or one per class. Every method then
             compares the given labels with what the model would predict for them.
@@ -96,6 +103,7 @@ class NoisyTrainer(Trainer):
         checked: Any = None,
         class_weight: ClassWeight = None,
         missing_rate: Any = None,
+        votes: Any = None,
         **kwargs: Any,
     ) -> None:
         self.choice: Any = None
@@ -114,7 +122,8 @@ class NoisyTrainer(Trainer):
         find_heads(self.model)  # refuses a model without class logits
         check_can_be_sharded(self.model, self.accelerator)
         self._num_classes = num_classes(self.model)  # between the trials of a search there is no model
-        self._checked = CheckedLabels(self.train_dataset, checked, self._num_classes, self.task)
+        targets = VoteTargets(votes, self.train_dataset, self.method, self._is_auto, self._num_classes, self.task)
+        self._checked = CheckedLabels(self.train_dataset, checked, self._num_classes, self.task, targets)
         self._weights = RowWeights(class_weight, self.task, self._num_classes)
         self._rows = TaskRows(self.task, self.model, missing_rate)
         tell_of_own_loss(self.model, self.method, self.label_names)
@@ -206,12 +215,9 @@ class NoisyTrainer(Trainer):
         """
         if not self._is_auto:
             return
-        from hf_noisy.training.auto import choose_for_trainer  # slow to import, and not needed otherwise
+        from hf_noisy.training.auto import chosen_method  # slow to import, and not needed otherwise
 
-        checkpoint = checkpoint_to_resume(resume_from_checkpoint, str(self.args.output_dir))
-        self.choice = choose_for_trainer(self, checkpoint)
-        method = make_method(self.choice.method, **self.choice.arguments)
-        self.method = with_label_smoothing(method, self.args.label_smoothing_factor)
+        self.method = chosen_method(self, resume_from_checkpoint)
         self._method_settings = method_settings(self.method)
         given = self.model
         self.model = self.model_wrapped = cast(nn.Module, self._branched(given, self.args))
@@ -350,18 +356,11 @@ class NoisyTrainer(Trainer):
         """`Trainer`'s loop, also for the further networks of the method (such as a teacher)."""
         check_can_evaluate(self.accelerator)
         loop = super().evaluation_loop
-        model, networks = self.model, self.method.evaluated(self.model)
-        distilled = self._single.network if self._single and self._single.is_distilled else model
-        try:
-            self.model = networks.pop("", distilled)
-            result = loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
-            for name, network in networks.items():
-                self.model = network
-                other = loop(dataloader, description, prediction_loss_only, ignore_keys, f"{metric_key_prefix}_{name}")
-                result.metrics.update(other.metrics or {})  # type: ignore[union-attr]
-        finally:
-            self.model = model
-        return result
+        return evaluate_networks(
+            self,
+            lambda prefix: loop(dataloader, description, prediction_loss_only, ignore_keys, prefix),
+            metric_key_prefix,
+        )
 
     def _run_epoch(self, *positional: Any, **kwargs: Any) -> None:
         # When resuming at the last step, Trainer would take one more step if `max_steps` cuts the epoch short.

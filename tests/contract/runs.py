@@ -254,7 +254,7 @@ def make_trainer(
         network,
         make_args(folder, **changes),
         train_dataset=make_rows(kind) if rows is None else rows,
-        method=make_method(method, task_of(network).cells) if isinstance(method, str) else method,
+        method=make_method(method, task_of(network).cells) if method in methods.METHODS else method,
         **(trainer or {}),
     )
 

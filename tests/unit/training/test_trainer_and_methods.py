@@ -131,7 +131,7 @@ def test_soft_labels_are_refused_where_hard_ones_are_needed(tmp_path):
     with pytest.raises(
         ValueError, match=r"labels must be one class per row for this method, got soft labels of shape"
     ):
-        make_trainer(tmp_path, "gce", rows=soft_rows()).train()
+        make_trainer(tmp_path, "elr", rows=soft_rows()).train()
     wrong = soft_rows().map(lambda row: {"label": [2 * value for value in row["label"]]})
     with pytest.raises(ValueError, match="soft labels must sum to 1 in each row"):
         make_trainer(tmp_path, rows=wrong).train()
