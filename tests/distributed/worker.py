@@ -24,6 +24,7 @@ from tests.distributed import offline
 from tests.unit.cli.test_trust import hostile_model
 
 OF_TASKS = ["elr/tokens", "nct/tokens-branches", "elr/cells", "co_teaching/cells-branches"]
+OF_VOTES = ["cross_entropy/votes", "annotator_layers/votes"]
 ROWS = 24  # three batches of 8 rows an epoch: no row has to be repeated to fill the ranks
 
 
@@ -45,12 +46,16 @@ def train(name: str, folder: Path, ranks: int) -> NoisyTrainer:
     if name == "own-network":
         return run(folder, faults.OwnNetwork(CLASSES), "plain", **settings)
     method, model = name.removesuffix("-accumulated").split("/")
+    if model == "votes":
+        votes = np.random.default_rng(0).integers(-1, CLASSES, (ROWS, 4))
+        return run(folder, method, "plain", trainer={"votes": votes}, **settings)
     return run(folder, method, model, **settings)
 
 
 def cases(is_slow: bool) -> list[str]:
-    """A run of every method; those of `SLOW` apart."""
-    return ["/".join(case) for case in SHORT_CASES if (case[0] in SLOW) == is_slow]
+    """A run of every method; those of `SLOW` and on votes apart."""
+    of_methods = ["/".join(case) for case in SHORT_CASES if (case[0] in SLOW) == is_slow]
+    return [*of_methods, *OF_VOTES] if is_slow else of_methods
 
 
 def kind_of(name: str) -> str:
