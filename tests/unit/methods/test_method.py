@@ -40,7 +40,7 @@ def test_a_method_is_kept_and_a_loss_is_lifted():
 
 def test_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(
-        ValueError, match="method 'dyngen' is not known; choose one of annotator_layers, backward_correction, bi_temper"
+        ValueError, match="method 'dyngen' is not known; choose one of annotator_layers, backward_correction"
     ):
         as_method("dyngen")
 
