@@ -6,7 +6,6 @@ labels of training rows.
 """
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 from transformers import PrinterCallback, TrainerCallback
 
-from benchmarks import frozen
+from benchmarks import frozen, predictions
 from benchmarks.pools import prepare as prepare
 from benchmarks.suites import Cell
 from benchmarks.tasks import Task, task_of
@@ -267,7 +266,7 @@ def confident_learning(task: Task) -> Outcome:
 
 def two_networks(task: Task) -> Outcome:
     """Mean of the probabilities of two plain networks with different seeds."""
-    first = None if task.budget.test_each_epoch else stored_predictions(task, "cross_entropy")
+    first = None if task.budget.test_each_epoch else predictions.of_same_rows(task, "cross_entropy")
     if first is not None:  # its last epoch is all that is needed
         second = outcome_of(train(replace(task, seed=task.seed + OTHER_SEED)))
         mean = (first["probabilities"] + second.probabilities) / 2
@@ -345,38 +344,6 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
     return scored(METHODS[cell.method], cell, context)
 
 
-def predictions_file(folder: Path, cell: Cell) -> Path:
-    return (folder / cell.file).with_suffix(".npz")
-
-
-def stored_predictions(task: Task, method: str) -> dict[str, np.ndarray] | None:
-    """Test predictions of another method on the same rows and labels, if that cell is finished."""
-    path = None if task.folder is None else predictions_file(task.folder, Cell(task.setting, task.seed, method))
-    if path is None or not path.is_file():
-        return None
-    with np.load(path) as stored:
-        found = dict(stored)
-    return found if str(found["data"]) == task.digest else None
-
-
-def store_predictions(task: Task, cell: Cell, outcome: Outcome, cpu_seconds: float) -> None:
-    """Keep the probabilities of the test rows, to score anew and for cells that use the network again."""
-    if task.folder is None:
-        return
-    path = predictions_file(task.folder, cell)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
-    np.savez_compressed(
-        temporary,
-        probabilities=outcome.probabilities.astype(np.float16),
-        truth=task.truth,
-        rows=task.positions["test"],
-        cpu_seconds=cpu_seconds,
-        data=task.digest,
-    )
-    os.replace(temporary, path)
-
-
 def scored(competitor: Competitor, cell: Cell, context: Any) -> dict[str, Any]:
     """Train and score a competitor on a cell; true labels of test rows are used only here."""
     task = task_of(cell, context)
@@ -384,7 +351,7 @@ def scored(competitor: Competitor, cell: Cell, context: Any) -> dict[str, Any]:
     outcome = competitor.run(task)
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - processor}
     seconds = {name: spent + outcome.reused_seconds for name, spent in seconds.items()}
-    store_predictions(task, cell, outcome, seconds["cpu_seconds"])
+    predictions.store(task, cell, outcome.probabilities, seconds["cpu_seconds"])
 
     def accuracy(predicted: np.ndarray) -> float:
         return float((predicted == task.truth).mean())

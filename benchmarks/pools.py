@@ -21,6 +21,7 @@ from hf_noisy.models.embed import embed
 
 # Rows of a pool, drawn once with seed 0: the encoder takes about 20 milliseconds per text.
 MOST_TEXTS, MOST_IMAGES = {"train": 3000, "test": 1000}, {"train": 10000, "test": 2000}
+MOST_ENCODED_IMAGES = {"train": 3000, "test": 2000}  # 30 milliseconds each
 PATCH, CENTRES, FITTED_PATCHES = 6, 256, 50000
 TOKENS = 128
 
@@ -40,11 +41,12 @@ def prepare(dataset: str, context: Any) -> Pool:
     """The pool that the cells of a suite draw from, cached in a file."""
     whole = context.budget.regime != "features" and isinstance(context.budget.train_rows, (dict, type(None)))
     folder: Path = context.work_dir / "pools"
-    parts = [dataset, "whole" if whole else None, texts_digest(dataset)]
+    encoder = context.budget.encoder
+    parts = [dataset, "whole" if whole else None, encoder, texts_digest(dataset)]
     path = folder / f"{'-'.join(filter(None, parts))}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = _make(dataset, whole)
+        arrays = _make(dataset, whole, encoder)
         temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
         np.savez(temporary, **arrays)
         os.replace(temporary, path)
@@ -98,19 +100,19 @@ def choose(count: int, limit: int | None, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(count)[:limit])
 
 
-def _make(name: str, whole: bool) -> dict[str, Any]:
+def _make(name: str, whole: bool, encoder: str | None) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     used = {setting.config for suite in SUITES.values() for setting in suite.settings if setting.dataset == name}
     loaded = {config: load_noisy_dataset(name, config) for config in sorted(used | {"clean"})}
     clean, splits = loaded["clean"], {}
     text = "text" in clean["train"].features
-    for split, limit in (MOST_TEXTS if text else MOST_IMAGES).items():
+    for split, limit in (MOST_TEXTS if text else MOST_ENCODED_IMAGES if encoder else MOST_IMAGES).items():
         arrays[f"rows/{split}"] = rows = choose(len(clean[split]), None if whole else limit, 0)
         splits[split] = clean[split].select(rows)
         arrays[f"clean/{split}"] = np.asarray(splits[split]["clean_label"][:])
     for config, data in loaded.items():
         arrays[f"given/{config}"] = np.asarray(data["train"]["label"][:])[arrays["rows/train"]]
-    for split, features in (text_features if text else image_features)(splits).items():
+    for split, features in (text_features(splits) if text else image_features(splits, encoder)).items():
         arrays[f"features/{split}"] = features
     return arrays | {"num_classes": clean["train"].features["label"].num_classes}
 
@@ -126,20 +128,24 @@ def text_features(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
     return made
 
 
-def image_features(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
-    """Pixels of small images; for larger ones the closeness of whitened patches to k-means centres, pooled 2 by 2.
+def image_features(splits: dict[str, Dataset], encoder: str | None) -> dict[str, np.ndarray]:
+    """Those of an encoder; without one pixels of small images, and closeness of patches to k-means centres of others.
 
     Source of the patches: Coates and Ng (2011), "The importance of encoding versus training with sparse coding and
     vector quantization"; the triangle activation of Coates, Ng and Lee (2011). No label is used.
     """
     pixels = {split: np.stack([np.asarray(image) for image in rows["image"][:]]) for split, rows in splits.items()}
     scaled = {split: torch.from_numpy(images).float() / 255.0 for split, images in pixels.items()}
-    if scaled["train"].ndim == 3:  # grey, of a few pixels
+    if encoder is not None:
+        from benchmarks import efficientnet
+
+        made = {split: torch.from_numpy(efficientnet.features(images)) for split, images in pixels.items()}
+    elif scaled["train"].ndim == 3:  # grey, of a few pixels
         made = {split: images.flatten(1) for split, images in scaled.items()}
     else:
         images = {split: batch.permute(0, 3, 1, 2) for split, batch in scaled.items()}
-        encoder = _PatchEncoder(images["train"])
-        made = {split: encoder(batch) for split, batch in images.items()}
+        patches = _PatchEncoder(images["train"])
+        made = {split: patches(batch) for split, batch in images.items()}
     mean, deviation = made["train"].mean(0), made["train"].std(0)
     scale = torch.where(deviation > 1e-6, deviation, 1.0)
     return {split: ((batch - mean) / scale).numpy() for split, batch in made.items()}

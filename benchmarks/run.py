@@ -181,6 +181,19 @@ def gather(arguments: Arguments) -> int:
     return len(lines)
 
 
+def gather_predictions(arguments: Arguments) -> int:
+    """Write the test predictions of the finished cells beside the result file, and return their number."""
+    from benchmarks import predictions
+
+    path = results_path(arguments)
+    target = path.with_name(f"{path.stem.replace('cells_', 'predictions_')}.npz")
+    folder = Path(arguments.work_dir) / "predictions" / arguments.suite / digest(arguments)
+    every = replace(arguments, methods=[], datasets=[], noises=[], seeds=[])
+    done = finished(arguments)
+    cells = [cell for cell in planned(every, module_of(arguments).METHODS) if cell.key in done]
+    return predictions.gather(folder, target, cells)
+
+
 def claim(path: Path) -> Any:
     """A lock on a cell, or None if another worker has it; the system releases it if the worker is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -319,6 +332,7 @@ def main() -> None:
         time.sleep(30)
         gather(arguments)
     print(f"{gather(arguments)} cells in {results_path(arguments)}")
+    gather_predictions(arguments)
     failed = sorted(cells_folder(arguments).rglob("*.error"))
     if failed or any(worker.returncode for worker in workers):
         raise SystemExit("\n".join(["some cells failed; a second call runs them again:", *map(str, failed)]))

@@ -49,6 +49,7 @@ class Budget:
     checked: float = 0.05  # share of the training rows whose true labels go to methods that use clean rows
     max_length: int | None = None  # tokens of a text
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # others, by data set; `all` for every one
+    encoder: str | None = None  # of frozen features of images, instead of whitened patches
     test_each_epoch: bool = True  # False: only where a model is chosen, which saves time
 
     def rows_of(self, dataset: str) -> int | None:
@@ -61,7 +62,7 @@ class Budget:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything that comparable cells share, without unused fields."""
-        hidden = {"max_length": None, "options": {}, "test_each_epoch": True}
+        hidden = {"max_length": None, "options": {}, "encoder": None, "test_each_epoch": True}
         return {name: value for name, value in asdict(self).items() if name not in hidden or value != hidden[name]}
 
 
@@ -123,6 +124,11 @@ LEADERBOARDS = (
     ),
     Suite(
         "vision-small", Budget("features", 20, 1e-3, 64, train_rows=1500, test_rows=2000), (*DIGITS_SMALL, *CIFAR[:-1])
+    ),
+    Suite(
+        "vision-pretrained-small",
+        Budget("features", 20, 1e-3, 64, train_rows=1500, test_rows=2000, encoder="efficientnet-lite0"),
+        tuple(CIFAR),
     ),
     Suite("text-full", Budget("text", 6, 5e-5, 32, weight_decay=0.01), (*RULES, *AGNEWS, *NEWS)),
     Suite("vision-full", Budget("image", 100, 1e-3, 128, weight_decay=5e-4), (*DIGITS, *CIFAR)),

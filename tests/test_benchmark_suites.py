@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -445,3 +446,38 @@ def test_the_command_lists_what_is_to_be_done(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", words)
     run.main()
     assert capsys.readouterr().out.split("\n")[1] == "digits clean/0/gce"
+
+
+def test_predictions_of_finished_cells_are_gathered_and_score_like_the_cells(tmp_path):
+    from benchmarks import predictions
+
+    setting, data = SETTINGS[0], np.random.default_rng(0)
+    truth, positions = data.integers(0, 3, 40), np.arange(40)
+    task = SimpleNamespace(
+        folder=tmp_path / "cells", truth=truth, positions={"test": positions}, digest="d", setting=setting, seed=0
+    )
+    wanted = {}
+    for method in ("one", "two", "stale"):
+        probabilities = data.dirichlet(np.ones(3), 40)
+        predictions.store(task, Cell(setting, 0, method), probabilities, 1.0)
+        wanted[f"a clean/0/{method}"] = float((probabilities.argmax(1) == truth).mean())
+    assert predictions.of_same_rows(task, "one")["cpu_seconds"] == 1
+    assert predictions.of_same_rows(task, "three") is None
+    task.digest = "other rows"
+    assert predictions.of_same_rows(task, "one") is None
+    path, cells = tmp_path / "predictions_a.npz", [Cell(setting, 0, method) for method in ("one", "two", "missing")]
+    assert predictions.gather(task.folder, path, cells) == 2
+    del wanted["a clean/0/stale"]
+    assert predictions.accuracies(path) == pytest.approx(wanted)
+    assert predictions.gather(tmp_path / "gone", path, cells) == 2  # of earlier runs
+    assert predictions.accuracies(path) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("path", sorted(run.RESULTS.glob("predictions_*.npz")), ids=lambda path: path.stem)
+def test_stored_predictions_score_like_their_cells(path):
+    from benchmarks import predictions
+
+    lines = path.with_name(f"{path.stem.replace('predictions_', 'cells_')}.jsonl").read_text().splitlines()
+    stored = {found["key"]: found["test_accuracy_last"] for found in map(json.loads, lines)}
+    scored = predictions.accuracies(path)
+    assert scored == pytest.approx({key: stored[key] for key in scored})
