@@ -5,11 +5,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from hf_noisy.cli.commands import Job
-from hf_noisy.cli.outputs import ARGILLA, CHECK_PAGE, LABEL_STUDIO, NEXT_ROWS, SUMMARY
-from hf_noisy.cli.page import in_whole, random_rows_page
+from hf_noisy.cli.outputs import ARGILLA, CHECK_PAGE, CHECKED_CSV, LABEL_STUDIO, NEXT_ROWS, SUMMARY
+from hf_noisy.cli.page import ROWS_TO_CHECK, in_whole, random_rows_page
 from hf_noisy.cli.source import add_features
-from hf_noisy.core.columns import IMAGE, TEXT
+from hf_noisy.core.columns import CHECKED_LABEL, IMAGE, TEXT
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.core.phases import phase, phases_so_far
 from hf_noisy.data.annotation_tools import (
@@ -19,6 +21,7 @@ from hf_noisy.data.annotation_tools import (
     label_studio_tasks,
 )
 from hf_noisy.data.checked import RANDOM, checked_rows
+from hf_noisy.data.checked_lists import LOOKED_AT, checked_lists, rows_to_check_csv
 from hf_noisy.data.flat_labels import task_of_labels
 from hf_noisy.data.labelled_rows import LabelledRows
 from hf_noisy.detection.rows_to_check import RowSample, rows_to_check
@@ -29,7 +32,9 @@ _HERE = "OUTPUT"  # in an advice: the folder, which has another name while it is
 
 def check(job: Job, rows: int | None, checked: Path | None, file_format: str, seed: int) -> None:
     """`hf-noisy check`: random rows to check, as a page or as files for an annotation tool."""
-    labelled = _labelled(job)
+    labelled = job.labelled(job.load())
+    if task_of_labels(labelled.rows) != "one-label":
+        return _check_lists(job, labelled, rows, checked, file_format, seed)
     page = random_rows_page(job.name, labelled, checked_rows(labelled.whole, checked), rows, seed)
     if page is None:
         raise ValueError(f"there is no row to check: all are checked, or the data has no column '{TEXT}' or '{IMAGE}'")
@@ -47,7 +52,9 @@ def next_rows(
     seed: int,
 ) -> None:
     """`hf-noisy next`: the rows to check next, as `next.csv` and as a page or as files for an annotation tool."""
-    labelled = _labelled(job)
+    labelled = job.labelled(job.load())
+    if task_of_labels(labelled.rows) != "one-label":
+        raise ValueError("next chooses rows of one class each; draw random rows of tags and sets with hf-noisy check")
     every_checked = checked_rows(labelled.whole, checked)
     found, rows = labelled.among(every_checked), labelled.rows
     summary = {"command": "next", "split": job.split, "seed": seed}
@@ -62,11 +69,28 @@ def next_rows(
     write_rows_to_check(job, page, file_format, summary, sample)
 
 
-def _labelled(job: Job) -> LabelledRows:
-    splits = job.load()
-    if task_of_labels(splits[job.split]) != "one-label":
-        raise ValueError("rows to check have one class each, unlike tags and sets of classes; use audit and apply")
-    return job.labelled(splits)
+def _check_lists(
+    job: Job, labelled: LabelledRows, rows: int | None, checked: Path | None, file_format: str, seed: int
+) -> None:
+    """Random rows with tags or sets of classes, as a file to correct."""
+    if file_format != "page":
+        raise ValueError("--format is about rows of one class each; tags and sets are corrected in a CSV")
+    known = checked_lists(labelled.whole, checked)
+    left = np.setdiff1d(labelled.index, [] if known is None else known.index)
+    count = min(ROWS_TO_CHECK, len(left)) if rows is None else rows
+    if not 1 <= count <= len(left):
+        raise ValueError(f"--rows must be from 1 to {len(left):,}, the rows that nobody has checked, got {count}")
+    drawn = np.sort(np.random.default_rng(seed).permutation(left)[:count])
+    text = rows_to_check_csv(labelled.whole, drawn.tolist())
+    summary = {"command": "check", "split": job.split, "seed": seed, "rows": count, "strategy": RANDOM}
+    with job.output.new() as folder, clear_os_errors(job.output.path):
+        (folder / CHECKED_CSV).write_text(text, encoding="utf-8")
+        versions = {"versions": {"hf-noisy": version("hf-noisy")}, "phases": phases_so_far()}
+        (folder / SUMMARY).write_text(json.dumps(summary | versions, indent=2), encoding="utf-8")
+    print(
+        f"{count} rows to check; in {job.output}/{CHECKED_CSV}, correct the column {CHECKED_LABEL}, put x into the "
+        f"column {LOOKED_AT} of each row that you have looked at, and pass the file with --checked"
+    )
 
 
 def write_rows_to_check(

@@ -42,6 +42,7 @@ from hf_noisy.core.file_names import STANDARD_INPUT
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.core.phases import phase
 from hf_noisy.data.checked import CheckedRows, checked_rows
+from hf_noisy.data.checked_lists import checked_lists
 from hf_noisy.data.flat_labels import HELD, task_of_labels
 from hf_noisy.data.labelled_rows import LabelledRows, labelled_rows, true_noise
 from hf_noisy.data.load import load_noisy_dataset, make_noise
@@ -306,7 +307,7 @@ def train(job: Job, method: str, checked: Path | None, model: str | None, words:
         make_method(method)  # refuses an unknown one before the rows are read
     rows = job.load()[job.split]
     kind = {TEXT: TextArguments, IMAGE: ImageArguments}[modality(rows)]
-    checked_rows(rows, checked)  # refuses a wrong file early
+    (checked_rows if task_of_labels(rows) == "one-label" else checked_lists)(rows, checked)  # refuses a wrong file
     named = {
         "dataset": job.source,
         "method": method,

@@ -21,6 +21,7 @@ from hf_noisy.core.columns import LABEL
 from hf_noisy.core.phases import phase
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
+from hf_noisy.data.checked_lists import checked_lists, with_checked_lists
 from hf_noisy.data.flat_labels import TaskName, list_names, task_of_labels
 from hf_noisy.data.images import ImageViews, Transform, make_view
 from hf_noisy.data.labelled_rows import labelled_rows
@@ -55,8 +56,11 @@ def load_source(arguments: DataArguments) -> DatasetDict:
     splits = load_noisy_dataset(arguments.dataset, **noise, **arguments.given())
     if "train" not in splits:
         raise ValueError(f"training needs a split 'train', but the data has {', '.join(splits)}; rename one")
-    if arguments.checked:
-        splits["train"] = with_checked_column(splits["train"], arguments.checked)
+    train = splits["train"]
+    if task_of_labels(train) != "one-label":  # training needs no more than the labels
+        splits["train"] = with_checked_lists(train, checked_lists(train, arguments.checked))
+    elif arguments.checked:
+        splits["train"] = with_checked_column(train, arguments.checked)
     return splits
 
 

@@ -7,10 +7,13 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict
 
+from hf_noisy.cli.checked_figures import NOT_RANDOM
 from hf_noisy.cli.list_findings import decided_lists, list_rows
 from hf_noisy.cli.outputs import REPORT
 from hf_noisy.cli.source import add_features
 from hf_noisy.core.columns import CLEAN_LABEL, FEATURES, LABEL, LABEL_QUALITY, LABEL_SUGGESTED, LABEL_SUSPECTED
+from hf_noisy.core.phases import phase
+from hf_noisy.data.checked_lists import CheckedLists, checked_lists
 from hf_noisy.data.flat_labels import (
     as_arrow_lists,
     as_label_lists,
@@ -37,14 +40,14 @@ def has_lists(rows: Dataset) -> bool:
     return task_of_labels(rows) != "one-label"
 
 
-def audit(job: Any, splits: DatasetDict, checked: Any, model: str | None, dtype: str, seed: int) -> None:
+def audit(job: Any, splits: DatasetDict, checked: Path | None, model: str | None, dtype: str, seed: int) -> None:
     """`hf-noisy audit`."""
     split, labelled = job.split, job.labelled(splits)
-    _refuse_checked(checked)
+    looked_at = _checked(labelled, checked)
     for name in (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED):
         if name in labelled.rows.column_names:
             raise ValueError(f"the data already has a column '{name}', which an audit adds; rename or remove it")
-    found, encoder = _audited(labelled.rows, model, dtype, job.trust_remote_code, seed)
+    found, encoder = _audited(labelled.rows, model, dtype, job.trust_remote_code, seed, looked_at)
     page = _page(job, labelled, found, encoder, {}, "How noisy the given labels are.")
     splits[split] = put_back(_with_issues(labelled.rows, found), labelled)
     splits = same_columns(splits, split)
@@ -52,6 +55,9 @@ def audit(job: Any, splits: DatasetDict, checked: Any, model: str | None, dtype:
     lead = f"The labels of the split `{split}` were audited; they are unchanged."
     job.finish(splits, list_card(splits, split, name=job.name, lead=lead, numbers=numbers), summary, page)
     rate = found.issues.noise_rate
+    if found.shares is not None and (missing := found.shares.missing) is not None:
+        kind = "entity tags" if found.unit == "token" else "true classes"
+        print(f"{missing.rate:.1%} of the {kind} are missing ({missing.low:.1%} to {missing.high:.1%})")
     print(
         f"about {rate.rate:.2%} of {found.given.size:,} {_UNITS[found.unit]} are wrong ({rate.low:.2%} to "
         f"{rate.high:.2%}); {int(found.issues.is_wrong.sum()):,} are under suspicion"
@@ -71,7 +77,7 @@ def purify(
     **refused: Any,
 ) -> None:
     """`hf-noisy purify`."""
-    _refuse_checked(refused.pop("checked"))
+    checked = refused.pop("checked")
     if given := [name for name, value in refused.items() if value]:
         raise ValueError(f"{given[0]} has no meaning for tags and sets of classes; leave it out")
     if purifier is not None:
@@ -80,7 +86,8 @@ def purify(
         )
     check_list_policy(policy)
     split, labelled = job.split, job.labelled(splits)
-    found, encoder = _audited(labelled.rows, model, dtype, job.trust_remote_code, seed)
+    looked_at = _checked(labelled, checked)
+    found, encoder = _audited(labelled.rows, model, dtype, job.trust_remote_code, seed, looked_at)
     wrong = found.issues.is_wrong
     confidence = np.where(wrong, 1 - found.issues.quality, found.issues.quality)
     least = 0.5 if min_confidence is None else min_confidence
@@ -128,17 +135,19 @@ def apply(job: Any, splits: DatasetDict, decisions: Path) -> None:
     print(f"written to {job.output}")
 
 
-def _refuse_checked(checked: Any) -> None:
-    if checked is not None:
-        raise ValueError("checked rows hold one class each, which tags and sets of classes are not; leave them out")
+def _checked(labelled: LabelledRows, checked: Path | None) -> CheckedLists | None:
+    """The checked rows among the labelled ones."""
+    found = checked_lists(labelled.whole, checked)
+    return None if found is None else found.among(labelled)
 
 
 def _audited(
-    rows: Dataset, model: str | None, dtype: str, trust_remote_code: bool, seed: int
+    rows: Dataset, model: str | None, dtype: str, trust_remote_code: bool, seed: int, checked: CheckedLists | None
 ) -> tuple[ListAudit, dict[str, str]]:
     made = add_features(rows, model, trust_remote_code, dtype)
     vectors = np.asarray(made.rows.select_columns([FEATURES]).with_format("numpy")[:][FEATURES])
-    return audit_lists(rows, vectors, seed), made.to_dict()
+    with phase("audit"):
+        return audit_lists(rows, vectors, seed, checked), made.to_dict()
 
 
 def _with_issues(rows: Dataset, found: ListAudit) -> Dataset:
@@ -163,6 +172,8 @@ def _page(
     rows, classes = list_rows(labelled.rows, found)
     shown = dict(_figures(found)) | facts
     notes = [f"Features: {encoder['encoder']}.", "Suspicion is no proof: look before you change a label."]
+    if found.checked_rows and found.shares is None:
+        notes.append(NOT_RANDOM)
     decisions = ("relabel", "keep")
     return Report(job.name, lead, shown, classes, rows, len(labelled.rows), notes=notes, decisions=decisions)
 
@@ -175,6 +186,11 @@ def _figures(found: ListAudit) -> list[list[str]]:
         ["interval", f"{rate.low:.2%} to {rate.high:.2%}"],
         [f"{unit} under suspicion", f"{int(found.issues.is_wrong.sum()):,}"],
     ]
+    if found.checked_rows:
+        figures.append(["rows checked", f"{found.checked_rows:,}"])
+    if found.shares is not None and (missing := found.shares.missing) is not None:
+        kind = "entity tags" if found.unit == "token" else "classes"
+        figures.append([f"{kind} that are missing", f"{missing.rate:.1%} ({missing.low:.1%} to {missing.high:.1%})"])
     return figures + ([["true noise rate", f"{found.true_rate:.2%}"]] if found.true_rate is not None else [])
 
 
@@ -196,6 +212,11 @@ def _summary(
         "suspected": int(found.issues.is_wrong.sum()),
         "classes": list_names(labelled.rows),
     }
+    if found.checked_rows:
+        summary["checked_rows"] = found.checked_rows
+    if found.shares is not None:
+        summary["missing_rate"] = None if found.shares.missing is None else found.shares.missing._asdict()
+        summary["missing_rate_of"] = {name: share._asdict() for name, share in found.shares.missing_of.items()}
     return summary if found.true_rate is None else {**summary, "true_noise_rate": found.true_rate}
 
 

@@ -26,7 +26,7 @@ def list_rows(rows: Dataset, audit: ListAudit) -> tuple[list[SuspiciousRow], lis
 def _spans(rows: Dataset, audit: ListAudit) -> tuple[list[SuspiciousRow], list[str]]:
     """Neighbouring tokens under suspicion are one finding; its number is that of its first token."""
     flat, issues, names = flat_tags(rows), audit.issues, audit.class_names
-    wrong = np.flatnonzero(issues.is_wrong)
+    wrong = np.flatnonzero(issues.is_wrong & ~audit.is_checked)
     if not len(wrong):
         return [], []
     new = np.concatenate([[True], (np.diff(wrong) > 1) | (np.diff(flat.rows[wrong]) > 0)])
@@ -59,7 +59,9 @@ def _marked(words: list[str], start: int, stop: int) -> str:
 def _cells(rows: Dataset, audit: ListAudit) -> tuple[list[SuspiciousRow], list[str]]:
     """A finding is a class of a row; its number is that of the cell."""
     issues, classes = audit.issues, len(audit.class_names)
-    worst = np.argsort(issues.quality, axis=None, kind="stable")[: min(MAX_FINDINGS, int(issues.is_wrong.sum()))]
+    wrong = issues.is_wrong & ~audit.is_checked
+    quality = np.where(wrong, issues.quality, 1.0)
+    worst = np.argsort(quality, axis=None, kind="stable")[: min(MAX_FINDINGS, int(wrong.sum()))]
     chosen = np.unique(worst // classes)
     shown = rows.select(chosen)
     digests = dict(zip(chosen.tolist(), row_digests(shown), strict=True))

@@ -26,7 +26,7 @@ SUMMARY = "summary.json"
 FINDINGS = "findings"
 _CARD, _DATA, REPORT = "README.md", "data", "report.html"
 CHECK_PAGE, LABEL_STUDIO, ARGILLA = "check.html", ("tasks.json", "labelling.xml"), ("records.json", ".argilla")
-NEXT_ROWS = "next.csv"
+NEXT_ROWS, CHECKED_CSV = "next.csv", "checked.csv"
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
 
 

@@ -1,19 +1,40 @@
-"""Audit of tags of words and of sets of classes from frozen features."""
+"""Audit of tags of words and of sets of classes from frozen features, and what checked rows add to it."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float64, Int64
 
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TOKENS
-from hf_noisy.data.flat_labels import flat_tags, label_sets, list_names, task_of_labels
+from hf_noisy.data.checked_lists import CheckedLists
+from hf_noisy.data.flat_labels import FlatLabels, flat_tags, label_sets, list_names, task_of_labels
+from hf_noisy.data.tags import OUTSIDE, has_spans, parts_of
+from hf_noisy.detection.checked_cells import set_posterior
+from hf_noisy.detection.checked_tags import tag_posterior
+from hf_noisy.detection.checked_units import UnitShare, unit_share
 from hf_noisy.detection.label_issues import LabelIssues
 from hf_noisy.detection.list_predictions import out_of_fold_cells, out_of_fold_tags
+from hf_noisy.detection.noise_rate import NoiseRate
 from hf_noisy.detection.wrong_cells import find_wrong_cells
 from hf_noisy.detection.wrong_tokens import find_wrong_tokens
+
+
+@dataclass(frozen=True)
+class CheckedShares:
+    """What checked rows say of all rows, if they were drawn at random.
+
+    Attributes:
+        wrong: Share of the tags, or cells, that are wrong.
+        missing: Share of the true entity tags that are given as `O`, or of the true classes that are not given.
+        missing_of: The same for each type of entity, or class.
+    """
+
+    wrong: UnitShare
+    missing: UnitShare | None
+    missing_of: dict[str, UnitShare]
 
 
 @dataclass(frozen=True)
@@ -24,9 +45,13 @@ class ListAudit:
         unit: `"token"` or `"cell"`: what the issues are about.
         issues: Of all tokens one after the other `[tokens]`, or of all cells `[rows, classes]`.
         given: The given labels in the same shape: class ids (-1 for none), or zeros and ones.
-        probabilities: Held-out predictions `[tokens, classes]`, or of each cell `[rows, classes]`.
+        probabilities: Held-out predictions `[tokens, classes]`, or of each cell `[rows, classes]`; with checked rows,
+            of the true labels.
         class_names: Names of the classes.
         true_rate: Share of wrong labels, where the data has true ones.
+        is_checked: In the shape of `given`, whether a person has checked the label.
+        checked_rows: How many rows a person has checked.
+        shares: What these say of all rows; None if they were not drawn at random.
     """
 
     unit: str
@@ -35,15 +60,24 @@ class ListAudit:
     probabilities: np.ndarray
     class_names: list[str]
     true_rate: float | None
+    is_checked: np.ndarray
+    checked_rows: int = 0
+    shares: CheckedShares | None = None
 
 
-def audit_lists(dataset: Dataset, features: Float[np.ndarray, "units width"], seed: int = 0) -> ListAudit:
+def audit_lists(
+    dataset: Dataset,
+    features: Float[np.ndarray, "units width"],
+    seed: int = 0,
+    checked: CheckedLists | None = None,
+) -> ListAudit:
     """Find wrong labels of a dataset of tokens, or of sets of classes.
 
     Args:
         dataset: Rows with lists of classes in `label`, none of them missing.
         features: Of each word (see [`~hf_noisy.models.word_features.embed_words`]), or of each row.
         seed: Seed of the folds.
+        checked: Rows that a person has checked: their labels are certain, and correct the others.
 
     Returns:
         [`ListAudit`].
@@ -53,25 +87,122 @@ def audit_lists(dataset: Dataset, features: Float[np.ndarray, "units width"], se
     """
     features, names = check_features(features), list_names(dataset)
     if task_of_labels(dataset) == "tokens":
-        flat = flat_tags(dataset)
-        if len(features) != len(flat.labels):
-            raise ValueError(f"features must be those of the {len(flat.labels)} words, got {len(features)} rows")
+        return _of_tokens(dataset, features, names, seed, checked)
+    sets, _ = label_sets(dataset, LABEL)
+    if len(features) != len(sets):
+        raise ValueError(f"features must be those of the {len(sets)} rows, got {len(features)}")
+    given, is_checked = sets.astype(np.int64), np.zeros(sets.shape, dtype=bool)
+    if checked is None:
+        probabilities = out_of_fold_cells(features, sets, seed=seed)
+        issues, shares = find_wrong_cells(sets, probabilities), None
+    else:
+        truth = np.zeros((len(checked), len(names)), dtype=bool)
+        for place, labels in enumerate(checked.labels):
+            truth[place, labels] = True
+        known = sets.copy()
+        known[checked.index] = truth
+        is_checked[checked.index] = True
+        held_out = out_of_fold_cells(features, known, seed=seed)
+        probabilities = set_posterior(sets, held_out, checked.index, truth)
+        shares = _cell_shares(sets[checked.index], truth, checked, len(dataset), names)
+        issues = _corrected(given, np.stack([1 - probabilities, probabilities], -1), shares)
+    true = compared = None
+    if CLEAN_LABEL in dataset.column_names:
+        true_sets, is_known = label_sets(dataset, CLEAN_LABEL)
+        true, compared = true_sets.astype(np.int64), np.broadcast_to(is_known[:, None], sets.shape)
+    rate = _true_rate(given, true, compared)
+    count = 0 if checked is None else len(checked)
+    return ListAudit("cell", issues, given, probabilities, names, rate, is_checked, count, shares)
+
+
+def _of_tokens(
+    dataset: Dataset, features: Float[np.ndarray, "tokens width"], names: list[str], seed: int, checked: Any
+) -> ListAudit:
+    flat = flat_tags(dataset)
+    if len(features) != len(flat.labels):
+        raise ValueError(f"features must be those of the {len(flat.labels)} words, got {len(features)} rows")
+    words: Any = dataset.with_format(None)[TOKENS][:]
+    known, truth, shares = flat.labels >= 0, np.full(len(flat.labels), -1), None
+    if checked is None:
         probabilities = out_of_fold_tags(features, flat.labels, flat.rows, len(names), seed=seed)
-        words: Any = dataset.with_format(None)[TOKENS][:]
         tags = [one.tolist() for one in flat.split(flat.labels)]
         issues = find_wrong_tokens(tags, probabilities, words=words, names=names)
-        known, given, unit = flat.labels >= 0, flat.labels, "token"
-        true = flat_tags(dataset, CLEAN_LABEL).labels if CLEAN_LABEL in dataset.column_names else None
-        compared = None if true is None else known & (true >= 0)
     else:
-        sets, _ = label_sets(dataset, LABEL)
-        if len(features) != len(sets):
-            raise ValueError(f"features must be those of the {len(sets)} rows, got {len(features)}")
-        probabilities = out_of_fold_cells(features, sets, seed=seed)
-        issues, given, unit = find_wrong_cells(sets, probabilities), sets.astype(np.int64), "cell"
-        true = compared = None
-        if CLEAN_LABEL in dataset.column_names:
-            true_sets, is_known = label_sets(dataset, CLEAN_LABEL)
-            true, compared = true_sets.astype(np.int64), np.broadcast_to(is_known[:, None], sets.shape)
-    rate = None if true is None or compared is None or not compared.any() else float((given != true)[compared].mean())
-    return ListAudit(unit, issues, given, probabilities, names, rate)
+        for row, labels in zip(checked.index, checked.labels, strict=True):
+            truth[flat.offsets[row] : flat.offsets[row + 1]] = labels
+        every = np.array([word for sentence in words for word in sentence], dtype=object)
+        probabilities = np.zeros((len(flat.labels), len(names)))
+        probabilities[known] = tag_posterior(
+            features[known],
+            flat.labels[known],
+            flat.rows[known],
+            every[known].tolist(),
+            truth[known],
+            len(names),
+            seed,
+        )
+        shares = _tag_shares(flat, truth, checked, len(dataset), names)
+        issues = _corrected(flat.labels, probabilities, shares)
+    true = flat_tags(dataset, CLEAN_LABEL).labels if CLEAN_LABEL in dataset.column_names else None
+    rate = _true_rate(flat.labels, true, None if true is None else known & (true >= 0))
+    count = 0 if checked is None else len(checked)
+    return ListAudit("token", issues, flat.labels, probabilities, names, rate, truth >= 0, count, shares)
+
+
+def _corrected(
+    given: Int64[np.ndarray, "*units"], posterior: Float64[np.ndarray, "*units classes"], shares: CheckedShares | None
+) -> LabelIssues:
+    """The issues of a posterior of the true labels: where another label is the most probable one."""
+    known = given >= 0
+    own = np.take_along_axis(posterior, np.maximum(given, 0)[..., None], -1)[..., 0]
+    quality = np.where(known, own, 1.0)
+    best = posterior.argmax(-1)
+    wrong = known & (best != given)
+    rate = float((1 - quality)[known].mean())
+    # Without rows drawn at random nothing bounds the rate.
+    interval = NoiseRate(rate, 0.0, 1.0) if shares is None else NoiseRate(*shares.wrong[:3])
+    return LabelIssues(wrong, quality, np.where(wrong, best, given), interval)
+
+
+def _tag_shares(
+    flat: FlatLabels, truth: Int64[np.ndarray, " tokens"], checked: CheckedLists, num_rows: int, names: list[str]
+) -> CheckedShares | None:
+    if not checked.is_random:
+        return None
+    here = (truth >= 0) & (flat.labels >= 0)
+    given, true, rows = flat.labels[here], truth[here], flat.rows[here]
+    wrong = unit_share(given != true, rows, num_rows)
+    if not has_spans(names) or OUTSIDE not in names:
+        return CheckedShares(wrong, None, {})
+    kinds = np.array([(parts_of(name) or ("", ""))[1] for name in names])[true]
+    missing, inside = given == names.index(OUTSIDE), kinds != ""
+    of = {
+        str(kind): unit_share(missing[kinds == kind], rows[kinds == kind], num_rows)
+        for kind in np.unique(kinds[inside])
+    }
+    return CheckedShares(wrong, unit_share(missing[inside], rows[inside], num_rows), of)
+
+
+def _cell_shares(
+    given: Bool[np.ndarray, "checked classes"],
+    true: Bool[np.ndarray, "checked classes"],
+    checked: CheckedLists,
+    num_rows: int,
+    names: list[str],
+) -> CheckedShares | None:
+    if not checked.is_random:
+        return None
+    rows = np.broadcast_to(checked.index[:, None], given.shape)
+    of = {
+        name: unit_share(~given[true[:, one], one], checked.index[true[:, one]], num_rows)
+        for one, name in enumerate(names)
+        if true[:, one].any()
+    }
+    wrong = unit_share((given != true).ravel(), rows.ravel(), num_rows)
+    return CheckedShares(wrong, unit_share(~given[true], rows[true], num_rows), of)
+
+
+def _true_rate(given: np.ndarray, true: np.ndarray | None, compared: np.ndarray | None) -> float | None:
+    if true is None or compared is None or not compared.any():
+        return None
+    return float((given != true)[compared].mean())

@@ -17,8 +17,10 @@ from hf_noisy.cli.app import app
 from hf_noisy.data.noise import inject_noise, symmetric
 from hf_noisy.detection.audit import audit
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
+from hf_noisy.hub.list_card import list_card
 from hf_noisy.hub.publish import clear_hub_errors, push_dataset_to_hub
 from hf_noisy.hub.text import BEGIN, END
+from hf_noisy.purification.list_labels import purify_lists
 from hf_noisy.purification.policies import purify
 from hf_noisy.purification.restore import restore_labels
 from hf_noisy.purification.summary import summarise
@@ -285,3 +287,35 @@ def a_command_keeps_its_folder_when_the_push_breaks(hub: LocalHub, tmp: Path) ->
     again = CliRunner().invoke(app, [*words, "--overwrite", "--push-to-hub", "commanded"])
     assert again.exit_code == 0, again.stderr
     assert same(restore_labels(load_dataset("tester/commanded", split="train")), rows())
+
+
+def tags_are_published_and_undone(hub: LocalHub, tmp: Path) -> None:
+    features = Features({"tokens": List(Value("string")), "label": List(ClassLabel(names=["O", "B-|x", "B-PER"]))})
+    given = Dataset.from_dict({"tokens": [["Anna", "ran"], ["|", "a"]], "label": [[0, 0], [1, 0]]}, features)
+    new = purify_lists(given, np.array([2, 0, 1, 0]), np.full(4, 0.9))
+    figures = [["changed", "1"]]
+    card = list_card({"train": new}, "train", name="tags", lead="Corrected.", numbers=figures, purified=True)
+    push_dataset_to_hub(DatasetDict(train=new), "tags", card)
+    loaded = load_dataset("tester/tags", split="train")
+    assert same(loaded, new)
+    assert same(restore_labels(loaded), given)
+    assert "label_given" in readme(hub, "tags")
+
+
+def a_command_publishes_sets_of_classes(hub: LocalHub, tmp: Path) -> None:
+    features = Features(
+        {
+            "text": Value("string"),
+            "features": List(Value("float32"), length=3),
+            "label": List(ClassLabel(names=["a", "b"])),
+        }
+    )
+    true = [[[0], [1], [0, 1]][row % 3] for row in range(60)]
+    given = [own[1:] if row % 10 == 0 else own for row, own in enumerate(true)]
+    vectors = 5 * np.eye(3)[np.arange(60) % 3] + np.random.default_rng(0).normal(size=(60, 3))
+    made = Dataset.from_dict({"text": list(map(str, range(60))), "features": vectors, "label": given}, features)
+    made.to_parquet(tmp / "sets.parquet")
+    words = ["purify", str(tmp / "sets.parquet"), "--output", str(tmp / "out"), "--push-to-hub", "sets"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.stderr
+    assert same(restore_labels(load_dataset("tester/sets", split="train")), made)

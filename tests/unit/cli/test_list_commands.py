@@ -159,7 +159,8 @@ def test_purify_sets_and_undo(sets_file, tmp_path):
         ("purify", ["--purifier", "dmlp"], "'dmlp' corrects one label a row"),
         ("purify", ["--max-wrong", 0.1], "--max-wrong has no meaning for tags and sets"),
         ("purify", ["--label-missing"], "--label-missing has no meaning"),
-        ("check", [], "one class each"),
+        ("check", ["--format", "argilla"], "--format is about rows of one class each"),
+        ("check", ["--rows", 61], "--rows must be from 1 to 60"),
         ("next", [], "one class each"),
         ("inject", ["--noise-rate", 0.4], "--noise-type must be missing for sets of classes, got 'symmetric'"),
     ],
@@ -169,6 +170,61 @@ def test_what_has_no_meaning_is_refused(sets_file, tmp_path, command, options, m
     assert result.exit_code == 2
     assert re.search(message, result.output), result.output
     assert not (tmp_path / "out").exists()
+
+
+def checked_by_a_person(folder, rows, true):
+    """The file of `check`, with the true labels of all its rows."""
+    with (folder / "checked.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == rows
+    for line in lines:
+        line |= {"checked_label": true(line), "checked": "x"}
+    with (folder / "done.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+    return folder / "done.csv"
+
+
+def test_checked_sentences_are_certain_and_give_the_missing_rate(conll, tmp_path):
+    options = ["--clean-column", 3, "--label-column", 2]
+    result = run("check", conll, *options, "--rows", 30, "--output", tmp_path / "check")
+    assert "30 rows to check" in result.output
+
+    def marked(line):
+        words = line["text"].split()
+        return f"[{words[0]}](PER) lives in [{words[3]}](LOC)"
+
+    done = checked_by_a_person(tmp_path / "check", 30, marked)
+    result = run("purify", conll, *options, "--checked", done, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["checked_rows"] == 30
+    low, high = summary["missing_rate"]["low"], summary["missing_rate"]["high"]
+    assert 0 <= low < 8 / 96 < high < 0.4
+    assert set(summary["missing_rate_of"]) == {"PER", "LOC"}
+    assert summary["true_rate_after"] < summary["true_noise_rate"]
+    rows = load_dataset("parquet", data_dir=str(tmp_path / "out" / "data"), split="train")
+    looked_at = [int(line["row"]) for line in csv.DictReader(done.open())]
+    assert all(rows[row]["label"] == rows[row]["clean_label"] for row in looked_at)
+    assert all(rows[row]["label_confidence"] == [1, 1, 1, 1] for row in looked_at)
+    result = run("audit", conll, *options, "--checked", done, "--output", tmp_path / "audit")
+    assert "of the entity tags are missing" in result.output
+    assert {row["row"] // 4 for row in page_data(tmp_path / "audit")["rows"]}.isdisjoint(looked_at)
+
+
+def test_checked_sets_are_certain(sets_file, tmp_path):
+    run("check", sets_file, "--rows", 20, "--output", tmp_path / "check")
+    known = {row["text"]: row["clean_label"] for row in map(json.loads, sets_file.read_text().splitlines())}
+    done = checked_by_a_person(tmp_path / "check", 20, lambda line: "; ".join(known[line["text"]]))
+    result = run("purify", sets_file, "--checked", done, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["missing_rate"]["units"] >= 20
+    assert summary["true_rate_after"] < summary["true_noise_rate"]
+    rows = load_dataset("parquet", data_dir=str(tmp_path / "out" / "data"), split="train")
+    for line in csv.DictReader(done.open()):
+        assert rows[int(line["row"])]["label"] == rows[int(line["row"])]["clean_label"]
 
 
 def test_noise_is_injected_into_both(conll, sets_file, tmp_path):

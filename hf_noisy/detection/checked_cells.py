@@ -1,0 +1,61 @@
+"""Sets of classes corrected with the help of a few rows that a person has checked."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64
+from scipy.special import expit
+
+_SMALLEST = 1e-6
+_STEPS = 30
+_PRECISION = 1.0  # of the Gaussian priors of slopes and of the shift of each class
+
+
+def set_posterior(
+    given: Bool[np.ndarray, "rows classes"],
+    probabilities: Float[np.ndarray, "rows classes"],
+    index: Int64[np.ndarray, " checked"],
+    true: Bool[np.ndarray, "checked classes"],
+) -> Float64[np.ndarray, "rows classes"]:
+    """The probability that each row has each class, from held-out predictions and the checked rows.
+
+    Two logistic regressions on the cells of the checked rows, of classes that are given and of those that are not,
+    change the log-odds of the predictions: by their size, the number of other classes of the row, the frequency of the
+    class, and a shift for each class, all with Gaussian priors around no change.
+    """
+    values = np.clip(probabilities.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+    odds = np.log(values / (1 - values))
+    rows, classes = given.shape
+    others = np.log1p(given.sum(axis=1, keepdims=True) - given)
+    frequency = np.log((given.sum(axis=0) + 1) / (rows - given.sum(axis=0) + 1))
+    inputs = np.stack([np.ones_like(odds), odds, others, np.broadcast_to(frequency, odds.shape)], axis=-1)
+    posterior = np.zeros(given.shape)
+    for has in (True, False):
+        here, some = given == has, given[index] == has
+        class_of = np.nonzero(some)[1]
+        change, shift = _fit(inputs[index][some], odds[index][some], class_of, true[some], classes)
+        posterior[here] = expit(odds[here] + inputs[here] @ change + shift[np.nonzero(here)[1]])
+    posterior[index] = true
+    return posterior
+
+
+def _fit(
+    inputs: Float64[np.ndarray, "cells width"],
+    offset: Float64[np.ndarray, " cells"],
+    class_of: Int64[np.ndarray, " cells"],
+    labels: Bool[np.ndarray, " cells"],
+    classes: int,
+) -> tuple[Float64[np.ndarray, " width"], Float64[np.ndarray, " classes"]]:
+    """Weights of the inputs and a shift of each class, by Newton's method for each in turn."""
+    weights, shift = np.zeros(inputs.shape[1]), np.zeros(classes)
+    # The first input is constant: its weight takes what the classes have in common, almost without a prior.
+    precisions = np.array([1e-2] + [_PRECISION] * (inputs.shape[1] - 1))
+    for _ in range(_STEPS):
+        predicted = expit(offset + inputs @ weights + shift[class_of])
+        curvature = (inputs * (predicted * (1 - predicted))[:, None]).T @ inputs + np.diag(precisions)
+        step = np.linalg.solve(curvature, inputs.T @ (predicted - labels) + precisions * weights)
+        weights -= step
+        predicted = expit(offset + inputs @ weights + shift[class_of])
+        gradient = np.bincount(class_of, predicted - labels, classes) + _PRECISION * shift
+        shift -= gradient / (np.bincount(class_of, predicted * (1 - predicted), classes) + _PRECISION)
+        if np.abs(step).max() < 1e-4:
+            break
+    return weights, shift
