@@ -3,9 +3,19 @@
 from typing import Any
 
 from benchmarks.competitors import METHODS as BOARD
-from benchmarks.competitors import Competitor, plain, scored
+from benchmarks.competitors import Competitor, Outcome, branches, plain, recorded, scored
 from benchmarks.pools import prepare as prepare
 from benchmarks.suites import Cell
+from benchmarks.tasks import Task
+from hf_noisy.dygen.label_diffusion import LabelDiffusion
+
+
+def sidyp(task: Task) -> Outcome:
+    with recorded(task, "coregularization", branches(task)) as trajectories:
+        fitted = LabelDiffusion.fit(trajectories, task.given, seed=task.seed, show_progress=False)
+        labels = fitted.posterior("train", task.given).argmax(1)
+        return Outcome(fitted.posterior("test"), train_labels=labels)
+
 
 METHODS: dict[str, Competitor] = {
     **BOARD,
@@ -25,6 +35,7 @@ METHODS: dict[str, Competitor] = {
     "co_teaching_plus": Competitor("Co-teaching+", plain("co_teaching_plus")),
     "mixup": Competitor("Mixup", plain("mixup")),
     "elr_plus": Competitor("ELR+", plain("elr_plus")),
+    "sidyp": Competitor("SiDyP", sidyp),
     "divide_mix": Competitor("DivideMix", plain("divide_mix")),
 }
 

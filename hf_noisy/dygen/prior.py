@@ -129,13 +129,8 @@ def paper_prior(
 ) -> Prior:
     """The published prior (DyGEN, Algorithm 1): suspects corrected by neighbours in the first epoch's embedding."""
     # The constants are those of the published code. Time is quadratic in the rows, or linear with `max_references`.
-    scores = _branch_dynamics(trajectories, labels, split, ddof=1)
-    score = _mean_over_branches(scores).score
-    rate = mixture_noise_rate(score, seed) if noise_rate is None else noise_rate
+    suspects, score, rate = suspects_by_branch(trajectories, labels, split, noise_rate, seed)
     first = trajectories.epochs[0]
-    suspects = np.zeros((trajectories.num_branches, len(labels)), dtype=bool)
-    for branch, of_branch in enumerate(scores):
-        suspects[branch, np.argsort(-of_branch.score, kind="stable")[: int(len(labels) * rate)]] = True
 
     def neighbours(others: Trajectories, name: str, branch: int, rows: Any = ALL) -> Float64[np.ndarray, "_ _"]:
         trusted = np.flatnonzero(~suspects[branch])
@@ -157,6 +152,31 @@ def paper_prior(
         rate,
         noise_rate is None,
     )
+
+
+def suspects_by_branch(
+    trajectories: Trajectories, labels: Labels, split: str, noise_rate: float | None, seed: int
+) -> tuple[Bool[np.ndarray, "branches rows"], Float64[np.ndarray, " rows"], float]:
+    """The rows farthest from the centroid of their label over all epochs, the mean score, and the noise rate."""
+    scores = _branch_dynamics(trajectories, labels, split, ddof=1)
+    score = _mean_over_branches(scores).score
+    rate = mixture_noise_rate(score, seed) if noise_rate is None else noise_rate
+    suspects = np.zeros((trajectories.num_branches, len(labels)), dtype=bool)
+    for branch, of_branch in enumerate(scores):
+        suspects[branch, np.argsort(-of_branch.score, kind="stable")[: int(len(labels) * rate)]] = True
+    return suspects, score, rate
+
+
+def trusted_votes(
+    trajectories: Trajectories, labels: Labels, split: str, suspects: Bool[np.ndarray, " rows"]
+) -> Float64[np.ndarray, "rows classes"]:
+    """One-hot labels of trusted rows; of suspects the votes of their neighbours by the encoder's features."""
+    features = _features(trajectories, split, trajectories.features(split, slice(0, 1)) is not None)
+    votes = np.eye(trajectories.num_classes)[labels]
+    votes[suspects] = neighbour_probabilities(
+        features[~suspects], labels[~suspects], features[suspects], trajectories.num_classes
+    )
+    return votes
 
 
 def neighbour_probabilities(

@@ -24,6 +24,7 @@ from hf_noisy.methods.nct import NCT
 from hf_noisy.methods.nlnl import NLNL
 from hf_noisy.methods.nrd import NRD
 from hf_noisy.methods.pencil import PENCIL
+from hf_noisy.methods.sidyp import SiDyP
 from hf_noisy.methods.soft_correction import SoftCorrection
 from hf_noisy.methods.t_revision import TRevision
 from hf_noisy.methods.volume_minimization import VolumeMinimization
@@ -46,6 +47,7 @@ _OWN: dict[str, type[Method]] = {
     "nlnl": NLNL,
     "nrd": NRD,
     "pencil": PENCIL,
+    "sidyp": SiDyP,
     "soft_correction": SoftCorrection,
     "t_revision": TRevision,
     "volume_minimization": VolumeMinimization,
@@ -152,6 +154,7 @@ __all__ = [
     "Method",
     "Mixup",
     "ModelLoss",
+    "SiDyP",
     "SoftCorrection",
     "Step",
     "TRevision",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from accelerate import PartialState
@@ -14,17 +14,13 @@ from hf_noisy.data.labels import row_labels
 from hf_noisy.dygen.exact import DyGenForClassification
 from hf_noisy.dygen.pipeline import DyGen
 from hf_noisy.dygen.snapshots import EpochSnapshots
-from hf_noisy.dynamics.recorder import DynamicsRecorder
-from hf_noisy.methods.coregularization import CoRegularization
+from hf_noisy.methods.recorded_branches import SPLIT, RecordedBranches
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
 
-FOLDER = "_dygen"  # in output_dir; with an underscore, so that Trainer.push_to_hub does not upload it
-_SPLIT = "train"
 
-
-class DyGenMethod(CoRegularization):
+class DyGenMethod(RecordedBranches):
     """Trains co-regularised branches, records their dynamics, and afterwards fits and predicts with [`DyGen`].
 
     After `train()`, `trainer.dygen` is the fitted model, `trainer.predict` and `trainer.evaluate` give its posterior
@@ -58,9 +54,7 @@ class DyGenMethod(CoRegularization):
     Source: DyGEN (Zhuang et al., 2023), Algorithm 2.
     """
 
-    needs_rows = True
-
-    one_label_only: ClassVar[bool] = True
+    folder_name: ClassVar[str] = "_dygen"
 
     def __init__(
         self,
@@ -73,32 +67,29 @@ class DyGenMethod(CoRegularization):
         distill: bool = True,
         record: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(agreement_weight, warmup_ratio)
+        super().__init__(agreement_weight, warmup_ratio, record)
         if preset not in ("evidence", "paper"):
             raise ValueError(f"preset must be 'evidence' or 'paper', got {preset!r}")
         if noise_rate is not None:
             check_rate(noise_rate)
         self.noise_rate, self.preset, self.vae_epochs = noise_rate, preset, vae_epochs
-        self.exact, self.distill, self.record = exact, distill, dict(record or {})
+        self.exact, self.distill = exact, distill
         self.dygen: DyGen | None = None
-        self._callbacks: list[TrainerCallback] = []
         self._autocast: str | None = None  # in which the branches were recorded
         self._networks: list[DyGenForClassification] = []  # in a list, to be no part of the state of the method
 
     def prepare(self, trainer: "Trainer", *, resumes: bool = False) -> None:
-        callbacks = trainer.callback_handler.callbacks  # as add_callback would warn of a recorder of the user
-        callbacks[:] = [callback for callback in callbacks if callback not in self._callbacks]
-        self.dygen, folder = None, Path(str(trainer.args.output_dir)) / FOLDER
+        self.dygen = None
         self._networks.clear()
-        self._callbacks = [DynamicsRecorder({_SPLIT: trainer.train_dataset, **self.record}, folder)]
-        if self.exact:
-            self._callbacks.append(EpochSnapshots(folder, dtype="float16"))
-        callbacks += self._callbacks
+        super().prepare(trainer, resumes=resumes)
+
+    def recorders(self, datasets: dict[str, Any], folder: Path) -> list["TrainerCallback"]:
+        snapshots = [EpochSnapshots(folder, dtype="float16")] if self.exact else []
+        return [*super().recorders(datasets, folder), *snapshots]
 
     def finish(self, trainer: "Trainer") -> Float64[np.ndarray, "rows classes"] | None:
         process, args = PartialState(), trainer.args
-        recorder = cast(DynamicsRecorder, self._callbacks[0])
-        trajectories, folder = recorder.trajectories, recorder.path.parent
+        trajectories, folder = self.recorder.trajectories, self.recorder.path.parent
         labels = row_labels(trainer.train_dataset)
         process.wait_for_everyone()
         if process.is_main_process:
@@ -106,7 +97,7 @@ class DyGenMethod(CoRegularization):
                 trajectories,
                 labels,
                 self.noise_rate,
-                split=_SPLIT,
+                split=SPLIT,
                 preset=self.preset,
                 checked=getattr(trainer, "checked", None),
                 vae_epochs=self.vae_epochs,
@@ -117,7 +108,7 @@ class DyGenMethod(CoRegularization):
         process.wait_for_everyone()
         self.dygen = fitted if process.is_main_process else DyGen.from_pretrained(folder, trajectories)
         self._autocast = "bfloat16" if args.bf16 else "float16" if args.fp16 else None
-        return self.dygen.posterior(_SPLIT, labels) if self.distill else None
+        return self.dygen.posterior(SPLIT, labels) if self.distill else None
 
     def evaluated(self, model: nn.Module) -> dict[str, nn.Module]:
         return {"": self.exact_network(model)} if self.dygen is not None and self.exact else {}
@@ -137,7 +128,8 @@ class DyGenMethod(CoRegularization):
         if self.dygen is None or not self.exact:
             raise ValueError("there is no exact network: train first, with exact=True")
         if not self._networks:
-            folder = cast(DynamicsRecorder, self._callbacks[0]).path.parent
-            network = DyGenForClassification.from_training(self.dygen, model, folder, autocast=self._autocast)
+            network = DyGenForClassification.from_training(
+                self.dygen, model, self.recorder.path.parent, autocast=self._autocast
+            )
             self._networks.append(network)
         return self._networks[0]

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hf_noisy.core.types import LabelTensor, Logits
 from hf_noisy.methods.method import Batch
@@ -14,6 +14,7 @@ _CITATION = (
     "Noise: A Loss Correction Approach. CVPR 2017."
 )
 _MOST_CONDITION = 1e4
+_BISECTIONS = 20
 
 
 class ForwardCorrection(MatrixMethod):
@@ -58,12 +59,15 @@ class BackwardCorrection(MatrixMethod):
     $$\ell = -\sum_k (T^{-1})_{yk} \ln p_k, \qquad T_{ij} = P(\text{given} = j \mid \text{true} = i)$$
 
     The loss is an unbiased estimate of cross-entropy with true labels. Some weights are negative, so it has no lower
-    bound and a high variance: forward correction is usually better.
+    bound and a high variance: forward correction is usually better. The inverse also multiplies the errors of an
+    estimated matrix; so an estimate is moved towards noise that is the same for all classes until its condition
+    number is at most `max_condition`.
 
     Args:
         matrix: `[true, given]`, rows sum to 1; None to estimate it, as in [`ForwardCorrection`].
         estimator: `"confident_joint"`, `"dual_t"` or `"anchor_free"`.
         warmup_ratio: Share of the epochs before the estimate, where there are no features.
+        max_condition: Of an estimated matrix, at least 1; a matrix that you pass is used as it is.
 
     Raises:
         ValueError: As [`ForwardCorrection`], or if the matrix has nearly no inverse.
@@ -79,9 +83,18 @@ class BackwardCorrection(MatrixMethod):
 
     citation: ClassVar[str] = _CITATION
 
-    def __init__(self, matrix: Any = None, estimator: str = "confident_joint", warmup_ratio: float = 0.1) -> None:
+    def __init__(
+        self,
+        matrix: Any = None,
+        estimator: str = "confident_joint",
+        warmup_ratio: float = 0.1,
+        max_condition: float = 5.0,
+    ) -> None:
         super().__init__(matrix, estimator, warmup_ratio)
-        self._inverse: torch.Tensor | None = None
+        if not max_condition >= 1.0:
+            raise ValueError(f"max_condition must be at least 1, got {max_condition}; the default is 5")
+        self.max_condition = max_condition
+        self._inverse: Tensor | None = None
 
     def setup(self, model: nn.Module, accelerator: Any, num_rows: int | None = None) -> None:
         super().setup(model, accelerator, num_rows)
@@ -89,16 +102,35 @@ class BackwardCorrection(MatrixMethod):
 
     def corrected(self, log_probabilities: Logits, labels: LabelTensor, matrix: Matrix, batch: Batch) -> Corrected:
         if self._inverse is None:
-            self._inverse = _inverse(matrix)
+            estimated = self.noise.given is None
+            self._inverse = _inverse(_better_conditioned(matrix, self.max_condition) if estimated else matrix)
         return -(self._inverse[labels] * log_probabilities).sum(-1), {}
 
 
-def _inverse(matrix: torch.Tensor) -> torch.Tensor:
+def _better_conditioned(matrix: Matrix, most: float) -> Matrix:
+    """The matrix, mixed with as little as needed of the uniform noise of the same rate."""
+    kept = matrix.double().diagonal().mean()
+    uniform = torch.full_like(matrix.double(), float((1 - kept) / (len(matrix) - 1)))
+    uniform.fill_diagonal_(float(kept))
+
+    def mixed(share: float) -> Matrix:
+        return torch.lerp(matrix.double(), uniform, share)
+
+    low, high = 0.0, 1.0
+    if torch.linalg.cond(mixed(low)) <= most:
+        return matrix
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if torch.linalg.cond(mixed(middle)) <= most else (middle, high)
+    return mixed(high).to(matrix.dtype)
+
+
+def _inverse(matrix: Matrix) -> Matrix:
     condition = float(torch.linalg.cond(matrix.double()))
     if not condition < _MOST_CONDITION:
         raise ValueError(
             f"matrix has nearly no inverse (condition number {condition:.0f}), which 'backward_correction' needs; "
             "take method='forward_correction'"
         )
-    inverse: torch.Tensor = torch.linalg.inv(matrix.double())
+    inverse: Tensor = torch.linalg.inv(matrix.double())
     return inverse.to(matrix.dtype)

@@ -25,7 +25,8 @@ class NLNL(Method):
     random other class is rarely the true one, so they are wrong far less often than given labels.
 
     Args:
-        complementary_labels: `n`, at least 1; the paper takes 1 for CIFAR-10 and 110 for CIFAR-100.
+        complementary_labels: `n`, at least 1; None for as many as there are other classes. The paper takes 1 for
+            CIFAR-10, over 720 epochs, and 110 for CIFAR-100.
         confidence: `gamma` in `[0, 1)`, the probability of the given label above which a row is learned at the end.
 
     Raises:
@@ -33,7 +34,7 @@ class NLNL(Method):
 
     Example:
         ```python
-        trainer = NoisyTrainer(model, args, train_dataset=dataset, method=NLNL(complementary_labels=5))
+        trainer = NoisyTrainer(model, args, train_dataset=dataset, method=NLNL())
         ```
 
     Source: Kim et al. (2019), Eq. 2 and Algorithms 1 to 4.
@@ -44,23 +45,24 @@ class NLNL(Method):
     )
     needs_rows: ClassVar[bool] = True
 
-    def __init__(self, complementary_labels: int = 1, confidence: float = 0.5) -> None:
+    def __init__(self, complementary_labels: int | None = None, confidence: float = 0.5) -> None:
         super().__init__()
-        if not (isinstance(complementary_labels, int) and complementary_labels >= 1):
+        if complementary_labels is not None and not (
+            isinstance(complementary_labels, int) and complementary_labels >= 1
+        ):
             raise ValueError(
-                f"complementary_labels must be an integer of at least 1, got {complementary_labels}; the paper uses 1"
+                f"complementary_labels must be an integer of at least 1, got {complementary_labels}; None chooses it"
             )
         if not 0.0 <= confidence < 1.0:
             raise ValueError(f"confidence must be in [0, 1), got {confidence}; the paper uses 0.5")
         self.complementary_labels, self.confidence = complementary_labels, confidence
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
-        index = batch.row_index.cpu().numpy()
-        size = self.complementary_labels
-        draws = torch.from_numpy(uniforms(batch.seed, stream="nlnl", index=index, size=size, epoch=batch.epoch))
         outputs = model(**batch.inputs)
         rows = batch.rows(outputs)
         logits = at_least_float32(rows.logits)
+        index, size = batch.row_index.cpu().numpy(), self.complementary_labels or max(logits.shape[1] - 1, 1)
+        draws = torch.from_numpy(uniforms(batch.seed, stream="nlnl", index=index, size=size, epoch=batch.epoch))
         task = F.cross_entropy(logits, rows.labels, reduction="none")
         phase = min(3 * batch.epoch // max(batch.num_epochs, 1), 2)
         least = (0.0, 1.0 / logits.shape[1], self.confidence)[phase]

@@ -56,12 +56,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "nlnl": {"complementary_labels": 2, "confidence": 0.1},
     "nrd": {"decay": 0.9, "scale": True},
     "pencil": {"label_scale": 1.0, "label_learning_rate": 0.1, "phases": (0.3, 0.8)},
+    "sidyp": {"diffusion_epochs": 1},
     "t_revision": {**MATRIX, "revision_learning_rate": 0.01},
 }
 # Methods of which only accumulation and resume, on one kind of model, are in the fast tests.
 SLOW = {
     *("backward_correction", "bi_tempered", "cdr", "co_teaching_plus", "forward_correction", "nlnl", "pencil", "sr"),
-    *("divide_mix", "elr_plus", "mixup", "t_revision", "volume_minimization"),
+    *("divide_mix", "elr_plus", "mixup", "sidyp", "t_revision", "volume_minimization"),
 }
 # The kinds of model that each method trains, besides those that all methods of so many networks do.
 MORE_MODELS = {

@@ -47,6 +47,13 @@ def test_the_three_phases_are_those_of_the_paper():
         torch.testing.assert_close(step.losses, expected)
 
 
+def test_by_default_there_are_as_many_complementary_labels_as_other_classes():
+    model, labels = LinearOne(), given_labels()
+    steps = [NLNL(number)(model, make_batch(ALL, labels, 0, 6)) for number in (None, CLASSES - 1, 1)]
+    assert torch.equal(steps[0].losses, steps[1].losses)
+    assert not torch.equal(steps[0].losses, steps[2].losses)
+
+
 def test_draws_change_with_the_epoch_and_not_with_the_batch():
     model, labels, method = LinearOne(), given_labels(), NLNL()
     whole = method(model, make_batch(ALL, labels, 0, 30)).losses

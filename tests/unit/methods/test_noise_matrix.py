@@ -43,7 +43,7 @@ def test_forward_correction_is_the_formula():
 
 
 def test_backward_correction_is_unbiased_over_the_noise():
-    model, method = LinearOne(), with_matrix(BackwardCorrection(), T)
+    model, method = LinearOne(), with_matrix(BackwardCorrection(T), T)
     by_given = torch.stack([method(model, make_batch(ALL, torch.full((ROWS,), k))).losses for k in range(4)], 1)
     expected = -model(ALL).logits.log_softmax(1)
     torch.testing.assert_close(by_given @ T.double().T, expected, rtol=1e-5, atol=1e-5)
@@ -52,6 +52,25 @@ def test_backward_correction_is_unbiased_over_the_noise():
 def test_a_matrix_without_inverse_is_refused():
     with pytest.raises(ValueError, match=r"nearly no inverse .* take method='forward_correction'"):
         losses_and_logits(with_matrix(BackwardCorrection(), torch.full((4, 4), 0.25)))
+
+
+def test_an_estimate_that_would_be_blown_up_is_mixed_with_uniform_noise():
+    # Two classes that the estimate hardly tells apart: its inverse has entries of 25.
+    near = torch.tensor([[0.52, 0.48, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.9, 0.1], [0.0, 0.0, 0.1, 0.9]])
+    uniform = torch.full((4, 4), (1 - 0.705) / 3).fill_diagonal_(0.705)
+    method = with_matrix(BackwardCorrection(max_condition=5.0), near)
+    losses, logits = losses_and_logits(method)
+    used = torch.linalg.inv(method._inverse.double())
+    share = ((used - near) / (uniform - near))[0, 1]
+    assert 0 < share < 1
+    torch.testing.assert_close(used, torch.lerp(near, uniform, share.float()).double(), rtol=0, atol=1e-4)
+    assert torch.linalg.cond(used).item() == pytest.approx(5.0, rel=1e-3)
+    torch.testing.assert_close(losses, -(method._inverse[LABELS] * logits.log_softmax(1)).sum(1))
+    # The matrix of the user is used as it is.
+    own = with_matrix(BackwardCorrection(near), near)
+    assert losses_and_logits(own)[0].abs().max() > 2 * losses.abs().max()
+    with pytest.raises(ValueError, match="max_condition must be at least 1, got 0"):
+        BackwardCorrection(max_condition=0)
 
 
 def test_t_revision_weighs_first_and_then_learns():
