@@ -1,6 +1,7 @@
 """SiDyP: candidates for the true label by neighbours, refined by a diffusion model of labels."""
 
 import math
+from typing import cast
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ class LabelDenoiser(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(_WIDTH) for _ in self.layers)
         self.output = nn.Linear(_WIDTH, num_classes)
         for gain in self.gains:
-            nn.init.uniform_(gain.weight)
+            nn.init.uniform_(cast(nn.Embedding, gain).weight)
 
     def forward(
         self,
@@ -80,7 +81,8 @@ class LabelDenoiser(nn.Module):
             hidden = F.softplus(norm(gain(step) * layer(hidden)))
             if layer is self.layers[0]:
                 hidden = hidden * context
-        return self.output(hidden)
+        logits: Tensor = self.output(hidden)
+        return logits
 
     def simplex(self, labels: Int[Tensor, " rows"]) -> Float[Tensor, "rows classes"]:
         """Labels as points of the simplex."""
@@ -100,7 +102,7 @@ class LabelDenoiser(nn.Module):
         """Probabilities of the true label at the end of one chain from pure noise."""
         noised = SIMPLEX * torch.randn(len(given), self.num_classes, generator=random)
         for position in reversed(range(STEPS)):
-            logits = self(noised, torch.full_like(given, position), context, given)
+            logits: Tensor = self(noised, torch.full_like(given, position), context, given)
             if position:
                 noised = self.noised(logits.argmax(1), torch.full_like(given, position - 1), random)
         return logits.softmax(1)
@@ -172,11 +174,10 @@ class LabelDiffusion:
                     posterior = _mean_of_draws(denoiser, context, given, random)
                 else:
                     logits = torch.from_numpy(self.trajectories.branch_logits(split, last, branch, part)).float()
-                    posterior = sum(
-                        probability[:, None]
-                        * _mean_of_draws(denoiser, context, torch.full((len(context),), label), random)
-                        for label, probability in enumerate(logits.softmax(1).unbind(1))
-                    )
+                    predicted, posterior = logits.softmax(1), torch.zeros_like(logits)
+                    for label in range(classes):
+                        given = torch.full((len(context),), label)
+                        posterior += predicted[:, label, None] * _mean_of_draws(denoiser, context, given, random)
                 found[part] += posterior.numpy() / len(self.denoisers)
         return found
 
@@ -221,7 +222,7 @@ def _train(
                 if not warm:
                     loss = loss + _AGREEMENT_WEIGHT * branch_divergence(torch.stack(predicted)).mean()
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 for denoiser in denoisers:
                     nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
                 optimizer.step()

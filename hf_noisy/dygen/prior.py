@@ -164,7 +164,7 @@ def suspects_by_branch(
     suspects = np.zeros((trajectories.num_branches, len(labels)), dtype=bool)
     for branch, of_branch in enumerate(scores):
         suspects[branch, np.argsort(-of_branch.score, kind="stable")[: int(len(labels) * rate)]] = True
-    return suspects, score, rate
+    return suspects, np.asarray(score), float(rate)
 
 
 def trusted_votes(

@@ -1,5 +1,6 @@
 """Forward and backward correction of the loss by a transition matrix."""
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -60,14 +61,15 @@ class BackwardCorrection(MatrixMethod):
 
     The loss is an unbiased estimate of cross-entropy with true labels. Some weights are negative, so it has no lower
     bound and a high variance: forward correction is usually better. The inverse also multiplies the errors of an
-    estimated matrix; so an estimate is moved towards noise that is the same for all classes until its condition
+    estimated matrix, at most by the condition number; so an estimate is mixed with uniform noise until its condition
     number is at most `max_condition`.
 
     Args:
         matrix: `[true, given]`, rows sum to 1; None to estimate it, as in [`ForwardCorrection`].
         estimator: `"confident_joint"`, `"dual_t"` or `"anchor_free"`.
         warmup_ratio: Share of the epochs before the estimate, where there are no features.
-        max_condition: Of an estimated matrix, at least 1; a matrix that you pass is used as it is.
+        max_condition: Of an estimated matrix, at least 1; None for the square root of the rows per class, as the
+            relative errors of the estimate are about one over that. A matrix that you pass is used as it is.
 
     Raises:
         ValueError: As [`ForwardCorrection`], or if the matrix has nearly no inverse.
@@ -88,11 +90,11 @@ class BackwardCorrection(MatrixMethod):
         matrix: Any = None,
         estimator: str = "confident_joint",
         warmup_ratio: float = 0.1,
-        max_condition: float = 5.0,
+        max_condition: float | None = None,
     ) -> None:
         super().__init__(matrix, estimator, warmup_ratio)
-        if not max_condition >= 1.0:
-            raise ValueError(f"max_condition must be at least 1, got {max_condition}; the default is 5")
+        if max_condition is not None and not max_condition >= 1.0:
+            raise ValueError(f"max_condition must be at least 1, got {max_condition}; None chooses it")
         self.max_condition = max_condition
         self._inverse: Tensor | None = None
 
@@ -102,8 +104,10 @@ class BackwardCorrection(MatrixMethod):
 
     def corrected(self, log_probabilities: Logits, labels: LabelTensor, matrix: Matrix, batch: Batch) -> Corrected:
         if self._inverse is None:
-            estimated = self.noise.given is None
-            self._inverse = _inverse(_better_conditioned(matrix, self.max_condition) if estimated else matrix)
+            if self.noise.given is None:
+                most = self.max_condition or max(math.sqrt(self.noise.num_rows / len(matrix)), 1.0)
+                matrix = _better_conditioned(matrix, most)
+            self._inverse = _inverse(matrix)
         return -(self._inverse[labels] * log_probabilities).sum(-1), {}
 
 

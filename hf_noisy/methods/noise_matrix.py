@@ -53,6 +53,7 @@ class NoiseMatrix(nn.Module):
         self.given = None if given is None else check_matrix(np.asarray(given, np.float64))
         self.estimator, self.warmup_ratio = estimator, warmup_ratio
         self.memory: RowMemory | None = None  # of predictions, if there are no features
+        self.num_rows = 0  # of an estimate
         self._is_known = False
         self._labels: Labels | None = None
 
@@ -65,6 +66,7 @@ class NoiseMatrix(nn.Module):
             raise ValueError(f"matrix must be [{classes}, {classes}], one row per class, got {found.shape}")
         self.memory, self._is_known = None, False
         self._labels = labels = labels_before_training(trainer) if found is None else np.zeros(0, np.int64)
+        self.num_rows = len(labels)
         if found is None and (reason := _why_no_features(model, trainer.train_dataset)):
             if self.estimator == "anchor_free":
                 raise ValueError(f"estimator 'anchor_free' needs features, but {reason}; add a column 'features'")

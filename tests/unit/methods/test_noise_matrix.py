@@ -66,11 +66,14 @@ def test_an_estimate_that_would_be_blown_up_is_mixed_with_uniform_noise():
     torch.testing.assert_close(used, torch.lerp(near, uniform, share.float()).double(), rtol=0, atol=1e-4)
     assert torch.linalg.cond(used).item() == pytest.approx(5.0, rel=1e-3)
     torch.testing.assert_close(losses, -(method._inverse[LABELS] * logits.log_softmax(1)).sum(1))
+    by_rows = with_matrix(BackwardCorrection(), near)
+    by_rows.noise.num_rows = 4 * 5**2
+    torch.testing.assert_close(losses_and_logits(by_rows)[0], losses)
     # The matrix of the user is used as it is.
     own = with_matrix(BackwardCorrection(near), near)
     assert losses_and_logits(own)[0].abs().max() > 2 * losses.abs().max()
     with pytest.raises(ValueError, match="max_condition must be at least 1, got 0"):
-        BackwardCorrection(max_condition=0)
+        BackwardCorrection(max_condition=0.0)
 
 
 def test_t_revision_weighs_first_and_then_learns():

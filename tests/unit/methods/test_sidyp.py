@@ -11,9 +11,8 @@ def test_posteriors_of_all_recorded_rows_and_one_network_trained_on_them(tmp_pat
     checked = np.full(len(rows), -1)
     checked[:4] = (np.array(rows["label"])[:4] + 1) % CLASSES
     method = SiDyP(diffusion_epochs=1, record={"test": others})
-    trainer = NoisyTrainer(
-        make_model("plain"), make_args(tmp_path), train_dataset=rows, method=method, checked=checked
-    )
+    args = make_args(tmp_path, num_train_epochs=1)
+    trainer = NoisyTrainer(make_model("plain"), args, train_dataset=rows, method=method, checked=checked)
     trainer.train()
     assert {name: found.shape for name, found in method.posteriors.items()} == {
         "train": (len(rows), CLASSES),
