@@ -16,6 +16,7 @@ from hf_noisy.detection.label_quality import (
     self_confidence,
     suggested_labels,
 )
+from hf_noisy.detection.missing_rate import estimate_missing_rate
 from hf_noisy.detection.mixture import small_loss
 from hf_noisy.detection.noise_rate import NoiseRate, estimate_noise_rate, mixture_noise_rate
 from hf_noisy.detection.opinions import Opinions, opinions
@@ -55,6 +56,7 @@ __all__ = [
     "confident_transition_matrix",
     "data_map",
     "dual_t_transition_matrix",
+    "estimate_missing_rate",
     "estimate_noise_rate",
     "find_duplicates",
     "find_outliers",

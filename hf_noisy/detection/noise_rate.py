@@ -114,7 +114,7 @@ def _rate_of_several(labels: Any, probabilities: Any, dynamics: Any, checked: An
 
 
 def rate_of_cells(model: CellModel) -> NoiseRate:
-    """The expected share of wrong cells; the interval halves and doubles what is missing, and no guarantee."""
+    """The expected share of wrong cells; the interval is that of the missing rate, and no guarantee."""
     return NoiseRate(float(model.wrong.mean()), *model.bounds)
 
 

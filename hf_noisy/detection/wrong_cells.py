@@ -18,8 +18,8 @@ def find_wrong_cells(labels: Any, probabilities: Any, spurious_rate: float | Non
     Args:
         labels: `[rows, classes]`, zeros and ones: the given sets.
         probabilities: `[rows, classes]`, each class for itself (sigmoid), of models that did not train on the row.
-        spurious_rate: P(given | not true), where it is known; by default it is counted where the predictions exclude a
-            class, which finds only a part of it.
+        spurious_rate: P(given | not true), where it is known; by default it is counted among the least probable tenth
+            of the cells.
 
     Returns:
         [`LabelIssues`] of all cells: `[rows, classes]` each; `suggested` holds zeros and ones.
@@ -27,8 +27,8 @@ def find_wrong_cells(labels: Any, probabilities: Any, spurious_rate: float | Non
     Raises:
         ValueError: If the arguments are of other shapes, or hold no zeros and ones, or no probabilities.
 
-    Source: ours; that given labels show how often a class is missing is by Elkan and Noto (2008), the threshold of
-    the highest expected F1 by Lipton et al. (2014).
+    Source: ours; that labels are missing whatever the features is the assumption of Elkan and Noto (2008), the
+    threshold of the highest expected F1 is by Lipton et al. (2014).
 
     Example:
         >>> given = np.tile([[1, 0], [0, 1]], (50, 1))

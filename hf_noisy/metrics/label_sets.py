@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from hf_noisy.core.checks import check_rate
+
 
 def multi_label_scores(
     labels: Any,
@@ -37,31 +39,35 @@ def multi_label_scores(
     return {"micro_f1": float(2 * both.sum() / max(all_of_class.sum(), 1)), "macro_f1": macro}
 
 
-def best_threshold(labels: Any, probabilities: Any) -> float:
-    """The threshold with the highest micro F1 on given labels, such as those of a validation set.
+def best_threshold(labels: Any, probabilities: Any, missing_rate: float = 0.0) -> float:
+    r"""The threshold with the highest micro F1 on given labels, such as those of a validation set.
 
     Args:
         labels: `[examples, classes]`, zeros and ones; only what you pass is used.
         probabilities: `[examples, classes]`, in `[0, 1]`.
+        missing_rate: Share of the true classes that are not given. A share of $1 - \rho$ of the right predictions then
+            counts as right, and F1 of the true labels is highest where
+            $2\,\text{right} / ((1 - \rho)\,\text{predicted} + \text{given})$ is, if they are missing at random.
 
     Returns:
         The threshold, half-way between two probabilities; 0.5 if no label is present.
 
     Raises:
-        ValueError: If the arrays are not of one shape, or hold other numbers.
+        ValueError: If the arrays are not of one shape, or hold other numbers, or the rate is not in [0, 1).
 
     Example:
         >>> best_threshold(np.array([[1, 0], [1, 0]]), np.array([[0.4, 0.2], [0.3, 0.1]]))
         0.25
     """
     table, probabilities = _checked(labels, probabilities)
+    check_rate(missing_rate, "missing_rate", "pass the share of classes that are not given")
     present = table.ravel()
     if not present.any():
         return 0.5
     order = np.argsort(-probabilities.ravel(), kind="stable")
     ranked = probabilities.ravel()[order]
     found = np.cumsum(present[order])
-    scores = 2 * found / (np.arange(1, len(order) + 1) + present.sum())
+    scores = 2 * found / ((1 - missing_rate) * np.arange(1, len(order) + 1) + present.sum())
     scores[:-1][ranked[:-1] == ranked[1:]] = -1.0  # equal probabilities are on one side
     best = int(scores.argmax())
     return float((ranked[best] + (ranked[best + 1] if best + 1 < len(ranked) else 0.0)) / 2)

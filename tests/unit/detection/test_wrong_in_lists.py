@@ -7,7 +7,13 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from hf_noisy.data.tags import spans_of
-from hf_noisy.detection import estimate_noise_rate, find_wrong_cells, find_wrong_labels, find_wrong_tokens
+from hf_noisy.detection import (
+    estimate_missing_rate,
+    estimate_noise_rate,
+    find_wrong_cells,
+    find_wrong_labels,
+    find_wrong_tokens,
+)
 from hf_noisy.detection.cell_model import fit_cell_model
 from hf_noisy.detection.word_context import context_probabilities
 from hf_noisy.detection.wrong_tokens import span_numbers
@@ -137,7 +143,24 @@ def test_missing_classes_are_found_and_counted():
     assert issues.noise_rate.low <= rate <= issues.noise_rate.high
     assert issues.noise_rate.rate == pytest.approx(rate, abs=0.03)
     assert issues.noise_rate == estimate_noise_rate(given, probabilities)
-    assert fit_cell_model(given, probabilities).missing_rate == pytest.approx(np.full(6, 0.4), abs=0.12)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2, 0.4, 0.6])
+def test_the_rate_of_missing_classes_is_estimated(missing):
+    _, given, probabilities = cells(missing=missing)
+    found = estimate_missing_rate(given, probabilities)
+    assert found.rate == pytest.approx(missing, abs=0.05)
+    assert found.low <= missing <= found.high
+
+
+def test_the_interval_holds_what_is_missing_where_it_is_some_classes():
+    true, _, probabilities = cells(missing=0.0)
+    kept = np.where(np.arange(6) < 3, 1.0, 0.3)
+    given = np.where(np.random.default_rng(1).random(true.shape) < kept, true, 0)
+    rate = float((given[true == 1] == 0).mean())
+    found = estimate_missing_rate(given, kept * probabilities)
+    assert found.rate < rate - 0.2
+    assert rate - 0.05 < found.high
 
 
 def test_spurious_classes_count_only_where_there_are_some():

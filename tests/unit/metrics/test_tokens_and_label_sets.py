@@ -48,6 +48,21 @@ def test_no_threshold_is_better_than_the_best():
     assert best_threshold(np.zeros((2, 2)), np.ones((2, 2))) == 0.5
 
 
+def test_with_the_missing_rate_the_threshold_is_that_of_the_true_labels():
+    rng = np.random.default_rng(0)
+    true = rng.random((20_000, 2)) < 0.2
+    probabilities = 1 / (1 + np.exp(-(2 * true - 1 + rng.normal(0, 1, true.shape))))
+    given = true & (rng.random(true.shape) < 0.3)
+    goal = multi_label_scores(true, probabilities, best_threshold(true, probabilities))["micro_f1"]
+    plain, corrected = (
+        multi_label_scores(true, probabilities, best_threshold(given, probabilities, rate))["micro_f1"]
+        for rate in (0.0, 0.7)
+    )
+    assert plain < goal - 0.03 < goal - 0.005 < corrected
+    with pytest.raises(ValueError, match=r"missing_rate must be a number in \[0, 1\)"):
+        best_threshold(given, probabilities, 1.0)
+
+
 def test_tables_of_other_shapes_are_refused():
     for given in (np.zeros(3), np.full((3, 2), 2)):
         with pytest.raises(ValueError, match="of zeros and ones"):
