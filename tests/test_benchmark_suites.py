@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import pools, run
 from benchmarks.reporting import leaderboard as board
-from benchmarks.reporting import standings
+from benchmarks.reporting import significance, standings
 from benchmarks.suites import LEADERBOARDS, SUITES, Cell, Setting
 from hf_noisy.data.load import dataset_builder, make_noise
 
@@ -131,12 +131,12 @@ def test_differences_pair_the_same_rows():
 
 
 def test_significance():
-    assert standings.paired_test([1.0] * 5) is None  # too few
-    assert standings.paired_test([0.0] * 9) is None
+    assert significance.paired_test([1.0] * 5) is None  # too few
+    assert significance.paired_test([0.0] * 9) is None
     rng = np.random.default_rng(0)
-    assert standings.paired_test(list(1 + rng.random(30))) < 1e-4
-    assert standings.paired_test(list(rng.normal(size=30))) > 0.05
-    assert standings.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": None}) == pytest.approx(
+    assert significance.paired_test(list(1 + rng.random(30))) < 1e-4
+    assert significance.paired_test(list(rng.normal(size=30))) > 0.05
+    assert significance.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": None}) == pytest.approx(
         {"a": 0.03, "b": 0.06, "c": 0.06, "d": None}
     )
 
@@ -164,7 +164,6 @@ def test_auto_is_told_and_neither_ranked_nor_called_the_first():
         value["details"] = {"method": "gjs"} if method == "auto" else {}
     result = result_of(cells)
     assert result["board"]["methods"]["auto"]["rank"] is None
-    assert result["board"]["methods"]["auto"]["p_cross_entropy"] is None
     assert result["board"]["methods"]["gjs"]["rank"] == 1
     passes, first = board.findings(result)
     assert passes == "The gate is passed by cross-entropy; gjs; auto ‡."
@@ -172,9 +171,20 @@ def test_auto_is_told_and_neither_ranked_nor_called_the_first():
     assert result["board"]["repeatability"] == {"pairs": 9, "deviation": pytest.approx(0), "most": pytest.approx(5)}
 
 
-def test_seeds_of_a_setting_count_once_for_the_p_value():
-    cells = cells_of(cross_entropy=0.8, early_stopping=0.7, other=0.9)
-    assert standings.summary_of(cells, "other", SETTINGS)["p_cross_entropy"] is None  # 9 pairs, but three settings
+def test_a_data_set_counts_once_for_the_p_value():
+    noisy = significance.noisy((*SETTINGS, Setting("b", "symmetric 40 %", "clean", "symmetric", 0.4)))
+    assert noisy == {"b": ["b rules", "b symmetric 40 %"]}
+    cells = cells_of(cross_entropy=0.8, other=0.9)
+    assert significance.by_set(cells, "other", "cross_entropy", {"b": ["b rules"]}) == {"b": pytest.approx(10)}
+    assert significance.by_set(cells, "other", "cross_entropy", noisy) == {}  # one of its settings was not run
+    many = {
+        (f"{name} rules", 0, method): cell(f"{name} rules", 0, method, accuracy)
+        for name in "abcdefg"
+        for method, accuracy in (("cross_entropy", 0.8), ("elr", 0.9), ("gce", 0.85))
+    }
+    sets = {name: [f"{name} rules"] for name in "abcdefg"}
+    assert significance.columns(many, sets, "cross_entropy")["elr"] == ["+10.0", "7 of 7", "0.016", "0.031"]
+    assert significance.friedman(many, ["cross_entropy", "elr", "gce"], sets) < 0.01
 
 
 def test_a_seed_that_is_under_way_neither_changes_ranks_nor_empties_them():
@@ -481,3 +491,12 @@ def test_stored_predictions_score_like_their_cells(path):
     stored = {found["key"]: found["test_accuracy_last"] for found in map(json.loads, lines)}
     scored = predictions.accuracies(path)
     assert scored == pytest.approx({key: stored[key] for key in scored})
+
+
+def test_what_an_accuracy_is_worth_in_true_labels():
+    from benchmarks.reporting.labels_worth import shown, worth
+
+    curve = {10: 30.0, 100: 50.0, 1000: 49.0, 2000: 70.0}  # a dip counts as no gain
+    assert worth(curve, 60.0) == pytest.approx(1000 * 2**0.5)
+    assert worth(curve, 40.0) == pytest.approx(10**1.5)
+    assert [shown(curve, worth(curve, reached)) for reached in (20.0, 40.0, 71.0)] == ["under 10", "32", "over 2,000"]

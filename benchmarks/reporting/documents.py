@@ -26,11 +26,13 @@ from benchmarks.reporting import (
     checked_worth,
     costs,
     fine_tuned,
+    labels_worth,
     leaderboard,
     load,
     mean_of,
     next_rows,
     percent,
+    significance,
     spread_of,
     studies,
     table,
@@ -68,7 +70,7 @@ def documents() -> dict[Path, str]:
     """The content of each document."""
     blocks = studies.blocks() | costs.blocks() | leaderboard.blocks() | checked.blocks() | {"demo": demo(load("demo"))}
     blocks |= checked_worth.blocks() | fine_tuned.blocks() | next_rows.blocks() | architectures.blocks()
-    blocks |= votes.blocks()
+    blocks |= votes.blocks() | significance.blocks() | labels_worth.blocks()
     pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(TABLES.glob("*.md")))
     return {path: fill(path, blocks) for path in pages if "<!-- /" in path.read_text()}
 

@@ -32,15 +32,11 @@ from hf_noisy.training.auto_rules import RULES
 # The suite whose settings tell what `auto` gains.
 AUTO_SUITE = "development"
 DRAWN = ("text-small", "vision-small")  # the suites in the picture
-DETAILS = ("rank, real noise", "vs early stopping", "p ", "best minus last")  # columns of the long tables only
+DETAILS = ("rank, real noise", "vs early stopping", "best minus last")  # columns of the long tables only
 
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
     return "" if value is None else f"{value:{'+' if sign else ''}.{digits}f}"
-
-
-def p_value(p: float | None) -> str:
-    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def gate_words(found: dict[str, Any]) -> str:
@@ -65,10 +61,8 @@ def summary_table(board: dict[str, Any], titles: dict[str, str], details: bool =
             "rank, real noise": number(row["rank_real_noise"]),
             "accuracy, %": number(row["mean"]),
             "vs cross-entropy": number(row["against_cross_entropy"], sign=True),
-            "p": p_value(row["p_cross_entropy"]),
             "settings above cross-entropy": f"{row['wins']} of {row['settings']}" if method != BASE else "",
             "vs early stopping": number(row["against_early_stopping"], sign=True),
-            "p ": p_value(row["p_early_stopping"]),
             "gate: worst vs early stopping": gate_words(row["gate"]),
             "worst vs cross-entropy": number(row["worst_to_base"], sign=True),
             "cost": number(row["cost"]),

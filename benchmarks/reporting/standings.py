@@ -1,11 +1,11 @@
-"""Statistics of the cells of a suite: differences, ranks, the gate, and significance."""
+"""Statistics of the cells of a suite: differences, ranks, and the gate."""
 
 import json
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata, wilcoxon
+from scipy.stats import rankdata
 
 from benchmarks.reporting import Cells
 from benchmarks.suites import Setting
@@ -13,7 +13,7 @@ from benchmarks.suites import Setting
 BASE, STOPPED, AUTO = "cross_entropy", "early_stopping", "auto"
 GATE = -0.5  # points: the most a method may lose to early stopping with little or no noise
 SEEDS = 3  # needed to pass the gate
-FEWEST_SETTINGS = 6  # with fewer, no p value can be small
+FEWEST_PAIRS = 6  # to tell the random variation
 
 
 def points(cells: Cells, setting: str, method: str) -> dict[int, float]:
@@ -31,24 +31,6 @@ def differences(cells: Cells, method: str, other: str, settings: Iterable[str]) 
         if both := sorted(ours.keys() & theirs.keys()):
             found[setting] = [ours[seed] - theirs[seed] for seed in both]
     return found
-
-
-def paired_test(differences: list[float]) -> float | None:
-    """Two-sided p of Wilcoxon's signed-rank test; one mean difference per setting, as its seeds share rows."""
-    rounded = np.round(differences, 6)  # so that values that differ by rounding alone are ties
-    if len(rounded) < FEWEST_SETTINGS or not rounded.any():
-        return None
-    return float(wilcoxon(rounded, zero_method="zsplit", method="approx").pvalue)
-
-
-def holm(ps: dict[str, float | None]) -> dict[str, float | None]:
-    """Holm's correction of p values for multiple tests."""
-    known = sorted((p, name) for name, p in ps.items() if p is not None)
-    corrected, largest = dict.fromkeys(ps), 0.0
-    for place, (p, name) in enumerate(known):
-        largest = max(largest, min(1.0, p * (len(known) - place)))
-        corrected[name] = largest
-    return corrected
 
 
 def gate(cells: Cells, method: str, settings: Iterable[Setting], other: str = STOPPED) -> dict[str, Any]:
@@ -104,11 +86,9 @@ def summary_of(cells: Cells, method: str, settings: tuple[Setting, ...]) -> dict
         "mean": mean_accuracy(names),
         "mean_real_noise": mean_accuracy([setting.name for setting in settings if setting.real]),
         "against_cross_entropy": _mean(to_base),
-        "p_cross_entropy": paired_test(to_base),
         "wins": sum(difference > 0 for difference in to_base),
         "settings": len(to_base),
         "against_early_stopping": _mean(to_stopped),
-        "p_early_stopping": paired_test(to_stopped),
         "gate": gate(cells, method, settings),
         "worst_to_base": gate(cells, method, settings, BASE)["worst"],
         "cost": float(np.median(costs)) if costs else None,
@@ -123,10 +103,6 @@ def leaderboard(cells: Cells, settings: tuple[Setting, ...], order: list[str]) -
     """All figures of the tables, with methods in the given order."""
     methods = [method for method in order if any(m == method for _, _, m in cells)]
     rows = {method: summary_of(cells, method, settings) for method in methods}
-    for name, against in (("p_cross_entropy", BASE), ("p_early_stopping", STOPPED)):
-        corrected = holm({method: row[name] for method, row in rows.items() if method != against and not row["mark"]})
-        for method, row in rows.items():
-            row[name] = corrected.get(method)
     # A missing seed keeps a method in the ranks; a missing setting does not.
     reached = {method: {setting for setting, _, m in cells if m == method} for method in methods}
     everywhere = set().union(*reached.values())
@@ -160,7 +136,7 @@ def repeatability(cells: Cells) -> dict[str, Any] | None:
         for (setting, seed, method), cell in cells.items()
         if method == AUTO and cell["details"]["method"] == "gjs" and (setting, seed, "gjs") in cells
     ]
-    if len(found) < FEWEST_SETTINGS:
+    if len(found) < FEWEST_PAIRS:
         return None
     return {"pairs": len(found), "deviation": float(np.std(found, ddof=1)), "most": float(np.abs(found).max())}
 
