@@ -257,9 +257,10 @@ PURIFIED += [Setting("trec", "rules", "rules"), Setting("noisyag_news", "human",
 
 # The systems of the papers that are not on the leaderboards, with its budget.
 SYSTEMS = (
-    *("cross_entropy", "co_teaching", "elr", "bi_tempered", "sr", "nlnl"),
-    *("forward_correction", "forward_dual_t", "forward_anchor_free", "backward_correction", "t_revision"),
-    *("volume_minimization", "pencil", "cdr", "co_teaching_plus", "mixup", "elr_plus", "divide_mix"),
+    *("cross_entropy", "co_teaching", "elr", "bi_tempered", "sr", "nlnl", "nlnl_one"),
+    *("forward_correction", "forward_dual_t", "forward_anchor_free"),
+    *("backward_correction", "backward_as_estimated", "backward_true_matrix", "t_revision", "volume_minimization"),
+    *("pencil", "cdr", "co_teaching_plus", "mixup", "elr_plus", "sidyp", "divide_mix"),
 )
 SYSTEM_SETTINGS = [
     replace(setting, methods=SYSTEMS)

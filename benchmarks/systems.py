@@ -2,12 +2,25 @@
 
 from typing import Any
 
+import numpy as np
+
 from benchmarks.competitors import METHODS as BOARD
-from benchmarks.competitors import Competitor, Outcome, branches, plain, recorded, scored
+from benchmarks.competitors import Competitor, Outcome, branches, outcome_of, plain, recorded, scored, train
 from benchmarks.pools import prepare as prepare
 from benchmarks.suites import Cell
 from benchmarks.tasks import Task
 from hf_noisy.dygen.label_diffusion import LabelDiffusion
+from hf_noisy.methods import make_method
+
+AS_IT_IS = 1e4  # condition number, above which a matrix is refused
+
+
+def true_matrix(task: Task) -> Outcome:
+    """A control: what the inverse gives if there is no error of estimation."""
+    counts = np.zeros((task.num_classes, task.num_classes))
+    np.add.at(counts, (task.clean, task.given), 1)
+    method = make_method("backward_correction", matrix=counts / counts.sum(1, keepdims=True))
+    return outcome_of(train(task, method), clean_labels=len(task.given))
 
 
 def sidyp(task: Task) -> Outcome:
@@ -22,12 +35,17 @@ METHODS: dict[str, Competitor] = {
     "bi_tempered": Competitor("bi-tempered loss", plain("bi_tempered")),
     "sr": Competitor("sparse regularisation", plain("sr")),
     "nlnl": Competitor("NLNL", plain("nlnl")),
+    "nlnl_one": Competitor("NLNL, one complementary label", plain("nlnl", complementary_labels=1)),
     "forward_correction": Competitor("forward correction", plain("forward_correction")),
     "forward_dual_t": Competitor("forward correction, dual-T", plain("forward_correction", estimator="dual_t")),
     "forward_anchor_free": Competitor(
         "forward correction, anchor-free", plain("forward_correction", estimator="anchor_free")
     ),
     "backward_correction": Competitor("backward correction", plain("backward_correction")),
+    "backward_as_estimated": Competitor(
+        "backward correction, estimate as it is", plain("backward_correction", max_condition=AS_IT_IS)
+    ),
+    "backward_true_matrix": Competitor("backward correction, true matrix", true_matrix, uses_clean_labels=True),
     "t_revision": Competitor("T-revision", plain("t_revision")),
     "volume_minimization": Competitor("volume minimisation", plain("volume_minimization")),
     "pencil": Competitor("PENCIL", plain("pencil")),
@@ -47,6 +65,8 @@ WHY_NOT = {
     "co_teaching": _NOTHING_TO_DROP,
     "co_teaching_plus": _NOTHING_TO_DROP,
     "backward_correction": "its loss has no lower bound, and a network of few rows finds where it falls",
+    "backward_as_estimated": "the inverse multiplies the errors of an estimate from few rows a class",
+    "backward_true_matrix": _FEW_ROWS,
     "bi_tempered": _FEW_ROWS,
     "cdr": _FEW_ROWS,
     "mixup": _FEW_ROWS,
@@ -54,7 +74,9 @@ WHY_NOT = {
     "volume_minimization": _FEW_ROWS,
     "forward_correction": _FEW_ROWS,
     "forward_anchor_free": "its estimate counts neighbours of another class as noise",
-    "nlnl": "one complementary label of many says little, and there are 20 epochs where the paper has 2,160",
+    "nlnl": _FEW_ROWS,
+    "nlnl_one": "one complementary label of many says little, and there are 20 epochs where the paper has 2,160",
+    "sidyp": _FEW_ROWS,
 }
 
 

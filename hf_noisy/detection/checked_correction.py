@@ -15,7 +15,7 @@ from hf_noisy.core.checks import check_features, check_labels, given_classes
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.checked_layer import CheckedLayer
 from hf_noisy.detection.directions import directions, mean_direction
-from hf_noisy.detection.evidence import predicted_by_head
+from hf_noisy.detection.evidence import HeadPrediction
 from hf_noisy.detection.linear_head import LinearHead, fit_linear_head
 from hf_noisy.detection.near_copies import near_copy_groups
 from hf_noisy.detection.predictors import LENGTH, balanced_ridge, class_means, logistic_regressions
@@ -43,7 +43,7 @@ class LabelEvidence:
 
 
 @dataclass(frozen=True)
-class CorrectedLabels:
+class CorrectedLabels(HeadPrediction):
     """The result of [`CheckedCorrection`].
 
     Attributes:
@@ -62,20 +62,6 @@ class CorrectedLabels:
     transition: Float64[np.ndarray, "classes classes"]
     centre: Float64[np.ndarray, " width"]
     head: LinearHead
-
-    def predict(self, features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows classes"]:
-        """Probabilities of the true label of other rows, by the head that was fitted to the posterior.
-
-        Args:
-            features: `[rows, width]`, of the encoder that the training rows had.
-
-        Returns:
-            `[rows, classes]`, sums to 1.
-
-        Raises:
-            ValueError: If the features are not finite or of another width.
-        """
-        return predicted_by_head(self.head, self.centre, features)
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,29 @@ _RAREST = 1e-6  # least share of a class in an array of frequencies
 logger = logging.getLogger(__name__)
 
 
+class HeadPrediction:
+    """Base of the results that have a linear head for other rows."""
+
+    centre: Float64[np.ndarray, " width"]
+    head: LinearHead
+
+    def predict(self, features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows classes"]:
+        """Probabilities of the true label of other rows, by the head that was fitted to the posterior.
+
+        Args:
+            features: `[rows, width]`, of the encoder that the training rows had.
+
+        Returns:
+            `[rows, classes]`, sums to 1.
+
+        Raises:
+            ValueError: If the features are not finite or of another width.
+        """
+        return predicted_by_head(self.head, self.centre, features)
+
+
 @dataclass(frozen=True)
-class Evidence:
+class Evidence(HeadPrediction):
     """The result of [`fit_evidence`].
 
     Attributes:
@@ -68,20 +89,6 @@ class Evidence:
     centre: Float64[np.ndarray, " width"]
     head: LinearHead
     informed: bool = True
-
-    def predict(self, features: Float[np.ndarray, "rows width"]) -> Float64[np.ndarray, "rows classes"]:
-        """Probabilities of the true label of other rows, by the head that was fitted to the posterior.
-
-        Args:
-            features: `[rows, width]`, of the encoder that the training rows had.
-
-        Returns:
-            `[rows, classes]`, sums to 1.
-
-        Raises:
-            ValueError: If the features are not finite or of another width.
-        """
-        return predicted_by_head(self.head, self.centre, features)
 
 
 def fit_evidence(

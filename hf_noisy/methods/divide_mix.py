@@ -9,17 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hf_noisy.core.types import RowLosses
-from hf_noisy.data.other_row import OtherRow
 from hf_noisy.detection.mixture import small_loss
 from hf_noisy.methods.method import Batch, Step
-from hf_noisy.methods.mixing import Mixing
+from hf_noisy.methods.mixed_networks import MixedNetworks
 from hf_noisy.methods.row_memory import RowMemory
-from hf_noisy.methods.two_networks import TwoNetworks, network_logits
+from hf_noisy.methods.two_networks import network_logits
 from hf_noisy.models.heads import num_classes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from transformers import Trainer
 
 _WARMUP_EPOCHS, _RAMP_EPOCHS = 10, 16  # of 300 epochs
 _SMALLEST_SHARE = 0.05  # of rows that keep their label; fewer do not weigh more
@@ -27,7 +25,7 @@ _FEWEST_ROWS = 4  # of a mixture; fewer all keep their labels
 _MEAN_STEP = 0.1  # share of the newest batch in the mean prediction
 
 
-class DivideMix(TwoNetworks):
+class DivideMix(MixedNetworks):
     r"""Two networks, each trained on a division of the rows by the other one's losses.
 
     Rows whose loss belongs to the smaller of two Gaussians with probability $w > \tau$ are labelled ($\mathcal X$),
@@ -71,8 +69,6 @@ class DivideMix(TwoNetworks):
     divided_in: Tensor
     mean_prediction: Tensor
 
-    one_label_only: ClassVar[bool] = True
-
     def __init__(
         self,
         unlabelled_weight: float = 25.0,
@@ -82,7 +78,7 @@ class DivideMix(TwoNetworks):
         warmup_epochs: int | None = None,
         ramp_epochs: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__("divide_mix", alpha)
         if not 0.0 <= unlabelled_weight < float("inf"):
             raise ValueError(f"unlabelled_weight must be at least 0, got {unlabelled_weight}; the paper uses 25")
         if not 0.0 < temperature <= 1.0:
@@ -98,7 +94,6 @@ class DivideMix(TwoNetworks):
             clean_threshold,
         )
         self.warmup_epochs, self.ramp_epochs = warmup_epochs, ramp_epochs
-        self.mixing, self.second_view = Mixing("divide_mix", alpha, keeps_larger=True), OtherRow()
         self._accelerator: Accelerator | None = None
 
     def setup(self, model: nn.Module, accelerator: "Accelerator | None", num_rows: int | None = None) -> None:
@@ -113,9 +108,6 @@ class DivideMix(TwoNetworks):
         self.register_buffer("mean_prediction", torch.full((2, classes), 1.0 / classes, device=device))
         self._sums, self._has_sums = torch.zeros(2, classes + 1, device=device), False
         self._last_epoch = 0
-
-    def prepare(self, trainer: "Trainer", *, resumes: bool = False) -> None:
-        self.mixing.prepare(trainer)
 
     def warmup(self, num_epochs: int) -> int:
         """Epochs of cross-entropy in a run."""

@@ -10,25 +10,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hf_noisy.data.other_row import OtherRow
 from hf_noisy.losses.early_learning import elr_targets
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.elr import ELR
 from hf_noisy.methods.method import Batch, Step
-from hf_noisy.methods.mixing import Mixing
+from hf_noisy.methods.mixed_networks import MixedNetworks
 from hf_noisy.methods.row_memory import RowMemory
-from hf_noisy.methods.two_networks import TwoNetworks, network_logits
+from hf_noisy.methods.two_networks import network_logits
 from hf_noisy.models.ema import EMA, check_can_be_averaged, check_decay, refuse_sharded_weights
 from hf_noisy.models.heads import num_classes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from transformers import Trainer
 
 _SMALLEST = 1e-4  # probability, as in ELR
 
 
-class ELRPlus(TwoNetworks):
+class ELRPlus(MixedNetworks):
     r"""ELR of two networks on mixed rows, whose targets are the other network's averaged predictions.
 
     $$t_k \leftarrow \beta t_k + (1 - \beta)\, \bar p_{3-k}, \qquad
@@ -61,8 +59,6 @@ class ELRPlus(TwoNetworks):
 
     targets: RowMemory
 
-    one_label_only: ClassVar[bool] = True
-
     def __init__(
         self,
         beta: float = 0.7,
@@ -71,14 +67,13 @@ class ELRPlus(TwoNetworks):
         decay: float = 0.997,
         ramp_ratio: float = 0.5,
     ) -> None:
-        super().__init__()
+        super().__init__("elr_plus", alpha)
         ELR(beta, regularization_weight)  # refuses what is out of range
         check_decay(decay)
         if not 0.0 <= ramp_ratio <= 1.0:
             raise ValueError(f"ramp_ratio must be in [0, 1], got {ramp_ratio}; the paper's is 0.5")
         self.beta, self.regularization_weight = beta, regularization_weight
         self.decay, self.ramp_ratio = decay, ramp_ratio
-        self.mixing, self.second_view = Mixing("elr_plus", alpha, keeps_larger=True), OtherRow()
         self.ema: EMA | None = None
         self._autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
         self._progress = 0.0
@@ -92,9 +87,6 @@ class ELRPlus(TwoNetworks):
         refuse_sharded_weights(accelerator, "elr_plus", instead="elr")
         self.ema, self._autocast, self._new = EMA(model, self.decay), accelerator.autocast, []
         self.targets = RowMemory(num_rows, (2, num_classes(model)), accelerator)
-
-    def prepare(self, trainer: "Trainer", *, resumes: bool = False) -> None:
-        self.mixing.prepare(trainer)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         assert self.ema is not None  # made by setup
