@@ -176,7 +176,7 @@ def trusted_votes(
     votes[suspects] = neighbour_probabilities(
         features[~suspects], labels[~suspects], features[suspects], trajectories.num_classes
     )
-    return votes
+    return np.asarray(votes)
 
 
 def neighbour_probabilities(
