@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from hf_noisy.hub.card_builder import configurations
+from hf_noisy.hub.eval_results import EVAL_RESULTS, eval_results_yaml
 from hf_noisy.hub.text import merged, placed
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def push_model_to_hub(
     token: str | None = None,
     revision: str | None = None,
 ) -> CommitInfo:
-    """Publish a model with its card, in one commit.
+    """Publish a model with its card, in one commit; test figures on a data set of the Hub also as `.eval_results`.
 
     Args:
         model: A model with `save_pretrained`, or the folder of a saved one. From a folder only the files that
@@ -126,9 +127,13 @@ def push_model_to_hub(
         files = [
             CommitOperationAdd(name, path) for name, path in sorted(paths.items()) if _MODEL_FILES.fullmatch(name)
         ]
+        figures = eval_results_yaml(card)
         api = HfApi(token=token)
         with clear_hub_errors(repo_id):
             sizes = [f"{one.path_in_repo} ({paths[one.path_in_repo].stat().st_size:,} bytes)" for one in files]
+            if figures is not None:
+                files.append(CommitOperationAdd(EVAL_RESULTS, figures))
+                sizes.append(EVAL_RESULTS)
             repo_id = _open(api, repo_id, "model", private, revision, ", ".join([_CARD, *sizes]))
             return _commit(api, repo_id, "model", card, files, "Upload model", revision)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard, HfApi, ModelCard
 from server import LocalHub
@@ -165,6 +166,13 @@ def the_card_tells_what_was_done(hub: LocalHub, tmp: Path) -> None:
         "Made with torch 2.8.",
     ):
         assert line in pushed.text, line
+
+
+def figures_on_a_data_set_of_the_hub_are_beside_its_benchmark(hub: LocalHub, tmp: Path) -> None:
+    push_model_to_hub(model(), "figures", card(dataset="owner/rows"))
+    (entry,) = yaml.safe_load(hub.files("models", "tester/figures")[".eval_results/hf_noisy.yaml"])
+    assert entry["dataset"] == {"id": "owner/rows", "task_id": "text-classification"}
+    assert (entry["value"], entry["notes"]) == (75.0, "Accuracy against true labels")
 
 
 def no_folder_of_this_machine_is_told(hub: LocalHub, tmp: Path) -> None:
