@@ -272,7 +272,7 @@ def train(
     **reading: Any,
 ) -> None:
     """Train with a robust method; all training options, including TrainingArguments, can follow."""
-    _run("train", locals())
+    _run("train", locals(), "train_command")
 
 
 @app.command()

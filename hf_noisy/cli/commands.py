@@ -1,6 +1,5 @@
 """The commands: read rows, call the library, and write a folder with data, card, figures and report."""
 
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,26 +13,20 @@ from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
 
 from hf_noisy.cli import list_commands
-from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.checked_figures import interval_fact, noise_figures
 from hf_noisy.cli.early_checks import NOISES
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
-from hf_noisy.cli.inputs import refuse_tables
-from hf_noisy.cli.outputs import FINDINGS, REPORT, SUMMARY, OutputFolder, write_output
+from hf_noisy.cli.outputs import FINDINGS, REPORT, OutputFolder, write_output
 from hf_noisy.cli.page import make_report, random_rows_page
 from hf_noisy.cli.reading_options import ReadingOptions
-from hf_noisy.cli.recipes import as_words, parse
-from hf_noisy.cli.source import Features, add_features, modality
-from hf_noisy.cli.train import checkpoint_word, run_training
+from hf_noisy.cli.source import Features, add_features
 from hf_noisy.core.columns import (
     CLEAN_LABEL,
     FEATURES,
-    IMAGE,
     LABEL,
     LABEL_QUALITY,
     LABEL_SUGGESTED,
     LABEL_SUSPECTED,
-    TEXT,
     column_array,
     column_vectors,
     stored_column,
@@ -42,7 +35,6 @@ from hf_noisy.core.file_names import STANDARD_INPUT
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.core.phases import phase
 from hf_noisy.data.checked import CheckedRows, checked_rows
-from hf_noisy.data.checked_lists import checked_lists
 from hf_noisy.data.flat_labels import HELD, task_of_labels
 from hf_noisy.data.labelled_rows import LabelledRows, labelled_rows, true_noise
 from hf_noisy.data.load import load_noisy_dataset, make_noise
@@ -56,9 +48,7 @@ from hf_noisy.detection.audit import audit as run_audit
 from hf_noisy.detection.audit import check_auditable
 from hf_noisy.detection.evidence import UNINFORMED
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
-from hf_noisy.hub.model_card import model_card
-from hf_noisy.hub.publish import push_dataset_to_hub, push_model_to_hub
-from hf_noisy.methods import make_method
+from hf_noisy.hub.publish import push_dataset_to_hub
 from hf_noisy.purification import PURIFIERS, summarise
 from hf_noisy.purification import purify as run_purify
 from hf_noisy.purification.decisions import apply_decisions, read_decisions
@@ -68,7 +58,6 @@ from hf_noisy.purification.policies import check_purifiable
 from hf_noisy.purification.restore import DROPPED
 from hf_noisy.purification.unchanged_rows import numbered, put_back, same_columns
 from hf_noisy.reports.html import Report, write_report
-from hf_noisy.training.checkpoints import last_whole_checkpoint
 
 _PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")
 
@@ -297,50 +286,6 @@ def apply(job: Job, decisions: Path) -> None:
     figures = {"command": "apply", "split": split, "decisions": counts, "summary": summary.to_dict()}
     job.finish(result, purified_card(result, split, summary, name=job.name), figures)
     print(f"{summary.changed} rows relabelled, {counts['drop']} dropped, {counts['keep']} kept")
-    print(f"written to {job.output}")
-
-
-def train(job: Job, method: str, checked: Path | None, model: str | None, words: list[str] | None) -> None:
-    """`hf-noisy train`: the model, its card and its results."""
-    refuse_tables(job.reading)
-    if method != "auto":
-        make_method(method)  # refuses an unknown one before the rows are read
-    rows = job.load()[job.split]
-    kind = {TEXT: TextArguments, IMAGE: ImageArguments}[modality(rows)]
-    (checked_rows if task_of_labels(rows) == "one-label" else checked_lists)(rows, checked)  # refuses a wrong file
-    named = {
-        "dataset": job.source,
-        "method": method,
-        "model_name_or_path": model,
-        "checked": None if checked is None else str(checked),
-        "trust_remote_code": job.trust_remote_code,
-        "save_model": True,
-        **job.reading.given(),
-    }
-    options = [word for name, value in named.items() for word in as_words(name, value)]
-    words, asked = words or [], {word.split("=")[0] for word in words or []}
-    keep = not asked.isdisjoint(("--save_strategy", "--save_steps", "--save_total_limit"))
-    if not keep:  # checkpoints for the case that the training is interrupted
-        options += ["--save_strategy", "epoch", "--save_total_limit", "2"]
-    arguments, training = parse(kind, [*options, *words, "--output_dir", str(job.output)], prog="hf-noisy train")
-    resume = checkpoint_word(training)
-    with job.output.training(resume) as folder:
-        if resume == "true" and last_whole_checkpoint(folder) is None:
-            raise ValueError(
-                f"--resume_from_checkpoint true finds no whole checkpoint for {job.output.name}; leave it out"
-            )
-        training.output_dir = str(folder)
-        results = run_training(arguments, training)
-        if not job.output.is_main:
-            return
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        card = model_card(results, config, name=f"{job.name}-{method}")
-        card.save(folder / "README.md")
-        (folder / SUMMARY).write_text(json.dumps({"command": "train", **results}, indent=2), encoding="utf-8")
-    if not keep:
-        job.output.remove_checkpoints()
-    if job.push_to_hub is not None:
-        push_model_to_hub(job.output.path, job.push_to_hub, card, private=job.private or None)
     print(f"written to {job.output}")
 
 

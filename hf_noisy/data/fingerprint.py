@@ -11,7 +11,6 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from jaxtyping import Shaped
 from torch import Tensor
-from transformers import set_seed
 
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.labels import label_column, label_column_array
@@ -31,6 +30,8 @@ def texts_digest(texts: Sequence[str]) -> str:
 
 def describe(dataset: Any) -> dict[str, Any]:
     """Number of rows, digest of the given labels, and a fingerprint of up to 256 evenly spaced rows."""
+    from transformers import set_seed  # imports PEFT, which an audit does not need
+
     column = label_column(dataset)
     given = None if column is None else _known_labels(dataset, column)
     labels = None if given is None or given.dtype.kind not in "biu" else labels_digest(given)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,11 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_noisy.core.columns import FEATURES, IMAGE, TEXT, TOKENS
 from hf_noisy.core.precision import Dtype, compute_dtype
-from hf_noisy.core.rng import random_state_kept
 from hf_noisy.data.pixel_values import to_rgb
 from hf_noisy.data.row_digest import row_keys
 from hf_noisy.data.texts import text_columns
 from hf_noisy.models.feature_files import FeatureFiles, column_of
-from hf_noisy.models.inference import evaluating
+from hf_noisy.models.inference import encoding
 from hf_noisy.models.pooling import Pooling, pool_outputs
 from hf_noisy.models.token_batches import token_batches, tokenize
 from hf_noisy.models.word_features import embed_words
@@ -74,8 +73,9 @@ def embed(
         batch_size: Images in one forward pass.
         batch_tokens: Tokens in one forward pass, with padding; by default 2,048 on a CPU, else 32,768.
         max_length: Tokens after which texts are truncated; by default the model's limit.
-        dtype: `"bfloat16"` computes in bfloat16 (autocast), and `"auto"` does so where the CPU or GPU has units for
-            it. Features are float32 either way; those of a small sentence encoder are at a cosine distance of 2e-5.
+        dtype: `"bfloat16"` computes with a copy of the model in bfloat16, and `"auto"` does so where the CPU or GPU has
+            units for it. Features are float32 either way; those of a small sentence encoder are at a cosine distance
+            of 6e-5.
         cache_dir: Folder of the cache files; by default next to the dataset's files, or `features` in the cache of
             `datasets` for a dataset in memory.
 
@@ -206,12 +206,11 @@ class _Embedder:
             unit_scale=True,
             disable=not state.is_main_process,
         )
-        # Autocast converts each weight once while its context lasts.
-        autocast = torch.autocast(state.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
-        with bar, evaluating(self.encoder, state.device), random_state_kept(), torch.no_grad(), autocast:
+        with bar, encoding(self.encoder, state.device, self.dtype) as encoder:
+            embedder = replace(self, encoder=encoder)
             for number, batch in enumerate(batches, start=1):
                 rows.append(batch)
-                vectors.append(self._vectors(inputs_of(batch), state.device))
+                vectors.append(embedder._vectors(inputs_of(batch), state.device))
                 bar.update(int(sizes[batch].sum()))
                 if number == len(batches) or sum(map(len, rows)) >= _ROWS_A_FILE:
                     files.add(keys.take(pa.array(np.concatenate(rows))), np.concatenate(vectors))

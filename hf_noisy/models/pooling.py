@@ -40,7 +40,7 @@ def pool_outputs(
         raise ValueError(
             f"model {type(encoder).__name__} returns no last_hidden_state to pool; pass an encoder, as from AutoModel"
         )
-    return pool(pooling, hidden, getattr(outputs, "pooler_output", None), mask)
+    return pool(pooling, hidden.float(), getattr(outputs, "pooler_output", None), mask)
 
 
 def has_pooled_features(model: nn.Module) -> bool:

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from hf_noisy.core.columns import FEATURES, TOKENS
 from hf_noisy.core.precision import Dtype, compute_dtype
 from hf_noisy.data.replace_column import with_column
-from hf_noisy.models.inference import evaluating
+from hf_noisy.models.inference import encoding
 from hf_noisy.models.token_batches import token_batches
 
 _PIECES = 2048  # of a batch, with padding
@@ -81,9 +81,7 @@ def _vectors(
     sizes = np.array([pieces for _, _, _, pieces in windows], dtype=np.int64)
     state = PartialState(cpu=not torch.accelerator.is_available())
     found: np.ndarray | None = None
-    half = compute_dtype(dtype, state.device.type) == "bfloat16"
-    autocast = torch.autocast(state.device.type, torch.bfloat16, enabled=half)
-    with evaluating(encoder, state.device), torch.no_grad(), autocast:
+    with encoding(encoder, state.device, compute_dtype(dtype, state.device.type)) as encoder:
         for batch in tqdm(token_batches(sizes, _PIECES), desc="embedding", disable=not state.is_main_process):
             chosen = [windows[number] for number in batch.tolist()]
             inputs = tokenizer(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # What the DyGEN example imports, much of it only when it is used.
 PRELOADED = [
     __name__,
-    "hf_noisy.cli.commands",
+    "hf_noisy.cli.train_command",
     "hf_noisy.cli.run_dygen",
     "matplotlib.pyplot",
     "pandas",

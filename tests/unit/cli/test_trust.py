@@ -83,7 +83,7 @@ def test_each_command_with_a_model_offers_to_trust_it(command, parquet, tmp_path
     monkeypatch.setattr("hf_noisy.cli.commands.add_features", lambda *given: seen.append(given[2]) or 1 / 0)
     monkeypatch.setattr("hf_noisy.cli.checked_commands.add_features", lambda *given: seen.append(given[2]) or 1 / 0)
     monkeypatch.setattr(
-        "hf_noisy.cli.commands.run_training", lambda given, _: seen.append(given.trust_remote_code) or 1 / 0
+        "hf_noisy.cli.train_command.run_training", lambda given, _: seen.append(given.trust_remote_code) or 1 / 0
     )
     rows = datasets.load_dataset("parquet", data_files=parquet, split="train", cache_dir=str(tmp_path))
     rows.add_column("checked_label", rows["clean_label"][:]).to_parquet(tmp_path / "checked.parquet")
