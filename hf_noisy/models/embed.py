@@ -73,9 +73,9 @@ def embed(
         batch_size: Images in one forward pass.
         batch_tokens: Tokens in one forward pass, with padding; by default 2,048 on a CPU, else 32,768.
         max_length: Tokens after which texts are truncated; by default the model's limit.
-        dtype: `"bfloat16"` computes with a copy of the model in bfloat16, and `"auto"` does so where the CPU or GPU has
-            units for it. Features are float32 either way; those of a small sentence encoder are at a cosine distance
-            of 6e-5.
+        dtype: `"bfloat16"` computes with a copy of the model in bfloat16, and `"auto"` does so where the CPU or GPU
+            has units for it. Features are float32 either way; those of a small sentence encoder are at a cosine
+            distance of 6e-5.
         cache_dir: Folder of the cache files; by default next to the dataset's files, or `features` in the cache of
             `datasets` for a dataset in memory.
 
