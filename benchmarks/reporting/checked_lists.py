@@ -1,4 +1,4 @@
-"""Tables of the correction of tags and sets by checked rows, from checked_lists.json."""
+"""Table of what checked rows are worth for tags and sets, from checked_lists.json."""
 
 from typing import Any
 
@@ -9,32 +9,29 @@ from benchmarks.reporting import load, percent, table
 
 def blocks() -> dict[str, str]:
     """The table of docs/tags_and_sets.md."""
-    found = load("checked_lists")
-    lines = []
+    found, lines = load("checked_lists"), []
     for name, runs in found.items():
+        low, high = runs[0]["f1_given"], runs[0]["f1_true"]
         for count in sorted({one["checked"] for one in runs}):
             group = [one for one in runs if one["checked"] == count]
-            changed, right = _mean(group, "changed"), _mean(group, "right")
-            shown = [_rate(_mean(group, "given")), _rate(_mean(group, "corrected")), f"{changed:,.0f}"]
-            lines.append([name, str(count), *shown, f"{percent(right)} %"])
-    head = ["data", "checked rows", "wrong as given", "wrong as corrected", "labels changed", "of these now right"]
+            wrong = [f"{100 * _mean(group, column):.2f}" for column in ("given", "corrected")]
+            changed = f"{_mean(group, 'changed'):,.0f} ({100 * _mean(group, 'right'):.0f} %)"
+            f1 = low if count == 0 else _mean(group, "f1")
+            closed = f"{100 * (f1 - low) / (high - low):.0f} %" if count else ""
+            lines.append([name, str(count), *wrong, changed, percent(f1), closed])
+        lines.append([name, "all", "", "", "", percent(high), "100 %"])
+    head = ["data", "checked rows", "wrong as given, %", "as corrected, %", "changes (right)", "F1", "of the gap"]
     kinds = ("wrong", "missing")
-    held = [one[kind][1] <= one[f"true_{kind}"] <= one[kind][2] for one in _drawn(found) for kind in kinds]
+    drawn = [one for runs in found.values() for one in runs if one["checked"]]
+    held = [one[kind][1] <= one[f"true_{kind}"] <= one[kind][2] for one in drawn for kind in kinds]
     text = (
-        "Labels of the rows that nobody checked, in percent of their tags or cells, mean of 3 draws (frozen MiniLM, "
-        "`python -m benchmarks.checked_lists`). "
-        f"The 95 % intervals of the shares of wrong and of missing labels hold {sum(held)} of {len(held)} true ones."
+        "Tags or cells of the rows that nobody checked; mean of 3 draws. F1: of entities, or micro F1 at 0.5, on test "
+        "rows, of a linear head on frozen MiniLM states, trained on the given labels (0), on the probabilities of the "
+        "corrected ones, as `soft_correction` does, and on true labels (all). Of the 95 % intervals "
+        f"{sum(held)} of {len(held)} hold the true share (`python -m benchmarks.checked_lists`)."
     )
     return {"checked_lists": f"{table(head, lines)}\n\n{text}"}
 
 
-def _drawn(found: dict[str, Any]) -> list[dict[str, Any]]:
-    return [one for runs in found.values() for one in runs if one["checked"]]
-
-
 def _mean(group: list[dict[str, Any]], name: str) -> float:
     return float(np.mean([one[name] for one in group]))
-
-
-def _rate(value: float) -> str:
-    return f"{100 * value:.2f}"

@@ -57,7 +57,7 @@ def load_source(arguments: DataArguments) -> DatasetDict:
     if "train" not in splits:
         raise ValueError(f"training needs a split 'train', but the data has {', '.join(splits)}; rename one")
     train = splits["train"]
-    if task_of_labels(train) != "one-label":  # training needs no more than the labels
+    if task_of_labels(train) != "one-label":
         splits["train"] = with_checked_lists(train, checked_lists(train, arguments.checked))
     elif arguments.checked:
         splits["train"] = with_checked_column(train, arguments.checked)
@@ -82,8 +82,9 @@ def load_splits(
         train = random_rows(train, arguments.max_train_samples, training.seed)
         test = random_rows(test, arguments.max_test_samples, training.seed)
         _check_trainable(train)  # before anything is tokenised
-        checked = checked_rows(train)
-        train, test = without_checked_column(train), without_checked_column(test)
+        test, checked = without_checked_column(test), None
+        if task_of_labels(train) == "one-label":  # lists stay a column, which is tokenised too
+            checked, train = checked_rows(train), without_checked_column(train)
         return prepare(train), prepare(test), checked
 
 
@@ -107,7 +108,8 @@ def _labelled(rows: Dataset, name: str) -> Dataset:
 
 def _with_test_rows(splits: DatasetDict, seed: int) -> DatasetDict:
     """Training and test split; test rows are drawn from the training rows if the source has none with labels."""
-    train, checked = splits["train"], checked_rows(splits["train"])
+    train = splits["train"]
+    checked = (checked_rows if task_of_labels(train) == "one-label" else checked_lists)(train)
     if "test" in splits and len(labelled_rows(splits["test"]).index):
         return DatasetDict(train=train, test=as_given(splits["test"]))
     pool = train

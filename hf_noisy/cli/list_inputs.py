@@ -7,18 +7,19 @@ import datasets
 import numpy as np
 from datasets import Dataset
 
-from hf_noisy.core.columns import CLEAN_LABEL, LABEL, LABEL_WEIGHT, LABELS, TOKENS
+from hf_noisy.core.columns import CHECKED_LABEL, CHECKED_LABELS, CLEAN_LABEL, LABEL, LABEL_WEIGHT, LABELS, TOKENS
 from hf_noisy.core.token_task import NO_LABEL
 from hf_noisy.data.flat_labels import label_sets, list_names, task_of_labels
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.word_labels import tokenize_and_align_labels
 
 CLEAN_LABELS = "clean_labels"  # the true labels, in the form of `labels`; missing where they are not known
+_TARGETS = {LABEL: LABELS, CLEAN_LABEL: CLEAN_LABELS, CHECKED_LABEL: CHECKED_LABELS}
 
 
 def token_rows(rows: Dataset, tokenizer: Any, max_length: int) -> Dataset:
-    """Tokenised sentences; the first token of each word has its tag, true tag and weight, as far as there are such."""
-    kept = [name for name in (LABEL, CLEAN_LABEL, LABEL_WEIGHT) if name in rows.column_names]
+    """Tokenised sentences; the first token of each word has its tag, true and checked tag, and weight, if any."""
+    kept = [name for name in (*_TARGETS, LABEL_WEIGHT) if name in rows.column_names]
     options = {"names": kept, "tokenizer": tokenizer, "max_length": max_length}
     columns = [TOKENS, *kept]
     found = rows.map(
@@ -38,11 +39,8 @@ def _aligned(
     places = encoded.pop(LABELS)  # the word that begins at each token
     encoded["words_read"] = [sum(one != NO_LABEL for one in row) for row in places]
     for name, column in zip(names, columns, strict=True):
-        if name == LABEL_WEIGHT:
-            encoded[name] = [_spread(row, values, 1.0) for row, values in zip(places, column, strict=True)]
-        else:
-            target = LABELS if name == LABEL else CLEAN_LABELS
-            encoded[target] = [_spread(row, values, NO_LABEL) for row, values in zip(places, column, strict=True)]
+        target, other = (name, 1.0) if name == LABEL_WEIGHT else (_TARGETS[name], NO_LABEL)
+        encoded[target] = [_spread(row, values, other) for row, values in zip(places, column, strict=True)]
     return encoded
 
 
@@ -53,8 +51,8 @@ def _spread(places: list[int], values: list[Any] | None, other: Any) -> list[Any
 
 
 def set_rows(rows: Dataset) -> Dataset:
-    """Rows with a zero or one for each class in `labels`, and in `clean_labels` where the true set is known."""
-    for column, name in ((LABEL, LABELS), (CLEAN_LABEL, CLEAN_LABELS)):
+    """Rows with a zero or one for each class in `labels`; so too true and checked sets, where they are known."""
+    for column, name in _TARGETS.items():
         if column in rows.column_names:
             sets, known = label_sets(rows, column)
             values = [

@@ -19,9 +19,10 @@ from hf_noisy.cli.fast_defaults import say_speed, training_settings
 from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_optimizer, random_rows
 from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.cli.run_lock import run_lock
-from hf_noisy.core.columns import TEXT_PAIR
+from hf_noisy.core.columns import CHECKED_LABELS, TEXT_PAIR
 from hf_noisy.core.files import write_atomically
 from hf_noisy.core.phases import phase, phases_so_far, recorded_phases
+from hf_noisy.core.token_task import NO_LABEL
 from hf_noisy.data.labelled_rows import has_values
 from hf_noisy.dynamics.recorder import DynamicsRecorder
 from hf_noisy.hub.text import public_name, without_folders
@@ -135,7 +136,7 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
         "versions": {name: version(name) for name in _PACKAGES},
         "arguments": without_folders(dataclasses.asdict(arguments)),
     }
-    results |= _of_this_run(trainer, arguments, metrics)
+    results |= _of_this_run(trainer, arguments, train_rows, metrics)
     if "watched" in predicted:
         given, true = scores.given_and_true(watched)
         if (known := true >= 0).any():
@@ -154,13 +155,18 @@ def checkpoint_word(training: TrainingArguments) -> str | None:
     return {"": None, "none": None, "false": None, "true": "true"}.get(given.lower(), given)
 
 
-def _of_this_run(trainer: NoisyTrainer, arguments: Any, metrics: dict[str, float]) -> dict[str, Any]:
+def _of_this_run(
+    trainer: NoisyTrainer, arguments: Any, train_rows: Dataset, metrics: dict[str, float]
+) -> dict[str, Any]:
     """Results that only some trainings have."""
     found: dict[str, Any] = {}
     if (missing := getattr(arguments, "missing_rate", None)) is not None:
         found["missing_rate"] = missing
     if trainer.checked is not None:
         found["checked_rows"] = len(trainer.checked)
+        if CHECKED_LABELS in train_rows.column_names:  # of tags and sets, `checked` numbers each label
+            looked_at = train_rows.with_format(None)[CHECKED_LABELS][:]
+            found["checked_rows"] = sum(one is not None and {*one} != {NO_LABEL} for one in looked_at)
     if choice := trainer.choice:
         found |= {"method": choice.method, "method_args": choice.arguments, "method_why": choice.why}
     if dygen := trainer.dygen:  # the epochs are those of its branches

@@ -48,6 +48,9 @@ class MultiLabel(Task):
     def row_labels(self, labels: Tensor) -> Int[Tensor, " rows"] | Float[Tensor, "rows classes"]:
         return labels.flatten().long()
 
+    def with_row_labels(self, labels: Tensor, new: Int[Tensor, " rows"]) -> Tensor:
+        return new.view_as(labels).to(labels.dtype)
+
     def to_rows(self, values: Float[Tensor, "batch ..."], labels: Tensor) -> Float[Tensor, " rows"]:
         return (values[:, None] if values.ndim == 1 else values).expand(labels.shape).flatten()
 

@@ -14,6 +14,7 @@ LABEL = "label"
 LABELS = "labels"
 CLEAN_LABEL = "clean_label"
 CHECKED_LABEL = "checked_label"  # the class that a person found; missing where nobody looked
+CHECKED_LABELS = "checked_labels"  # the same in the form of `labels`, for tokens and several labels
 VOTES = "votes"
 TEXT = "text"
 TEXT_PAIR = "text_pair"  # the second text of a sentence pair

@@ -72,6 +72,10 @@ class Task(ABC):
         """The labels of the rows of a batch."""
 
     @abstractmethod
+    def with_row_labels(self, labels: Tensor, new: Int[Tensor, " rows"]) -> Tensor:
+        """The labels of a batch with other ones of its rows."""
+
+    @abstractmethod
     def to_rows(self, values: Float[Tensor, "batch ..."], labels: Tensor) -> Float[Tensor, " rows"]:
         """One value for each row: of its example, or its own, padded with NaN to `[batch, rows of an example]`."""
 

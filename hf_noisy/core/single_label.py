@@ -34,6 +34,9 @@ class SingleLabel(Task):
     def row_labels(self, labels: Tensor) -> Int[Tensor, " rows"] | Float[Tensor, "rows classes"]:
         return labels
 
+    def with_row_labels(self, labels: Tensor, new: Int[Tensor, " rows"]) -> Tensor:
+        return new.to(labels.dtype)
+
     def to_rows(self, values: Float[Tensor, "batch ..."], labels: Tensor) -> Float[Tensor, " rows"]:
         return values
 

@@ -37,6 +37,9 @@ class TokenLabels(Task):
     def row_labels(self, labels: Tensor) -> Int[Tensor, " rows"] | Float[Tensor, "rows classes"]:
         return labels[labels != NO_LABEL]
 
+    def with_row_labels(self, labels: Tensor, new: Int[Tensor, " rows"]) -> Tensor:
+        return labels.masked_scatter(labels != NO_LABEL, new.to(labels.dtype))
+
     def to_rows(self, values: Float[Tensor, "batch ..."], labels: Tensor) -> Float[Tensor, " rows"]:
         if values.ndim == 2:
             return values[~values.isnan()]

@@ -84,15 +84,15 @@ def checked_lists(dataset: Dataset, checked: str | PathLike[str] | None = None) 
 
 
 def with_checked_lists(dataset: Dataset, checked: CheckedLists | None) -> Dataset:
-    """The dataset with the checked labels in the place of the given ones, without the column `checked_label`."""
+    """The dataset with the column `checked_label` of these rows alone, in the form of the labels."""
     if CHECKED_LABEL in dataset.column_names:
         dataset = dataset.remove_columns(CHECKED_LABEL)
     if checked is None:
         return dataset
-    values = dataset.with_format(None)[LABEL][:]
-    for row, labels in zip(checked.index, checked.labels, strict=True):
+    values: list[list[int] | None] = [None] * len(dataset)
+    for row, labels in zip(checked.index.tolist(), checked.labels, strict=True):
         values[row] = labels
-    return with_column(dataset, LABEL, pa.array(values, pa.list_(pa.int64())), dataset.features[LABEL])
+    return with_column(dataset, CHECKED_LABEL, pa.array(values, pa.list_(pa.int64())), dataset.features[LABEL])
 
 
 def rows_to_check_csv(dataset: Dataset, rows: Sequence[int]) -> str:

@@ -18,17 +18,19 @@ def tag_posterior(
     features: Float[np.ndarray, "tokens width"],
     given: Labels,
     rows: Int64[np.ndarray, " tokens"],
-    words: Sequence[str],
+    words: Sequence[str] | None,
     checked: Int64[np.ndarray, " tokens"],
     num_classes: int,
     seed: int = 0,
 ) -> Float64[np.ndarray, "tokens classes"]:
-    """Probabilities of the true tags, by [`CheckedCorrection`] with the words around a word as one more predictor.
+    """Probabilities of the true tags, by [`CheckedCorrection`], with words that with their surroundings predict too.
 
     Every token has a given tag; `checked` is -1 where nobody looked. Of more tokens than fit into memory, parts of the
     sentences are corrected one after the other, each with all checked ones.
     """
-    context = np.log(np.maximum(context_probabilities(words, rows, given, num_classes), _LOWEST))
+    context = None
+    if words is not None:
+        context = np.log(np.maximum(context_probabilities(words, rows, given, num_classes), _LOWEST))
     known = checked >= 0
     parts = -(-int((~known).sum()) // _AT_ONCE) or 1
     part = np.random.default_rng(seed).integers(parts, size=int(rows.max()) + 1)[rows]
@@ -37,7 +39,9 @@ def tag_posterior(
         here = np.flatnonzero(known | (part == number))
         correction = CheckedCorrection()
         evidence = correction.evidence(features[here], given[here], num_classes=num_classes, seed=seed)
-        evidence = replace(evidence, scores=np.concatenate([evidence.scores, context[None, here].astype(np.float64)]))
+        if context is not None:
+            scores = [evidence.scores, context[None, here].astype(np.float64)]
+            evidence = replace(evidence, scores=np.concatenate(scores))
         places = np.flatnonzero(known[here])
         found = correction.fit(None, None, places, checked[here][places], evidence=evidence, seed=seed)
         posterior[here] = found.posterior

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from scipy.special import expit, softmax
 
 from hf_noisy.core.blocks import evenly_spaced
@@ -49,7 +49,7 @@ def out_of_fold_cells(
         held_out = np.zeros(sets.shape)
         for number in np.unique(fold):
             held = fold == number
-            weight, bias = _sigmoid_heads(vectors[~held], sets[~held], penalty)
+            weight, bias = sigmoid_heads(vectors[~held], sets[~held], penalty)
             held_out[held] = expit(vectors[held] @ weight + bias)
         candidates.append(held_out)
     own = [np.log(np.maximum(np.where(sets, one, 1 - one), 1e-12)).mean() for one in candidates]
@@ -67,10 +67,10 @@ def _scaled(features: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, "row
     return (LENGTH * directions(features, mean_direction(features))).astype(np.float32)
 
 
-def _sigmoid_heads(
-    vectors: Float[np.ndarray, "rows width"], sets: Bool[np.ndarray, "rows classes"], penalty: float
+def sigmoid_heads(
+    vectors: Float[np.ndarray, "rows width"], sets: Shaped[np.ndarray, "rows classes"], penalty: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A logistic regression for each class, all at once."""
+    """A logistic regression for each class, all at once, on sets or on probabilities of the classes."""
     x, y = torch.from_numpy(vectors), torch.from_numpy(sets.astype(np.float32))
     weight = x.new_zeros(x.shape[1], y.shape[1]).requires_grad_()
     bias = x.new_zeros(y.shape[1]).requires_grad_()

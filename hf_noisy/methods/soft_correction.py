@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hf_noisy.core.rng import random_state_kept
+from hf_noisy.core.task import task_of
 from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import CheckedRows
-from hf_noisy.data.labels import row_labels
+from hf_noisy.data.row_layout import row_layout
 from hf_noisy.detection.checked_correction import CheckedCorrection, CorrectedLabels
 from hf_noisy.detection.evidence import Evidence, fit_evidence
+from hf_noisy.detection.list_posterior import cell_targets, token_targets
 from hf_noisy.losses.loss import at_least_float32
-from hf_noisy.methods.before_training import features_before_training
+from hf_noisy.methods.before_training import features_before_training, given_before_training
 from hf_noisy.methods.method import Batch, Method, Step
 from hf_noisy.models.heads import num_classes
 
@@ -38,6 +40,8 @@ class SoftCorrection(Method):
     these too, and they keep their checked label. The result is an ordinary network. Neither true labels nor a noise
     rate are needed.
 
+    Rows may be tokens or cells ([`hf_noisy.detection.list_posterior`][]). Without checked rows little is gained there.
+
     Args:
         class_prior: Frequencies of the true classes: `"uniform"`, `"given"`, an array `[classes]`, or None to choose
             by agreement with the given labels. Not read by the correction from checked rows.
@@ -45,7 +49,9 @@ class SoftCorrection(Method):
 
     Attributes:
         evidence: The [`~hf_noisy.detection.evidence.Evidence`] or
-            [`~hf_noisy.detection.checked_correction.CorrectedLabels`], on the main process; None after a resume.
+            [`~hf_noisy.detection.checked_correction.CorrectedLabels`], on the main process; None after a resume, and
+            for tokens and cells.
+        targets: `[rows, classes]`, the posterior.
 
     Raises:
         ValueError: When training starts, if there is no column `features` and the model has random weights or no
@@ -66,8 +72,6 @@ class SoftCorrection(Method):
 
     targets: Tensor | None
 
-    one_label_only: ClassVar[bool] = True
-
     def __init__(self, class_prior: Any = None, use_checked: bool = True) -> None:
         super().__init__()
         self.class_prior, self.use_checked = class_prior, use_checked
@@ -75,22 +79,40 @@ class SoftCorrection(Method):
         self.register_buffer("targets", None)
 
     def prepare(self, trainer: "Trainer", *, resumes: bool = False) -> None:
-        rows, classes = trainer.train_dataset, num_classes(cast(nn.Module, trainer.model))
-        self.targets = torch.zeros(len(rows), classes)  # type: ignore[arg-type]
+        model = cast(nn.Module, trainer.model)
+        task, labels = task_of(model), given_before_training(trainer)
+        classes = task.row_classes(num_classes(model))
+        self.targets = torch.zeros(len(labels), classes)
         if resumes:
             return
-        labels = row_labels(rows)
         with random_state_kept():
             features = features_before_training(trainer)
             found: list[Any] = [None]
             if PartialState().is_main_process:
                 checked = getattr(trainer, "checked", None)  # a stock Trainer has none
-                self.evidence = self._estimate(features, labels, checked, classes, trainer.args.seed)
-                posterior = self.evidence.posterior.astype(np.float32)
+                if task.one_row:
+                    self.evidence = self._estimate(features, labels, checked, classes, trainer.args.seed)
+                    posterior = self.evidence.posterior.astype(np.float32)
+                else:
+                    posterior = self._of_lists(trainer, features, labels).astype(np.float32)
                 if checked is not None:
                     posterior[checked.index] = np.eye(classes, dtype=np.float32)[checked.labels]
                 found = [posterior]
         self.targets = torch.from_numpy(broadcast_object_list(found)[0])
+
+    def _of_lists(
+        self, trainer: "Trainer", features: Float[np.ndarray, "units width"], labels: Labels
+    ) -> Float[np.ndarray, "rows classes"]:
+        """The posterior of tokens or cells."""
+        model = cast(nn.Module, trainer.model)
+        task, classes, seed = task_of(model), num_classes(model), trainer.args.seed
+        if self.class_prior is not None:
+            raise ValueError(f"class_prior is for examples with one label, not for {task.name}; leave it out")
+        checked = getattr(trainer, "checked", None) if self.use_checked else None
+        if task.cells:
+            return cell_targets(features, labels, classes, checked, seed)
+        counts = np.diff(row_layout(trainer.train_dataset, task, classes).first)
+        return token_targets(features, labels, np.repeat(np.arange(len(counts)), counts), classes, checked, seed)
 
     def _estimate(
         self,
@@ -106,6 +128,8 @@ class SoftCorrection(Method):
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         assert self.targets is not None  # made by prepare
+        if batch.missing_rate is not None:
+            raise ValueError("soft_correction corrects missing labels too, so leave missing_rate out")
         outputs = model(**batch.inputs)
         rows = batch.rows(outputs)
         losses = F.cross_entropy(at_least_float32(rows.logits), self.targets[rows.index], reduction="none")

@@ -5,9 +5,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 from jaxtyping import Float32
-from torch import nn
+from torch import Tensor, nn
 
-from hf_noisy.core.columns import FEATURES, column_vectors
+from hf_noisy.core.columns import FEATURES, LABELS, column_vectors
+from hf_noisy.core.task import TOKENS
+from hf_noisy.data.row_layout import RowLayout
+from hf_noisy.models.heads import HeadInputs
 from hf_noisy.models.inference import Collator, ModelInputs, batches_of, evaluating, outputs_by_row
 from hf_noisy.models.pooling import has_pooled_features, pooled_features
 
@@ -35,6 +38,39 @@ def frozen_features(
             collate=ModelInputs(collator, cast(nn.Module, model)),
             check_finite=True,
             show_progress=show_progress,
+        )
+    return np.asarray(features[0])
+
+
+def frozen_token_features(
+    model: nn.Module,
+    dataset: Any,
+    collator: Collator,
+    layout: RowLayout,
+    *,
+    device: torch.device | None = None,
+    batch_size: int = 64,
+    show_progress: str | None = None,
+) -> Float32[np.ndarray, "rows width"]:
+    """The inputs of the head of a token classifier at every labelled token."""
+    if reason := why_no_features(model):
+        raise ValueError(f"features are needed, but {reason}; load a pretrained model")
+
+    def forward(inputs: dict[str, Tensor]) -> list[Tensor]:
+        labels = inputs.pop(LABELS)
+        model(**inputs)
+        return [TOKENS.select(heads.pop()[0], labels)[None]]
+
+    with evaluating(model, device), HeadInputs(model) as heads:
+        (features,) = outputs_by_row(
+            model,
+            dataset,
+            forward,
+            batches=batches_of(dataset, batch_size),
+            collate=ModelInputs(collator, model, with_labels=True),
+            check_finite=True,
+            show_progress=show_progress,
+            layout=layout,
         )
     return np.asarray(features[0])
 

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import IterableDataset
 
-from hf_noisy.core.columns import CHECKED_LABEL
+from hf_noisy.core.columns import CHECKED_LABEL, CHECKED_LABELS, LABELS
 from hf_noisy.core.rows import Task
 from hf_noisy.core.types import BatchLabels, Labels
 from hf_noisy.data.checked import CheckedRows, checked_rows
+from hf_noisy.data.checked_layout import checked_units
 from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.data.labels import label_column, row_labels, stored_labels
 from hf_noisy.data.row_layout import row_layout
@@ -32,12 +33,9 @@ class CheckedLabels:
     def __init__(self, dataset: Any, checked: Any, num_classes: int, task: Task, votes: "VoteTargets") -> None:
         self.rows: CheckedRows | None = None
         self._votes = votes
+        self._task, self._first = task, torch.empty(0)
         if not task.one_row:
-            if checked is not None or CHECKED_LABEL in (getattr(dataset, "column_names", None) or []):
-                raise ValueError(
-                    f"checked rows hold one class for each example, not the labels of {task.name}; put the checked "
-                    "labels into the label column"
-                )
+            self._fit_lists(dataset, checked, num_classes)
             return
         if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             if checked is not None:
@@ -56,6 +54,23 @@ class CheckedLabels:
             )
         self._column = torch.from_numpy(self.rows.as_column()) if self.rows else torch.empty(0)
 
+    def _fit_lists(self, dataset: Any, checked: Any, num_classes: int) -> None:
+        """Number the labels that a person has checked among those of all examples."""
+        names = getattr(dataset, "column_names", None) or []
+        if checked is None and CHECKED_LABELS in names:
+            checked = dataset.with_format(None)[CHECKED_LABELS][:]
+        if checked is None and CHECKED_LABEL not in names:
+            return
+        if not isinstance(checked, list):
+            raise ValueError(
+                f"checked labels of {self._task.name} must be a list for each example, in the form of '{LABELS}', or "
+                f"None where nobody looked, got {type(checked).__name__}; name such a column '{CHECKED_LABELS}'"
+            )
+        layout = row_layout(dataset, self._task, num_classes)
+        self.rows = checked_units(dataset, checked, self._task, num_classes, layout)
+        self._column = torch.from_numpy(self.rows.as_column()) if self.rows else torch.empty(0)
+        self._first = torch.from_numpy(layout.first)
+
     @property
     def identity(self) -> dict[str, Any]:
         """What must not change when a run resumes."""
@@ -72,6 +87,11 @@ class CheckedLabels:
         if self.rows is None:
             return labels
         self._column = self._column.to(labels.device)
+        if not self._task.one_row:
+            first = self._first.to(labels.device)[index]
+            found = self._column[self._task.row_index(labels, first)]
+            given = self._task.row_labels(labels)
+            return self._task.with_row_labels(labels, torch.where(found >= 0, found, given.to(found.dtype)))
         known = self._column[index]
         if labels.ndim == 1:
             return torch.where(known >= 0, known.to(labels.dtype), labels)
@@ -83,7 +103,11 @@ class CheckedLabels:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise ValueError("class_weight needs a train_dataset with a length; load it without streaming")
         if not task.one_row:
-            return row_layout(dataset, task, num_labels).labels
+            given = row_layout(dataset, task, num_labels).labels
+            if self.rows is None:
+                return given
+            column = self.rows.as_column()
+            return np.where(column >= 0, column, given)
         stored = stored_labels(dataset)
         labels = torch.from_numpy(row_labels(dataset) if stored is None else stored)
         found = np.asarray(self(labels, torch.arange(len(labels))))
@@ -91,6 +115,7 @@ class CheckedLabels:
 
 
 def without_checked_column(dataset: Any) -> Any:
-    """The dataset without the column `checked_label`, whose missing values no collator can stack."""
-    has_one = CHECKED_LABEL in (getattr(dataset, "column_names", None) or []) and hasattr(dataset, "remove_columns")
-    return dataset.remove_columns(CHECKED_LABEL) if has_one else dataset
+    """The dataset without the columns of checked labels, whose missing values no collator can stack."""
+    columns = getattr(dataset, "column_names", None) or []
+    found = [name for name in (CHECKED_LABEL, CHECKED_LABELS) if name in columns]
+    return dataset.remove_columns(found) if found and hasattr(dataset, "remove_columns") else dataset

@@ -75,7 +75,7 @@ def _refuse_method(method: Method, task: Task) -> None:
     if method.one_label_only and not task.one_row:
         raise ValueError(
             f"method {type(method).__name__} is for examples with one label, and {task.name} has several for each "
-            "example; take another, such as 'elr' or 'coregularization'"
+            "example; take another, such as 'elr', or 'soft_correction' with checked rows"
         )
     if task.cells and isinstance(method, LossMethod) and method.loss.normalised:
         raise ValueError(

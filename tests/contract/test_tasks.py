@@ -34,7 +34,8 @@ of_every_method = pytest.mark.parametrize(
     "method",
     [
         method if method in FAST else pytest.param(method, marks=pytest.mark.slow)
-        for method in sorted({method for method, _ in CASES} - ONE_LABEL_ONLY)
+        # The correction of tags and of sets is not that of one label.
+        for method in sorted({method for method, _ in CASES} - ONE_LABEL_ONLY - {"soft_correction"})
     ],
 )
 
@@ -188,10 +189,60 @@ def test_a_loss_of_normalised_logits_is_refused_for_cells(tmp_path):
         run(tmp_path, "sr", "cells")
 
 
+def other_labels(kind: str, rows: Any) -> list[Any]:
+    """Checked labels of every third row, all different from the given ones."""
+    flip = (lambda label: 1 - label) if kind == "cells" else (lambda label: (label + 1) % CLASSES)
+    checked = []
+    for number in range(len(rows)):
+        labels = torch.as_tensor(rows[number]["labels"]).tolist()
+        checked.append(None if number % 3 else [flip(one) if one != -100 else one for one in labels])
+    return checked
+
+
 @pytest.mark.parametrize("kind", ["tokens", "cells"])
-def test_checked_rows_are_refused(kind, tmp_path):
-    with pytest.raises(ValueError, match="checked rows hold one class for each example"):
-        make_trainer(tmp_path, "cross_entropy", kind, trainer={"checked": [0] * 21})
+def test_checked_labels_are_trained_on(kind, tmp_path):
+    rows = make_rows(kind)
+    checked = other_labels(kind, rows)
+    ours = run(tmp_path / "a", "cross_entropy", kind, trainer={"checked": checked})
+    replaced = []
+    for number in range(len(rows)):
+        row = dict(rows[number])
+        new = row["labels"] if checked[number] is None else checked[number]
+        replaced.append({**row, "labels": torch.as_tensor(new).to(torch.as_tensor(row["labels"]).dtype)})
+    expected = run(tmp_path / "b", "cross_entropy", kind, rows=replaced)
+    assert distance(expected, ours) < TOLERANCE
+    assert distance(run(tmp_path / "c", "cross_entropy", kind), ours) > MOVED
+
+
+@pytest.mark.parametrize("kind", ["tokens", "cells"])
+def test_soft_correction_is_certain_of_checked_labels(kind, tmp_path):
+    rows = make_rows(kind)
+    checked = other_labels(kind, rows)
+    trainer = make_trainer(tmp_path, "soft_correction", kind, trainer={"checked": checked}, max_steps=1)
+    trainer.train()
+    targets, found = trainer.method.targets, trainer.checked
+    assert torch.equal(targets[found.index].argmax(1), torch.from_numpy(found.labels))
+    assert targets[found.index].max(1).values.min() == 1
+    assert targets.sum(1) == pytest.approx(torch.ones(len(targets)))
+    assert make_trainer(tmp_path / "auto", "auto", kind, trainer={"checked": checked}).checked is not None
+
+
+@pytest.mark.parametrize("kind", ["tokens", "cells"])
+@pytest.mark.parametrize(
+    ("checked", "message"),
+    [
+        ([0] * 3, "checked must be a list or None for each of the"),
+        (torch.zeros(2), "must be a list for each example, in the form of 'labels'"),
+    ],
+)
+def test_checked_labels_of_another_form_are_refused(kind, checked, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tmp_path, "cross_entropy", kind, trainer={"checked": checked})
+
+
+def test_a_missing_rate_beside_the_correction_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="soft_correction corrects missing labels too"):
+        make_trainer(tmp_path, "soft_correction", "cells", trainer={"missing_rate": 0.2}).train()
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,20 @@ def test_a_multi_label_file(tmp_path, encoder):
     assert {one["label"] for one in classify("the dog sleeps")[0]} == {"animal", "weather"}
 
 
+def test_checked_rows_are_trained_on_and_correct_the_others(tmp_path, encoder):
+    lines = []
+    for row in range(30):
+        text, true = list(TOPICS.items())[row % 3]
+        given = true[row % 5 == 0 :]
+        lines.append({"text": text, "label": given, "checked_label": true if row < 12 else None})
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    options = ["--model", encoder, "--method", "auto", "--output", tmp_path / "out", *FAST]
+    result = train(tmp_path / "a.jsonl", *options)
+    assert result.exit_code == 0, result.output
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (results["method"], results["checked_rows"], results["num_test"]) == ("soft_correction", 12, 6)
+
+
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [

@@ -37,8 +37,9 @@ def test_marked_entities_are_corrected_and_read(tmp_path):
     assert found.index.tolist() == [0, 1]
     assert found.labels == [[3, 0, 0], [0, 0]]
     assert found.is_random
-    replaced = with_checked_lists(tokens(), found)
-    assert replaced["label"][:] == [[3, 0, 0], [0, 0], [0, 0]]
+    checked = with_checked_lists(tokens(), found)
+    assert checked["checked_label"][:] == [[3, 0, 0], [0, 0], None]
+    assert checked_lists(checked).labels == found.labels
 
 
 def test_rows_that_moved_are_found(tmp_path):
@@ -66,7 +67,7 @@ def test_a_column_of_checked_lists():
     rows = Dataset.from_dict({"text": ["a", "b"], "label": [[0], [1]], "checked_label": [None, ["y", "x"]]}, features)
     found = checked_lists(rows)
     assert (found.index.tolist(), found.labels, found.is_random) == ([1], [[0, 1]], False)
-    assert "checked_label" not in with_checked_lists(rows, found).column_names
+    assert with_checked_lists(rows, found)["checked_label"][:] == [None, [0, 1]]
     assert checked_lists(sets()) is None
 
 
