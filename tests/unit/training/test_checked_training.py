@@ -15,9 +15,11 @@ from hf_noisy.training.auto_measure import measure
 from hf_noisy.training.auto_rules import choose
 from hf_noisy.training.checked_labels import CheckedLabels
 from hf_noisy.training.trainer import NoisyTrainer
+from hf_noisy.training.vote_targets import VoteTargets
 from tests.contract.runs import CLASSES, distance, make_args, make_model, make_rows
 
 UNKNOWN = -1
+NO_VOTES = VoteTargets(None, None, SoftCorrection(), False, CLASSES, SINGLE_LABEL)
 
 
 def noisy_rows(count=90, rate=0.3):
@@ -76,7 +78,7 @@ def test_any_method_trains_on_the_checked_labels(tmp_path):
 
 def test_labels_of_a_batch_are_replaced_hard_and_soft():
     rows, true = noisy_rows(12)
-    checked = CheckedLabels(rows, some_checked(true, 6), CLASSES, SINGLE_LABEL)
+    checked = CheckedLabels(rows, some_checked(true, 6), CLASSES, SINGLE_LABEL, NO_VOTES)
     index, given = torch.tensor([8, 0, 5]), torch.tensor([2, 2, 2])
     assert checked(given, index).tolist() == [2, int(true[0]), int(true[5])]
     soft = torch.full((3, CLASSES), 1 / CLASSES)
@@ -88,9 +90,9 @@ def test_labels_of_a_batch_are_replaced_hard_and_soft():
 
 def test_rows_that_name_no_classes_take_those_of_the_model():
     rows = [{"labels": 0}, {"labels": 1}]
-    assert CheckedLabels(rows, np.array([-1, 1]), 2, SINGLE_LABEL).rows.index.tolist() == [1]
+    assert CheckedLabels(rows, np.array([-1, 1]), 2, SINGLE_LABEL, NO_VOTES).rows.index.tolist() == [1]
     with pytest.raises(ValueError, match="not among the classes"):
-        CheckedLabels(rows, np.array([-1, 2]), 2, SINGLE_LABEL)
+        CheckedLabels(rows, np.array([-1, 2]), 2, SINGLE_LABEL, NO_VOTES)
 
 
 def test_bad_checked_rows_are_refused_when_the_trainer_is_made(tmp_path):
@@ -135,7 +137,7 @@ def test_auto_does_not_correct_where_features_say_nothing():
     rows, true = noisy_rows(rate=0.3)
     noise = np.random.default_rng(1).normal(size=(len(true), 8))
     rows = rows.remove_columns("features").add_column("features", noise.tolist())
-    checked = CheckedLabels(rows, some_checked(true, 40), CLASSES, SINGLE_LABEL).rows
+    checked = CheckedLabels(rows, some_checked(true, 40), CLASSES, SINGLE_LABEL, NO_VOTES).rows
     measured = measure(make_model("plain"), rows, checked=checked)
     measured = replace(measured, noise=measured.noise._replace(beyond_chance=0.0))
     assert measured.noise.labels.checked == 40
