@@ -23,6 +23,7 @@ from benchmarks.reporting import (
     ROOT,
     architectures,
     checked,
+    checked_lists,
     checked_worth,
     costs,
     fine_tuned,
@@ -70,7 +71,7 @@ def documents() -> dict[Path, str]:
     """The content of each document."""
     blocks = studies.blocks() | costs.blocks() | leaderboard.blocks() | checked.blocks() | {"demo": demo(load("demo"))}
     blocks |= checked_worth.blocks() | fine_tuned.blocks() | next_rows.blocks() | architectures.blocks()
-    blocks |= votes.blocks() | significance.blocks() | labels_worth.blocks()
+    blocks |= votes.blocks() | significance.blocks() | labels_worth.blocks() | checked_lists.blocks()
     pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(TABLES.glob("*.md")))
     return {path: fill(path, blocks) for path in pages if "<!-- /" in path.read_text()}
 

@@ -105,7 +105,7 @@ def rows_to_check_csv(dataset: Dataset, rows: Sequence[int]) -> str:
     names, tokens = list_names(some), task_of_labels(some) == "tokens"
     digests, given = row_digests(some), some.with_format(None)[LABEL][:]
     words = some.with_format(None)[TOKENS][:] if tokens else [None] * len(some)
-    texts = [" ".join(one) for one in words] if tokens else shown_texts(some) or [""] * len(some)
+    texts = [" ".join(one or []) for one in words] if tokens else shown_texts(some) or [""] * len(some)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

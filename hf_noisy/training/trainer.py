@@ -68,8 +68,7 @@ class NoisyTrainer(Trainer):
         checked: Rows of `train_dataset` that a person has checked, as for
             [`~hf_noisy.data.checked.checked_rows`]; by default its column `checked_label`, if there is one. Every
             method trains on their checked labels; `"soft_correction"`, `"dygen"` and `"auto"` also correct the others.
-            For tokens and several labels, a list in the form of `labels` for each example, None where nobody looked;
-            by default the column `checked_labels`.
+            For tokens and several labels, lists in the form of `labels` or None; default: the column `checked_labels`.
         class_weight: Weight of the loss of the rows of each (given or checked) class, for any method: one number per
             class, or `"balanced"` for the inverse of its frequency. Scaled to a mean of 1 over the training rows.
         votes: Answers of several annotators on the rows of `train_dataset`:
