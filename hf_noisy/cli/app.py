@@ -149,6 +149,7 @@ def audit(
     source: Source,
     output: Output,
     checked: Checked = None,
+    votes: Annotated[Path | None, typer.Option(help="answers of several annotators, as for aggregate")] = None,
     model: Model = None,
     dtype: Dtype = "auto",
     trust_remote_code: TrustRemoteCode = False,

@@ -20,10 +20,12 @@ from hf_noisy.cli.outputs import FINDINGS, REPORT, OutputFolder, write_output
 from hf_noisy.cli.page import make_report, random_rows_page
 from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.source import Features, add_features
+from hf_noisy.cli.votes_of_rows import vote_figures, votes_of_rows, with_disagreement
 from hf_noisy.core.columns import (
     CLEAN_LABEL,
     FEATURES,
     LABEL,
+    LABEL_DISAGREEMENT,
     LABEL_QUALITY,
     LABEL_SUGGESTED,
     LABEL_SUSPECTED,
@@ -147,20 +149,22 @@ def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> Non
     print(f"{record['rate_measured']:.1%} of {len(noisy):,} labels are wrong now; written to {job.output}")
 
 
-def audit(job: Job, checked: Path | None, model: str | None, dtype: str, seed: int) -> None:
+def audit(job: Job, checked: Path | None, votes: Path | None, model: str | None, dtype: str, seed: int) -> None:
     """`hf-noisy audit`: the unchanged rows with a quality and suggestion per label, the findings and the report."""
     splits, split = job.load(), job.split
     if list_commands.has_lists(splits[split]):
+        if votes is not None:
+            raise ValueError("--votes are for rows with one label each; leave them out")
         return list_commands.audit(job, splits, checked, model, dtype, seed)
-    added = (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED)
+    added = (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED, LABEL_DISAGREEMENT)
     if taken := [name for name in added if name in splits[split].column_names]:
         raise ValueError(f"the data already has a column '{taken[0]}', which an audit adds; rename or remove it")
     labelled = job.labelled(splits)
     check_auditable(labelled.rows, labelled.index)  # before anything is embedded
-    looked_at = checked_rows(splits[split], checked)
+    looked_at, answers = checked_rows(splits[split], checked), votes_of_rows(votes, labelled)
     made = add_features(labelled.rows, model, job.trust_remote_code, dtype)
     rows = made.rows
-    found = run_audit(rows, seed=seed, checked=labelled.among(looked_at))
+    found = run_audit(rows, seed=seed, checked=labelled.among(looked_at), votes=answers)
     rate, issues = found.issues.noise_rate, found.issues
     summary = {
         "command": "audit",
@@ -172,16 +176,18 @@ def audit(job: Job, checked: Path | None, model: str | None, dtype: str, seed: i
         **noise_figures(found),
         "suspected_rows": int(issues.is_wrong.sum()),
         "findings": finding_counts(found),
+        **vote_figures(answers),
     }
     if (true_rate := true_noise(rows, found.labels)) is not None:
         summary["true_noise_rate"] = true_rate
     notes = [_how(made), "Suspicion is no proof: look before you change a label."]
     lead = "How noisy the given labels are."
     check = random_rows_page(job.name, labelled, looked_at, seed=seed)
-    page = make_report(job.name, labelled, found, lead=lead, facts={}, notes=notes, check=check)
+    page = make_report(job.name, labelled, found, lead=lead, facts={}, notes=notes, check=check, votes=answers)
     audited = with_column(labelled.rows, LABEL_QUALITY, issues.quality.astype(np.float32))
     audited = with_column(audited, LABEL_SUSPECTED, issues.is_wrong)
     audited = with_column(audited, LABEL_SUGGESTED, issues.suggested, rows.features[LABEL])
+    audited = with_disagreement(audited, found)
     splits[split] = put_back(audited, labelled)
     splits = same_columns(splits, split)
     write = partial(write_findings, found, labelled.index)

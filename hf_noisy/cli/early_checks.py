@@ -2,7 +2,12 @@
 
 from typing import Any
 
-from hf_noisy.core.file_names import refuse_missing_checked, refuse_missing_decisions, refuse_missing_source
+from hf_noisy.core.file_names import (
+    refuse_missing_checked,
+    refuse_missing_decisions,
+    refuse_missing_source,
+    refuse_missing_votes,
+)
 
 # Kinds of noise for one label a row, for tags and for sets of classes.
 NOISES = {
@@ -38,5 +43,7 @@ def check_early(options: dict[str, Any]) -> None:
     refuse_missing_source(options["source"])
     if options.get("test_file") is not None:
         refuse_missing_source(options["test_file"])
+    if options.get("votes") is not None:
+        refuse_missing_votes(options["votes"])
     if options.get("checked") is not None:
         refuse_missing_checked(options["checked"])

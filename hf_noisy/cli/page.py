@@ -11,12 +11,14 @@ from jaxtyping import Int64
 
 from hf_noisy.cli.checked_figures import checked_notes, checked_tables, interval_fact
 from hf_noisy.cli.findings import finding_tables
+from hf_noisy.cli.votes_of_rows import disagreement_tables, with_votes
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
 from hf_noisy.core.phases import phase
 from hf_noisy.data.checked import CheckedRows, checked_csv, class_names
 from hf_noisy.data.labelled_rows import LabelledRows, label_values, true_noise
 from hf_noisy.data.row_digest import row_digests
 from hf_noisy.data.texts import shown_texts
+from hf_noisy.data.weak.vote_table import Votes
 from hf_noisy.detection.audit import Audit
 from hf_noisy.detection.rows_to_check import RowSample, rows_to_check
 from hf_noisy.reports.check_page import CheckPage, make_check_page
@@ -38,6 +40,7 @@ def make_report(
     facts: Mapping[str, str],
     notes: list[str],
     check: CheckPage | None = None,
+    votes: Votes | None = None,
 ) -> Report:
     """The report of an audit, with the lead, facts and notes of the command."""
     rows, numbers = labelled.rows, labelled.index
@@ -59,8 +62,12 @@ def make_report(
         class_names=audit.class_names,
         transition_matrix=audit.transition_matrix,
         pictures=_pictures(rows, audit),
-        tables=[*checked_tables(audit), *finding_tables(rows, audit, numbers)],
-        rows=_suspicious(rows, audit, numbers),
+        tables=[
+            *checked_tables(audit),
+            *disagreement_tables(rows, audit, votes, numbers),
+            *finding_tables(rows, audit, numbers),
+        ],
+        rows=_suspicious(rows, audit, votes, numbers),
         num_rows=len(rows),
         notes=[*checked_notes(audit), *notes],
         check=check,
@@ -89,12 +96,18 @@ def in_whole(sample: RowSample, labelled: LabelledRows, checked: CheckedRows | N
     return replace(sample, index=labelled.index[sample.index], num_rows=len(whole), earlier=earlier)
 
 
-def _suspicious(rows: Dataset, audit: Audit, numbers: Int64[np.ndarray, " rows"]) -> list[SuspiciousRow]:
+def _suspicious(
+    rows: Dataset, audit: Audit, votes: Votes | None, numbers: Int64[np.ndarray, " rows"]
+) -> list[SuspiciousRow]:
     """The worst rows first, at most `MAX_ROWS`."""
     worst = np.argsort(audit.issues.quality, kind="stable")[: min(MAX_ROWS, len(rows))]
     shown = rows.select(worst).with_format(None)
     digests = row_digests(shown)
     texts: Sequence[str | None] = shown_texts(shown) or [None] * len(worst)
+    if votes is not None:
+        counts = votes.counts()[worst]
+        texts = [with_votes(text, of, audit.class_names) for text, of in zip(texts, counts, strict=True)]
+    differ = None if audit.issues.opinions is None else audit.issues.opinions.disagreement
     images = map(thumbnail, shown[IMAGE]) if IMAGE in rows.column_names else [None] * len(worst)
     return [
         SuspiciousRow(
@@ -106,7 +119,8 @@ def _suspicious(rows: Dataset, audit: Audit, numbers: Int64[np.ndarray, " rows"]
                 "given p": float(audit.probabilities[row, audit.labels[row]]),
                 "suggested p": float(audit.probabilities[row, audit.issues.suggested[row]]),
                 "learned": float(audit.dynamics.correctness[row]),
-            },
+            }
+            | ({} if differ is None else {"disagreement": float(differ[row])}),
             text=text,
             image=image,
             digest=digest,

@@ -12,6 +12,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, List, Value
 from hf_noisy.cli.commands import Job as Job  # the runner of commands builds it
 from hf_noisy.cli.outputs import REPORT
 from hf_noisy.cli.source import add_features
+from hf_noisy.cli.votes_of_rows import with_votes
 from hf_noisy.core.columns import (
     CHECKED_LABEL,
     FEATURES,
@@ -132,7 +133,7 @@ def _report(name: str, file: VoteFile, found: Aggregation, made_from: str) -> Re
             given=int(counts[row].argmax()),
             suggested=int(found.labels[row]),
             scores={"confidence": float(found.posterior[row].max())},
-            text=_with_votes(None if file.texts is None else file.texts[row], counts[row], found.votes.classes),
+            text=with_votes(None if file.texts is None else file.texts[row], counts[row], found.votes.classes),
         )
         for row in disputed
     ]
@@ -157,12 +158,6 @@ def _report(name: str, file: VoteFile, found: Aggregation, made_from: str) -> Re
         tables=[Table("Annotators", caption, columns, lines)],
         notes=[f"Method: {found.method}, from {made_from}. The given label of a row is its majority vote."],
     )
-
-
-def _with_votes(text: str | None, counts: np.ndarray, classes: Sequence[str]) -> str:
-    """The text of a row and its votes."""
-    votes = ", ".join(f"{classes[label]}: {counts[label]}" for label in np.flatnonzero(counts).tolist())
-    return f"[{votes}] {text or ''}".strip()
 
 
 def _cell(value: object) -> str:

@@ -37,6 +37,7 @@ ROW_GIVEN = "row_given"  # where a row stood before some were dropped
 LABEL_QUALITY = "label_quality"
 LABEL_SUSPECTED = "label_suspected"
 LABEL_SUGGESTED = "label_suggested"
+LABEL_DISAGREEMENT = "label_disagreement"  # with votes
 
 
 def stored_column(dataset: "Dataset", column: str) -> "pa.ChunkedArray":

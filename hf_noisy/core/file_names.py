@@ -31,6 +31,12 @@ def refuse_missing_checked(path: str | Path) -> None:
         )
 
 
+def refuse_missing_votes(path: str | Path) -> None:
+    """Refuse a file of votes that is not there."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"file of votes '{path}' is missing; check the path")
+
+
 def refuse_missing_decisions(path: str | Path) -> None:
     """Refuse a file of decisions that is not there."""
     if not Path(path).is_file():

@@ -18,6 +18,7 @@ from hf_noisy.detection.checked_correction import CheckedCorrection
 from hf_noisy.detection.checked_estimates import CheckedEstimates
 from hf_noisy.detection.duplicates import DuplicateGroup, duplicates_among
 from hf_noisy.detection.evidence import Evidence, fit_evidence
+from hf_noisy.detection.find import issues_by_opinions
 from hf_noisy.detection.label_issues import LabelIssues
 from hf_noisy.detection.likely_transition import label_quality
 from hf_noisy.detection.noise_rate import NoiseRate
@@ -60,6 +61,7 @@ def audit(
     seed: int = 0,
     index: NearestIndex = "auto",
     checked: Any = None,
+    votes: Any = None,
 ) -> Audit:
     """Find wrong labels, duplicates and outliers, and estimate how many labels are wrong.
 
@@ -83,6 +85,8 @@ def audit(
             if there is one.
         index: How the nearest rows are searched: `"exact"`, `"faiss"` for an approximate search with that package, or
             `"auto"`: exact up to 20,000 rows, and in more rows only among those of similar directions.
+        votes: Answers of several annotators; quality and flags are then those of
+            [`~hf_noisy.detection.find.find_wrong_labels`] with votes.
 
     Returns:
         An [`Audit`].
@@ -110,6 +114,8 @@ def audit(
     with phase("predictors"):
         evidence = fit_evidence(rows, labels, num_classes=num_classes, folds=folds, seed=seed)
         issues, transition, estimates = _issues(rows, labels, evidence, found, folds, seed)
+        if votes is not None:
+            issues = issues_by_opinions(labels, evidence.probabilities, votes, issues.noise_rate, found)
     with phase("data map"):
         dynamics = data_map(labels, probe_logits(rows, labels, num_classes, epochs=epochs, seed=seed))
     with phase("duplicates and outliers"):

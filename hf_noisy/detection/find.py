@@ -93,7 +93,7 @@ def find_wrong_labels(
             count = round(noise_rate.rate * len(labels))
     scores.extend(evidence)
     if votes is not None:
-        return _by_opinions(labels, predicted, votes, noise_rate, checked)
+        return issues_by_opinions(labels, predicted, votes, noise_rate, checked)
     quality = scores[0]
     if len(scores) > 1:
         quality = mean_rank(scores)
@@ -106,7 +106,7 @@ def find_wrong_labels(
     return issues if checked is None else with_checked(issues, labels, checked, predicted.shape[1])
 
 
-def _by_opinions(
+def issues_by_opinions(
     labels: Labels, probabilities: Probabilities, votes: Any, noise_rate: NoiseRate, checked: Any
 ) -> LabelIssues:
     """Flags by what votes and probabilities say together."""

@@ -43,6 +43,10 @@ _CHECKED_METHOD = (
     "label, and the checked rows correct these predictions; the suspected rows follow from them. Checked rows are "
     "suspected if their given label is not the one that was found."
 )
+_WITH_VOTES = (
+    " Labels are suspected by the votes of several annotators together with these predictions; `label_disagreement` "
+    "is high where people legitimately differ."
+)
 _CLASSES_SHOWN = 20
 
 
@@ -194,7 +198,8 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         pairs_head="suggested",
         pairs=pairs_table([[pair // classes, pair % classes, int(counts[pair])] for pair in order], audit.class_names),
         **matrix_section(audit.transition_matrix, audit.class_names, "Estimated from held-out predictions."),
-        method=_AUDIT_METHOD if audit.checked is None else _CHECKED_METHOD,
+        method=(_AUDIT_METHOD if audit.checked is None else _CHECKED_METHOD)
+        + ("" if issues.opinions is None else _WITH_VOTES),
         citations=[escape(citation) for citation in _AUDIT_CITATIONS],
         undo="No label was changed. This removes the columns that were added:",
         undo_code="from datasets import load_dataset\n\n"

@@ -30,12 +30,14 @@ class VoteFile:
         rows: `[rows]`, the identity of each row: as the file names it, else its number from 0.
         texts: `[rows]`, the text of each row; None if the file has none.
         checked: `[rows]`, what the column `checked_label` says, None where nobody looked; None without the column.
+        named: Whether the file names its rows.
     """
 
     votes: Votes
     rows: list[str]
     texts: list[str | None] | None
     checked: list[Any] | None
+    named: bool = True
 
 
 def read_votes(
@@ -161,7 +163,7 @@ def _wide(
     votes = _votes(answers, numbers, classes, name, places)
     key = row or ("id" if "id" in table else None)
     rows = numbers if key is None else [str(value) for value in table[key]]
-    return VoteFile(votes, rows, table.get(text), table.get(CHECKED_LABEL))
+    return VoteFile(votes, rows, table.get(text), table.get(CHECKED_LABEL), named=key is not None)
 
 
 def _annotators(table: dict[str, list[Any]], others: set[str | None], name: str) -> list[str]:

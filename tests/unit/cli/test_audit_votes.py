@@ -1,0 +1,105 @@
+"""`hf-noisy audit --votes`: votes find their rows, tell errors from disagreement, and stand in the report."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from datasets import Dataset, load_dataset
+from typer.testing import CliRunner
+
+from hf_noisy.cli.app import app
+
+COUNT = 60
+TRUE = np.arange(COUNT) % 2
+PEOPLE = ("ann", "ben", "cat", "dan")
+VOTES = np.repeat(TRUE[:, None], 4, axis=1)
+VOTES[2, :2] = 1 - TRUE[2]  # people differ
+GIVEN = TRUE.copy()
+GIVEN[5] = 1 - TRUE[5]  # an error: nobody gave this label
+
+
+@pytest.fixture(scope="module")
+def parquet(tmp_path_factory):
+    vectors = np.eye(4, dtype=np.float32)[TRUE] + 0.1 * np.random.default_rng(0).normal(size=(COUNT, 4))
+    vectors[2] = 0.5
+    columns = {"id": [100 + n for n in range(COUNT)], "text": [f"text {n}" for n in range(COUNT)]}
+    rows = Dataset.from_dict({**columns, "features": vectors.astype(np.float32).tolist(), "label": GIVEN.tolist()})
+    path = tmp_path_factory.mktemp("votes") / "rows.parquet"
+    rows.to_parquet(str(path))
+    return path
+
+
+def by_id(order):
+    return f"id,{','.join(PEOPLE)}\n" + "".join(f"{100 + n},{','.join(map(str, VOTES[n]))}\n" for n in order)
+
+
+def by_text(order):
+    lines = [f"{who},text {n},{VOTES[n, number]}" for n in order for number, who in enumerate(PEOPLE)]
+    return "annotator,text,label\n" + "\n".join(lines) + "\n"
+
+
+def by_number(order):
+    return f"{','.join(PEOPLE)}\n" + "".join(",".join(map(str, row)) + "\n" for row in VOTES)
+
+
+def audited(parquet, tmp_path, content, *options):
+    (tmp_path / "votes.csv").write_text(content)
+    words = [
+        "audit",
+        str(parquet),
+        "--output",
+        str(tmp_path / "out"),
+        "--votes",
+        str(tmp_path / "votes.csv"),
+        *options,
+    ]
+    return CliRunner().invoke(app, words)
+
+
+@pytest.mark.parametrize("content", [by_id, by_text, by_number])
+def test_votes_find_their_rows_however_the_file_names_them(content, parquet, tmp_path):
+    result = audited(parquet, tmp_path, content(np.random.default_rng(1).permutation(COUNT).tolist()))
+    assert result.exit_code == 0, result.output
+    rows = load_dataset(str(tmp_path / "out"), split="train")
+    assert np.flatnonzero(rows["label_suspected"]).tolist() == [5]
+    assert int(np.argmin(rows["label_quality"])) == 5
+    assert int(np.argmax(rows["label_disagreement"])) == 2
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["votes"] == {"annotators": 4, "answers": 240, "rows_without_vote": 0}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Legitimate disagreement" in page
+    assert "[0: 2, 1: 2]" in page
+    assert "[1: 4] text 5" in page
+    assert "label_disagreement" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_some_rows_without_votes_are_kept(parquet, tmp_path):
+    result = audited(parquet, tmp_path, by_id(range(10)))
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["votes"]["rows_without_vote"] == 50
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "id,ann\n7,1\n100,0\n",
+            "row '7' of '.*votes.csv' is none of the 60 audited ones; name each row there by its",
+        ),
+        ("id,ann\n100,1\n101,2\n", "line 3 of .*: ann gave '2', which is not among the classes 0, 1"),
+    ],
+)
+def test_votes_that_fit_no_row_or_class_are_refused(content, message, parquet, tmp_path):
+    result = audited(parquet, tmp_path, content)
+    assert result.exit_code == 2
+    assert re.search(message, result.stderr), result.stderr
+
+
+def test_a_missing_file_and_lists_of_labels_are_refused(parquet, tmp_path):
+    command = ["audit", str(parquet), "--output", str(tmp_path / "out"), "--votes", str(tmp_path / "no.csv")]
+    assert "file of votes" in CliRunner().invoke(app, command).stderr
+    rows = Dataset.from_dict({"tokens": [["a", "b"], ["c"]] * 4, "ner_tags": [["O", "B-X"], ["O"]] * 4})
+    rows.to_parquet(str(tmp_path / "tags.parquet"))
+    result = audited(tmp_path / "tags.parquet", tmp_path, by_number(()))
+    assert "--votes are for rows with one label each" in result.stderr
