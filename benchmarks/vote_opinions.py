@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from datasets import Dataset
 from jaxtyping import Float64
 from scipy.special import softmax
 from torch import Tensor, nn
@@ -88,7 +87,8 @@ def on_tuned_layers(train: list[dict[str, Any]], test: list[dict[str, Any]]) -> 
     """The upper layers of the encoder, tuned by `NoisyTrainer` with the same settings for each kind of target."""
     rng = np.random.default_rng(0)
     train, test = (
-        [rows[n] for n in rng.permutation(len(rows))[: ROWS[part]]] for part, rows in (("train", train), ("test", test))
+        [rows[n] for n in rng.permutation(len(rows))[: ROWS[part]]]
+        for part, rows in (("train", train), ("test", test))
     )
     learned, wanted = opinions_of(train), opinions_of(test)
     labels = learned.shares.argmax(axis=1)

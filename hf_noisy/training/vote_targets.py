@@ -30,7 +30,7 @@ class VoteTargets:
                 raise ValueError("method annotator_layers learns from votes; pass votes=")
             return
         _refuse_unfit(dataset, method, is_auto, task)
-        found = _from_column(dataset, votes) if isinstance(votes, str) else votes
+        found: Any = _from_column(dataset, votes) if isinstance(votes, str) else votes
         posterior = getattr(found, "posterior", None)
         table = found.votes if posterior is not None else found
         table = table if isinstance(table, Votes) else votes_from_matrix(table)

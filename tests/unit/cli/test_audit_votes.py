@@ -5,10 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from datasets import Dataset, load_dataset
+from datasets import ClassLabel, Dataset, Features, Value, load_dataset
 from typer.testing import CliRunner
 
 from hf_noisy.cli.app import app
+from hf_noisy.cli.votes_of_rows import votes_of_rows
+from hf_noisy.data.labelled_rows import labelled_rows
+from hf_noisy.data.load import load_noisy_dataset
 
 COUNT = 60
 TRUE = np.arange(COUNT) % 2
@@ -59,25 +62,36 @@ def audited(parquet, tmp_path, content, *options):
 
 @pytest.mark.parametrize("content", [by_id, by_text, by_number])
 def test_votes_find_their_rows_however_the_file_names_them(content, parquet, tmp_path):
-    result = audited(parquet, tmp_path, content(np.random.default_rng(1).permutation(COUNT).tolist()))
+    path = tmp_path / "votes.csv"
+    path.write_text(content(np.random.default_rng(1).permutation(COUNT).tolist()))
+    rows = labelled_rows(load_noisy_dataset(str(parquet))["train"])
+    found = votes_of_rows(path, rows)
+    assert found.annotators == PEOPLE
+    assert found.matrix().tolist() == VOTES.tolist()
+
+
+def test_rows_without_votes_or_labels_and_equal_texts(tmp_path):
+    labels = ClassLabel(names=["no", "yes"])
+    features = Features({"text": Value("string"), "label": labels})
+    rows = labelled_rows(Dataset.from_dict({"text": list("abca"), "label": [0, None, 1, 1]}, features=features))
+    (tmp_path / "votes.csv").write_text("text,ann\na,yes\nb,no\n")
+    assert votes_of_rows(tmp_path / "votes.csv", rows).matrix().tolist() == [[1], [-1], [1]]  # the second has no label
+
+
+def test_the_command_flags_errors_and_shows_the_votes(parquet, tmp_path):
+    result = audited(parquet, tmp_path, by_id(range(COUNT - 10)))
     assert result.exit_code == 0, result.output
     rows = load_dataset(str(tmp_path / "out"), split="train")
     assert np.flatnonzero(rows["label_suspected"]).tolist() == [5]
     assert int(np.argmin(rows["label_quality"])) == 5
     assert int(np.argmax(rows["label_disagreement"])) == 2
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["votes"] == {"annotators": 4, "answers": 240, "rows_without_vote": 0}
+    assert summary["votes"] == {"annotators": 4, "answers": 200, "rows_without_vote": 10}
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Legitimate disagreement" in page
     assert "[0: 2, 1: 2]" in page
     assert "[1: 4] text 5" in page
     assert "label_disagreement" in (tmp_path / "out" / "README.md").read_text()
-
-
-def test_some_rows_without_votes_are_kept(parquet, tmp_path):
-    result = audited(parquet, tmp_path, by_id(range(10)))
-    assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["votes"]["rows_without_vote"] == 50
 
 
 @pytest.mark.parametrize(
