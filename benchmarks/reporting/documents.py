@@ -33,6 +33,7 @@ from benchmarks.reporting import (
     mean_of,
     next_rows,
     percent,
+    reference,
     significance,
     spread_of,
     studies,
@@ -69,9 +70,24 @@ def fill(path: Path, blocks: dict[str, str]) -> str:
 
 def documents() -> dict[Path, str]:
     """The content of each document."""
-    blocks = studies.blocks() | costs.blocks() | leaderboard.blocks() | checked.blocks() | {"demo": demo(load("demo"))}
-    blocks |= checked_worth.blocks() | fine_tuned.blocks() | next_rows.blocks() | architectures.blocks()
-    blocks |= votes.blocks() | significance.blocks() | labels_worth.blocks() | checked_lists.blocks()
+    makers = (
+        studies,
+        costs,
+        leaderboard,
+        checked,
+        checked_lists,
+        checked_worth,
+        fine_tuned,
+        next_rows,
+        architectures,
+        votes,
+        significance,
+        labels_worth,
+        reference,
+    )
+    blocks = {"demo": demo(load("demo"))}
+    for maker in makers:
+        blocks |= maker.blocks()
     pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(TABLES.glob("*.md")))
     return {path: fill(path, blocks) for path in pages if "<!-- /" in path.read_text()}
 

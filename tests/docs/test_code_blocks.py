@@ -41,15 +41,14 @@ def pages(language: str) -> list:
 
 def before(page: str, number: int, names: dict) -> None:
     """What the text around a block says is there."""
-    if (page, number) in {("docs/quickstart.md", 2), ("docs/serving.md", 0)}:  # they begin with a trained DyGEN
-        if page == "docs/serving.md":
-            exec(blocks("docs/quickstart.md", "python")[1], names)
+    if (page, number) in {("docs/quickstart.md", 0), ("docs/serving.md", 0)}:  # they begin with a trained DyGEN
+        exec(blocks("docs/dygen.md", "python")[0], names)
         names["trainer"].dygen.save_pretrained("output/reviews/dygen")
         shutil.copytree("output/run/_dygen/_trajectories", "output/reviews/_trajectories")
     if (page, number) == ("docs/dmlp.md", 0):
         names |= {"dataset": names["train"], "checked_rows": range(15), "other_rows": range(15, 45)}
         names["checked_labels"] = names["train"].with_format("numpy")["clean_label"][:15]
-    if (page, number) in {("docs/dmlp.md", 1), ("docs/data.md", 2), ("docs/data.md", 4)}:
+    if (page, number) in {("docs/dmlp.md", 1), ("docs/data.md", 3)}:
         names["dataset"] = datasets.DatasetDict(train=surroundings.pictures(), test=surroundings.pictures())
         if page == "docs/dmlp.md":
             names["dataset"] = names["dataset"]["train"]

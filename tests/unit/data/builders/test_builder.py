@@ -1,6 +1,5 @@
 import os
 import sys
-from pathlib import Path
 from typing import ClassVar
 
 import datasets
@@ -155,23 +154,6 @@ def test_every_builder_is_documented(name):
     assert all(config.description for config in builder.BUILDER_CONFIGS)
     assert builder.HOMEPAGE or name == "docs"
     assert bool(builder.MARKERS) == bool(builder.DOWNLOAD) == (name not in ("docs", "digits"))
-
-
-def documented_row(name):
-    """The row of a dataset in the table of docs/data.md."""
-    builder = dataset_builder(name)
-    configs = sorted(builder.BUILDER_CONFIGS, key=lambda config: config.name != builder.DEFAULT_CONFIG_NAME)
-    elsewhere = f", else `{builder.HUB_ID}`" if builder.HUB_ID else ", else scikit-learn" if builder.FETCHED else ""
-    source = f"a folder{elsewhere}" if builder.MARKERS else "installed packages"
-    names = [f"[`{name}`]({builder.HOMEPAGE})" if builder.HOMEPAGE else f"`{name}`"]
-    cells = [*names, builder.DESCRIPTION, ", ".join(f"`{config.name}`" for config in configs), source]
-    return f"| {' | '.join([*cells, builder.LICENSE])} |"
-
-
-@pytest.mark.parametrize("name", list_noisy_datasets())
-def test_the_documentation_tells_of_every_dataset(name):
-    page = (Path(__file__).parents[4] / "docs" / "data.md").read_text("utf-8")
-    assert documented_row(name) in page.splitlines()
 
 
 @pytest.mark.parametrize("name", [name for name in list_noisy_datasets() if name not in ("docs", "digits")])
