@@ -222,7 +222,7 @@ def dmlp_variants() -> str:
 
 # What each part of DyGEN adds
 
-ONE, TWO = "1 network", "2 branches"
+ONE, TWO, PUBLISHED = "1 network", "2 branches", "2 branches, published prior"
 STAGES = {
     "network": "",
     "prior": "+ prior",
@@ -249,6 +249,14 @@ ABLATIONS: dict[str, tuple[str, list[Column]]] = {
         + [("noise rate", TWO, ("noise_rate", "measured")), ("estimated", TWO, ("noise_rate", "estimated"))],
     ),
     "ablation_detection": ("area under the ROC curve, %", [(of, TWO, ("auroc", of)) for of in DETECTORS]),
+    "ablation_priors": (
+        "%, the rate being known",
+        [
+            (f"{kind}, {title}", PUBLISHED, (key, by))
+            for kind, key in (("prior right", "train_labels"), ("test accuracy", "accuracy"))
+            for by, title in (("distance", "distance"), ("aum", "AUM"), ("data_map", "data maps"))
+        ],
+    ),
     "ablation_large": ("test accuracy, %", [(title, method, ("accuracy", of)) for title, method, of, _ in CURVES]),
 }
 
@@ -257,7 +265,9 @@ def ablations() -> dict[str, str]:
     cells, made = cells_of("ablations"), {}
     large = {s.name: (s.noise_rate or 0.0) >= 0.5 for s in SUITES["ablations"].settings}
     for marker, (title, columns) in ABLATIONS.items():
-        kept = {"ablation_parts": [False], "ablation_large": [True]}.get(marker, [False, True])
+        kept = {"ablation_parts": [False], "ablation_priors": [False], "ablation_large": [True]}.get(
+            marker, [False, True]
+        )
         names = [name for name in sorted(large) if large[name] in kept]
         figures = [[read(select(cells, name, method), *keys) for name in names] for _, method, keys in columns]
         rows = [[name, *(spread_of(column[i]) for column in figures)] for i, name in enumerate(names)]
@@ -277,6 +287,7 @@ def ablation_swept() -> str:
     rows = [
         [method, *(spread_of(read(select(cells, n, method), "accuracy", parts[title])) for n, title in chosen)]
         for method in METHODS
+        if method != PUBLISHED
     ]
     return table(["test accuracy, %", *(f"{name}: {title}" for name, title in chosen)], rows)
 

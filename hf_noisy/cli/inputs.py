@@ -30,7 +30,7 @@ from hf_noisy.data.records import class_labels
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.texts import cut, text_columns
 from hf_noisy.data.views import ShiftAndFlip
-from hf_noisy.methods import DyGenMethod
+from hf_noisy.methods.recorded_branches import RecordedBranches
 from hf_noisy.models.preact_resnet import PreActResNetConfig
 from hf_noisy.models.pretrained import pretrained_classifier
 from hf_noisy.purification.restore import DROPPED, as_given, is_purified
@@ -224,7 +224,7 @@ class ImageInputs:
             method.second_view = ShiftAndFlip(flip=self.flip)
         elif wanted:
             second = self._view(self.arguments.second_view)
-        if isinstance(method, DyGenMethod):  # records images without augmentation
+        if isinstance(method, RecordedBranches):  # records images without augmentation
             method.record["train"] = self.for_prediction(rows)
         return ImageViews(rows, self._view(self.arguments.augmentation), second, seed=seed)
 

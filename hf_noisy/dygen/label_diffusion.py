@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import trange
 
-from hf_noisy.core.checks import check_labels, check_rate
+from hf_noisy.core.checks import check_rate
 from hf_noisy.core.phases import phase
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.types import Labels
-from hf_noisy.dygen.prior import suspects_by_branch, trusted_votes
+from hf_noisy.dygen.prior import labels_to_fit, suspects_by_branch, trusted_votes
 from hf_noisy.dygen.vectors import TrajectoryVectors
 from hf_noisy.dynamics.store import Trajectories, row_blocks
 from hf_noisy.losses.branch_divergence import branch_divergence
@@ -137,10 +137,7 @@ class LabelDiffusion:
         """Find candidates for the training rows and train a denoiser for each branch, refining the candidates."""
         if noise_rate is not None:
             check_rate(noise_rate)
-        labels = check_labels(np.asarray(labels), trajectories.num_classes).astype(np.int64)
-        trajectories.check_labels(split, labels)
-        if not trajectories.epochs:
-            raise ValueError(f"trajectories at {trajectories.path} hold no complete epoch; train for at least one")
+        labels = labels_to_fit(trajectories, split, labels)
         suspects, _, _ = suspects_by_branch(trajectories, labels, split, noise_rate, seed)
         weights = [candidate_weights(trusted_votes(trajectories, labels, split, suspected)) for suspected in suspects]
         vectors = TrajectoryVectors.fit(trajectories, split, with_features=False)

@@ -14,7 +14,14 @@ from hf_noisy.core.files import check_digest, read_sealed, replacing, write_seal
 from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import UNCHECKED, checked_column
 from hf_noisy.dygen.evidence_head import EvidenceHead, mixed
-from hf_noisy.dygen.prior import Prior, centroid_dynamics, evidence_prior, paper_prior, with_checked_labels
+from hf_noisy.dygen.prior import (
+    Prior,
+    centroid_dynamics,
+    evidence_prior,
+    labels_to_fit,
+    paper_prior,
+    with_checked_labels,
+)
 from hf_noisy.dygen.vae import (
     SHUFFLED_ROWS,
     DirichletVAE,
@@ -112,6 +119,7 @@ class DyGen:
         show_progress: bool = True,
         max_memory: int = 1 << 30,
         max_references: int | None = None,
+        suspects_by: Literal["distance", "aum", "data_map"] = "distance",
     ) -> "DyGen":
         """Fit prior and VAE on the training rows.
 
@@ -134,6 +142,7 @@ class DyGen:
                 every epoch of the VAE, 256 MiB at a time, shuffled in runs of 64 rows and within each 256 MiB.
             max_references: Number of trusted rows that vote in the published prior, sampled by class; None for all,
                 which takes quadratic time.
+            suspects_by: What the published prior ranks rows by, such as the area under the margin (Figure 6).
 
         Returns:
             The fitted model.
@@ -154,20 +163,16 @@ class DyGen:
             raise ValueError(f"preset must be 'evidence' or 'paper', got {preset!r}")
         if noise_rate is not None:
             check_rate(noise_rate)
-        labels = check_labels(np.asarray(labels), trajectories.num_classes).astype(np.int64)
-        trajectories.check_labels(split, labels)
-        if not trajectories.epochs:
-            raise ValueError(f"trajectories at {trajectories.path} hold no complete epoch; train for at least one")
+        labels = labels_to_fit(trajectories, split, labels)
         paper = preset == "paper"
         if class_prior is not None and paper:
             raise ValueError("class_prior is for preset 'evidence'; leave it out with preset 'paper'")
-        if max_references is not None and not paper:
-            raise ValueError("max_references is for preset 'paper', the only one with neighbours; leave it out")
+        if (max_references is not None or suspects_by != "distance") and not paper:
+            raise ValueError("max_references and suspects_by are for preset 'paper'; leave them out")
         looked_at = _checked_labels(checked, len(labels), trajectories.num_classes)
         if paper:
-            prior = paper_prior(
-                trajectories, labels, noise_rate, split=split, seed=seed, max_references=max_references
-            )
+            options = {"max_references": max_references, "suspects_by": suspects_by, "seed": seed}
+            prior = paper_prior(trajectories, labels, noise_rate, split=split, **options)
         else:
             options = {"class_prior": class_prior, "checked": looked_at, "seed": seed}
             prior = evidence_prior(trajectories, labels, noise_rate, split=split, **options)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 
+from hf_noisy.core.checks import check_labels
 from hf_noisy.core.phases import phase
 from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import UNCHECKED
@@ -16,10 +17,12 @@ from hf_noisy.detection.checked_correction import CheckedCorrection
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.neighbours import nearest, sample_references, vote_by_distance
 from hf_noisy.detection.noise_rate import mixture_noise_rate
+from hf_noisy.detection.training_dynamics import aum, data_map
 from hf_noisy.dygen.vectors import recorded_features
 from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
 from hf_noisy.dynamics.store import ALL, Trajectories, row_blocks
 
+SUSPECTS_BY = ("distance", "aum", "data_map")
 _TINY = 1e-12
 
 logger = logging.getLogger(__name__)
@@ -36,6 +39,15 @@ class Prior:
     noise_rate: float
     estimated: bool  # whether the noise rate was estimated
     evidence: Evidence | None = None  # on recorded features, if the prior is made of it
+
+
+def labels_to_fit(trajectories: Trajectories, split: str, labels: Labels) -> Int64[np.ndarray, " rows"]:
+    """The labels of a fit, which must be those of the recorded rows."""
+    labels = check_labels(np.asarray(labels), trajectories.num_classes).astype(np.int64)
+    trajectories.check_labels(split, labels)
+    if not trajectories.epochs:
+        raise ValueError(f"trajectories at {trajectories.path} hold no complete epoch; train for at least one")
+    return labels
 
 
 @phase("prior")
@@ -126,10 +138,11 @@ def paper_prior(
     split: str = "train",
     seed: int = 0,
     max_references: int | None = None,
+    suspects_by: str = "distance",
 ) -> Prior:
     """The published prior (DyGEN, Algorithm 1): suspects corrected by neighbours in the first epoch's embedding."""
     # The constants are those of the published code. Time is quadratic in the rows, or linear with `max_references`.
-    suspects, score, rate = suspects_by_branch(trajectories, labels, split, noise_rate, seed)
+    suspects, score, rate = suspects_by_branch(trajectories, labels, split, noise_rate, seed, suspects_by)
     first = trajectories.epochs[0]
 
     def neighbours(others: Trajectories, name: str, branch: int, rows: Any = ALL) -> Float64[np.ndarray, "_ _"]:
@@ -155,16 +168,31 @@ def paper_prior(
 
 
 def suspects_by_branch(
-    trajectories: Trajectories, labels: Labels, split: str, noise_rate: float | None, seed: int
+    trajectories: Trajectories, labels: Labels, split: str, noise_rate: float | None, seed: int, by: str = "distance"
 ) -> tuple[Bool[np.ndarray, "branches rows"], Float64[np.ndarray, " rows"], float]:
-    """The rows farthest from the centroid of their label over all epochs, the mean score, and the noise rate."""
-    scores = _branch_dynamics(trajectories, labels, split, ddof=1)
-    score = _mean_over_branches(scores).score
+    """The most suspicious rows of each branch, the mean score, and the noise rate."""
+    scores = _suspicion_by_branch(trajectories, labels, split, by)
+    score = np.mean(scores, axis=0)
     rate = mixture_noise_rate(score, seed) if noise_rate is None else noise_rate
     suspects = np.zeros((trajectories.num_branches, len(labels)), dtype=bool)
     for branch, of_branch in enumerate(scores):
-        suspects[branch, np.argsort(-of_branch.score, kind="stable")[: int(len(labels) * rate)]] = True
+        suspects[branch, np.argsort(-of_branch, kind="stable")[: int(len(labels) * rate)]] = True
     return suspects, np.asarray(score), float(rate)
+
+
+def _suspicion_by_branch(
+    trajectories: Trajectories, labels: Labels, split: str, by: str
+) -> list[Float64[np.ndarray, " rows"]]:
+    """Distance to the centroid of the label over all epochs, or the negative AUM or confidence of a data map."""
+    if by not in SUSPECTS_BY:
+        raise ValueError(f"suspects_by must be {', '.join(SUSPECTS_BY)}, got {by!r}")
+    if by == "distance":
+        return [of_branch.score for of_branch in _branch_dynamics(trajectories, labels, split, ddof=1)]
+    score = {"aum": aum, "data_map": lambda *of: data_map(*of).confidence}[by]
+    epochs, branches = trajectories.epochs, range(trajectories.num_branches)
+    return [
+        -score(labels, (trajectories.branch_logits(split, epoch, branch) for epoch in epochs)) for branch in branches
+    ]
 
 
 def trusted_votes(

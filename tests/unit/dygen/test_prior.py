@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_noisy.detection import fit_evidence
+from hf_noisy.detection import aum, data_map, fit_evidence
 from hf_noisy.dygen.prior import centroid_dynamics, evidence_prior, neighbour_probabilities, paper_prior, suspicion
 from hf_noisy.dynamics.scores import dynamics_score
 from tests.unit.dygen.synthetic import default_class, make, make_store, symmetric
@@ -131,6 +131,21 @@ def test_published_suspects_are_the_highest_scores_of_each_branch(tmp_path):
         np.testing.assert_array_equal(found.probabilities[branch, trusted].argmax(1), made.given[trusted])
     both = [np.argsort(-score)[:15] for score in slow_dynamics(made, 1)[:, 2]]
     assert set(np.flatnonzero(found.suspects)) == set(both[0]) & set(both[1])
+
+
+@pytest.mark.parametrize("by", ["aum", "data_map"])
+def test_published_suspects_by_other_scores(by, tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3))
+    found = paper_prior(made.trajectories, made.given, 0.3, suspects_by=by)
+    logits = made.trajectories.logits("train")
+    for branch in range(2):
+        own = list(logits[:, branch])
+        score = -aum(made.given, own) if by == "aum" else -data_map(made.given, own).confidence
+        suspected = found.probabilities[branch].argmax(1) != made.given
+        assert score[suspected].min() >= np.sort(score)[-int(0.3 * len(score))]
+        assert suspected.sum() > 50
+    with pytest.raises(ValueError, match="suspects_by must be distance, aum, data_map, got 'loss'"):
+        paper_prior(made.trajectories, made.given, 0.3, suspects_by="loss")
 
 
 def test_published_prior_with_rate_zero_keeps_every_label(tmp_path):

@@ -157,7 +157,7 @@ def test_voters_of_the_published_prior_can_be_a_sample(made):
     )
     assert dygen.config.max_references == 100
     np.testing.assert_array_equal(dygen.prior, found.probabilities)
-    with pytest.raises(ValueError, match="max_references is for preset 'paper'"):
+    with pytest.raises(ValueError, match="max_references and suspects_by are for preset 'paper'"):
         DyGen.fit(made.trajectories, made.given, max_references=100)
 
 
