@@ -23,6 +23,7 @@ SIMPLEX = 5.0  # a class is this number for itself and minus this number for the
 STEPS = 10  # of noise
 _WIDTH, _DRAWS, _BATCH = 256, 6, 32
 _EPOCHS, _FEWEST_STEPS = 10, 1000
+_NEGLIGIBLE = 0.01  # probability of a given label that is not summed over
 _LEARNING_RATE, _WARMUP, _AGREEMENT_WEIGHT = 1e-3, 0.2, 2.0
 
 
@@ -172,11 +173,13 @@ class LabelDiffusion:
                 else:
                     logits = torch.from_numpy(self.trajectories.branch_logits(split, last, branch, part)).float()
                     predicted, posterior = logits.softmax(1), torch.zeros_like(logits)
+                    counts = predicted >= predicted.amax(1, keepdim=True).clamp(max=_NEGLIGIBLE)
                     for label in range(classes):
-                        given = torch.full((len(context),), label)
-                        posterior += predicted[:, label, None] * _mean_of_draws(denoiser, context, given, random)
-                found[part] += posterior.numpy() / len(self.denoisers)
-        return found
+                        likely = counts[:, label].nonzero()[:, 0]
+                        draws = _mean_of_draws(denoiser, context[likely], torch.full_like(likely, label), random)
+                        posterior[likely] += predicted[likely, label, None] * draws
+                found[part] += posterior.numpy()
+        return np.asarray(found / found.sum(1, keepdims=True))
 
 
 def _mean_of_draws(
