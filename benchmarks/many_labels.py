@@ -35,7 +35,12 @@ MOST_ROWS, REMOVED, TOKENS = 6000, 0.4, 256
 EPOCHS, BATCH = {"redocred": 40, "goemotions": 12}, {"redocred": 32, "goemotions": 64}
 RATES = (0.3, 0.5, 0.6)
 # Those of one label for an example, with a second view of the features, or of normalised logits.
-LEFT_OUT = {"gjs", "sr", *(name for name, method in METHODS.items() if getattr(method, "one_label_only", False))}
+LEFT_OUT = {
+    "gjs",
+    "soft_correction",
+    "sr",
+    *(name for name, method in METHODS.items() if getattr(method, "one_label_only", False)),
+}
 ARGUMENTS: dict[str, dict[str, Any]] = {"nrd": {"teacher_view": None}, "nlnl": {"complementary_labels": 1}}
 
 

@@ -34,8 +34,12 @@ from hf_noisy.metrics import compute_metrics
 
 RESULTS = Path(__file__).parent / "results" / "tokens.jsonl"
 NAME = "wikigold_distant"
-# Those of one label for an example, that need a second view of the frozen states, or that need a matrix of the noise.
-LEFT_OUT = {"gjs", *(name for name, method in METHODS.items() if getattr(method, "one_label_only", False))}
+# Those of one label for an example, that need a second view of the frozen states, checked rows, or a matrix of the noise.
+LEFT_OUT = {
+    "gjs",
+    "soft_correction",
+    *(name for name, method in METHODS.items() if getattr(method, "one_label_only", False)),
+}
 BATCH, HELD_OUT = 32, 5
 EPOCHS, RATE, LAYERS = 8, 2e-3, (2, 4, 6)
 ARGUMENTS: dict[str, dict[str, Any]] = {"nrd": {"teacher_view": None}}

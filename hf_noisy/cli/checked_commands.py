@@ -81,7 +81,7 @@ def _check_lists(
     if not 1 <= count <= len(left):
         raise ValueError(f"--rows must be from 1 to {len(left):,}, the rows that nobody has checked, got {count}")
     drawn = np.sort(np.random.default_rng(seed).permutation(left)[:count])
-    text = rows_to_check_csv(labelled.whole, drawn.tolist())
+    text = rows_to_check_csv(labelled.whole, drawn.tolist(), known)
     summary = {"command": "check", "split": job.split, "seed": seed, "rows": count, "strategy": RANDOM}
     with job.output.new() as folder, clear_os_errors(job.output.path):
         (folder / CHECKED_CSV).write_text(text, encoding="utf-8")

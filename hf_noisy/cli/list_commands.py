@@ -175,7 +175,9 @@ def _page(
     if found.checked_rows and found.shares is None:
         notes.append(NOT_RANDOM)
     decisions = ("relabel", "keep")
-    return Report(job.name, lead, shown, classes, rows, len(labelled.rows), notes=notes, decisions=decisions)
+    listed = "spans" if found.unit == "token" else "cells"
+    options: dict[str, Any] = {"notes": notes, "decisions": decisions, "listed": listed}
+    return Report(job.name, lead, shown, classes, rows, len(labelled.rows), **options)
 
 
 def _figures(found: ListAudit) -> list[list[str]]:

@@ -95,12 +95,14 @@ def with_checked_lists(dataset: Dataset, checked: CheckedLists | None) -> Datase
     return with_column(dataset, CHECKED_LABEL, pa.array(values, pa.list_(pa.int64())), dataset.features[LABEL])
 
 
-def rows_to_check_csv(dataset: Dataset, rows: Sequence[int]) -> str:
+def rows_to_check_csv(dataset: Dataset, rows: Sequence[int], earlier: CheckedLists | None = None) -> str:
     """The text of a file in which a person corrects `checked_label` and marks each row looked at in `checked`.
 
     Entities are marked in the sentence, `[Anna](PER) lives`; other tags stand one for each word, and classes of a set
-    between semicolons. The rows are said to be drawn at random.
+    between semicolons. The rows are said to be drawn at random. Rows that were checked earlier come first.
     """
+    done = [] if earlier is None else list(zip(earlier.index.tolist(), earlier.labels, earlier.strategy, strict=True))
+    rows = [*(row for row, _, _ in done), *rows]
     some = dataset.select(rows)
     names, tokens = list_names(some), task_of_labels(some) == "tokens"
     digests, given = row_digests(some), some.with_format(None)[LABEL][:]
@@ -109,10 +111,15 @@ def rows_to_check_csv(dataset: Dataset, rows: Sequence[int]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for row, digest, shown, labels, own in zip(rows, digests, texts, given, words, strict=True):
-        written = _written([names[one] if one is not None and one >= 0 else "" for one in labels or []], own, names)
-        writer.writerow([row, digest, *map(safe_cell, (shown, written, written)), "", RANDOM])
+    for place, (row, digest, shown, labels, own) in enumerate(zip(rows, digests, texts, given, words, strict=True)):
+        checked, mark, strategy = (labels, "", RANDOM) if place >= len(done) else (done[place][1], "x", done[place][2])
+        cells = [_written(_named(one, names), own, names) for one in (labels, checked)]
+        writer.writerow([row, digest, *map(safe_cell, (shown, *cells)), mark, strategy])
     return text.getvalue()
+
+
+def _named(labels: list[int] | None, names: Sequence[str]) -> list[str]:
+    return [names[one] if one is not None and one >= 0 else "" for one in labels or []]
 
 
 def _written(labels: list[str], words: list[str] | None, names: Sequence[str]) -> str:

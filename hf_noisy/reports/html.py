@@ -75,6 +75,7 @@ class Report:
     notes: Sequence[str] = field(default_factory=tuple)  # sentences at the end, about the computation
     check: CheckPage | None = None  # rows to check by hand, on a page of their own
     decisions: Sequence[str] = ("relabel", "drop", "keep")
+    listed: str = "rows"  # what the lines are
 
 
 def write_report(report: Report, path: str | os.PathLike[str]) -> Path:

@@ -42,6 +42,14 @@ def test_marked_entities_are_corrected_and_read(tmp_path):
     assert checked_lists(checked).labels == found.labels
 
 
+def test_rows_that_were_checked_earlier_stay(tmp_path):
+    found = checked_lists(sets(), filled(tmp_path / "c.csv", sets(), {0: {"animal": "weather"}}, (0,)))
+    (tmp_path / "d.csv").write_text(rows_to_check_csv(sets(), [2], found))
+    again = checked_lists(sets(), tmp_path / "d.csv")
+    assert (again.index.tolist(), again.labels, again.is_random) == ([0], [[1]], True)
+    assert len((tmp_path / "d.csv").read_text().splitlines()) == 3
+
+
 def test_rows_that_moved_are_found(tmp_path):
     path = filled(tmp_path / "c.csv", tokens(), {}, (0,))
     assert checked_lists(tokens().select([2, 1, 0]), path).index.tolist() == [2]
