@@ -34,7 +34,7 @@ from hf_noisy.metrics import compute_metrics
 
 RESULTS = Path(__file__).parent / "results" / "tokens.jsonl"
 NAME = "wikigold_distant"
-# Those of one label for an example, that need a second view of the frozen states, checked rows, or a matrix of the noise.
+# Those of one label for an example, or that need a second view, checked rows to gain anything, or a noise matrix.
 LEFT_OUT = {
     "gjs",
     "soft_correction",
