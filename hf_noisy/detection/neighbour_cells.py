@@ -7,8 +7,8 @@ from torch import Tensor
 
 from hf_noisy.core.blocks import row_slices
 
-_CELL = 1000  # rows of a cell, on average
-_SEARCHED = 8  # nearest cells whose rows are compared
+_CELL = 500  # rows of a cell, on average
+_SEARCHED = 6  # cells in which the neighbours of a row are searched: those with the nearest centres
 _SAMPLE = 32  # rows a cell of which the centres are the means
 _ROUNDS = 2  # of k-means
 _PRODUCTS = 1 << 23  # products kept at once
@@ -21,29 +21,49 @@ def nearest_in_cells(
 ) -> tuple[Float64[np.ndarray, "chosen k"], Int64[np.ndarray, "chosen k"]]:
     """Distances between unit vectors, and positions among the chosen rows, of about the k nearest others."""
     rows = _UnitRows(features, chosen)
-    cell, centres = _partition(rows)
-    order = np.argsort(cell, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(cell, minlength=len(centres)))[:-1])
-    near = (centres @ centres.mT).argsort(1, descending=True).numpy()
-    distances, found = np.empty((len(chosen), k)), np.empty((len(chosen), k), dtype=np.int64)
-    for number, own in enumerate(members):
-        if not len(own):
-            continue
-        cells = np.concatenate([[number], near[number][near[number] != number]])
-        searched = _SEARCHED
-        while (count := sum(len(members[one]) for one in cells[:searched])) <= k:
-            searched += 1
-        others = np.concatenate([members[one] for one in cells[:searched]])
-        vectors = rows[others]  # its first ones are the cell's own
-        for part in row_slices(len(own), count, _PRODUCTS):
-            cosines = vectors[part] @ vectors.mT
-            position = torch.arange(part.start, part.stop)
-            cosines[position - part.start, position] = -torch.inf
-            best = cosines.topk(k)
-            found[own[part]] = others[best.indices.numpy()]
-            distances[own[part]] = (2 - 2 * best.values).clamp_min(0).sqrt().numpy()
+    nearest = _nearest_cells(rows)
+    count = int(nearest.max()) + 1
+    members, asking = _rows_by_cell(nearest[:, :1], count), _rows_by_cell(nearest, count)
+    best = np.full((len(chosen), k), -np.inf, dtype=np.float32)  # cosines
+    found = np.zeros((len(chosen), k), dtype=np.int64)
+    for own, queries in zip(members, asking, strict=True):
+        _search(rows, queries, own, best, found)
+    lacking = np.flatnonzero(best[:, -1] == -np.inf)  # their cells hold too few rows
+    best[lacking] = -np.inf
+    _search(rows, lacking, np.arange(len(chosen)), best, found)
+    distances = np.sqrt(np.maximum(2 - 2 * best.astype(np.float64), 0))
     _refine(rows, distances, found)
     return distances, found
+
+
+def _search(
+    rows: "_UnitRows",
+    queries: Int64[np.ndarray, " queries"],
+    members: Int64[np.ndarray, " members"],
+    best: Float32[np.ndarray, "chosen k"],
+    found: Int64[np.ndarray, "chosen k"],
+) -> None:
+    """Put the nearest of some ascending members among the best of the queries."""
+    if not len(queries) or not len(members):
+        return
+    references, k = rows[members], best.shape[1]
+    for part in row_slices(len(queries), len(members), _PRODUCTS):
+        asking = queries[part]
+        cosines = rows[asking] @ references.mT
+        place = np.searchsorted(members, asking).clip(max=len(members) - 1)
+        itself = np.flatnonzero(members[place] == asking)
+        cosines[itself, place[itself]] = -torch.inf
+        here = cosines.topk(min(k, len(members)))
+        merged = torch.cat([torch.from_numpy(best[asking]), here.values], 1).topk(k)
+        candidates = np.concatenate([found[asking], members[here.indices.numpy()]], axis=1)
+        best[asking] = merged.values.numpy()
+        found[asking] = np.take_along_axis(candidates, merged.indices.numpy(), 1)
+
+
+def _rows_by_cell(cells: Int64[np.ndarray, "chosen some"], count: int) -> list[Int64[np.ndarray, " rows"]]:
+    """The rows of each cell, ascending."""
+    order = np.argsort(cells.ravel(), kind="stable")
+    return np.split(order // cells.shape[1], np.cumsum(np.bincount(cells.ravel(), minlength=count))[:-1])
 
 
 class _UnitRows:
@@ -60,8 +80,8 @@ class _UnitRows:
         return torch.nn.functional.normalize(vectors, eps=1e-30)
 
 
-def _partition(rows: _UnitRows) -> tuple[Int64[np.ndarray, " chosen"], Float32[Tensor, "cells width"]]:
-    """The cell of each row, and the centres of the cells, by k-means on a sample."""
+def _nearest_cells(rows: _UnitRows) -> Int64[np.ndarray, "chosen some"]:
+    """The cells with the nearest centres, by k-means on a sample, of each row; the first one holds the row."""
     count = max(len(rows) // _CELL, 1)
     sample = rows[np.random.default_rng(0).permutation(len(rows))[: _SAMPLE * count]]
     centres = sample[:count]
@@ -70,10 +90,11 @@ def _partition(rows: _UnitRows) -> tuple[Int64[np.ndarray, " chosen"], Float32[T
         means = torch.zeros_like(centres).index_add_(0, nearest, sample)
         centres = torch.where(means.norm(dim=1, keepdim=True) > 0, means, centres)
         centres = torch.nn.functional.normalize(centres)
-    cell = np.empty(len(rows), dtype=np.int64)
+    cells = np.empty((len(rows), min(_SEARCHED, count)), dtype=np.int64)
     for part in row_slices(len(rows), count, _PRODUCTS):
-        cell[part] = (rows[np.arange(part.start, part.stop)] @ centres.mT).argmax(1).numpy()
-    return cell, centres
+        products = rows[np.arange(part.start, part.stop)] @ centres.mT
+        cells[part] = products.topk(cells.shape[1]).indices.numpy()
+    return cells
 
 
 def _refine(rows: _UnitRows, distances: Float64[np.ndarray, "chosen k"], found: Int64[np.ndarray, "chosen k"]) -> None:
