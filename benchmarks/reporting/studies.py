@@ -141,7 +141,8 @@ def systems() -> str:
 
     shown = {name: METHODS[name] for name in SYSTEMS}
     cells = cells_of("systems")
-    settings = [setting for setting in SUITES["systems"].settings if select(cells, setting.name, "cross_entropy")]
+    measured = [setting for setting in SUITES["systems"].settings if select(cells, setting.name, "cross_entropy")]
+    settings = [setting for setting in measured if setting.noise_rate]
     found = {
         (method, setting.name): read(select(cells, setting.name, method), "test_accuracy_last")
         for method in shown
@@ -161,7 +162,25 @@ def systems() -> str:
         if points:
             notes.append(f"- {competitor.title}: points below cross-entropy: {', '.join(points)}; {WHY_NOT[method]}.")
     header = ["test accuracy, %, last epoch", *(setting.name for setting in settings)]
-    return "\n\n".join([table(header, rows), "\n".join(notes), f"{protocol_of('systems')}."])
+    parts = [table(header, rows), "\n".join(notes)]
+    if clean := [setting.name for setting in measured if not setting.noise_rate]:
+        parts.append(systems_on_clean_labels(clean))
+    return "\n\n".join([*parts, f"{protocol_of('systems')}."])
+
+
+def systems_on_clean_labels(names: list[str]) -> str:
+    """What the systems lose where no label is wrong."""
+    from benchmarks.systems import METHODS
+
+    cells = cells_of("systems")
+    rows = []
+    for method in ("early_stopping", *SYSTEMS[1:]):
+        found = [read(select(cells, name, method), "test_accuracy_last") for name in names]
+        plain = [read(select(cells, name, "cross_entropy"), "test_accuracy_last") for name in names]
+        points = [f"{-100 * _lost(base, of):+.1f}" if of else "" for base, of in zip(plain, found, strict=True)]
+        if any(points):
+            rows.append([METHODS[method].title, *points])
+    return table(["points from cross-entropy", *names], rows)
 
 
 def _lost(baseline: list[float], values: list[float]) -> float:
