@@ -38,6 +38,7 @@ from benchmarks.reporting import (
     spread_of,
     studies,
     table,
+    tuned,
     votes,
 )
 from benchmarks.reporting.studies import read
@@ -83,6 +84,7 @@ def documents() -> dict[Path, str]:
         votes,
         significance,
         labels_worth,
+        tuned,
         reference,
     )
     blocks = {"demo": demo(load("demo"))}

@@ -215,6 +215,8 @@ def auto_gains() -> str:
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
     made = {"auto_table": auto_rules(), "auto_results": auto_results(), "auto_gains": auto_gains()}
+    for suite in LEADERBOARDS:  # without cells
+        made[f"leaderboard_{suite.name}"] = f"Not run yet: `python -m benchmarks.run --suite {suite.name}`."
     for suite, result in boards(RESULTS).items():
         made |= {f"leaderboard_{suite}": summary(result), f"leaderboard_{suite}_cells": markdown(result)}
     return made

@@ -1,0 +1,93 @@
+"""Tables of the suites of pretrained encoders: text-tuned-small, purify-images and audit-images."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.reporting import RESULTS, Cells, mean_of, percent, read_cells, spread_of, table
+from benchmarks.suites import SUITES
+from benchmarks.systems import METHODS
+
+TUNED = "text-tuned-small"
+
+
+def not_run(suite: str) -> str:
+    return f"Not run yet: `python -m benchmarks.run --suite {suite}`."
+
+
+def cells_of(suite: str) -> Cells:
+    path = RESULTS / f"cells_{suite}.jsonl"
+    return read_cells(path) if path.is_file() else {}
+
+
+def values(cells: Cells, setting: str, method: str, key: str = "test_accuracy_last") -> list[Any]:
+    return [cell[key] for (name, _, of), cell in sorted(cells.items()) if (name, of) == (setting, method)]
+
+
+def board(cells: Cells, settings: list[str], methods: list[str]) -> str:
+    """One row a method, one column a setting, and the mean of the methods that have all of them."""
+    rows = []
+    for method in methods:
+        found = [values(cells, name, method) for name in settings]
+        mean = percent(float(np.mean([np.mean(of) for of in found]))) if all(found) else ""
+        mark = " †" if METHODS[method].uses_clean_labels else " ‡" if method == "auto" else ""
+        rows.append([METHODS[method].title + mark, *(spread_of(of) for of in found), mean])
+    return table(["test accuracy, %", *settings, "mean"], rows)
+
+
+def fine_tuned() -> str:
+    """Given and clean labels, as far as cells are there."""
+    cells, suite = cells_of(TUNED), SUITES[TUNED]
+    if not cells:
+        return not_run(TUNED)
+    stored = {of for _, _, of in cells}
+    methods = [name for name in METHODS if name in stored]
+    parts = []
+    for clean in (False, True):
+        names = [setting.name for setting in suite.settings if (setting.noise == "clean") == clean]
+        if names := [name for name in names if any(setting == name for setting, _, _ in cells)]:
+            parts.append(board(cells, names, methods))
+    wanted = sum(len(setting.methods) for setting in suite.settings) * len(suite.seeds)
+    seeds = len({seed for _, seed, _ in cells})
+    budget = suite.budget
+    words = (
+        f"`python -m benchmarks.run --suite {TUNED}`: MiniLM, {budget.train_rows:,} rows, {budget.epochs} epochs, "
+        f"{budget.max_length} tokens, {budget.test_rows} test rows, {seeds} seed{'s' * (seeds > 1)}; "
+        f"{len(cells)} of {wanted} cells."
+    )
+    return "\n\n".join([*parts, words])
+
+
+def purified_images() -> str:
+    """DMLP on features of a pretrained encoder of images."""
+    from benchmarks.reporting.studies import PURIFIED
+
+    cells = cells_of("purify-images")
+    columns = PURIFIED | {"test, true labels": "probe"}
+    names = [s.name for s in SUITES["purify-images"].settings if values(cells, s.name, "dmlp", "dmlp")]
+    if not names:
+        return not_run("purify-images")
+    rows = [[name, *(mean_of(values(cells, name, "dmlp", key), 4) for key in columns.values())] for name in names]
+    return table(["EfficientNet-lite0, mean, %", *columns], rows)
+
+
+def audited_images() -> str:
+    """How well an audit finds the wrong labels of images."""
+    cells = cells_of("audit-images")
+    names = [s.name for s in SUITES["audit-images"].settings if values(cells, s.name, "audit", "auprc")]
+    if not names:
+        return not_run("audit-images")
+    rows = []
+    for name in names:
+        auprc = values(cells, name, "audit", "auprc")
+        means = [f"{np.mean([of[side] for of in auprc]):.3f}" for side in ("hf_noisy", "cleanlab", "data map")]
+        rates = np.mean(values(cells, name, "audit", "noise_rate_estimated"), axis=0)
+        wrong = mean_of(values(cells, name, "audit", "noise_rate"))
+        rows.append([name, *means, wrong, percent(rates[0]), f"{percent(rates[1])} to {percent(rates[2])}"])
+    header = ["AUPRC of wrong labels", "audit", "cleanlab, self-confidence", "data map"]
+    return table([*header, "wrong, %", "estimated, %", "interval"], rows)
+
+
+def blocks() -> dict[str, str]:
+    """The content between the markers of the documents, by marker."""
+    return {"text_tuned": fine_tuned(), "purify_images": purified_images(), "audit_images": audited_images()}
