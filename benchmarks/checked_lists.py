@@ -95,7 +95,7 @@ def measure(rows: Any, features: np.ndarray, count: int, seed: int, heads: Heads
         "given": float((found.given != true)[left].mean()),
         "corrected": float((new != true)[left].mean()),
         "changed": int((changes & left).sum()),
-        "right": float((new == true)[changes & left].mean()),
+        "right": int((new == true)[changes & left].sum()),
         "seconds": round(seconds, 1),
     }
     if count:

@@ -15,7 +15,8 @@ def blocks() -> dict[str, str]:
         for count in sorted({one["checked"] for one in runs}):
             group = [one for one in runs if one["checked"] == count]
             wrong = [f"{100 * _mean(group, column):.2f}" for column in ("given", "corrected")]
-            changed = f"{_mean(group, 'changed'):,.0f} ({100 * _mean(group, 'right'):.0f} %)"
+            count_changed = _mean(group, "changed")
+            changed = f"{count_changed:,.0f} ({100 * _mean(group, 'right') / count_changed:.0f} %)"
             f1 = low if count == 0 else _mean(group, "f1")
             closed = f"{100 * (f1 - low) / (high - low):.0f} %" if count else ""
             lines.append([name, str(count), *wrong, changed, percent(f1), closed])
