@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from benchmarks.pools import prepare as prepare
 from benchmarks.suites import Cell
 from benchmarks.tasks import task_of
-from hf_noisy.detection import audit
+from hf_noisy.detection.audit import audit
 from hf_noisy.detection.probe import out_of_fold_probabilities
 from hf_noisy.metrics.detection import detection_scores
 
