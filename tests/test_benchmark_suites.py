@@ -500,3 +500,58 @@ def test_what_an_accuracy_is_worth_in_true_labels():
     assert worth(curve, 60.0) == pytest.approx(1000 * 2**0.5)
     assert worth(curve, 40.0) == pytest.approx(10**1.5)
     assert [shown(curve, worth(curve, reached)) for reached in (20.0, 40.0, 71.0)] == ["under 10", "32", "over 2,000"]
+
+
+@pytest.mark.slow
+def test_the_first_of_two_networks_is_that_of_cross_entropy_if_its_cell_is_finished(tmp_path, monkeypatch):
+    from benchmarks import competitors, tasks
+
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    asked = arguments(tmp_path, max_rows=60, num_train_epochs=2)
+    whole = run.context_of(asked)
+    context = replace(whole, suite=replace(whole.suite, budget=replace(whole.budget, test_each_epoch=False)))
+    cells = [Cell(Setting("digits", "clean"), 0, method) for method in ("cross_entropy", "two_networks")]
+    alone = competitors.two_networks(tasks.task_of(cells[1], context))
+    assert alone.reused_seconds == 0
+    plain = competitors.run(cells[0], context)
+    assert plain["test_accuracy_best"] is None  # only the last epoch was tested
+    again = competitors.two_networks(tasks.task_of(cells[1], context))
+    assert again.reused_seconds == plain["cpu_seconds"]
+    np.testing.assert_allclose(again.probabilities, alone.probabilities, atol=1e-3)  # stored with 16 bits
+
+
+def test_tables_of_pretrained_suites_show_what_is_there(tmp_path, monkeypatch):
+    from benchmarks.reporting import tuned
+
+    monkeypatch.setattr(tuned, "RESULTS", tmp_path)
+    assert set(tuned.blocks()) == {"text_tuned", "purify_images", "audit_images"}
+    assert all(text.startswith("Not run yet: `python -m benchmarks.run --suite ") for text in tuned.blocks().values())
+    cells = [
+        cell("trec rules", seed, method, accuracy + 0.02 * seed)
+        for method, accuracy in (("cross_entropy", 0.6), ("auto", 0.7))
+        for seed in (0, 1)
+    ]
+    cells += [cell("trec clean", 0, "cross_entropy", 0.9)]
+    figures = {"auprc": {"hf_noisy": 0.9, "cleanlab": 0.8, "data map": 0.7}, "noise_rate_estimated": [0.3, 0.2, 0.4]}
+    audited = [cell("cifar10 human worse", 0, "audit", 0.5, **figures | {"noise_rate": 0.41})]
+    for name, of in (("text-tuned-small", cells), ("audit-images", audited)):
+        (tmp_path / f"cells_{name}.jsonl").write_text("\n".join(map(json.dumps, of)) + "\n")
+    shown = tuned.blocks()
+    assert '| method="auto" ‡ | 71.0 ± 1.4 | 71.0 |' in shown["text_tuned"]
+    assert "| cross-entropy | 90.0 | 90.0 |" in shown["text_tuned"]
+    assert "2 seeds; 5 of " in shown["text_tuned"]
+    assert "| cifar10 human worse | 0.900 | 0.800 | 0.700 | 41.0 | 30.0 | 20.0 to 40.0 |" in shown["audit_images"]
+
+
+@pytest.mark.slow
+def test_an_audit_of_frozen_features_runs(tmp_path):
+    from benchmarks import image_audit
+
+    whole = run.context_of(run.Arguments(suite="audit-images", work_dir=str(tmp_path)))
+    budget = replace(whole.budget, encoder=None, train_rows=400)
+    context = replace(whole, suite=replace(whole.suite, budget=budget))
+    figures = image_audit.run(
+        Cell(Setting("digits", "symmetric 40 %", "clean", "symmetric", 0.4), 0, "audit"), context
+    )
+    assert figures["auprc"]["hf_noisy"] > 0.9
+    assert figures["noise_rate"] == pytest.approx(0.4)
