@@ -28,6 +28,7 @@ from hf_noisy.core.files import replacing, write_atomically, write_tensors
 from hf_noisy.core.phases import phase, phases_so_far, recorded_phases
 from hf_noisy.core.types import Probabilities
 from hf_noisy.data.fingerprint import texts_digest
+from hf_noisy.data.flat_labels import HELD
 from hf_noisy.data.labelled_rows import label_values
 from hf_noisy.data.texts import shown_texts, text_columns
 from hf_noisy.dygen.pipeline import DyGen
@@ -92,6 +93,8 @@ def run_dygen(arguments: DyGenArguments, training: TrainingArguments) -> dict[st
 def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Path) -> dict[str, Any]:
     inputs = TextInputs(arguments)
     train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare, row_column=_SOURCE_ROW)
+    if inputs.task != "one-label":
+        raise ValueError(f"DyGEN is for one class a row, not for {HELD[inputs.task]}; use hf-noisy train")
     say_speed(training)
 
     def fit(model: Any, folder: Path, name: str, learning_rate: float, **options: Any) -> NoisyTrainer:

@@ -1,5 +1,6 @@
 """What `train` measures on test rows and on watched training rows, for each kind of label."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,8 @@ class OneLabelScores:
     labels, clean = LABEL, CLEAN_LABEL  # columns
     curve = "test_accuracy_by_epoch"  # drawn beside the memorisation
 
-    def compute(self, prediction: Any) -> dict[str, float]:
-        """The `compute_metrics` of the trainer."""
-        return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+    def __init__(self) -> None:
+        self.compute: Callable[[Any], dict[str, float]] = _accuracy  # the `compute_metrics` of the trainer
 
     def watched(self, rows: Dataset, limit: int) -> int:
         """How many rows have at most `limit` labels."""
@@ -42,7 +42,7 @@ class OneLabelScores:
 
     def predicted(self, trajectories: Trajectories, name: str) -> Float[np.ndarray, "epochs branches units classes"]:
         """Probabilities of the labels of a recorded dataset."""
-        return softmax(trajectories.logits(name), axis=-1)
+        return np.asarray(softmax(trajectories.logits(name), axis=-1))
 
     def with_true_labels(self, rows: Dataset) -> Dataset:
         """The rows whose true label is known, with it as the label; all rows if none is known."""
@@ -79,7 +79,7 @@ class TokenScores(_ListScores):
         if self.has_spans:
             entity_scores([["O"]], [["O"]])  # without seqeval an error, before anything is trained
             metrics, settings, self.curve = ("accuracy", "entities"), {"names": names}, "test_entity_f1_by_epoch"
-        self.compute = compute_metrics(*metrics, task=TOKENS, **settings)  # type: ignore[method-assign]
+        self.compute = compute_metrics(*metrics, task=TOKENS, **settings)
 
     def watched(self, rows: Dataset, limit: int) -> int:
         return limit * len(rows) // max(len(self.given_and_true(rows)[0]), 1)
@@ -116,7 +116,7 @@ class SetScores(_ListScores):
     curve = "test_micro_f1_by_epoch"
 
     def __init__(self) -> None:
-        self.compute = compute_metrics("accuracy", "multi_label", task=LABEL_SETS)  # type: ignore[method-assign]
+        self.compute = compute_metrics("accuracy", "multi_label", task=LABEL_SETS)
 
     def given_and_true(self, rows: Dataset) -> tuple[_Labels, _Labels]:
         given = np.asarray(column_array(rows, LABELS), np.int64)
@@ -129,7 +129,7 @@ class SetScores(_ListScores):
         return given.ravel(), true.ravel()
 
     def predicted(self, trajectories: Trajectories, name: str) -> Float[np.ndarray, "epochs branches units classes"]:
-        return softmax(trajectories.cell_logits(name), axis=-1)
+        return np.asarray(softmax(trajectories.cell_logits(name), axis=-1))
 
     def with_true_labels(self, rows: Dataset) -> Dataset:
         if has_values(rows, CLEAN_LABELS):
@@ -148,6 +148,10 @@ class SetScores(_ListScores):
             for key in ("micro_f1", "macro_f1")
             for name, value in _named(key, [s[key] for s in found]).items()
         }
+
+
+def _accuracy(prediction: Any) -> dict[str, float]:
+    return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
 def _named(name: str, by_epoch: list[float]) -> dict[str, Any]:

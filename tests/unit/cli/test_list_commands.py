@@ -91,6 +91,7 @@ def test_a_conll_file_from_audit_to_apply(conll, tmp_path):
     rows = load_dataset("parquet", data_dir=str(tmp_path / "audit" / "data"), split="train")
     assert [len(one) for one in rows["label_quality"]] == [4] * 48
     data = decisions(tmp_path / "audit", tmp_path / "decisions.csv")
+    assert f"{len(data['rows'])} spans in 48 rows" in (tmp_path / "audit" / "report.html").read_text()
     assert data["decisions"] == ["relabel", "keep"]
     assert data["rows"]
     assert all("\u27e6" in row["text"] for row in data["rows"])

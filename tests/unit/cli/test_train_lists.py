@@ -10,7 +10,10 @@ from transformers import AutoConfig, BertConfig, BertModel, PreTrainedTokenizerF
 from typer.testing import CliRunner
 
 from hf_noisy.cli.app import app
+from hf_noisy.cli.arguments import DyGenArguments
 from hf_noisy.cli.list_inputs import CLEAN_LABELS, set_rows, token_rows
+from hf_noisy.cli.recipes import parse
+from hf_noisy.cli.run_dygen import run_dygen
 from hf_noisy.data.load import load_noisy_dataset
 
 NAMES, PLACES = ["Anna", "Bob", "Carl"], ["Oslo", "Rome", "Lima"]
@@ -139,6 +142,14 @@ def test_a_missing_rate_is_refused_for_one_label(tmp_path, encoder):
     result = train(tmp_path / "one.csv", *options, *FAST)
     assert result.exit_code == 2
     assert "token and multi-label classification" in result.output
+
+
+def test_dygen_is_refused_before_anything_is_trained(tmp_path, encoder, monkeypatch):
+    monkeypatch.setattr("hf_noisy.cli.run_dygen.NoisyTrainer", None)
+    words = ["--dataset", str(conll(tmp_path / "a.conll")), "--model_name_or_path", str(encoder)]
+    arguments, training = parse(DyGenArguments, [*words, "--output_dir", str(tmp_path / "out"), *map(str, FAST)])
+    with pytest.raises(ValueError, match="DyGEN is for one class a row, not for the tags of words"):
+        run_dygen(arguments, training)
 
 
 def test_without_seqeval_nothing_is_trained(tmp_path, encoder, monkeypatch):
