@@ -64,14 +64,14 @@ def write_features(path: Path, rows: int, seed: int) -> None:
     true, _ = labels(rows, seed)
     centres = rng.standard_normal((CLASSES, 1, DIM), np.float32)
     centres = centres + rng.standard_normal((CLASSES, GROUPS, DIM), np.float32)
-    schema = pa.schema({"features": pa.list_(pa.float32(), DIM)})
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-        for start in range(0, rows, BLOCK):
-            part = true[start : start + BLOCK]
-            block = 3 * rng.standard_normal((len(part), DIM), np.float32)
-            block += centres[part, rng.integers(0, GROUPS, len(part))]
-            column = pa.FixedSizeListArray.from_arrays(pa.array(block.ravel()), DIM)
-            writer.write_batch(pa.record_batch([column], schema=schema))
+    features = 3 * rng.standard_normal((rows, DIM), np.float32)
+    for start in range(0, rows, BLOCK):
+        part = true[start : start + BLOCK]
+        features[start : start + BLOCK] += centres[part, rng.integers(0, GROUPS, len(part))]
+    column = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), DIM)
+    batch = pa.record_batch({"features": column})  # one, as `embed` writes it
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
 
 
 def audited(arguments: Arguments) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Cached vectors of an encoder in Arrow files, found by the content of the rows."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from datasets.table import MemoryMappedTable
 from jaxtyping import Float32, Int64
 
 from hf_noisy.core.columns import FEATURES
-from hf_noisy.core.files import replacing
+from hf_noisy.core.files import clear_os_errors, replacing
 
 _KEY = "key"
 _BLOCK = 10_000  # rows gathered at once
@@ -68,19 +69,19 @@ class FeatureFiles:
 
     def add(self, keys: pa.Array, vectors: Float32[np.ndarray, "keys width"]) -> None:
         """Write a part."""
-        self._write(self.folder / f"{self.prefix}-part-{_digest(keys)}.arrow", iter([(vectors, keys)]))
+        self._write(self.folder / f"{self.prefix}-part-{_digest(keys)}.arrow", vectors, keys)
 
     def write_column(self, path: Path, inputs: list[pa.Array], combine: Callable[..., np.ndarray]) -> None:
         """Write the column of rows with a key in each of the `inputs`; `combine` makes features of their vectors."""
         found = [self.find(keys) for keys in inputs]
-
-        def blocks() -> Iterator[tuple[np.ndarray, pa.Array | None]]:
+        # One batch is read without a copy. It is put together in a file, as it may not fit in memory.
+        with clear_os_errors(path), tempfile.TemporaryFile(dir=self.folder) as scratch:
             for start in range(0, len(found[0]), _BLOCK):
-                rows = slice(start, start + _BLOCK)
-                vectors = [self.vectors(positions[rows]) for positions in found]
-                yield combine(*vectors), inputs[0][rows] if len(inputs) == 1 else None
-
-        self._write(path, blocks())
+                block = combine(*(self.vectors(positions[start : start + _BLOCK]) for positions in found))
+                scratch.write(np.ascontiguousarray(block).data)
+            scratch.flush()
+            vectors = np.memmap(scratch, np.float32, "r", shape=(len(found[0]), block.shape[1]))
+            self._write(path, vectors, inputs[0] if len(inputs) == 1 else None)
 
     def remove_parts(self) -> None:
         """Remove the parts that were read, once a column holds their vectors with their keys."""
@@ -88,18 +89,13 @@ class FeatureFiles:
             with suppress(OSError):
                 part.unlink()
 
-    def _write(self, path: Path, blocks: Iterator[tuple[np.ndarray, pa.Array | None]]) -> None:
+    def _write(self, path: Path, vectors: Float32[np.ndarray, "rows width"], keys: pa.Array | None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            writer = None
-            for vectors, keys in blocks:
-                values = pa.array(np.ascontiguousarray(vectors).reshape(-1))
-                columns = {FEATURES: pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])}
-                batch = pa.record_batch(columns if keys is None else {_KEY: keys, **columns})
-                writer = writer or pa.ipc.new_stream(str(temporary), batch.schema)
-                writer.write_batch(batch)
-            assert writer is not None
-            writer.close()
+        values = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+        columns = {FEATURES: pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])}
+        batch = pa.record_batch(columns if keys is None else {_KEY: keys, **columns})
+        with replacing(path) as temporary, pa.ipc.new_stream(str(temporary), batch.schema) as writer:
+            writer.write_batch(batch)
 
 
 def column_of(path: Path, name: str) -> datasets.Dataset:

@@ -19,7 +19,7 @@ def test_gradient_at_the_optimum_is_zero_for_soft_targets(penalty):
     errors = softmax(head.logits(features), axis=1) - targets
     gradient = features.T @ errors / len(features) + penalty * head.weight
     np.testing.assert_allclose(gradient, 0, atol=5e-5)
-    np.testing.assert_allclose(errors.mean(0), 0, atol=5e-5)  # the bias has no penalty
+    np.testing.assert_allclose(errors.mean(0), 0, atol=1e-4)  # the bias has no penalty
 
 
 def test_hard_targets_give_the_regression_of_scikit_learn():
