@@ -20,8 +20,8 @@ from hf_noisy.metrics import manhattan_distance, soft_cross_entropy
 
 PENALTIES = (0.001, 0.003, 0.01, 0.03)  # of the linear layer
 FOLDS = 5
-FROZEN, EPOCHS, TOKENS, LEARNING_RATE = 4, 3, 64, 1e-4  # lower layers, and the training of the others
-ROWS = {"train": 3000, "test": 1500}  # for tuned layers
+FROZEN, EPOCHS, TOKENS, LEARNING_RATE = 5, 3, 48, 3e-4  # lower layers, and the training of the others
+ROWS = {"train": 2000, "test": 1000}  # for tuned layers
 
 
 class Opinions(NamedTuple):
@@ -96,11 +96,15 @@ def on_tuned_layers(train: list[dict[str, Any]], test: list[dict[str, Any]]) -> 
     rows.labels = labels
     ways: dict[str, dict[str, Any]] = {
         "majority": {},
-        "dawid_skene": {"votes": aggregate(learned.votes, method="dawid_skene")},
         "shares of the votes": {"votes": learned.votes},
+        "dawid_skene": {"votes": aggregate(learned.votes, method="dawid_skene")},
         "annotator layers": {"votes": learned.votes, "method": "annotator_layers"},
     }
-    return {name: _tuned(rows, held, wanted, options) for name, options in ways.items()}
+    found = {}
+    for name, options in ways.items():
+        found[name] = _tuned(rows, held, wanted, options)
+        print(name, found[name], flush=True)
+    return found
 
 
 def _tuned(rows: "_States", held: "_States", wanted: Opinions, options: dict[str, Any]) -> dict[str, Any]:
@@ -111,14 +115,15 @@ def _tuned(rows: "_States", held: "_States", wanted: Opinions, options: dict[str
         arguments = TrainingArguments(
             folder,
             num_train_epochs=EPOCHS,
-            per_device_train_batch_size=16,
+            per_device_train_batch_size=32,
             per_device_eval_batch_size=64,
             learning_rate=LEARNING_RATE,
-            warmup_steps=50,
+            warmup_steps=20,
             eval_strategy="epoch",
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
+            dataloader_pin_memory=False,
         )
         trainer = NoisyTrainer(
             model,

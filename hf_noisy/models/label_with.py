@@ -30,7 +30,7 @@ class ModelAnswers:
         asked: `[rows]`, whether the row was asked, now or in an earlier call with the same cache.
         calls: Rows that were asked in this call; the others were not wanted or are in the cache.
         characters: Characters of the prompts of these rows.
-        tokens: Tokens of these prompts and of the class names that were scored; 0 for a function.
+        tokens: Tokens that a pipeline read; 0 for a function.
     """
 
     labels: Int64[np.ndarray, " rows"]
@@ -129,10 +129,10 @@ class _Cache(dict[str, list[float]]):
             for line in text.splitlines():
                 try:
                     entry = json.loads(line)
-                except ValueError:  # a line that was cut
+                    values = [entry["label"], *(float("nan") if p is None else p for p in entry["probabilities"])]
+                    self._stored[entry["digest"]] = values
+                except (ValueError, TypeError, KeyError):  # a line that was cut, or that is none of ours
                     continue
-                values = [entry["label"], *(float("nan") if p is None else p for p in entry["probabilities"])]
-                self._stored[entry["digest"]] = values
 
     def __contains__(self, prompt: object) -> bool:
         digest = self._digest(str(prompt))
@@ -216,24 +216,31 @@ class _Scorer:
     @torch.no_grad()
     def __call__(self, prompts: list[str]) -> Iterator[list[float]]:
         starts = [self._tokenizer(prompt)["input_ids"][-self._limit :] for prompt in prompts]
-        sequences = [(start, name) for start in starts for name in self._names]
-        self.tokens += sum(len(start) + len(name) for start, name in sequences)
-        length = max(len(start) + len(name) for start, name in sequences)
-        ids = torch.zeros(len(sequences), length, dtype=torch.long)
+        # Names of one token are all scored by one pass over the prompt.
+        before = list(dict.fromkeys(tuple(name[:-1]) for name in self._names))
+        sequences = [[*start, *tokens] for start in starts for tokens in before]
+        self.tokens += sum(map(len, sequences))
+        ids = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.long)
         mask = torch.zeros_like(ids)
-        for number, (start, name) in enumerate(sequences):
-            ids[number, : len(start) + len(name)] = torch.tensor([*start, *name])
-            mask[number, : len(start) + len(name)] = 1
+        for number, sequence in enumerate(sequences):
+            ids[number, : len(sequence)] = torch.tensor(sequence)
+            mask[number, : len(sequence)] = 1
         self._model.eval()
         device = self._model.device
         logits = self._model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.float().cpu()
-        logs = logits.log_softmax(dim=-1)
-        scores = torch.stack([_of_name(logs[n], start, name) for n, (start, name) in enumerate(sequences)])
+        logs = logits.log_softmax(dim=-1).unflatten(0, (len(prompts), len(before)))
+        scores = torch.stack(
+            [
+                _of_name(of_prompt[before.index(tuple(name[:-1]))], len(start), name)
+                for of_prompt, start in zip(logs, starts, strict=True)
+                for name in self._names
+            ]
+        )
         shares = scores.view(len(prompts), -1).double().softmax(dim=1)
         return ([float(row.argmax()), *row.tolist()] for row in shares)
 
 
-def _of_name(logs: torch.Tensor, start: list[int], name: list[int]) -> torch.Tensor:
-    """Log-probability of the tokens of a name after a prompt."""
-    places = torch.arange(len(start) - 1, len(start) + len(name) - 1)
+def _of_name(logs: torch.Tensor, start: int, name: list[int]) -> torch.Tensor:
+    """Log-probability of the tokens of a name after a prompt of `start` tokens."""
+    places = torch.arange(start - 1, start + len(name) - 1)
     return logs[places, torch.tensor(name)].sum()

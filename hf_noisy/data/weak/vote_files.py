@@ -67,7 +67,7 @@ def read_votes(
         vote_columns: The columns of the annotators.
         annotator_column: Column of the annotators' names; `annotator` by default.
         row_column: Column that says which row an answer is for.
-        label_column: Column of the answers; `label` by default.
+        label_column: Column of the answers, `label` by default; of an export, the question.
         text_column: Column of the texts; `text` by default.
         classes: Names of all classes, in the order of their ids; by default those of the answers, sorted.
         delimiter: Between columns of a table.
@@ -89,7 +89,7 @@ def read_votes(
         >>> found.votes.annotators, found.votes.classes, found.votes.matrix().tolist(), found.texts
         (('ann', 'ben'), ('no', 'yes'), [[1, 1], [0, -1]], ['Good', 'Bad'])
     """
-    exported = exported_answers(path)
+    exported = exported_answers(path, label_column)
     if exported is not None:
         answers, texts = exported
         names = list(texts)

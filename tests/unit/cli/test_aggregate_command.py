@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from hf_noisy.cli.app import app
 from hf_noisy.data.weak.vote_files import read_votes
+from hf_noisy.data.weak.vote_table import votes_from_matrix
+from hf_noisy.detection import aggregate
 
 LONG = "annotator,row,label,text\nann,7,yes,Good\nben,7,no,Good\nann,8,no,Bad\nben,8,no,Bad\nann,7,no,Good\n"
 WIDE = "id,text,ann,ben\n7,Good,yes,\n8,Bad,no,no\n"
@@ -70,6 +72,34 @@ def test_exports_of_annotation_tools(tmp_path):
     ]
     found = read_votes(write(tmp_path, "records.json", json.dumps(records)))
     assert (found.votes.annotators, found.votes.matrix().tolist()) == (("u",), [[1], [0]])
+
+
+def test_exports_with_several_questions_or_damage(tmp_path):
+    def task(*results):
+        answers = [{"from_name": name, "value": {"choices": choices}} for name, choices in results]
+        return {"id": 5, "data": {"text": "Good"}, "annotations": [{"completed_by": 1, "result": answers}]}
+
+    two = write(tmp_path, "two.json", json.dumps([task(("mood", ["yes"]), ("topic", ["no"]))]))
+    with pytest.raises(ValueError, match="has answers to mood, topic; name one of these with label_column="):
+        read_votes(two)
+    with pytest.raises(ValueError, match="label_column='size' is no question"):
+        read_votes(two, label_column="size")
+    assert read_votes(two, label_column="mood", classes=["no", "yes"]).votes.label.tolist() == [1]
+    several = write(tmp_path, "several.json", json.dumps([task(("mood", ["yes", "no"]))]))
+    with pytest.raises(ValueError, match="task 5 has the classes 'yes' and 'no'; votes are one class each"):
+        read_votes(several)
+    damaged = write(tmp_path, "damaged.json", json.dumps([task(("mood", ["yes"])), {"data": 3, "annotations": 7}]))
+    with pytest.raises(ValueError, match=r"item 2 of .* is damaged: it is not as Label Studio writes it"):
+        read_votes(damaged)
+
+
+def test_an_annotator_without_an_answer_is_named_and_a_repeated_answer_counted(tmp_path, caplog):
+    read_votes(write(tmp_path, "wide.csv", "text,ann,ben\nGood,yes,\nBad,no,\n"), vote_columns=["ann", "ben"])
+    read_votes(write(tmp_path, "votes.csv", LONG))
+    assert "1 answers were replaced" in caplog.text
+    found = votes_from_matrix(np.array([[0, -1], [1, -1]]), annotators=["ann", "ben"])
+    assert "1 of 2 annotators have no answer and are ignored: ben" in caplog.text
+    assert len(aggregate(found).labels) == 2
 
 
 @pytest.mark.parametrize(

