@@ -24,7 +24,7 @@ def blocks() -> dict[str, str]:
     return {"votes": _labels(found["labels"], found["study"]), "opinions": _opinions(found)}
 
 
-def _labels(sets: dict[str, dict[str, float]], study: dict[str, Any]) -> str:
+def _labels(sets: dict[str, dict[str, Any]], study: dict[str, Any]) -> str:
     models = [one for one in sets.values() if "checked" in one]
     rules = [one for one in sets.values() if "checked" not in one]
     lines = [_line(name, one) for name, one in sets.items()]
@@ -36,7 +36,8 @@ def _labels(sets: dict[str, dict[str, float]], study: dict[str, Any]) -> str:
     text = (
         "Right labels in percent. The first eight are tasks with the answers of 11 to 13 language models, the last "
         "three labelling rules (chemprot: validation and test rows). True labels score, and are the 50 checked rows "
-        "of the last column, which counts the other rows only (3 orders of the rows and draws); the constants were chosen with them. "
+        "of the last column, which counts the other rows only (3 draws and orders of the rows; by draw "
+        f"{', '.join(map(percent, _by_draw(models)))}); the constants were chosen with them. "
         f"Each constant chosen on the other sets, mean of the sets left out: {left_out}. "
         f"The accuracies of annotators are estimated with a mean error of {percent(_mean(models)['accuracy_error'])} "
         f"points for models and {percent(_mean(rules)['accuracy_error'])} for rules; the intervals, "
@@ -46,12 +47,18 @@ def _labels(sets: dict[str, dict[str, float]], study: dict[str, Any]) -> str:
     return f"{table(['set', *_COLUMNS.values()], lines)}\n\n{text}"
 
 
-def _line(name: str, one: dict[str, float]) -> list[str]:
+def _line(name: str, one: dict[str, Any]) -> list[str]:
     return [name, *(percent(one[column]) if column in one else "" for column in _COLUMNS)]
 
 
-def _mean(group: list[dict[str, float]]) -> dict[str, float]:
-    return {column: float(np.mean([one[column] for one in group])) for column in group[0]}
+def _mean(group: list[dict[str, Any]]) -> dict[str, float]:
+    columns = [column for column in group[0] if all(column in one for one in group)]
+    return {column: float(np.mean([one[column] for one in group])) for column in columns}
+
+
+def _by_draw(models: list[dict[str, Any]]) -> list[float]:
+    """The mean over the sets with checked rows, of each draw."""
+    return np.mean([one["checked_by_order"] for one in models], axis=0).tolist()
 
 
 def _opinions(found: dict[str, Any]) -> str:
@@ -77,9 +84,9 @@ def _opinions(found: dict[str, Any]) -> str:
         f"published scorer has 46.5 and 51.2.\n\n{second}\n\nFrozen: a linear layer on features of 6,592 tweets with "
         "five opinions each, against the opinions on 3,057 other tweets of mostly other people; the penalty is the "
         "best for held-out targets of the same kind. The last row learns from the test tweets of other folds too: "
-        "nearly all that these features can give. Tuned: the last layer of the encoder, three epochs of `NoisyTrainer` "
-        "on 2,000 tweets, against 1,000; majority labels make it overconfident, and the best of their three epochs, "
-        f"which needs opinions to be found, has {best:.3f}.\n\n"
+        "nearly all that these features can give. Tuned: the last layer of the encoder, three epochs of "
+        "`NoisyTrainer` on 2,000 tweets, against 1,000; majority labels make it overconfident, and the best of their "
+        f"three epochs, which needs opinions to be found, has {best:.3f}.\n\n"
         f"Wrong answers of one language model alone ({percent(one['wrong'])} % of 8,278 film reviews): average "
         f"precision {percent(one['aggregate'])}, plain self-confidence {percent(one['self_confidence'])}. The same "
         f"encoder learning from all true labels has {percent(one['true_labels'])}, and a detector that learns from "
