@@ -91,6 +91,7 @@ def main() -> None:
         "goemotions, 20 % missing and 0.5 % spurious": of_cells(
             "goemotions", inject_noise(emotions, noise.label_sets(missing=0.2, spurious=0.005))
         ),
+        "goemotions, 1 % spurious": of_cells("goemotions", inject_noise(emotions, noise.label_sets(spurious=0.01))),
     }
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for name, found in results.items():

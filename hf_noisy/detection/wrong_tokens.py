@@ -15,8 +15,6 @@ from hf_noisy.detection.label_model import fit_label_model
 from hf_noisy.detection.noise_rate import rate_from_posterior
 from hf_noisy.detection.word_context import context_probabilities
 
-_OF_PROBABILITIES = 0.6  # weight of the logarithms of the probabilities beside those of the context
-
 
 def find_wrong_tokens(
     labels: Sequence[Any],
@@ -29,7 +27,7 @@ def find_wrong_tokens(
 
     The quality of a tag is the probability that it is right, by the model of class-dependent and row-dependent noise
     of [`hf_noisy.detection.label_model`][]. With the words, the probabilities are combined with the frequencies of the
-    tags between such neighbours in other sentences (capital letters, digits, signs), as a weighted geometric mean.
+    tags between such neighbours in other sentences (capital letters, digits, signs), as a geometric mean.
     With the names of the tags, the tokens of an entity share the mean quality.
 
     Args:
@@ -102,8 +100,8 @@ def _geometric_mean(
     probabilities: Float[np.ndarray, "tokens classes"], context: Float[np.ndarray, "tokens classes"]
 ) -> Float[np.ndarray, "tokens classes"]:
     logs = np.log(np.maximum(probabilities, 1e-9)).astype(np.float32)
-    logs *= np.float32(_OF_PROBABILITIES)
-    logs += np.float32(1 - _OF_PROBABILITIES) * np.log(np.maximum(context, np.float32(1e-9)))
+    logs += np.log(np.maximum(context, np.float32(1e-9)))
+    logs /= 2
     logs -= logs.max(axis=1, keepdims=True)
     np.exp(logs, out=logs)
     logs /= np.einsum("tc->t", logs)[:, None]
