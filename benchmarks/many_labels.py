@@ -1,20 +1,21 @@
-"""Several labels per text, some of them missing: frozen MiniLM features, every method: many_labels.jsonl.
+"""Several labels per text, some of them missing, on frozen MiniLM features: many_labels.jsonl.
 
     python -m benchmarks.many_labels --data_dir DATA       # all cells that are not in the result file yet
     python -m benchmarks.many_labels --table               # the table of what is there
 
 redocred: which relations a document states; the given labels are those of DocRED, without about half of the true ones.
-goemotions: emotions of comments, of which 40 % are removed at random. Micro F1 on the true test labels at a threshold
-of 0.5, and at the best one of validation labels, given or true.
+goemotions: emotions of comments, of which 40 % are removed at random. The rate of missing labels, and its upper end,
+are estimated from held-out predictions of the training labels. Micro F1 on the true test labels at a threshold of 0.5,
+at the best one of the validation labels as given, with and without the estimated rate, and at that of the true ones.
 """
 
-import argparse
 import gzip
 import json
-import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache as remembered
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,21 @@ import numpy as np
 import torch
 from scipy.special import expit
 from transformers import AutoModel, AutoTokenizer, TrainingArguments, set_seed
-from transformers.utils import logging
 
+from benchmarks import stored_cells
 from benchmarks.pools import minilm
 from benchmarks.tasks import FeatureClassifier, FeatureConfig
 from hf_noisy import NoisyTrainer
+from hf_noisy.detection import NoiseRate, estimate_missing_rate
+from hf_noisy.detection.list_predictions import out_of_fold_cells
 from hf_noisy.methods import METHODS, make_method
 from hf_noisy.metrics import best_threshold, multi_label_scores
 
 RESULTS = Path(__file__).parent / "results" / "many_labels.jsonl"
 MOST_ROWS, REMOVED, TOKENS = 6000, 0.4, 256
 EPOCHS, BATCH = {"redocred": 40, "goemotions": 12}, {"redocred": 32, "goemotions": 64}
-RATES = (0.3, 0.5, 0.6)
+COLUMNS = {"given": "noisy_labels", "true": "labels"}
+MISSING = ("none", "rate", "high")  # of the estimate
 # Those of one label for an example, with a second view of the features, or of normalised logits.
 LEFT_OUT = {
     "gjs",
@@ -46,27 +50,26 @@ ARGUMENTS: dict[str, dict[str, Any]] = {"nrd": {"teacher_view": None}, "nlnl": {
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: a method, the labels that it trains on, the share of missing labels, a seed."""
+    """One training: a method, the labels that it trains on, the missing rate that it is passed, a seed."""
 
     dataset: str
     method: str
     labels: str  # "given" or "true"
-    missing_rate: float
+    missing: str  # one of MISSING
     seed: int
 
 
 def cells(seeds: int) -> list[Cell]:
-    """All trainings: the rates of missing labels with every seed, and then the other methods with the first one."""
+    """All trainings: with and without the estimate for every seed, and then the other methods with the first one."""
     found = []
     for seed in range(seeds):
         for data in EPOCHS:
-            found += [Cell(data, "cross_entropy", "true", 0.0, seed), Cell(data, "cross_entropy", "given", 0.0, seed)]
-            found += [Cell(data, "cross_entropy", "given", rate, seed) for rate in RATES]
+            for labels in ("true", "given"):
+                found += [Cell(data, "cross_entropy", labels, missing, seed) for missing in MISSING]
     others = sorted(METHODS.keys() - LEFT_OUT - {"cross_entropy"})
     others.sort(key=lambda name: getattr(METHODS[name], "num_branches", 1))
-    found += [Cell(data, name, "given", 0.0, 0) for name in others for data in EPOCHS]
-    both = [Cell(data, name, "given", 0.5, 0) for name in ("elr", "gce", "coregularization") for data in EPOCHS]
-    return found + both
+    found += [Cell(data, name, "given", "none", 0) for name in others for data in EPOCHS]
+    return found + [Cell(data, name, "given", "high", 0) for name in ("elr", "coregularization") for data in EPOCHS]
 
 
 def features(texts: list[str]) -> np.ndarray:
@@ -126,9 +129,9 @@ class Texts(torch.utils.data.Dataset):
         return {"pixel_values": self.pixels[index], "labels": self.labels[index]}
 
 
-def run(cell: Cell, data: dict[str, np.ndarray]) -> dict[str, Any]:
+def run(cell: Cell, data: dict[str, np.ndarray], rate: NoiseRate) -> dict[str, Any]:
     """Train a cell and score it."""
-    column = {"given": "noisy_labels", "true": "labels"}[cell.labels]
+    column = COLUMNS[cell.labels]
     start = time.process_time()
     set_seed(cell.seed)
     settings = {"num_labels": data["train_labels"].shape[1], "problem_type": "multi_label_classification"}
@@ -154,48 +157,58 @@ def run(cell: Cell, data: dict[str, np.ndarray]) -> dict[str, Any]:
             args,
             train_dataset=Texts(data["train"], data[f"train_{column}"]),
             method=method,
-            missing_rate=cell.missing_rate or None,
+            missing_rate=None if cell.missing == "none" else getattr(rate, cell.missing),
         )
         trainer.train()
         found = {
             split: expit(trainer.predict(Texts(data[split], data[f"{split}_labels"])).predictions)
             for split in ("validation", "test")
         }
-    given, true = data["validation_noisy_labels"], data["validation_labels"]
+    given, true = data[f"validation_{column}"], data["validation_labels"]
     scores = {
         "test": multi_label_scores(data["test_labels"], found["test"])["micro_f1"],
         "validation_given": multi_label_scores(given, found["validation"])["micro_f1"],
         "validation_true": multi_label_scores(true, found["validation"])["micro_f1"],
     }
-    for name, labels in (("given", given), ("true", true)):
-        threshold = best_threshold(labels, found["validation"])
+    corrected = 0.0 if cell.missing == "none" else rate.rate
+    for name, labels, missing_rate in (("given", given, 0.0), ("estimate", given, corrected), ("true", true, 0.0)):
+        threshold = best_threshold(labels, found["validation"], missing_rate)
         scores[f"test_at_{name}"] = multi_label_scores(data["test_labels"], found["test"], threshold)["micro_f1"]
-        scores[f"validation_at_{name}"] = multi_label_scores(labels, found["validation"], threshold)["micro_f1"]
     rounded = {name: round(value, 5) for name, value in scores.items()}
-    return {**vars(cell), **rounded, "seconds": round(time.process_time() - start, 1)}
+    estimate = [round(one, 4) for one in rate]
+    return {**vars(cell), "estimate": estimate, **rounded, "seconds": round(time.process_time() - start, 1)}
 
 
-def stored() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text("utf-8").splitlines()] if RESULTS.is_file() else []
+def prepare(data_dir: Path, cache: Path) -> Callable[[Cell], dict[str, Any]]:
+    """What runs a cell, with the data of both sets."""
+    data = {name: load(name, data_dir, cache) for name in EPOCHS}
+
+    @remembered
+    def rate(name: str, labels: str) -> NoiseRate:
+        given = data[name][f"train_{COLUMNS[labels]}"]
+        return estimate_missing_rate(given, out_of_fold_cells(data[name]["train"], given.astype(bool)))
+
+    return lambda cell: run(cell, data[cell.dataset], rate(cell.dataset, cell.labels))
 
 
 def table() -> str:
     """Micro F1 and the share of the gap between given and true labels that is closed, mean over seeds."""
-    measures = ("test", "test_at_given", "test_at_true")
+    names = {"none": "", "rate": ", estimated missing rate", "high": ", its upper end"}
+    measures = ("test", "test_at_given", "test_at_estimate", "test_at_true")
     lines = []
     for data in EPOCHS:
-        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for row in stored():
+        groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        for row in stored_cells.stored(RESULTS):
             if row["dataset"] == data:
-                groups.setdefault((row["method"], row["labels"], row["missing_rate"]), []).append(row)
-        low, high = (groups.get(("cross_entropy", labels, 0.0), []) for labels in ("given", "true"))
+                groups.setdefault((row["labels"], row["method"], row["missing"]), []).append(row)
+        low, high = (groups.get((labels, "cross_entropy", "none"), []) for labels in ("given", "true"))
         lines += [
             f"\n{data}\n",
-            "| training | seeds | F1 at 0.5 | at the best given threshold | at the best true one |",
+            "| training | seeds | at 0.5 | at the best given threshold | with the estimate | at the best true one |",
         ]
-        lines += ["|---|---|---|---|---|"]
-        for (method, labels, rate), rows in sorted(groups.items(), key=lambda item: str(item[0])):
-            parts = [f"{method}, {labels} labels" + (f", missing_rate={rate}" if rate else ""), str(len(rows))]
+        lines += ["|---|---|---|---|---|---|"]
+        for (labels, method, missing), rows in groups.items():
+            parts = [f"{method}, {labels} labels{names[missing]}", str(len(rows))]
             for measure in measures:
                 seeds = {row["seed"] for row in rows}
                 value, before, after = (
@@ -206,29 +219,5 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", default=os.environ.get("HF_NOISY_DATA_DIR"))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--cache", default="output/benchmark")
-    parser.add_argument("--table", action="store_true")
-    options = parser.parse_args()
-    logging.set_verbosity_error()
-    if options.table:
-        print(table())
-        return
-    torch.set_num_threads(1)
-    data = {name: load(name, Path(options.data_dir), Path(options.cache)) for name in EPOCHS}
-    for cell in cells(options.seeds):
-        if any(all(row[name] == value for name, value in vars(cell).items()) for row in stored()):
-            continue
-        row = run(cell, data[cell.dataset])
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        print(
-            {name: row[name] for name in (*vars(cell), "test", "test_at_given", "test_at_true", "seconds")}, flush=True
-        )
-
-
 if __name__ == "__main__":
-    main()
+    stored_cells.main(RESULTS, cells, prepare, table)

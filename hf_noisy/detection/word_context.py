@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from hf_noisy.core.types import Labels
 
 _KINDS = 7  # of words, and beyond the ends of a sentence
 _BEYOND = 6
+_LONGEST = 5  # words of an entity whose occurrences are counted
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # of the keys of strings; an odd number spreads them over all 64 bits
 _PRIOR = (1.0, 5.0)  # tokens that the frequencies of all tags, and of those of the word's own kind, count for
 
 
@@ -59,3 +61,29 @@ def _kind(word: str) -> int:
     if word[0].isupper():
         return 2
     return 3 if any(one.isdigit() for one in word) else 5
+
+
+def tagged_share(
+    words: Sequence[str], rows: Int64[np.ndarray, " tokens"], spans: Int64[np.ndarray, " tokens"]
+) -> Float64[np.ndarray, " tokens"]:
+    """For each token of an entity, how many occurrences of its string in any case are tagged; 1 for other tokens.
+
+    A list of names that holds a common word tags only those occurrences that begin with a capital letter.
+    """
+    _, ids = np.unique(np.array([word.lower() for word in words], dtype=str), return_inverse=True)
+    inside = spans >= 0
+    first = inside & np.append(True, spans[1:] != spans[:-1])
+    begins = np.flatnonzero(first)
+    lengths = np.bincount(spans[inside], minlength=int(spans.max(initial=-1)) + 1)[spans[begins]]
+    share, keys = np.ones(len(ids)), np.zeros(len(ids), dtype=np.uint64)
+    for length in range(1, min(int(lengths.max(initial=0)), _LONGEST) + 1):
+        last = len(ids) - length + 1
+        keys = keys[:last] * _FACTOR + ids[length - 1 :].astype(np.uint64) + np.uint64(1)
+        complete = rows[:last] == rows[length - 1 :]
+        own = begins[lengths == length]
+        strings, number = np.unique(keys[own], return_inverse=True)
+        place = np.searchsorted(strings, keys).clip(max=max(len(strings) - 1, 0))
+        found = place[complete & (strings[place] == keys)] if len(strings) else place[:0]
+        tagged, all_of = np.bincount(number, minlength=len(strings)), np.bincount(found, minlength=len(strings))
+        share[own] = (tagged / all_of)[number]
+    return np.where(inside, share[begins][np.cumsum(first) - 1] if len(begins) else 1.0, 1.0)

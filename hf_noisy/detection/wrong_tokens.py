@@ -13,7 +13,7 @@ from hf_noisy.data.tags import has_spans, parts_of
 from hf_noisy.detection.label_issues import LabelIssues, most_expected_f1
 from hf_noisy.detection.label_model import fit_label_model
 from hf_noisy.detection.noise_rate import rate_from_posterior
-from hf_noisy.detection.word_context import context_probabilities
+from hf_noisy.detection.word_context import context_probabilities, tagged_share
 
 
 def find_wrong_tokens(
@@ -28,7 +28,8 @@ def find_wrong_tokens(
     The quality of a tag is the probability that it is right, by the model of class-dependent and row-dependent noise
     of [`hf_noisy.detection.label_model`][]. With the words, the probabilities are combined with the frequencies of the
     tags between such neighbours in other sentences (capital letters, digits, signs), as a geometric mean.
-    With the names of the tags, the tokens of an entity share the mean quality.
+    With the names of the tags, the tokens of an entity share the mean quality; with both, it is multiplied by the
+    share of the occurrences of the entity's string, in any case, that are tagged.
 
     Args:
         labels: For each sentence the class ids of its tokens; a negative one is none.
@@ -70,7 +71,10 @@ def find_wrong_tokens(
         posterior = fit_label_model(given, predicted).predict(given, predicted)
     quality = 1 - posterior.wrong.astype(np.float64)
     if names is not None and has_spans(names):
-        quality = _mean_of_spans(quality, span_numbers(given, rows[known], names))
+        spans = span_numbers(given, rows[known], names)
+        quality = _mean_of_spans(quality, spans)
+        if words is not None:
+            quality *= tagged_share(spoken, rows[known], spans)
     # The number is that of the probabilities alone: combined with the context they are too confident.
     count, found = int(found.sum()), np.zeros(len(given), dtype=bool)
     found[np.argsort(quality, kind="stable")[:count]] = True

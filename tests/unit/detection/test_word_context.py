@@ -1,0 +1,35 @@
+"""What words say about their tags."""
+
+import numpy as np
+import pytest
+
+from hf_noisy.detection import find_wrong_tokens
+from hf_noisy.detection.word_context import tagged_share
+
+
+def test_the_share_of_tagged_occurrences_counts_whole_strings_in_any_case():
+    words = ["New", "York", "is", "the", "the", "The", "new", "york", "new", "York"]
+    rows = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 2])  # the last two words are no string: they are of two sentences
+    spans = np.array([0, 0, -1, -1, -1, 1, -1, -1, -1, -1])
+    np.testing.assert_allclose(tagged_share(words, rows, spans), [1 / 2, 1 / 2, 1, 1, 1, 1 / 3, 1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("spans", [[-1, -1], [0, 0], [0, 1]])
+def test_strings_that_occur_once_keep_their_quality(spans):
+    np.testing.assert_array_equal(tagged_share(["a", "b"], np.array([0, 0]), np.array(spans)), [1, 1])
+    assert tagged_share([], np.zeros(0, np.int64), np.zeros(0, np.int64)).shape == (0,)
+
+
+def test_long_entities_are_not_counted():
+    words, rows = [*"abcdef"] * 2, np.repeat([0, 1], 6)
+    spans = np.repeat([0, -1], 6)
+    np.testing.assert_array_equal(tagged_share(words, rows, spans), np.ones(12))
+
+
+def test_a_common_word_that_is_tagged_at_the_start_of_a_sentence_is_found():
+    words = [["The", "man", "saw", "the", "town"], ["Rome", "and", "the", "Alps"]] * 20
+    labels = [[1, 0, 0, 0, 0], [1, 0, 0, 1]] * 20
+    probabilities = np.eye(2)[np.concatenate(labels)] * 0.6 + 0.2
+    issues = find_wrong_tokens(labels, probabilities, words=words, names=["O", "B-PER"])
+    assert issues.quality[0] < issues.quality[5]
+    assert issues.quality[5] == pytest.approx(find_wrong_tokens(labels, probabilities, words=words).quality[5])
