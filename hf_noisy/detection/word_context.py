@@ -66,24 +66,33 @@ def _kind(word: str) -> int:
 def tagged_share(
     words: Sequence[str], rows: Int64[np.ndarray, " tokens"], spans: Int64[np.ndarray, " tokens"]
 ) -> Float64[np.ndarray, " tokens"]:
-    """For each token of an entity, how many occurrences of its string in any case are tagged; 1 for other tokens.
+    """For each token of an entity, the share of the tagged ones among these and its string in another case; else 1.
 
-    A list of names that holds a common word tags only those occurrences that begin with a capital letter.
+    A list of names that holds a common word tags the word where it begins with a capital letter, and not elsewhere.
     """
-    _, ids = np.unique(np.array([word.lower() for word in words], dtype=str), return_inverse=True)
+    ids, any_case = (
+        np.unique(np.array(some, dtype=str), return_inverse=True)[1].astype(np.uint64) + np.uint64(1)
+        for some in (list(words), [word.lower() for word in words])
+    )
     inside = spans >= 0
     first = inside & np.append(True, spans[1:] != spans[:-1])
     begins = np.flatnonzero(first)
     lengths = np.bincount(spans[inside], minlength=int(spans.max(initial=-1)) + 1)[spans[begins]]
-    share, keys = np.ones(len(ids)), np.zeros(len(ids), dtype=np.uint64)
+    share, same, keys = np.ones(len(ids)), np.zeros(len(ids), np.uint64), np.zeros(len(ids), np.uint64)
     for length in range(1, min(int(lengths.max(initial=0)), _LONGEST) + 1):
         last = len(ids) - length + 1
-        keys = keys[:last] * _FACTOR + ids[length - 1 :].astype(np.uint64) + np.uint64(1)
-        complete = rows[:last] == rows[length - 1 :]
+        same, keys = (one[:last] * _FACTOR + new[length - 1 :] for one, new in ((same, ids), (keys, any_case)))
         own = begins[lengths == length]
-        strings, number = np.unique(keys[own], return_inverse=True)
-        place = np.searchsorted(strings, keys).clip(max=max(len(strings) - 1, 0))
-        found = place[complete & (strings[place] == keys)] if len(strings) else place[:0]
-        tagged, all_of = np.bincount(number, minlength=len(strings)), np.bincount(found, minlength=len(strings))
-        share[own] = (tagged / all_of)[number]
+        if len(own):
+            complete = rows[:last] == rows[length - 1 :]
+            tagged = _counts(keys[own], keys[own])
+            in_any_case, in_this_case = (_counts(one[complete], one[own]) for one in (keys, same))
+            share[own] = tagged / (tagged + in_any_case - in_this_case)
     return np.where(inside, share[begins][np.cumsum(first) - 1] if len(begins) else 1.0, 1.0)
+
+
+def _counts(values: np.ndarray, wanted: np.ndarray) -> Int64[np.ndarray, " wanted"]:
+    """How often each wanted value occurs."""
+    keys, number = np.unique(wanted, return_inverse=True)
+    place = np.searchsorted(keys, values).clip(max=len(keys) - 1)
+    return np.asarray(np.bincount(place[keys[place] == values], minlength=len(keys))[number])
