@@ -1,19 +1,19 @@
-"""Named entities with distant labels (wikigold_distant), a linear head on frozen states of MiniLM: tokens.jsonl.
+"""Named entities with distant labels (wikigold_distant), MiniLM with a linear head or fine-tuned: tokens.jsonl.
 
     python -m benchmarks.tokens --data_dir DATA            # all cells that are not in the result file yet
     python -m benchmarks.tokens --table                    # the table of what is there
 
-The states of a word are those of its first token in layers 2, 4 and 6, and the shapes of the word and its neighbours
-(the encoder knows no capitals). The distant labels of a fifth of the training sentences are held out; they choose the
-method. Gold labels train only the reference, and score the test sentences.
+The frozen states of a word are those of its first token in layers 2, 4 and 6, and the shapes of the word and its
+neighbours (the encoder knows no capitals). Weights are the qualities of `find_wrong_tokens` from held-out predictions
+of the distant labels on these states. The distant labels of a fifth of the training sentences are held out; they
+choose the rate of missing labels. Gold labels train only the reference, and score the test sentences.
 """
 
-import argparse
 import gzip
 import json
-import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,26 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModel, AutoTokenizer, BertForTokenClassification, TrainingArguments, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    BertForTokenClassification,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.utils import logging
 
+from benchmarks import stored_cells
 from benchmarks.pools import digest_of, minilm
 from hf_noisy import NoisyTrainer
+from hf_noisy.core.columns import LABEL_WEIGHT
 from hf_noisy.core.task import TOKENS
 from hf_noisy.core.token_task import NO_LABEL
+from hf_noisy.data.word_labels import tokenize_and_align_labels
+from hf_noisy.detection import find_wrong_tokens
+from hf_noisy.detection.list_predictions import out_of_fold_tags
 from hf_noisy.methods import METHODS, make_method
 from hf_noisy.metrics import compute_metrics
 
@@ -40,31 +52,39 @@ LEFT_OUT = {
     "soft_correction",
     *(name for name, method in METHODS.items() if getattr(method, "one_label_only", False)),
 }
-BATCH, HELD_OUT = 32, 5
-EPOCHS, RATE, LAYERS = 8, 2e-3, (2, 4, 6)
+HELD_OUT, LAYERS = 5, (2, 4, 6)
+BUDGETS: dict[bool, dict[str, Any]] = {  # of frozen states, and of fine-tuning
+    False: {"num_train_epochs": 8, "learning_rate": 2e-3, "per_device_train_batch_size": 32},
+    True: {"num_train_epochs": 4, "learning_rate": 3e-4, "per_device_train_batch_size": 16, "bf16": True},
+}
 ARGUMENTS: dict[str, dict[str, Any]] = {"nrd": {"teacher_view": None}}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: a method, the labels that it trains on, the share of missing labels, a seed."""
+    """One training."""
 
     method: str
     labels: str  # "distant" or "gold"
     missing_rate: float
+    weighted: bool  # each token by the quality of its distant label
+    tuned: bool  # fine-tuned, or a linear head on frozen states
     seed: int
 
 
 def cells(seeds: int) -> list[Cell]:
-    """All trainings, the most informative ones of each seed first."""
+    """All trainings: those with and without weights for all seeds, and then the other methods with the first two."""
     found: list[Cell] = []
-    for seed in range(seeds):
-        found += [Cell("cross_entropy", labels, 0.0, seed) for labels in ("gold", "distant")]
-        found += [Cell("cross_entropy", "distant", rate, seed) for rate in (0.3, 0.5)]
-        others = [name for name in METHODS if name not in LEFT_OUT | {"cross_entropy"}]
-        others.sort(key=lambda name: getattr(METHODS[name], "num_branches", 1))  # two networks take twice as long
-        found += [Cell(name, "distant", 0.0, seed) for name in others]
-        found += [Cell(name, "distant", 0.3, seed) for name in ("gce", "elr", "coregularization")]
+    for tuned in (False, True):
+        for seed in range(seeds):
+            found += [Cell("cross_entropy", labels, 0.0, False, tuned, seed) for labels in ("gold", "distant")]
+            found += [Cell("cross_entropy", "distant", rate, True, tuned, seed) for rate in (0.3, 0.5, 0.0)]
+            found += [Cell("cross_entropy", "distant", rate, False, tuned, seed) for rate in (0.3, 0.5)]
+    others = [name for name in METHODS if name not in LEFT_OUT | {"cross_entropy"}]
+    others.sort(key=lambda name: getattr(METHODS[name], "num_branches", 1))  # two networks take twice as long
+    for seed in range(min(seeds, 2)):
+        found += [Cell(name, "distant", 0.0, False, False, seed) for name in others]
+        found += [Cell(name, "distant", 0.3, False, False, seed) for name in ("gce", "elr", "coregularization")]
     return found
 
 
@@ -106,22 +126,66 @@ def frozen_states(sentences: list[list[str]], cache: Path) -> list[np.ndarray]:
 
 
 class Sentences:
-    """The data of one split: frozen states and a label for each word, by length."""
+    """Sentences by length: the inputs, a label for each word, and its weight."""
 
-    def __init__(self, rows: list[dict[str, Any]], column: str, names: list[str], cache: Path) -> None:
-        states = frozen_states([row["tokens"] for row in rows], cache)
-        labels = [[names.index(tag) for tag in row[column]] for row in rows]
-        self.items = [
-            {"inputs_embeds": vectors, "labels": given[: len(vectors)]}
-            for vectors, given in zip(states, labels, strict=True)
-        ]
-        self.items.sort(key=lambda item: len(item["labels"]))
+    def __init__(self, items: list[dict[str, Any]]) -> None:
+        self.items = sorted(items, key=lambda item: len(item["labels"]))
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.items[index]
+
+
+class Reader:
+    """Makes the sentences of a split, frozen or as tokens."""
+
+    def __init__(self, names: list[str], cache: Path, tuned: bool) -> None:
+        self.names, self.cache, self.tuned = names, cache, tuned
+
+    def __call__(self, rows: list[dict[str, Any]], column: str, weights: list[np.ndarray] | None = None) -> Sentences:
+        labels = [[self.names.index(tag) for tag in row[column]] for row in rows]
+        items = self._tokens(rows, labels, weights) if self.tuned else self._states(rows, labels, weights)
+        return Sentences(items)
+
+    def _states(self, rows: list[dict[str, Any]], labels: Any, weights: Any) -> list[dict[str, Any]]:
+        states = frozen_states([row["tokens"] for row in rows], self.cache)
+        items: list[dict[str, Any]] = [
+            {"inputs_embeds": torch.from_numpy(vectors).float(), "labels": given[: len(vectors)]}
+            for vectors, given in zip(states, labels, strict=True)
+        ]
+        for item, weight in zip(items, weights or [], strict=False):
+            item[LABEL_WEIGHT] = weight.tolist()
+        return items
+
+    def _tokens(self, rows: list[dict[str, Any]], labels: Any, weights: Any) -> list[dict[str, Any]]:
+        columns = {"tokens": [row["tokens"] for row in rows], "ner_tags": labels}
+        encoded = tokenize_and_align_labels(columns, AutoTokenizer.from_pretrained(minilm()), max_length=256)
+        items = [
+            {"input_ids": torch.tensor(ids), "labels": encoded["labels"][row]}
+            for row, ids in enumerate(encoded["input_ids"])
+        ]
+        for item, weight in zip(items, weights or [], strict=False):
+            placed = np.ones(len(item["labels"]))
+            placed[np.array(item["labels"]) != NO_LABEL] = weight
+            item[LABEL_WEIGHT] = placed.tolist()
+        return items
+
+
+def qualities(rows: list[dict[str, Any]], names: list[str], cache: Path) -> list[np.ndarray]:
+    """The quality of the distant label of each word, from predictions on other sentences; cached in a file."""
+    states = frozen_states([row["tokens"] for row in rows], cache)
+    sizes = [len(one) for one in states]
+    labels = [[names.index(tag) for tag in row["distant"]][:size] for row, size in zip(rows, sizes, strict=True)]
+    path = cache / f"{NAME}-predicted-{digest_of(np.array(sizes), np.concatenate(labels))}.npy"
+    if not path.is_file():
+        rows_of = np.repeat(np.arange(len(rows)), sizes)
+        vectors = np.concatenate(states).astype(np.float32)
+        np.save(path, out_of_fold_tags(vectors, np.concatenate(labels), rows_of, len(names)))
+    words = [row["tokens"][:size] for row, size in zip(rows, sizes, strict=True)]
+    quality = find_wrong_tokens(labels, np.load(path), words=words, names=names).quality
+    return np.split(quality, np.cumsum(sizes)[:-1])
 
 
 class ByLength(NoisyTrainer):
@@ -134,10 +198,10 @@ class ByLength(NoisyTrainer):
 
 
 def pad(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    states = [torch.from_numpy(row["inputs_embeds"]).float() for row in rows]
     labels = [torch.tensor(row["labels"]) for row in rows]
+    name = "input_ids" if "input_ids" in rows[0] else "inputs_embeds"
     return {
-        "inputs_embeds": pad_sequence(states, batch_first=True),
+        name: pad_sequence([row[name] for row in rows], batch_first=True),
         "attention_mask": pad_sequence([torch.ones(len(one)) for one in labels], batch_first=True),
         "labels": pad_sequence(labels, batch_first=True, padding_value=NO_LABEL),
     }
@@ -157,23 +221,28 @@ def head(names: list[str], width: int) -> BertForTokenClassification:
     return model
 
 
+def encoder(names: list[str]) -> Any:
+    """MiniLM with a new head, to be fine-tuned."""
+    ids = {name: index for index, name in enumerate(names)}
+    labels = {"num_labels": len(names), "id2label": dict(enumerate(names)), "label2id": ids}
+    return AutoModelForTokenClassification.from_pretrained(minilm(), **labels)
+
+
 def run(cell: Cell, splits: dict[str, list[dict[str, Any]]], names: list[str], cache: Path) -> dict[str, Any]:
     """Train a cell, and score it on held-out distant labels and on the gold test labels."""
     held_out = np.arange(len(splits["train"])) % HELD_OUT == HELD_OUT - 1
     kept = [row for row, out in zip(splits["train"], held_out, strict=True) if not out]
     given = [row for row, out in zip(splits["train"], held_out, strict=True) if out]
     column = {"distant": "distant", "gold": "ner_tags"}[cell.labels]
-    train = Sentences(kept, column, names, cache)
+    reader = Reader(names, cache, cell.tuned)
+    train = reader(kept, column, qualities(kept, names, cache) if cell.weighted else None)
     set_seed(cell.seed)
-    model = head(names, train[0]["inputs_embeds"].shape[1])
+    model = encoder(names) if cell.tuned else head(names, train[0]["inputs_embeds"].shape[1])
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         args = TrainingArguments(
             folder,
-            num_train_epochs=EPOCHS,
-            per_device_train_batch_size=BATCH,
             per_device_eval_batch_size=128,
-            learning_rate=RATE,
             warmup_steps=0.1,
             save_strategy="no",
             report_to="none",
@@ -181,15 +250,13 @@ def run(cell: Cell, splits: dict[str, list[dict[str, Any]]], names: list[str], c
             use_cpu=True,
             dataloader_pin_memory=False,
             seed=cell.seed,
+            **BUDGETS[cell.tuned],
         )
         trainer = ByLength(
             model,
             args,
             train_dataset=train,
-            eval_dataset={
-                "distant": Sentences(given, "distant", names, cache),
-                "test": Sentences(splits["test"], "ner_tags", names, cache),
-            },
+            eval_dataset={"distant": reader(given, "distant"), "test": reader(splits["test"], "ner_tags")},
             data_collator=pad,
             method=make_method(cell.method, **ARGUMENTS.get(cell.method, {})),
             missing_rate=cell.missing_rate or None,
@@ -204,27 +271,34 @@ def run(cell: Cell, splits: dict[str, list[dict[str, Any]]], names: list[str], c
     return {**vars(cell), **scores, "seconds": round(time.process_time() - start, 1)}
 
 
-def stored() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text("utf-8").splitlines()] if RESULTS.is_file() else []
+def prepare(data_dir: Path, cache: Path) -> Callable[[Cell], dict[str, Any]]:
+    """What runs a cell."""
+    splits, names = read(data_dir)
+    return lambda cell: run(cell, splits, names, cache)
 
 
 def table() -> str:
     """Entity F1, and the share of the gap between distant and gold labels that is closed, mean over seeds."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in stored():
-        groups.setdefault((row["method"], row["labels"], row["missing_rate"]), []).append(row)
-    low, high = (groups.get(("cross_entropy", labels, 0.0), []) for labels in ("distant", "gold"))
+    for row in stored_cells.stored(RESULTS):
+        key = row["tuned"], row["method"], row["labels"], row["weighted"], row["missing_rate"]
+        groups.setdefault(key, []).append(row)
     lines = ["| training | seeds | F1, gold test labels | precision | recall | F1, held-out distant labels |"]
     lines += ["|---|---|---|---|---|---|"]
-    for (method, labels, rate), rows in sorted(groups.items(), key=lambda item: -np.mean(_of(item[1], "test_f1"))):
+    for key, rows in sorted(groups.items(), key=lambda item: (-item[0][0], -np.mean(_of(item[1], "test_f1")))):
+        tuned, method, labels, weighted, rate = key
+        low, high = (groups.get((tuned, "cross_entropy", name, False, 0.0), []) for name in ("distant", "gold"))
         seeds = {row["seed"] for row in rows}
         value, before, after = (
             np.mean(_of([row for row in some if row["seed"] in seeds], "test_f1")) for some in (rows, low, high)
         )
-        parts = [f"{method}, {labels} labels" + (f", missing_rate={rate}" if rate else ""), str(len(rows))]
+        name = f"{method}, {labels} labels{', weights' if weighted else ''}" + (
+            f", missing_rate={rate}" if rate else ""
+        )
+        parts = [f"fine-tuned: {name}" if tuned else name, str(len(rows))]
         parts.append(f"{100 * value:.1f} ({100 * (value - before) / (after - before):.0f} %)")
         others = ("test_precision", "test_recall", "distant_f1")
-        parts += [f"{100 * np.mean(_of(rows, name)):.1f}" for name in others]
+        parts += [f"{100 * np.mean(_of(rows, other)):.1f}" for other in others]
         lines.append(f"| {' | '.join(parts)} |")
     return "\n".join(lines)
 
@@ -233,27 +307,5 @@ def _of(rows: list[dict[str, Any]], name: str) -> list[float]:
     return [row[name] for row in rows]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", default=os.environ.get("HF_NOISY_DATA_DIR"))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--cache", default="output/benchmark")
-    parser.add_argument("--table", action="store_true")
-    options = parser.parse_args()
-    logging.set_verbosity_error()
-    if options.table:
-        print(table())
-    else:
-        torch.set_num_threads(1)
-        splits, names = read(Path(options.data_dir))
-        for cell in cells(options.seeds):
-            if any(all(row[name] == value for name, value in vars(cell).items()) for row in stored()):
-                continue
-            row = run(cell, splits, names, Path(options.cache))
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            print(row["method"], row["labels"], row["missing_rate"], row["seed"], row["test_f1"], row["seconds"])
-
-
 if __name__ == "__main__":
-    main()
+    stored_cells.main(RESULTS, cells, prepare, table)
