@@ -277,10 +277,12 @@ def prepare(data_dir: Path, cache: Path) -> Callable[[Cell], dict[str, Any]]:
     return lambda cell: run(cell, splits, names, cache)
 
 
-def table() -> str:
+def table(only: str | None = None) -> str:
     """Entity F1, and the share of the gap between distant and gold labels that is closed, mean over seeds."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in stored_cells.stored(RESULTS):
+        if only not in (None, row["method"]):
+            continue
         key = row["tuned"], row["method"], row["labels"], row["weighted"], row["missing_rate"]
         groups.setdefault(key, []).append(row)
     lines = ["| training | seeds | F1, gold test labels | precision | recall | F1, held-out distant labels |"]
