@@ -1,7 +1,7 @@
 """SimCLR: train an image encoder without labels."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import datasets
@@ -26,8 +26,8 @@ from hf_noisy.models.pooling import pool_outputs
 _MEAN = _STD = (0.5, 0.5, 0.5)  # as in ViTImageProcessor
 
 
-class SimCLRResult(NamedTuple):
-    """The trained encoder, in evaluation mode, and its image processor, in the argument order of [`embed`]."""
+class TrainedEncoder(NamedTuple):
+    """A trained encoder, in evaluation mode, and its image processor, in the argument order of [`embed`]."""
 
     model: PreTrainedModel
     image_processor: ViTImageProcessor
@@ -44,7 +44,7 @@ def train_simclr(
     projection_dim: int = 128,
     temperature: float = 0.5,
     callbacks: Sequence[TrainerCallback] | None = None,
-) -> SimCLRResult:
+) -> TrainedEncoder:
     """Train an image encoder to match two augmented views of the same image, with the stock `Trainer`.
 
     Labels are not read. Needs the extra `vision` (the package lightly, for the loss and the projection head). With
@@ -79,12 +79,41 @@ def train_simclr(
         >>> len(dataset[0]["features"])  # doctest: +SKIP
         256
     """
+    check_contrast(image_size, projection_dim, temperature)
+    return train_on_two_views(
+        lambda encoder: SimCLRNetwork(encoder, image_size, projection_dim, temperature),
+        dataset,
+        model,
+        args,
+        image_column=image_column,
+        image_size=image_size,
+        transform=transform,
+        callbacks=callbacks,
+    )
+
+
+def check_contrast(image_size: int, projection_dim: int, temperature: float) -> None:
+    """Refuse settings that are out of range, and missing packages, before any work."""
     for name, value in (("image_size", image_size), ("projection_dim", projection_dim)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}; 0.5 is usual")
-    _lightly()
+    lightly()
+
+
+def train_on_two_views(
+    make_network: Callable[[PreTrainedModel], nn.Module],
+    dataset: datasets.Dataset,
+    model: PreTrainedModel | None,
+    args: TrainingArguments | None,
+    *,
+    image_column: str,
+    image_size: int,
+    transform: Transform | None,
+    callbacks: Sequence[TrainerCallback] | None,
+) -> TrainedEncoder:
+    """Train a network around an encoder, whose loss compares two views of each image."""
     if isinstance(dataset, datasets.Dataset):  # ImageViews refuses anything else
         dataset = dataset.remove_columns([n for n in (LABEL, LABELS, LABEL_WEIGHT) if n in dataset.column_names])
     if transform is None:
@@ -97,12 +126,12 @@ def train_simclr(
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(args.seed)
             model = model or _small_resnet()
-            network = _SimCLR(model, image_size, projection_dim, temperature)
+            network = make_network(model)
         trainer = Trainer(network, args, train_dataset=views, callbacks=[_Epochs(views), *(callbacks or ())])
         trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
     size = {"height": image_size, "width": image_size}
     processor = ViTImageProcessor(size=size, image_mean=list(_MEAN), image_std=list(_STD))
-    return SimCLRResult(model.eval(), processor)
+    return TrainedEncoder(model.eval(), processor)
 
 
 def simclr_transform(
@@ -151,12 +180,14 @@ def simclr_transform(
     return composed
 
 
-class _SimCLR(nn.Module):
+class SimCLRNetwork(nn.Module):
     """Encoder, projection head and loss as one module, as `Trainer` needs it."""
+
+    head_name = "SimCLRProjectionHead"
 
     def __init__(self, model: PreTrainedModel, image_size: int, projection_dim: int, temperature: float) -> None:
         super().__init__()
-        head, loss = _lightly()
+        head, loss = lightly(self.head_name)
         self.encoder: Any = getattr(model, "base_model", model)
         self.encoder.eval()  # the pass below must not update BatchNorm statistics
         with torch.no_grad():
@@ -191,15 +222,16 @@ class _Epochs(TrainerCallback):
         self.views.set_epoch(int(state.epoch or 0))
 
 
-def _lightly() -> tuple[Any, Any]:
+def lightly(head: str = SimCLRNetwork.head_name) -> tuple[Any, Any]:
+    """A projection head by its name, and the contrastive loss."""
     try:
         from lightly.loss import NTXentLoss
-        from lightly.models.modules import SimCLRProjectionHead
+        from lightly.models import modules
     except ImportError as error:
         raise ImportError(
-            "train_simclr needs the package lightly, which is an extra; pip install hf-noisy[vision]"
+            "training an encoder needs the package lightly, which is an extra; pip install hf-noisy[vision]"
         ) from error
-    return SimCLRProjectionHead, NTXentLoss
+    return getattr(modules, head), NTXentLoss
 
 
 def _small_resnet() -> ResNetModel:

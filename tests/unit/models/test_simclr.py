@@ -8,6 +8,7 @@ from datasets import Dataset
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.nn.utils import parameters_to_vector
 from transformers import (
     AutoImageProcessor,
     AutoModel,
@@ -22,7 +23,9 @@ from transformers import (
 
 from hf_noisy.data.images import ImageViews
 from hf_noisy.data.load import load_noisy_dataset
+from hf_noisy.models import moco
 from hf_noisy.models.embed import embed
+from hf_noisy.models.moco import train_moco
 from hf_noisy.models.simclr import simclr_transform, train_simclr
 
 SMALL = ResNetConfig(layer_type="basic", embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1])
@@ -179,12 +182,47 @@ def test_bad_input_is_refused(some, tmp_path):
 
 
 @needs_lightly
+def test_the_loss_of_moco_falls_and_a_seed_gives_one_result(some, tmp_path):
+    losses, settings = [Losses(), Losses()], {"image_size": 16, "transform": DIGITS, "queue_size": 64, "decay": 0.9}
+    models = [
+        train_moco(some, resnet(), arguments(tmp_path, 3), callbacks=[seen], **settings).model for seen in losses
+    ]
+    assert losses[0].values == losses[1].values
+    assert losses[0].values[-1] < losses[0].values[1]  # in the first epoch the queue is noise
+    assert torch.equal(*map(weights, models))
+    assert not torch.equal(weights(models[0]), weights(resnet()))
+
+
+@needs_lightly
+def test_keys_come_from_the_averaged_network_and_fill_the_queue(some, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(moco, "_MoCo", lambda *of, build=moco._MoCo: made.append(build(*of)) or made[-1])
+    before = parameters_to_vector(resnet().parameters())
+    train_moco(some, resnet(), arguments(tmp_path, max_steps=1), image_size=16, queue_size=64, decay=0.0)
+    (network,) = made
+    # With decay 0 the copy holds the weights before the only step.
+    assert torch.equal(parameters_to_vector(network.averaged[0].parameters()), before)
+    assert not torch.equal(parameters_to_vector(network.encoder.parameters()), before)
+    queue = network.loss.memory_bank.bank
+    assert queue.shape == (128, 64)
+    torch.testing.assert_close(queue.norm(dim=0), torch.ones(64))
+
+
+@needs_lightly
+def test_bad_input_of_moco_is_refused(some, tmp_path):
+    for name, value in (("queue_size", 0), ("decay", 1.0), ("temperature", 0.0)):
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            train_moco(some, resnet(), arguments(tmp_path), **{name: value})
+
+
+@needs_lightly
 @pytest.mark.slow
-def test_features_are_better_than_those_of_the_untrained_network(digits, tmp_path):
+@pytest.mark.parametrize("learn", [train_simclr, train_moco])
+def test_features_are_better_than_those_of_the_untrained_network(learn, digits, tmp_path):
     train, test = digits["train"], digits["test"]
     model = resnet()
     settings = arguments(tmp_path, 8, per_device_train_batch_size=128, lr_scheduler_type="cosine")
-    trained = train_simclr(train, copy.deepcopy(model), settings, image_size=16, transform=DIGITS)
+    trained = learn(train, copy.deepcopy(model), settings, image_size=16, transform=DIGITS)
     accuracy = []
     for network in (model, trained.model):
         parts = [column(embed(split, network, trained.image_processor, cache_dir=tmp_path)) for split in (train, test)]
