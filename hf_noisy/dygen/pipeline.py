@@ -171,7 +171,7 @@ class DyGen:
             raise ValueError("max_references and suspects_by are for preset 'paper'; leave them out")
         looked_at = _checked_labels(checked, len(labels), trajectories.num_classes)
         if paper:
-            options = {"max_references": max_references, "suspects_by": suspects_by, "seed": seed}
+            options: dict[str, Any] = {"max_references": max_references, "suspects_by": suspects_by, "seed": seed}
             prior = paper_prior(trajectories, labels, noise_rate, split=split, **options)
         else:
             options = {"class_prior": class_prior, "checked": looked_at, "seed": seed}
