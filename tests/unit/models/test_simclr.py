@@ -204,8 +204,8 @@ def test_keys_come_from_the_averaged_network_and_fill_the_queue(some, tmp_path, 
     assert torch.equal(parameters_to_vector(network.averaged[0].parameters()), before)
     assert not torch.equal(parameters_to_vector(network.encoder.parameters()), before)
     queue = network.loss.memory_bank.bank
-    assert queue.shape == (128, 64)
-    torch.testing.assert_close(queue.norm(dim=0), torch.ones(64))
+    assert queue.shape == (64, 128)
+    torch.testing.assert_close(queue.norm(dim=1), torch.ones(64))
 
 
 @needs_lightly
@@ -217,8 +217,8 @@ def test_bad_input_of_moco_is_refused(some, tmp_path):
 
 @needs_lightly
 @pytest.mark.slow
-@pytest.mark.parametrize("learn", [train_simclr, train_moco])
-def test_features_are_better_than_those_of_the_untrained_network(learn, digits, tmp_path):
+@pytest.mark.parametrize(("learn", "gain"), [(train_simclr, 0.02), (train_moco, 0.01)])
+def test_features_are_better_than_those_of_the_untrained_network(learn, gain, digits, tmp_path):
     train, test = digits["train"], digits["test"]
     model = resnet()
     settings = arguments(tmp_path, 8, per_device_train_batch_size=128, lr_scheduler_type="cosine")
@@ -228,4 +228,4 @@ def test_features_are_better_than_those_of_the_untrained_network(learn, digits, 
         parts = [column(embed(split, network, trained.image_processor, cache_dir=tmp_path)) for split in (train, test)]
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(parts[0], train["label"][:])
         accuracy.append(probe.score(parts[1], test["label"][:]))
-    assert accuracy[1] > accuracy[0] + 0.02, accuracy
+    assert accuracy[1] > accuracy[0] + gain, accuracy
