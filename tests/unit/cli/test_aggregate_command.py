@@ -136,7 +136,7 @@ def test_the_command_writes_labels_votes_card_and_report(tmp_path):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [row["annotator"] for row in summary["annotators"]] == ["ann", "ben", "cat", "dan"]
     assert summary["rows_without_vote"] == 1
-    rows = load_dataset(str(tmp_path / "out"), split="train")
+    rows = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     assert (np.array(rows["label"][:59]) == true[:59]).mean() > 0.85
     assert rows["label"][59] in (None, -1)
     assert rows["votes"][0] == [int(v[0]) for v in votes]

@@ -81,7 +81,7 @@ def test_rows_without_votes_or_labels_and_equal_texts(tmp_path):
 def test_the_command_flags_errors_and_shows_the_votes(parquet, tmp_path):
     result = audited(parquet, tmp_path, by_id(range(COUNT - 10)))
     assert result.exit_code == 0, result.output
-    rows = load_dataset(str(tmp_path / "out"), split="train")
+    rows = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     assert np.flatnonzero(rows["label_suspected"]).tolist() == [5]
     assert int(np.argmin(rows["label_quality"])) == 5
     assert int(np.argmax(rows["label_disagreement"])) == 2
