@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test test-slow lint docs format clean
+.PHONY: help install demo demo-figures test test-slow lint docs format clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ install: $(READY)  ## Build .venv with the package (editable) and everything nee
 demo: $(READY)  ## DyGEN on the data set that comes with the package; writes output/demo
 	$(BIN)/python examples/run_dygen.py --dataset docs --output_dir output/demo --overwrite --max_train_samples 1000 \
 		--num_train_epochs 3 --learning_rate 2e-4 --max_length 32 --train_sampling_strategy group_by_length
+
+demo-figures: demo  ## The demo, and its figures in docs/quickstart.md
+	cp output/demo/dygen_results.json benchmarks/results/demo.json
+	$(BIN)/python -m benchmarks.reporting.documents
 
 test: $(READY)  ## All tests but the slow ones
 	$(PYTEST)

@@ -291,6 +291,20 @@ def neighbours(data: dict[str, Any]) -> str:
     return table([title, "built, s", "all, s", "found, %"], rows) + f"\n\n{note}"
 
 
+def cells(data: dict[str, Any]) -> str:
+    of = data["clauses"]
+    header = [f"{of['rows']:,} clauses of news", "seconds", "nearest rows, %", "near-duplicates, %", "100 farthest, %"]
+    found = (percent(of[key]) for key in ("recall", "near_duplicates_found", "outliers_found"))
+    rows = [
+        ["all rows searched", f"{of['exact_cpu_s']:.1f}", *(percent(1) for _ in range(3))],
+        ["default", f"{of['cells_cpu_s']:.1f}", *found],
+    ]
+    note = (
+        f"`{of['command']}`; seconds of the processor, 1 thread; {of['near_duplicates']:,} rows have a near-duplicate."
+    )
+    return table(header, rows) + f"\n\n{note}"
+
+
 def branch_cost(data: dict[str, Any]) -> str:
     parts = []
     for backbone, of in data["backbones"].items():
@@ -333,5 +347,5 @@ def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
     tables = (step_cost, dmlp_speed, detection, dygen_speed, dygen_cost, install_cost, scale, audit_scale, neighbours)
     made = {of.__name__: of(load(of.__name__)) for of in (*tables, audit, branch_cost, shared_cost, serving)}
-    made["detection_speed"] = detection_speed(load("detection"))
+    made |= {"detection_speed": detection_speed(load("detection")), "cells": cells(load("neighbours"))}
     return made | {"speed": speed(load("stage2_speed"), load("recorder_cost"))}

@@ -9,6 +9,7 @@ from hf_noisy.core.blocks import row_slices
 
 _CELL = 500  # rows of a cell, on average
 _SEARCHED = 6  # cells in which the neighbours of a row are searched: those with the nearest centres
+_FARTHEST = 1000  # rows whose neighbours are searched among all
 _SAMPLE = 32  # rows a cell of which the centres are the means
 _ROUNDS = 2  # of k-means
 _PRODUCTS = 1 << 23  # products kept at once
@@ -28,9 +29,12 @@ def nearest_in_cells(
     found = np.zeros((len(chosen), k), dtype=np.int64)
     for own, queries in zip(members, asking, strict=True):
         _search(rows, queries, own, best, found)
-    lacking = np.flatnonzero(best[:, -1] == -np.inf)  # their cells hold too few rows
-    best[lacking] = -np.inf
-    _search(rows, lacking, np.arange(len(chosen)), best, found)
+    # All rows are searched for those whose cells hold too few, and for the farthest ones, which may be outliers.
+    again = best[:, -1] == -np.inf
+    again[np.argsort(best.mean(1), kind="stable")[:_FARTHEST]] = True
+    best[again] = -np.inf
+    for part in row_slices(len(chosen), features.shape[1], _GATHERED):
+        _search(rows, np.flatnonzero(again), np.arange(part.start, part.stop), best, found)
     distances = np.sqrt(np.maximum(2 - 2 * best.astype(np.float64), 0))
     _refine(rows, distances, found)
     return distances, found

@@ -41,6 +41,24 @@ def test_the_nearest_cells_hold_nearly_all_of_them(rows, monkeypatch):
     assert (found != np.arange(2000)[:, None]).all()
 
 
+@pytest.fixture(autouse=True)
+def _none_is_searched_among_all(monkeypatch):
+    monkeypatch.setattr(neighbour_cells, "_FARTHEST", 0)
+
+
+def test_the_farthest_rows_are_searched_among_all(rows, monkeypatch):
+    monkeypatch.setattr(neighbour_cells, "_CELL", 100)
+    monkeypatch.setattr(neighbour_cells, "_SEARCHED", 1)
+    expected, others = nearest(unit(rows), unit(rows), 10, own=np.arange(2000))
+    before = neighbour_cells.nearest_in_cells(rows, np.arange(2000), 10)[0]
+    far = np.argsort(-before.mean(1))[:50]
+    assert not np.allclose(before[far], expected[far], atol=1e-4)
+    monkeypatch.setattr(neighbour_cells, "_FARTHEST", 50)
+    distances, found = neighbour_cells.nearest_in_cells(rows, np.arange(2000), 10)
+    np.testing.assert_allclose(distances[far], expected[far], atol=1e-4)
+    assert (found[far] == others[far]).mean() > 0.999
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_small_cells_are_searched_until_there_are_enough_rows(rows, monkeypatch, size):
     monkeypatch.setattr(neighbour_cells, "_CELL", size)
