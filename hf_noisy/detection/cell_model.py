@@ -106,7 +106,7 @@ def _fit(
     labels = given.astype(np.float64)
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = _Weights(*values[:3], expit(values[3]) if first.missing_rate else 0.0)
+        weights = _weights(values, bool(first.missing_rate))
         true = _true(inputs, weights)
         likely = _given(true, weights.missing_rate, spurious_rate)
         value = -float(np.log(np.where(given, likely, 1 - likely)).sum())
@@ -121,7 +121,13 @@ def _fit(
     start = np.array([*first[:3], logit(first.missing_rate) if first.missing_rate else 0.0])
     bounds = [(-30, 30), (0, 30), (-30, 0), (logit(max(least_rate, _SMALLEST)), logit(_HIGHEST_RATE))]
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return _Weights(*(float(one) for one in found[:3]), float(expit(found[3])) if first.missing_rate else 0.0)
+    return _weights(found, bool(first.missing_rate))
+
+
+def _weights(values: Float64[np.ndarray, " 4"], missing: bool) -> _Weights:
+    """The weights at a point of the search, which has the logit of the missing rate."""
+    bias, prediction, others, rate = values.tolist()
+    return _Weights(bias, prediction, others, float(expit(rate)) if missing else 0.0)
 
 
 def _highest_rate(given: Bool[np.ndarray, "rows classes"], true: Float64[np.ndarray, "rows classes"]) -> float:

@@ -152,7 +152,11 @@ def encoding(encoder: Any, device: torch.device, dtype: str) -> Iterator[Any]:
     """The encoder on a device, in evaluation mode and without gradients; for bfloat16 a copy in that format."""
     # Autocast computes everything but matrix products in float32, which takes a tenth longer.
     if dtype == "bfloat16":
+        exact = {name: buffer for name, buffer in encoder.named_buffers() if name.endswith("inv_freq")}
         encoder = copy.deepcopy(encoder).to(torch.bfloat16)
+        for name, buffer in encoder.named_buffers():
+            if name in exact:  # of rotary positions, which bfloat16 would move
+                buffer.data = exact[name].clone()
         # Fused attention does not use the bfloat16 units of a CPU.
         if device.type == "cpu" and getattr(getattr(encoder, "config", None), "_attn_implementation", None) == "sdpa":
             encoder.set_attn_implementation("eager")

@@ -80,9 +80,11 @@ def over(cases: list[Any]) -> Any:
 accumulated_cases = over(marked(CASES, MORE_THAN_A_LOSS + SHORT_CASES, brief=True))
 # Resuming takes three runs: fast for what is stored in a way of its own.
 STORED = ("cross_entropy", "co_teaching", "dal", "dygen", "elr", "nct", "nrd", "soft_correction")
-cases_with_state = over(marked(CASES, [case for case in SHORT_CASES if case[0] in STORED]))
-all_cases = over(marked(CASES, SHORT_CASES))
-cases_of_columns = over(marked(CASES, SHORT_CASES + BASELINE))
+WITH_STATE = [case for case in SHORT_CASES if case[0] in STORED]
+cases_with_state = over(marked(CASES, WITH_STATE))
+# What the data loader and mixed precision do depends little on the method.
+all_cases = over(marked(CASES, WITH_STATE))
+cases_of_columns = over(marked(CASES, WITH_STATE + BASELINE))
 long_cases = over(marked(LONG_CASES, LONG_CASES))
 short_cases = over(marked(SHORT_CASES, SHORT_CASES))
 
@@ -176,7 +178,7 @@ def test_resumed_run_is_the_uninterrupted_run(method, model, tmp_path):
 
 
 @long_cases
-@pytest.mark.parametrize("strategy", ["epoch", "steps"])
+@pytest.mark.parametrize("strategy", [pytest.param("epoch", marks=pytest.mark.slow), "steps"])
 def test_checkpoints_of_either_strategy_hold_the_same_run(method, model, strategy, tmp_path):
     whole = recorded_run(tmp_path / "whole", method, model, save_strategy=strategy, save_steps=STEPS_AN_EPOCH)
     start = interrupted(tmp_path / "whole", tmp_path / "part", STEPS_AN_EPOCH, [1] if strategy == "epoch" else [])

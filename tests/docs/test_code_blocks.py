@@ -23,7 +23,7 @@ PAGES = {
 }
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 # Pages whose code takes more than a second or two, or reads real data.
-SLOW = {"data", "detection", "dmlp", "noise", "paper_index", "publish", "weak_labels"}
+SLOW = {"data", "detection", "dmlp", "noise", "paper_index", "publish", "sidyp", "weak_labels"}
 # These talk to the Hub and run where one stands: tests/hub/push_documents.py.
 ON_THE_HUB = {"docs/publish.md"}
 

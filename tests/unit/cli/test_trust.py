@@ -174,7 +174,8 @@ def test_class_names_of_a_model_reach_the_terminal_as_text(monkeypatch, capsys):
     monkeypatch.setattr("hf_noisy.cli.inputs.pretrained_classifier", lambda *_, **__: (None, note))
     inputs = TextInputs.__new__(TextInputs)
     inputs.backbone, inputs.trust_remote_code = "x", False
-    inputs.make_model(noisy_rows(8))
+    inputs.task, inputs.names = "one-label", noisy_rows(8).features["label"].names
+    inputs.make_model()
     assert "(a\\x1b[2J, b)" in capsys.readouterr().out
 
 
@@ -275,7 +276,9 @@ def test_long_texts_are_cut_before_they_are_tokenised():
 
     inputs = TextInputs.__new__(TextInputs)
     inputs.processor, inputs.max_length = Tokenizer(), 4
-    inputs.prepare(datasets.Dataset.from_dict({"text": ["a" * 1_000_000, "b"]}))
+    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["x", "y"]))
+    rows = datasets.Dataset.from_dict({"text": ["a" * 1_000_000, "b"], "label": [0, 1]}, features)
+    inputs.prepare(rows)
     assert seen == [4000, 1]
 
 

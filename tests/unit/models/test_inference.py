@@ -9,7 +9,14 @@ from datasets import Dataset
 from hf_noisy.core.task import SINGLE_LABEL
 from hf_noisy.data.fingerprint import describe
 from hf_noisy.data.labels import check_training_labels, check_training_weights
-from hf_noisy.models.inference import batches_by_length, batches_of, evaluating, outputs_by_row, token_lengths
+from hf_noisy.models.inference import (
+    batches_by_length,
+    batches_of,
+    encoding,
+    evaluating,
+    outputs_by_row,
+    token_lengths,
+)
 
 VALUES = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 ROWS = Dataset.from_dict({"x": VALUES.tolist(), "label": [0, 1, 2, 0, 1, 2, 0]})
@@ -141,3 +148,12 @@ def test_rows_are_batched_by_their_number_of_tokens():
     assert token_lengths(Dataset.from_dict({"input_ids": []})) is None
     assert batches_of(rows.remove_columns("input_ids"), 3) == [[0, 1, 2], [3]]
     assert batches_by_length([-3, -1, -2, -3], 2) == [[0, 3], [2, 1]]
+
+
+def test_rotary_frequencies_stay_exact_in_bfloat16():
+    encoder = torch.nn.Linear(2, 2)
+    encoder.register_buffer("inv_freq", torch.tensor([1.0, 0.1]))
+    with encoding(encoder, torch.device("cpu"), "bfloat16") as copied:
+        assert (copied.weight.dtype, copied.inv_freq.dtype) == (torch.bfloat16, torch.float32)
+        assert torch.equal(copied.inv_freq, encoder.inv_freq)
+    assert encoder.weight.dtype == torch.float32
