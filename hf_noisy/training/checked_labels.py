@@ -109,7 +109,7 @@ class CheckedLabels:
             column = self.rows.as_column()
             return np.where(column >= 0, column, given)
         stored = stored_labels(dataset)
-        labels = torch.from_numpy(row_labels(dataset) if stored is None else stored)
+        labels = torch.tensor(row_labels(dataset) if stored is None else stored)
         found = np.asarray(self(labels, torch.arange(len(labels))))
         return found.astype(np.float64) if found.ndim == 2 else found
 
