@@ -2,10 +2,10 @@
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
+from scipy.optimize import minimize
 from scipy.special import expit
 
 _SMALLEST = 1e-6
-_STEPS = 30
 _PRECISION = 1.0  # of the Gaussian priors of slopes and of the shift of each class
 
 
@@ -44,18 +44,17 @@ def _fit(
     labels: Bool[np.ndarray, " cells"],
     classes: int,
 ) -> tuple[Float64[np.ndarray, " width"], Float64[np.ndarray, " classes"]]:
-    """Weights of the inputs and a shift of each class, by Newton's method for each in turn."""
-    weights, shift = np.zeros(inputs.shape[1]), np.zeros(classes)
+    """Weights of the inputs and a shift of each class, of the highest posterior probability."""
+    width = inputs.shape[1]
     # The first input is constant: its weight takes what the classes have in common, almost without a prior.
-    precisions = np.array([1e-2] + [_PRECISION] * (inputs.shape[1] - 1))
-    for _ in range(_STEPS):
-        predicted = expit(offset + inputs @ weights + shift[class_of])
-        curvature = (inputs * (predicted * (1 - predicted))[:, None]).T @ inputs + np.diag(precisions)
-        step = np.linalg.solve(curvature, inputs.T @ (predicted - labels) + precisions * weights)
-        weights -= step
-        predicted = expit(offset + inputs @ weights + shift[class_of])
-        gradient = np.bincount(class_of, predicted - labels, classes) + _PRECISION * shift
-        shift -= gradient / (np.bincount(class_of, predicted * (1 - predicted), classes) + _PRECISION)
-        if np.abs(step).max() < 1e-4:
-            break
-    return weights, shift
+    precisions = np.array([1e-2] + [_PRECISION] * (width - 1 + classes))
+
+    # Newton's method would diverge where confident predictions are wrong.
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = offset + inputs @ values[:width] + values[width:][class_of]
+        wrong = expit(logits) - labels
+        gradient = np.concatenate([inputs.T @ wrong, np.bincount(class_of, wrong, classes)]) + precisions * values
+        return float((np.logaddexp(0, logits) - labels * logits).sum() + precisions @ values**2 / 2), gradient
+
+    found = minimize(loss, np.zeros(width + classes), jac=True, method="L-BFGS-B").x
+    return found[:width], found[width:]

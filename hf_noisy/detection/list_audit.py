@@ -28,7 +28,8 @@ class CheckedShares:
 
     Attributes:
         wrong: Share of the tags, or cells, that are wrong.
-        missing: Share of the true entity tags that are given as `O`, or of the true classes that are not given.
+        missing: Share of the true entity tags that are given as `O`, or of the true classes that are not given; None
+            if the checked rows have none.
         missing_of: The same for each type of entity, or class.
     """
 
@@ -180,7 +181,7 @@ def _tag_shares(
         str(kind): unit_share(missing[kinds == kind], rows[kinds == kind], num_rows)
         for kind in np.unique(kinds[inside])
     }
-    return CheckedShares(wrong, unit_share(missing[inside], rows[inside], num_rows), of)
+    return CheckedShares(wrong, unit_share(missing[inside], rows[inside], num_rows) if inside.any() else None, of)
 
 
 def _cell_shares(
@@ -199,7 +200,7 @@ def _cell_shares(
         if true[:, one].any()
     }
     wrong = unit_share((given != true).ravel(), rows.ravel(), num_rows)
-    return CheckedShares(wrong, unit_share(~given[true], rows[true], num_rows), of)
+    return CheckedShares(wrong, unit_share(~given[true], rows[true], num_rows) if true.any() else None, of)
 
 
 def _true_rate(given: np.ndarray, true: np.ndarray | None, compared: np.ndarray | None) -> float | None:

@@ -1,9 +1,12 @@
 """Checked rows correct the labels of the others."""
 
 import numpy as np
+from datasets import ClassLabel, Dataset, Features, List
 
+from hf_noisy.data.checked_lists import CheckedLists
 from hf_noisy.detection.checked_cells import set_posterior
 from hf_noisy.detection.checked_tags import tag_posterior
+from hf_noisy.detection.list_audit import audit_lists
 
 
 def test_tags_by_class_are_corrected_where_nobody_looked():
@@ -37,3 +40,24 @@ def test_predictions_that_say_nothing_change_no_label():
     predicted = np.full(true.shape, 0.2)
     posterior = set_posterior(given, predicted, np.arange(50), true[:50])
     assert ((posterior > 0.5) == given)[50:].all()
+
+
+def test_confident_predictions_that_are_often_wrong_do_not_upset_the_correction():
+    random = np.random.default_rng(0)
+    true, added = random.random((2000, 10)) < 0.15, random.random((2000, 10)) < 0.1
+    given = true | added  # the predictions learned the added classes too
+    predicted = np.where(given, 0.97 + 0.029 * random.random(given.shape), 0.001 + 0.02 * random.random(given.shape))
+    index = np.arange(200)
+    posterior = set_posterior(given, predicted, index, true[index])
+    of_given = posterior[200:][given[200:]].mean()
+    assert abs(of_given - true[200:][given[200:]].mean()) < 0.05
+
+
+def test_no_share_of_missing_classes_where_no_checked_row_has_one():
+    features = Features({"label": List(ClassLabel(names=["a", "b"]))})
+    rows = Dataset.from_dict({"label": [[0], [1], [], [0, 1]] * 10}, features=features)
+    checked = CheckedLists(np.array([2, 6]), [[], []], ["random"] * 2)
+    vectors = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    shares = audit_lists(rows, vectors, checked=checked).shares
+    assert shares.missing is None
+    assert shares.wrong.rate == 0
