@@ -69,6 +69,7 @@ def fit_cell_model(labels: Any, probabilities: Any, spurious_rate: float | None 
     if spurious_rate is None:
         count = max(round(_LOWEST * likely.size), 1)
         spurious_rate = float(is_given[np.argpartition(likely, count - 1)[:count]].mean())
+        spurious_rate = 0.0 if spurious_rate == 1 else spurious_rate  # no cell shows what is not true
     check_rate(spurious_rate, "spurious_rate")
     top = min(max(round(_TOP * int(is_given.sum())), _FEWEST_TOP), likely.size)
     least = min(1 - float(np.partition(likely, -top)[-top:].mean()), _HIGHEST_RATE)
@@ -81,7 +82,7 @@ def fit_cell_model(labels: Any, probabilities: Any, spurious_rate: float | None 
     kept, added = float((1 - spurious)[given].sum()), float(spurious[given].sum())
     shares = [kept * one / (1 - one) / given.size for one in (low, high)]
     middle = float(wrong.mean())
-    bounds = min(shares[0], middle), max(shares[1] + added / given.size, middle)
+    bounds = min(shares[0], middle), min(max(shares[1] + added / given.size, middle), 1.0)
     return CellModel(wrong, (rate, low, high), spurious_rate, bounds)
 
 

@@ -242,3 +242,12 @@ def test_a_million_tokens_take_seconds():
         np.split(labels, np.arange(20, 10**6, 20)), probabilities, words=[one.tolist() for one in words], names=names
     )
     assert time.process_time() - started < 10
+
+
+def test_nothing_is_wrong_where_every_row_has_every_class():
+    issues = find_wrong_cells(np.ones((200, 2), dtype=np.int64), np.full((200, 2), 0.9))
+    assert not issues.is_wrong.any()
+
+
+def test_the_interval_of_few_cells_is_a_share():
+    assert estimate_noise_rate(np.array([[1, 0, 0]]), np.array([[0.9, 0.1, 0.1]])).high <= 1
