@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Dataset
 from jaxtyping import Int64
 
-from hf_noisy.core.columns import LABEL_DISAGREEMENT, TEXT
+from hf_noisy.core.columns import LABEL_DISAGREEMENT, TEXT, TEXT_PAIR
 from hf_noisy.data.checked import class_names
 from hf_noisy.data.labelled_rows import LabelledRows
 from hf_noisy.data.replace_column import with_column
@@ -46,12 +46,16 @@ def votes_of_rows(path: Path | None, labelled: LabelledRows) -> Votes | None:
 def _places(file: VoteFile, rows: Dataset, path: Path) -> list[list[int]]:
     """The positions of each row of the file; rows of equal text share their votes."""
     ways: list[tuple[Sequence[Any], list[Any]]] = []
-    if file.texts is not None and TEXT in rows.column_names:
+    # A text alone does not say which pair is meant.
+    by_text = file.texts is not None and TEXT in rows.column_names and TEXT_PAIR not in rows.column_names
+    if file.texts is not None and by_text:
         ways.append((file.texts, rows[TEXT][:]))
     if file.named and _ID in rows.column_names:
         ways.append((file.rows, [str(one) for one in rows[_ID][:]]))
-    ways.append((file.rows, [str(number) for number in range(len(rows))]))
-    unknown = ""
+    # Lines in the order of the rows would have the same texts, and annotation tools number their tasks from 1.
+    if not file.exported and (file.named or not by_text):
+        ways.append((file.rows, [str(number) for number in range(len(rows))]))
+    unknown = "" if ways else file.rows[0]
     for names, known in ways:
         places: dict[Any, list[int]] = {}
         for number, one in enumerate(known):

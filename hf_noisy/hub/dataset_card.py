@@ -1,12 +1,20 @@
 """Cards of noisy, audited and purified datasets: what is noisy, how that is known, and how to undo a correction."""
 
+import json
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
 
-from hf_noisy.core.columns import CLEAN_LABEL, LABEL, LABEL_QUALITY, LABEL_SUGGESTED, LABEL_SUSPECTED
+from hf_noisy.core.columns import (
+    CLEAN_LABEL,
+    LABEL,
+    LABEL_DISAGREEMENT,
+    LABEL_QUALITY,
+    LABEL_SUGGESTED,
+    LABEL_SUSPECTED,
+)
 from hf_noisy.data.labelled_rows import has_values
 from hf_noisy.data.records import noise_record
 from hf_noisy.detection.audit import Audit
@@ -186,6 +194,8 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
     classes = len(audit.class_names)
     counts = np.bincount(audit.labels[suspected] * classes + issues.suggested[suspected], minlength=classes**2)
     order = [pair for pair in np.argsort(-counts, kind="stable").tolist() if counts[pair]]
+    added = [LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED]
+    added += [] if issues.opinions is None else [LABEL_DISAGREEMENT]
     return build_card(
         splits,
         name,
@@ -204,7 +214,7 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         undo="No label was changed. This removes the columns that were added:",
         undo_code="from datasets import load_dataset\n\n"
         f'rows = load_dataset({REPOSITORY}, split="{split}")\n'
-        f'rows = rows.remove_columns(["{LABEL_QUALITY}", "{LABEL_SUSPECTED}", "{LABEL_SUGGESTED}"])',
+        f"rows = rows.remove_columns({json.dumps(added)})",
         limits=[
             "A suspected label is not necessarily wrong: review it before changing it.",
             "Noise that the features explain as well as the true labels is not detected.",

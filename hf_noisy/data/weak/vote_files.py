@@ -31,6 +31,7 @@ class VoteFile:
         texts: `[rows]`, the text of each row; None if the file has none.
         checked: `[rows]`, what the column `checked_label` says, None where nobody looked; None without the column.
         named: Whether the file names its rows.
+        exported: Whether an annotation tool wrote it, whose numbers of rows are its own.
     """
 
     votes: Votes
@@ -38,6 +39,7 @@ class VoteFile:
     texts: list[str | None] | None
     checked: list[Any] | None
     named: bool = True
+    exported: bool = False
 
 
 def read_votes(
@@ -93,7 +95,8 @@ def read_votes(
     if exported is not None:
         answers, texts = exported
         names = list(texts)
-        return VoteFile(_votes(answers, names, classes, str(path), None), names, list(texts.values()), None)
+        votes = _votes(answers, names, classes, str(path), None)
+        return VoteFile(votes, names, list(texts.values()), None, exported=True)
     label, text = label_column or LABEL, text_column or TEXT
     wanted = Wanted(text_columns=(text,), label_column=label, delimiter=delimiter, encoding=encoding)
     raw = read_file(path, wanted)

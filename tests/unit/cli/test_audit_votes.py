@@ -78,6 +78,29 @@ def test_rows_without_votes_or_labels_and_equal_texts(tmp_path):
     assert votes_of_rows(tmp_path / "votes.csv", rows).matrix().tolist() == [[1], [-1], [1]]  # the second has no label
 
 
+def labelled_texts(**columns):
+    features = Features({**{name: Value("string") for name in columns}, "label": ClassLabel(names=["no", "yes"])})
+    return labelled_rows(Dataset.from_dict({**columns, "label": [0] * len(columns["text"])}, features=features))
+
+
+def test_pairs_of_equal_first_texts_do_not_share_votes(tmp_path):
+    rows = labelled_texts(text=["a", "a", "b"], text_pair=["x", "y", "z"], id=["p", "q", "r"])
+    (tmp_path / "votes.csv").write_text("id,text,ann\nq,a,yes\nr,b,no\n")
+    assert votes_of_rows(tmp_path / "votes.csv", rows).matrix().tolist() == [[-1], [1], [0]]
+
+
+def test_rows_with_other_texts_are_not_taken_by_their_place(tmp_path):
+    rows = labelled_texts(text=["a", "b", "c"])
+    (tmp_path / "votes.csv").write_text("text,ann\nb,yes\na changed,no\n")
+    with pytest.raises(ValueError, match="row 'a changed'"):
+        votes_of_rows(tmp_path / "votes.csv", rows)
+    task = {"id": 1, "data": {"text": "a changed"}, "annotations": []}
+    answer = {"completed_by": 1, "result": [{"from_name": "label", "value": {"choices": ["yes"]}}]}
+    (tmp_path / "votes.json").write_text(json.dumps([task | {"annotations": [answer]}]))
+    with pytest.raises(ValueError, match="row 'a changed'"):
+        votes_of_rows(tmp_path / "votes.json", rows)
+
+
 def test_the_command_flags_errors_and_shows_the_votes(parquet, tmp_path):
     result = audited(parquet, tmp_path, by_id(range(COUNT - 10)))
     assert result.exit_code == 0, result.output
@@ -91,7 +114,9 @@ def test_the_command_flags_errors_and_shows_the_votes(parquet, tmp_path):
     assert "Legitimate disagreement" in page
     assert "[0: 2, 1: 2]" in page
     assert "[1: 4] text 5" in page
-    assert "label_disagreement" in (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    removed = json.loads(re.search(r"remove_columns\((.*)\)", card)[1])
+    assert set(removed) == {name for name in rows.column_names if name.startswith("label_")}
 
 
 @pytest.mark.parametrize(
