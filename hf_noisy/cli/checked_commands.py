@@ -77,6 +77,8 @@ def _check_lists(
         raise ValueError("--format is about rows of one class each; tags and sets are corrected in a CSV")
     known = checked_lists(labelled.whole, checked)
     left = np.setdiff1d(labelled.index, [] if known is None else known.index)
+    if not len(left):
+        raise ValueError("there is no row to check: all are checked")
     count = min(ROWS_TO_CHECK, len(left)) if rows is None else rows
     if not 1 <= count <= len(left):
         raise ValueError(f"--rows must be from 1 to {len(left):,}, the rows that nobody has checked, got {count}")

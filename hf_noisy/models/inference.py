@@ -160,8 +160,13 @@ def encoding(encoder: Any, device: torch.device, dtype: str) -> Iterator[Any]:
         # Fused attention does not use the bfloat16 units of a CPU.
         if device.type == "cpu" and getattr(getattr(encoder, "config", None), "_attn_implementation", None) == "sdpa":
             encoder.set_attn_implementation("eager")
-    with evaluating(encoder, device), random_state_kept(), torch.no_grad():
-        yield encoder
+    try:
+        with evaluating(encoder, device), random_state_kept(), torch.no_grad():
+            yield encoder
+    except RuntimeError as error:
+        if dtype == "bfloat16" and "dtype" in str(error).lower():
+            raise ValueError(f"{type(encoder).__name__} does not compute in bfloat16; take dtype='float32'") from error
+        raise
 
 
 def _device(model: nn.Module) -> torch.device:

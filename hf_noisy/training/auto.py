@@ -40,7 +40,7 @@ def chosen_method(trainer: "NoisyTrainer", resume_from_checkpoint: str | bool | 
 def choose_for_trainer(trainer: "NoisyTrainer", checkpoint: str | None) -> Choice:
     """Measure and choose, the same on all processes; a resumed run with the same data keeps the recorded choice."""
     if not trainer.task.one_row:
-        return _of_several_labels(trainer.task, trainer.checked)
+        return _of_several_labels(trainer.task, trainer.checked, trainer._rows.missing is not None)
     args, model, dataset = trainer.args, trainer.model, trainer.train_dataset
     known = _identity(model, dataset, trainer.checked, args.seed)
     found: list[Choice | None] = [None]
@@ -71,14 +71,14 @@ def choose_for_trainer(trainer: "NoisyTrainer", checkpoint: str | None) -> Choic
     return choice
 
 
-def _of_several_labels(task: Task, checked: CheckedRows | None) -> Choice:
+def _of_several_labels(task: Task, checked: CheckedRows | None, missing_rate: bool) -> Choice:
     """The default of tokens and of several labels, where noise is not measured: plain cross-entropy."""
     method = "cross_entropy"
     why = (
         f"the noise of {task.name} is not measured; if labels are missing rather than wrong, missing_rate helps every "
         "method, and other methods can be compared on validation labels"
     )
-    if checked is not None:
+    if checked is not None and not missing_rate:  # soft_correction corrects missing labels itself
         method, why = "soft_correction", "checked rows correct the labels of the others"
     if PartialState().is_main_process:
         logger.warning(f"method auto: {method}, because {why}")

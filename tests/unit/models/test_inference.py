@@ -157,3 +157,11 @@ def test_rotary_frequencies_stay_exact_in_bfloat16():
         assert (copied.weight.dtype, copied.inv_freq.dtype) == (torch.bfloat16, torch.float32)
         assert torch.equal(copied.inv_freq, encoder.inv_freq)
     assert encoder.weight.dtype == torch.float32
+
+
+def test_an_encoder_that_needs_float32_is_named():
+    with (
+        pytest.raises(ValueError, match=r"Linear does not compute in bfloat16; take dtype='float32'"),
+        encoding(torch.nn.Linear(2, 2), torch.device("cpu"), "bfloat16") as copied,
+    ):
+        copied(torch.ones(1, 2))

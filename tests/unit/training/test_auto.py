@@ -7,6 +7,8 @@ import pytest
 import torch
 
 import hf_noisy.training.auto as auto
+from hf_noisy.core.task import LABEL_SETS
+from hf_noisy.data.checked import CheckedRows
 from hf_noisy.detection.noise_rate import NoiseRate
 from hf_noisy.methods import make_method
 from hf_noisy.training.auto_measure import Measured, NoiseEstimate
@@ -241,3 +243,10 @@ def test_the_reason_names_class_frequencies_and_noise():
     why = choose(noisy(0.3)).why
     assert "about 30% of the labels are wrong at random" in why
     assert "most likely those of the given labels (90%)" in why
+
+
+@pytest.mark.parametrize(("missing_rate", "method"), [(False, "soft_correction"), (True, "cross_entropy")])
+def test_checked_sets_are_corrected_unless_a_missing_rate_does_so(missing_rate, method):
+    index = np.arange(2)
+    checked = CheckedRows(index, index, ["random"] * 2, np.ones(2), np.zeros(2, np.int64), 2)
+    assert auto._of_several_labels(LABEL_SETS, checked, missing_rate).method == method
