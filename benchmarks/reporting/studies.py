@@ -45,7 +45,8 @@ def read(found: Found, *keys: str) -> list[float]:
 
 def protocol_of(suite: str) -> str:
     """The command of a suite, and how the model was selected."""
-    (protocol,) = {cell["selected_by"] for cell in cells_of(suite).values()}
+    cells = cells_of(suite).values()
+    (protocol,) = {cell["selected_by"] for cell in cells if cell["method"] != "early_stopping"}
     return f"`python -m benchmarks.run --suite {suite}`; {protocol}"
 
 
