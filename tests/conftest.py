@@ -13,6 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -56,3 +57,12 @@ def data_dir() -> Path:
     if not Path(folder).is_dir():
         pytest.skip("needs real data: HF_NOISY_DATA_DIR names no folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """A cache of `datasets` of the module's own."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
+    yield
+    patch.undo()

@@ -62,7 +62,7 @@ class BackwardCorrection(MatrixMethod):
     The loss is an unbiased estimate of cross-entropy with true labels. Some weights are negative, so it has no lower
     bound and a high variance: forward correction is usually better. The inverse also multiplies the errors of an
     estimated matrix, at most by the condition number; so an estimate is mixed with uniform noise until its condition
-    number is at most `max_condition`.
+    number is at most `max_condition`, or, where none is, replaced by uniform noise of the same rate.
 
     Args:
         matrix: `[true, given]`, rows sum to 1; None to estimate it, as in [`ForwardCorrection`].

@@ -5,7 +5,6 @@ import io
 import json
 import re
 
-import datasets
 import numpy as np
 import pytest
 from datasets import load_dataset
@@ -19,12 +18,7 @@ NAMES = ["Anna", "Bob", "Carl", "Dora"]
 PLACES = ["Oslo", "Rome", "Paris", "Lima"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
-    yield
-    patch.undo()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 import io
 import json
 
-import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,12 +12,7 @@ from hf_noisy.data.images import ImageViews, eval_transform
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
-    yield
-    patch.undo()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def jpeg(seed) -> bytes:

@@ -22,12 +22,7 @@ FILE_ROWS = [{"sentence": f"text {i}", "animal": NAMES[i % 3]} for i in range(60
 COLUMNS = {"text_column": "sentence", "label_column": "animal"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
-    yield
-    patch.undo()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

@@ -27,13 +27,7 @@ from hf_noisy.data.reading.file_types import _standard_input
 from hf_noisy.data.records import rows_left_out
 from tests.unit.data.messy_inputs import CASES, TWO, Case, make, png
 
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
-    yield
-    patch.undo()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def named(rows, column):
