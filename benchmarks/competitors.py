@@ -191,7 +191,7 @@ def recorded(task: Task, method: Any, model: nn.Module) -> Iterator[Trajectories
 
 def branches(task: Task) -> BranchedModel:
     # Without pretrained weights there is nothing to share: every branch gets new weights throughout.
-    fresh = "head" if task.budget.regime == "text" else "all"
+    fresh = "head" if task.pretrained else "all"
     return BranchedModel.from_model(task.network(), 2, seed=task.seed, initialize=fresh)
 
 

@@ -213,6 +213,17 @@ TUNED_SUITE = Suite(
     module="systems",
 )
 
+# The same of images: the methods of the five papers, DivideMix and "auto".
+TUNED_IMAGES = ("cross_entropy", "early_stopping", "auto", "dal", "nrd", "nct", "divide_mix", "dygen")
+TUNED_IMAGE_SUITE = Suite(
+    "vision-tuned-small",
+    Budget(
+        *("image", 6, 1e-3, 32), train_rows=1000, test_rows=1000, encoder="efficientnet-lite0", test_each_epoch=False
+    ),
+    tuple(replace(setting, methods=TUNED_IMAGES) for setting in reversed(CIFAR) if setting.noise_rate != 0.1),
+    module="systems",
+)
+
 # What each part of DyGEN adds, also under large noise; SWEPT also varies branches and learning rate.
 ABLATED = ("1 network", "2 branches", "2 branches, published prior")
 ABLATIONS = (
@@ -328,4 +339,4 @@ STUDIES = (
     ),
 )
 
-SUITES = {suite.name: suite for suite in (*LEADERBOARDS, *DEVELOPMENT, TUNED_SUITE, *STUDIES)}
+SUITES = {suite.name: suite for suite in (*LEADERBOARDS, *DEVELOPMENT, TUNED_SUITE, TUNED_IMAGE_SUITE, *STUDIES)}

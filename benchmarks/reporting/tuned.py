@@ -1,4 +1,4 @@
-"""Tables of the suites of pretrained encoders: text-tuned-small, purify-images and audit-images."""
+"""Tables of the suites of pretrained encoders: fine-tuned ones, purify-images and audit-images."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from benchmarks.reporting import RESULTS, Cells, mean_of, percent, read_cells, s
 from benchmarks.suites import SUITES
 from benchmarks.systems import METHODS
 
-TUNED = "text-tuned-small"
+TUNED = {"text_tuned": "text-tuned-small", "vision_tuned": "vision-tuned-small"}  # suite by block
 
 
 def not_run(suite: str) -> str:
@@ -35,25 +35,24 @@ def board(cells: Cells, settings: list[str], methods: list[str]) -> str:
     return table(["test accuracy, %", *settings, "mean"], rows)
 
 
-def fine_tuned() -> str:
+def fine_tuned(name: str) -> str:
     """Given and clean labels, as far as cells are there."""
-    cells, suite = cells_of(TUNED), SUITES[TUNED]
+    cells, suite = cells_of(name), SUITES[name]
     if not cells:
-        return not_run(TUNED)
+        return not_run(name)
     stored = {of for _, _, of in cells}
-    methods = [name for name in METHODS if name in stored]
+    methods = [method for method in METHODS if method in stored]
     parts = []
     for clean in (False, True):
-        names = [setting.name for setting in suite.settings if (setting.noise == "clean") == clean]
-        if names := [name for name in names if any(setting == name for setting, _, _ in cells)]:
-            parts.append(board(cells, names, methods))
+        settings = [setting.name for setting in suite.settings if (setting.noise == "clean") == clean]
+        if settings := [one for one in settings if any(setting == one for setting, _, _ in cells)]:
+            parts.append(board(cells, settings, methods))
     wanted = sum(len(setting.methods) for setting in suite.settings) * len(suite.seeds)
-    seeds = len({seed for _, seed, _ in cells})
-    budget = suite.budget
+    seeds, budget = len({seed for _, seed, _ in cells}), suite.budget
+    network = budget.encoder or f"MiniLM, {budget.max_length} tokens"
     words = (
-        f"`python -m benchmarks.run --suite {TUNED}`: MiniLM, {budget.train_rows:,} rows, {budget.epochs} epochs, "
-        f"{budget.max_length} tokens, {budget.test_rows} test rows, {seeds} seed{'s' * (seeds > 1)}; "
-        f"{len(cells)} of {wanted} cells."
+        f"`python -m benchmarks.run --suite {name}`: {network}, {budget.train_rows:,} rows, {budget.epochs} epochs, "
+        f"{budget.test_rows:,} test rows, {seeds} seed{'s' * (seeds > 1)}; {len(cells)} of {wanted} cells."
     )
     return "\n\n".join([*parts, words])
 
@@ -90,4 +89,5 @@ def audited_images() -> str:
 
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
-    return {"text_tuned": fine_tuned(), "purify_images": purified_images(), "audit_images": audited_images()}
+    tables = {block: fine_tuned(suite) for block, suite in TUNED.items()}
+    return tables | {"purify_images": purified_images(), "audit_images": audited_images()}
