@@ -22,6 +22,7 @@ import torch
 from transformers import DataCollatorWithPadding, Trainer, set_seed
 
 from benchmarks.cost import harness
+from hf_noisy.cli.fast_defaults import fast_attention
 from hf_noisy.cli.inputs import TextInputs, load_splits
 from hf_noisy.cli.run_dygen import DyGenArguments, parse, run_dygen
 
@@ -73,7 +74,8 @@ def plain(words: list[str]) -> float:
     train_rows, test_rows, _ = load_splits(arguments, training, inputs.prepare)
     set_seed(training.seed)
     collator = DataCollatorWithPadding(inputs.processor)
-    trainer = Trainer(inputs.make_model(), training, train_dataset=train_rows, data_collator=collator)
+    model = fast_attention(inputs.make_model(), training)
+    trainer = Trainer(model, training, train_dataset=train_rows, data_collator=collator)
     trainer.train()
     predicted = trainer.predict(test_rows).predictions.argmax(-1)
     return float((predicted == np.array(test_rows["clean_label"])).mean())

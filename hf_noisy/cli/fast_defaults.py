@@ -9,6 +9,7 @@ import torch
 from transformers import TrainingArguments
 
 from hf_noisy.core.precision import has_fast_bfloat16
+from hf_noisy.models.inference import unfuse_attention
 
 # What `training_settings` stores of the arguments of a training.
 _STORED: tuple[str, ...] = (
@@ -42,6 +43,13 @@ def fast_defaults(parser: ArgumentParser, kind: Any, words: Sequence[str]) -> di
         name = "branch_learning_rate" if hasattr(given, "branch_learning_rate") else "learning_rate"
         defaults[name] = kind.lora_learning_rate
     return defaults
+
+
+def fast_attention(model: Any, training: TrainingArguments) -> Any:
+    """The model, with the attention that is fast in the precision of the training."""
+    if training.bf16 and training.device.type == "cpu":
+        unfuse_attention(model)
+    return model
 
 
 def training_settings(training: TrainingArguments) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The model of a training, and its inputs: tokenised texts or augmented images."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,10 +137,10 @@ def random_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:
 class TextInputs:
     """Texts are tokenised once and padded batch by batch."""
 
-    # What the labels are, found out by `prepare`.
+    # What the labels are, found out by `prepare` from the training rows, which come first.
     task: TaskName = "one-label"
     scores = OneLabelScores()
-    names: list[str]
+    names: Sequence[str] = ()
 
     def __init__(self, arguments: Any) -> None:
         self.backbone = arguments.model_name_or_path or default_encoder()
@@ -155,17 +155,21 @@ class TextInputs:
 
     def prepare(self, rows: Dataset) -> Dataset:
         self.task = task_of_labels(rows)
+        names = rows.features[LABEL].names if self.task == "one-label" else list_names(rows)
+        if self.names and names != self.names:
+            raise ValueError(
+                f"the test rows have the classes {', '.join(names)}, but the training rows {', '.join(self.names)}; "
+                "read both together, or give both all classes in the same order"
+            )
+        self.names = names
         if self.task == "tokens":
-            self.names = list_names(rows)
-            self.scores = TokenScores(self.names)
+            self.scores = TokenScores(names)
             if getattr(self.processor, "add_prefix_space", True) is False:  # RoBERTa's reads no words without
                 self.processor = self._tokenizer(add_prefix_space=True)
             return token_rows(rows, self.processor, self.max_length)
         if self.task == "multi-label":
-            self.names, self.scores = list_names(rows), SetScores()
+            self.scores = SetScores()
             rows = set_rows(rows)
-        else:
-            self.names = rows.features[LABEL].names
         options = {"tokenizer": self.processor, "max_length": self.max_length}
         columns = text_columns(rows.column_names)
         return rows.map(_tokenized, input_columns=columns, fn_kwargs=options, batched=True, desc="tokenizing")
@@ -267,7 +271,9 @@ def published_optimizer(trainer: Any, arguments: Any) -> tuple[torch.optim.Optim
     return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, arguments.lr_gamma)
 
 
-def _pretrained(auto: Any, name: str, class_names: list[str], trust_remote_code: bool, several: bool = False) -> Any:
+def _pretrained(
+    auto: Any, name: str, class_names: Sequence[str], trust_remote_code: bool, several: bool = False
+) -> Any:
     """A pretrained classifier for the classes; prints what became of its head."""
     with code_refused(name):
         options = {"trust_remote_code": trust_remote_code, "several": several}

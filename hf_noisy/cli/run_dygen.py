@@ -17,7 +17,7 @@ from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DyGenArguments
 from hf_noisy.cli.branching import make_branches
-from hf_noisy.cli.fast_defaults import say_speed, training_settings
+from hf_noisy.cli.fast_defaults import fast_attention, say_speed, training_settings
 from hf_noisy.cli.inputs import TextInputs, load_splits
 from hf_noisy.cli.outputs import open_output
 from hf_noisy.cli.recipes import parse
@@ -109,7 +109,7 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
         return trainer
 
     transformers.set_seed(training.seed)
-    model = inputs.make_model()
+    model = fast_attention(inputs.make_model(), training)
     branched, predictions = make_branches(model, arguments, arguments.num_branches, training.seed, output_dir), {}
     if arguments.compare:
         plain = fit(model, output_dir / "cross_entropy", _COMPARED, training.learning_rate, method="cross_entropy")
@@ -246,4 +246,4 @@ def _export(
         inputs.processor.save_pretrained(folder)
     if arguments.export == "distilled":
         training.output_dir = str(folder)
-        distill(posterior, inputs.make_model(), rows, training, inputs.processor)
+        distill(posterior, fast_attention(inputs.make_model(), training), rows, training, inputs.processor)

@@ -15,7 +15,7 @@ from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.branching import with_asked_branches
-from hf_noisy.cli.fast_defaults import say_speed, training_settings
+from hf_noisy.cli.fast_defaults import fast_attention, say_speed, training_settings
 from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_optimizer, random_rows
 from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.cli.run_lock import run_lock
@@ -84,9 +84,9 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
     recorded = {
         name: inputs.for_prediction(rows) for name, rows in (("test", test_rows), ("watched", watched)) if rows
     }
-    recorder = DynamicsRecorder(recorded)
+    recorder = DynamicsRecorder(recorded, features=False)
     trainer = NoisyTrainer(
-        with_asked_branches(inputs.make_model(), arguments, method, training),
+        with_asked_branches(fast_attention(inputs.make_model(), training), arguments, method, training),
         training,
         train_dataset=inputs.for_training(train_rows, method, training.seed),
         processing_class=inputs.processor,

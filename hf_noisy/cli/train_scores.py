@@ -118,6 +118,9 @@ class SetScores(_ListScores):
     def __init__(self) -> None:
         self.compute = compute_metrics("accuracy", "multi_label", task=LABEL_SETS)
 
+    def watched(self, rows: Dataset, limit: int) -> int:
+        return -(-limit // len(rows[0][LABELS]))
+
     def given_and_true(self, rows: Dataset) -> tuple[_Labels, _Labels]:
         given = np.asarray(column_array(rows, LABELS), np.int64)
         true = np.full(given.shape, -1)

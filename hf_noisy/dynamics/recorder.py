@@ -48,6 +48,7 @@ class DynamicsRecorder(EpochCallback):
         projection: Width to which embeddings (not logits or features) are projected by random signs, to save space;
             None for no projection. All branches and epochs share one matrix, computed from the training seed, which
             the manifest records.
+        features: Whether to record the pretrained encoder's hidden states, in one more pass over the datasets.
 
     Raises:
         TypeError: If a dataset has no length.
@@ -76,6 +77,7 @@ class DynamicsRecorder(EpochCallback):
         batch_size: int | None = None,
         dtype: str = "float16",
         projection: int | None = None,
+        features: bool = True,
     ) -> None:
         if not datasets:
             raise ValueError("datasets is empty; name at least one, for example {'train': train_dataset}")
@@ -93,7 +95,7 @@ class DynamicsRecorder(EpochCallback):
             if not len(dataset):
                 raise ValueError(f"dataset {name!r} has no rows; leave it out")
         self.datasets, self.output_dir, self.data_collator = datasets, output_dir, data_collator
-        self.batch_size, self.dtype, self.projection = batch_size, dtype, projection
+        self.batch_size, self.dtype, self.projection, self.features = batch_size, dtype, projection, features
         self._layouts: dict[str, RowLayout] = {}  # of the datasets, where their rows are tokens
 
     @property
@@ -134,7 +136,7 @@ class DynamicsRecorder(EpochCallback):
         if not state.global_step and process.is_main_process:
             for name, layout in self._layouts.items():
                 self._recorded.write_first_rows(name, layout.first)
-        if not state.global_step:
+        if not state.global_step and self.features:
             self._record_features(args, kwargs)
 
     def is_done(self, epoch: int) -> bool:

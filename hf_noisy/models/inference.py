@@ -157,9 +157,8 @@ def encoding(encoder: Any, device: torch.device, dtype: str) -> Iterator[Any]:
         for name, buffer in encoder.named_buffers():
             if name in exact:  # of rotary positions, which bfloat16 would move
                 buffer.data = exact[name].clone()
-        # Fused attention does not use the bfloat16 units of a CPU.
-        if device.type == "cpu" and getattr(getattr(encoder, "config", None), "_attn_implementation", None) == "sdpa":
-            encoder.set_attn_implementation("eager")
+        if device.type == "cpu":
+            unfuse_attention(encoder)
     try:
         with evaluating(encoder, device), random_state_kept(), torch.no_grad():
             yield encoder
@@ -167,6 +166,12 @@ def encoding(encoder: Any, device: torch.device, dtype: str) -> Iterator[Any]:
         if dtype == "bfloat16" and "dtype" in str(error).lower():
             raise ValueError(f"{type(encoder).__name__} does not compute in bfloat16; take dtype='float32'") from error
         raise
+
+
+def unfuse_attention(model: Any) -> None:
+    """For bfloat16 on a CPU: fused attention does not use its bfloat16 units, and is slow with dropout."""
+    if getattr(getattr(model, "config", None), "_attn_implementation", None) == "sdpa":
+        model.set_attn_implementation("eager")
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -4,15 +4,19 @@ import json
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoConfig, BertConfig, BertModel, PreTrainedTokenizerFast, pipeline
+from transformers import AutoConfig, BertConfig, BertModel, PreTrainedTokenizerFast, TrainingArguments, pipeline
 from typer.testing import CliRunner
 
 from hf_noisy.cli.app import app
-from hf_noisy.cli.arguments import DyGenArguments
+from hf_noisy.cli.arguments import DyGenArguments, TextArguments
+from hf_noisy.cli.fast_defaults import fast_attention
+from hf_noisy.cli.inputs import TextInputs
 from hf_noisy.cli.list_inputs import CLEAN_LABELS, set_rows, token_rows
 from hf_noisy.cli.recipes import parse
 from hf_noisy.cli.run_dygen import run_dygen
+from hf_noisy.cli.train_scores import SetScores
 from hf_noisy.data.load import load_noisy_dataset
 
 NAMES, PLACES = ["Anna", "Bob", "Carl"], ["Oslo", "Rome", "Lima"]
@@ -166,6 +170,30 @@ def test_true_tags_and_weights_stand_where_the_tags_stand(tmp_path, encoder, cap
     assert found[0][CLEAN_LABELS] == [-100, names.index("B-PER"), *first[1:], -100]
     assert np.allclose(found[0]["label_weight"], [1.0, 0.1, 0.2, 0.3, 1.0])
     assert "2 of 8 words are beyond --max_length 5" in capsys.readouterr().out
+
+
+def test_test_rows_of_other_classes_are_refused(tmp_path, encoder):
+    one, other = (tmp_path / name for name in ("a.jsonl", "b.jsonl"))
+    one.write_text('{"text": "a", "label": ["x", "y"]}')
+    other.write_text('{"text": "a", "label": ["y", "z"]}')
+    train, test = (load_noisy_dataset(str(path))["train"] for path in (one, other))
+    inputs = TextInputs(TextArguments(model_name_or_path=str(encoder)))
+    inputs.prepare(train)
+    with pytest.raises(ValueError, match="the test rows have the classes y, z, but the training rows x, y"):
+        inputs.prepare(test)
+
+
+def test_as_many_labels_of_sets_are_watched_as_of_other_rows():
+    rows = Dataset.from_dict({"labels": [[0.0, 1.0, 0.0]] * 9})
+    assert SetScores().watched(rows, 7) == 3
+    assert SetScores().watched(rows, 0) == 0
+
+
+@pytest.mark.parametrize(("bf16", "attention"), [(True, "eager"), (False, "sdpa")])
+def test_attention_is_not_fused_in_bfloat16_on_a_cpu(bf16, attention, tmp_path):
+    model = BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8))
+    training = TrainingArguments(str(tmp_path), bf16=bf16, use_cpu=True)
+    assert fast_attention(model, training).config._attn_implementation == attention
 
 
 def test_a_set_that_is_not_known_is_none(tmp_path):

@@ -182,6 +182,14 @@ def test_dropout_is_off_while_recording_and_on_again(tmp_path):
     assert trainer.model.training
 
 
+def test_hidden_states_of_the_encoder_are_recorded_only_if_asked(tmp_path):
+    rows = make_rows("plain")
+    recorder = DynamicsRecorder({"train": rows}, features=False)
+    Trainer(make_model("plain"), make_args(tmp_path), train_dataset=rows, callbacks=[recorder]).train()
+    assert recorder.trajectories.features("train") is None
+    assert recorder.trajectories.epochs == [1, 2]
+
+
 def test_data_without_a_length_are_refused():
     with pytest.raises(TypeError, match="dataset 'train' is a IterableDataset without a length"):
         DynamicsRecorder({"train": make_rows().to_iterable_dataset()})
