@@ -13,22 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 MOST = {"loss": 6, "method": 6, "purifier": 4, "metric": 3}
-METHOD_PAGE = """# Toy (`{name}`)
-
-## What it is for
-
-## Use it
-
-```python
-trainer = NoisyTrainer(model, args, train_dataset=train, method="{name}")
-```
-
-## What it does
-
-## What is logged
-
-## Implementation choices
-"""
+SECTION = "\n## `{name}`\n\nA toy.\n\n"
 LOSS = '''
 from hf_noisy.losses.loss import Loss, at_least_float32
 
@@ -75,8 +60,8 @@ ADDED: dict[str, dict[str, str | tuple[str, str]]] = {
             '\nfrom hf_noisy.losses.toy_loss import ToyLoss\n\nLOSSES["toy_loss"] = ToyLoss\n',
         ),
         "tests/unit/losses/test_toy_loss.py": UNIT_TEST,
-        "docs/methods/toy_loss.md": METHOD_PAGE.format(name="toy_loss"),
-        "docs/methods/README.md": ("|---|---|--:|---|\n", "| [toy_loss](toy_loss.md) | a toy | 1 | |\n"),
+        "docs/methods/losses.md": ("\n", SECTION.format(name="toy_loss")),
+        "docs/methods/README.md": ("|---|---|--:|---|\n", "| [toy_loss](losses.md#toy_loss) | a toy | 1 | |\n"),
         "CHANGELOG.md": ("\n", "- A toy.\n"),
     },
     "method": {
@@ -86,8 +71,11 @@ ADDED: dict[str, dict[str, str | tuple[str, str]]] = {
             '\nfrom hf_noisy.methods.toy_method import ToyMethod\n\n_OWN["toy_method"] = ToyMethod\n',
         ),
         "tests/unit/methods/test_toy_method.py": UNIT_TEST,
-        "docs/methods/toy_method.md": METHOD_PAGE.format(name="toy_method"),
-        "docs/methods/README.md": ("|---|---|--:|---|\n", "| [toy_method](toy_method.md) | a toy | 1 | |\n"),
+        "docs/methods/one_network.md": ("\n", SECTION.format(name="toy_method")),
+        "docs/methods/README.md": (
+            "|---|---|--:|---|\n",
+            "| [toy_method](one_network.md#toy_method) | a toy | 1 | |\n",
+        ),
         "CHANGELOG.md": ("\n", "- A toy.\n"),
     },
     "purifier": {
@@ -196,7 +184,7 @@ def test_each_toy_is_found_by_its_name(copy, tmp_path):
 @pytest.mark.slow
 def test_the_tests_of_every_method_run_over_the_toys(copy):
     tests = ["tests/contract/test_contract.py", "tests/unit/losses/test_every_loss.py", "tests/test_documents.py"]
-    done = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "toy or page_is_of_a_method", *tests)
+    done = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "toy or section_is_of_a_method", *tests)
     assert done.returncode == 0, done.stdout[-3000:]
     assert re.search(r"(\d+) passed", done.stdout)
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 20
