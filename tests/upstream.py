@@ -26,7 +26,7 @@ from peft.tuners.lora import LoraModel
 import hf_noisy
 
 ROOT = Path(__file__).parents[1]
-TABLE = ROOT / "docs" / "trainer_seams.md"
+TABLE = Path(__file__).with_suffix(".md")
 DIGESTS = Path(__file__).with_suffix(".json")
 LIBRARIES = ("transformers", "accelerate", "datasets", "peft")
 CLASSES = {

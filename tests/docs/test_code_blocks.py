@@ -23,7 +23,7 @@ PAGES = {
 }
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 # Pages whose code takes more than a second or two, or reads real data.
-SLOW = {"data", "detection", "dmlp", "noise", "paper_index", "publish", "sidyp", "weak_labels"}
+SLOW = {"data", "detection", "noise", "paper_index", "publish"}
 # These talk to the Hub and run where one stands: tests/hub/push_documents.py.
 ON_THE_HUB = {"docs/publish.md"}
 
@@ -45,13 +45,8 @@ def before(page: str, number: int, names: dict) -> None:
         exec(blocks("docs/dygen.md", "python")[0], names)
         names["trainer"].dygen.save_pretrained("output/reviews/dygen")
         shutil.copytree("output/run/_dygen/_trajectories", "output/reviews/_trajectories")
-    if (page, number) == ("docs/dmlp.md", 0):
-        names |= {"dataset": names["train"], "checked_rows": range(15), "other_rows": range(15, 45)}
-        names["checked_labels"] = names["train"].with_format("numpy")["clean_label"][:15]
-    if (page, number) in {("docs/dmlp.md", 1), ("docs/data.md", 3)}:
+    if (page, number) == ("docs/data.md", 1):
         names["dataset"] = datasets.DatasetDict(train=surroundings.pictures(), test=surroundings.pictures())
-        if page == "docs/dmlp.md":
-            names["dataset"] = names["dataset"]["train"]
     if (page, number) == ("docs/checked_rows.md", 1):  # a person has filled in the sample
         sample, true = names["sample"], names["train"].with_format("numpy")["clean_label"][:]
         column = np.full(len(true), -1)

@@ -72,7 +72,7 @@ def dmlp_posterior(
     Raises:
         ValueError: If the clean rows are missing, features are not finite, or an argument is out of range.
 
-    Source: Tu et al. (2023), Section 3. The defaults follow the published code and our measurements: docs/dmlp.md.
+    Source: Tu et al. (2023), Section 3. The defaults follow the published code and our measurements: docs/purify.md.
 
     Example:
         >>> draw = np.random.default_rng(0)
