@@ -5,7 +5,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import trange
@@ -14,6 +14,7 @@ from hf_noisy.core.checks import check_rate
 from hf_noisy.core.phases import phase
 from hf_noisy.core.rng import random_state_kept
 from hf_noisy.core.types import Labels
+from hf_noisy.data.checked import UNCHECKED
 from hf_noisy.dygen.prior import labels_to_fit, suspects_by_branch, trusted_votes
 from hf_noisy.dygen.vectors import TrajectoryVectors
 from hf_noisy.dynamics.store import Trajectories, row_blocks
@@ -134,13 +135,23 @@ class LabelDiffusion:
         epochs: int | None = None,
         seed: int = 0,
         show_progress: bool = True,
+        checked: Int64[np.ndarray, " rows"] | None = None,
     ) -> "LabelDiffusion":
-        """Find candidates for the training rows and train a denoiser for each branch, refining the candidates."""
+        """Find candidates for the training rows and train a denoiser for each branch, refining the candidates.
+
+        Checked labels `[rows]`, -1 where nobody looked, are the only candidate of their row, and vote for others.
+        """
         if noise_rate is not None:
             check_rate(noise_rate)
         labels = labels_to_fit(trajectories, split, labels)
-        suspects, _, _ = suspects_by_branch(trajectories, labels, split, noise_rate, seed)
-        weights = [candidate_weights(trusted_votes(trajectories, labels, split, suspected)) for suspected in suspects]
+        looked_at = np.full(len(labels), UNCHECKED) if checked is None else checked
+        is_known = looked_at != UNCHECKED
+        known = np.where(is_known, looked_at, labels)
+        suspects, _, _ = suspects_by_branch(trajectories, known, split, noise_rate, seed)
+        suspects = suspects & ~is_known
+        weights = [candidate_weights(trusted_votes(trajectories, known, split, suspected)) for suspected in suspects]
+        for of_branch in weights:
+            of_branch[is_known] = np.eye(trajectories.num_classes)[known[is_known]]
         vectors = TrajectoryVectors.fit(trajectories, split, with_features=False)
         with random_state_kept():
             torch.manual_seed(seed)

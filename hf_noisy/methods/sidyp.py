@@ -77,6 +77,7 @@ class SiDyP(RecordedBranches):
         process, args, labels = PartialState(), trainer.args, row_labels(trainer.train_dataset)
         process.wait_for_everyone()
         found: list[Any] = [None]
+        checked = getattr(trainer, "checked", None)
         if process.is_main_process:
             fitted = LabelDiffusion.fit(
                 self.recorder.trajectories,
@@ -86,10 +87,11 @@ class SiDyP(RecordedBranches):
                 epochs=self.diffusion_epochs,
                 seed=args.seed,
                 show_progress=not args.disable_tqdm,
+                checked=None if checked is None else checked.as_column(),
             )
             found = [{name: fitted.posterior(name, labels if name == SPLIT else None) for name in self._names()}]
         self.posteriors = broadcast_object_list(found)[0]
-        if (checked := getattr(trainer, "checked", None)) is not None:
+        if checked is not None:
             self.posteriors[SPLIT][checked.index] = np.eye(self.posteriors[SPLIT].shape[1])[checked.labels]
         return self.posteriors[SPLIT]
 

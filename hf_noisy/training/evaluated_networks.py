@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING
 
 from transformers.trainer_utils import EvalLoopOutput
 
+from hf_noisy.training.single_network import SingleNetwork
+
 if TYPE_CHECKING:
     from hf_noisy.training.trainer import NoisyTrainer
 
 
-def evaluate_networks(trainer: "NoisyTrainer", loop: Callable[[str], EvalLoopOutput], prefix: str) -> EvalLoopOutput:
+def evaluate_networks(
+    trainer: "NoisyTrainer", single: SingleNetwork | None, loop: Callable[[str], EvalLoopOutput], prefix: str
+) -> EvalLoopOutput:
     """The results of the loop for the model, with the metrics of further networks by their names."""
     model, networks = trainer.model, trainer.method.evaluated(trainer.model)
-    single = trainer._single
     distilled = single.network if single and single.is_distilled else model
     try:
         trainer.model = networks.pop("", distilled)

@@ -356,12 +356,9 @@ class NoisyTrainer(Trainer):
     ) -> EvalLoopOutput:
         """`Trainer`'s loop, also for the further networks of the method (such as a teacher)."""
         check_can_evaluate(self.accelerator)
-        loop = super().evaluation_loop
-        return evaluate_networks(
-            self,
-            lambda prefix: loop(dataloader, description, prediction_loss_only, ignore_keys, prefix),
-            metric_key_prefix,
-        )
+        of_trainer = super().evaluation_loop
+        loop = lambda prefix: of_trainer(dataloader, description, prediction_loss_only, ignore_keys, prefix)  # noqa: E731
+        return evaluate_networks(self, self._single, loop, metric_key_prefix)
 
     def _run_epoch(self, *positional: Any, **kwargs: Any) -> None:
         # When resuming at the last step, Trainer would take one more step if `max_steps` cuts the epoch short.

@@ -77,6 +77,18 @@ def test_labels_come_out_better_than_they_were_given_and_again_the_same(made):
         assert_allclose(posterior.sum(1), 1, atol=1e-5)
 
 
+def test_checked_labels_help_the_rows_that_nobody_looked_at(tmp_path):
+    made = make(tmp_path, symmetric(0.6, 3), rows=90)
+    checked = np.where(np.arange(len(made.true)) % 3 == 0, made.true, -1)
+    right = {}
+    for name, known in (("none", None), ("a third", checked)):
+        fitted = LabelDiffusion.fit(
+            made.trajectories, made.given, 0.6, epochs=6, seed=3, show_progress=False, checked=known
+        )
+        right[name] = (fitted.posterior("train", made.given).argmax(1) == made.true)[checked < 0].mean()
+    assert right["a third"] > right["none"] + 0.1
+
+
 def test_other_labels_and_rates_are_refused(made):
     with pytest.raises(ValueError, match="labels"):
         LabelDiffusion.fit(made.trajectories, 2 - made.given)
