@@ -189,6 +189,7 @@ DEVELOPMENT = (
 TUNED = (
     *("cross_entropy", "early_stopping", "gjs", "elr", "co_teaching", "jocor", "dygen", "auto", "confident_learning"),
     *("two_networks", "class_mean", "linear_head", "auto_checked_100", "divide_mix"),
+    "jocor_half",  # as its page says for a few epochs
 )
 TUNED_SETS = ("trec", "semeval", "sms", "chemprot", "noisyag_news", "yelp_rules")  # the shortest texts first
 _TUNED_OPTIONS = {"all": {"bf16": True, "train_sampling_strategy": "group_by_length"}}

@@ -32,6 +32,7 @@ def sidyp(task: Task) -> Outcome:
 
 METHODS: dict[str, Competitor] = {
     **BOARD,
+    "jocor_half": Competitor("JoCoR, agreement_weight=0.5", plain("jocor", agreement_weight=0.5)),
     "bi_tempered": Competitor("bi-tempered loss", plain("bi_tempered")),
     "sr": Competitor("sparse regularisation", plain("sr")),
     "nlnl": Competitor("NLNL", plain("nlnl")),
