@@ -82,7 +82,8 @@ def measure(rows: Any, features: np.ndarray, count: int, seed: int, heads: Heads
     tokens = TOKENS in rows.column_names
     true = flat_tags(rows, CLEAN_LABEL).labels if tokens else label_sets(rows, CLEAN_LABEL)[0].astype(np.int64)
     index = np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])
-    labels = [rows[int(row)][CLEAN_LABEL] for row in index]
+    first = flat_tags(rows, CLEAN_LABEL).offsets if tokens else None
+    labels = [true[row] if first is None else true[first[row] : first[row + 1]] for row in index]
     started = time.process_time()
     found = audit_lists(rows, features, checked=CheckedLists(index, labels, [RANDOM] * count) if count else None)
     seconds = time.process_time() - started

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from hf_noisy.cli.commands import Job
-from hf_noisy.cli.outputs import ARGILLA, CHECK_PAGE, CHECKED_CSV, LABEL_STUDIO, NEXT_ROWS, SUMMARY
-from hf_noisy.cli.page import ROWS_TO_CHECK, in_whole, random_rows_page
+from hf_noisy.cli.lists_to_check_commands import check_lists, next_lists
+from hf_noisy.cli.outputs import ARGILLA, CHECK_PAGE, LABEL_STUDIO, NEXT_ROWS, SUMMARY
+from hf_noisy.cli.page import in_whole, random_rows_page
 from hf_noisy.cli.source import add_features
-from hf_noisy.core.columns import CHECKED_LABEL, IMAGE, TEXT
+from hf_noisy.core.columns import IMAGE, TEXT
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.core.phases import phase, phases_so_far
 from hf_noisy.data.annotation_tools import (
@@ -21,9 +20,7 @@ from hf_noisy.data.annotation_tools import (
     label_studio_tasks,
 )
 from hf_noisy.data.checked import RANDOM, checked_rows
-from hf_noisy.data.checked_lists import LOOKED_AT, checked_lists, rows_to_check_csv
 from hf_noisy.data.flat_labels import task_of_labels
-from hf_noisy.data.labelled_rows import LabelledRows
 from hf_noisy.detection.rows_to_check import RowSample, rows_to_check
 from hf_noisy.reports.check_page import CheckPage, make_check_page, write_check_page
 
@@ -34,7 +31,7 @@ def check(job: Job, rows: int | None, checked: Path | None, file_format: str, se
     """`hf-noisy check`: random rows to check, as a page or as files for an annotation tool."""
     labelled = job.labelled(job.load())
     if task_of_labels(labelled.rows) != "one-label":
-        return _check_lists(job, labelled, rows, checked, file_format, seed)
+        return check_lists(job, labelled, rows, checked, file_format, seed)
     page = random_rows_page(job.name, labelled, checked_rows(labelled.whole, checked), rows, seed)
     if page is None:
         raise ValueError(f"there is no row to check: all are checked, or the data has no column '{TEXT}' or '{IMAGE}'")
@@ -54,7 +51,7 @@ def next_rows(
     """`hf-noisy next`: the rows to check next, as `next.csv` and as a page or as files for an annotation tool."""
     labelled = job.labelled(job.load())
     if task_of_labels(labelled.rows) != "one-label":
-        raise ValueError("next chooses rows of one class each; draw random rows of tags and sets with hf-noisy check")
+        return next_lists(job, labelled, budget, checked, strategy, model, dtype, file_format, seed)
     every_checked = checked_rows(labelled.whole, checked)
     found, rows = labelled.among(every_checked), labelled.rows
     summary = {"command": "next", "split": job.split, "seed": seed}
@@ -67,32 +64,6 @@ def next_rows(
     sample = in_whole(sample, labelled, every_checked)
     page = make_check_page(labelled.whole, sample, job.name, every_checked)
     write_rows_to_check(job, page, file_format, summary, sample)
-
-
-def _check_lists(
-    job: Job, labelled: LabelledRows, rows: int | None, checked: Path | None, file_format: str, seed: int
-) -> None:
-    """Random rows with tags or sets of classes, as a file to correct."""
-    if file_format != "page":
-        raise ValueError("--format is about rows of one class each; tags and sets are corrected in a CSV")
-    known = checked_lists(labelled.whole, checked)
-    left = np.setdiff1d(labelled.index, [] if known is None else known.index)
-    if not len(left):
-        raise ValueError("there is no row to check: all are checked")
-    count = min(ROWS_TO_CHECK, len(left)) if rows is None else rows
-    if not 1 <= count <= len(left):
-        raise ValueError(f"--rows must be from 1 to {len(left):,}, the rows that nobody has checked, got {count}")
-    drawn = np.sort(np.random.default_rng(seed).permutation(left)[:count])
-    text = rows_to_check_csv(labelled.whole, drawn.tolist(), known)
-    summary = {"command": "check", "split": job.split, "seed": seed, "rows": count, "strategy": RANDOM}
-    with job.output.new() as folder, clear_os_errors(job.output.path):
-        (folder / CHECKED_CSV).write_text(text, encoding="utf-8")
-        versions = {"versions": {"hf-noisy": version("hf-noisy")}, "phases": phases_so_far()}
-        (folder / SUMMARY).write_text(json.dumps(summary | versions, indent=2), encoding="utf-8")
-    print(
-        f"{count} rows to check; in {job.output}/{CHECKED_CSV}, correct the column {CHECKED_LABEL}, put x into the "
-        f"column {LOOKED_AT} of each row that you have looked at, and pass the file with --checked"
-    )
 
 
 def write_rows_to_check(

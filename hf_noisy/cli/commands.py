@@ -37,6 +37,7 @@ from hf_noisy.core.file_names import STANDARD_INPUT
 from hf_noisy.core.files import clear_os_errors
 from hf_noisy.core.phases import phase
 from hf_noisy.data.checked import CheckedRows, checked_rows
+from hf_noisy.data.decision_lines import read_decisions
 from hf_noisy.data.flat_labels import HELD, task_of_labels
 from hf_noisy.data.labelled_rows import LabelledRows, labelled_rows, true_noise
 from hf_noisy.data.load import load_noisy_dataset, make_noise
@@ -53,7 +54,7 @@ from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.publish import push_dataset_to_hub
 from hf_noisy.purification import PURIFIERS, summarise
 from hf_noisy.purification import purify as run_purify
-from hf_noisy.purification.decisions import apply_decisions, read_decisions
+from hf_noisy.purification.decisions import apply_decisions
 from hf_noisy.purification.dmlp.dmlp import ridge_posterior
 from hf_noisy.purification.label_missing import with_predicted_labels
 from hf_noisy.purification.policies import check_purifiable

@@ -9,6 +9,7 @@ import torch
 import transformers
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, concatenate_datasets
+from jaxtyping import Int64
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import DataArguments, ImageArguments
@@ -17,7 +18,7 @@ from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.source import code_refused, default_encoder
 from hf_noisy.cli.train_scores import OneLabelScores, SetScores, TokenScores
 from hf_noisy.core.cells import printable
-from hf_noisy.core.columns import LABEL
+from hf_noisy.core.columns import CHECKED_LABELS, LABEL
 from hf_noisy.core.phases import phase
 from hf_noisy.data.builders import cifar10, digits
 from hf_noisy.data.checked import CheckedRows, checked_rows, with_checked_column
@@ -109,11 +110,11 @@ def _labelled(rows: Dataset, name: str) -> Dataset:
 def _with_test_rows(splits: DatasetDict, seed: int) -> DatasetDict:
     """Training and test split; test rows are drawn from the training rows if the source has none with labels."""
     train = splits["train"]
-    checked = (checked_rows if task_of_labels(train) == "one-label" else checked_lists)(train)
+    looked_at = _checked_index(train)
     if "test" in splits and len(labelled_rows(splits["test"]).index):
         return DatasetDict(train=train, test=as_given(splits["test"]))
     pool = train
-    if checked is None and not is_purified(train):
+    if not len(looked_at) and not is_purified(train):
         return labelled_rows(train).rows.train_test_split(0.2, seed=seed)
     if is_purified(train):
         print("the data has no test split: the test rows are a fifth of the rows, and keep their given labels")
@@ -121,12 +122,20 @@ def _with_test_rows(splits: DatasetDict, seed: int) -> DatasetDict:
             pool = concatenate_datasets([train, splits[DROPPED]])
     given = as_given(pool)
     labelled = labelled_rows(given).index
-    others = np.setdiff1d(labelled, [] if checked is None else checked.index)
+    others = np.setdiff1d(labelled, looked_at)
     test = np.random.default_rng(seed).permutation(others)[: max(len(labelled) // 5, 1)]
     if not len(test):
         raise ValueError("every row was checked, so none is left to test on; pass data with a test split")
     kept = np.setdiff1d(np.arange(len(train)), test)
     return DatasetDict(train=train.select(kept), test=given.select(np.sort(test)))
+
+
+def _checked_index(rows: Dataset) -> Int64[np.ndarray, " checked"]:
+    """The rows that a person has checked."""
+    if CHECKED_LABELS in rows.column_names:
+        return np.flatnonzero([one is not None for one in rows.with_format(None)[CHECKED_LABELS]])
+    found = checked_rows(rows)
+    return np.zeros(0, np.int64) if found is None else found.index
 
 
 def random_rows(rows: Dataset, limit: int | None, seed: int) -> Dataset:

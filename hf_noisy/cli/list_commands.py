@@ -8,12 +8,14 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from hf_noisy.cli.checked_figures import NOT_RANDOM
-from hf_noisy.cli.list_findings import decided_lists, list_rows
+from hf_noisy.cli.list_findings import list_rows
 from hf_noisy.cli.outputs import REPORT
 from hf_noisy.cli.source import add_features
 from hf_noisy.core.columns import CLEAN_LABEL, FEATURES, LABEL, LABEL_QUALITY, LABEL_SUGGESTED, LABEL_SUSPECTED
 from hf_noisy.core.phases import phase
 from hf_noisy.data.checked_lists import CheckedLists, checked_lists
+from hf_noisy.data.decided_lists import decided_lists
+from hf_noisy.data.decision_lines import read_decisions
 from hf_noisy.data.flat_labels import (
     as_arrow_lists,
     as_label_lists,
@@ -26,7 +28,7 @@ from hf_noisy.data.labelled_rows import LabelledRows
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.detection.list_audit import ListAudit, audit_lists
 from hf_noisy.hub.list_card import list_card
-from hf_noisy.purification.decisions import DECISIONS, read_decisions
+from hf_noisy.purification.decisions import DECISIONS
 from hf_noisy.purification.list_labels import check_list_policy, purify_lists
 from hf_noisy.purification.unchanged_rows import put_back, same_columns
 from hf_noisy.reports.html import Report
@@ -47,7 +49,7 @@ def audit(job: Any, splits: DatasetDict, checked: Path | None, model: str | None
     for name in (LABEL_QUALITY, LABEL_SUSPECTED, LABEL_SUGGESTED):
         if name in labelled.rows.column_names:
             raise ValueError(f"the data already has a column '{name}', which an audit adds; rename or remove it")
-    found, encoder = _audited(labelled.rows, model, dtype, job.trust_remote_code, seed, looked_at)
+    found, _, encoder = audited(labelled.rows, model, dtype, job.trust_remote_code, seed, looked_at)
     page = _page(job, labelled, found, encoder, {}, "How noisy the given labels are.")
     splits[split] = put_back(_with_issues(labelled.rows, found), labelled)
     splits = same_columns(splits, split)
@@ -87,7 +89,7 @@ def purify(
     check_list_policy(policy)
     split, labelled = job.split, job.labelled(splits)
     looked_at = _checked(labelled, checked)
-    found, encoder = _audited(labelled.rows, model, dtype, job.trust_remote_code, seed, looked_at)
+    found, _, encoder = audited(labelled.rows, model, dtype, job.trust_remote_code, seed, looked_at)
     wrong = found.issues.is_wrong
     confidence = np.where(wrong, 1 - found.issues.quality, found.issues.quality)
     least = 0.5 if min_confidence is None else min_confidence
@@ -121,7 +123,7 @@ def purify(
 def apply(job: Any, splits: DatasetDict, decisions: Path) -> None:
     """`hf-noisy apply`."""
     decided, split, labelled = read_decisions(decisions), job.split, job.labelled(splits)
-    new = decided_lists(labelled.rows, decided)
+    new, _ = decided_lists(labelled.rows, decided)
     purified = purify_lists(labelled.rows, new, np.ones(new.shape), name=DECISIONS)
     changed = int((new != _given(labelled.rows)).sum())
     splits[split] = put_back(purified, labelled)
@@ -141,13 +143,14 @@ def _checked(labelled: LabelledRows, checked: Path | None) -> CheckedLists | Non
     return None if found is None else found.among(labelled)
 
 
-def _audited(
+def audited(
     rows: Dataset, model: str | None, dtype: str, trust_remote_code: bool, seed: int, checked: CheckedLists | None
-) -> tuple[ListAudit, dict[str, str]]:
+) -> tuple[ListAudit, np.ndarray, dict[str, str]]:
+    """The audit, the features of all words or rows, and what they are of."""
     made = add_features(rows, model, trust_remote_code, dtype)
     vectors = np.asarray(made.rows.select_columns([FEATURES]).with_format("numpy")[:][FEATURES])
     with phase("audit"):
-        return audit_lists(rows, vectors, seed, checked), made.to_dict()
+        return audit_lists(rows, vectors, seed, checked), vectors, made.to_dict()
 
 
 def _with_issues(rows: Dataset, found: ListAudit) -> Dataset:

@@ -1,20 +1,16 @@
-"""Findings of tags and sets of classes as lines of the report, and the decisions on them."""
-
-from collections import defaultdict
+"""Findings of tags and sets of classes as lines of the report."""
 
 import numpy as np
 from datasets import Dataset
-from jaxtyping import Int64
 
-from hf_noisy.data.flat_labels import flat_tags, label_sets, list_names, task_of_labels
+from hf_noisy.data.decided_lists import NOT
+from hf_noisy.data.flat_labels import flat_tags
 from hf_noisy.data.row_digest import row_digests
 from hf_noisy.data.texts import shown_texts
 from hf_noisy.detection.list_audit import ListAudit
-from hf_noisy.purification.decisions import Decision
 from hf_noisy.reports.html import MARK_BEGIN, MARK_END, SuspiciousRow
 
 MAX_FINDINGS = 1000
-NOT = "not "  # before the name of a class that a row does not have
 _AROUND = 12  # words shown on each side of a span
 
 
@@ -76,79 +72,3 @@ def _cells(rows: Dataset, audit: ListAudit) -> tuple[list[SuspiciousRow], list[s
         given, suggested = (label, classes + label) if has else (classes + label, label)
         found.append(SuspiciousRow(cell, given, suggested, scores, text, digest=f"{digests[row]}:{label}"))
     return found, [*audit.class_names, *(f"{NOT}{name}" for name in audit.class_names)]
-
-
-def decided_lists(rows: Dataset, decisions: list[Decision]) -> Int64[np.ndarray, "..."]:
-    """The labels after the decisions: ids of all tokens, or zeros and ones of all cells; all faults at once."""
-    if any(one.decision == "drop" for one in decisions):
-        raise ValueError("decisions on tags and sets relabel or keep; drop rows with another tool")
-    places = defaultdict(list)
-    for row, digest in enumerate(row_digests(rows)):
-        places[digest].append(row)
-    names = list_names(rows)
-    is_tokens = task_of_labels(rows) == "tokens"
-    flat = flat_tags(rows) if is_tokens else None
-    given = flat.labels if flat is not None else label_sets(rows)[0].astype(np.int64)
-    new = given.copy()
-    faults = []
-    for one in decisions:
-        digest, _, where = one.digest.partition(":")
-        found = places.get(digest, [])
-        if flat is not None:
-            fault = _retag(one, found, where, flat.offsets, given, new, names)
-        else:
-            fault = _recell(one, found, where, given, new, names)
-        if not found:
-            fault = f"row {one.row} (digest {one.digest}) is not in the data"
-        if fault:
-            faults.append(fault)
-    if faults:
-        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
-        raise ValueError(
-            f"{len(faults)} of {len(decisions)} decisions cannot be applied: {shown}. Pass the data of the report, "
-            "read with the same columns, or delete these lines"
-        )
-    return new
-
-
-def _retag(
-    one: Decision,
-    rows: list[int],
-    where: str,
-    offsets: np.ndarray,
-    given: np.ndarray,
-    new: np.ndarray,
-    names: list[str],
-) -> str | None:
-    start, _, stop = where.partition("-")
-    wanted, before = one.label.split(), one.label_given.split()
-    if not (start.isdigit() and stop.isdigit()) or len(wanted) != int(stop) - int(start) or {*wanted} - {*names}:
-        return f"row {one.row} has the tags '{one.label}', which do not fit its place '{where}' or the data"
-    first = [int(offsets[row]) + int(start) for row in rows]
-    length = len(wanted)
-    alike = [at for at in first if [names[tag] if tag >= 0 else "" for tag in given[at : at + length]] == before]
-    if not alike:
-        return f"row {one.row} had the tags '{one.label_given}', but has others now"
-    # Of identical sentences it is the one that stands where it stood in the report, if there is one.
-    for at in [one.row] if one.row in alike else alike:
-        if one.decision == "relabel":
-            new[at : at + length] = [names.index(tag) for tag in wanted]
-    return None
-
-
-def _recell(
-    one: Decision, rows: list[int], where: str, given: np.ndarray, new: np.ndarray, names: list[str]
-) -> str | None:
-    if not (where.isdigit() and int(where) < len(names)):
-        return f"row {one.row} names no class of the data"
-    label = int(where)
-    if {one.label, one.label_given} - {names[label], f"{NOT}{names[label]}"}:
-        return f"row {one.row} is about the class '{one.label}', where the data has '{names[label]}'"
-    alike = [row for row in rows if given[row, label] == (one.label_given == names[label])]
-    if not alike:
-        return f"row {one.row} had the label '{one.label_given}', but has it no more"
-    there = one.row // len(names)
-    for row in [there] if there in alike else alike:
-        if one.decision == "relabel":
-            new[row, label] = one.label == names[label]
-    return None

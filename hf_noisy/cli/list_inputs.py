@@ -7,14 +7,14 @@ import datasets
 import numpy as np
 from datasets import Dataset
 
-from hf_noisy.core.columns import CHECKED_LABEL, CHECKED_LABELS, CLEAN_LABEL, LABEL, LABEL_WEIGHT, LABELS, TOKENS
+from hf_noisy.core.columns import CHECKED_LABELS, CLEAN_LABEL, LABEL, LABEL_WEIGHT, LABELS, TOKENS
 from hf_noisy.core.token_task import NO_LABEL
 from hf_noisy.data.flat_labels import label_sets, list_names, task_of_labels
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.word_labels import tokenize_and_align_labels
 
 CLEAN_LABELS = "clean_labels"  # the true labels, in the form of `labels`; missing where they are not known
-_TARGETS = {LABEL: LABELS, CLEAN_LABEL: CLEAN_LABELS, CHECKED_LABEL: CHECKED_LABELS}
+_TARGETS = {LABEL: LABELS, CLEAN_LABEL: CLEAN_LABELS, CHECKED_LABELS: CHECKED_LABELS}
 
 
 def token_rows(rows: Dataset, tokenizer: Any, max_length: int) -> Dataset:
@@ -51,8 +51,8 @@ def _spread(places: list[int], values: list[Any] | None, other: Any) -> list[Any
 
 
 def set_rows(rows: Dataset) -> Dataset:
-    """Rows with a zero or one for each class in `labels`; so too true and checked sets, where they are known."""
-    for column, name in _TARGETS.items():
+    """Rows with a zero or one for each class in `labels`; so too true sets, where they are known."""
+    for column, name in ((LABEL, LABELS), (CLEAN_LABEL, CLEAN_LABELS)):
         if column in rows.column_names:
             sets, known = label_sets(rows, column)
             values = [

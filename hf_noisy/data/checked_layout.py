@@ -1,33 +1,41 @@
 """Checked labels of tokens and of cells, numbered as the rows of logits are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
+from jaxtyping import Int64, Shaped
 
+from hf_noisy.core.columns import LABEL, LABELS, TOKENS
 from hf_noisy.core.rows import Task
 from hf_noisy.core.token_task import NO_LABEL
-from hf_noisy.data.checked import UNKNOWN, CheckedRows
+from hf_noisy.data.checked import UNCHECKED, UNKNOWN, CheckedRows
+from hf_noisy.data.checked_lists import checked_lists
+from hf_noisy.data.flat_labels import task_of_labels
 from hf_noisy.data.labels import flat_lists, label_of
 from hf_noisy.data.row_layout import RowLayout
 
 
-def checked_units(
-    dataset: Any, checked: Sequence[Any], task: Task, num_labels: int, layout: RowLayout
-) -> CheckedRows | None:
-    """The checked rows of logits of a dataset, from a list for each example, None or -100 where nobody looked."""
-    if len(checked) != len(dataset):
-        raise ValueError(f"checked must be a list or None for each of the {len(dataset)} rows, got {len(checked)}")
+def checked_units(dataset: Any, checked: Any, task: Task, num_labels: int, layout: RowLayout) -> CheckedRows | None:
+    """The checked rows of logits of a dataset: from a file, or from a list for each example.
+
+    In a list None, NaN or -100 stand where nobody looked.
+    """
     if (stored := flat_lists(dataset)) is None:
         lists = [np.atleast_1d(label_of(dataset[index])) for index in range(len(dataset))]
         stored = np.concatenate(lists), np.array([len(one) for one in lists])
     labels, counts = stored
-    parts = []
-    for row, (own, count) in enumerate(zip(checked, counts.tolist(), strict=True)):
-        if own is not None and len(own) != count:
-            raise ValueError(f"checked must have {count} labels in row {row}, as many as are given, got {len(own)}")
-        parts.append(np.full(count, NO_LABEL) if own is None else np.asarray(own, np.int64))
-    values = np.concatenate([*parts, np.zeros(0, np.int64)])
+    if isinstance(checked, str | PathLike):
+        values = _of_file(dataset, checked, task, labels, counts)
+    elif isinstance(checked, Mapping | CheckedRows) or not hasattr(checked, "__getitem__"):
+        raise ValueError(
+            f"checked labels of {task.name} must be a file, or a list for each example in the form of '{LABELS}', "
+            f"None where nobody looked, got {type(checked).__name__}"
+        )
+    else:
+        values = _of_lists(dataset, checked, counts)
     found = values if task.cells else values[labels != NO_LABEL]
     index = np.flatnonzero(found != NO_LABEL)
     if not len(index):
@@ -36,3 +44,59 @@ def checked_units(
     nothing = np.full(len(index), np.nan)
     batch = np.zeros(len(index), np.int64)
     return CheckedRows(index, found[index], [UNKNOWN] * len(index), nothing, batch, layout.num_rows)
+
+
+def _of_lists(dataset: Any, checked: Any, counts: Int64[np.ndarray, " examples"]) -> Int64[np.ndarray, " labels"]:
+    if len(checked) != len(dataset):
+        raise ValueError(f"checked must be a list or None for each of the {len(dataset)} rows, got {len(checked)}")
+    parts = []
+    for row, (own, count) in enumerate(zip(checked, counts.tolist(), strict=True)):
+        if own is None or (isinstance(own, float) and np.isnan(own)):
+            parts.append(np.full(count, NO_LABEL))
+            continue
+        if not hasattr(own, "__len__") or len(own) != count:
+            found = f"{len(own)}" if hasattr(own, "__len__") else repr(own)
+            raise ValueError(f"checked must have {count} labels in row {row}, as many as are given, got {found}")
+        values = np.asarray(own, np.float64)  # None as NaN
+        values = np.where(np.isnan(values), NO_LABEL, values)
+        if (values != np.rint(values)).any():
+            odd = values[values != np.rint(values)][0]
+            raise ValueError(f"checked must have whole numbers in row {row}, got {odd:g}")
+        parts.append(values.astype(np.int64))
+    return np.concatenate([*parts, np.zeros(0, np.int64)])
+
+
+def _of_file(
+    dataset: Any,
+    path: str | PathLike[str],
+    task: Task,
+    labels: Shaped[np.ndarray, " labels"],
+    counts: Int64[np.ndarray, " examples"],
+) -> Int64[np.ndarray, " labels"]:
+    """The labels in a file, of rows that still have the words or texts and the given labels by class."""
+    wanted = "multi-label" if task.cells else "tokens"
+    if not isinstance(dataset, Dataset) or task_of_labels(dataset) != wanted:
+        columns = "the text" if task.cells else f"'{TOKENS}'"
+        raise ValueError(
+            f"checked rows in '{path}' are found by their content, so the dataset must keep the columns {columns} and "
+            f"'{LABEL}' (lists of classes) beside '{LABELS}'"
+        )
+    found = checked_lists(dataset, path)
+    values, ends = np.full(len(labels), NO_LABEL), np.cumsum(counts)
+    given, rows = dataset.with_format(None)[LABEL], () if found is None else found.index.tolist()
+    for row, own in zip(rows, () if found is None else found.values, strict=True):
+        here = slice(ends[row] - counts[row], ends[row])
+        if task.cells:
+            values[here] = np.where(own == UNCHECKED, NO_LABEL, own)
+            continue
+        # The words with a tag, in their order, are the labelled tokens, of which truncation cuts off the last ones.
+        tags = np.array(given[row])
+        places = np.flatnonzero(labels[here] != NO_LABEL)
+        words = np.flatnonzero(tags >= 0)[: len(places)]
+        if len(words) < len(places) or (tags[words] != labels[here][places]).any():
+            raise ValueError(
+                f"row {row} has labels on other tokens than the first of each word, so checked rows in '{path}' have "
+                "no place; use tokenize_and_align_labels without label_all_tokens"
+            )
+        values[here][places] = np.where(own[words] == UNCHECKED, NO_LABEL, own[words])
+    return values

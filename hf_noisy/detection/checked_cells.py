@@ -12,14 +12,13 @@ _PRECISION = 1.0  # of the Gaussian priors of slopes and of the shift of each cl
 def set_posterior(
     given: Bool[np.ndarray, "rows classes"],
     probabilities: Float[np.ndarray, "rows classes"],
-    index: Int64[np.ndarray, " checked"],
-    true: Bool[np.ndarray, "checked classes"],
+    checked: Int64[np.ndarray, "rows classes"],
 ) -> Float64[np.ndarray, "rows classes"]:
-    """The probability that each row has each class, from held-out predictions and the checked rows.
+    """The probability that each row has each class, from held-out predictions and checked cells.
 
-    Two logistic regressions on the cells of the checked rows, of classes that are given and of those that are not,
-    change the log-odds of the predictions: by their size, the number of other classes of the row, the frequency of the
-    class, and a shift for each class, all with Gaussian priors around no change.
+    `checked` is 0 or 1, or -1 where nobody looked. Two logistic regressions on the checked cells, of classes that are
+    given and of those that are not, change the log-odds of the predictions: by their size, the number of other classes
+    of the row, the frequency of the class, and a shift for each class, all with Gaussian priors around no change.
     """
     values = np.clip(probabilities.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
     odds = np.log(values / (1 - values))
@@ -29,12 +28,11 @@ def set_posterior(
     inputs = np.stack([np.ones_like(odds), odds, others, np.broadcast_to(frequency, odds.shape)], axis=-1)
     posterior = np.zeros(given.shape)
     for has in (True, False):
-        here, some = given == has, given[index] == has
-        class_of = np.nonzero(some)[1]
-        change, shift = _fit(inputs[index][some], odds[index][some], class_of, true[some], classes)
+        here = given == has
+        some = here & (checked >= 0)
+        change, shift = _fit(inputs[some], odds[some], np.nonzero(some)[1], checked[some] == 1, classes)
         posterior[here] = expit(odds[here] + inputs[here] @ change + shift[np.nonzero(here)[1]])
-    posterior[index] = true
-    return posterior
+    return np.where(checked >= 0, checked, posterior)
 
 
 def _fit(

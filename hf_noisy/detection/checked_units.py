@@ -13,6 +13,17 @@ from jaxtyping import Bool, Int64
 _ALPHA = 0.05
 
 
+def of_whole_rows(
+    checked: Int64[np.ndarray, " units"], given: Int64[np.ndarray, " units"], rows: Int64[np.ndarray, " units"]
+) -> Int64[np.ndarray, " units"]:
+    """The checked labels of rows of which every given label was checked; -1 elsewhere, as where nobody looked.
+
+    Only these teach how other labels are wrong: single labels were chosen because they looked wrong.
+    """
+    is_open = np.bincount(rows, weights=(checked < 0) & (given >= 0)) > 0
+    return np.where(is_open[rows], -1, checked)
+
+
 class UnitShare(NamedTuple):
     """A share of tags or cells, with an interval of 95 %.
 

@@ -25,11 +25,21 @@ def informative_rows(
 
     Source: Yu, Bi and Tresp (2006), for logistic regression Schein and Ungar (2007); one covariance for all classes.
     """
-    x, rows = evidence.vectors, len(evidence.vectors)
     # Without the row's own given label: rows chosen by it would not be typical of how their class is mislabelled.
     probabilities = corrected.model_posterior / corrected.transition[:, evidence.given].T
     probabilities /= probabilities.sum(1, keepdims=True)
     doubt = 1 - np.square(probabilities).sum(1)
+    return design_rows(evidence.vectors, doubt, checked_index, count)
+
+
+def design_rows(
+    x: Float64[np.ndarray, "rows width"],
+    doubt: Float64[np.ndarray, " rows"],
+    checked_index: Int64[np.ndarray, " checked"],
+    count: int,
+) -> Int64[np.ndarray, " count"]:
+    """The unchecked rows that lower the variance most, from a vector and a doubt in [0, 1] of each row."""
+    rows = len(x)
     known, targets = x[checked_index], evenly_spaced(np.arange(rows), _MAX_TARGETS)
     covariance = np.linalg.inv(_PRECISION * np.eye(x.shape[1]) + (known.T * doubt[checked_index]) @ known)
     moments = (x[targets].T * doubt[targets]) @ x[targets]

@@ -9,13 +9,14 @@ from jaxtyping import Bool, Float, Float64, Int64
 
 from hf_noisy.core.checks import check_features
 from hf_noisy.core.columns import CLEAN_LABEL, LABEL, TOKENS
+from hf_noisy.data.checked import UNCHECKED
 from hf_noisy.data.checked_lists import CheckedLists
 from hf_noisy.data.flat_labels import FlatLabels, flat_tags, label_sets, list_names, task_of_labels
 from hf_noisy.data.tags import OUTSIDE, has_spans, parts_of
-from hf_noisy.detection.checked_cells import set_posterior
 from hf_noisy.detection.checked_tags import tag_posterior
-from hf_noisy.detection.checked_units import UnitShare, unit_share
+from hf_noisy.detection.checked_units import UnitShare, of_whole_rows, unit_share
 from hf_noisy.detection.label_issues import LabelIssues
+from hf_noisy.detection.list_posterior import present_cells
 from hf_noisy.detection.list_predictions import out_of_fold_cells, out_of_fold_tags
 from hf_noisy.detection.noise_rate import NoiseRate
 from hf_noisy.detection.wrong_cells import find_wrong_cells
@@ -78,7 +79,7 @@ def audit_lists(
         dataset: Rows with lists of classes in `label`, none of them missing.
         features: Of each word (see [`~hf_noisy.models.word_features.embed_words`]), or of each row.
         seed: Seed of the folds.
-        checked: Rows that a person has checked: their labels are certain, and correct the others.
+        checked: Rows that a person has checked: their labels are certain. Those checked as a whole correct the others.
 
     Returns:
         [`ListAudit`].
@@ -92,28 +93,25 @@ def audit_lists(
     sets, _ = label_sets(dataset, LABEL)
     if len(features) != len(sets):
         raise ValueError(f"features must be those of the {len(sets)} rows, got {len(features)}")
-    given, is_checked = sets.astype(np.int64), np.zeros(sets.shape, dtype=bool)
-    if checked is None:
-        probabilities = out_of_fold_cells(features, sets, seed=seed)
-        issues, shares = find_wrong_cells(sets, probabilities), None
-    else:
-        truth = np.zeros((len(checked), len(names)), dtype=bool)
-        for place, labels in enumerate(checked.labels):
-            truth[place, labels] = True
-        known = sets.copy()
-        known[checked.index] = truth
-        is_checked[checked.index] = True
-        held_out = out_of_fold_cells(features, known, seed=seed)
-        probabilities = set_posterior(sets, held_out, checked.index, truth)
-        shares = _cell_shares(sets[checked.index], truth, checked, len(dataset), names)
+    given, truth = sets.astype(np.int64), np.full(sets.shape, UNCHECKED)
+    if checked is not None:
+        truth[checked.index] = checked.values
+    replaced = np.where(truth >= 0, truth == 1, sets)
+    held_out = probabilities = out_of_fold_cells(features, replaced, seed=seed)
+    shares = None if checked is None else _cell_shares(sets, truth, checked.random(), names)
+    whole = np.where((truth >= 0).all(axis=1, keepdims=True), truth, UNCHECKED)
+    if (whole >= 0).any():
+        probabilities = present_cells(sets, held_out, truth, whole)
         issues = _corrected(given, np.stack([1 - probabilities, probabilities], -1), shares)
+    else:
+        issues = _with_checked(find_wrong_cells(replaced, held_out), given, truth)
     true = compared = None
     if CLEAN_LABEL in dataset.column_names:
         true_sets, is_known = label_sets(dataset, CLEAN_LABEL)
         true, compared = true_sets.astype(np.int64), np.broadcast_to(is_known[:, None], sets.shape)
     rate = _true_rate(given, true, compared)
     count = 0 if checked is None else len(checked)
-    return ListAudit("cell", issues, given, probabilities, names, rate, is_checked, count, shares)
+    return ListAudit("cell", issues, given, probabilities, names, rate, truth >= 0, count, shares)
 
 
 def _of_tokens(
@@ -123,31 +121,46 @@ def _of_tokens(
     if len(features) != len(flat.labels):
         raise ValueError(f"features must be those of the {len(flat.labels)} words, got {len(features)} rows")
     words: Any = dataset.with_format(None)[TOKENS][:]
-    known, truth, shares = flat.labels >= 0, np.full(len(flat.labels), -1), None
-    if checked is None:
-        probabilities = out_of_fold_tags(features, flat.labels, flat.rows, len(names), seed=seed)
-        tags = [one.tolist() for one in flat.split(flat.labels)]
-        issues = find_wrong_tokens(tags, probabilities, words=words, names=names)
-    else:
-        for row, labels in zip(checked.index, checked.labels, strict=True):
-            truth[flat.offsets[row] : flat.offsets[row + 1]] = labels
-        every = np.array([word for sentence in words for word in sentence], dtype=object)
+    known, truth = flat.labels >= 0, np.full(len(flat.labels), UNCHECKED)
+    if checked is not None:
+        for row, values in zip(checked.index, checked.values, strict=True):
+            truth[flat.offsets[row] : flat.offsets[row + 1]] = values
+    whole = of_whole_rows(truth, flat.labels, flat.rows)
+    shares = None if checked is None else _tag_shares(flat, truth, checked.random(), names)
+    if (whole >= 0).any():
+        given = np.where((truth >= 0) & (whole < 0), truth, flat.labels)
+        every = [word for sentence in words for word in sentence]
+        spoken = [word for word, has_tag in zip(every, known, strict=True) if has_tag]
         probabilities = np.zeros((len(flat.labels), len(names)))
         probabilities[known] = tag_posterior(
-            features[known],
-            flat.labels[known],
-            flat.rows[known],
-            every[known].tolist(),
-            truth[known],
-            len(names),
-            seed,
+            features[known], given[known], flat.rows[known], spoken, whole[known], len(names), seed
         )
-        shares = _tag_shares(flat, truth, checked, len(dataset), names)
+        probabilities[truth >= 0] = np.eye(len(names))[truth[truth >= 0]]
         issues = _corrected(flat.labels, probabilities, shares)
+    else:
+        given = np.where((truth >= 0) & known, truth, flat.labels)
+        probabilities = out_of_fold_tags(features, given, flat.rows, len(names), seed=seed)
+        tags = [one.tolist() for one in flat.split(given)]
+        issues = find_wrong_tokens(tags, probabilities, words=words, names=names)
+        issues = _with_checked(issues, flat.labels, truth)
     true = flat_tags(dataset, CLEAN_LABEL).labels if CLEAN_LABEL in dataset.column_names else None
     rate = _true_rate(flat.labels, true, None if true is None else known & (true >= 0))
     count = 0 if checked is None else len(checked)
     return ListAudit("token", issues, flat.labels, probabilities, names, rate, truth >= 0, count, shares)
+
+
+def _with_checked(
+    issues: LabelIssues, given: Int64[np.ndarray, "*units"], truth: Int64[np.ndarray, "*units"]
+) -> LabelIssues:
+    """The issues of labels in which single checked ones were replaced, for the given labels."""
+    checked, wrong = (truth >= 0) & (given >= 0), (truth >= 0) & (given >= 0) & (truth != given)
+    more, rate = float(wrong[given >= 0].mean()), issues.noise_rate
+    return LabelIssues(
+        np.where(checked, wrong, issues.is_wrong),
+        np.where(checked, 1.0 - wrong, issues.quality),
+        np.where(checked, truth, issues.suggested),
+        NoiseRate(*(min(one + more, 1.0) for one in (rate.rate, rate.low, rate.high))),
+    )
 
 
 def _corrected(
@@ -166,11 +179,13 @@ def _corrected(
 
 
 def _tag_shares(
-    flat: FlatLabels, truth: Int64[np.ndarray, " tokens"], checked: CheckedLists, num_rows: int, names: list[str]
+    flat: FlatLabels, truth: Int64[np.ndarray, " tokens"], drawn: CheckedLists | None, names: list[str]
 ) -> CheckedShares | None:
-    if not checked.is_random:
+    if drawn is None:
         return None
-    here = (truth >= 0) & (flat.labels >= 0)
+    here, num_rows = (truth >= 0) & (flat.labels >= 0) & np.isin(flat.rows, drawn.index), len(flat.offsets) - 1
+    if not here.any():
+        return None
     given, true, rows = flat.labels[here], truth[here], flat.rows[here]
     wrong = unit_share(given != true, rows, num_rows)
     if not has_spans(names) or OUTSIDE not in names:
@@ -185,17 +200,17 @@ def _tag_shares(
 
 
 def _cell_shares(
-    given: Bool[np.ndarray, "checked classes"],
-    true: Bool[np.ndarray, "checked classes"],
-    checked: CheckedLists,
-    num_rows: int,
+    sets: Bool[np.ndarray, "rows classes"],
+    truth: Int64[np.ndarray, "rows classes"],
+    drawn: CheckedLists | None,
     names: list[str],
 ) -> CheckedShares | None:
-    if not checked.is_random:
+    if drawn is None:
         return None
-    rows = np.broadcast_to(checked.index[:, None], given.shape)
+    given, true, num_rows = sets[drawn.index], truth[drawn.index] == 1, len(sets)
+    rows = np.broadcast_to(drawn.index[:, None], given.shape)
     of = {
-        name: unit_share(~given[true[:, one], one], checked.index[true[:, one]], num_rows)
+        name: unit_share(~given[true[:, one], one], drawn.index[true[:, one]], num_rows)
         for one, name in enumerate(names)
         if true[:, one].any()
     }

@@ -34,12 +34,17 @@ class CheckedLabels:
         self.rows: CheckedRows | None = None
         self._votes = votes
         self._task, self._first = task, torch.empty(0)
+        if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+            columns = getattr(dataset, "column_names", None) or []
+            column = next((f"column '{name}'" for name in (CHECKED_LABEL, CHECKED_LABELS) if name in columns), None)
+            if checked is not None or column is not None:
+                raise ValueError(
+                    f"checked rows need a train_dataset with a length, got a stream with {column or 'checked='}; load "
+                    "it without streaming"
+                )
+            return
         if not task.one_row:
             self._fit_lists(dataset, checked, num_classes)
-            return
-        if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-            if checked is not None:
-                raise ValueError("checked rows need a train_dataset with a length; load it without streaming")
             return
         # Other datasets than those of the Hub may not say how many classes they have.
         names = None if label_column(dataset) else [str(label) for label in range(num_classes)]
@@ -61,10 +66,10 @@ class CheckedLabels:
             checked = dataset.with_format(None)[CHECKED_LABELS][:]
         if checked is None and CHECKED_LABEL not in names:
             return
-        if not isinstance(checked, list):
+        if checked is None:
             raise ValueError(
-                f"checked labels of {self._task.name} must be a list for each example, in the form of '{LABELS}', or "
-                f"None where nobody looked, got {type(checked).__name__}; name such a column '{CHECKED_LABELS}'"
+                f"checked labels of {self._task.name} stand in a column '{CHECKED_LABELS}', a list for each example "
+                f"in the form of '{LABELS}' or None where nobody looked; rename the column '{CHECKED_LABEL}'"
             )
         layout = row_layout(dataset, self._task, num_classes)
         self.rows = checked_units(dataset, checked, self._task, num_classes, layout)

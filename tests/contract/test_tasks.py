@@ -232,7 +232,7 @@ def test_soft_correction_is_certain_of_checked_labels(kind, tmp_path):
     ("checked", "message"),
     [
         ([0] * 3, "checked must be a list or None for each of the"),
-        (torch.zeros(2), "must be a list for each example, in the form of 'labels'"),
+        ({"a": 1}, "must be a file, or a list for each example in the form of 'labels'"),
     ],
 )
 def test_checked_labels_of_another_form_are_refused(kind, checked, message, tmp_path):

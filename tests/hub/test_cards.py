@@ -10,6 +10,7 @@ from huggingface_hub import DatasetCard, ModelCard, RepoCard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hf_noisy.data.decision_lines import Decision
 from hf_noisy.data.noise import inject_noise, symmetric
 from hf_noisy.data.row_digest import row_digests
 from hf_noisy.detection.audit import Audit
@@ -18,7 +19,7 @@ from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.model_card import model_card
 from hf_noisy.hub.publish import push_dataset_to_hub
 from hf_noisy.hub.text import BEGIN, END, TAGS, code, escape, is_path, merged, public_name
-from hf_noisy.purification.decisions import Decision, apply_decisions
+from hf_noisy.purification.decisions import apply_decisions
 from hf_noisy.purification.policies import purify
 from hf_noisy.purification.summary import summarise
 

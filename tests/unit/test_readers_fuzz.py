@@ -16,9 +16,9 @@ from hf_noisy.cli.manifest import MANIFEST, read_manifest, write_manifest
 from hf_noisy.cli.recipes import keyword_arguments
 from hf_noisy.data import load_noisy_dataset, read_checked
 from hf_noisy.data.annotation_tools import exported_labels
+from hf_noisy.data.decision_lines import read_decisions
 from hf_noisy.data.noise.label_file import read_label_file
 from hf_noisy.dygen.pipeline import DyGen
-from hf_noisy.purification.decisions import read_decisions
 from tests.fuzz import fuzz, outcome
 from tests.unit.dygen.synthetic import make, symmetric
 

@@ -156,7 +156,8 @@ def test_purify_sets_and_undo(sets_file, tmp_path):
         ("purify", ["--label-missing"], "--label-missing has no meaning"),
         ("check", ["--format", "argilla"], "--format is about rows of one class each"),
         ("check", ["--rows", 61], "--rows must be from 1 to 60"),
-        ("next", [], "one class each"),
+        ("next", [], "--strategy informative needs rows that are checked as a whole"),
+        ("next", ["--strategy", "random", "--budget", 61], "--budget must be from 1 to 60"),
         ("inject", ["--noise-rate", 0.4], "--noise-type must be missing for sets of classes, got 'symmetric'"),
     ],
 )
@@ -168,8 +169,9 @@ def test_what_has_no_meaning_is_refused(sets_file, tmp_path, command, options, m
 
 
 def checked_by_a_person(folder, rows, true):
-    """The file of `check`, with the true labels of all its rows."""
-    with (folder / "checked.csv").open(newline="") as file:
+    """The file of `check` or `next`, with the true labels of all its rows."""
+    (path,) = folder.glob("*.csv")
+    with path.open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == rows
     for line in lines:
@@ -220,6 +222,54 @@ def test_checked_sets_are_certain(sets_file, tmp_path):
     rows = load_dataset("parquet", data_dir=str(tmp_path / "out" / "data"), split="train")
     for line in csv.DictReader(done.open()):
         assert rows[int(line["row"])]["label"] == rows[int(line["row"])]["clean_label"]
+
+
+def test_decisions_of_the_report_are_checked_labels(sets_file, tmp_path):
+    run("audit", sets_file, "--output", tmp_path / "audit")
+    data = decisions(tmp_path / "audit", tmp_path / "decisions.csv")
+    decided = {(row["row"] // 2, row["row"] % 2) for row in data["rows"]}
+    words = ["--checked", tmp_path / "decisions.csv", "--output"]
+    result = run("audit", sets_file, *words, tmp_path / "again")
+    assert result.exit_code == 0, result.output
+    assert {(row["row"] // 2, row["row"] % 2) for row in page_data(tmp_path / "again")["rows"]}.isdisjoint(decided)
+    assert "missing_rate" not in json.loads((tmp_path / "again" / "summary.json").read_text())  # no random sample
+    assert run("purify", sets_file, *words, tmp_path / "out").exit_code == 0
+    rows = load_dataset("parquet", data_dir=str(tmp_path / "out" / "data"), split="train")
+    given, new = label_sets(rows, "label_given")[0], label_sets(rows)[0]
+    assert decided <= {(int(row), int(one)) for row, one in np.argwhere(given != new)}
+    # A row with a single checked label may still be drawn; what was checked stays in the file.
+    result = run("check", sets_file, "--rows", 60, *words, tmp_path / "check")
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "check" / "checked.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 60
+    assert sum(line["checked"].startswith("only ") for line in lines) == len({row for row, _ in decided})
+    assert run("next", sets_file, *words, tmp_path / "no").exit_code == 2
+
+
+def test_the_next_rows_have_more_wrong_labels(conll, tmp_path):
+    options = ["--clean-column", 3, "--label-column", 2]
+    run("check", conll, *options, "--rows", 20, "--output", tmp_path / "check")
+
+    def marked(line):
+        words = line["text"].split()
+        return f"[{words[0]}](PER) lives in [{words[3]}](LOC)"
+
+    done = checked_by_a_person(tmp_path / "check", 20, marked)
+    result = run("next", conll, *options, "--checked", done, "--budget", 4, "--output", tmp_path / "next")
+    assert result.exit_code == 0, result.output
+    assert "4 rows to check (informative)" in result.output
+    done = checked_by_a_person(tmp_path / "next", 24, marked)
+    lines = list(csv.DictReader(done.open()))
+    assert [line["strategy"] for line in lines].count("informative") == 4
+    wrong = [line["label_given"] != line["checked_label"] for line in lines if line["strategy"] == "informative"]
+    assert sum(wrong) >= 2  # 4 of the other 28 at most, so about half a row of 4 at random
+    result = run("audit", conll, *options, "--checked", done, "--output", tmp_path / "audit")
+    summary = json.loads((tmp_path / "audit" / "summary.json").read_text())
+    assert (summary["checked_rows"], summary["missing_rate"]["units"]) == (24, 40)  # of the random ones
+    result = run("check", conll, *options, "--checked", done, "--rows", 28, "--output", tmp_path / "all")
+    lines = list(csv.DictReader((tmp_path / "all" / "checked.csv").open()))
+    assert [(line["strategy"], line["checked"]) for line in lines].count(("random", "x")) == 24
 
 
 def test_noise_is_injected_into_both(conll, sets_file, tmp_path):

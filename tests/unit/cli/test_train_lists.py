@@ -12,12 +12,14 @@ from typer.testing import CliRunner
 from hf_noisy.cli.app import app
 from hf_noisy.cli.arguments import DyGenArguments, TextArguments
 from hf_noisy.cli.fast_defaults import fast_attention
-from hf_noisy.cli.inputs import TextInputs
+from hf_noisy.cli.inputs import TextInputs, load_splits
 from hf_noisy.cli.list_inputs import CLEAN_LABELS, set_rows, token_rows
 from hf_noisy.cli.recipes import parse
 from hf_noisy.cli.run_dygen import run_dygen
 from hf_noisy.cli.train_scores import SetScores
+from hf_noisy.data.decision_lines import COLUMNS
 from hf_noisy.data.load import load_noisy_dataset
+from hf_noisy.data.row_digest import row_digests
 
 NAMES, PLACES = ["Anna", "Bob", "Carl"], ["Oslo", "Rome", "Lima"]
 TOPICS = {"the dog sleeps": ["animal"], "it rains": ["weather"], "the cat hates rain": ["animal", "weather"]}
@@ -170,6 +172,26 @@ def test_true_tags_and_weights_stand_where_the_tags_stand(tmp_path, encoder, cap
     assert found[0][CLEAN_LABELS] == [-100, names.index("B-PER"), *first[1:], -100]
     assert np.allclose(found[0]["label_weight"], [1.0, 0.1, 0.2, 0.3, 1.0])
     assert "2 of 8 words are beyond --max_length 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["tokens", "sets"])
+def test_decisions_of_the_report_check_their_labels_alone(kind, tmp_path, encoder):
+    source = conll(tmp_path / "a.conll", 5) if kind == "tokens" else sets_file(tmp_path / "a.jsonl", 5)
+    reading = {"label_column": "2", "clean_column": "3"} if kind == "tokens" else {}
+    rows = load_noisy_dataset(str(source), **reading)["train"]
+    decided = "0-1,O,B-PER,relabel" if kind == "tokens" else "0,not animal,animal,relabel"
+    text = ",".join(COLUMNS) + f"\n0,{row_digests(rows)[0]}:{decided}\n"
+    (tmp_path / "decisions.csv").write_text(text)
+    arguments = TextArguments(
+        dataset=str(source), checked=str(tmp_path / "decisions.csv"), model_name_or_path=str(encoder), **reading
+    )
+    training = TrainingArguments(str(tmp_path / "out"), use_cpu=True)
+    train, _, _ = load_splits(arguments, training, TextInputs(arguments).prepare)
+    names = rows.features["label"].feature.names
+    expected = [-100, names.index("B-PER"), *[-100] * 4] if kind == "tokens" else [1, -100]
+    looked_at = [one for one in train["checked_labels"] if one is not None and set(one) != {-100}]
+    assert looked_at == [expected]
+    assert len(train) == 4
 
 
 def test_test_rows_of_other_classes_are_refused(tmp_path, encoder):

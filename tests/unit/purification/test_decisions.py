@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
 
+from hf_noisy.data.decision_lines import Decision, read_decisions
 from hf_noisy.data.row_digest import row_digests
-from hf_noisy.purification.decisions import Decision, apply_decisions, read_decisions
+from hf_noisy.purification.decisions import apply_decisions
 from hf_noisy.purification.policies import purify
 from hf_noisy.purification.restore import restore_labels
 from hf_noisy.purification.summary import summarise

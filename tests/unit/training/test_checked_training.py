@@ -171,3 +171,11 @@ def test_rows_of_a_checked_column_need_no_value(tmp_path):
     rows = rows.add_column("checked_label", column, feature=Value("int64"))
     assert isinstance(rows, Dataset)
     make_trainer(tmp_path, rows, None, "cross_entropy", max_steps=1, remove_unused_columns=False).train()
+
+
+@pytest.mark.parametrize(("kind", "column"), [("plain", "checked_label"), ("tokens", "checked_labels")])
+def test_checked_rows_of_a_stream_are_refused(kind, column, tmp_path):
+    rows = make_rows("plain", count=6).remove_columns("label").add_column("labels", [[0] * 5] * 6)
+    streamed = rows.add_column(column, [None] * 6, feature=Value("int64")).to_iterable_dataset()
+    with pytest.raises(ValueError, match=f"got a stream with column '{column}'; load it without streaming"):
+        NoisyTrainer(make_model(kind), make_args(tmp_path, max_steps=1), train_dataset=streamed)
