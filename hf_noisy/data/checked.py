@@ -20,13 +20,13 @@ from hf_noisy.core.files import write_atomically
 from hf_noisy.data.annotation_tools import exported_labels
 from hf_noisy.data.csv_lines import csv_lines, saved_text
 from hf_noisy.data.decision_lines import COLUMNS as DECISION_COLUMNS
-from hf_noisy.data.decision_lines import read_decisions
 from hf_noisy.data.labels import stored_labels
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.row_digest import row_digests
 
 UNCHECKED = -1
-RANDOM, INFORMATIVE, UNKNOWN = "random", "informative", "unknown"  # how a row was drawn
+RANDOM, UNKNOWN = "random", "unknown"  # how a row was drawn
+SINGLE = "single labels"  # instead of it, of lists of which not all labels were checked
 PURIFIED = "labels of purified data"  # instead of it, since those labels were made with the help of checked rows
 COLUMNS = ("row", "digest", CHECKED_LABEL, "strategy", "probability", "batch")
 _SHOWN_CLASSES = 8
@@ -137,8 +137,8 @@ def read_checked(path: str | PathLike[str], dataset: Any) -> CheckedRows:
 
     Args:
         path: CSV with at least the columns `digest` and `checked_label` (name of the class), as written by
-            [`write_checked`] or downloaded from a page; `decisions.csv` of a report, whose dropped rows are left out;
-            or the JSON that Label Studio or Argilla exports of the tasks that `hf-noisy check --format` wrote.
+            [`write_checked`] or downloaded from a page; or the JSON that Label Studio or Argilla exports of the tasks
+            that `hf-noisy check --format` wrote.
         dataset: A `datasets.Dataset` that holds the rows, in any order.
 
     Returns:
@@ -303,7 +303,7 @@ def _lines(path: Path, ids: dict[str, int]) -> Iterator[_Line]:
     refuse_missing_checked(path)
     try:
         text = saved_text(path.read_bytes(), path)
-        lines = _exported_lines(text) if text.lstrip()[:1] in ("[", "{") else _csv_lines(text, path)
+        lines = _exported_lines(text) if text.lstrip()[:1] in ("[", "{") else _csv_lines(text)
     except (RecursionError, csv.Error) as error:
         raise ValueError(f"'{path}' is no CSV, and no JSON ({error}); download it again") from error
     except ValueError as error:
@@ -333,18 +333,13 @@ def _count(value: Any) -> int:
     return int(number)
 
 
-def _csv_lines(text: str, path: Path) -> list[tuple[str, dict[str, str]]]:
+def _csv_lines(text: str) -> list[tuple[str, dict[str, str]]]:
     columns, lines = csv_lines(text)
     if columns == DECISION_COLUMNS:
-        labels = {"relabel": "label", "keep": "label_given"}
-        decided = [one for one in read_decisions(path) if one.decision in labels]
-        return [
-            (
-                f"the decision on row {one.row}",
-                {"row": str(one.row), "digest": one.digest, CHECKED_LABEL: getattr(one, labels[one.decision])},
-            )
-            for one in decided
-        ]
+        raise ValueError(
+            "it holds decisions on rows that look wrong, which say little about the others; apply them with hf-noisy "
+            "apply, and check rows that hf-noisy check or next draws"
+        )
     if missing := [name for name in ("digest", CHECKED_LABEL) if name not in columns]:
         raise ValueError(f"it must have a column '{missing[0]}', got {', '.join(columns) or 'none'}")
     return [(f"line {number}", line) for number, line in lines]

@@ -11,7 +11,7 @@ from jaxtyping import Int64, Shaped
 from hf_noisy.core.columns import LABEL, LABELS, TOKENS
 from hf_noisy.core.rows import Task
 from hf_noisy.core.token_task import NO_LABEL
-from hf_noisy.data.checked import UNCHECKED, UNKNOWN, CheckedRows
+from hf_noisy.data.checked import SINGLE, UNCHECKED, UNKNOWN, CheckedRows
 from hf_noisy.data.checked_lists import checked_lists
 from hf_noisy.data.flat_labels import task_of_labels
 from hf_noisy.data.labels import flat_lists, label_of
@@ -36,14 +36,18 @@ def checked_units(dataset: Any, checked: Any, task: Task, num_labels: int, layou
         )
     else:
         values = _of_lists(dataset, checked, counts)
-    found = values if task.cells else values[labels != NO_LABEL]
-    index = np.flatnonzero(found != NO_LABEL)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    is_open = np.bincount(rows, weights=(values == NO_LABEL) & (labels != NO_LABEL), minlength=len(counts)) > 0
+    if not task.cells:
+        values, rows = values[labels != NO_LABEL], rows[labels != NO_LABEL]
+    index = np.flatnonzero(values != NO_LABEL)
     if not len(index):
         return None
-    task.check_labels(found[index], num_labels if not task.cells else 2)
+    task.check_labels(values[index], num_labels if not task.cells else 2)
     nothing = np.full(len(index), np.nan)
     batch = np.zeros(len(index), np.int64)
-    return CheckedRows(index, found[index], [UNKNOWN] * len(index), nothing, batch, layout.num_rows)
+    strategy = [SINGLE if one else UNKNOWN for one in is_open[rows[index]].tolist()]
+    return CheckedRows(index, values[index], strategy, nothing, batch, layout.num_rows)
 
 
 def _of_lists(dataset: Any, checked: Any, counts: Int64[np.ndarray, " examples"]) -> Int64[np.ndarray, " labels"]:

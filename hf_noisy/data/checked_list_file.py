@@ -149,7 +149,7 @@ def _listed(values: Int64[np.ndarray, " labels"], names: Sequence[str], is_token
     """The names of the tags, empty where a word has none, or of the classes of a set."""
     if is_tokens:
         return [names[one] if one >= 0 else "" for one in values.tolist()]
-    return [names[one] for one in np.flatnonzero(values == 1)]
+    return [names[one] for one in np.flatnonzero(values == 1).tolist()]
 
 
 def _is_json(names: Sequence[str], is_tokens: bool) -> bool:

@@ -27,7 +27,8 @@ def decided_lists(
     flat = flat_tags(rows) if task_of_labels(rows) == "tokens" else None
     given = flat.labels if flat is not None else label_sets(rows)[0].astype(np.int64)
     new, decided = given.copy(), np.zeros(given.shape, dtype=bool)
-    faults = []
+    faults: list[str] = []
+    labels: Any
     for one in decisions:
         digest, _, where = one.digest.partition(":")
         found = places.get(digest, [])

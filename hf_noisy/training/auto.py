@@ -10,7 +10,7 @@ from transformers.utils import logging
 
 from hf_noisy.core.files import read_sealed, write_sealed
 from hf_noisy.core.rows import Task
-from hf_noisy.data.checked import CheckedRows
+from hf_noisy.data.checked import SINGLE, CheckedRows
 from hf_noisy.data.fingerprint import labels_digest
 from hf_noisy.data.labels import label_column, label_column_array
 from hf_noisy.methods import Method, make_method
@@ -78,7 +78,8 @@ def _of_several_labels(task: Task, checked: CheckedRows | None, missing_rate: bo
         f"the noise of {task.name} is not measured; if labels are missing rather than wrong, missing_rate helps every "
         "method, and other methods can be compared on validation labels"
     )
-    if checked is not None and not missing_rate:  # soft_correction corrects missing labels itself
+    teaches = checked is not None and any(one != SINGLE for one in checked.strategy)
+    if teaches and not missing_rate:  # soft_correction corrects missing labels itself
         method, why = "soft_correction", "checked rows correct the labels of the others"
     if PartialState().is_main_process:
         logger.warning(f"method auto: {method}, because {why}")

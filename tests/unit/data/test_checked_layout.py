@@ -1,5 +1,7 @@
 """Checked labels of tokens and cells, of lists, arrays and files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
@@ -8,6 +10,7 @@ from hf_noisy.core.task import LABEL_SETS, TOKENS
 from hf_noisy.data.checked_layout import checked_units
 from hf_noisy.data.checked_list_file import rows_to_check_csv
 from hf_noisy.data.row_layout import row_layout
+from hf_noisy.training.auto import _of_several_labels
 
 TAGS, TOPICS = ["O", "B-PER", "I-PER"], ["animal", "weather"]
 
@@ -44,6 +47,17 @@ def test_lists_and_arrays_say_the_same(missing):
     table = np.array([[np.nan, 1.0], [np.nan, np.nan]])
     assert column(sets(), table, LABEL_SETS) == column(sets(), [[None, 1], None], LABEL_SETS) == [-1, 1, -1, -1]
     assert column(sets(), np.full((2, 2), np.nan), LABEL_SETS) is None
+
+
+def test_lists_that_were_not_checked_as_a_whole_are_marked():
+    found = checked_units(sets(), [[1, 0], [None, 1]], LABEL_SETS, 2, row_layout(sets(), LABEL_SETS, 2))
+    assert found.strategy == ["unknown", "unknown", "single labels"]
+    rows = tokenized()
+    found = checked_units(rows, [[-100, 1, -100, -100, -100], [0] * 4], TOKENS, 3, row_layout(rows, TOKENS, 3))
+    assert found.strategy == ["single labels", "unknown"]
+    assert _of_several_labels(LABEL_SETS, found, False).method == "soft_correction"
+    single = replace(found, strategy=["single labels"] * 2)
+    assert _of_several_labels(LABEL_SETS, single, False).method == "cross_entropy"
 
 
 @pytest.mark.parametrize(
