@@ -73,6 +73,6 @@ def run(cell: Cell, context: Any) -> dict[str, Any]:
     return {
         "test_accuracy": float((logits.argmax(1) == truth).mean()),
         "noise_rate": float((given != clean).mean()),
-        "selected_by": "last epoch; no true label was used",
+        "selected_by": "last epoch",
         "data": digest_of(given, clean, truth),
     }

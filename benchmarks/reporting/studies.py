@@ -347,8 +347,8 @@ def ablation_note() -> str:
     seeds = ", ".join(map(str, sorted({seed for _, seed, _ in cells})))
     return (
         f"`python -m benchmarks.run --suite ablations`: {len(cells)} trainings, seeds {seeds}; {budget.train_rows} "
-        f"rows, {budget.epochs} epochs; last epoch; no true label was used, except for the rate in the column "
-        "that says so; mean and standard deviation over seeds."
+        f"rows, {budget.epochs} epochs; last epoch; only the column that says so uses the true rate; mean "
+        "and standard deviation over seeds."
     )
 
 

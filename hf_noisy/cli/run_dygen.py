@@ -143,7 +143,7 @@ def _run(arguments: DyGenArguments, training: TrainingArguments, output_dir: Pat
         **_label_accuracy(given[known], posterior[known], truth[known]),
         **{f"test_accuracy{key}": scores.get(name, {}).get("accuracy") for name, key in _STAGES.items()},
         **{f"test_ece{key}": scores.get(name, {}).get("ece") for name, key in _STAGES.items()},
-        "selected_by": "last epoch; no true label was used",
+        "selected_by": "last epoch",
         "posterior": {"run": dygen.config.run, "sha256": digest},
         "seed": training.seed,
         "epochs": training.num_train_epochs,

@@ -186,7 +186,7 @@ def _setting(arguments: Any, train_rows: Dataset, test_rows: Dataset, inputs: An
         "num_classes": len(inputs.names),
         "sentence_pairs": TEXT_PAIR in train_rows.column_names,
         "test_labels": "true" if has_values(test_rows, inputs.scores.clean) else "given",
-        "selected_by": "last epoch; no true label was used",
+        "selected_by": "last epoch",
         "noise_type": arguments.noise_type,
         "noise_seed": arguments.noise_seed,
         "noise_rate_asked": arguments.noise_rate,

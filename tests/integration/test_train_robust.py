@@ -116,7 +116,7 @@ def write_texts(folder: Path, clean_label: bool = True, shuffled: bool = False) 
 
 def assert_results(result: dict, output: Path) -> None:
     assert result.keys() >= KEYS
-    assert result["selected_by"] == "last epoch; no true label was used"
+    assert result["selected_by"] == "last epoch"
     by_epoch = result["test_accuracy_by_epoch"]
     assert len(by_epoch) == 2
     assert (result["test_accuracy_last"], result["test_accuracy_best"]) == (by_epoch[-1], max(by_epoch))
