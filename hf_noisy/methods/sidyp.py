@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class SiDyP(RecordedBranches):
     r"""Trains co-regularised branches, then refines the labels by a diffusion model and trains one network on them.
 
-    Rows whose embeddings stay far from the centroid of their label are suspects. The neighbours of a suspect among
-    the other rows name the candidates for its true label. For each branch a diffusion model learns to denoise a
+    Rows whose embeddings stay far from the centroid of their label are suspects. The ten nearest other rows of a
+    suspect vote for the candidates for its true label: one with 90 % of the votes, two with 80 % together, else all. For each branch a diffusion model learns to denoise a
     candidate `y`, given the trajectory `w` of the row and its given label; what it samples raises the weights of the
     candidates while it learns. Afterwards
 
