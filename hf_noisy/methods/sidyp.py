@@ -21,9 +21,9 @@ class SiDyP(RecordedBranches):
     r"""Trains co-regularised branches, then refines the labels by a diffusion model and trains one network on them.
 
     Rows whose embeddings stay far from the centroid of their label are suspects. The ten nearest other rows of a
-    suspect vote for the candidates for its true label: one with 90 % of the votes, two with 80 % together, else all. For each branch a diffusion model learns to denoise a
-    candidate `y`, given the trajectory `w` of the row and its given label; what it samples raises the weights of the
-    candidates while it learns. Afterwards
+    suspect vote for the candidates for its true label: one with 90 % of the votes, two with 80 % together, else all.
+    For each branch a diffusion model learns to denoise a candidate `y`, given the trajectory `w` of the row and its
+    given label; what it samples raises the weights of the candidates while it learns. Afterwards
 
     $$p(y \mid x) = \frac1M \sum_m \sum_k p_m(y \mid k, w)\, p_m(k \mid x)$$
 
