@@ -5,8 +5,10 @@
 
 The frozen states of a word are those of its first token in layers 2, 4 and 6, and the shapes of the word and its
 neighbours (the encoder knows no capitals). Weights are the qualities of `find_wrong_tokens` from held-out predictions
-of the distant labels on these states. The distant labels of a fifth of the training sentences are held out; they
-choose the rate of missing labels. Gold labels train only the reference, and score the test sentences.
+of the distant labels on these states. Corrected labels, with weights, are those of `purify_lists` with policy `soft`
+from the same predictions; corrected twice, from those of the model that was trained on the labels corrected once, for
+its training sentences. The distant labels of a fifth of the training sentences are held out. Gold labels train only
+the reference, and score the test sentences.
 """
 
 import gzip
@@ -14,12 +16,13 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from datasets import ClassLabel, Dataset, Features, List, Value
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoConfig,
@@ -43,6 +46,7 @@ from hf_noisy.detection import find_wrong_tokens
 from hf_noisy.detection.list_predictions import out_of_fold_tags
 from hf_noisy.methods import METHODS, make_method
 from hf_noisy.metrics import compute_metrics
+from hf_noisy.purification.list_labels import purify_lists
 
 RESULTS = Path(__file__).parent / "results" / "tokens.jsonl"
 NAME = "wikigold_distant"
@@ -53,6 +57,7 @@ LEFT_OUT = {
     *(name for name, method in METHODS.items() if getattr(method, "one_label_only", False)),
 }
 HELD_OUT, LAYERS = 5, (2, 4, 6)
+CORRECTED = ("corrected", "corrected twice")
 BUDGETS: dict[bool, dict[str, Any]] = {  # of frozen states, and of fine-tuning
     False: {"num_train_epochs": 8, "learning_rate": 2e-3, "per_device_train_batch_size": 32},
     True: {"num_train_epochs": 4, "learning_rate": 3e-4, "per_device_train_batch_size": 16, "bf16": True},
@@ -65,9 +70,9 @@ class Cell:
     """One training."""
 
     method: str
-    labels: str  # "distant" or "gold"
+    labels: str  # "distant", "corrected", "corrected twice" or "gold"
     missing_rate: float
-    weighted: bool  # each token by the quality of its distant label
+    weighted: bool  # each token by the quality of its label
     tuned: bool  # fine-tuned, or a linear head on frozen states
     seed: int
 
@@ -80,6 +85,7 @@ def cells(seeds: int) -> list[Cell]:
             found += [Cell("cross_entropy", labels, 0.0, False, tuned, seed) for labels in ("gold", "distant")]
             found += [Cell("cross_entropy", "distant", rate, True, tuned, seed) for rate in (0.3, 0.5, 0.0)]
             found += [Cell("cross_entropy", "distant", rate, False, tuned, seed) for rate in (0.3, 0.5)]
+            found += [Cell("cross_entropy", labels, 0.3, True, tuned, seed) for labels in CORRECTED]
     others = [name for name in METHODS if name not in LEFT_OUT | {"cross_entropy"}]
     others.sort(key=lambda name: getattr(METHODS[name], "num_branches", 1))  # two networks take twice as long
     for seed in range(min(seeds, 2)):
@@ -129,7 +135,8 @@ class Sentences:
     """Sentences by length: the inputs, a label for each word, and its weight."""
 
     def __init__(self, items: list[dict[str, Any]]) -> None:
-        self.items = sorted(items, key=lambda item: len(item["labels"]))
+        self.order = np.argsort([len(item["labels"]) for item in items], kind="stable")
+        self.items = [items[row] for row in self.order]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -173,19 +180,40 @@ class Reader:
         return items
 
 
-def qualities(rows: list[dict[str, Any]], names: list[str], cache: Path) -> list[np.ndarray]:
-    """The quality of the distant label of each word, from predictions on other sentences; cached in a file."""
-    states = frozen_states([row["tokens"] for row in rows], cache)
-    sizes = [len(one) for one in states]
-    labels = [[names.index(tag) for tag in row["distant"]][:size] for row, size in zip(rows, sizes, strict=True)]
-    path = cache / f"{NAME}-predicted-{digest_of(np.array(sizes), np.concatenate(labels))}.npy"
-    if not path.is_file():
-        rows_of = np.repeat(np.arange(len(rows)), sizes)
-        vectors = np.concatenate(states).astype(np.float32)
-        np.save(path, out_of_fold_tags(vectors, np.concatenate(labels), rows_of, len(names)))
-    words = [row["tokens"][:size] for row, size in zip(rows, sizes, strict=True)]
-    quality = find_wrong_tokens(labels, np.load(path), words=words, names=names).quality
-    return np.split(quality, np.cumsum(sizes)[:-1])
+class DistantLabels:
+    """The distant labels of sentences, and what held-out predictions say of them."""
+
+    def __init__(self, rows: list[dict[str, Any]], names: list[str], cache: Path) -> None:
+        self.names, self.cache, self.states = names, cache, frozen_states([row["tokens"] for row in rows], cache)
+        self.sizes = [len(one) for one in self.states]
+        pairs = list(zip(rows, self.sizes, strict=True))
+        self.labels = [[names.index(tag) for tag in row["distant"]][:size] for row, size in pairs]
+        self.words = [row["tokens"][:size] for row, size in pairs]
+
+    def held_out(self) -> np.ndarray:
+        """Probabilities of the labels of all words, from other sentences; cached in a file."""
+        flat = np.concatenate(self.labels)
+        path = self.cache / f"{NAME}-predicted-{digest_of(np.array(self.sizes), flat)}.npy"
+        if not path.is_file():
+            rows_of = np.repeat(np.arange(len(self.sizes)), self.sizes)
+            vectors = np.concatenate(self.states).astype(np.float32)
+            np.save(path, out_of_fold_tags(vectors, flat, rows_of, len(self.names)))
+        return np.asarray(np.load(path))
+
+    def qualities(self) -> list[np.ndarray]:
+        """The quality of the label of each word."""
+        issues = find_wrong_tokens(self.labels, self.held_out(), words=self.words, names=self.names)
+        return np.split(issues.quality, np.cumsum(self.sizes)[:-1])
+
+    def corrected(self, probabilities: np.ndarray) -> tuple[list[list[str]], list[np.ndarray]]:
+        """Other labels for each word, and their weights."""
+        issues = find_wrong_tokens(self.labels, probabilities, words=self.words, names=self.names)
+        features = Features({"tokens": List(Value("string")), "label": List(ClassLabel(names=self.names))})
+        given = Dataset.from_dict({"tokens": self.words, "label": self.labels}, features)
+        confidence = np.where(issues.is_wrong, 1 - issues.quality, issues.quality)
+        purified = purify_lists(given, issues.suggested, confidence, policy="soft")
+        labels = [[self.names[label] for label in row] for row in purified["label"][:]]
+        return labels, [np.array(row) for row in purified[LABEL_WEIGHT][:]]
 
 
 class ByLength(NoisyTrainer):
@@ -233,42 +261,85 @@ def run(cell: Cell, splits: dict[str, list[dict[str, Any]]], names: list[str], c
     held_out = np.arange(len(splits["train"])) % HELD_OUT == HELD_OUT - 1
     kept = [row for row, out in zip(splits["train"], held_out, strict=True) if not out]
     given = [row for row, out in zip(splits["train"], held_out, strict=True) if out]
-    column = {"distant": "distant", "gold": "ner_tags"}[cell.labels]
-    reader = Reader(names, cache, cell.tuned)
-    train = reader(kept, column, qualities(kept, names, cache) if cell.weighted else None)
-    set_seed(cell.seed)
-    model = encoder(names) if cell.tuned else head(names, train[0]["inputs_embeds"].shape[1])
+    reader, train = Reader(names, cache, cell.tuned), training_sentences(cell, kept, names, cache, splits)
+    tests = {"distant": reader(given, "distant"), "test": reader(splits["test"], "ner_tags")}
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        args = TrainingArguments(
-            folder,
-            per_device_eval_batch_size=128,
-            warmup_steps=0.1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=True,
-            dataloader_pin_memory=False,
-            seed=cell.seed,
-            **BUDGETS[cell.tuned],
-        )
-        trainer = ByLength(
-            model,
-            args,
-            train_dataset=train,
-            eval_dataset={"distant": reader(given, "distant"), "test": reader(splits["test"], "ner_tags")},
-            data_collator=pad,
-            method=make_method(cell.method, **ARGUMENTS.get(cell.method, {})),
-            missing_rate=cell.missing_rate or None,
-            compute_metrics=compute_metrics("entities", task=TOKENS, names=names),
-        )
-        trainer.train()
+        trainer = trained(cell, train, tests, names, folder)
         found = trainer.evaluate()
+        if cell.labels == CORRECTED[0]:
+            np.save(_predictions_path(cell, cache), in_order(trainer, train))
     scores = {}
     for split in ("distant", "test"):
         for kind in ("f1", "precision", "recall"):
             scores[f"{split}_{kind}"] = round(found[f"eval_{split}_entity_{kind}"], 5)
     return {**vars(cell), **scores, "seconds": round(time.process_time() - start, 1)}
+
+
+def training_sentences(
+    cell: Cell, kept: list[dict[str, Any]], names: list[str], cache: Path, splits: dict[str, list[dict[str, Any]]]
+) -> Sentences:
+    """The training sentences with the labels and the weights of a cell."""
+    reader = Reader(names, cache, cell.tuned)
+    if cell.labels not in CORRECTED:
+        weights = DistantLabels(kept, names, cache).qualities() if cell.weighted else None
+        return reader(kept, {"distant": "distant", "gold": "ner_tags"}[cell.labels], weights)
+    distant = DistantLabels(kept, names, cache)
+    if cell.labels == CORRECTED[0]:
+        probabilities = distant.held_out()
+    else:
+        path = _predictions_path(cell, cache)
+        if not path.is_file():
+            run(replace(cell, labels=CORRECTED[0]), splits, names, cache)
+        probabilities = np.load(path)
+    labels, weights = distant.corrected(probabilities)
+    # Words that truncation cuts off are in no item.
+    rows = [row | {"corrected": new + ["O"] * len(row["tokens"])} for row, new in zip(kept, labels, strict=True)]
+    rows = [row | {"corrected": row["corrected"][: len(row["tokens"])]} for row in rows]
+    return reader(rows, "corrected", weights)
+
+
+def trained(cell: Cell, train: Sentences, tests: dict[str, Sentences], names: list[str], folder: str) -> NoisyTrainer:
+    """The trainer of a cell after training."""
+    set_seed(cell.seed)
+    model = encoder(names) if cell.tuned else head(names, train[0]["inputs_embeds"].shape[1])
+    args = TrainingArguments(
+        folder,
+        per_device_eval_batch_size=128,
+        warmup_steps=0.1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        seed=cell.seed,
+        **BUDGETS[cell.tuned],
+    )
+    trainer = ByLength(
+        model,
+        args,
+        train_dataset=train,
+        eval_dataset=tests,
+        data_collator=pad,
+        method=make_method(cell.method, **ARGUMENTS.get(cell.method, {})),
+        missing_rate=cell.missing_rate or None,
+        compute_metrics=compute_metrics("entities", task=TOKENS, names=names),
+    )
+    trainer.train()
+    return trainer
+
+
+def in_order(trainer: NoisyTrainer, sentences: Sentences) -> np.ndarray:
+    """Probabilities of all labelled words of a model for the sentences, as they were before they were sorted."""
+    found = trainer.predict(sentences)
+    _, probabilities = trainer.task.evaluated(found)
+    counts = (np.asarray(found.label_ids) != NO_LABEL).sum(1)
+    parts = np.split(probabilities, np.cumsum(counts)[:-1])
+    return np.concatenate([parts[place] for place in np.argsort(sentences.order)])
+
+
+def _predictions_path(cell: Cell, cache: Path) -> Path:
+    return cache / f"{NAME}-of-{'tuned' if cell.tuned else 'head'}-{cell.missing_rate}-{cell.seed}.npy"
 
 
 def prepare(data_dir: Path, cache: Path) -> Callable[[Cell], dict[str, Any]]:

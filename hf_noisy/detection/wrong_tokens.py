@@ -9,11 +9,13 @@ from jaxtyping import Bool, Float, Float64, Int64
 from hf_noisy.core.checks import check_scores
 from hf_noisy.core.types import Labels
 from hf_noisy.data.flat_labels import UNLABELLED, flat_tokens
-from hf_noisy.data.tags import has_spans, parts_of
+from hf_noisy.data.tags import OUTSIDE, has_spans, parts_of
 from hf_noisy.detection.label_issues import LabelIssues, most_expected_f1
 from hf_noisy.detection.label_model import fit_label_model
 from hf_noisy.detection.noise_rate import rate_from_posterior
 from hf_noisy.detection.word_context import context_probabilities, tagged_share
+
+_COMMON_WORD = 0.5  # share of the occurrences of a string that are tagged, below which it is no entity
 
 
 def find_wrong_tokens(
@@ -29,7 +31,8 @@ def find_wrong_tokens(
     of [`hf_noisy.detection.label_model`][]. With the words, the probabilities are combined with the frequencies of the
     tags between such neighbours in other sentences (capital letters, digits, signs), as a geometric mean.
     With the names of the tags, the tokens of an entity share the mean quality; with both, it is multiplied by the
-    share of the occurrences of the entity's string, in any case, that are tagged.
+    share of the occurrences of the entity's string, in any case, that are tagged. Where this is less than half, the
+    string is a common word, and `O` is suggested.
 
     Args:
         labels: For each sentence the class ids of its tokens; a negative one is none.
@@ -69,16 +72,19 @@ def find_wrong_tokens(
         context = context_probabilities(spoken, rows[known], given, predicted.shape[1])
         predicted = _geometric_mean(predicted, context)
         posterior = fit_label_model(given, predicted).predict(given, predicted)
-    quality = 1 - posterior.wrong.astype(np.float64)
+    quality, likely = 1 - posterior.wrong.astype(np.float64), posterior.suggested
     if names is not None and has_spans(names):
         spans = span_numbers(given, rows[known], names)
         quality = _mean_of_spans(quality, spans)
         if words is not None:
-            quality *= tagged_share(spoken, rows[known], spans)
+            share = tagged_share(spoken, rows[known], spans)
+            quality *= share
+            if OUTSIDE in names:
+                likely = np.where(share < _COMMON_WORD, list(names).index(OUTSIDE), likely)
     # The number is that of the probabilities alone: combined with the context they are too confident.
     count, found = int(found.sum()), np.zeros(len(given), dtype=bool)
     found[np.argsort(quality, kind="stable")[:count]] = True
-    suggested = np.where(found, posterior.suggested, given).astype(np.int64)
+    suggested = np.where(found, likely, given).astype(np.int64)
     return LabelIssues(
         _spread(found, known, False), _spread(quality, known, 1.0), _spread(suggested, known, UNLABELLED), rate
     )

@@ -13,8 +13,8 @@ from hf_noisy.data.labels import with_format_of
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.purification.restore import ADDED, add_record
 
-LIST_POLICIES = ("relabel", "weight", "flag")
-_REFUSED = {"soft": "a list of labels cannot be soft", "drop": "a row has many labels, most of them right"}
+LIST_POLICIES = ("relabel", "soft", "weight", "flag")
+_REFUSED = {"drop": "a row has many labels, most of them right"}
 
 
 def check_list_policy(policy: str) -> None:
@@ -41,8 +41,9 @@ def purify_lists(
         dataset: Rows with lists of classes in `label`, none of them missing.
         decided: The labels to be: class ids of all tokens `[tokens]`, or zeros and ones `[rows, classes]`.
         confidence: Probability that each of them is right, in the same shape.
-        policy: `relabel` writes them; `weight` keeps the given labels and adds `label_weight`, for each token or class
-            the probability that the given one is right; `flag` only adds the other columns.
+        policy: `relabel` writes them; `soft` writes them and adds `label_weight`, for each token or class the
+            probability that the label is right; `weight` keeps the given labels and adds `label_weight` for these;
+            `flag` only adds the other columns.
         min_confidence: Labels below this confidence stay as they are given.
         name: Value of the column `purifier`.
 
@@ -84,14 +85,14 @@ def purify_lists(
     numbers = datasets.List(datasets.Value("float32"))
     purified, feature = dataset.with_format(None), dataset.features[LABEL]
     purified = with_column(purified, LABEL_GIVEN, purified.with_format("arrow")[:].column(LABEL), feature)
-    if policy == "relabel":
+    if policy in ("relabel", "soft"):
         purified = with_column(purified, LABEL, labels, feature)
     listed = as_arrow_lists(kept.astype(np.float32).ravel(), offsets)
     purified = with_column(purified, LABEL_CONFIDENCE, listed, numbers)
     purified = with_column(purified, LABEL_CHANGED, any_changed, datasets.Value("bool"))
     purified = with_column(purified, PURIFIER, [name] * len(dataset), datasets.Value("string"))
-    if policy == "weight":
-        weights = as_arrow_lists(of_given.astype(np.float32).ravel(), offsets)
+    if policy in ("soft", "weight"):
+        weights = as_arrow_lists((kept if policy == "soft" else of_given).astype(np.float32).ravel(), offsets)
         purified = with_column(purified, LABEL_WEIGHT, weights, numbers)
     record = {"purifier": name, "citation": "", "options": {}, "policy": policy, "min_confidence": min_confidence}
     add_record(purified, {**record, "rows": len(dataset), "alone": True, "labels_changed": int(changed.sum())})

@@ -150,7 +150,6 @@ def test_purify_sets_and_undo(sets_file, tmp_path):
     ("command", "options", "message"),
     [
         ("purify", ["--policy", "drop"], "many labels"),
-        ("purify", ["--policy", "soft"], "cannot be soft"),
         ("purify", ["--purifier", "dmlp"], "'dmlp' corrects one label a row"),
         ("purify", ["--max-wrong", 0.1], "--max-wrong has no meaning for tags and sets"),
         ("purify", ["--label-missing"], "--label-missing has no meaning"),

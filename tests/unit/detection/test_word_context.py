@@ -33,3 +33,14 @@ def test_a_common_word_that_is_tagged_at_the_start_of_a_sentence_is_found():
     issues = find_wrong_tokens(labels, probabilities, words=words, names=["O", "B-PER"])
     assert issues.quality[0] < issues.quality[5]
     assert issues.quality[5] == pytest.approx(find_wrong_tokens(labels, probabilities, words=words).quality[5])
+
+
+def test_a_common_word_is_suggested_to_be_no_entity():
+    words = [["The", "man", "and", "the", "the", "Rome"]] * 40
+    labels = [[1, 0, 0, 0, 0, 2]] * 40
+    sure = np.tile(np.eye(3)[labels[0]] * 0.94 + 0.02, (40, 1))
+    sure[::6] = [0.02, 0.08, 0.9]  # other sentences make "The" a place
+    issues = find_wrong_tokens(labels, sure, words=words, names=["O", "B-PER", "B-LOC"])
+    assert issues.is_wrong[::6].all()
+    assert (issues.suggested[::6] == 0).all()
+    assert (find_wrong_tokens(labels, sure, words=words).suggested[::6] == 2).all()
