@@ -1,13 +1,13 @@
 """Sets of classes with missing and spurious classes: the probability that a cell (row, class) is wrong.
 
 A class is true with a probability q, which a logistic regression takes from the held-out prediction of the given label
-and the number of other given classes. It is then given with probability $(1 - m)q + s(1 - (1 - m)q)$: a true class
-is missing at the rate m, and a class that would not be given is added at the rate s. The rate s is counted among the
-cells that are least likely to be given, and all other parameters maximise the likelihood of the given labels. It tells
-m from classes that are hard to predict because m bounds the probability of all cells, and the logistic regression does
-not: labels are missing whatever the features are (Elkan and Noto, 2008, "Learning classifiers from only positive and
-unlabeled data"). Predictions may know the bound themselves. So the most probable cells bound m from below, as their
-classes are taken to be true.
+and the number of other given classes. It is then given with probability $(1 - m)q + s(1 - (1 - m)q)$: a true class is
+missing at the rate m, and a class that would not be given is added at the rate s. The rate s is counted among the
+cells that are least likely to be given, as far as it does not fall with that probability, and all other parameters
+maximise the likelihood of the given labels. It tells m from classes that are hard to predict because m bounds the
+probability of all cells, and the logistic regression does not: labels are missing whatever the features are (Elkan and
+Noto, 2008, "Learning classifiers from only positive and unlabeled data"). Predictions may know the bound themselves.
+So the most probable cells bound m from below, as their classes are taken to be true.
 """
 
 from typing import Any, NamedTuple
@@ -67,9 +67,7 @@ def fit_cell_model(labels: Any, probabilities: Any, spurious_rate: float | None 
     plain = _fit(some, is_given, 0.0, _Weights(0.0, 1.0, 0.0, 0.0))
     likely = _true(some, plain)
     if spurious_rate is None:
-        count = max(round(_LOWEST * likely.size), 1)
-        spurious_rate = float(is_given[np.argpartition(likely, count - 1)[:count]].mean())
-        spurious_rate = 0.0 if spurious_rate == 1 else spurious_rate  # no cell shows what is not true
+        spurious_rate = _lowest_share(is_given, likely)
     check_rate(spurious_rate, "spurious_rate")
     top = min(max(round(_TOP * int(is_given.sum())), _FEWEST_TOP), likely.size)
     least = min(1 - float(np.partition(likely, -top)[-top:].mean()), _HIGHEST_RATE)
@@ -84,6 +82,19 @@ def fit_cell_model(labels: Any, probabilities: Any, spurious_rate: float | None 
     middle = float(wrong.mean())
     bounds = min(shares[0], middle), min(max(shares[1] + added / given.size, middle), 1.0)
     return CellModel(wrong, (rate, low, high), spurious_rate, bounds)
+
+
+def _lowest_share(given: Bool[np.ndarray, " cells"], likely: Float64[np.ndarray, " cells"]) -> float:
+    """How often classes are given that are not true: the share of the least probable tenth of the cells.
+
+    Where the share still rises to the next tenth, true classes are among them: it is lowered by the ratio of the odds.
+    """
+    count = max(round(_LOWEST * likely.size), 1)
+    order = np.argpartition(likely, [count - 1, min(2 * count, likely.size) - 1])
+    first, second = given[order[:count]], given[order[count : 2 * count]]
+    odds = [float((one.sum() + 0.5) / (len(one) - one.sum() + 0.5)) for one in (first, second)]
+    share = float(first.mean()) * min(odds[0] / odds[1], 1.0)
+    return 0.0 if share == 1 else share  # no cell shows what is not true
 
 
 def _given(true: np.ndarray, missing_rate: float, spurious_rate: float) -> np.ndarray:

@@ -13,7 +13,8 @@ def find_wrong_cells(labels: Any, probabilities: Any, spurious_rate: float | Non
     """Find missing and spurious classes from out-of-sample probabilities.
 
     The quality of a cell (row, class) is the probability that it is right, by the model of
-    [`hf_noisy.detection.cell_model`][]. The cells are flagged that maximise the expected F1.
+    [`hf_noisy.detection.cell_model`][]. The cells are flagged that maximise the expected F1, if
+    their odds of being wrong are at least twice those of the mean.
 
     Args:
         labels: `[rows, classes]`, zeros and ones: the given sets.
@@ -45,7 +46,10 @@ def find_wrong_cells(labels: Any, probabilities: Any, spurious_rate: float | Non
 
 
 def _most_expected_f1(wrong: np.ndarray) -> np.ndarray:
+    """The cells to flag for the highest expected F1, among those whose odds are twice those of the mean."""
     ordered = -np.sort(-wrong, axis=None)
     expected = np.cumsum(ordered) / (np.arange(1, ordered.size + 1) + ordered.sum())
     threshold = ordered[int(np.argmax(expected))]
-    return np.asarray((wrong >= threshold) & (wrong > 0))
+    # Where no cell stands out, the highest expected F1 would flag all.
+    mean = float(wrong.mean())
+    return np.asarray((wrong >= threshold) & (wrong > 2 * mean / (1 + mean)))

@@ -16,6 +16,7 @@ from hf_noisy.detection import (
 )
 from hf_noisy.detection.cell_model import fit_cell_model
 from hf_noisy.detection.word_context import context_probabilities
+from hf_noisy.detection.wrong_cells import _most_expected_f1
 from hf_noisy.detection.wrong_tokens import span_numbers
 
 NAMES = ["O", "B-X", "I-X", "B-Y", "I-Y", "S-X", "E-Y"]
@@ -229,6 +230,25 @@ def test_predictions_that_say_nothing_and_data_without_noise():
 
 
 @pytest.mark.slow
+def test_cells_that_do_not_stand_out_are_not_flagged():
+    given = (np.random.default_rng(0).random((2000, 6)) < 0.02).astype(np.int64)
+    assert not _most_expected_f1(np.full((50, 3), 0.001)).any()
+    wrong = np.full((50, 3), 0.001)
+    wrong[0] = 0.3
+    assert np.argwhere(_most_expected_f1(wrong)).tolist() == [[0, 0], [0, 1], [0, 2]]
+    assert find_wrong_cells(given, np.full(given.shape, 0.02)).is_wrong.mean() < 0.03
+
+
+@pytest.mark.parametrize("spurious", [0.0, 0.05])
+def test_dense_sets_are_not_taken_for_spurious_ones(spurious):
+    random = np.random.default_rng(0)
+    true = random.random((2000, 10)) < (likely := 1 / (1 + np.exp(-1.65 - random.normal(size=(2000, 10)))))
+    given = (true | (random.random(true.shape) < spurious)).astype(np.int64)
+    model = fit_cell_model(given, spurious + (1 - spurious) * likely)
+    assert model.spurious_rate < 0.3
+    assert model.wrong.mean() < (given != true).mean() + 0.12
+
+
 def test_a_million_tokens_take_seconds():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 9, 1_000_000) * (rng.random(1_000_000) < 0.2)
