@@ -155,8 +155,28 @@ def test_a_wrong_command_is_noticed():
         parse("python examples/no_such.py")
 
 
+def anchors(file: Path) -> set[str]:
+    """Those of the headings of a page, as GitHub and mkdocs make them."""
+    headings = re.findall(r"^#+ (.*)$", file.read_text("utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def faulty_links(page: str, content: str) -> list[str]:
+    """Targets that are no file, or no heading of it."""
+    faulty = []
+    for target in re.findall(r"\]\(([^)\s]+)[^)]*\)", re.sub(r"`[^`\n]*`", "", content)):
+        name, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / name if name else ROOT / page
+        is_there = file.exists() and (not anchor or anchor in anchors(file))
+        if not is_there and not target.startswith(("http", "mailto")):
+            faulty.append(target)
+    return faulty
+
+
 def test_links_lead_somewhere():
-    for page, content in PAGES.items():
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", re.sub(r"`[^`\n]*`", "", content)):
-            if not target.startswith(("http", "mailto")):
-                assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+    assert {page: found for page, content in PAGES.items() if (found := faulty_links(page, content))} == {}
+
+
+def test_a_faulty_link_is_noticed():
+    content = "[a](limits.md#files) [b](limits.md#no-such) [c](no_such.md) [d](#no-such) [e](https://a.b/c#d)"
+    assert faulty_links("docs/choosing.md", content) == ["limits.md#no-such", "no_such.md", "#no-such"]
