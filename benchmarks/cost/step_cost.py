@@ -5,6 +5,9 @@
     python -m benchmarks.cost.step_cost --models minilm minilm+3 minilm+4 --methods nct jocor co_teaching \\
         --rounds 1 --output benchmarks/results/shared_cost.json    # two networks that share 0, 3 or 4 of 6 layers
 
+    python -m benchmarks.cost.step_cost --methods cross_entropy --models tokens labels --rounds 6 \\
+        --output benchmarks/results/step_cost_lists.json
+
 Two trainers with equal models take turns in one process, one optimiser step each, so other load on the machine
 affects both. A step includes loading the batch and making its views. Time is wall-clock on a GPU, and CPU time of one
 thread on a CPU, which other processes disturb less. The ratio is the median over the pairs. Memory is the peak of a

@@ -41,6 +41,19 @@ def step_cost(data: dict[str, Any]) -> str:
     return table(header, rows) + f"\n\n`{data['command']}` on {where}."
 
 
+def step_cost_lists(data: dict[str, Any]) -> str:
+    cells = data["methods"]["cross_entropy"]
+    tags, sets = (
+        f"{cells[kind]['ratio']:.3f} (rounds {_ends(cells[kind]['rounds'])})" for kind in ("tokens", "labels")
+    )
+    where = f"{data['environment']['device']}, {data['environment']['threads']} thread(s)"
+    return f"Cross-entropy on tags of words {tags}, on sets of classes {sets}; `{data['command']}` on {where}."
+
+
+def _ends(values: list[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}"
+
+
 def dmlp_speed(data: dict[str, Any]) -> str:
     rows = [
         [
@@ -345,7 +358,18 @@ def audit(data: dict[str, Any]) -> str:
 
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
-    tables = (step_cost, dmlp_speed, detection, dygen_speed, dygen_cost, install_cost, scale, audit_scale, neighbours)
+    tables = (
+        step_cost,
+        step_cost_lists,
+        dmlp_speed,
+        detection,
+        dygen_speed,
+        dygen_cost,
+        install_cost,
+        scale,
+        audit_scale,
+        neighbours,
+    )
     made = {of.__name__: of(load(of.__name__)) for of in (*tables, audit, branch_cost, shared_cost, serving)}
     made |= {"detection_speed": detection_speed(load("detection")), "cells": cells(load("neighbours"))}
     return made | {"speed": speed(load("stage2_speed"), load("recorder_cost"))}

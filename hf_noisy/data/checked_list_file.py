@@ -48,7 +48,7 @@ def rows_to_check_csv(
     between semicolons. Rows that were checked earlier come first, unless they are drawn again.
     """
     done = {} if earlier is None else dict(zip(earlier.index.tolist(), earlier.values, strict=True))
-    drawn = dict.fromkeys(done, "") if earlier is None else dict(zip(done, earlier.strategy, strict=True))
+    drawn = {} if earlier is None else dict(zip(done, earlier.strategy, strict=True))
     again = {row for row in rows if row in done}
     drawn |= dict.fromkeys(again, strategy)
     listed = [*(row for row in done if row not in again), *rows]
