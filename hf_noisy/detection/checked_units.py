@@ -21,7 +21,7 @@ def of_whole_rows(
     Only these teach how other labels are wrong: single labels were chosen because they looked wrong.
     """
     is_open = np.bincount(rows, weights=(checked < 0) & (given >= 0)) > 0
-    return np.where(is_open[rows], -1, checked)
+    return np.where(is_open[rows] | (given < 0), -1, checked)
 
 
 class UnitShare(NamedTuple):

@@ -86,6 +86,16 @@ def test_single_checked_labels_are_certain_and_teach_nothing_about_others(kind):
     assert found.shares is None
 
 
+def test_a_checked_sentence_without_given_tags_says_nothing():
+    features = Features({"tokens": List(Value("string")), "label": List(ClassLabel(names=["O", "B-X"]))})
+    tags = [[-1, -1], *[[0, 1], [0, 0]] * 10]
+    rows = Dataset.from_dict({"tokens": [["a", "b"]] * 21, "label": tags}, features=features)
+    vectors = np.random.default_rng(0).normal(size=(42, 4)).astype(np.float32)
+    found = audit_lists(rows, vectors, checked=CheckedLists(np.array([0]), [np.array([0, 1])], ["random"]))
+    assert found.shares is None
+    assert np.isfinite(found.issues.noise_rate.rate)
+
+
 @pytest.mark.parametrize("cells", [False, True])
 def test_single_checked_labels_teach_no_targets_of_training(cells):
     random = np.random.default_rng(0)
