@@ -105,6 +105,7 @@ def measure(rows: Any, features: np.ndarray, count: int, seed: int, heads: Heads
     seconds = time.process_time() - started
     quality, wrong = found.issues.quality, found.issues.is_wrong
     changes = wrong & (1 - quality >= 0.5)  # what `purify` changes
+    changes &= True if found.safe is None else found.safe.correctable
     new, left = np.where(changes, found.issues.suggested, found.given), ~found.is_checked
     one: dict[str, Any] = {
         "checked": count,

@@ -5,11 +5,9 @@
 
 The frozen states of a word are those of its first token in layers 2, 4 and 6, and the shapes of the word and its
 neighbours (the encoder knows no capitals). Weights are the qualities of `find_wrong_tokens` from held-out predictions
-of the distant labels on these states. Corrected labels, with weights, are those of `purify_lists` with policy `soft`
-from the same predictions; corrected twice, from those of the model that was trained on the labels corrected once, for
-its training sentences. The distant labels of a fifth of the training sentences are held out. They choose a training as
-they are, or corrected: policy `relabel`, from predictions on other sentences of all distant labels. Gold labels train
-only the reference, and score the test sentences.
+of the distant labels on these states; purified labels, with their weights, are those of `hf-noisy purify --policy
+soft`. The distant labels of a fifth of the training sentences are held out; they choose a training, as they are or
+purified. Gold labels train only the reference, and score the test sentences.
 """
 
 import gzip
@@ -17,13 +15,12 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset, Features, List, Value
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoConfig,
@@ -45,9 +42,9 @@ from hf_noisy.core.token_task import NO_LABEL
 from hf_noisy.data.word_labels import tokenize_and_align_labels
 from hf_noisy.detection import find_wrong_tokens
 from hf_noisy.detection.list_predictions import out_of_fold_tags
+from hf_noisy.detection.wrong_tokens import safe_tags
 from hf_noisy.methods import METHODS, make_method
 from hf_noisy.metrics import compute_metrics
-from hf_noisy.purification.list_labels import purify_lists
 
 RESULTS = Path(__file__).parent / "results" / "tokens.jsonl"
 NAME = "wikigold_distant"
@@ -58,7 +55,6 @@ LEFT_OUT = {
     *(name for name, method in METHODS.items() if getattr(method, "one_label_only", False)),
 }
 HELD_OUT, LAYERS = 5, (2, 4, 6)
-CORRECTED = ("corrected", "corrected twice")
 BUDGETS: dict[bool, dict[str, Any]] = {  # of frozen states, and of fine-tuning
     False: {"num_train_epochs": 8, "learning_rate": 2e-3, "per_device_train_batch_size": 32},
     True: {"num_train_epochs": 4, "learning_rate": 3e-4, "per_device_train_batch_size": 16, "bf16": True},
@@ -71,7 +67,7 @@ class Cell:
     """One training."""
 
     method: str
-    labels: str  # "distant", "corrected", "corrected twice" or "gold"
+    labels: str  # "distant", "purified" or "gold"
     missing_rate: float
     weighted: bool  # each token by the quality of its label
     tuned: bool  # fine-tuned, or a linear head on frozen states
@@ -86,7 +82,7 @@ def cells(seeds: int) -> list[Cell]:
             found += [Cell("cross_entropy", labels, 0.0, False, tuned, seed) for labels in ("gold", "distant")]
             found += [Cell("cross_entropy", "distant", rate, True, tuned, seed) for rate in (0.3, 0.5, 0.0)]
             found += [Cell("cross_entropy", "distant", rate, False, tuned, seed) for rate in (0.3, 0.5)]
-            found += [Cell("cross_entropy", labels, 0.3, True, tuned, seed) for labels in CORRECTED]
+            found += [Cell("cross_entropy", "purified", 0.3, weighted, tuned, seed) for weighted in (True, False)]
     others = [name for name in METHODS if name not in LEFT_OUT | {"cross_entropy"}]
     others.sort(key=lambda name: getattr(METHODS[name], "num_branches", 1))  # two networks take twice as long
     for seed in range(min(seeds, 2)):
@@ -136,8 +132,7 @@ class Sentences:
     """Sentences by length: the inputs, a label for each word, and its weight."""
 
     def __init__(self, items: list[dict[str, Any]]) -> None:
-        self.order = np.argsort([len(item["labels"]) for item in items], kind="stable")
-        self.items = [items[row] for row in self.order]
+        self.items = sorted(items, key=lambda item: len(item["labels"]))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -206,15 +201,16 @@ class DistantLabels:
         issues = find_wrong_tokens(self.labels, self.held_out(), words=self.words, names=self.names)
         return np.split(issues.quality, np.cumsum(self.sizes)[:-1])
 
-    def corrected(self, probabilities: np.ndarray) -> tuple[list[list[str]], list[np.ndarray]]:
-        """Other labels for each word, and their weights."""
-        issues = find_wrong_tokens(self.labels, probabilities, words=self.words, names=self.names)
-        features = Features({"tokens": List(Value("string")), "label": List(ClassLabel(names=self.names))})
-        given = Dataset.from_dict({"tokens": self.words, "label": self.labels}, features)
-        confidence = np.where(issues.is_wrong, 1 - issues.quality, issues.quality)
-        purified = purify_lists(given, issues.suggested, confidence, policy="soft")
-        labels = [[self.names[label] for label in row] for row in purified["label"][:]]
-        return labels, [np.array(row) for row in purified[LABEL_WEIGHT][:]]
+    def purified(self) -> tuple[list[list[int]], list[np.ndarray]]:
+        """The labels and the weights of `hf-noisy purify --policy soft`."""
+        found = self.held_out()
+        issues = find_wrong_tokens(self.labels, found, words=self.words, names=self.names)
+        safe = safe_tags(self.labels, found, self.words, self.names)
+        changed = safe.correctable & issues.is_wrong & (issues.quality <= 0.5)
+        new = np.where(changed, issues.suggested, np.concatenate(self.labels))
+        weights = np.where(changed, 1 - issues.quality, safe.quality)
+        ends = np.cumsum(self.sizes)[:-1]
+        return [one.tolist() for one in np.split(new, ends)], np.split(weights, ends)
 
 
 class ByLength(NoisyTrainer):
@@ -262,18 +258,48 @@ def run(cell: Cell, splits: dict[str, list[dict[str, Any]]], names: list[str], c
     held_out = np.arange(len(splits["train"])) % HELD_OUT == HELD_OUT - 1
     kept = [row for row, out in zip(splits["train"], held_out, strict=True) if not out]
     given = [row for row, out in zip(splits["train"], held_out, strict=True) if out]
-    reader, train = Reader(names, cache, cell.tuned), training_sentences(cell, kept, names, cache, splits)
-    tests = {"distant": reader(given, "distant"), "test": reader(splits["test"], "ner_tags")}
-    every = DistantLabels(splits["train"], names, cache)
-    labels, _ = every.corrected(every.held_out())
-    corrected = with_labels(splits["train"], labels)
-    tests["corrected"] = reader([row for row, out in zip(corrected, held_out, strict=True) if out], "corrected")
+    every = with_purified(splits["train"], names, cache)
+    reader = Reader(names, cache, cell.tuned)
+    tests = {
+        "distant": reader(given, "distant"),
+        "purified": reader([row for row, out in zip(every, held_out, strict=True) if out], "purified"),
+        "test": reader(splits["test"], "ner_tags"),
+    }
+    if cell.labels == "purified":
+        kept = with_purified(kept, names, cache)
+    weights = None
+    if cell.weighted:
+        distant = DistantLabels(kept, names, cache)
+        weights = distant.purified()[1] if cell.labels == "purified" else distant.qualities()
+    train = reader(kept, {"gold": "ner_tags"}.get(cell.labels, cell.labels), weights)
+    set_seed(cell.seed)
+    model = encoder(names) if cell.tuned else head(names, train[0]["inputs_embeds"].shape[1])
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trained(cell, train, tests, names, folder)
+        args = TrainingArguments(
+            folder,
+            per_device_eval_batch_size=128,
+            warmup_steps=0.1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+            dataloader_pin_memory=False,
+            seed=cell.seed,
+            **BUDGETS[cell.tuned],
+        )
+        trainer = ByLength(
+            model,
+            args,
+            train_dataset=train,
+            eval_dataset=tests,
+            data_collator=pad,
+            method=make_method(cell.method, **ARGUMENTS.get(cell.method, {})),
+            missing_rate=cell.missing_rate or None,
+            compute_metrics=compute_metrics("entities", task=TOKENS, names=names),
+        )
+        trainer.train()
         found = trainer.evaluate()
-        if cell.labels == CORRECTED[0]:
-            np.save(_predictions_path(cell, cache), in_order(trainer, train))
     scores = {}
     for split in tests:
         for kind in ("f1", "precision", "recall"):
@@ -281,73 +307,13 @@ def run(cell: Cell, splits: dict[str, list[dict[str, Any]]], names: list[str], c
     return {**vars(cell), **scores, "seconds": round(time.process_time() - start, 1)}
 
 
-def training_sentences(
-    cell: Cell, kept: list[dict[str, Any]], names: list[str], cache: Path, splits: dict[str, list[dict[str, Any]]]
-) -> Sentences:
-    """The training sentences with the labels and the weights of a cell."""
-    reader = Reader(names, cache, cell.tuned)
-    if cell.labels not in CORRECTED:
-        weights = DistantLabels(kept, names, cache).qualities() if cell.weighted else None
-        return reader(kept, {"distant": "distant", "gold": "ner_tags"}[cell.labels], weights)
-    distant = DistantLabels(kept, names, cache)
-    if cell.labels == CORRECTED[0]:
-        probabilities = distant.held_out()
-    else:
-        path = _predictions_path(cell, cache)
-        if not path.is_file():
-            run(replace(cell, labels=CORRECTED[0]), splits, names, cache)
-        probabilities = np.load(path)
-    labels, weights = distant.corrected(probabilities)
-    return reader(with_labels(kept, labels), "corrected", weights)
-
-
-def with_labels(rows: list[dict[str, Any]], labels: list[list[str]]) -> list[dict[str, Any]]:
-    """The rows with a column `corrected`; words that truncation cuts off, which are in no item, get `O`."""
-    padded = [new + ["O"] * (len(row["tokens"]) - len(new)) for row, new in zip(rows, labels, strict=True)]
-    return [{**row, "corrected": new} for row, new in zip(rows, padded, strict=True)]
-
-
-def trained(cell: Cell, train: Sentences, tests: dict[str, Sentences], names: list[str], folder: str) -> NoisyTrainer:
-    """The trainer of a cell after training."""
-    set_seed(cell.seed)
-    model = encoder(names) if cell.tuned else head(names, train[0]["inputs_embeds"].shape[1])
-    args = TrainingArguments(
-        folder,
-        per_device_eval_batch_size=128,
-        warmup_steps=0.1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-        dataloader_pin_memory=False,
-        seed=cell.seed,
-        **BUDGETS[cell.tuned],
-    )
-    trainer = ByLength(
-        model,
-        args,
-        train_dataset=train,
-        eval_dataset=tests,
-        data_collator=pad,
-        method=make_method(cell.method, **ARGUMENTS.get(cell.method, {})),
-        missing_rate=cell.missing_rate or None,
-        compute_metrics=compute_metrics("entities", task=TOKENS, names=names),
-    )
-    trainer.train()
-    return trainer
-
-
-def in_order(trainer: NoisyTrainer, sentences: Sentences) -> np.ndarray:
-    """Probabilities of all labelled words of a model for the sentences, as they were before they were sorted."""
-    found = trainer.predict(sentences)
-    _, probabilities = trainer.task.evaluated(found)
-    counts = (np.asarray(found.label_ids) != NO_LABEL).sum(1)
-    parts = np.split(probabilities, np.cumsum(counts)[:-1])
-    return np.concatenate([parts[place] for place in np.argsort(sentences.order)])
-
-
-def _predictions_path(cell: Cell, cache: Path) -> Path:
-    return cache / f"{NAME}-of-{'tuned' if cell.tuned else 'head'}-{cell.missing_rate}-{cell.seed}.npy"
+def with_purified(rows: list[dict[str, Any]], names: list[str], cache: Path) -> list[dict[str, Any]]:
+    """The rows with a column `purified`; words that truncation cuts off, which are in no item, get `O`."""
+    found = []
+    for row, labels in zip(rows, DistantLabels(rows, names, cache).purified()[0], strict=True):
+        tags = [names[label] for label in labels]
+        found.append({**row, "purified": tags + ["O"] * (len(row["tokens"]) - len(tags))})
+    return found
 
 
 def prepare(data_dir: Path, cache: Path) -> Callable[[Cell], dict[str, Any]]:
@@ -365,7 +331,7 @@ def table(only: str | None = None) -> str:
         key = row["tuned"], row["method"], row["labels"], row["weighted"], row["missing_rate"]
         groups.setdefault(key, []).append(row)
     lines = [
-        "| training | seeds | F1, gold test labels | precision | recall | F1, held-out distant labels | corrected |"
+        "| training | seeds | F1, gold test labels | precision | recall | F1, held-out distant labels | purified |"
     ]
     lines += ["|---|---|---|---|---|---|---|"]
     for key, rows in sorted(groups.items(), key=lambda item: (-item[0][0], -np.mean(_of(item[1], "test_f1")))):
@@ -383,8 +349,8 @@ def table(only: str | None = None) -> str:
             parts[-1] += f" ({100 * (value - before) / (after - before):.0f} %)"
         others = ("test_precision", "test_recall", "distant_f1")
         parts += [f"{100 * np.mean(_of(rows, other)):.1f}" for other in others]
-        scored = [row for row in rows if "corrected_f1" in row]
-        parts.append(f"{100 * np.mean(_of(scored, 'corrected_f1')):.1f}" if scored else "")
+        scored = [row for row in rows if "purified_f1" in row]
+        parts.append(f"{100 * np.mean(_of(scored, 'purified_f1')):.1f}" if scored else "")
         lines.append(f"| {' | '.join(parts)} |")
     return "\n".join(lines)
 

@@ -90,12 +90,15 @@ def purify(
     split, labelled = job.split, job.labelled(splits)
     looked_at = _checked(labelled, checked)
     found, _, encoder = audited(labelled.rows, model, dtype, job.trust_remote_code, seed, looked_at)
-    wrong = found.issues.is_wrong
-    confidence = np.where(wrong, 1 - found.issues.quality, found.issues.quality)
     least = 0.5 if min_confidence is None else min_confidence
+    wrong, suggested, quality = found.issues.is_wrong, found.issues.suggested, found.issues.quality
+    if found.safe is not None:
+        wrong = wrong & found.safe.correctable & (1 - quality >= least)
+        suggested = np.where(wrong, suggested, found.given)
+    confidence = np.where(wrong, 1 - quality, quality if found.safe is None else found.safe.quality)
     purified = purify_lists(
         labelled.rows,
-        found.issues.suggested,
+        suggested,
         confidence,
         policy=policy,
         min_confidence=least,

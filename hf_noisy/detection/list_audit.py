@@ -20,7 +20,7 @@ from hf_noisy.detection.list_posterior import present_cells
 from hf_noisy.detection.list_predictions import out_of_fold_cells, out_of_fold_tags
 from hf_noisy.detection.noise_rate import NoiseRate
 from hf_noisy.detection.wrong_cells import find_wrong_cells
-from hf_noisy.detection.wrong_tokens import find_wrong_tokens
+from hf_noisy.detection.wrong_tokens import SafeTags, find_wrong_tokens, safe_tags
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class ListAudit:
         is_checked: In the shape of `given`, whether a person has checked the label.
         checked_rows: How many rows a person has checked.
         shares: What these say of all rows; None if they were not drawn at random.
+        safe: Which suggestions may be written unseen, and weights; None if all, and the qualities.
     """
 
     unit: str
@@ -65,6 +66,7 @@ class ListAudit:
     is_checked: np.ndarray
     checked_rows: int = 0
     shares: CheckedShares | None = None
+    safe: SafeTags | None = None
 
 
 def audit_lists(
@@ -125,7 +127,7 @@ def _of_tokens(
     if checked is not None:
         for row, values in zip(checked.index, checked.values, strict=True):
             truth[flat.offsets[row] : flat.offsets[row + 1]] = values
-    whole = of_whole_rows(truth, flat.labels, flat.rows)
+    whole, safe = of_whole_rows(truth, flat.labels, flat.rows), None
     shares = None if checked is None else _tag_shares(flat, truth, checked.random(), names)
     if (whole >= 0).any():
         given = np.where((truth >= 0) & (whole < 0), truth, flat.labels)
@@ -142,11 +144,12 @@ def _of_tokens(
         probabilities = out_of_fold_tags(features, given, flat.rows, len(names), seed=seed)
         tags = [one.tolist() for one in flat.split(given)]
         issues = find_wrong_tokens(tags, probabilities, words=words, names=names)
-        issues = _with_checked(issues, flat.labels, truth)
+        issues, safe = _with_checked(issues, flat.labels, truth), safe_tags(tags, probabilities, words, names)
+        safe = SafeTags(safe.correctable | (truth >= 0), np.where(truth >= 0, issues.quality, safe.quality))
     true = flat_tags(dataset, CLEAN_LABEL).labels if CLEAN_LABEL in dataset.column_names else None
     rate = _true_rate(flat.labels, true, None if true is None else known & (true >= 0))
     count = 0 if checked is None else len(checked)
-    return ListAudit("token", issues, flat.labels, probabilities, names, rate, truth >= 0, count, shares)
+    return ListAudit("token", issues, flat.labels, probabilities, names, rate, truth >= 0, count, shares, safe)
 
 
 def _with_checked(

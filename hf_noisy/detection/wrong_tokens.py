@@ -1,7 +1,7 @@
 """Wrong tags of words."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -15,7 +15,7 @@ from hf_noisy.detection.label_model import fit_label_model
 from hf_noisy.detection.noise_rate import rate_from_posterior
 from hf_noisy.detection.word_context import context_probabilities, tagged_share
 
-_COMMON_WORD = 0.5  # share of the occurrences of a string that are tagged, below which it is no entity
+COMMON_WORD = 0.5  # share of the occurrences of a string that are tagged, below which it is no entity
 
 
 def find_wrong_tokens(
@@ -80,7 +80,7 @@ def find_wrong_tokens(
             share = tagged_share(spoken, rows[known], spans)
             quality *= share
             if OUTSIDE in names:
-                likely = np.where(share < _COMMON_WORD, list(names).index(OUTSIDE), likely)
+                likely = np.where(share < COMMON_WORD, list(names).index(OUTSIDE), likely)
     # The number is that of the probabilities alone: combined with the context they are too confident.
     count, found = int(found.sum()), np.zeros(len(given), dtype=bool)
     found[np.argsort(quality, kind="stable")[:count]] = True
@@ -88,6 +88,34 @@ def find_wrong_tokens(
     return LabelIssues(
         _spread(found, known, False), _spread(quality, known, 1.0), _spread(suggested, known, UNLABELLED), rate
     )
+
+
+class SafeTags(NamedTuple):
+    """What may be done with tags that nobody has looked at: of all tokens, one after the other."""
+
+    correctable: Bool[np.ndarray, " tokens"]  # may be changed: `O`, and entities that are common words
+    quality: Float64[np.ndarray, " tokens"]  # for weights: from the probabilities without the context
+
+
+def safe_tags(
+    labels: Sequence[Any], probabilities: Any, words: Sequence[Sequence[str]], names: Sequence[str]
+) -> SafeTags:
+    """Corrections and weights that do no harm where entities are missed.
+
+    Predictions from labels that miss entities doubt those that are tagged: where 40 % are missed, half of the others
+    seem wrong, and with the context, which is too confident, more of them.
+    """
+    quality = find_wrong_tokens(labels, probabilities, names=names).quality
+    flat, _ = flat_tokens(labels, probabilities)
+    known, correctable = flat.labels >= 0, np.ones(len(quality), dtype=bool)
+    if has_spans(names):
+        every = [word for one in words for word in one]
+        spoken = [word for word, has_tag in zip(every, known, strict=True) if has_tag]
+        spans = span_numbers(flat.labels[known], flat.rows[known], names)
+        share = tagged_share(spoken, flat.rows[known], spans)
+        quality[known] *= share
+        correctable[known] = (spans < 0) | (share < COMMON_WORD)
+    return SafeTags(correctable, quality)
 
 
 def span_numbers(

@@ -13,6 +13,9 @@ from typer.testing import CliRunner
 from hf_noisy import restore_labels
 from hf_noisy.cli.app import app
 from hf_noisy.data.flat_labels import label_sets, list_names
+from hf_noisy.detection import list_audit
+from hf_noisy.detection.label_issues import LabelIssues
+from hf_noisy.detection.noise_rate import NoiseRate
 
 NAMES = ["Anna", "Bob", "Carl", "Dora"]
 PLACES = ["Oslo", "Rome", "Paris", "Lima"]
@@ -286,3 +289,20 @@ def test_noise_is_injected_into_both(conll, sets_file, tmp_path):
     rows = load_dataset("parquet", data_dir=str(tmp_path / "b" / "data"), split="train")
     assert sum(map(len, rows["label"])) == 12
     assert "missing_share" in (tmp_path / "b" / "README.md").read_text()
+
+
+def test_tags_of_entities_that_predictions_doubt_are_kept(tmp_path, monkeypatch):
+    def doubtful(labels, probabilities, **_):
+        given = np.concatenate(labels)
+        wrong = given != 0
+        return LabelIssues(wrong, np.where(wrong, 0.1, 0.9), np.zeros_like(given), NoiseRate(0.3, 0.2, 0.4))
+
+    monkeypatch.setattr(list_audit, "find_wrong_tokens", doubtful)
+    path = tmp_path / "people.conll"
+    path.write_text("The B-PER\nman O\nsaw O\nthe O\nthe O\nRome B-LOC\n\n" * 20)
+    result = run("purify", path, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "20 of 120 tags overruled" in result.output
+    rows = load_dataset("parquet", data_dir=str(tmp_path / "out" / "data"), split="train")
+    names = list_names(rows)
+    assert [names[tag] for tag in rows[0]["label"]] == ["O", "O", "O", "O", "O", "B-LOC"]

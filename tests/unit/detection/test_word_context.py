@@ -5,6 +5,7 @@ import pytest
 
 from hf_noisy.detection import find_wrong_tokens
 from hf_noisy.detection.word_context import tagged_share
+from hf_noisy.detection.wrong_tokens import safe_tags
 
 
 def test_the_share_of_tagged_occurrences_counts_whole_strings_in_any_case():
@@ -44,3 +45,14 @@ def test_a_common_word_is_suggested_to_be_no_entity():
     assert issues.is_wrong[::6].all()
     assert (issues.suggested[::6] == 0).all()
     assert (find_wrong_tokens(labels, sure, words=words).suggested[::6] == 2).all()
+
+
+def test_only_common_words_and_missed_entities_are_corrected_unseen():
+    words, labels = [["The", "man", "saw", "the", "the", "Rome"]] * 20, [[1, 0, 0, 0, 0, 2], [0, 0, 0, 0, -1, 2]] * 10
+    probabilities = np.tile([0.6, 0.2, 0.2], (120, 1))
+    safe = safe_tags(labels, probabilities, words, ["O", "B-PER", "B-LOC"])
+    assert safe.correctable.tolist() == [True, True, True, True, True, False] * 20
+    alone = find_wrong_tokens(labels, probabilities, names=["O", "B-PER", "B-LOC"]).quality
+    assert safe.quality[0] == pytest.approx(alone[0] / 4)  # 10 of the 40 times it is tagged
+    assert safe.quality[[1, 5]] == pytest.approx(alone[[1, 5]])
+    assert safe_tags(labels, probabilities, words, ["NOUN", "VERB", "ADJ"]).correctable.all()
