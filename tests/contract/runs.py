@@ -94,6 +94,8 @@ METHODS = {method: models_of(method) for method in methods.METHODS}
 CASES = [(method, model) for method, models in METHODS.items() for model in models]
 # One kind of model for each method, for what depends on the method alone or takes long.
 SHORT_CASES = [(method, models[0]) for method, models in METHODS.items()] + [("coregularization", "lora")]
+# Tokens and several labels, with every method that takes them.
+TASK_CASES = [case for case in CASES if case[1].startswith(("tokens", "cells"))]
 # Methods that are more than a loss of the logits.
 LONG_CASES = [case for case in SHORT_CASES if issubclass(methods.METHODS[case[0]], Method)]
 

@@ -25,6 +25,7 @@ from tests.contract.runs import (
     SHORT_CASES,
     SLOW,
     STEPS_AN_EPOCH,
+    TASK_CASES,
     distance,
     file_contents,
     is_image,
@@ -86,6 +87,7 @@ cases_with_state = over(marked(CASES, WITH_STATE))
 all_cases = over(marked(CASES, WITH_STATE))
 cases_of_columns = over(marked(CASES, WITH_STATE + BASELINE))
 long_cases = over(marked(LONG_CASES, LONG_CASES))
+SLOW_TASKS = [pytest.param(*case, marks=pytest.mark.slow) for case in TASK_CASES]
 short_cases = over(marked(SHORT_CASES, SHORT_CASES))
 
 
@@ -108,7 +110,7 @@ def test_gradient_accumulation_is_one_batch(method, model, tmp_path):
     assert distance(whole, make_model(model)) > MOVED
 
 
-@long_cases
+@over([*marked(LONG_CASES, LONG_CASES), *SLOW_TASKS])
 @pytest.mark.parametrize(
     ("rows", "micro_batch"),
     [(19, 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(24, 2), (17, 4), (22, 3)])],
@@ -189,7 +191,7 @@ def test_checkpoints_of_either_strategy_hold_the_same_run(method, model, strateg
 
 @pytest.mark.parametrize(
     ("method", "model"),
-    [("cross_entropy", "plain"), *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG_CASES)],
+    [("cross_entropy", "plain"), *(pytest.param(*case, marks=pytest.mark.slow) for case in LONG_CASES), *SLOW_TASKS],
 )
 def test_compiled_run_is_the_eager_run(method, model, tmp_path):
     torch._dynamo.reset()

@@ -35,7 +35,7 @@ def test_every_method_is_run():
 def launched_slowly(tmp_path_factory) -> Path:
     """As `launched`, of the methods that the fast tests leave out."""
     folder = tmp_path_factory.mktemp("slow-ranks")
-    launch.torchrun("tests.distributed.worker", folder, "slow", timeout=900)
+    launch.torchrun("tests.distributed.worker", folder, "slow", timeout=1800)
     return folder
 
 

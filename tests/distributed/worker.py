@@ -19,7 +19,17 @@ from hf_noisy.dynamics.store import FOLDER
 from hf_noisy.models import inference
 from hf_noisy.training.trainer import NoisyTrainer
 from tests.contract import faults
-from tests.contract.runs import CLASSES, SHORT_CASES, SLOW, file_contents, make_args, make_model, make_rows, run
+from tests.contract.runs import (
+    CLASSES,
+    SHORT_CASES,
+    SLOW,
+    TASK_CASES,
+    file_contents,
+    make_args,
+    make_model,
+    make_rows,
+    run,
+)
 from tests.distributed import offline
 from tests.unit.cli.test_trust import hostile_model
 
@@ -53,9 +63,10 @@ def train(name: str, folder: Path, ranks: int) -> NoisyTrainer:
 
 
 def cases(is_slow: bool) -> list[str]:
-    """A run of every method; those of `SLOW` and on votes apart."""
+    """A run of every method; those of `SLOW`, on votes, and of most methods on tokens and several labels apart."""
     of_methods = ["/".join(case) for case in SHORT_CASES if (case[0] in SLOW) == is_slow]
-    return [*of_methods, *OF_VOTES] if is_slow else of_methods
+    of_tasks = ["/".join(case) for case in TASK_CASES]
+    return [*of_methods, *OF_VOTES, *(one for one in of_tasks if one not in OF_TASKS)] if is_slow else of_methods
 
 
 def kind_of(name: str) -> str:
