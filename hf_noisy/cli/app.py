@@ -179,7 +179,10 @@ def purify(
     policy: Annotated[str, typer.Option(help="relabel, drop, soft, weight or flag")] = "relabel",
     min_confidence: Annotated[
         float | None,
-        typer.Option(help="rows below this confidence are not changed", show_default="0.65 for evidence, else 0"),
+        typer.Option(
+            help="rows below this confidence are not changed",
+            show_default="0.65 for evidence, 0.5 for tags and sets, else 0",
+        ),
     ] = None,
     max_wrong: Annotated[
         float | None, typer.Option(help="largest share of wrong changes, such as 0.1; needs checked rows")

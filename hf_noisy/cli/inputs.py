@@ -132,7 +132,9 @@ def _with_test_rows(splits: DatasetDict, seed: int) -> DatasetDict:
 
 def _checked_index(rows: Dataset) -> Int64[np.ndarray, " checked"]:
     """The rows that a person has checked."""
-    if CHECKED_LABELS in rows.column_names:
+    if task_of_labels(rows) != "one-label":
+        if CHECKED_LABELS not in rows.column_names:
+            return np.zeros(0, np.int64)
         return np.flatnonzero([one is not None for one in rows.with_format(None)[CHECKED_LABELS]])
     found = checked_rows(rows)
     return np.zeros(0, np.int64) if found is None else found.index

@@ -29,7 +29,7 @@ from hf_noisy.data.replace_column import with_column
 from hf_noisy.detection.list_audit import ListAudit, audit_lists
 from hf_noisy.hub.list_card import list_card
 from hf_noisy.purification.decisions import DECISIONS
-from hf_noisy.purification.list_labels import check_list_policy, purify_lists
+from hf_noisy.purification.list_labels import check_list_purifiable, purify_lists
 from hf_noisy.purification.unchanged_rows import put_back, same_columns
 from hf_noisy.reports.html import Report
 
@@ -86,11 +86,11 @@ def purify(
         raise ValueError(
             f"purifier '{purifier}' corrects one label a row, which tags and sets of classes are not; leave it out"
         )
-    check_list_policy(policy)
     split, labelled = job.split, job.labelled(splits)
+    least = 0.5 if min_confidence is None else min_confidence
+    check_list_purifiable(labelled.rows, policy, least)  # before anything is embedded
     looked_at = _checked(labelled, checked)
     found, _, encoder = audited(labelled.rows, model, dtype, job.trust_remote_code, seed, looked_at)
-    least = 0.5 if min_confidence is None else min_confidence
     wrong, suggested, quality = found.issues.is_wrong, found.issues.suggested, found.issues.quality
     if found.safe is not None:
         wrong = wrong & found.safe.correctable & (1 - quality >= least)

@@ -13,7 +13,7 @@ from hf_noisy.core.rows import Task
 from hf_noisy.core.token_task import NO_LABEL
 from hf_noisy.data.checked import SINGLE, UNCHECKED, UNKNOWN, CheckedRows
 from hf_noisy.data.checked_lists import checked_lists
-from hf_noisy.data.flat_labels import task_of_labels
+from hf_noisy.data.flat_labels import flat_tags, task_of_labels
 from hf_noisy.data.labels import flat_lists, label_of
 from hf_noisy.data.row_layout import RowLayout
 
@@ -61,7 +61,10 @@ def _of_lists(dataset: Any, checked: Any, counts: Int64[np.ndarray, " examples"]
         if not hasattr(own, "__len__") or len(own) != count:
             found = f"{len(own)}" if hasattr(own, "__len__") else repr(own)
             raise ValueError(f"checked must have {count} labels in row {row}, as many as are given, got {found}")
-        values = np.asarray(own, np.float64)  # None as NaN
+        try:
+            values = np.asarray(own, np.float64)  # None as NaN
+        except (TypeError, ValueError):
+            raise ValueError(f"checked must have whole numbers in row {row}, got {list(own)!r:.60}") from None
         values = np.where(np.isnan(values), NO_LABEL, values)
         if (values != np.rint(values)).any():
             odd = values[values != np.rint(values)][0]
@@ -87,14 +90,14 @@ def _of_file(
         )
     found = checked_lists(dataset, path)
     values, ends = np.full(len(labels), NO_LABEL), np.cumsum(counts)
-    given, rows = dataset.with_format(None)[LABEL], () if found is None else found.index.tolist()
+    flat, rows = None if task.cells else flat_tags(dataset), () if found is None else found.index.tolist()
     for row, own in zip(rows, () if found is None else found.values, strict=True):
         here = slice(ends[row] - counts[row], ends[row])
-        if task.cells:
+        if flat is None:
             values[here] = np.where(own == UNCHECKED, NO_LABEL, own)
             continue
         # The words with a tag, in their order, are the labelled tokens, of which truncation cuts off the last ones.
-        tags = np.array(given[row])
+        tags = flat.labels[flat.offsets[row] : flat.offsets[row + 1]]
         places = np.flatnonzero(labels[here] != NO_LABEL)
         words = np.flatnonzero(tags >= 0)[: len(places)]
         if len(words) < len(places) or (tags[words] != labels[here][places]).any():

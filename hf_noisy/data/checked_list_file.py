@@ -14,14 +14,14 @@ from datasets import Dataset
 from jaxtyping import Int64
 
 from hf_noisy.core.cells import plain_text, safe_cell
-from hf_noisy.core.columns import CHECKED_LABEL, LABEL, TOKENS
+from hf_noisy.core.columns import CHECKED_LABEL, TOKENS
 from hf_noisy.core.file_names import refuse_missing_checked
 from hf_noisy.data.checked import RANDOM, UNCHECKED, UNKNOWN
 from hf_noisy.data.csv_lines import csv_lines, saved_text
 from hf_noisy.data.decided_lists import decided_lists
 from hf_noisy.data.decision_lines import COLUMNS as DECISION_COLUMNS
 from hf_noisy.data.decision_lines import read_decisions
-from hf_noisy.data.flat_labels import flat_tags, list_names, task_of_labels
+from hf_noisy.data.flat_labels import flat_tags, label_sets, list_names, task_of_labels
 from hf_noisy.data.labelled_rows import labelled_rows
 from hf_noisy.data.list_values import label_ids, values_of
 from hf_noisy.data.row_digest import row_digests
@@ -54,14 +54,14 @@ def rows_to_check_csv(
     listed = [*(row for row in done if row not in again), *rows]
     some = dataset.select(listed)
     names, is_tokens = list_names(some), task_of_labels(some) == "tokens"
-    given = some.with_format(None)[LABEL][:]
+    flat = flat_tags(some) if is_tokens else None
+    given = list(label_sets(some)[0].astype(np.int64)) if flat is None else flat.split(flat.labels)
     words = some.with_format(None)[TOKENS][:] if is_tokens else [None] * len(some)
     texts = [" ".join(one or []) for one in words] if is_tokens else shown_texts(some) or [""] * len(some)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for row, digest, shown, labels, own in zip(listed, row_digests(some), texts, given, words, strict=True):
-        before = values_of(labels or [UNCHECKED] * len(own or []), None if own is None else len(own), len(names), "")
+    for row, digest, shown, before, own in zip(listed, row_digests(some), texts, given, words, strict=True):
         known = np.full(len(before), UNCHECKED) if row not in done else done[row]
         after = np.where(known == UNCHECKED, before, known)
         cells = [_written(_listed(one, names, is_tokens), own, names) for one in (before, after)]
@@ -91,7 +91,7 @@ def read_checked_lists(path: str | PathLike[str], dataset: Dataset) -> Found:
     found: Found = {}
     for number, line in lines:
         cell = plain_text(line.get(CHECKED_LABEL) or "")
-        mark = (line.get(LOOKED_AT) if LOOKED_AT in columns else cell) or ""
+        mark = ((line.get(LOOKED_AT) if LOOKED_AT in columns else cell) or "").strip()
         if not mark:
             continue
         where = f"line {number} of '{path}'"
@@ -137,9 +137,11 @@ def _mark(known: Int64[np.ndarray, " labels"], given: Int64[np.ndarray, " labels
 
 def _only(mark: str, labels: int, where: str) -> np.ndarray | None:
     """Which labels of a row were looked at; None if all were."""
-    if not re.fullmatch(rf"{_ONLY}( \d+)+", mark := mark.strip()):
+    if not re.match(rf"{_ONLY}\b", mark, re.IGNORECASE):
         return None
-    numbers = np.array(mark.split()[1:], dtype=np.int64)
+    if not re.fullmatch(rf"{_ONLY}([\s,;]+\d+)+", mark, re.IGNORECASE):
+        raise ValueError(f"{where} has '{mark}'; put numbers after {_ONLY}, as in '{_ONLY} 3 4', or x for all labels")
+    numbers = np.array(re.findall(r"\d+", mark), dtype=np.int64)
     if not ((numbers >= 1) & (numbers <= labels)).all():
         raise ValueError(f"{where} has '{mark}', but the row has {labels} labels; put x for all of them")
     return np.isin(np.arange(labels), numbers - 1)

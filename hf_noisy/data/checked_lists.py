@@ -88,7 +88,8 @@ def checked_lists(dataset: Dataset, checked: str | PathLike[str] | None = None) 
         if not isinstance(listed, list):
             raise ValueError(f"column '{CHECKED_LABEL}' must hold lists of classes like the labels, got {listed!r}")
         where = f"column '{CHECKED_LABEL}' in row {row}"
-        labels = label_ids([own[one] if own and isinstance(one, int) else one for one in listed], ids, where)
+        named = [own[one] if own and isinstance(one, int) and one >= 0 else one for one in listed]
+        labels = label_ids(named, ids, where)
         rows.append(row)
         values.append(values_of(labels, None if words is None else len(words[row]), len(names), where))
     return CheckedLists(np.array(rows), values, [UNKNOWN] * len(rows)) if rows else None

@@ -6,20 +6,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from hf_noisy.core.token_task import NO_LABEL
 from hf_noisy.data.checked import UNCHECKED
 
 _SHOWN_CLASSES = 8
+_EMPTY = ("", None, UNCHECKED, NO_LABEL)
 
 
 def label_ids(names: Sequence[Any], ids: dict[str, int], where: str) -> list[int]:
-    """The ids of names or ids of classes, -1 for an empty name; others are refused."""
+    """The ids of names or ids of classes, -1 for an empty name, -1 and -100; others are refused."""
     for one in names:
-        known = one in ids if isinstance(one, str) else isinstance(one, int) and -1 <= one < len(ids)
-        if not known and one not in ("", None):
+        known = one in ids if isinstance(one, str) else isinstance(one, int) and 0 <= one < len(ids)
+        if not known and one not in _EMPTY:
             raise ValueError(
                 f"{where} has '{one}', which is not among the classes {', '.join(list(ids)[:_SHOWN_CLASSES])}"
             )
-    return [UNCHECKED if one in ("", None) else ids[one] if isinstance(one, str) else one for one in names]
+    return [UNCHECKED if one in _EMPTY else ids[one] if isinstance(one, str) else one for one in names]
 
 
 def values_of(labels: Sequence[int], words: int | None, classes: int, where: str) -> Int64[np.ndarray, " labels"]:

@@ -17,13 +17,17 @@ LIST_POLICIES = ("relabel", "soft", "weight", "flag")
 _REFUSED = {"drop": "a row has many labels, most of them right"}
 
 
-def check_list_policy(policy: str) -> None:
-    """Refuse a policy that has no meaning for lists of labels."""
+def check_list_purifiable(dataset: Dataset, policy: str, min_confidence: float) -> None:
+    """Refuse a policy that has no meaning for lists of labels, a bad threshold, and data that was purified before."""
     if policy not in LIST_POLICIES:
         reason = _REFUSED.get(policy, "there is no such policy")
         raise ValueError(
             f"policy must be one of {', '.join(LIST_POLICIES)} for tags and sets, got '{policy}': {reason}"
         )
+    if not 0 <= min_confidence <= 1:
+        raise ValueError(f"min_confidence must be in [0, 1], got {min_confidence}; 0.8 acts on confident labels only")
+    if taken := [column for column in ADDED if column in dataset.column_names]:
+        raise ValueError(f"dataset already has a column '{taken[0]}', so it was purified before; call restore_labels")
 
 
 def purify_lists(
@@ -62,11 +66,7 @@ def purify_lists(
         >>> purified["label"][:], purified["label_given"][:], purified["label_changed"][:]
         ([[0, 1], []], [[0], []], [True, False])
     """
-    check_list_policy(policy)
-    if not 0 <= min_confidence <= 1:
-        raise ValueError(f"min_confidence must be in [0, 1], got {min_confidence}; 0.8 acts on confident labels only")
-    if taken := [column for column in ADDED if column in dataset.column_names]:
-        raise ValueError(f"dataset already has a column '{taken[0]}', so it was purified before; call restore_labels")
+    check_list_purifiable(dataset, policy, min_confidence)
     tokens = task_of_labels(dataset) == "tokens"
     flat = flat_tags(dataset) if tokens else None
     given: Any = flat.labels if flat is not None else label_sets(dataset)[0].astype(np.int64)

@@ -11,6 +11,7 @@ from datasets import load_dataset
 from typer.testing import CliRunner
 
 from hf_noisy import restore_labels
+from hf_noisy.cli import list_commands
 from hf_noisy.cli.app import app
 from hf_noisy.data.flat_labels import label_sets, list_names
 from hf_noisy.detection import list_audit
@@ -133,7 +134,7 @@ def test_sets_from_audit_to_apply(sets_file, tmp_path):
     assert "relabel or keep" in result.output
 
 
-def test_purify_sets_and_undo(sets_file, tmp_path):
+def test_purify_sets_and_undo(sets_file, tmp_path, monkeypatch):
     result = run("purify", sets_file, "--output", tmp_path / "out", "--min-confidence", 0.3)
     assert result.exit_code == 0, result.output
     assert re.search(r"true noise before \d+\.\d+%, after \d+\.\d+%", result.output)
@@ -144,9 +145,14 @@ def test_purify_sets_and_undo(sets_file, tmp_path):
     assert restore_labels(rows)["label"][:] == rows["label_given"][:]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["labels_changed"] == (given != new).sum()
-    again = run("purify", tmp_path / "out", "--output", tmp_path / "again")
-    assert again.exit_code == 2
-    assert "purified before" in again.output
+    monkeypatch.setattr(list_commands, "audited", None)  # refused before anything is embedded
+    for source, options, message in [
+        (tmp_path / "out", [], "purified before"),
+        (sets_file, ["--min-confidence", 1.5], "confidence must be in"),
+    ]:
+        again = run("purify", source, *options, "--output", tmp_path / "again")
+        assert again.exit_code == 2
+        assert message in again.output
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, DatasetDict
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, BertConfig, BertModel, PreTrainedTokenizerFast, TrainingArguments, pipeline
 from typer.testing import CliRunner
@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from hf_noisy.cli.app import app
 from hf_noisy.cli.arguments import DyGenArguments, TextArguments
 from hf_noisy.cli.fast_defaults import fast_attention
-from hf_noisy.cli.inputs import TextInputs, load_splits
+from hf_noisy.cli.inputs import TextInputs, _with_test_rows, load_splits
 from hf_noisy.cli.list_inputs import CLEAN_LABELS, set_rows, token_rows
 from hf_noisy.cli.recipes import parse
 from hf_noisy.cli.run_dygen import run_dygen
@@ -203,6 +203,12 @@ def test_test_rows_of_other_classes_are_refused(tmp_path, encoder):
     inputs.prepare(train)
     with pytest.raises(ValueError, match="the test rows have the classes y, z, but the training rows x, y"):
         inputs.prepare(test)
+
+
+def test_a_column_of_lists_beside_one_label_is_no_checked_label():
+    rows = Dataset.from_dict({"text": ["a", "b"] * 5, "label": [0, 1] * 5, "checked_labels": [["x"]] * 10})
+    rows = rows.cast_column("label", ClassLabel(names=["x", "y"]))
+    assert [len(one) for one in _with_test_rows(DatasetDict(train=rows), 0).values()] == [8, 2]
 
 
 def test_as_many_labels_of_sets_are_watched_as_of_other_rows():

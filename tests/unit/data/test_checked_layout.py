@@ -64,6 +64,7 @@ def test_lists_that_were_not_checked_as_a_whole_are_marked():
     ("checked", "message"),
     [
         ([[0.5, 1], None], "whole numbers in row 0, got 0.5"),
+        ([["animal", "weather"], None], r"whole numbers in row 0, got \['animal', 'weather'\]"),
         ([[1], None], "2 labels in row 0, as many as are given, got 1"),
         ([0, 1], "2 labels in row 0, as many as are given, got 0"),
         ({"a": 1}, "must be a file, or a list for each example"),
@@ -82,6 +83,16 @@ def test_a_file_is_placed_on_the_tokens_and_cells(tmp_path):
         (tmp_path / f"{rows.column_names[0]}.csv").write_text(text.replace(before, after))
     assert column(tokenized(), tmp_path / "tokens.csv", TOKENS) == [0, 0, -1]
     assert column(sets(), str(tmp_path / "text.csv"), LABEL_SETS) == [0, 0, -1, -1]
+
+
+def test_words_and_sentences_without_tags_have_a_place_in_a_file(tmp_path):
+    rows, feature = tokenized(), tokenized().features["label"]
+    for missing, expected in (([None, 1], [1, 2, 1]), (None, [1, 2])):
+        some = rows.remove_columns("label").add_column("label", [[1, 2, 0], missing], feature=feature)
+        if missing is None:
+            some = some.remove_columns("labels").add_column("labels", [rows["labels"][0], [-100] * 4])
+        (tmp_path / "c.csv").write_text(rows_to_check_csv(some, [0, 1]).replace(",,random", ",x,random"))
+        assert column(some, tmp_path / "c.csv", TOKENS) == expected
 
 
 def test_a_file_without_the_rows_content_is_refused(tmp_path):

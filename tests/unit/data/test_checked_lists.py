@@ -86,6 +86,33 @@ def test_a_column_of_checked_lists():
     assert checked_lists(sets()) is None
 
 
+@pytest.mark.parametrize("missing", [-1, -100, None])
+def test_a_checked_tag_that_is_missing_is_no_class(missing):
+    rows = tokens()
+    for feature in (rows.features["label"], List(Value("int64"))):
+        checked = rows.add_column("checked_label", [None, [missing, 0], None], feature=feature)
+        assert values(checked_lists(checked)) == [[-1, 0]]
+
+
+@pytest.mark.parametrize("mark", ["only 1 3", "only 1, 3", "Only 1;3 "])
+def test_single_words_that_were_checked(tmp_path, mark):
+    text = rows_to_check_csv(tokens(), [0])
+    (tmp_path / "c.csv").write_text(text.replace(",,random", f',"{mark}",random'))
+    found = checked_lists(tokens(), tmp_path / "c.csv")
+    assert (values(found), found.random()) == ([[1, -1, 0]], None)
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [("only", "put numbers after only"), ("only 1 x", "put numbers after only"), (" ", "no row of .* is checked")],
+)
+def test_a_mark_that_says_nothing_is_refused(tmp_path, mark, message):
+    text = rows_to_check_csv(tokens(), [0])
+    (tmp_path / "c.csv").write_text(text.replace(",,random", f",{mark},random"))
+    with pytest.raises(ValueError, match=message):
+        checked_lists(tokens(), tmp_path / "c.csv")
+
+
 def test_positions_among_the_labelled_rows(tmp_path):
     rows = sets(labels=((0,), None, (0, 1)))
     path = tmp_path / "c.csv"
