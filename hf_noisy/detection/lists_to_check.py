@@ -20,7 +20,7 @@ def lists_to_check(
     checked_index: Int64[np.ndarray, " checked"],
     count: int,
 ) -> Int64[np.ndarray, " count"]:
-    """Rows with many wrong labels, unlike the checked ones and like many others.
+    """Rows with many wrong labels, unlike the checked ones that had some and like many others.
 
     As for one label, see [`~hf_noisy.detection.informative_rows.informative_rows`][]; the doubt about a row is its
     expected number of wrong labels as a share of the highest one. With tags, a row is the mean of its words.
