@@ -16,7 +16,8 @@ _EMPTY = ("", None, UNCHECKED, NO_LABEL)
 def label_ids(names: Sequence[Any], ids: dict[str, int], where: str) -> list[int]:
     """The ids of names or ids of classes, -1 for an empty name, -1 and -100; others are refused."""
     for one in names:
-        known = one in ids if isinstance(one, str) else isinstance(one, int) and 0 <= one < len(ids)
+        is_id = isinstance(one, int) and not isinstance(one, bool)
+        known = one in ids if isinstance(one, str) else is_id and 0 <= one < len(ids)
         if not known and one not in _EMPTY:
             raise ValueError(
                 f"{where} has '{one}', which is not among the classes {', '.join(list(ids)[:_SHOWN_CLASSES])}"

@@ -94,6 +94,12 @@ def test_a_checked_tag_that_is_missing_is_no_class(missing):
         assert values(checked_lists(checked)) == [[-1, 0]]
 
 
+def test_true_and_false_are_no_classes():
+    checked = sets().add_column("checked_label", [None, [True], None], feature=List(Value("bool")))
+    with pytest.raises(ValueError, match="column 'checked_label' in row 1 has 'True', which is not among the classes"):
+        checked_lists(checked)
+
+
 @pytest.mark.parametrize("mark", ["only 1 3", "only 1, 3", "Only 1;3 "])
 def test_single_words_that_were_checked(tmp_path, mark):
     text = rows_to_check_csv(tokens(), [0])
