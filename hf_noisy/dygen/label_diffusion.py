@@ -144,14 +144,13 @@ class LabelDiffusion:
         if noise_rate is not None:
             check_rate(noise_rate)
         labels = labels_to_fit(trajectories, split, labels)
-        looked_at = np.full(len(labels), UNCHECKED) if checked is None else checked
-        is_known = looked_at != UNCHECKED
-        known = np.where(is_known, looked_at, labels)
+        is_known = np.zeros(len(labels), dtype=bool) if checked is None else checked != UNCHECKED
+        known = labels if checked is None else np.where(is_known, checked, labels)
         suspects, _, _ = suspects_by_branch(trajectories, known, split, noise_rate, seed)
-        suspects = suspects & ~is_known
-        weights = [candidate_weights(trusted_votes(trajectories, known, split, suspected)) for suspected in suspects]
-        for of_branch in weights:
-            of_branch[is_known] = np.eye(trajectories.num_classes)[known[is_known]]
+        weights = [
+            candidate_weights(trusted_votes(trajectories, known, split, suspected & ~is_known))
+            for suspected in suspects
+        ]
         vectors = TrajectoryVectors.fit(trajectories, split, with_features=False)
         with random_state_kept():
             torch.manual_seed(seed)
