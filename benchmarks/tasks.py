@@ -206,7 +206,8 @@ class TextTask(Task):
 
     def _network(self) -> PreTrainedModel:
         auto = transformers.AutoModelForSequenceClassification
-        return auto.from_pretrained(self.backbone, num_labels=self.num_classes)
+        options = {"num_labels": self.num_classes, "attn_implementation": "eager"}  # a seventh faster on a CPU
+        return auto.from_pretrained(self.backbone, **options)
 
     @cached_property
     def _data(self) -> dict[str, Any]:
