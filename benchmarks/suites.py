@@ -172,10 +172,6 @@ DEVELOPED = (
     *("class_mean", "linear_head", "mean_and_head", "checked_only", "dygen", "auto"),
     *("auto_checked_50", "auto_checked_100"),
 )
-FINE_TUNED = (
-    *("cross_entropy", "early_stopping", "class_mean", "linear_head", "mean_and_head", "checked_only"),
-    *("dygen", "auto", "auto_checked_50", "auto_checked_100"),
-)
 DEVELOPMENT = (
     Suite("development", LEADERBOARDS[0].budget, tuple(replace(s, methods=DEVELOPED) for s in DEVELOPMENT_TEXTS)),
     Suite(
@@ -183,21 +179,12 @@ DEVELOPMENT = (
         LEADERBOARDS[1].budget,
         tuple(replace(s, methods=DEVELOPED) for s in (*DIGITS_SMALL, *CIFAR)),
     ),
-    Suite(
-        "fine-tuned",
-        Budget("text", 5, 2e-4, 32, train_rows=1000, test_rows=500, max_length=64, options={"all": {"bf16": True}}),
-        tuple(
-            replace(setting, methods=FINE_TUNED)
-            for setting in (*REAL_TEXTS, *_injected("20news", asymmetric=(0.4,))[1:])
-            if setting.dataset not in ("docs", "semeval_llm", "mr_chatgpt")
-        ),
-    ),
 )
 
-# What users do: the whole encoder is fine-tuned. The methods that they would choose from, and two that train nothing.
+# What users do: the whole encoder is fine-tuned. The methods that they would choose from, and four that train nothing.
 TUNED = (
     *("cross_entropy", "early_stopping", "gjs", "elr", "co_teaching", "jocor", "dygen", "auto", "confident_learning"),
-    *("two_networks", "class_mean", "linear_head", "auto_checked_100", "divide_mix"),
+    *("two_networks", "class_mean", "linear_head", "mean_and_head", "checked_only", "auto_checked_100", "divide_mix"),
     "jocor_half",  # as its page says for a few epochs
 )
 TUNED_SETS = ("trec", "semeval", "sms", "chemprot", "noisyag_news", "yelp_rules")  # the shortest texts first

@@ -1,5 +1,6 @@
 """Tables of the suites of pretrained encoders: fine-tuned ones, purify-images and audit-images."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ from benchmarks.reporting import RESULTS, Cells, mean_of, percent, read_cells, s
 from benchmarks.suites import SUITES
 from benchmarks.systems import METHODS
 
-TUNED = {"text_tuned": "text-tuned-small", "vision_tuned": "vision-tuned-small"}  # suite by block
+TEXTS = "text-tuned-small"
+TUNED = {"text_tuned": TEXTS, "vision_tuned": "vision-tuned-small"}  # suite by block
 
 
 def not_run(suite: str) -> str:
@@ -24,15 +26,33 @@ def values(cells: Cells, setting: str, method: str, key: str = "test_accuracy_la
     return [cell[key] for (name, _, of), cell in sorted(cells.items()) if (name, of) == (setting, method)]
 
 
+def title_of(method: str) -> str:
+    """Its name in a table, with the marks of those that see true labels or were tuned on the sets."""
+    return METHODS[method].title + (" †" if METHODS[method].uses_clean_labels else " ‡" if method == "auto" else "")
+
+
 def board(cells: Cells, settings: list[str], methods: list[str]) -> str:
     """One row a method, one column a setting, and the mean of the methods that have all of them."""
     rows = []
     for method in methods:
         found = [values(cells, name, method) for name in settings]
         mean = percent(float(np.mean([np.mean(of) for of in found]))) if all(found) else ""
-        mark = " †" if METHODS[method].uses_clean_labels else " ‡" if method == "auto" else ""
-        rows.append([METHODS[method].title + mark, *(spread_of(of) for of in found), mean])
+        rows.append([title_of(method), *(spread_of(of) for of in found), mean])
     return table(["test accuracy, %", *settings, "mean"], rows)
+
+
+def note(name: str) -> str:
+    """The command, the budget, and how many cells there are."""
+    cells, suite = cells_of(name), SUITES[name]
+    wanted = sum(len(setting.methods) for setting in suite.settings) * len(suite.seeds)
+    seeds = Counter((setting, method) for setting, _, method in cells).values()
+    budget = suite.budget
+    network = budget.encoder or f"MiniLM, {budget.max_length} tokens"
+    few = f"{min(seeds)} to {max(seeds)} seeds" if min(seeds) < max(seeds) else f"seeds: {max(seeds)}"
+    return (
+        f"`python -m benchmarks.run --suite {name}`: {network}, {budget.train_rows:,} rows, {budget.epochs} epochs, "
+        f"{budget.test_rows:,} test rows, {few}; {len(cells)} of {wanted} cells."
+    )
 
 
 def fine_tuned(name: str) -> str:
@@ -47,14 +67,7 @@ def fine_tuned(name: str) -> str:
         settings = [setting.name for setting in suite.settings if (setting.noise == "clean") == clean]
         if settings := [one for one in settings if any(setting == one for setting, _, _ in cells)]:
             parts.append(board(cells, settings, methods))
-    wanted = sum(len(setting.methods) for setting in suite.settings) * len(suite.seeds)
-    seeds, budget = len({seed for _, seed, _ in cells}), suite.budget
-    network = budget.encoder or f"MiniLM, {budget.max_length} tokens"
-    words = (
-        f"`python -m benchmarks.run --suite {name}`: {network}, {budget.train_rows:,} rows, {budget.epochs} epochs, "
-        f"{budget.test_rows:,} test rows, {seeds} seed{'s' * (seeds > 1)}; {len(cells)} of {wanted} cells."
-    )
-    return "\n\n".join([*parts, words])
+    return "\n\n".join([*parts, note(name)])
 
 
 def purified_images() -> str:
