@@ -1,0 +1,85 @@
+"""What the fine-tuned texts say to a reader: the table of the first page, which method to choose, checked rows."""
+
+import numpy as np
+
+from benchmarks.reporting import percent, spread_of, table
+from benchmarks.reporting.tuned import TEXTS, cells_of, note, title_of
+from benchmarks.suites import SUITES
+from benchmarks.systems import METHODS
+
+SHORT = ("cross_entropy", "early_stopping", "class_mean", "checked_only", "auto", "auto_checked_100")
+CHECKED = ("cross_entropy", "auto", "auto_checked_100", "checked_only")
+
+
+def accuracies(methods: tuple[str, ...]) -> dict[str, list[dict[int, float]]]:
+    """Test accuracy by seed, of each method, by setting with given labels; settings in which all have cells."""
+    found: dict[str, list[dict[int, float]]] = {
+        setting.name: [{} for _ in methods] for setting in SUITES[TEXTS].settings if setting.noise != "clean"
+    }
+    for (name, seed, method), cell in sorted(cells_of(TEXTS).items()):
+        if name in found and method in methods:
+            found[name][methods.index(method)][seed] = cell["test_accuracy_last"]
+    return {name: of for name, of in found.items() if all(of)}
+
+
+def short() -> str:
+    """One row a method, one column a data set, as on the first page."""
+    found = accuracies(SHORT)
+    rows = []
+    for number, method in enumerate(SHORT):
+        means = [float(np.mean(list(of[number].values()))) for of in found.values()]
+        rows.append([title_of(method), *(percent(value) for value in (*means, float(np.mean(means))))])
+    names = [name.removesuffix(" rules").replace("asymmetric 40 %", "(injected)") for name in found]
+    return table(["accuracy, %", *names, "mean"], rows)
+
+
+def gains(method: str) -> dict[str, float]:
+    """How far a method is above cross-entropy by setting, in points, in pairs of the same seed."""
+    return {
+        name: float(np.mean([100 * (ours[seed] - plain[seed]) for seed in ours.keys() & plain.keys()]))
+        for name, (plain, ours) in accuracies(("cross_entropy", method)).items()
+    }
+
+
+def gain() -> str:
+    """How far `auto` is above cross-entropy on average and at worst."""
+    pairs = gains("auto")
+    worst = min(pairs, key=lambda setting: pairs[setting])
+    return (
+        f"`auto` is {np.mean(list(pairs.values())):+.1f} points from cross-entropy on average of {len(pairs)} sets, "
+        f"and {pairs[worst]:+.1f} at worst ({worst})."
+    )
+
+
+def decision() -> str:
+    """Which method to use, in five lines, with what it gained."""
+    checked, auto = (list(gains(name).values()) for name in ("auto_checked_100", "auto"))
+    return "\n".join(
+        [
+            "1. You can check a hundred rows: do it first, and pass them as `checked=` to any method ("
+            f"[how](checked_rows.md)). With `auto`: {np.mean(checked):+.1f} points from cross-entropy on "
+            f"{len(checked)} sets.",
+            f"2. You have a pretrained encoder: `auto`. {np.mean(auto):+.1f} points on {len(auto)} sets, "
+            f"{min(auto):+.1f} at worst.",
+            "3. You train an image network from scratch: `nct`, or `dal` if it must cost no more than cross-entropy "
+            "([figures](benchmarks.md)).",
+            "4. You want to know which rows are wrong: `hf-noisy audit` and `purify`, or `dygen`, which also gives "
+            "the probability of each class for every row.",
+            "5. Your labels may be clean: `auto` as well ([its cost there](#how-well-it-works)).",
+        ]
+    )
+
+
+def checked_rows() -> str:
+    """What checked rows add to a fine-tuned encoder."""
+    rows = [[name, *(spread_of(list(of.values())) for of in found)] for name, found in accuracies(CHECKED).items()]
+    return table(["test accuracy, %", *(METHODS[method].title for method in CHECKED)], rows)
+
+
+def blocks() -> dict[str, str]:
+    """The content between the markers of the documents, by marker."""
+    return {
+        "decision": decision(),
+        "first_page": "\n\n".join([short(), gain()]),
+        "checked_rows_tuned": "\n\n".join([checked_rows(), note(TEXTS)]),
+    }
