@@ -30,6 +30,7 @@ from hf_noisy.detection.list_audit import ListAudit, audit_lists
 from hf_noisy.hub.list_card import list_card
 from hf_noisy.purification.decisions import DECISIONS
 from hf_noisy.purification.list_labels import check_list_purifiable, purify_lists
+from hf_noisy.purification.restore import purification_record
 from hf_noisy.purification.unchanged_rows import put_back, same_columns
 from hf_noisy.reports.html import Report
 
@@ -103,8 +104,9 @@ def purify(
         policy=policy,
         min_confidence=least,
         name=PURIFIER_OF_LISTS,
+        mend_entities=True,
     )
-    changed = int((wrong & (confidence >= least)).sum())
+    changed = int((purification_record(purified) or {})["labels_changed"])
     facts = {f"{_UNITS[found.unit]} changed": f"{changed:,}"}
     if (after := _true_rate(purified)) is not None and found.true_rate is not None:
         facts["true noise, before and after"] = f"{found.true_rate:.2%}, {after:.2%}"

@@ -11,6 +11,7 @@ from hf_noisy.core.columns import LABEL, LABEL_CHANGED, LABEL_CONFIDENCE, LABEL_
 from hf_noisy.data.flat_labels import as_arrow_lists, as_label_lists, flat_tags, label_sets, task_of_labels
 from hf_noisy.data.labels import with_format_of
 from hf_noisy.data.replace_column import with_column
+from hf_noisy.data.tags import has_spans, spans_of, tags_of_spans
 from hf_noisy.purification.restore import ADDED, add_record
 
 LIST_POLICIES = ("relabel", "soft", "weight", "flag")
@@ -38,6 +39,7 @@ def purify_lists(
     policy: str = "relabel",
     min_confidence: float = 0.5,
     name: str = "posterior",
+    mend_entities: bool = False,
 ) -> Dataset:
     """The dataset with other tags or sets of classes, and the given ones in `label_given`.
 
@@ -50,6 +52,8 @@ def purify_lists(
             `flag` only adds the other columns.
         min_confidence: Labels below this confidence stay as they are given.
         name: Value of the column `purifier`.
+        mend_entities: Write the tags of a sentence anew where a changed one left an entity without its beginning or
+            its end, such as `I-PER` after `O`, if the given ones had none such.
 
     Returns:
         The dataset with `label_given`, `label_confidence` (a list for each row: of its tokens, or of all classes),
@@ -76,6 +80,8 @@ def purify_lists(
     kept = np.where(changed, confidence, np.where(decided != given, 1 - confidence, confidence))
     of_given = np.where(decided != given, 1 - confidence, confidence)
     new = np.where(changed, decided, given)
+    if mend_entities and flat is not None:
+        new = _mended(new, given, flat.offsets, dataset.features[LABEL].feature.names)
     if flat is not None:
         any_changed = np.asarray(np.bincount(flat.rows, weights=changed, minlength=len(dataset)) > 0)
         offsets, labels = flat.offsets, as_arrow_lists(new, flat.offsets)
@@ -95,5 +101,24 @@ def purify_lists(
         weights = as_arrow_lists((kept if policy == "soft" else of_given).astype(np.float32).ravel(), offsets)
         purified = with_column(purified, LABEL_WEIGHT, weights, numbers)
     record = {"purifier": name, "citation": "", "options": {}, "policy": policy, "min_confidence": min_confidence}
-    add_record(purified, {**record, "rows": len(dataset), "alone": True, "labels_changed": int(changed.sum())})
+    add_record(purified, {**record, "rows": len(dataset), "alone": True, "labels_changed": int((new != given).sum())})
     return with_format_of(dataset, purified)
+
+
+def _mended(
+    new: Int64[np.ndarray, " tokens"], given: Int64[np.ndarray, " tokens"], offsets: Any, names: list[str]
+) -> Int64[np.ndarray, " tokens"]:
+    """Tags in the scheme of the given ones, in sentences that were in it."""
+    if not has_spans(names):
+        return new
+    number, mended = {name: place for place, name in enumerate(names)}, new.copy()
+    for sentence in np.unique(np.searchsorted(offsets, np.flatnonzero(new != given), side="right") - 1):
+        place = slice(offsets[sentence], offsets[sentence + 1])
+        if min(new[place]) < 0 or min(given[place]) < 0:
+            continue
+        before, after = ([names[tag] for tag in tags[place]] for tags in (given, new))
+        if tags_of_spans(spans_of(before), len(before), names) == before:
+            tags = tags_of_spans(spans_of(after), len(after), names)
+            if number.keys() >= set(tags):
+                mended[place] = [number[tag] for tag in tags]
+    return mended

@@ -32,3 +32,28 @@ def test_labels_and_weights_of_each_policy(policy, labels, weights):
     restored = restore_labels(purified)
     assert restored["label"][:] == rows["label"][:]
     assert restored.column_names == rows.column_names
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "decided", "expected"),
+    [
+        ("O B-X I-X", "O O O", "O I-X I-X", "O B-X I-X"),  # nothing begins it
+        ("O B-X I-X", "B-X I-X I-X", "O I-X I-X", "O B-X I-X"),  # its beginning is gone
+        ("O B-X I-X B-Y", "B-Y O O", "B-Y I-X O", "B-Y B-X O"),
+        ("O B-X I-X E-X S-X", "B-X I-X E-X", "B-X E-X O", "B-X E-X O"),
+        ("O B-X I-X E-X S-X", "B-X I-X E-X", "B-X O O", "S-X O O"),
+        ("O B-X I-X", "I-X O O", "I-X O I-X", "I-X O I-X"),  # the given tags were not in the scheme
+        ("O I-X", "O O O", "I-X I-X O", "I-X I-X O"),  # a scheme without beginnings
+        ("O X Y", "O O O", "X O Y", "X O Y"),  # not entities
+    ],
+)
+def test_entities_keep_their_beginnings_and_ends(names, given, decided, expected):
+    names = names.split()
+    features = Features({"tokens": List(Value("string")), "label": List(ClassLabel(names=names))})
+    first, second = ([names.index(tag) for tag in tags.split()] for tags in (given, decided))
+    rows = Dataset.from_dict({"tokens": [["The"], ["a", "b", "c"]], "label": [[0], first]}, features)
+    purified = purify_lists(rows, np.array([0, *second]), np.full(4, 0.9), mend_entities=True)
+    assert [names[tag] for tag in purified["label"][1]] == expected.split()
+    assert restore_labels(purified)["label"][:] == rows["label"][:]
+    as_decided = purify_lists(rows, np.array([0, *second]), np.full(4, 0.9))
+    assert as_decided["label"][1] == second
