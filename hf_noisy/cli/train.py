@@ -17,6 +17,7 @@ from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.branching import with_asked_branches
 from hf_noisy.cli.fast_defaults import fast_attention, say_speed, training_settings
 from hf_noisy.cli.inputs import ImageInputs, TextInputs, load_splits, published_optimizer, random_rows
+from hf_noisy.cli.purify_first import check_purifier, with_purified_labels
 from hf_noisy.cli.recipes import keyword_arguments, parse
 from hf_noisy.cli.run_lock import run_lock
 from hf_noisy.core.columns import CHECKED_LABELS, TEXT_PAIR
@@ -51,7 +52,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
         The content of `results.json`; empty on other processes than the main one.
 
     Raises:
-        ValueError: If the method, its arguments, a column or a kind of noise is unknown.
+        ValueError: If the method, its arguments, the purifier, a column or a kind of noise is unknown.
         FileExistsError: If another run writes into `output_dir`.
 
     Example:
@@ -73,10 +74,12 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
     method_args = keyword_arguments(arguments.method_args)
     if arguments.method == "auto" and method_args:
         raise ValueError("method_args belong to a method that is named, and method 'auto' chooses one; leave them out")
+    check_purifier(arguments)
     # "auto" is resolved by the trainer, which needs the rows.
     method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
     inputs: Any = ImageInputs(arguments) if isinstance(arguments, ImageArguments) else TextInputs(arguments)
     train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare)
+    train_rows = with_purified_labels(train_rows, arguments, checked, training)
     scores = inputs.scores
     watched = random_rows(train_rows, scores.watched(train_rows, arguments.max_watched_samples), training.seed)
 

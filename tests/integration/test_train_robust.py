@@ -325,3 +325,41 @@ def test_a_resumed_run_ends_where_the_whole_one_does(run, tmp_path, method):
     assert whole.keys() == resumed.keys()
     for name in whole.keys() - {"phases"}:
         assert whole[name] == resumed[name], name
+
+
+@pytest.mark.parametrize("method", ["co_teaching", "divide_mix", "elr_plus", "cdr"])
+def test_dmlp_before_a_method_is_one_command(tmp_path, method):
+    rows = load_noisy_dataset("digits", noise_type="symmetric", noise_rate=0.4)["train"]
+    file, out = tmp_path / "checked.csv", tmp_path / "out"
+    checked = [label if row % 8 == 0 else None for row, label in enumerate(rows["clean_label"])]
+    write_checked(file, rows, checked_rows(rows, checked))
+    words = ["train", "digits", *NOISE, "--checked", file, "--purifier", "dmlp", "--method", method, "--output", out]
+    result = CliRunner().invoke(app, [str(word) for word in [*words, *QUIET, *IMAGES[:2], "--max_train_samples", 400]])
+    assert result.exit_code == 0, result.output
+    results = json.loads((out / "results.json").read_text())
+    assert "training labels are overruled by 'dmlp', policy relabel" in result.output
+    assert (results["arguments"]["purifier"], results["arguments"]["policy"]) == ("dmlp", "relabel")
+    assert results["noise_rate"] < 0.3  # of the labels that it trains on; 40 % of those given are wrong
+
+
+@pytest.mark.parametrize("policy", ["relabel", "soft", "weight"])
+def test_text_labels_are_purified_first(tmp_path, encoder, policy):
+    data, out = write_texts(tmp_path / "data"), tmp_path / "out"
+    words = ["train", data, "--purifier", "evidence", "--policy", policy, "--method", "gce", "--output", out]
+    result = CliRunner().invoke(app, [str(word) for word in [*words, "--model", encoder, *QUIET]])
+    assert result.exit_code == 0, result.output
+    assert f"overruled by 'evidence', policy {policy}" in result.output
+    assert json.loads((out / "results.json").read_text())["test_labels"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--purifier", "cleanlab"], "--purifier must be one of checked, confident_learning"),
+        (["--purifier", "knn", "--policy", "drop"], "--policy must be one of relabel, soft, weight, got 'drop'"),
+        (["--purifier", "dmlp", "--policy", "soft", "--method", "cdr"], ""),
+    ],
+)
+def test_a_wrong_purifier_is_refused(tmp_path, words, message):
+    result = CliRunner().invoke(app, ["train", "digits", *words, "--output", str(tmp_path / "out"), *QUIET, *IMAGES])
+    assert (result.exit_code, message in result.stderr) == (2, True), result.output
