@@ -103,9 +103,7 @@ def measure(rows: Any, features: np.ndarray, count: int, seed: int, heads: Heads
     started = time.process_time()
     found = audit_lists(rows, features, checked=checked_by(rows, index, count - chosen))
     seconds = time.process_time() - started
-    quality, wrong = found.issues.quality, found.issues.is_wrong
-    changes = wrong & (1 - quality >= 0.5)  # what `purify` changes
-    changes &= True if found.safe is None else found.safe.correctable
+    changes = found.changes(0.5)  # as `purify` does
     new, left = np.where(changes, found.issues.suggested, found.given), ~found.is_checked
     one: dict[str, Any] = {
         "checked": count,

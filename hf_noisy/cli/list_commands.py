@@ -92,10 +92,8 @@ def purify(
     check_list_purifiable(labelled.rows, policy, least)  # before anything is embedded
     looked_at = _checked(labelled, checked)
     found, _, encoder = audited(labelled.rows, model, dtype, job.trust_remote_code, seed, looked_at)
-    wrong, suggested, quality = found.issues.is_wrong, found.issues.suggested, found.issues.quality
-    if found.safe is not None:
-        wrong = wrong & found.safe.correctable & (1 - quality >= least)
-        suggested = np.where(wrong, suggested, found.given)
+    wrong, quality = found.changes(least), found.issues.quality
+    suggested = np.where(wrong, found.issues.suggested, found.given)
     confidence = np.where(wrong, 1 - quality, quality if found.safe is None else found.safe.quality)
     purified = purify_lists(
         labelled.rows,
