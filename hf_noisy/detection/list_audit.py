@@ -68,7 +68,7 @@ class ListAudit:
     shares: CheckedShares | None = None
     safe: SafeTags | None = None
 
-    def changes(self, min_confidence: float) -> Bool[np.ndarray, ...]:
+    def changes(self, min_confidence: float) -> Bool[np.ndarray, "..."]:
         """The labels that are corrected without a look at them."""
         found = self.issues.is_wrong & (1 - self.issues.quality >= min_confidence)
         return found if self.safe is None else found & self.safe.correctable
