@@ -8,7 +8,7 @@ from typing import Any
 from griffe import Extension, Module, Object
 
 _EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
-_NAMED = re.compile(r"\[`([\w.]+)`\](?:\[\])?(?![\[(])")
+_NAMED = re.compile(r"\[`(~?)([\w.]+)`\](?:\[\])?(?![\[(])")  # with `~` the last part is shown
 
 
 class Docstrings(Extension):
@@ -16,11 +16,16 @@ class Docstrings(Extension):
 
     def on_package(self, *, pkg: Module, **_: Any) -> None:
         objects = list(_objects(pkg))
-        homes = {obj.name: obj.path for obj in objects if not obj.is_module and obj.parent.is_module}
+        homes: dict[str, str] = {}
+        for obj in sorted(objects, key=lambda one: not one.path.startswith("hf_noisy.cli.")):  # commands do not count
+            if obj.parent is not None and obj.parent.is_module and not obj.is_module:
+                homes[obj.name] = obj.path
         for obj in objects:
             if obj.docstring is not None:
                 text = _EXAMPLE.sub("Examples:", obj.docstring.value)
-                obj.docstring.value = _NAMED.sub(partial(_link, homes), text)
+                own = obj.module.members if not obj.is_module else obj.members
+                here = {name: one.path for name, one in own.items() if not one.is_alias}
+                obj.docstring.value = _NAMED.sub(partial(_link, homes | here), text)
 
 
 def _objects(parent: Object) -> Iterator[Object]:
@@ -33,6 +38,7 @@ def _objects(parent: Object) -> Iterator[Object]:
 
 def _link(homes: dict[str, str], found: re.Match[str]) -> str:
     """A link, which is left out where the site does not show its target."""
-    name, _, member = found[1].partition(".")
+    name, _, member = found[2].partition(".")
     path = f"{homes.get(name, name)}.{member}".rstrip(".")
-    return f'<autoref optional identifier="{path}"><code>{found[1]}</code></autoref>'
+    shown = found[2].rpartition(".")[2] if found[1] else found[2]
+    return f'<autoref optional identifier="{path}"><code>{shown}</code></autoref>'

@@ -35,9 +35,11 @@ def short() -> str:
 
 def gains(method: str) -> dict[str, float]:
     """How far a method is above cross-entropy by setting, in points, in pairs of the same seed."""
+    found = accuracies(("cross_entropy", method))
     return {
-        name: float(np.mean([100 * (ours[seed] - plain[seed]) for seed in ours.keys() & plain.keys()]))
-        for name, (plain, ours) in accuracies(("cross_entropy", method)).items()
+        name: float(np.mean([100 * (ours[seed] - plain[seed]) for seed in shared]))
+        for name, (plain, ours) in found.items()
+        if (shared := ours.keys() & plain.keys())
     }
 
 

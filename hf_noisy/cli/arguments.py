@@ -48,7 +48,7 @@ class TrainArguments(DataArguments):
     method: str = _option("cross_entropy", ", ".join(["auto", *list_methods()]))
     method_args: list[str] = field(default_factory=list, metadata={"help": "method arguments, such as temperature=4"})
     purifier: str | None = _option(None, "correct the training labels first: checked, evidence, dmlp, ...")
-    policy: str = _option("relabel", "what the purifier does: relabel, soft or weight")
+    policy: str | None = _option(None, "what the purifier does: relabel (default), soft or weight")
     max_watched_samples: int = _option(5000, "labels of training rows to predict after each epoch; 0: none")
     save_model: bool = _option(False, "save the trained model in --output_dir")
 

@@ -74,12 +74,12 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
     method_args = keyword_arguments(arguments.method_args)
     if arguments.method == "auto" and method_args:
         raise ValueError("method_args belong to a method that is named, and method 'auto' chooses one; leave them out")
-    check_purifier(arguments)
     # "auto" is resolved by the trainer, which needs the rows.
     method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
+    check_purifier(arguments, method)
     inputs: Any = ImageInputs(arguments) if isinstance(arguments, ImageArguments) else TextInputs(arguments)
     train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare)
-    train_rows = with_purified_labels(train_rows, arguments, checked, training)
+    trained, purified = with_purified_labels(train_rows, inputs.task, arguments, checked, training)
     scores = inputs.scores
     watched = random_rows(train_rows, scores.watched(train_rows, arguments.max_watched_samples), training.seed)
 
@@ -91,7 +91,7 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
     trainer = NoisyTrainer(
         with_asked_branches(fast_attention(inputs.make_model(), training), arguments, method, training),
         training,
-        train_dataset=inputs.for_training(train_rows, method, training.seed),
+        train_dataset=inputs.for_training(trained, method, training.seed),
         processing_class=inputs.processor,
         method=method,
         callbacks=[recorder],
@@ -120,6 +120,7 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
     predicted = {name: scores.predicted(recorder.trajectories, name) for name in recorder.datasets}
     results = {
         **_setting(arguments, train_rows, test_rows, inputs),
+        **purified,
         "method": arguments.method,
         "method_args": method_args,
         "citation": trainer.method.citation,

@@ -9,7 +9,7 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict
 from jaxtyping import Int64
 
-from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, LABEL, column_vectors, stored_column
+from hf_noisy.core.columns import CHECKED_LABEL, CLEAN_LABEL, LABEL, stored_column
 from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.flat_labels import is_list
 from hf_noisy.data.replace_column import with_column
@@ -61,11 +61,9 @@ def labelled_rows(dataset: Dataset, column: str = LABEL) -> LabelledRows:
 
 
 def label_values(dataset: Dataset, column: str) -> Int64[np.ndarray, " rows"]:
-    """The class ids in a column, of soft labels the most probable ones; -1 where they or the column are missing."""
+    """The class ids in a column, -1 where they are missing or there is no such column."""
     if column not in dataset.column_names:
         return np.full(len(dataset), -1)
-    if is_list(dataset.features[column]):
-        return np.asarray(column_vectors(dataset, column).argmax(1), dtype=np.int64)
     values = stored_column(dataset, column)
     return np.asarray(values.to_pandas().fillna(-1).to_numpy(), dtype=np.int64)
 

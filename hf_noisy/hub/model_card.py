@@ -63,7 +63,7 @@ def model_card(results: Mapping[str, Any], config: Mapping[str, Any] | None = No
         title=escape(public_name(name)),
         begin=BEGIN,
         end=END,
-        lead=f"Trained with {code(method)} on given labels, some of them wrong.",
+        lead=f"Trained with {code(method)} on {_which(results)} labels, some of them wrong.",
         code="\n".join(lines),
         noise=_noise(results, dataset),
         method=f"Method {code(method)}" + named_values(results.get("method_args") or {}) + "." + _why(results),
@@ -100,8 +100,20 @@ def _noise(results: Mapping[str, Any], dataset: str) -> list[list[str]]:
         ["labels", _UNITS.get(str(results.get("task")))],
         ["share of missing labels assumed", _percent(results.get("missing_rate"))],
         ["wrong training labels", "not measured" if rate is None else _percent(rate)],
+        ["purifier", _purifier(results)],
+        ["wrong labels after it", _percent(results.get("noise_rate_purified"))],
     ]
     return [[title, escape(value)] for title, value in rows if value is not None]
+
+
+def _which(results: Mapping[str, Any]) -> str:
+    return "corrected" if results.get("policy") in ("relabel", "soft") else "given"
+
+
+def _purifier(results: Mapping[str, Any]) -> str | None:
+    if "purifier" not in results:
+        return None
+    return f"{results['purifier']}, policy {results.get('policy')}: {results.get('labels_changed'):,} labels overruled"
 
 
 def _settings(results: Mapping[str, Any]) -> list[list[str]]:

@@ -80,8 +80,9 @@ def purify_lists(
     kept = np.where(changed, confidence, np.where(decided != given, 1 - confidence, confidence))
     of_given = np.where(decided != given, 1 - confidence, confidence)
     new = np.where(changed, decided, given)
-    if mend_entities and flat is not None:
-        new = _mended(new, given, flat.offsets, dataset.features[LABEL].feature.names)
+    if mend_entities and flat is not None and policy in ("relabel", "soft"):
+        new = _mended(new, given, flat.offsets, confidence == 1, dataset.features[LABEL].feature.names)
+        changed = new != given
     if flat is not None:
         any_changed = np.asarray(np.bincount(flat.rows, weights=changed, minlength=len(dataset)) > 0)
         offsets, labels = flat.offsets, as_arrow_lists(new, flat.offsets)
@@ -101,14 +102,18 @@ def purify_lists(
         weights = as_arrow_lists((kept if policy == "soft" else of_given).astype(np.float32).ravel(), offsets)
         purified = with_column(purified, LABEL_WEIGHT, weights, numbers)
     record = {"purifier": name, "citation": "", "options": {}, "policy": policy, "min_confidence": min_confidence}
-    add_record(purified, {**record, "rows": len(dataset), "alone": True, "labels_changed": int((new != given).sum())})
+    add_record(purified, {**record, "rows": len(dataset), "alone": True, "labels_changed": int(changed.sum())})
     return with_format_of(dataset, purified)
 
 
 def _mended(
-    new: Int64[np.ndarray, " tokens"], given: Int64[np.ndarray, " tokens"], offsets: Any, names: list[str]
+    new: Int64[np.ndarray, " tokens"],
+    given: Int64[np.ndarray, " tokens"],
+    offsets: Any,
+    certain: Bool[np.ndarray, " tokens"],
+    names: list[str],
 ) -> Int64[np.ndarray, " tokens"]:
-    """Tags in the scheme of the given ones, in sentences that were in it."""
+    """Tags in the scheme of the given ones, in sentences that were in it; certain tags stay."""
     if not has_spans(names):
         return new
     number, mended = {name: place for place, name in enumerate(names)}, new.copy()
@@ -119,6 +124,8 @@ def _mended(
         before, after = ([names[tag] for tag in tags[place]] for tags in (given, new))
         if tags_of_spans(spans_of(before), len(before), names) == before:
             tags = tags_of_spans(spans_of(after), len(after), names)
-            if number.keys() >= set(tags):
+            if number.keys() >= set(tags) and not any(
+                sure and old != tag for sure, old, tag in zip(certain[place], after, tags, strict=True)
+            ):
                 mended[place] = [number[tag] for tag in tags]
     return mended

@@ -337,9 +337,12 @@ def test_dmlp_before_a_method_is_one_command(tmp_path, method):
     result = CliRunner().invoke(app, [str(word) for word in [*words, *QUIET, *IMAGES[:2], "--max_train_samples", 400]])
     assert result.exit_code == 0, result.output
     results = json.loads((out / "results.json").read_text())
-    assert "training labels are overruled by 'dmlp', policy relabel" in result.output
-    assert (results["arguments"]["purifier"], results["arguments"]["policy"]) == ("dmlp", "relabel")
-    assert results["noise_rate"] < 0.3  # of the labels that it trains on; 40 % of those given are wrong
+    changed = results["labels_changed"]
+    assert f"{changed} of 400 training labels overruled by dmlp, policy relabel" in result.output
+    assert results["noise_rate_purified"] < 0.3 < results["noise_rate"]
+    card = (out / "README.md").read_text()
+    assert "on corrected labels" in card
+    assert f"| purifier | dmlp, policy relabel: {changed} labels overruled |" in card
 
 
 @pytest.mark.parametrize("policy", ["relabel", "soft", "weight"])
@@ -348,8 +351,9 @@ def test_text_labels_are_purified_first(tmp_path, encoder, policy):
     words = ["train", data, "--purifier", "evidence", "--policy", policy, "--method", "gce", "--output", out]
     result = CliRunner().invoke(app, [str(word) for word in [*words, "--model", encoder, *QUIET]])
     assert result.exit_code == 0, result.output
-    assert f"overruled by 'evidence', policy {policy}" in result.output
-    assert json.loads((out / "results.json").read_text())["test_labels"] == "true"
+    assert f"overruled by evidence, policy {policy}" in result.output
+    results = json.loads((out / "results.json").read_text())
+    assert (results["noise_rate_purified"] == results["noise_rate"]) == (policy == "weight")
 
 
 @pytest.mark.parametrize(
@@ -357,7 +361,9 @@ def test_text_labels_are_purified_first(tmp_path, encoder, policy):
     [
         (["--purifier", "cleanlab"], "--purifier must be one of checked, confident_learning"),
         (["--purifier", "knn", "--policy", "drop"], "--policy must be one of relabel, soft, weight, got 'drop'"),
-        (["--purifier", "dmlp", "--policy", "soft", "--method", "cdr"], ""),
+        (["--purifier", "dmlp", "--policy", "soft", "--method", "elr"], "method 'elr' does not train on soft labels"),
+        (["--purifier", "evidence", "--method", "auto"], "method 'auto' corrects labels itself"),
+        (["--policy", "soft"], "--policy soft belongs to --purifier"),
     ],
 )
 def test_a_wrong_purifier_is_refused(tmp_path, words, message):

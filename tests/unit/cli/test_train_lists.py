@@ -230,3 +230,10 @@ def test_a_set_that_is_not_known_is_none(tmp_path):
     found = set_rows(load_noisy_dataset(str(tmp_path / "a.jsonl"))["train"])
     assert found["labels"][:] == [[1.0, 0.0], [0.0, 1.0]]
     assert found[CLEAN_LABELS][:] == [[1.0, 1.0], None]
+
+
+def test_a_purifier_of_one_label_is_refused(tmp_path, encoder):
+    columns = ["--label-column", "2", "--clean-column", "3"]
+    options = ["--model", encoder, "--purifier", "evidence", *columns, "--output", tmp_path / "out"]
+    result = train(conll(tmp_path / "people.conll"), *options, *FAST)
+    assert (result.exit_code, "but the rows have the tags of words" in result.stderr) == (2, True), result.output

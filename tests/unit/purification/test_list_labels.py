@@ -6,6 +6,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from hf_noisy import restore_labels
 from hf_noisy.purification.list_labels import purify_lists
+from hf_noisy.purification.restore import purification_record
 
 NAMES = ["O", "B-X"]
 
@@ -57,3 +58,16 @@ def test_entities_keep_their_beginnings_and_ends(names, given, decided, expected
     assert restore_labels(purified)["label"][:] == rows["label"][:]
     as_decided = purify_lists(rows, np.array([0, *second]), np.full(4, 0.9))
     assert as_decided["label"][1] == second
+
+
+def test_mended_tags_agree_with_the_other_columns():
+    names = ["O", "B-X", "I-X"]
+    features = Features({"tokens": List(Value("string")), "label": List(ClassLabel(names=names))})
+    rows = Dataset.from_dict({"tokens": [["a", "b"], ["c", "d"]], "label": [[0, 1], [1, 2]]}, features)
+    decided, confidence = np.array([0, 2, 0, 2]), np.array([0.9, 0.9, 0.9, 1.0])  # the last tag is a person's
+    purified = purify_lists(rows, decided, confidence, mend_entities=True)
+    assert purified["label"][:] == [[0, 1], [0, 2]]
+    assert purified["label_changed"][:] == [False, True]
+    assert purification_record(purified)["labels_changed"] == 1
+    flagged = purify_lists(rows, decided, confidence, policy="flag", mend_entities=True)
+    assert purification_record(flagged)["labels_changed"] == 2
