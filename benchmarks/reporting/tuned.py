@@ -36,6 +36,8 @@ def board(cells: Cells, settings: list[str], methods: list[str]) -> str:
     rows = []
     for method in methods:
         found = [values(cells, name, method) for name in settings]
+        if not any(found):
+            continue
         mean = percent(float(np.mean([np.mean(of) for of in found]))) if all(found) else ""
         rows.append([title_of(method), *(spread_of(of) for of in found), mean])
     return table(["test accuracy, %", *settings, "mean"], rows)
