@@ -71,12 +71,7 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
 
 def run_training(arguments: TextArguments | ImageArguments, training: TrainingArguments) -> dict[str, Any]:
     """As [`train`], in a folder that nobody else writes."""
-    method_args = keyword_arguments(arguments.method_args)
-    if arguments.method == "auto" and method_args:
-        raise ValueError("method_args belong to a method that is named, and method 'auto' chooses one; leave them out")
-    # "auto" is resolved by the trainer, which needs the rows.
-    method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
-    check_purifier(arguments, method)
+    method, method_args = _method_of(arguments)
     inputs: Any = ImageInputs(arguments) if isinstance(arguments, ImageArguments) else TextInputs(arguments)
     train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare)
     trained, purified = with_purified_labels(train_rows, inputs.task, arguments, checked, training)
@@ -151,6 +146,16 @@ def run_training(arguments: TextArguments | ImageArguments, training: TrainingAr
         if isinstance(value, float):
             print(f"{name:24}{value:g}" if name == "learning_rate" else f"{name:24}{value:.4f}")
     return results
+
+
+def _method_of(arguments: TextArguments | ImageArguments) -> tuple[Any, dict[str, Any]]:
+    """The method and its arguments; `"auto"` is resolved by the trainer, which needs the rows."""
+    method_args = keyword_arguments(arguments.method_args)
+    if arguments.method == "auto" and method_args:
+        raise ValueError("method_args belong to a method that is named, and method 'auto' chooses one; leave them out")
+    method = "auto" if arguments.method == "auto" else make_method(arguments.method, **method_args)
+    check_purifier(arguments, method)
+    return method, method_args
 
 
 def checkpoint_word(training: TrainingArguments) -> str | None:
