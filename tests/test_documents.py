@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from benchmarks.competitors import METHODS
-from benchmarks.reporting import RESULTS, documents, first_page, read_cells, studies
+from benchmarks.reporting import RESULTS, documents, first_page, read_cells, studies, tuned
 from benchmarks.suites import SUITES
 from hf_noisy.methods import list_methods
 
@@ -41,6 +41,16 @@ def test_what_the_page_of_dygen_says_of_fine_tuning():
     assert sum(dygen.values()) < sum(auto[setting] for setting in dygen)
     trec = studies.by_setting("dygen", "dygen")["trec"]
     assert all(cell["test_accuracy"] < cell["test_accuracy_ce"] for cell in trec)
+
+
+def test_what_the_pages_say_of_fine_tuned_images():
+    def above(setting: str, method: str) -> float:
+        cells = tuned.cells_of("vision-tuned-small")
+        ours, plain = (tuned.values(cells, setting, name) for name in (method, "cross_entropy"))
+        return sum(ours) / len(ours) - sum(plain) / len(plain)
+
+    assert above("cifar10 human worse", "auto") > 0
+    assert all(above("cifar10 asymmetric 40 %", name) < 0 for name in ("auto", "dygen", "dal"))
 
 
 def test_a_changed_figure_is_noticed(tmp_path):
