@@ -33,6 +33,17 @@ def short() -> str:
     return table(["accuracy, %", *names, "mean"], rows)
 
 
+def seeds() -> str:
+    """How many seeds the rows of the first page are means of."""
+    methods: dict[int, list[str]] = {}
+    for number, method in enumerate(SHORT):
+        fewest = min(len(of[number]) for of in accuracies(SHORT).values())
+        methods.setdefault(fewest, []).append(METHODS[method].title)
+    (fewest, _), *more = sorted(methods.items())
+    words = [f"{count} of {' and of '.join(of)}" for count, of in more]
+    return "; ".join([f"Seeds: {fewest}", *words]) + "."
+
+
 def gains(method: str) -> dict[str, float]:
     """How far a method is above cross-entropy by setting, in points, in pairs of the same seed."""
     found = accuracies(("cross_entropy", method))
@@ -82,6 +93,6 @@ def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
     return {
         "decision": decision(),
-        "first_page": "\n\n".join([short(), gain()]),
+        "first_page": "\n\n".join([short(), f"{gain()} {seeds()}"]),
         "checked_rows_tuned": "\n\n".join([checked_rows(), note(TEXTS)]),
     }
