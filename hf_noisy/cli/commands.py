@@ -18,6 +18,7 @@ from hf_noisy.cli.early_checks import NOISES
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
 from hf_noisy.cli.outputs import FINDINGS, REPORT, OutputFolder, write_output
 from hf_noisy.cli.page import make_report, random_rows_page
+from hf_noisy.cli.purifier_name import purifier_name
 from hf_noisy.cli.reading_options import ReadingOptions
 from hf_noisy.cli.source import Features, add_features
 from hf_noisy.cli.votes_of_rows import vote_figures, votes_of_rows, with_disagreement
@@ -216,9 +217,8 @@ def purify(
     label_missing: bool,
 ) -> None:
     """`hf-noisy purify`: corrected labels with their provenance, and the report."""
-    known = sorted(name for name, one in PURIFIERS.items() if one.needs_features)
-    if purifier is not None and purifier not in known:
-        raise ValueError(f"--purifier must be one of {', '.join(known)}, got '{purifier}'")
+    if purifier is not None:
+        purifier_name(purifier)  # refuses an unknown one before the rows are read
     splits, split = job.load(), job.split
     if list_commands.has_lists(splits[split]):
         unused = {"max_wrong": max_wrong, "label_missing": label_missing, "checked": checked}
@@ -229,7 +229,7 @@ def purify(
     every_checked = checked_rows(splits[split], checked)
     looked_at = labelled.among(every_checked)
     purifier = purifier or ("evidence" if looked_at is None else "checked")
-    chosen = "dmlp_trusted" if purifier == "dmlp" and looked_at is None else purifier
+    chosen = purifier_name(purifier, has_checked=looked_at is not None)
     check_purifiable(labelled.rows, chosen, policy, looked_at, min_confidence, max_wrong)
     made = add_features(labelled.whole if label_missing else labelled.rows, model, job.trust_remote_code, dtype)
     embedded = made.rows

@@ -102,7 +102,6 @@ def purify(
         policy=policy,
         min_confidence=least,
         name=PURIFIER_OF_LISTS,
-        mend_entities=True,
     )
     changed = int((purification_record(purified) or {})["labels_changed"])
     facts = {f"{_UNITS[found.unit]} changed": f"{changed:,}"}

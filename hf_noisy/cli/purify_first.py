@@ -7,12 +7,13 @@ from datasets import Dataset
 from transformers import TrainingArguments
 
 from hf_noisy.cli.arguments import TrainArguments
+from hf_noisy.cli.purifier_name import purifier_name
 from hf_noisy.cli.source import add_features
 from hf_noisy.core.columns import FEATURES, LABEL, LABEL_CHANGED, column_vectors
 from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.flat_labels import HELD, TaskName
 from hf_noisy.data.labelled_rows import true_noise
-from hf_noisy.purification import PURIFIERS, purify
+from hf_noisy.purification import purify
 from hf_noisy.purification.policies import check_purifiable
 from hf_noisy.purification.restore import is_purified
 
@@ -32,9 +33,7 @@ def check_purifier(arguments: TrainArguments, method: Any) -> None:
         if arguments.policy is not None:
             raise ValueError(f"--policy {arguments.policy} belongs to --purifier; pass both, or leave it out")
         return
-    known = sorted(name for name, one in PURIFIERS.items() if one.needs_features)
-    if arguments.purifier not in known:
-        raise ValueError(f"--purifier must be one of {', '.join(known)}, got '{arguments.purifier}'")
+    purifier_name(arguments.purifier)
     if method == "auto":
         raise ValueError("method 'auto' corrects labels itself; leave out --purifier, or name a method")
     if (policy := arguments.policy or "relabel") not in POLICIES:
@@ -57,7 +56,7 @@ def with_purified_labels(
         raise ValueError(f"--purifier corrects one label a row, but the rows have {HELD[task]}; leave it out")
     if is_purified(rows):
         raise ValueError("the labels are purified already; leave out --purifier, or pass the original data")
-    name = "dmlp_trusted" if arguments.purifier == "dmlp" and checked is None else arguments.purifier
+    name = purifier_name(arguments.purifier, has_checked=checked is not None)
     policy: Any = arguments.policy or "relabel"
     check_purifiable(rows, name, policy, checked)
     stored = FEATURES in rows.column_names

@@ -39,7 +39,6 @@ def purify_lists(
     policy: str = "relabel",
     min_confidence: float = 0.5,
     name: str = "posterior",
-    mend_entities: bool = False,
 ) -> Dataset:
     """The dataset with other tags or sets of classes, and the given ones in `label_given`.
 
@@ -49,11 +48,10 @@ def purify_lists(
         confidence: Probability that each of them is right, in the same shape.
         policy: `relabel` writes them; `soft` writes them and adds `label_weight`, for each token or class the
             probability that the label is right; `weight` keeps the given labels and adds `label_weight` for these;
-            `flag` only adds the other columns.
+            `flag` only adds the other columns. Tags that are written stay in the scheme of the given ones (no `I-PER`
+            after `O`), unless a certain one would have to change.
         min_confidence: Labels below this confidence stay as they are given.
         name: Value of the column `purifier`.
-        mend_entities: Write the tags of a sentence anew where a changed one left an entity without its beginning or
-            its end, such as `I-PER` after `O`, if the given ones had none such.
 
     Returns:
         The dataset with `label_given`, `label_confidence` (a list for each row: of its tokens, or of all classes),
@@ -80,7 +78,7 @@ def purify_lists(
     kept = np.where(changed, confidence, np.where(decided != given, 1 - confidence, confidence))
     of_given = np.where(decided != given, 1 - confidence, confidence)
     new = np.where(changed, decided, given)
-    if mend_entities and flat is not None and policy in ("relabel", "soft"):
+    if flat is not None and policy in ("relabel", "soft"):
         new = _mended(new, given, flat.offsets, confidence == 1, dataset.features[LABEL].feature.names)
         changed = new != given
     if flat is not None:
@@ -123,9 +121,7 @@ def _mended(
             continue
         before, after = ([names[tag] for tag in tags[place]] for tags in (given, new))
         if tags_of_spans(spans_of(before), len(before), names) == before:
-            tags = tags_of_spans(spans_of(after), len(after), names)
-            if number.keys() >= set(tags) and not any(
-                sure and old != tag for sure, old, tag in zip(certain[place], after, tags, strict=True)
-            ):
-                mended[place] = [number[tag] for tag in tags]
+            tags = np.array([number.get(tag, -1) for tag in tags_of_spans(spans_of(after), len(after), names)])
+            if min(tags) >= 0 and not (certain[place] & (tags != new[place])).any():
+                mended[place] = tags
     return mended

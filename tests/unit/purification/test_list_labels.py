@@ -53,10 +53,10 @@ def test_entities_keep_their_beginnings_and_ends(names, given, decided, expected
     features = Features({"tokens": List(Value("string")), "label": List(ClassLabel(names=names))})
     first, second = ([names.index(tag) for tag in tags.split()] for tags in (given, decided))
     rows = Dataset.from_dict({"tokens": [["The"], ["a", "b", "c"]], "label": [[0], first]}, features)
-    purified = purify_lists(rows, np.array([0, *second]), np.full(4, 0.9), mend_entities=True)
+    purified = purify_lists(rows, np.array([0, *second]), np.full(4, 0.9))
     assert [names[tag] for tag in purified["label"][1]] == expected.split()
     assert restore_labels(purified)["label"][:] == rows["label"][:]
-    as_decided = purify_lists(rows, np.array([0, *second]), np.full(4, 0.9))
+    as_decided = purify_lists(rows, np.array([0, *second]), np.ones(4))  # by a person
     assert as_decided["label"][1] == second
 
 
@@ -65,9 +65,9 @@ def test_mended_tags_agree_with_the_other_columns():
     features = Features({"tokens": List(Value("string")), "label": List(ClassLabel(names=names))})
     rows = Dataset.from_dict({"tokens": [["a", "b"], ["c", "d"]], "label": [[0, 1], [1, 2]]}, features)
     decided, confidence = np.array([0, 2, 0, 2]), np.array([0.9, 0.9, 0.9, 1.0])  # the last tag is a person's
-    purified = purify_lists(rows, decided, confidence, mend_entities=True)
+    purified = purify_lists(rows, decided, confidence)
     assert purified["label"][:] == [[0, 1], [0, 2]]
     assert purified["label_changed"][:] == [False, True]
     assert purification_record(purified)["labels_changed"] == 1
-    flagged = purify_lists(rows, decided, confidence, policy="flag", mend_entities=True)
+    flagged = purify_lists(rows, decided, confidence, policy="flag")
     assert purification_record(flagged)["labels_changed"] == 2
