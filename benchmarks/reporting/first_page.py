@@ -40,7 +40,7 @@ def seeds() -> str:
         fewest = min(len(of[number]) for of in accuracies(SHORT).values())
         methods.setdefault(fewest, []).append(METHODS[method].title)
     (fewest, _), *more = sorted(methods.items())
-    words = [f"{count} of {' and of '.join(of)}" for count, of in more]
+    words = [f"{count} for {' and for '.join(of)}" for count, of in more]
     return "; ".join([f"Seeds: {fewest}", *words]) + "."
 
 
