@@ -122,7 +122,7 @@ def text_features(splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
     made = {}
     for split, rows in splits.items():
         texts = rows.select_columns(["text"]).flatten_indices()
-        vectors = minilm_features(texts, pooling="mean", max_length=TOKENS, dtype="bfloat16")
+        vectors = minilm_features(texts, pooling="mean", max_length=TOKENS, dtype="auto")
         lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         made[split] = (vectors / lengths * vectors.shape[1] ** 0.5).astype(np.float32)
     return made

@@ -245,8 +245,9 @@ def run_cell(cell: Cell, arguments: Arguments) -> dict[str, Any]:
     import torch
 
     from benchmarks.pools import texts_digest
+    from hf_noisy.core.precision import has_fast_bfloat16
 
-    context = context_of(arguments)
+    context, fast = context_of(arguments), has_fast_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
     wall, processor = time.perf_counter(), time.process_time()
     figures = module_of(arguments).run(cell, context)
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - processor}
@@ -265,7 +266,7 @@ def run_cell(cell: Cell, arguments: Arguments) -> dict[str, Any]:
         "model": arguments.model_name_or_path,
         "digest": digest(arguments),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "bfloat16": fast},
         "versions": {name: version(name) for name in PACKAGES},
     }
 

@@ -22,6 +22,7 @@ from benchmarks import efficientnet
 from benchmarks.pools import TOKENS, Pool, choose, digest_of, given_labels, minilm, prepare
 from benchmarks.suites import Budget, Cell, Setting
 from hf_noisy import load_noisy_dataset
+from hf_noisy.core.precision import has_fast_bfloat16
 from hf_noisy.core.rng import uniforms
 from hf_noisy.data import images
 from hf_noisy.data.builders import cifar10, digits
@@ -179,8 +180,15 @@ class Task:
             disable_tqdm=True,
             use_cpu=not gpu,
             dataloader_pin_memory=gpu,
-            **{"bf16": gpu and not frozen} | budget.options_of(self.setting.dataset),
+            **{"bf16": gpu and not frozen} | budget.options_of(self.setting.dataset) | self._precision,
         )
+
+    @property
+    def _precision(self) -> dict[str, bool]:
+        """bfloat16 as the budget says, but float32 on a device that only emulates it, many times slower."""
+        asked = self.budget.options_of(self.setting.dataset).get("bf16")
+        fast = has_fast_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
+        return {} if asked is None else {"bf16": bool(asked) and fast}
 
     @torch.no_grad()
     def logits(self, model: nn.Module, dataset: Any) -> np.ndarray:
@@ -189,7 +197,7 @@ class Task:
         model.eval()
         size = len(dataset) if isinstance(dataset, FeatureRows) else self.batch
         batches = [range(start, min(start + size, len(dataset))) for start in range(0, len(dataset), size)]
-        bf16 = bool(self.budget.options_of(self.setting.dataset).get("bf16"))
+        bf16 = self._precision.get("bf16", False)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             parts = [model(**self._inputs(dataset, batch, device)).logits.float().cpu() for batch in batches]
         model.train(training)

@@ -87,15 +87,18 @@ def with_confidence(
 
 
 def posterior_given_label(
-    probabilities: Float64[np.ndarray, "rows classes"], labels: Labels
+    probabilities: Float64[np.ndarray, "rows classes"],
+    labels: Labels,
+    transition: Float64[np.ndarray, "classes classes"] | None = None,
 ) -> tuple[Float64[np.ndarray, "rows classes"], Float64[np.ndarray, "classes classes"]]:
     """Posterior of the true label given the row's label too, and the transition matrix `T[true, given]`.
 
-    The matrix is counted once, from probabilities without the row's own label: iterating would use that label twice.
+    Without a matrix it is counted once, from probabilities without the row's own label.
     """
-    classes = probabilities.shape[1]
-    # A pseudo-count of one row per class keeps rare classes finite.
-    counts = probabilities.T @ np.eye(classes)[labels] + 1.0 / classes
-    transition = counts / counts.sum(1, keepdims=True)
+    if transition is None:
+        classes = probabilities.shape[1]
+        # A pseudo-count of one row per class keeps rare classes finite.
+        counts = probabilities.T @ np.eye(classes)[labels] + 1.0 / classes
+        transition = counts / counts.sum(1, keepdims=True)
     posterior = probabilities * transition[:, labels].T
-    return posterior / posterior.sum(1, keepdims=True), transition
+    return posterior / np.maximum(posterior.sum(1, keepdims=True), _TINY), transition

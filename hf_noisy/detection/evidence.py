@@ -23,6 +23,7 @@ from hf_noisy.detection.agreement import (
     with_confidence,
 )
 from hf_noisy.detection.directions import Directions, directions, directions_by_size, mean_direction
+from hf_noisy.detection.likely_transition import likely_transition
 from hf_noisy.detection.linear_head import LinearHead, fit_linear_head
 from hf_noisy.detection.noise_rate import NoiseRate, rate_from_held_out
 from hf_noisy.detection.predictors import LENGTH, held_out_predictions
@@ -35,6 +36,7 @@ UNINFORMED = (
     "the features predict the given labels no better than chance, so wrong labels cannot be found and all are kept; "
     "use an encoder that was trained on such data"
 )
+TRANSITIONS = ("counted", "likely")
 _RAREST = 1e-6  # least share of a class in an array of frequencies
 
 logger = logging.getLogger(__name__)
@@ -97,6 +99,7 @@ def fit_evidence(
     *,
     num_classes: int | None = None,
     class_prior: Any = None,
+    transition: str = "counted",
     folds: int = 5,
     seed: int = 0,
 ) -> Evidence:
@@ -116,6 +119,9 @@ def fit_evidence(
         num_classes: Number of classes; by default the largest given label plus one.
         class_prior: Frequencies of the true classes: `"uniform"`, `"given"` for those of the given labels, an array
             `[classes]`, or None to weigh uniform, given and their geometric mean.
+        transition: How the transition matrix of the posterior is estimated. `"counted"` counts the predictions by
+            given label, so weak predictors make every label doubtful. `"likely"` takes the matrix under which the
+            given labels are most likely, so they are doubted only as far as the predictors do not explain them.
         folds: Folds of the logistic regressions.
         seed: Seed of the folds.
 
@@ -124,7 +130,7 @@ def fit_evidence(
 
     Raises:
         ValueError: If features or labels are invalid, all rows have one label, no label has two rows, or
-            `class_prior` is none of the above.
+            `class_prior` or `transition` is none of the above.
 
     Example:
         >>> true = np.arange(60) % 2
@@ -145,6 +151,8 @@ def fit_evidence(
             f"labels must hold at least 2 classes, one of them with 2 rows, got {len(labels)} rows of "
             f"{int((counts > 0).sum())} classes; pass more rows"
         )
+    if transition not in TRANSITIONS:
+        raise ValueError(f"transition must be one of {', '.join(TRANSITIONS)}, got {transition!r}")
     priors = class_priors(class_prior, counts)
     centre = mean_direction(features)
     vectors = directions_by_size(features, centre)
@@ -154,11 +162,12 @@ def fit_evidence(
     of_priors = {name: float(weights[:, j].sum()) for j, name in enumerate(priors)}
     accuracy = expected_accuracy(labels, mixed)
     probabilities = with_confidence(mixed, accuracy)
-    posterior, transition = posterior_given_label(probabilities, labels)
+    likely = likely_transition(labels, probabilities, seed) if transition == "likely" else None
+    posterior, matrix = posterior_given_label(probabilities, labels, likely)
     evidence = Evidence(
         probabilities=probabilities,
         posterior=posterior,
-        transition=transition,
+        transition=matrix,
         weights=of_predictors,
         prior_weights=of_priors,
         expected_accuracy=accuracy,

@@ -16,11 +16,12 @@ from hf_noisy.core.types import Labels
 from hf_noisy.data.checked import CheckedRows
 from hf_noisy.data.row_layout import row_layout
 from hf_noisy.detection.checked_correction import CheckedCorrection, CorrectedLabels
-from hf_noisy.detection.evidence import Evidence, fit_evidence
+from hf_noisy.detection.evidence import TRANSITIONS, Evidence, fit_evidence
 from hf_noisy.detection.list_posterior import cell_targets, token_targets
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.before_training import features_before_training, given_before_training
 from hf_noisy.methods.method import Batch, Method, Step
+from hf_noisy.models.frozen_features import trains_encoder
 from hf_noisy.models.heads import num_classes
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class SoftCorrection(Method):
     Args:
         class_prior: Frequencies of the true classes: `"uniform"`, `"given"`, an array `[classes]`, or None to choose
             by agreement with the given labels. Not read by the correction from checked rows.
+        transition: Estimate of the transition matrix, `"counted"` or `"likely"`, as for
+            [`~hf_noisy.detection.evidence.fit_evidence`]. `"auto"` is `"likely"` if the encoder is trained, which may
+            learn more than its frozen features tell, else `"counted"`. Not read by the correction from checked rows.
         use_checked: Whether checked rows correct the posterior of the other rows.
 
     Attributes:
@@ -72,9 +76,11 @@ class SoftCorrection(Method):
 
     targets: Tensor | None
 
-    def __init__(self, class_prior: Any = None, use_checked: bool = True) -> None:
+    def __init__(self, class_prior: Any = None, use_checked: bool = True, transition: str = "auto") -> None:
         super().__init__()
-        self.class_prior, self.use_checked = class_prior, use_checked
+        if transition not in ("auto", *TRANSITIONS):
+            raise ValueError(f"transition must be one of auto, {', '.join(TRANSITIONS)}, got {transition!r}")
+        self.class_prior, self.use_checked, self.transition = class_prior, use_checked, transition
         self.evidence: Evidence | CorrectedLabels | None = None
         self.register_buffer("targets", None)
 
@@ -91,7 +97,7 @@ class SoftCorrection(Method):
             if PartialState().is_main_process:
                 checked = getattr(trainer, "checked", None)  # a stock Trainer has none
                 if task.one_row:
-                    self.evidence = self._estimate(features, labels, checked, classes, trainer.args.seed)
+                    self.evidence = self._estimate(features, labels, checked, classes, trainer)
                     posterior = self.evidence.posterior.astype(np.float32)
                 else:
                     posterior = self._of_lists(trainer, features, labels).astype(np.float32)
@@ -120,11 +126,15 @@ class SoftCorrection(Method):
         labels: Labels,
         checked: CheckedRows | None,
         classes: int,
-        seed: int,
+        trainer: "Trainer",
     ) -> Evidence | CorrectedLabels:
-        if checked is None or not self.use_checked:
-            return fit_evidence(features, labels, num_classes=classes, class_prior=self.class_prior, seed=seed)
-        return CheckedCorrection().fit(features, labels, checked.index, checked.labels, num_classes=classes, seed=seed)
+        options: dict[str, Any] = {"num_classes": classes, "seed": trainer.args.seed}
+        if checked is not None and self.use_checked:
+            return CheckedCorrection().fit(features, labels, checked.index, checked.labels, **options)
+        transition = self.transition
+        if transition == "auto":
+            transition = "likely" if trains_encoder(cast(nn.Module, trainer.model)) else "counted"
+        return fit_evidence(features, labels, class_prior=self.class_prior, transition=transition, **options)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:
         assert self.targets is not None  # made by prepare

@@ -91,6 +91,12 @@ def fed_with_features(model: nn.Module | None) -> bool:
     return isinstance(encoder, nn.Module) and not any(True for _ in encoder.parameters())
 
 
+def trains_encoder(model: nn.Module) -> bool:
+    """Whether training changes what lies below the head, so that features do not stay as they are."""
+    encoder: Any = getattr(_first(model), "base_model", model)
+    return not fed_with_features(model) and any(weight.requires_grad for weight in encoder.parameters())
+
+
 def why_no_features(model: nn.Module | None) -> str:
     """Why the model gives no features that say something about the rows; empty if it does."""
     if model is None:

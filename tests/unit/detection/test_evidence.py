@@ -188,3 +188,28 @@ def test_little_is_still_something(caplog):
     features, true = gaussians([0.5, 0.5], rows=600, distance=1.0)
     assert fit_evidence(features, true).informed
     assert not caplog.text
+
+
+@pytest.mark.parametrize("distance", [1.0, 1.5])
+def test_right_labels_of_hard_rows_are_doubted_less_by_the_likely_transition(distance):
+    features, true = gaussians([0.25] * 4, distance=distance)
+    wrong = {}
+    for transition in ("counted", "likely"):
+        posterior = fit_evidence(features, true, transition=transition).posterior
+        wrong[transition] = (1 - posterior[np.arange(len(true)), true].mean(), (posterior.argmax(1) != true).mean())
+    assert wrong["counted"] > (0.2, 0.1)
+    assert wrong["likely"][0] < wrong["counted"][0] / 2
+    assert wrong["likely"][1] < wrong["counted"][1] / 5
+
+
+def test_random_errors_are_corrected_under_the_likely_transition(noisy):
+    features, given, true, _ = noisy
+    evidence = fit_evidence(features, given, transition="likely")
+    assert (evidence.posterior.argmax(1) == true).mean() > 0.85
+    assert np.diagonal(evidence.transition).mean() == pytest.approx((given == true).mean(), abs=0.1)
+    np.testing.assert_allclose(evidence.posterior.sum(1), 1)
+
+
+def test_another_transition_is_refused(noisy):
+    with pytest.raises(ValueError, match="transition must be one of counted, likely, got 'dual_t'"):
+        plain_fit_evidence(*noisy[:2], transition="dual_t")
