@@ -210,8 +210,13 @@ TUNED_SUITE = Suite(
     module="systems",
 )
 
-# The same of images: the methods of the five papers, DivideMix and "auto".
-TUNED_IMAGES = ("cross_entropy", "early_stopping", "auto", "dal", "nrd", "nct", "divide_mix", "dygen")
+# The same of images: the methods of the five papers, DivideMix and "auto", and the baselines. Those that train nothing
+# have features of images of 160 pixels; 96 are trained on.
+TUNED_IMAGES = (
+    *("cross_entropy", "early_stopping", "auto", "dal", "nrd", "nct", "divide_mix", "dygen"),
+    *("class_mean", "linear_head", "mean_and_head", "checked_only"),
+    *("confident_learning", "two_networks", "auto_checked_100"),
+)
 TUNED_IMAGE_SUITE = Suite(
     "vision-tuned-small",
     Budget(

@@ -43,6 +43,10 @@ def board(cells: Cells, settings: list[str], methods: list[str]) -> str:
     return table(["test accuracy, %", *settings, "mean"], rows)
 
 
+def uses_bfloat16(name: str) -> bool:
+    return any(options.get("bf16") for options in SUITES[name].budget.options.values())
+
+
 def note(name: str) -> str:
     """The command, the budget, and how many cells there are."""
     cells, suite = cells_of(name), SUITES[name]
@@ -50,10 +54,12 @@ def note(name: str) -> str:
     seeds = Counter((setting, method) for setting, _, method in cells).values()
     budget = suite.budget
     network = budget.encoder or f"MiniLM, {budget.max_length} tokens"
+    whole = sum(cell["machine"].get("bfloat16") is False for cell in cells.values()) if uses_bfloat16(name) else 0
+    precise = f", {whole} in float32 on a CPU without bfloat16" if whole else ""
     few = f"{min(seeds)} to {max(seeds)} seeds" if min(seeds) < max(seeds) else f"seeds: {max(seeds)}"
     return (
         f"`python -m benchmarks.run --suite {name}`: {network}, {budget.train_rows:,} rows, {budget.epochs} epochs, "
-        f"{budget.test_rows:,} test rows, {few}; {len(cells)} of {wanted} cells."
+        f"{budget.test_rows:,} test rows, {few}; {len(cells)} of {wanted} cells{precise}."
     )
 
 
