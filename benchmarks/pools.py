@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.suites import SUITES
 from hf_noisy import inject_noise, load_noisy_dataset
+from hf_noisy.core.precision import compute_dtype
 from hf_noisy.data.builders.docs import docs_digest
 from hf_noisy.data.load import make_noise
 from hf_noisy.models.embed import embed
@@ -42,7 +43,8 @@ def prepare(dataset: str, context: Any) -> Pool:
     whole = context.budget.regime != "features" and isinstance(context.budget.train_rows, (dict, type(None)))
     folder: Path = context.work_dir / "pools"
     encoder = context.budget.encoder
-    parts = [dataset, "whole" if whole else None, encoder, texts_digest(dataset)]
+    precise = compute_dtype("auto") if encoder is None else None  # of the encoder of texts
+    parts = [dataset, "whole" if whole else None, encoder, texts_digest(dataset), precise]
     path = folder / f"{'-'.join(filter(None, parts))}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -245,9 +245,9 @@ def run_cell(cell: Cell, arguments: Arguments) -> dict[str, Any]:
     import torch
 
     from benchmarks.pools import texts_digest
-    from hf_noisy.core.precision import has_fast_bfloat16
+    from hf_noisy.core.precision import compute_dtype
 
-    context, fast = context_of(arguments), has_fast_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
+    context, fast = context_of(arguments), compute_dtype("auto") == "bfloat16"
     wall, processor = time.perf_counter(), time.process_time()
     figures = module_of(arguments).run(cell, context)
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - processor}

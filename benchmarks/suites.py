@@ -210,8 +210,8 @@ TUNED_SUITE = Suite(
     module="systems",
 )
 
-# The same of images: the methods of the five papers, DivideMix and "auto", and the baselines. Those that train nothing
-# have features of images of 160 pixels; 96 are trained on.
+# The same of images: the methods of the five papers, DivideMix and "auto", and the baselines. The second line trains
+# nothing, on features of images of 160 pixels; all others train on 96 pixels.
 TUNED_IMAGES = (
     *("cross_entropy", "early_stopping", "auto", "dal", "nrd", "nct", "divide_mix", "dygen"),
     *("class_mean", "linear_head", "mean_and_head", "checked_only"),

@@ -22,7 +22,7 @@ from benchmarks import efficientnet
 from benchmarks.pools import TOKENS, Pool, choose, digest_of, given_labels, minilm, prepare
 from benchmarks.suites import Budget, Cell, Setting
 from hf_noisy import load_noisy_dataset
-from hf_noisy.core.precision import has_fast_bfloat16
+from hf_noisy.core.precision import compute_dtype
 from hf_noisy.core.rng import uniforms
 from hf_noisy.data import images
 from hf_noisy.data.builders import cifar10, digits
@@ -187,8 +187,7 @@ class Task:
     def _precision(self) -> dict[str, bool]:
         """bfloat16 as the budget says, but float32 on a device that only emulates it, many times slower."""
         asked = self.budget.options_of(self.setting.dataset).get("bf16")
-        fast = has_fast_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
-        return {} if asked is None else {"bf16": bool(asked) and fast}
+        return {} if asked is None else {"bf16": bool(asked) and compute_dtype("auto") == "bfloat16"}
 
     @torch.no_grad()
     def logits(self, model: nn.Module, dataset: Any) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Which labels to train on, by the rows that a person has checked: the given ones, or a posterior of the true ones."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
@@ -44,6 +45,7 @@ def choose_labels(
     *,
     compared: Bool[np.ndarray, " checked"] | None = None,
     num_classes: int | None = None,
+    transition: str = "counted",
     seed: int = 0,
 ) -> LabelChoice:
     """Compare the given labels with posteriors of the true ones on the checked rows; the correction is cross-fitted.
@@ -59,6 +61,7 @@ def choose_labels(
         compared: `[checked]`, which of them to compare on; by default all. Rows that were chosen because they are
             doubtful make every source of labels look worse.
         num_classes: Number of classes.
+        transition: How the posteriors without checked rows estimate it, see [`fit_evidence`].
         seed: Seed of the folds.
 
     Returns:
@@ -70,10 +73,11 @@ def choose_labels(
     Source: the sign test, as a Beta posterior under a uniform prior.
     """
     classes = num_classes or int(max(given.max(), checked_labels.max())) + 1
-    fitted = CheckedCorrection().fit(features, given, checked_index, checked_labels, num_classes=classes, seed=seed)
+    options: dict[str, Any] = {"num_classes": classes, "seed": seed}
+    fitted = CheckedCorrection().fit(features, given, checked_index, checked_labels, **options)
     found = {CORRECTED: fitted.held_out.argmax(1), GIVEN: given[checked_index]}
     for prior, name in UNCHECKED.items():
-        evidence = fit_evidence(features, given, num_classes=classes, class_prior=prior, seed=seed)
+        evidence = fit_evidence(features, given, class_prior=prior, transition=transition, **options)
         found[name] = evidence.posterior[checked_index].argmax(1)
     compared = np.ones(len(checked_index), dtype=bool) if compared is None else compared
     right = {name: (labels == checked_labels)[compared] for name, labels in found.items()}

@@ -120,8 +120,9 @@ def fit_evidence(
         class_prior: Frequencies of the true classes: `"uniform"`, `"given"` for those of the given labels, an array
             `[classes]`, or None to weigh uniform, given and their geometric mean.
         transition: How the transition matrix of the posterior is estimated. `"counted"` counts the predictions by
-            given label, so weak predictors make every label doubtful. `"likely"` takes the matrix under which the
-            given labels are most likely, so they are doubted only as far as the predictors do not explain them.
+            given label, so weak predictors make every label doubtful. `"likely"` doubts labels only as far as the
+            predictors do not explain them: it is the mixture of uniform noise and noise by class under which held-out
+            labels are most likely. A few errors among rows that are easy to predict are then left as they are.
         folds: Folds of the logistic regressions.
         seed: Seed of the folds.
 

@@ -46,10 +46,11 @@ class SoftCorrection(Method):
     Args:
         class_prior: Frequencies of the true classes: `"uniform"`, `"given"`, an array `[classes]`, or None to choose
             by agreement with the given labels. Not read by the correction from checked rows.
-        transition: Estimate of the transition matrix, `"counted"` or `"likely"`, as for
-            [`~hf_noisy.detection.evidence.fit_evidence`]. `"auto"` is `"likely"` if the encoder is trained, which may
-            learn more than its frozen features tell, else `"counted"`. Not read by the correction from checked rows.
         use_checked: Whether checked rows correct the posterior of the other rows.
+        transition: Estimate of the transition matrix, `"counted"` or `"likely"`, as for
+            [`~hf_noisy.detection.evidence.fit_evidence`]. `"auto"` is `"likely"` if weights of the encoder are
+            trained, as the network may then learn more than the frozen features tell, else `"counted"`. Not read by
+            the correction from checked rows.
 
     Attributes:
         evidence: The [`~hf_noisy.detection.evidence.Evidence`] or
@@ -112,8 +113,9 @@ class SoftCorrection(Method):
         """The posterior of tokens or cells."""
         model = cast(nn.Module, trainer.model)
         task, classes, seed = task_of(model), num_classes(model), trainer.args.seed
-        if self.class_prior is not None:
-            raise ValueError(f"class_prior is for examples with one label, not for {task.name}; leave it out")
+        for name, is_set in (("class_prior", self.class_prior is not None), ("transition", self.transition != "auto")):
+            if is_set:
+                raise ValueError(f"{name} is for examples with one label, not for {task.name}; leave it out")
         checked = getattr(trainer, "checked", None) if self.use_checked else None
         if task.cells:
             return cell_targets(features, labels, classes, checked, seed)

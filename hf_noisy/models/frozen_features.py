@@ -12,7 +12,7 @@ from hf_noisy.core.task import TOKENS
 from hf_noisy.data.row_layout import RowLayout
 from hf_noisy.models.heads import HeadInputs
 from hf_noisy.models.inference import Collator, ModelInputs, batches_of, evaluating, outputs_by_row
-from hf_noisy.models.pooling import has_pooled_features, pooled_features
+from hf_noisy.models.pooling import encoder_of, has_pooled_features, pooled_features
 
 
 def frozen_features(
@@ -93,8 +93,10 @@ def fed_with_features(model: nn.Module | None) -> bool:
 
 def trains_encoder(model: nn.Module) -> bool:
     """Whether training changes what lies below the head, so that features do not stay as they are."""
-    encoder: Any = getattr(_first(model), "base_model", model)
-    return not fed_with_features(model) and any(weight.requires_grad for weight in encoder.parameters())
+    if fed_with_features(model):
+        return False
+    encoder = encoder_of(model)  # of another network, any weight may be the encoder's
+    return any(weight.requires_grad for weight in (model if encoder is None else encoder).parameters())
 
 
 def why_no_features(model: nn.Module | None) -> str:

@@ -45,12 +45,12 @@ def pool_outputs(
 
 def has_pooled_features(model: nn.Module) -> bool:
     """Whether the model is a transformers model with an encoder below its head."""
-    return _encoder(model) is not None
+    return encoder_of(model) is not None
 
 
 def pooled_features(model: nn.Module, inputs: dict[str, Tensor]) -> Float[Tensor, "batch dim"]:
     """Mean of the (first branch's) encoder's last hidden states over non-padding tokens or image positions."""
-    encoder = _encoder(model)
+    encoder = encoder_of(model)
     if encoder is None:
         raise ValueError(f"{type(model).__name__} has no encoder below its head; pass a classifier of transformers")
 
@@ -91,7 +91,8 @@ def _first_output(outputs: Any) -> Any:
     return outputs[0] if isinstance(outputs, tuple) else outputs.last_hidden_state
 
 
-def _encoder(model: nn.Module) -> Any:
+def encoder_of(model: nn.Module) -> Any:
+    """What lies below the head of the (first branch's) network of transformers, or None."""
     network: Any = networks_of(model)[0]
     if hasattr(network, "get_base_model"):
         network = network.get_base_model()

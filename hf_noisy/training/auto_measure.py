@@ -22,7 +22,13 @@ from hf_noisy.detection.agreement import informed_agreement
 from hf_noisy.detection.checked_choice import LabelChoice, choose_labels
 from hf_noisy.detection.evidence import fit_evidence
 from hf_noisy.detection.noise_rate import NoiseRate
-from hf_noisy.models.frozen_features import fed_with_features, frozen_features, stored_features, why_no_features
+from hf_noisy.models.frozen_features import (
+    fed_with_features,
+    frozen_features,
+    stored_features,
+    trains_encoder,
+    why_no_features,
+)
 from hf_noisy.models.heads import num_classes
 from hf_noisy.models.inference import Collator, default_collator
 
@@ -132,6 +138,7 @@ def measure(
                     checked.labels,
                     compared=random if random.sum() >= _FEWEST_RANDOM else None,
                     num_classes=classes,
+                    transition="likely" if model is not None and trains_encoder(model) else "counted",
                     seed=seed,
                 )
                 found = [found[0]._replace(labels=best)]

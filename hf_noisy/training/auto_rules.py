@@ -95,7 +95,7 @@ def _by_checked_rows(labels: LabelChoice) -> Choice:
         method = "cross_entropy"
     elif labels.best != CORRECTED:
         prior = next(prior for prior, name in UNCHECKED.items() if name == labels.best)
-        arguments = {"class_prior": prior, "use_checked": False, "transition": "counted"}  # the labels compared
+        arguments = {"class_prior": prior, "use_checked": False}
     ranked = sorted(labels.accuracy.items(), key=lambda item: -item[1])
     compared = ", ".join(f"{name} on {share:.0%}" for name, share in ranked)
     why = (

@@ -161,7 +161,7 @@ def test_the_choice_names_an_unchecked_posterior_if_it_is_better():
 
     name = UNCHECKED["given"]
     choice = _by_checked_rows(LabelChoice(name, {name: 0.9, CORRECTED: 0.7, GIVEN: 0.6}, 0.95, 50))
-    assert choice.arguments == {"class_prior": "given", "use_checked": False, "transition": "counted"}
+    assert choice.arguments == {"class_prior": "given", "use_checked": False}
     assert "probability of 95%" in choice.why
 
 
