@@ -36,7 +36,9 @@ UNINFORMED = (
     "the features predict the given labels no better than chance, so wrong labels cannot be found and all are kept; "
     "use an encoder that was trained on such data"
 )
-TRANSITIONS = ("counted", "likely")
+TRANSITIONS = ("counted", "likely", "auto")
+# Expected accuracy of predictors that have less to say than most labels, of which two thirds are right.
+_WEAK = 2 / 3
 _RAREST = 1e-6  # least share of a class in an array of frequencies
 
 logger = logging.getLogger(__name__)
@@ -123,6 +125,7 @@ def fit_evidence(
             given label, so weak predictors make every label doubtful. `"likely"` doubts labels only as far as the
             predictors do not explain them: it is the mixture of uniform noise and noise by class under which held-out
             labels are most likely. A few errors among rows that are easy to predict are then left as they are.
+            `"auto"` is `"likely"` if the predictors are expected to be right on less than two thirds of the rows.
         folds: Folds of the logistic regressions.
         seed: Seed of the folds.
 
@@ -163,7 +166,8 @@ def fit_evidence(
     of_priors = {name: float(weights[:, j].sum()) for j, name in enumerate(priors)}
     accuracy = expected_accuracy(labels, mixed)
     probabilities = with_confidence(mixed, accuracy)
-    likely = likely_transition(labels, probabilities, seed) if transition == "likely" else None
+    is_likely = transition == "likely" or (transition == "auto" and accuracy < _WEAK)
+    likely = likely_transition(labels, probabilities, seed) if is_likely else None
     posterior, matrix = posterior_given_label(probabilities, labels, likely)
     evidence = Evidence(
         probabilities=probabilities,

@@ -21,7 +21,7 @@ from hf_noisy.detection.list_posterior import cell_targets, token_targets
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.before_training import features_before_training, given_before_training
 from hf_noisy.methods.method import Batch, Method, Step
-from hf_noisy.models.frozen_features import trains_encoder
+from hf_noisy.models.frozen_features import transition_for
 from hf_noisy.models.heads import num_classes
 
 if TYPE_CHECKING:
@@ -47,10 +47,9 @@ class SoftCorrection(Method):
         class_prior: Frequencies of the true classes: `"uniform"`, `"given"`, an array `[classes]`, or None to choose
             by agreement with the given labels. Not read by the correction from checked rows.
         use_checked: Whether checked rows correct the posterior of the other rows.
-        transition: Estimate of the transition matrix, `"counted"` or `"likely"`, as for
-            [`~hf_noisy.detection.evidence.fit_evidence`]. `"auto"` is `"likely"` if weights of the encoder are
-            trained, as the network may then learn more than the frozen features tell, else `"counted"`. Not read by
-            the correction from checked rows.
+        transition: Estimate of the transition matrix, as for [`~hf_noisy.detection.evidence.fit_evidence`]. By
+            default `"auto"` if weights of the encoder are trained, as the network may then learn more than the frozen
+            features tell, else `"counted"`. Not read by the correction from checked rows.
 
     Attributes:
         evidence: The [`~hf_noisy.detection.evidence.Evidence`] or
@@ -77,10 +76,10 @@ class SoftCorrection(Method):
 
     targets: Tensor | None
 
-    def __init__(self, class_prior: Any = None, use_checked: bool = True, transition: str = "auto") -> None:
+    def __init__(self, class_prior: Any = None, use_checked: bool = True, transition: str | None = None) -> None:
         super().__init__()
-        if transition not in ("auto", *TRANSITIONS):
-            raise ValueError(f"transition must be one of auto, {', '.join(TRANSITIONS)}, got {transition!r}")
+        if transition not in (None, *TRANSITIONS):
+            raise ValueError(f"transition must be one of {', '.join(TRANSITIONS)}, got {transition!r}")
         self.class_prior, self.use_checked, self.transition = class_prior, use_checked, transition
         self.evidence: Evidence | CorrectedLabels | None = None
         self.register_buffer("targets", None)
@@ -113,8 +112,8 @@ class SoftCorrection(Method):
         """The posterior of tokens or cells."""
         model = cast(nn.Module, trainer.model)
         task, classes, seed = task_of(model), num_classes(model), trainer.args.seed
-        for name, is_set in (("class_prior", self.class_prior is not None), ("transition", self.transition != "auto")):
-            if is_set:
+        for name in ("class_prior", "transition"):
+            if getattr(self, name) is not None:
                 raise ValueError(f"{name} is for examples with one label, not for {task.name}; leave it out")
         checked = getattr(trainer, "checked", None) if self.use_checked else None
         if task.cells:
@@ -133,9 +132,7 @@ class SoftCorrection(Method):
         options: dict[str, Any] = {"num_classes": classes, "seed": trainer.args.seed}
         if checked is not None and self.use_checked:
             return CheckedCorrection().fit(features, labels, checked.index, checked.labels, **options)
-        transition = self.transition
-        if transition == "auto":
-            transition = "likely" if trains_encoder(cast(nn.Module, trainer.model)) else "counted"
+        transition = self.transition or transition_for(cast(nn.Module, trainer.model))
         return fit_evidence(features, labels, class_prior=self.class_prior, transition=transition, **options)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:

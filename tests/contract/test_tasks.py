@@ -7,7 +7,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, Trainer
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_noisy.methods import METHODS
+from hf_noisy.methods import METHODS, SoftCorrection
 from hf_noisy.models import BranchedModel
 from hf_noisy.models.branches import BranchedOutput
 from tests.contract.runs import (
@@ -243,6 +243,15 @@ def test_checked_labels_of_another_form_are_refused(kind, checked, message, tmp_
 def test_a_missing_rate_beside_the_correction_is_refused(tmp_path):
     with pytest.raises(ValueError, match="soft_correction corrects missing labels too"):
         make_trainer(tmp_path, "soft_correction", "cells", trainer={"missing_rate": 0.2}).train()
+
+
+@pytest.mark.parametrize("argument", [{"class_prior": "given"}, {"transition": "counted"}])
+def test_soft_correction_of_tags_takes_no_argument_of_one_label(argument, tmp_path):
+    model = make_model("tokens")
+    model.name_or_path = "pretrained"
+    trainer = make_trainer(tmp_path, SoftCorrection(**argument), model)
+    with pytest.raises(ValueError, match=f"{next(iter(argument))} is for examples with one label, not for token"):
+        trainer.train()
 
 
 @pytest.mark.parametrize(

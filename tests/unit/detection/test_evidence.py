@@ -190,6 +190,15 @@ def test_little_is_still_something(caplog):
     assert not caplog.text
 
 
+@pytest.mark.parametrize(("distance", "taken"), [(0.8, "likely"), (2.0, "counted")])
+def test_the_transition_of_weak_predictors_is_the_likely_one(distance, taken):
+    features, true = gaussians([0.25] * 4, distance=distance)
+    found = {one: fit_evidence(features, true, transition=one) for one in ("auto", "counted", "likely")}
+    assert (found["auto"].expected_accuracy < 2 / 3) == (taken == "likely")
+    np.testing.assert_array_equal(found["auto"].posterior, found[taken].posterior)
+    assert np.abs(found["counted"].posterior - found["likely"].posterior).max() > 0.01
+
+
 @pytest.mark.parametrize("distance", [1.0, 1.5])
 def test_right_labels_of_hard_rows_are_doubted_less_by_the_likely_transition(distance):
     features, true = gaussians([0.25] * 4, distance=distance)
@@ -213,5 +222,5 @@ def test_random_errors_are_corrected_under_the_likely_transition(noisy):
 
 
 def test_another_transition_is_refused(noisy):
-    with pytest.raises(ValueError, match="transition must be one of counted, likely, got 'dual_t'"):
+    with pytest.raises(ValueError, match="transition must be one of counted, likely, auto, got 'dual_t'"):
         plain_fit_evidence(*noisy[:2], transition="dual_t")
