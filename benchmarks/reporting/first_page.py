@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks.reporting import percent, spread_of, table
-from benchmarks.reporting.tuned import TEXTS, cells_of, note, title_of
+from benchmarks.reporting.tuned import IMAGES, TEXTS, cells_of, note, title_of
 from benchmarks.suites import SUITES
 from benchmarks.systems import METHODS
 
@@ -11,12 +11,14 @@ SHORT = ("cross_entropy", "early_stopping", "class_mean", "checked_only", "auto"
 CHECKED = ("cross_entropy", "auto", "auto_checked_100", "checked_only")
 
 
-def accuracies(methods: tuple[str, ...]) -> dict[str, list[dict[int, float]]]:
-    """Test accuracy by seed, of each method, by setting with given labels; settings in which all have cells."""
+def accuracies(
+    methods: tuple[str, ...], suite: str = TEXTS, clean: bool = False
+) -> dict[str, list[dict[int, float]]]:
+    """Test accuracy by seed, of each method, by setting with given or clean labels, where all methods have cells."""
     found: dict[str, list[dict[int, float]]] = {
-        setting.name: [{} for _ in methods] for setting in SUITES[TEXTS].settings if setting.noise != "clean"
+        setting.name: [{} for _ in methods] for setting in SUITES[suite].settings if (setting.noise == "clean") == clean
     }
-    for (name, seed, method), cell in sorted(cells_of(TEXTS).items()):
+    for (name, seed, method), cell in sorted(cells_of(suite).items()):
         if name in found and method in methods:
             found[name][methods.index(method)][seed] = cell["test_accuracy_last"]
     return {name: of for name, of in found.items() if all(of)}
@@ -44,9 +46,9 @@ def seeds() -> str:
     return "; ".join([f"Seeds: {fewest}", *words]) + "."
 
 
-def gains(method: str) -> dict[str, float]:
+def gains(method: str, suite: str = TEXTS, clean: bool = False) -> dict[str, float]:
     """How far a method is above cross-entropy by setting, in points, in pairs of the same seed."""
-    found = accuracies(("cross_entropy", method))
+    found = accuracies(("cross_entropy", method), suite, clean)
     return {
         name: float(np.mean([100 * (ours[seed] - plain[seed]) for seed in shared]))
         for name, (plain, ours) in found.items()
@@ -67,18 +69,22 @@ def gain() -> str:
 def decision() -> str:
     """Which method to use, in five lines, with what it gained."""
     checked, auto = (list(gains(name).values()) for name in ("auto_checked_100", "auto"))
+    images = list(gains("auto", IMAGES).values())
+    clean = gains("auto", clean=True) | gains("auto", IMAGES, clean=True)
+    costs = ", ".join(f"{points:+.1f} on {name.removesuffix(' clean')}" for name, points in clean.items())
     return "\n".join(
         [
             "1. You can check a hundred rows: do it first, and pass them as `checked=` to any method ("
             f"[how](checked_rows.md)). With `auto`: {np.mean(checked):+.1f} points from cross-entropy on "
             f"{len(checked)} sets.",
-            f"2. You have a pretrained encoder: `auto`. {np.mean(auto):+.1f} points on {len(auto)} sets, "
-            f"{min(auto):+.1f} at worst.",
+            f"2. You have a pretrained encoder: `auto`. {np.mean(auto):+.1f} points on {len(auto)} sets of texts, "
+            f"{min(auto):+.1f} at worst; {np.mean(images):+.1f} in {len(images)} settings of images, "
+            f"{min(images):+.1f} at worst.",
             "3. You train an image network from scratch: `nct`, or `dal` if it must cost no more than cross-entropy "
             "([figures](benchmarks.md)).",
             "4. You want to know which rows are wrong: `hf-noisy audit` and `purify`, or `dygen`, which also gives "
             "the probability of each class for every row.",
-            "5. Your labels may be clean: `auto` as well ([its cost there](#how-well-it-works)).",
+            f"5. Your labels may be clean: `auto` as well. On clean labels {costs}.",
         ]
     )
 

@@ -10,7 +10,8 @@ from benchmarks.suites import SUITES
 from benchmarks.systems import METHODS
 
 TEXTS = "text-tuned-small"
-TUNED = {"text_tuned": TEXTS, "vision_tuned": "vision-tuned-small"}  # suite by block
+IMAGES = "vision-tuned-small"
+TUNED = {"text_tuned": TEXTS, "vision_tuned": IMAGES}  # suite by block
 
 
 def not_run(suite: str) -> str:

@@ -37,8 +37,7 @@ UNINFORMED = (
     "use an encoder that was trained on such data"
 )
 TRANSITIONS = ("counted", "likely", "auto")
-# Expected accuracy of predictors that have less to say than most labels, of which two thirds are right.
-_WEAK = 2 / 3
+_WEAK = 0.75  # expected accuracy of predictors that are less often right than the labels of most sets
 _RAREST = 1e-6  # least share of a class in an array of frequencies
 
 logger = logging.getLogger(__name__)
@@ -125,7 +124,7 @@ def fit_evidence(
             given label, so weak predictors make every label doubtful. `"likely"` doubts labels only as far as the
             predictors do not explain them: it is the mixture of uniform noise and noise by class under which held-out
             labels are most likely. A few errors among rows that are easy to predict are then left as they are.
-            `"auto"` is `"likely"` if the predictors are expected to be right on less than two thirds of the rows.
+            `"auto"` is `"likely"` if the predictors are expected to be right on less than three quarters of the rows.
         folds: Folds of the logistic regressions.
         seed: Seed of the folds.
 
