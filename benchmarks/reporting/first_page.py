@@ -11,13 +11,10 @@ SHORT = ("cross_entropy", "early_stopping", "class_mean", "checked_only", "auto"
 CHECKED = ("cross_entropy", "auto", "auto_checked_100", "checked_only")
 
 
-def accuracies(
-    methods: tuple[str, ...], suite: str = TEXTS, clean: bool = False
-) -> dict[str, list[dict[int, float]]]:
+def accuracies(methods: tuple[str, ...], suite: str = TEXTS, clean: bool = False) -> dict[str, list[dict[int, float]]]:
     """Test accuracy by seed, of each method, by setting with given or clean labels, where all methods have cells."""
-    found: dict[str, list[dict[int, float]]] = {
-        setting.name: [{} for _ in methods] for setting in SUITES[suite].settings if (setting.noise == "clean") == clean
-    }
+    settings = (setting.name for setting in SUITES[suite].settings if (setting.noise == "clean") == clean)
+    found: dict[str, list[dict[int, float]]] = {name: [{} for _ in methods] for name in settings}
     for (name, seed, method), cell in sorted(cells_of(suite).items()):
         if name in found and method in methods:
             found[name][methods.index(method)][seed] = cell["test_accuracy_last"]

@@ -327,7 +327,13 @@ def test_a_resumed_run_ends_where_the_whole_one_does(run, tmp_path, method):
         assert whole[name] == resumed[name], name
 
 
-@pytest.mark.parametrize("method", ["co_teaching", "divide_mix", "elr_plus", "cdr"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "co_teaching",
+        *(pytest.param(method, marks=pytest.mark.slow) for method in ("divide_mix", "elr_plus", "cdr")),
+    ],
+)
 def test_dmlp_before_a_method_is_one_command(tmp_path, method):
     rows = load_noisy_dataset("digits", noise_type="symmetric", noise_rate=0.4)["train"]
     file, out = tmp_path / "checked.csv", tmp_path / "out"
