@@ -11,6 +11,7 @@ from jaxtyping import Float64, Int64
 
 from hf_noisy.core.blocks import evenly_spaced
 from hf_noisy.core.types import Labels
+from hf_noisy.detection.agreement import posterior_given_label
 
 _STEPS = 30  # of EM; more change next to nothing
 _FOLDS = 4
@@ -24,8 +25,8 @@ def label_quality(
 ) -> Float64[np.ndarray, " rows"]:
     """The probability that each given label is right; `probabilities` must not have used the row's label."""
     given = np.asarray(labels, dtype=np.int64)
-    joint = probabilities * likely_transition(given, probabilities, seed)[:, given].T
-    return np.asarray(joint[np.arange(len(given)), given] / np.maximum(joint.sum(1), _TINY))
+    posterior, _ = posterior_given_label(probabilities, given, likely_transition(given, probabilities, seed))
+    return np.asarray(posterior[np.arange(len(given)), given])
 
 
 def likely_transition(
