@@ -1,5 +1,6 @@
 """What all tests share. No test may reach a network."""
 
+import gc
 import os
 import random
 import shutil
@@ -26,6 +27,12 @@ CACHE = os.environ["HF_HOME"]
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("random", derandomize=False, deadline=None, print_blob=True)
 settings.load_profile("fixed")
+
+
+def pytest_collection_finish():
+    """Leave what is imported by now out of garbage collection, which `Trainer` asks for at the start of each run."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure():

@@ -79,7 +79,7 @@ def over(cases: list[Any]) -> Any:
 
 
 accumulated_cases = over(marked(CASES, MORE_THAN_A_LOSS + SHORT_CASES, brief=True))
-# Resuming takes three runs: fast for what is stored in a way of its own.
+# Resuming is fast for what is stored in a way of its own.
 STORED = ("cross_entropy", "co_teaching", "dal", "dygen", "elr", "nct", "nrd", "soft_correction")
 WITH_STATE = [case for case in SHORT_CASES if case[0] in STORED]
 cases_with_state = over(marked(CASES, WITH_STATE))
@@ -161,8 +161,11 @@ def recorded_run(folder: Path, method: Any, model: str, resume: str | None = Non
     return run(folder, method, network, rows=rows, trainer={"callbacks": [recorder]}, resume=resume, **settings)
 
 
+@pytest.mark.parametrize(
+    "name", ["within-an-epoch", *(pytest.param(name, marks=pytest.mark.slow) for name in list(RESUMES)[1:])]
+)
 @cases_with_state
-def test_resumed_run_is_the_uninterrupted_run(method, model, tmp_path):
+def test_resumed_run_is_the_uninterrupted_run(method, model, name, tmp_path):
     # Dropout is on where there is any: the random numbers have to continue too.
     whole = recorded_run(tmp_path / "whole", method, model, save_strategy="steps")
     expected = file_contents(tmp_path / "whole" / FOLDER)
@@ -170,13 +173,12 @@ def test_resumed_run_is_the_uninterrupted_run(method, model, tmp_path):
     # begin) and each epoch and branch.
     branches = getattr(whole.model, "num_branches", 1)
     assert len(expected) == 1 + 2 * (1 + 3 * branches)
-    for name, (checkpoint, epochs) in RESUMES.items():
-        start = interrupted(tmp_path / "whole", tmp_path / name, checkpoint, epochs)
-        resumed = recorded_run(tmp_path / name, method, model, start)
-        assert distance(whole, resumed) == 0.0, name
-        assert file_contents(tmp_path / name / FOLDER) == expected, name
-        assert file_contents(tmp_path / name / "_dygen") == file_contents(tmp_path / "whole" / "_dygen"), name
-        assert logged_losses(resumed) == logged_losses(whole), name
+    start = interrupted(tmp_path / "whole", tmp_path / "resumed", *RESUMES[name])
+    resumed = recorded_run(tmp_path / "resumed", method, model, start)
+    assert distance(whole, resumed) == 0.0
+    assert file_contents(tmp_path / "resumed" / FOLDER) == expected
+    assert file_contents(tmp_path / "resumed" / "_dygen") == file_contents(tmp_path / "whole" / "_dygen")
+    assert logged_losses(resumed) == logged_losses(whole)
 
 
 @long_cases
@@ -269,7 +271,7 @@ def test_convolutional_network(method, kind, tmp_path):
 
 
 # DyGEN saves another network than that with which it predicts.
-@over(marked([case for case in CASES if case[1] != "peft" and case[0] != "dygen"], CASES))
+@over(marked([case for case in CASES if case[1] != "peft" and case[0] != "dygen"], MORE_THAN_A_LOSS))
 def test_saved_and_loaded_model_predicts_the_same(method, model, tmp_path):
     trainer = run(tmp_path / "run", method, model)
     rows = make_rows(model, 13, seed=4)

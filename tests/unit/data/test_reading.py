@@ -107,7 +107,7 @@ WRITERS = {
 }
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
 def test_any_table_is_read_as_it_was_written(tmp_path, rows):
     texts, labels, ids = map(list, zip(("first", "Human", "0000"), *rows, strict=True))

@@ -38,7 +38,7 @@ def test_a_second_draw_takes_other_rows_and_a_part_of_the_same_order():
 def test_two_batches_are_together_a_random_sample(second_seed):
     rows = ROWS.select(range(6))
     drawn = np.zeros((6, 6))
-    for seed in range(600):
+    for seed in range(300):
         first = rows_to_check(rows, 1, seed=seed)
         checked = np.full(6, -1)
         checked[first.index] = 0
