@@ -46,6 +46,13 @@ class EvidenceHead(nn.Module):
         return found
 
 
-def mixed(posterior: Float[Tensor, "rows classes"], evidence: Float[Tensor, "rows classes"]) -> Tensor:
-    """The posterior of the VAE and the evidence, weighted."""
-    return (1 - SHARE) * posterior + SHARE * evidence
+def mixed(
+    posterior: Float[Tensor, "rows classes"],
+    evidence: Float[Tensor, "rows classes"],
+    networks: Float[Tensor, "branch rows classes"] | None = None,
+) -> Tensor:
+    """The posterior of the VAE and the evidence; with networks whose encoders were trained, a third of each."""
+    if networks is None:
+        return (1 - SHARE) * posterior + SHARE * evidence
+    # A trained encoder can know what features before training do not tell, and what the VAE has forgotten.
+    return (posterior + evidence + networks.mean(0).to(posterior.dtype)) / 3

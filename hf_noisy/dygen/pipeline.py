@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from hf_noisy.core.checks import check_labels, check_rate
 from hf_noisy.core.files import check_digest, read_sealed, replacing, write_sealed, write_tensors
 from hf_noisy.core.types import Labels
-from hf_noisy.data.checked import UNCHECKED, checked_column
+from hf_noisy.data.checked import UNCHECKED
 from hf_noisy.dygen.evidence_head import EvidenceHead, mixed
 from hf_noisy.dygen.prior import (
     Prior,
     centroid_dynamics,
+    checked_to_fit,
     evidence_prior,
     labels_to_fit,
     paper_prior,
@@ -62,6 +63,7 @@ class DyGenConfig:
     evidence_width: int = 0  # of the features that the posterior's evidence reads; 0 without
     shuffled_rows: int = 1  # rows shuffled together for the VAE: above 1 if read from disk
     max_references: int | None = None  # limit of the voting rows in the published prior
+    encoder_trained: bool = False  # whether the networks themselves are a third of the posterior
 
 
 class DyGen:
@@ -169,7 +171,7 @@ class DyGen:
             raise ValueError("class_prior is for preset 'evidence'; leave it out with preset 'paper'")
         if (max_references is not None or suspects_by != "distance") and not paper:
             raise ValueError("max_references and suspects_by are for preset 'paper'; leave them out")
-        looked_at = _checked_labels(checked, len(labels), trajectories.num_classes)
+        looked_at = checked_to_fit(checked, len(labels), trajectories.num_classes)
         if paper:
             options: dict[str, Any] = {"max_references": max_references, "suspects_by": suspects_by, "seed": seed}
             prior = paper_prior(trajectories, labels, noise_rate, split=split, **options)
@@ -203,6 +205,7 @@ class DyGen:
             evidence_width=0 if prior.evidence is None else len(prior.evidence.head.weight),
             shuffled_rows=1 if in_memory else SHUFFLED_ROWS,
             max_references=max_references,
+            encoder_trained=trajectories.encoder_trained,
         )
         vae = fit_vae(
             vectors(trajectories, split) if in_memory else w,
@@ -247,17 +250,19 @@ class DyGen:
         posterior = np.empty((num_rows, self.config.num_classes))
         for rows in row_blocks(num_rows, self.config.num_branches * (self.config.dim + self.config.num_classes**2)):
             w = self.vectors(trajectories, split, rows)
+            given, networks = None, None
             if checked is not None:
                 given = torch.from_numpy(checked[rows])
                 found = dirichlet_mode(self.vae.alpha(w, given)).mean(0)
             else:
-                given, found = None, self.vae.posterior(w, self._predictions(split, rows))
+                networks = self._predictions(split, rows)
+                found = self.vae.posterior(w, networks)
             if self.evidence is not None:
                 if given is not None and split == self.config.split:
                     evidence = torch.from_numpy(self.prior[0, rows]).float()  # which did not see the rows' own labels
                 else:
                     evidence = self.evidence(w, given)
-                found = mixed(found, evidence)
+                found = mixed(found, evidence, networks if self.config.encoder_trained else None)
             posterior[rows] = without_classes(found, self.config.absent).numpy()
         if self.checked is not None and labels is not None and split == self.config.split:
             known = np.flatnonzero(self.checked != UNCHECKED)
@@ -391,9 +396,3 @@ def _absent_classes(labels: Labels, checked: Int64[np.ndarray, " rows"] | None, 
     """Classes that no row has, neither as given nor as checked label."""
     known = labels if checked is None else np.append(labels, checked)
     return [label for label in range(num_classes) if label not in known]
-
-
-def _checked_labels(checked: Any, num_rows: int, num_classes: int) -> Int64[np.ndarray, " rows"] | None:
-    """The checked class of each row, -1 where nobody looked; None if nobody looked at any."""
-    found = None if checked is None else checked_column(checked, num_rows, num_classes)
-    return None if found is None or (found == UNCHECKED).all() else found

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 from hf_noisy.core.checks import check_labels
 from hf_noisy.core.phases import phase
 from hf_noisy.core.types import Labels
-from hf_noisy.data.checked import UNCHECKED
+from hf_noisy.data.checked import UNCHECKED, checked_column
 from hf_noisy.detection.checked_correction import CheckedCorrection
 from hf_noisy.detection.evidence import Evidence, fit_evidence
 from hf_noisy.detection.neighbours import nearest, sample_references, vote_by_distance
@@ -50,6 +50,12 @@ def labels_to_fit(trajectories: Trajectories, split: str, labels: Labels) -> Int
     return labels
 
 
+def checked_to_fit(checked: Any, num_rows: int, num_classes: int) -> Int64[np.ndarray, " rows"] | None:
+    """The checked class of each row, -1 where nobody looked; None if nobody looked at any."""
+    found = None if checked is None else checked_column(checked, num_rows, num_classes)
+    return None if found is None or (found == UNCHECKED).all() else found
+
+
 @phase("prior")
 def evidence_prior(
     trajectories: Trajectories,
@@ -63,7 +69,13 @@ def evidence_prior(
 ) -> Prior:
     """The default: the posterior from features recorded before training, given labels and checked ones."""
     is_recorded = trajectories.features(split, slice(0, 1)) is not None
-    options = {"num_classes": trajectories.num_classes, "class_prior": class_prior, "seed": seed}
+    transition = "auto" if trajectories.encoder_trained else "counted"
+    options = {
+        "num_classes": trajectories.num_classes,
+        "class_prior": class_prior,
+        "transition": transition,
+        "seed": seed,
+    }
     features = _features(trajectories, split, is_recorded)
     evidence = fit_evidence(features, labels, **options)
     if is_recorded and checked is None and not evidence.informed:

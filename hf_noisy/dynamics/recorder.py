@@ -23,6 +23,7 @@ from hf_noisy.data.row_layout import RowLayout, row_layout
 from hf_noisy.dynamics.epoch_callback import EpochCallback, check_same_run
 from hf_noisy.dynamics.run_files import MANIFEST
 from hf_noisy.dynamics.store import FOLDER, Trajectories
+from hf_noisy.models.frozen_features import trains_encoder
 from hf_noisy.models.heads import HeadInputs, find_heads, logits_by_branch, num_classes
 from hf_noisy.models.inference import Collator
 from hf_noisy.models.pooling import has_pooled_features, pooled_features
@@ -130,7 +131,8 @@ class DynamicsRecorder(EpochCallback):
             if process.is_main_process:
                 recorded.drop_after(_whole_epochs(state))
         elif process.is_main_process:
-            Trajectories.create(self.path, {"run": self.run, **expected, "seed": args.seed})
+            more = {"seed": args.seed, "encoder_trained": trains_encoder(kwargs["model"])}
+            Trajectories.create(self.path, {"run": self.run, **expected, **more})
         process.wait_for_everyone()
         self._recorded = self.trajectories
         if not state.global_step and process.is_main_process:

@@ -108,6 +108,11 @@ class Trajectories:
         return sorted(set.intersection(*found.values())) if found else []
 
     @property
+    def encoder_trained(self) -> bool:
+        """Whether weights below the heads were trained; False if not recorded."""
+        return bool(self.manifest.get("encoder_trained", False))
+
+    @property
     def num_epochs(self) -> int:
         return len(self.epochs)
 

@@ -35,7 +35,9 @@ def draw_labels(true: np.ndarray, transition: np.ndarray, rng: np.random.Generat
     return np.minimum((rng.random(len(true))[:, None] > transition.cumsum(1)[true]).sum(1), len(transition) - 1)
 
 
-def make_store(path: Path, arrays: dict[str, list[tuple[Any, Any]]], labels: dict[str, Any] | None = None) -> Any:
+def make_store(
+    path: Path, arrays: dict[str, list[tuple[Any, Any]]], labels: dict[str, Any] | None = None, **manifest: Any
+) -> Any:
     """A store of `(embeddings [branch, row, dim], logits [branch, row, class])` an epoch, by split."""
     first_embeddings, first_logits = next(iter(arrays.values()))[0]
     digests = {name: labels_digest(given) for name, given in (labels or {}).items()}
@@ -44,7 +46,7 @@ def make_store(path: Path, arrays: dict[str, list[tuple[Any, Any]]], labels: dic
         for name, epochs in arrays.items()
     }
     sizes = {"num_branches": len(first_logits), "num_classes": first_logits.shape[2], "dim": first_embeddings.shape[2]}
-    trajectories = Trajectories.create(path, {**sizes, "dtype": "float32", "splits": splits})
+    trajectories = Trajectories.create(path, {**sizes, "dtype": "float32", "splits": splits, **manifest})
     for name, epochs in arrays.items():
         for epoch, (embeddings, logits) in enumerate(epochs, start=1):
             trajectories.write(name, epoch, embeddings.astype(np.float32), logits.astype(np.float32))
@@ -62,6 +64,7 @@ def make(
     features: bool = True,
     seed: int = 0,
     absent: int | None = None,
+    **manifest: Any,
 ) -> Synthetic:
     """Clusters by true label that the classifier finds early, with given labels drawn by a transition matrix.
 
@@ -75,6 +78,7 @@ def make(
         features: Whether the encoder's features are stored.
         seed: Of everything.
         absent: Class that no row has, neither as true nor as given label.
+        **manifest: Further entries of the manifest.
     """
     rng = np.random.default_rng(seed)
     classes, dim, width = len(transition), 6, 8
@@ -90,7 +94,7 @@ def make(
             scatter = spread * rng.normal(size=(branches, len(labels), dim))
             logits = 2 * np.eye(classes)[labels] + rng.normal(size=(branches, len(labels), classes))
             arrays[split].append((centres[labels] + scatter, logits))
-    trajectories = make_store(path, arrays, {"train": given})
+    trajectories = make_store(path, arrays, {"train": given}, **manifest)
     if features:
         for split, labels in true.items():
             scatter = spread * rng.normal(size=(len(labels), width))

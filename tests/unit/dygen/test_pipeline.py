@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from hf_noisy.detection import evidence
+from hf_noisy.detection.evidence import fit_evidence
 from hf_noisy.dygen.pipeline import CONFIG_FILE, WEIGHTS_FILE, DyGen
 from hf_noisy.dygen.prior import centroid_dynamics
 from hf_noisy.dynamics.store import Trajectories
@@ -53,6 +55,41 @@ def test_systematic_noise_is_seen_through_too(tmp_path):
     rate = float((made.given != made.true).mean())
     corrected = fit(made, rate).posterior("train", made.given).argmax(1)
     assert (corrected == made.true).mean() > 1 - rate / 2
+
+
+@torch.no_grad()
+def test_networks_with_trained_encoders_are_a_third_of_the_posterior(tmp_path):
+    frozen, trained = (
+        make(tmp_path / str(is_trained), symmetric(0.3, 3), encoder_trained=is_trained) for is_trained in (False, True)
+    )
+    rows, parts = slice(0, 100), {}
+    for made in (frozen, trained):
+        dygen = fit(made, vae_epochs=2)
+        w, networks = dygen.vectors(made.trajectories, "test", rows), dygen._predictions("test", rows)
+        parts[made.trajectories.encoder_trained] = [
+            dygen.vae.posterior(w, networks),
+            dygen.evidence(w),
+            networks.mean(0),
+        ]
+        weights = (1 / 3, 1 / 3, 1 / 3) if made is trained else (1 / 3, 2 / 3, 0)
+        expected = sum(weight * part for weight, part in zip(weights, parts[made is trained], strict=True))
+        np.testing.assert_allclose(dygen.posterior("test"), expected, atol=1e-6)
+        dygen.save_pretrained(tmp_path / "saved")
+        loaded = DyGen.from_pretrained(tmp_path / "saved", made.trajectories)
+        np.testing.assert_array_equal(loaded.posterior("test"), dygen.posterior("test"))
+        # With a given label, the networks say nothing that the VAE does not read.
+        assert np.isfinite(dygen.posterior("train", made.given)).all()
+    np.testing.assert_allclose(parts[True][0], parts[False][0], atol=1e-6)
+
+
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_the_prior_has_the_transition_matrix_of_trained_encoders(is_trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence, "_WEAK", 1.0)  # every predictor is a weak one
+    made = make(tmp_path, symmetric(0.3, 3), spread=1.5, encoder_trained=is_trained)
+    features = made.trajectories.features("train")
+    counted, likely = (fit_evidence(features, made.given, transition=name).posterior for name in ("counted", "likely"))
+    assert abs(counted - likely).max() > 0.01
+    np.testing.assert_array_equal(fit(made, vae_epochs=1).prior[0], likely if is_trained else counted)
 
 
 def test_given_labels_count(fitted, made, monkeypatch):

@@ -66,6 +66,21 @@ def test_values_are_those_of_a_plain_forward_pass(trainer_class, model, tmp_path
     found.check_labels("train", np.array(rows["label"]))
 
 
+@pytest.mark.parametrize("model", ["plain", "branches", "peft"])
+def test_whether_the_encoder_is_trained_is_recorded(model, tmp_path):
+    rows, found = make_rows(model), []
+    for name in ("trained", "frozen"):
+        network = make_model(model)
+        if name == "frozen":
+            for weight, parameter in network.named_parameters():
+                parameter.requires_grad_("classifier" in weight or "heads" in weight)
+        recorder = DynamicsRecorder({"train": rows})
+        args = make_args(tmp_path / name, num_train_epochs=1)
+        NoisyTrainer(network, args, train_dataset=rows, callbacks=[recorder]).train()
+        found.append(recorder.trajectories.encoder_trained)
+    assert found == [True, False]
+
+
 @pytest.mark.parametrize("changes", [{"train_sampling_strategy": "sequential"}, {"data_seed": 7}, {"batch_size": 21}])
 def test_rows_stand_by_index_whatever_the_order(changes, tmp_path):
     # Without learning nothing but the order of the rows can differ.
