@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from benchmarks.reporting import Cells
-from benchmarks.suites import Setting
+from benchmarks.suites import Setting, Suite
 
 BASE, STOPPED, AUTO = "cross_entropy", "early_stopping", "auto"
 GATE = -0.5  # points: the most a method may lose to early stopping with little or no noise
@@ -17,10 +17,9 @@ FEWEST_PAIRS = 6  # to tell the random variation
 
 
 def points(cells: Cells, setting: str, method: str) -> dict[int, float]:
-    """Test accuracy in percent, by seed."""
-    return {
-        seed: 100 * cell["test_accuracy_last"] for (s, seed, m), cell in cells.items() if (s, m) == (setting, method)
-    }
+    """Test accuracy in percent, by seed of the suites."""
+    found = {seed: cells.get((setting, seed, method)) for seed in Suite.seeds}
+    return {seed: 100 * cell["test_accuracy_last"] for seed, cell in found.items() if cell}
 
 
 def differences(cells: Cells, method: str, other: str, settings: Iterable[str]) -> dict[str, list[float]]:

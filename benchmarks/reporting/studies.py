@@ -66,15 +66,6 @@ def by_figure(suite: str, method: str, title: str, columns: dict[str, str], show
 
 # DyGEN on text
 
-DETAILS = {
-    "noise": "noise_rate_true",
-    "estimated": "noise_rate_estimated",
-    "labels right before": "train_label_accuracy_before",
-    "after": "train_label_accuracy_after",
-    "ECE cross-entropy": "test_ece_ce",
-    "ECE stage I": "test_ece_stage1",
-    "ECE DyGEN": "test_ece",
-}
 PRIORS = {
     "given labels right, %": "priors/label_accuracy_given",
     "published prior right, %": "priors/paper/prior_label_accuracy",
@@ -94,18 +85,6 @@ REACH = {
     "agrees with the given label, %": "priors/agreement_by_epoch",
     "features and true labels, test accuracy, %": "priors/pretrained_features_with_true_labels",
 }
-
-
-def dygen() -> str:
-    columns = ["test_accuracy_ce", "test_accuracy_stage1", "test_accuracy_prior", "test_accuracy"]
-    found = by_setting("dygen", "dygen")
-    rows = [
-        [name, mean_of(read(of, "noise_rate_true"), 4), *(spread_of(read(of, column), 4) for column in columns)]
-        for name, of in found.items()
-    ]
-    means = [mean_of([round(np.mean(read(of, column)), 4) for of in found.values()], 4) for column in columns]
-    rows.append(["**average**", "", *(f"**{value}**" for value in means)])
-    return table(["test accuracy, %", "wrong labels, %", "cross-entropy", "stage I", "prior", "DyGEN"], rows)
 
 
 def shown_prior(values: list[Any], keys: str) -> str:
@@ -356,9 +335,7 @@ def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
     from benchmarks import many_labels, tokens
 
-    details = by_figure("dygen", "dygen", "mean of seeds, %", DETAILS, lambda values, _: mean_of(values, 4))
     return {
-        "dygen_text": dygen() + "\n\n" + details,
         "command": f"{protocol_of('dygen')}; {versions_of('dygen')}",
         "published": by_figure("dygen", "dygen", "", PRIORS, shown_prior),
         "auroc": by_figure("dygen", "dygen", "", AUROC, lambda values, _: f"{np.mean(values):.2f}"),

@@ -79,6 +79,27 @@ def fine_tuned(name: str) -> str:
     return "\n\n".join([*parts, note(name)])
 
 
+def dygen_stages() -> str:
+    """What DyGEN's networks, its prior and all of it predict, and what becomes of the labels."""
+    rows = []
+    for suite in TUNED.values():
+        cells = cells_of(suite)
+        for name in (setting.name for setting in SUITES[suite].settings):
+            seeds = [seed for of, seed, method in sorted(cells) if (of, method) == (name, "dygen")]
+            plain, whole = ([cells[name, seed, method] for seed in seeds] for method in ("cross_entropy", "dygen"))
+            stages = [[cell["details"][f"{stage}_accuracy"] for cell in whole] for stage in ("stage1", "prior")]
+            after = [1 - cell["details"]["train_label_accuracy"] for cell in whole]
+            estimated = [cell["details"]["noise_rate_estimated"] for cell in whole]
+            accuracy = [[cell["test_accuracy_last"] for cell in of] for of in (plain, whole)]
+            errors = [[cell["ece"] for cell in of] for of in (plain, whole)]
+            wrong = [cell["noise_rate"] for cell in whole]
+            shown = [accuracy[0], *stages, accuracy[1], wrong, after, estimated, *errors]
+            if seeds:
+                rows.append([name, *map(mean_of, shown)])
+    tested = ["cross-entropy", "stage I", "prior", "DyGEN"]
+    return table(["%", *tested, "wrong labels", "wrong after", "estimated", "ECE cross-entropy", "ECE DyGEN"], rows)
+
+
 def purified_images() -> str:
     """DMLP on features of a pretrained encoder of images."""
     from benchmarks.reporting.studies import PURIFIED
@@ -112,4 +133,5 @@ def audited_images() -> str:
 def blocks() -> dict[str, str]:
     """The content between the markers of the documents, by marker."""
     tables = {block: fine_tuned(suite) for block, suite in TUNED.items()}
-    return tables | {"purify_images": purified_images(), "audit_images": audited_images()}
+    more = {"purify_images": purified_images(), "audit_images": audited_images()}
+    return tables | more | {"dygen_tuned": dygen_stages()}
