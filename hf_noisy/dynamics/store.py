@@ -40,6 +40,7 @@ class Trajectories:
         splits: Names of the recorded datasets.
         epochs: The epochs (from 1) recorded for every split and branch.
         num_branches, num_classes, dim: Sizes.
+        encoder_trained: Whether weights below the heads were trained; False where that was not recorded.
         run: Id of the training.
         manifest: Sizes, `run`, and the description of each split.
 
@@ -109,7 +110,6 @@ class Trajectories:
 
     @property
     def encoder_trained(self) -> bool:
-        """Whether weights below the heads were trained; False if not recorded."""
         return bool(self.manifest.get("encoder_trained", False))
 
     @property
