@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Where Python is told to write no bytecode, every process would compile all it imports: 18 s instead of none.
+# Where Python is told to write no bytecode, every process compiles all that it imports, which takes 18 s.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install demo demo-figures test test-slow lint docs format clean

@@ -30,7 +30,7 @@ settings.load_profile("fixed")
 
 
 def pytest_collection_finish():
-    """Leave what is imported by now out of garbage collection, which `Trainer` asks for at the start of each run."""
+    """`Trainer` collects garbage whenever it begins; what is imported by now is left out."""
     gc.collect()
     gc.freeze()
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from hf_noisy.detection.evidence import Evidence
 from hf_noisy.detection.predictors import LENGTH
 
-# Share of the evidence in the posterior, the rest being the VAE's: without it, stage II forgets some of the prior.
+# Share of the evidence beside the VAE, which forgets some of the prior. Chosen on frozen encoders.
 SHARE = 2 / 3
 
 
@@ -51,7 +51,7 @@ def mixed(
     evidence: Float[Tensor, "rows classes"],
     networks: Float[Tensor, "branch rows classes"] | None = None,
 ) -> Tensor:
-    """The posterior of the VAE and the evidence; with networks whose encoders were trained, a third of each."""
+    """The posterior of the VAE and the evidence, weighted; with predictions of the networks, the mean of the three."""
     if networks is None:
         return (1 - SHARE) * posterior + SHARE * evidence
     # A trained encoder can know what features before training do not tell, and what the VAE has forgotten.

@@ -41,7 +41,7 @@ class DyGenModelConfig(PreTrainedConfig):
         feature_scale: See `TrajectoryVectors`.
         delta: See `DirichletVAE`.
         with_evidence: Whether the posterior contains the evidence of [`DyGen`].
-        encoder_trained: Whether the posterior contains the networks' own predictions beside the evidence.
+        with_networks: Whether the posterior contains the networks' own predictions beside the evidence.
         absent: Classes that no training row had, which get no mass.
         autocast: `"bfloat16"` or `"float16"` if the recorder ran under autocast, else None.
     """
@@ -64,7 +64,7 @@ class DyGenModelConfig(PreTrainedConfig):
         feature_scale: float = 1.0,
         delta: float = 1.0,
         with_evidence: bool = False,
-        encoder_trained: bool = False,
+        with_networks: bool = False,
         absent: list[int] | tuple[int, ...] = (),
         autocast: str | None = None,
         **kwargs: Any,
@@ -73,7 +73,7 @@ class DyGenModelConfig(PreTrainedConfig):
         self.task, self.epochs, self.changed, self.start = task, list(epochs), list(changed), list(start)
         self.num_branches, self.dim, self.projected_from, self.delta = num_branches, dim, projected_from, delta
         self.feature_width, self.feature_scale, self.autocast = feature_width, feature_scale, autocast
-        self.with_evidence, self.encoder_trained, self.absent = with_evidence, encoder_trained, list(absent)
+        self.with_evidence, self.with_networks, self.absent = with_evidence, with_networks, list(absent)
         if self.network is not None:
             kwargs |= copy.deepcopy({"id2label": self.network.id2label, "label2id": self.network.label2id})
             kwargs.pop("num_labels", None)
@@ -179,7 +179,7 @@ class DyGenForClassification(PreTrainedModel):
             feature_scale=float(vectors.feature_scale),
             delta=dygen.config.delta,
             with_evidence=dygen.evidence is not None,
-            encoder_trained=dygen.config.encoder_trained,
+            with_networks=dygen.config.with_networks,
             absent=dygen.config.absent,
             autocast=autocast,
         )
@@ -237,7 +237,7 @@ class DyGenForClassification(PreTrainedModel):
         predictions = logits.softmax(-1)
         posterior = self.vae.posterior(w, predictions).float()
         if self.evidence is not None:
-            posterior = mixed(posterior, self.evidence(w), predictions if self.config.encoder_trained else None)
+            posterior = mixed(posterior, self.evidence(w), predictions if self.config.with_networks else None)
         posterior = without_classes(posterior, self.config.absent)
         scores = posterior.clamp(min=torch.finfo(torch.float32).tiny).log()
         loss = None if labels is None else nn.functional.nll_loss(scores, labels)

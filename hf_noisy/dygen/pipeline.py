@@ -63,7 +63,7 @@ class DyGenConfig:
     evidence_width: int = 0  # of the features that the posterior's evidence reads; 0 without
     shuffled_rows: int = 1  # rows shuffled together for the VAE: above 1 if read from disk
     max_references: int | None = None  # limit of the voting rows in the published prior
-    encoder_trained: bool = False  # whether the networks themselves are a third of the posterior
+    with_networks: bool = False  # whether the networks' own predictions are a third of the posterior without labels
 
 
 class DyGen:
@@ -205,7 +205,7 @@ class DyGen:
             evidence_width=0 if prior.evidence is None else len(prior.evidence.head.weight),
             shuffled_rows=1 if in_memory else SHUFFLED_ROWS,
             max_references=max_references,
-            encoder_trained=trajectories.encoder_trained,
+            with_networks=trajectories.encoder_trained and prior.evidence is not None,
         )
         vae = fit_vae(
             vectors(trajectories, split) if in_memory else w,
@@ -230,6 +230,7 @@ class DyGen:
         Args:
             split: Any split recorded with the training.
             labels: `[rows]`, given labels, on which to condition instead of on the classifier's predictions of them.
+                Pass them for training rows, whose labels the classifier has learned.
 
         Returns:
             `[rows, classes]`, sums to 1; 0 for classes that no training row had; with labels, one-hot for training
@@ -262,7 +263,7 @@ class DyGen:
                     evidence = torch.from_numpy(self.prior[0, rows]).float()  # which did not see the rows' own labels
                 else:
                     evidence = self.evidence(w, given)
-                found = mixed(found, evidence, networks if self.config.encoder_trained else None)
+                found = mixed(found, evidence, networks if self.config.with_networks else None)
             posterior[rows] = without_classes(found, self.config.absent).numpy()
         if self.checked is not None and labels is not None and split == self.config.split:
             known = np.flatnonzero(self.checked != UNCHECKED)

@@ -21,6 +21,7 @@ from hf_noisy.detection.training_dynamics import aum, data_map
 from hf_noisy.dygen.vectors import recorded_features
 from hf_noisy.dynamics.scores import DynamicsScore, distances_by_epoch, dynamics_score
 from hf_noisy.dynamics.store import ALL, Trajectories, row_blocks
+from hf_noisy.models.frozen_features import transition_for
 
 SUSPECTS_BY = ("distance", "aum", "data_map")
 _TINY = 1e-12
@@ -69,13 +70,8 @@ def evidence_prior(
 ) -> Prior:
     """The default: the posterior from features recorded before training, given labels and checked ones."""
     is_recorded = trajectories.features(split, slice(0, 1)) is not None
-    transition = "auto" if trajectories.encoder_trained else "counted"
-    options = {
-        "num_classes": trajectories.num_classes,
-        "class_prior": class_prior,
-        "transition": transition,
-        "seed": seed,
-    }
+    options = {"num_classes": trajectories.num_classes, "class_prior": class_prior, "seed": seed}
+    options["transition"] = transition_for(trajectories.encoder_trained)
     features = _features(trajectories, split, is_recorded)
     evidence = fit_evidence(features, labels, **options)
     if is_recorded and checked is None and not evidence.informed:

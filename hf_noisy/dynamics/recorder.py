@@ -123,7 +123,7 @@ class DynamicsRecorder(EpochCallback):
             recorded = self.trajectories
             check_same_run(self.path, recorded.run, self.run)
             for key, value in expected.items():
-                if recorded.manifest.get(key) != value:
+                if recorded.manifest.get(key, value) != value:
                     raise ValueError(
                         f"trajectories at {self.path} belong to another dataset or model: they differ in {key}; "
                         "resume with the data, the model and the settings of the first run"
@@ -131,8 +131,7 @@ class DynamicsRecorder(EpochCallback):
             if process.is_main_process:
                 recorded.drop_after(_whole_epochs(state))
         elif process.is_main_process:
-            more = {"seed": args.seed, "encoder_trained": trains_encoder(kwargs["model"])}
-            Trajectories.create(self.path, {"run": self.run, **expected, **more})
+            Trajectories.create(self.path, {"run": self.run, **expected, "seed": args.seed})
         process.wait_for_everyone()
         self._recorded = self.trajectories
         if not state.global_step and process.is_main_process:
@@ -229,6 +228,7 @@ class DynamicsRecorder(EpochCallback):
             "dim": self.projection or dim,
             "dtype": self.dtype,
             "projection": self.projection,
+            "encoder_trained": trains_encoder(model),
             "splits": splits,
         }
 

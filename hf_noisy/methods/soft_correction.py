@@ -21,7 +21,7 @@ from hf_noisy.detection.list_posterior import cell_targets, token_targets
 from hf_noisy.losses.loss import at_least_float32
 from hf_noisy.methods.before_training import features_before_training, given_before_training
 from hf_noisy.methods.method import Batch, Method, Step
-from hf_noisy.models.frozen_features import transition_for
+from hf_noisy.models.frozen_features import trains_encoder, transition_for
 from hf_noisy.models.heads import num_classes
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class SoftCorrection(Method):
         options: dict[str, Any] = {"num_classes": classes, "seed": trainer.args.seed}
         if checked is not None and self.use_checked:
             return CheckedCorrection().fit(features, labels, checked.index, checked.labels, **options)
-        transition = self.transition or transition_for(cast(nn.Module, trainer.model))
+        transition = self.transition or transition_for(trains_encoder(cast(nn.Module, trainer.model)))
         return fit_evidence(features, labels, class_prior=self.class_prior, transition=transition, **options)
 
     def forward(self, model: nn.Module, batch: Batch) -> Step:

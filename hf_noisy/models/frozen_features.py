@@ -99,10 +99,10 @@ def trains_encoder(model: nn.Module) -> bool:
     return any(weight.requires_grad for weight in (model if encoder is None else encoder).parameters())
 
 
-def transition_for(model: nn.Module | None) -> str:
-    """How [`~hf_noisy.detection.evidence.fit_evidence`] is to estimate the transition matrix for a model."""
+def transition_for(encoder_trained: bool) -> str:
+    """How [`~hf_noisy.detection.evidence.fit_evidence`] is to estimate the transition matrix before a training."""
     # Softer labels regularise a head on fixed features, which cannot learn more than these tell.
-    return "auto" if model is not None and trains_encoder(model) else "counted"
+    return "auto" if encoder_trained else "counted"
 
 
 def why_no_features(model: nn.Module | None) -> str:

@@ -26,6 +26,7 @@ from hf_noisy.models.frozen_features import (
     fed_with_features,
     frozen_features,
     stored_features,
+    trains_encoder,
     transition_for,
     why_no_features,
 )
@@ -138,7 +139,7 @@ def measure(
                     checked.labels,
                     compared=random if random.sum() >= _FEWEST_RANDOM else None,
                     num_classes=classes,
-                    transition=transition_for(model),
+                    transition=transition_for(model is not None and trains_encoder(model)),
                     seed=seed,
                 )
                 found = [found[0]._replace(labels=best)]

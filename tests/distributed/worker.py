@@ -1,6 +1,7 @@
 """Runs on every rank: the runs that `test_two_processes` compares with one process, and their results as files."""
 
 import builtins
+import gc
 import json
 import sys
 from pathlib import Path
@@ -64,7 +65,7 @@ def train(name: str, folder: Path, ranks: int) -> NoisyTrainer:
 
 
 def cases(is_slow: bool) -> list[str]:
-    """A run of every method; losses, those of `SLOW`, on votes, and most on tokens and several labels apart."""
+    """A run of every method; slow are `SLOW`, most losses, votes, and most tasks of many labels."""
     apart = [
         case for case in SHORT_CASES if case[0] in SLOW or (case not in LONG_CASES and case[0] != "cross_entropy")
     ]
@@ -218,4 +219,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # as in conftest.py
     main(Path(sys.argv[1]))

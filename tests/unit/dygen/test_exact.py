@@ -60,6 +60,16 @@ def lora(tmp_path_factory):
     return Trained(tmp_path_factory.mktemp("lora"), "lora")
 
 
+def test_the_posterior_of_a_frozen_encoder_is_that_of_training(tmp_path):
+    model = BranchedModel.from_model(bert(), 2)
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("classifier" in name)
+    run = Trained(tmp_path, "branches", model=model)
+    assert not run.dygen.config.with_networks
+    said = run.exact().predict(run.rows["test"], show_progress=False)
+    np.testing.assert_allclose(said, run.dygen.posterior("test"), atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["lora", "vit-branches", *SLOW])
 def test_posterior_is_that_of_training(kind, tmp_path):
     run = Trained(tmp_path, kind)
@@ -73,6 +83,7 @@ def test_posterior_is_that_of_training(kind, tmp_path):
         for batch_size in (4, 32):
             said = loaded.predict(rows, batch_size=batch_size, show_progress=False)
             np.testing.assert_allclose(said, run.dygen.posterior(split), atol=1e-5)
+    assert loaded.config.with_networks
     # Not something that any of the epochs would give: they differ.
     assert not np.allclose(run.dygen.posterior("test"), run.dygen.posterior("test")[::-1], atol=1e-3)
 

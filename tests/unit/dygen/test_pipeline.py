@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from hf_noisy.core.files import read_sealed, write_sealed
 from hf_noisy.detection import evidence
 from hf_noisy.detection.evidence import fit_evidence
 from hf_noisy.dygen.pipeline import CONFIG_FILE, WEIGHTS_FILE, DyGen
@@ -62,7 +63,7 @@ def test_networks_with_trained_encoders_are_a_third_of_the_posterior(tmp_path):
     frozen, trained = (
         make(tmp_path / str(is_trained), symmetric(0.3, 3), encoder_trained=is_trained) for is_trained in (False, True)
     )
-    rows, parts = slice(0, 100), {}
+    rows, parts, given = slice(0, 100), {}, []
     for made in (frozen, trained):
         dygen = fit(made, vae_epochs=2)
         w, networks = dygen.vectors(made.trajectories, "test", rows), dygen._predictions("test", rows)
@@ -77,9 +78,26 @@ def test_networks_with_trained_encoders_are_a_third_of_the_posterior(tmp_path):
         dygen.save_pretrained(tmp_path / "saved")
         loaded = DyGen.from_pretrained(tmp_path / "saved", made.trajectories)
         np.testing.assert_array_equal(loaded.posterior("test"), dygen.posterior("test"))
-        # With a given label, the networks say nothing that the VAE does not read.
-        assert np.isfinite(dygen.posterior("train", made.given)).all()
+        given.append(dygen.posterior("train", made.given))
     np.testing.assert_allclose(parts[True][0], parts[False][0], atol=1e-6)
+    np.testing.assert_array_equal(*given)  # which the networks have learned, so that they say nothing new
+
+
+def test_without_evidence_the_posterior_is_that_of_the_vae(tmp_path):
+    made = make(tmp_path, symmetric(0.3, 3), features=False, encoder_trained=True)
+    dygen = fit(made, vae_epochs=1)
+    assert not dygen.config.with_networks
+    found = dygen.vae.posterior(dygen.vectors(made.trajectories, "test"), dygen._predictions("test", slice(0, 100)))
+    np.testing.assert_allclose(dygen.posterior("test"), found.detach(), atol=1e-6)
+
+
+def test_what_an_earlier_version_saved_is_read_as_it_was(made, fitted, tmp_path):
+    fitted.save_pretrained(tmp_path)
+    config = read_sealed(tmp_path / CONFIG_FILE, 5)
+    del config["with_networks"]
+    write_sealed(tmp_path / CONFIG_FILE, config, 5)
+    loaded = DyGen.from_pretrained(tmp_path, made.trajectories)
+    np.testing.assert_array_equal(loaded.posterior("test"), fitted.posterior("test"))
 
 
 @pytest.mark.parametrize("is_trained", [False, True])
