@@ -29,7 +29,9 @@ def values(cells: Cells, setting: str, method: str, key: str = "test_accuracy_la
 
 def title_of(method: str) -> str:
     """Its name in a table, with the marks of those that see true labels or were tuned on the sets."""
-    return METHODS[method].title + (" †" if METHODS[method].uses_clean_labels else " ‡" if method == "auto" else "")
+    return METHODS[method].title + (
+        " †" if METHODS[method].uses_clean_labels else " ‡" if method in ("auto", "dygen") else ""
+    )
 
 
 def board(cells: Cells, settings: list[str], methods: list[str]) -> str:
@@ -85,8 +87,9 @@ def dygen_stages() -> str:
     for suite in TUNED.values():
         cells = cells_of(suite)
         for name in (setting.name for setting in SUITES[suite].settings):
-            seeds = [seed for of, seed, method in sorted(cells) if (of, method) == (name, "dygen")]
-            plain, whole = ([cells[name, seed, method] for seed in seeds] for method in ("cross_entropy", "dygen"))
+            methods = ("cross_entropy", "dygen")
+            seeds = [seed for seed in SUITES[suite].seeds if all((name, seed, of) in cells for of in methods)]
+            plain, whole = ([cells[name, seed, method] for seed in seeds] for method in methods)
             stages = [[cell["details"][f"{stage}_accuracy"] for cell in whole] for stage in ("stage1", "prior")]
             after = [1 - cell["details"]["train_label_accuracy"] for cell in whole]
             estimated = [cell["details"]["noise_rate_estimated"] for cell in whole]
@@ -95,9 +98,10 @@ def dygen_stages() -> str:
             wrong = [cell["noise_rate"] for cell in whole]
             shown = [accuracy[0], *stages, accuracy[1], wrong, after, estimated, *errors]
             if seeds:
-                rows.append([name, *map(mean_of, shown)])
+                rows.append([name, str(len(seeds)), *map(mean_of, shown)])
     tested = ["cross-entropy", "stage I", "prior", "DyGEN"]
-    return table(["%", *tested, "wrong labels", "wrong after", "estimated", "ECE cross-entropy", "ECE DyGEN"], rows)
+    labels = ["wrong labels", "wrong after", "estimated wrong", "ECE cross-entropy", "ECE DyGEN"]
+    return table(["test accuracy and shares, %", "seeds", *tested, *labels], rows)
 
 
 def purified_images() -> str:

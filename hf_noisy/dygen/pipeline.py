@@ -205,7 +205,7 @@ class DyGen:
             evidence_width=0 if prior.evidence is None else len(prior.evidence.head.weight),
             shuffled_rows=1 if in_memory else SHUFFLED_ROWS,
             max_references=max_references,
-            with_networks=trajectories.encoder_trained and prior.evidence is not None,
+            with_networks=trajectories.encoder_trained and prior.evidence is not None and prior.evidence.is_weak,
         )
         vae = fit_vae(
             vectors(trajectories, split) if in_memory else w,
