@@ -43,12 +43,19 @@ def test_the_small_suites_are_whole(name):
 
 
 def test_what_the_page_of_dygen_says_of_fine_tuning():
-    dygen, auto = first_page.gains("dygen"), first_page.gains("auto")
+    suites = [(suite, clean) for suite in (tuned.TEXTS, tuned.IMAGES) for clean in (False, True)]
+    dygen, auto = (
+        {setting: gain for of in suites for setting, gain in first_page.gains(name, *of).items()}
+        for name in ("dygen", "auto")
+    )
+    assert {setting for setting, gain in dygen.items() if gain < 0} == {"trec rules", "cifar10 clean"}
     assert sum(dygen.values()) < sum(auto[setting] for setting in dygen)
 
 
 def test_what_the_page_says_of_fine_tuned_images():
-    assert all(first_page.gains(name, tuned.IMAGES)["cifar10 asymmetric 40 %"] < 0 for name in ("dygen", "dal"))
+    below = {name for name in METHODS if first_page.gains(name, tuned.IMAGES).get("cifar10 asymmetric 40 %", 0) < 0}
+    assert "dal" in below
+    assert not below & {"dygen", "auto"}
 
 
 def test_a_changed_figure_is_noticed(tmp_path):
