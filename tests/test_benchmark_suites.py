@@ -524,7 +524,7 @@ def test_tables_of_pretrained_suites_show_what_is_there(tmp_path, monkeypatch):
     from benchmarks.reporting import tuned
 
     monkeypatch.setattr(tuned, "RESULTS", tmp_path)
-    assert set(tuned.blocks()) == {"text_tuned", "vision_tuned", "purify_images", "audit_images"}
+    assert set(tuned.blocks()) == {"text_tuned", "vision_tuned", "purify_images", "audit_images", "dygen_tuned"}
     assert all(text.startswith("Not run yet: `python -m benchmarks.run --suite ") for text in tuned.blocks().values())
     cells = [
         cell("trec rules", seed, method, accuracy + 0.02 * seed)
@@ -532,14 +532,22 @@ def test_tables_of_pretrained_suites_show_what_is_there(tmp_path, monkeypatch):
         for seed in (0, 1)
     ]
     cells += [cell("trec clean", 0, "cross_entropy", 0.9)]
+    shares = {"stage1_accuracy": 0.5, "prior_accuracy": 0.4, "train_label_accuracy": 0.8, "noise_rate_estimated": 0.1}
+    # Of the second there is no cross-entropy to compare with.
+    of_dygen = [cell("trec rules", seed, "dygen", 0.7, details=shares, ece=0.1, noise_rate=0.3) for seed in (0, 2)]
     figures = {"auprc": {"hf_noisy": 0.9, "cleanlab": 0.8, "data map": 0.7}, "noise_rate_estimated": [0.3, 0.2, 0.4]}
     audited = [cell("cifar10 human worse", 0, "audit", 0.5, **figures | {"noise_rate": 0.41})]
-    for name, of in (("text-tuned-small", cells), ("audit-images", audited)):
+    for one in cells:
+        one |= {"ece": 0.2}
+    for name, of in (("text-tuned-small", cells + of_dygen), ("audit-images", audited)):
         (tmp_path / f"cells_{name}.jsonl").write_text("\n".join(map(json.dumps, of)) + "\n")
     shown = tuned.blocks()
     assert '| method="auto" ‡ | 71.0 ± 1.4 | 71.0 |' in shown["text_tuned"]
     assert "| cross-entropy | 90.0 | 90.0 |" in shown["text_tuned"]
-    assert "2 seeds; 5 of " in shown["text_tuned"]
+    assert "2 seeds; 7 of " in shown["text_tuned"]
+    row = "| trec rules | 1 | 60.0 | 50.0 | 40.0 | 70.0 | 30.0 | 20.0 | 10.0 | 20.0 | 10.0 |"
+    assert row in shown["dygen_tuned"]
+    assert shown["dygen_tuned"].count("\n") == 2
     assert "| cifar10 human worse | 0.900 | 0.800 | 0.700 | 41.0 | 30.0 | 20.0 to 40.0 |" in shown["audit_images"]
 
 

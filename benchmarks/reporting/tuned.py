@@ -99,6 +99,8 @@ def dygen_stages() -> str:
             shown = [accuracy[0], *stages, accuracy[1], wrong, after, estimated, *errors]
             if seeds:
                 rows.append([name, str(len(seeds)), *map(mean_of, shown)])
+    if not rows:
+        return not_run(TEXTS)
     tested = ["cross-entropy", "stage I", "prior", "DyGEN"]
     labels = ["wrong labels", "wrong after", "estimated wrong", "ECE cross-entropy", "ECE DyGEN"]
     return table(["test accuracy and shares, %", "seeds", *tested, *labels], rows)
