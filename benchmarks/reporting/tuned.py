@@ -1,6 +1,7 @@
 """Tables of the suites of pretrained encoders: fine-tuned ones, purify-images and audit-images."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,27 +84,28 @@ def fine_tuned(name: str) -> str:
 
 def dygen_stages() -> str:
     """What DyGEN's networks, its prior and all of it predict, and what becomes of the labels."""
+    columns: dict[str, Callable[[dict[str, Any], dict[str, Any]], float]] = {
+        "cross-entropy": lambda plain, own: plain["test_accuracy_last"],
+        "stage I": lambda plain, own: own["details"]["stage1_accuracy"],
+        "prior": lambda plain, own: own["details"]["prior_accuracy"],
+        "DyGEN": lambda plain, own: own["test_accuracy_last"],
+        "wrong labels": lambda plain, own: own["noise_rate"],
+        "wrong after": lambda plain, own: 1 - own["details"]["train_label_accuracy"],
+        "estimated wrong": lambda plain, own: own["details"]["noise_rate_estimated"],
+        "ECE cross-entropy": lambda plain, own: plain["ece"],
+        "ECE DyGEN": lambda plain, own: own["ece"],
+    }
     rows = []
     for suite in TUNED.values():
         cells = cells_of(suite)
         for name in (setting.name for setting in SUITES[suite].settings):
             methods = ("cross_entropy", "dygen")
             seeds = [seed for seed in SUITES[suite].seeds if all((name, seed, of) in cells for of in methods)]
-            plain, whole = ([cells[name, seed, method] for seed in seeds] for method in methods)
-            stages = [[cell["details"][f"{stage}_accuracy"] for cell in whole] for stage in ("stage1", "prior")]
-            after = [1 - cell["details"]["train_label_accuracy"] for cell in whole]
-            estimated = [cell["details"]["noise_rate_estimated"] for cell in whole]
-            accuracy = [[cell["test_accuracy_last"] for cell in of] for of in (plain, whole)]
-            errors = [[cell["ece"] for cell in of] for of in (plain, whole)]
-            wrong = [cell["noise_rate"] for cell in whole]
-            shown = [accuracy[0], *stages, accuracy[1], wrong, after, estimated, *errors]
-            if seeds:
-                rows.append([name, str(len(seeds)), *map(mean_of, shown)])
-    if not rows:
-        return not_run(TEXTS)
-    tested = ["cross-entropy", "stage I", "prior", "DyGEN"]
-    labels = ["wrong labels", "wrong after", "estimated wrong", "ECE cross-entropy", "ECE DyGEN"]
-    return table(["test accuracy and shares, %", "seeds", *tested, *labels], rows)
+            pairs = [[cells[name, seed, of] for of in methods] for seed in seeds]
+            if pairs:
+                shown = (mean_of([read(*pair) for pair in pairs]) for read in columns.values())
+                rows.append([name, str(len(pairs)), *shown])
+    return table(["test accuracy and shares, %", "seeds", *columns], rows) if rows else not_run(TEXTS)
 
 
 def purified_images() -> str:

@@ -37,7 +37,7 @@ UNINFORMED = (
     "use an encoder that was trained on such data"
 )
 TRANSITIONS = ("counted", "likely", "auto")
-_WEAK = 0.75  # expected accuracy
+_WEAK = 0.75  # expected accuracy of predictors that are less often right than the labels of most sets
 _RAREST = 1e-6  # least share of a class in an array of frequencies
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Evidence(HeadPrediction):
     @property
     def is_weak(self) -> bool:
         """Whether the features predict so little that a trained encoder may know more."""
-        return is_weak(self.expected_accuracy)
+        return self.expected_accuracy < _WEAK
 
 
 def fit_evidence(
@@ -170,7 +170,7 @@ def fit_evidence(
     of_priors = {name: float(weights[:, j].sum()) for j, name in enumerate(priors)}
     accuracy = expected_accuracy(labels, mixed)
     probabilities = with_confidence(mixed, accuracy)
-    is_likely = transition == "likely" or (transition == "auto" and is_weak(accuracy))
+    is_likely = transition == "likely" or (transition == "auto" and accuracy < _WEAK)
     likely = likely_transition(labels, probabilities, seed) if is_likely else None
     posterior, matrix = posterior_given_label(probabilities, labels, likely)
     evidence = Evidence(
@@ -201,11 +201,6 @@ def _uninformed(evidence: Evidence, labels: Labels, counts: Int64[np.ndarray, " 
         noise_rate=NoiseRate(0.0, 0.0, 1.0),
         informed=False,
     )
-
-
-def is_weak(accuracy: float) -> bool:
-    """Whether predictors of an expected accuracy are less often right than the labels of most sets."""
-    return accuracy < _WEAK
 
 
 def class_priors(
