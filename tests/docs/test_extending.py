@@ -187,4 +187,4 @@ def test_the_tests_of_every_method_run_over_the_toys(copy):
     done = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "toy or section_is_of_a_method", *tests)
     assert done.returncode == 0, done.stdout[-3000:]
     assert re.search(r"(\d+) passed", done.stdout)
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 20
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 20
