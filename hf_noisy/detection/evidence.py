@@ -6,6 +6,7 @@ predictor takes part with equal frequencies, with those of the given labels, and
 
 import logging
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -224,22 +225,25 @@ def class_priors(
 
 
 def _mix(
-    predictions: list[Float64[np.ndarray, "rows classes"]],
+    predictions: list[list[Float64[np.ndarray, "rows classes"]]],
     priors: dict[str, Float64[np.ndarray, " classes"]],
     labels: Labels,
 ) -> tuple[Float64[np.ndarray, "rows classes"], Float64[np.ndarray, "predictors priors"]]:
-    """The weighted mean of all predictors under all priors, and the weights."""
+    """The weighted mean of all predictors under all priors, and the weights; draws of a predictor count alike."""
     some = evenly_spaced(np.arange(len(labels)), _MAX_FITTED)
-    agreement = [
-        [informed_agreement(labels[some], (predicted[some] + prior).argmax(1)) for prior in priors.values()]
-        for predicted in predictions
+
+    def agreement(predicted: Float64[np.ndarray, "rows classes"], prior: Float64[np.ndarray, " classes"]) -> float:
+        return informed_agreement(labels[some], (predicted[some] + prior).argmax(1))
+
+    agreements = [
+        [np.mean([agreement(draw, prior) for draw in draws]) for prior in priors.values()] for draws in predictions
     ]
-    weights = np.asarray(softmax(_WEIGHT * np.array(agreement)))
-    mixed = np.zeros_like(predictions[0])
+    weights = np.asarray(softmax(_WEIGHT * np.array(agreements)))
+    mixed = np.zeros_like(predictions[0][0])
     for rows in row_slices(len(mixed), mixed.shape[1], ELEMENTS_A_BLOCK):
-        for predicted, shares in zip(predictions, weights, strict=True):
-            for prior, share in zip(priors.values(), shares, strict=True):
-                mixed[rows] += share * softmax(predicted[rows] + prior, axis=1)
+        for draws, shares in zip(predictions, weights, strict=True):
+            for draw, (prior, share) in product(draws, zip(priors.values(), shares, strict=True)):
+                mixed[rows] += share / len(draws) * softmax(draw[rows] + prior, axis=1)
     return mixed, weights
 
 

@@ -3,9 +3,10 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from hf_noisy.detection import fit_evidence
-from hf_noisy.detection.evidence import class_priors
+from hf_noisy.detection.evidence import _mix, class_priors
 
 plain_fit_evidence = inspect.unwrap(fit_evidence)  # users have no type checks
 
@@ -37,6 +38,19 @@ def test_the_posterior_is_better_than_the_given_labels(noisy):
     assert (evidence.probabilities.argmax(1) == true).mean() > 0.85
     assert evidence.noise_rate.rate == pytest.approx(0.4, abs=0.12)
     assert evidence.transition[0, 1] > 0.2
+
+
+def test_draws_of_a_predictor_have_one_weight_and_take_part_alike():
+    rng = np.random.default_rng(2)
+    labels, priors = np.arange(30) % 3, class_priors(None, np.array([10, 10, 10]))
+    first, second, other = (log_softmax(rng.normal(size=(30, 3)) + np.eye(3)[labels], axis=1) for _ in range(3))
+    alone, weights = _mix([[first], [other]], priors, labels)
+    repeated, same = _mix([[first, first], [other]], priors, labels)
+    np.testing.assert_allclose(repeated, alone)
+    np.testing.assert_allclose(same, weights)
+    mixed, weights = _mix([[first, second]], {"uniform": np.zeros(3)}, labels)
+    assert weights.tolist() == [[1]]
+    np.testing.assert_allclose(mixed, (np.exp(first) + np.exp(second)) / 2)
 
 
 def test_other_rows_are_predicted(noisy):

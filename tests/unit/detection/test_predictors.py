@@ -1,4 +1,5 @@
 import warnings
+from itertools import chain, combinations
 
 import numpy as np
 import pytest
@@ -105,9 +106,21 @@ def everything(features, labels, classes=CLASSES):
         return held_out_predictions(features, labels, classes, 5, 0)
 
 
+def test_the_folds_of_few_rows_are_drawn_several_times(monkeypatch):
+    features, labels, _ = problem()
+    several = everything(features, labels)
+    monkeypatch.setattr("hf_noisy.detection.predictors._DRAWN", 2 * ROWS - 1)
+    for name, (one, *more) in everything(features, labels).items():
+        assert not more
+        np.testing.assert_array_equal(several[name][0], one)
+        assert len(several[name]) == (3 if name.startswith("logistic") else 1)
+        for first, second in combinations(several[name], 2):
+            assert np.abs(first - second).max() > 1e-3
+
+
 def test_a_class_without_rows_is_never_predicted():
     features, labels, _ = problem()
-    for predicted in everything(features, 2 * labels, 5).values():
+    for predicted in chain(*everything(features, 2 * labels, 5).values()):
         assert np.isfinite(predicted).all()
         assert np.exp(predicted[:, [1, 3]]).max() < 1e-12
         np.testing.assert_allclose(np.exp(predicted).sum(1), 1)
@@ -116,15 +129,15 @@ def test_a_class_without_rows_is_never_predicted():
 def test_a_class_of_one_row_is_not_known_for_that_row():
     features, labels, _ = problem()
     labels = np.where(np.arange(ROWS) == 7, 2, labels % 2)
-    for name, predicted in everything(features, labels).items():
-        assert np.isfinite(predicted).all()
+    for name, draws in everything(features, labels).items():
+        assert np.isfinite(draws).all()
         if name != "class means":  # which are neutral there
-            assert predicted[7].argmax() != 2
+            assert all(predicted[7].argmax() != 2 for predicted in draws)
 
 
 @pytest.mark.parametrize("features", [np.zeros((20, 3)), np.ones((20, 3)), np.eye(20, 3)])
 def test_features_that_are_equal_give_finite_predictions(features):
-    for predicted in everything(features.astype(np.float64), np.arange(20) % 3).values():
+    for predicted in chain(*everything(features.astype(np.float64), np.arange(20) % 3).values()):
         assert np.isfinite(predicted).all()
 
 
