@@ -85,10 +85,11 @@ WITH_STATE = [case for case in SHORT_CASES if case[0] in STORED]
 cases_with_state = over(marked(CASES, WITH_STATE))
 # What the data loader and mixed precision do depends little on the method.
 all_cases = over(marked(CASES, WITH_STATE))
-cases_of_columns = over(marked(CASES, WITH_STATE + BASELINE))
+LOADED = [case for case in SHORT_CASES if case[0] in ON_EVERY_MODEL | {"dygen"}]
+cases_of_columns = over(marked(CASES, LOADED + BASELINE))
+cases_of_lengths = over(marked(SHORT_CASES, LOADED))
 long_cases = over(marked(LONG_CASES, LONG_CASES))
 SLOW_TASKS = [pytest.param(*case, marks=pytest.mark.slow) for case in TASK_CASES]
-short_cases = over(marked(SHORT_CASES, SHORT_CASES))
 
 
 def test_every_method_stands_in_the_matrix():
@@ -229,7 +230,7 @@ def test_unused_columns_change_nothing(method, model, tmp_path):
         assert distance(plain, other) == 0.0
 
 
-@short_cases
+@cases_of_lengths
 def test_rows_grouped_by_length(method, model, tmp_path):
     rows = make_rows(model)
     lengths = [3 + i % 4 for i in range(len(rows))]
