@@ -169,7 +169,7 @@ def auto_rules() -> str:
         words += ["noise not measured"] if rule.unmeasured else []
         words += ["a second view can be made"] if (method := make_method(rule.method)).second_view is not None else []
         words += ["not a stream"] if method.needs_rows else []
-        rows.append([", ".join(words) or "everything else", f"`{rule.method}`", rule.because.removeprefix("so ")])
+        rows.append([", ".join(words) or "everything else", f"`{rule.method}`", rule.idea])
     return table(["condition", "method", "idea"], rows)
 
 

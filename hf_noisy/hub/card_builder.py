@@ -12,7 +12,8 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from jaxtyping import Float
 
 from hf_noisy.core import columns
-from hf_noisy.core.task import TASKS
+from hf_noisy.core.task import TASKS, TOKENS
+from hf_noisy.data.flat_labels import task_of_labels
 from hf_noisy.data.labelled_rows import has_values
 from hf_noisy.data.tables import without_table_features
 from hf_noisy.hub.text import BEGIN, END, REPOSITORY, TAGS, code, escape, public_name
@@ -59,8 +60,7 @@ def build_card(
     fields = {
         "pretty_name": title,
         "tags": list(TAGS),
-        "task_categories": [task.pipeline_tag for task in TASKS.values() if task.modality in rows.column_names]
-        or None,
+        "task_categories": _categories(rows) or None,
         **(metadata or {}),
     }
     configs = [
@@ -91,6 +91,14 @@ def build_card(
         **sections,
     )
     return card
+
+
+def _categories(rows: Dataset) -> list[str]:
+    """Tasks of the Hub for which the rows are: one is known by several tasks of this package."""
+    if task_of_labels(rows) == "tokens":
+        return [TOKENS.pipeline_tag]
+    fitting = (task for task in TASKS.values() if task is not TOKENS and task.modality in rows.column_names)
+    return list(dict.fromkeys(task.pipeline_tag for task in fitting))
 
 
 def configurations(splits: DatasetDict) -> dict[str, list[str]]:

@@ -18,7 +18,7 @@ class Rule:
     """A method, and when it is chosen."""
 
     method: str
-    because: str  # continues a sentence that begins with the measurements
+    idea: str  # what it trains with
     arguments: Mapping[str, Any] = field(default_factory=dict)
     unmeasured: bool = False  # whether the rule is only for noise that could not be measured
     beyond_chance: tuple[float, float] = _ANY  # how much the features say about the labels, from and to (exclusive)
@@ -59,11 +59,11 @@ class Choice:
 # Images from scratch: cells_robust-digits.jsonl and cells_robust-cifar10.jsonl, where NCT gains under every noise and
 # loses almost nothing without.
 RULES: tuple[Rule, ...] = (
-    Rule("soft_correction", "so soft labels that the features support", beyond_chance=(INFORMED, 1.0)),
-    Rule("nct", "so two networks that learn from each other", unmeasured=True, modality=("image",)),
-    Rule("gjs", "so a consistency loss on two views of each row"),
-    Rule("elr", "so a loss that regularises towards early predictions"),
-    Rule("dal", "so a loss that keeps no state per row"),
+    Rule("soft_correction", "soft labels that the features support", beyond_chance=(INFORMED, 1.0)),
+    Rule("nct", "two networks that learn from each other", unmeasured=True, modality=("image",)),
+    Rule("gjs", "a consistency loss on two views of each row"),
+    Rule("elr", "a loss that regularises towards early predictions"),
+    Rule("dal", "a loss that keeps no state per row"),
 )
 
 
@@ -85,7 +85,7 @@ def choose(measured: Measured) -> Choice:
     if noise is not None and noise.labels is not None and noise.beyond_chance >= INFORMED:
         return _by_checked_rows(noise.labels)
     rule = next(rule for rule in RULES if rule.fits(measured))
-    return Choice(rule.method, dict(rule.arguments), f"{_described(measured)}, {rule.because}")
+    return Choice(rule.method, dict(rule.arguments), f"{_described(measured)}, so it trains with {rule.idea}")
 
 
 def _by_checked_rows(labels: LabelChoice) -> Choice:

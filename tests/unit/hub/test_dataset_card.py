@@ -24,6 +24,7 @@ def test_the_card_tells_source_licence_columns_and_measured_noise(splits):
     metadata = card.data.to_dict()
     assert (metadata["pretty_name"], metadata["license"], metadata["language"]) == ("Letters", "other", "en")
     assert metadata["tags"] == ["hf_noisy", "label-noise", "noisy-labels"]
+    assert metadata["task_categories"] == ["text-classification"]
     assert f"# Letters\n\nLetters of a test.\n\nThey are true.\n\n{BEGIN}" in card.text
     assert (
         "Noise was injected into the labels of `train` (kind symmetric, rate_asked 0.25, seed 0).\n\n##" in card.text
