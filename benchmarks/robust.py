@@ -26,7 +26,7 @@ def folder_of(cell: Cell, context: Any) -> Path:
     """Output folder of a cell."""
     name = "".join(letter if letter.isalnum() else "_" for letter in cell.setting.name)
     folder: Path = context.work_dir / "runs" / context.suite.name / name / cell.method / str(cell.seed)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)  # the commands make the folder itself
     return folder
 
 

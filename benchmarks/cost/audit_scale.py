@@ -111,7 +111,7 @@ def embedding(arguments: Arguments) -> float:
     texts = {"text": [line.rpartition(",")[0] for line in (Path(arguments.work_dir or "") / "rows.csv").open()][1:]}
     rows = Dataset.from_dict(texts).select(range(arguments.embedded))
     with tempfile.TemporaryDirectory() as cache, mock.patch("datasets.config.HF_DATASETS_CACHE", cache):
-        add_features(rows.select(range(64)), None)  # loads the encoder
+        add_features(rows.select(range(min(64, len(rows)))), None)  # loads the encoder
         return harness.clocked(lambda: add_features(rows, None))["cpu"] / len(rows)
 
 

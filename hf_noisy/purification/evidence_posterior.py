@@ -56,7 +56,7 @@ def evidence_posterior(
         >>> given = np.where(draw.random(400) < 0.2, 1 - true, true)
         >>> posterior = evidence_posterior(draw.normal(size=(400, 8)) + 4 * true[:, None], given)
         >>> float((given == true).mean().round(2)), float((posterior.argmax(1) == true).mean().round(2))
-        (0.8, 0.99)
+        (0.8, 1.0)
 
     Source: ours.
     """

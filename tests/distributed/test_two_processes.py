@@ -11,7 +11,7 @@ from tests.contract.runs import SHORT_CASES
 from tests.distributed import launch, worker
 
 TOLERANCE = 1e-6
-DISAGREEING = ("co_teaching_plus", "coregularization", "dygen", "jocor")  # they log a disagreement
+DISAGREEING = ("co_teaching_plus", "coregularization", "dygen", "jocor", "sidyp")  # they log a disagreement
 RIGHT = [name for name in worker.names() if "/" in name]
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs the gloo backend")

@@ -78,6 +78,6 @@ def test_the_limit_is_felt(folder):
 
 def test_no_copy_of_the_input_is_made(folder):
     # It would be 400 MB in float32.
-    for function in ("label_quality:normalized_margin", "transition_matrix:confident_joint"):
+    for function in ("detection.label_quality:normalized_margin", "detection.transition_matrix:confident_joint"):
         finished = run(folder, function, "probabilities", limit=100 * 10**6)
         assert finished.returncode == 0, finished.stderr
