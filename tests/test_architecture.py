@@ -57,7 +57,7 @@ HEAVY = {
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
 MAX_PUBLIC_NAMES = 25
-MAX_IMPORT_SECONDS = 0.3
+MAX_IMPORT_SHARE = 0.15  # of the time that the libraries below take
 
 
 class Import(NamedTuple):
@@ -389,37 +389,37 @@ def test_public_faults_are_caught():
 MEASURE_IMPORT = """
 import json, sys, time
 {base}
-before, started = set(sys.modules), time.process_time()
+before, started = set(sys.modules), time.process_time()  # so long the base took, with the start of Python
 {statement}
 seconds = time.process_time() - started
-print(json.dumps([seconds, sorted({{name.split(".")[0] for name in set(sys.modules) - before}})]))
+print(json.dumps([seconds / started, sorted({{name.split(".")[0] for name in set(sys.modules) - before}})]))
 """
 TRAINER = "import datasets; from transformers import AutoModelForSequenceClassification, Trainer"
 EVERY_NAME = "import hf_noisy; [getattr(hf_noisy, name) for name in hf_noisy.__all__]"
 
 
 def cost_of_import(statement: str, base: str, runs: int = 3) -> tuple[float, set[str]]:
-    """Median of the seconds of processor time, and the packages loaded, each run in a new process."""
+    """Processor time against that of the base (median of runs), and the packages loaded; each in a new process."""
     command = [sys.executable, "-c", MEASURE_IMPORT.format(statement=statement, base=base)]
     results = []
     for _ in range(runs):
         output = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout
         results.append(json.loads(output.splitlines()[-1]))
-    return statistics.median(seconds for seconds, _ in results), set(results[0][1])
+    return statistics.median(share for share, _ in results), set(results[0][1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("statement", "base"), [("import hf_noisy", "import transformers"), (EVERY_NAME, TRAINER)])
 def test_the_package_is_quick_to_import(statement, base):
-    seconds, loaded = cost_of_import(statement, base)
-    assert seconds <= MAX_IMPORT_SECONDS
+    share, loaded = cost_of_import(statement, base)
+    assert share <= MAX_IMPORT_SHARE
     assert "hf_noisy" in loaded
     assert not loaded & set(HEAVY)
 
 
 @pytest.mark.slow
 def test_a_slow_import_is_caught():
-    slow = "import evaluate\nwhile time.process_time() - started < 0.4: pass"
-    seconds, loaded = cost_of_import(slow, "import transformers", runs=1)
-    assert seconds > MAX_IMPORT_SECONDS
+    slow = "import evaluate\nwhile time.process_time() - started < 0.3 * started: pass"
+    share, loaded = cost_of_import(slow, "import transformers", runs=1)
+    assert share > MAX_IMPORT_SHARE
     assert loaded & set(HEAVY)
