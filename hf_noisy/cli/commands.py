@@ -182,7 +182,11 @@ def audit(job: Job, checked: Path | None, votes: Path | None, model: str | None,
     }
     if (true_rate := true_noise(rows, found.labels)) is not None:
         summary["true_noise_rate"] = true_rate
-    notes = [_how(made), "Suspicion is no proof: look before you change a label."]
+    notes = [
+        _how(made),
+        "The classes are counted from predictions, so rows that are hard to predict are among the confused ones.",
+        "Suspicion is no proof: look before you change a label.",
+    ]
     lead = "How noisy the given labels are."
     check = random_rows_page(job.name, labelled, looked_at, seed=seed)
     page = make_report(job.name, labelled, found, lead=lead, facts={}, notes=notes, check=check, votes=answers)

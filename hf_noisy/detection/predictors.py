@@ -20,7 +20,7 @@ _RIDGE = 0.01  # penalty of the ridge regression per row, on features of length 
 # So many evenly spaced rows take part in what is fitted step by step, which bounds the time.
 _MAX_FITTED = 20_000  # of a logistic regression
 _MAX_SCALED = 100_000  # of a scale
-# Which rows share a fold can move the weights of few rows much: on `sms` 72 to 95 % of the labels came out right.
+# Which rows share a fold can move the weights of predictors and class priors much if there are few rows.
 _DRAWS, _DRAWN = 3, 10_000  # folds are drawn so often, if no more rows are predicted in all
 
 
