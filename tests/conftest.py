@@ -4,6 +4,7 @@ import gc
 import os
 import random
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -29,10 +30,16 @@ settings.register_profile("random", derandomize=False, deadline=None, print_blob
 settings.load_profile("fixed")
 
 
-def pytest_collection_finish():
-    """`Trainer` collects garbage whenever it begins; what is imported by now is left out."""
-    gc.collect()
-    gc.freeze()
+imported = 0
+
+
+def leave_imports_out_of_collections():
+    """`Trainer` collects garbage whenever it begins, which takes longer the more has been imported."""
+    global imported
+    if len(sys.modules) > imported + 100:
+        gc.collect()
+        gc.freeze()
+        imported = len(sys.modules)
 
 
 def pytest_unconfigure():
@@ -42,6 +49,7 @@ def pytest_unconfigure():
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
     """Start every test, and the fixtures made for it, from the same global random state."""
+    leave_imports_out_of_collections()
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)

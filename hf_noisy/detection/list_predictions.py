@@ -1,20 +1,18 @@
 """Out-of-fold predictions of tags and of sets of classes from frozen features; rows are held out whole."""
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Float64, Int64, Shaped
+from jaxtyping import Bool, Float, Float64, Int64
 from scipy.special import expit, softmax
 
 from hf_noisy.core.blocks import evenly_spaced
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.directions import directions, mean_direction
-from hf_noisy.detection.linear_head import fit_linear_head
+from hf_noisy.detection.linear_head import fit_linear_head, fit_sigmoid_heads
 from hf_noisy.detection.predictors import LENGTH
 
 _PENALTY_TAGS = 0.0003
 _PENALTIES = (0.001, 0.01)  # of heads of sets, of which the one with the higher likelihood is used
 _MAX_FITTED = 50_000  # tokens that a head is fitted on
-_STEPS = 60
 
 
 def out_of_fold_tags(
@@ -49,8 +47,8 @@ def out_of_fold_cells(
         held_out = np.zeros(sets.shape)
         for number in np.unique(fold):
             held = fold == number
-            weight, bias = sigmoid_heads(vectors[~held], sets[~held], penalty)
-            held_out[held] = expit(vectors[held] @ weight + bias)
+            head = fit_sigmoid_heads(vectors[~held], sets[~held], penalty)
+            held_out[held] = expit(head.logits(vectors[held]))
         candidates.append(held_out)
     own = [np.log(np.maximum(np.where(sets, one, 1 - one), 1e-12)).mean() for one in candidates]
     return np.asarray(candidates[int(np.argmax(own))], dtype=np.float64)
@@ -65,24 +63,3 @@ def row_folds(rows: int, folds: int, seed: int) -> Int64[np.ndarray, " rows"]:
 
 def _scaled(features: Float[np.ndarray, "rows width"]) -> Float[np.ndarray, "rows width"]:
     return (LENGTH * directions(features, mean_direction(features))).astype(np.float32)
-
-
-def sigmoid_heads(
-    vectors: Float[np.ndarray, "rows width"], sets: Shaped[np.ndarray, "rows classes"], penalty: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """A logistic regression for each class, all at once, on sets or on probabilities of the classes."""
-    x, y = torch.from_numpy(vectors), torch.from_numpy(sets.astype(np.float32))
-    weight = x.new_zeros(x.shape[1], y.shape[1]).requires_grad_()
-    bias = x.new_zeros(y.shape[1]).requires_grad_()
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
-    entropy = torch.nn.functional.binary_cross_entropy_with_logits
-
-    def loss() -> float:
-        optimizer.zero_grad()
-        value = entropy(x @ weight + bias, y, reduction="sum") / len(x) + penalty / 2 * weight.square().sum()
-        torch.autograd.backward(value)
-        return float(value.detach())
-
-    with torch.enable_grad():
-        optimizer.step(loss)
-    return weight.detach().numpy(), bias.detach().numpy()

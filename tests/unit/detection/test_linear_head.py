@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-import torch
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
-from hf_noisy.detection.linear_head import fit_linear_head
+from hf_noisy.detection.linear_head import fit_linear_head, fit_sigmoid_heads
 
 
 def rows(count=80, width=6, classes=3, seed=0):
@@ -32,11 +31,35 @@ def test_hard_targets_give_the_regression_of_scikit_learn():
     np.testing.assert_allclose(softmax(head.logits(features), axis=1), theirs.predict_proba(features), atol=1e-3)
 
 
-def test_it_is_fitted_without_gradients_and_for_half_precision_too():
+def test_each_class_of_a_set_has_the_regression_of_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    features, targets = rows()
+    sets, penalty = targets > 0.3, 0.01
+    probabilities = expit(fit_sigmoid_heads(features, sets, penalty).logits(features))
+    regression = LogisticRegression(C=1 / (penalty * len(sets)), tol=1e-8, max_iter=1000)
+    for found, given in zip(probabilities.T, sets.T, strict=True):
+        np.testing.assert_allclose(found, regression.fit(features, given).predict_proba(features)[:, 1], atol=1e-3)
+
+
+def test_gradient_of_sigmoid_heads_is_zero_for_soft_targets():
+    features, targets = rows()
+    head = fit_sigmoid_heads(features, targets, 0.01)
+    errors = expit(head.logits(features)) - targets
+    np.testing.assert_allclose(features.T @ errors / len(features) + 0.01 * head.weight, 0, atol=5e-5)
+    np.testing.assert_allclose(errors.mean(0), 0, atol=1e-4)
+
+
+def test_half_precision_is_fitted_in_single_precision():
     features, targets = rows()
     expected = fit_linear_head(features.astype(np.float16).astype(np.float32), targets, 0.01)
-    state = torch.get_rng_state()
-    with torch.no_grad():
-        found = fit_linear_head(features.astype(np.float16), targets, 0.01)
-    assert torch.equal(torch.get_rng_state(), state)
+    found = fit_linear_head(features.astype(np.float16), targets, 0.01)
     np.testing.assert_array_equal(found.weight, expected.weight)
+
+
+def test_logits_far_from_zero_stay_finite():
+    features, targets = rows()
+    for fit in (fit_linear_head, fit_sigmoid_heads):
+        head = fit(1e4 * features, targets, 1e-8)
+        assert np.isfinite(head.weight).all()
+        assert np.isfinite(head.bias).all()
