@@ -71,7 +71,6 @@ def marked(cases: list[tuple[str, str]], fast: list[tuple[str, str]], brief: boo
 # state, and other methods consist of these parts.
 ON_EVERY_MODEL = {"cross_entropy", "elr", "nct", "nrd"}
 MORE_THAN_A_LOSS = [case for case in CASES if case[0] in ON_EVERY_MODEL or case in LONG_CASES]
-BASELINE = [case for case in CASES if case[0] == "cross_entropy"]
 
 
 def over(cases: list[Any]) -> Any:
@@ -83,12 +82,11 @@ accumulated_cases = over(marked(CASES, MORE_THAN_A_LOSS + SHORT_CASES, brief=Tru
 STORED = ("cross_entropy", "co_teaching", "dal", "dygen", "elr", "nct", "nrd", "soft_correction")
 WITH_STATE = [case for case in SHORT_CASES if case[0] in STORED]
 cases_with_state = over(marked(CASES, WITH_STATE))
-# What the data loader and mixed precision do depends little on the method.
-all_cases = over(marked(CASES, WITH_STATE))
-LOADED = [case for case in SHORT_CASES if case[0] in ON_EVERY_MODEL | {"dygen"}]
-cases_of_columns = over(marked(CASES, LOADED + BASELINE))
-cases_of_lengths = over(marked(SHORT_CASES, LOADED))
-long_cases = over(marked(LONG_CASES, LONG_CASES))
+# What the data loader, mixed precision and the time of a checkpoint do depends little on the method.
+FEW = [case for case in SHORT_CASES if case[0] in ON_EVERY_MODEL | {"dygen"}]
+few_of_all_cases = over(marked(CASES, FEW))
+few_of_short_cases = over(marked(SHORT_CASES, FEW))
+few_of_long_cases = over(marked(LONG_CASES, FEW))
 SLOW_TASKS = [pytest.param(*case, marks=pytest.mark.slow) for case in TASK_CASES]
 
 
@@ -182,7 +180,7 @@ def test_resumed_run_is_the_uninterrupted_run(method, model, name, tmp_path):
     assert logged_losses(resumed) == logged_losses(whole)
 
 
-@long_cases
+@few_of_long_cases
 @pytest.mark.parametrize("strategy", [pytest.param("epoch", marks=pytest.mark.slow), "steps"])
 def test_checkpoints_of_either_strategy_hold_the_same_run(method, model, strategy, tmp_path):
     whole = recorded_run(tmp_path / "whole", method, model, save_strategy=strategy, save_steps=STEPS_AN_EPOCH)
@@ -209,7 +207,7 @@ def test_compiled_run_is_the_eager_run(method, model, tmp_path):
     )
 
 
-@all_cases
+@few_of_all_cases
 def test_bfloat16_runs_and_stays_finite_and_near(method, model, tmp_path):
     full = run(tmp_path, method, model)
     half = run(tmp_path, method, model, bf16=True)
@@ -220,7 +218,7 @@ def test_bfloat16_runs_and_stays_finite_and_near(method, model, tmp_path):
     assert 0 < distance(full, half) < 0.05
 
 
-@cases_of_columns
+@few_of_all_cases
 def test_unused_columns_change_nothing(method, model, tmp_path):
     rows = make_rows(model)
     extra = rows.add_column("index", [99] * len(rows)).add_column("score", [0.5] * len(rows))
@@ -230,7 +228,7 @@ def test_unused_columns_change_nothing(method, model, tmp_path):
         assert distance(plain, other) == 0.0
 
 
-@cases_of_lengths
+@few_of_short_cases
 def test_rows_grouped_by_length(method, model, tmp_path):
     rows = make_rows(model)
     lengths = [3 + i % 4 for i in range(len(rows))]
