@@ -198,13 +198,13 @@ def audit(job: Job, checked: Path | None, votes: Path | None, model: str | None,
     splits = same_columns(splits, split)
     write = partial(write_findings, found, labelled.index)
     job.finish(splits, audit_card(splits, split, found, name=job.name), summary, page, write)
-    interval = f"{rate.low:.1%} to {rate.high:.1%}; only the upper end allows for errors that follow rules"
-    if found.checked is not None:
-        interval = ": ".join(interval_fact(found))
-    if found.rate_is_known:
-        print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({interval})")
-    else:
+    if not found.rate_is_known:
         print(f"how many of {len(rows):,} labels are wrong is unknown: {UNINFORMED}")
+    elif found.checked is not None:
+        print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({': '.join(interval_fact(found))})")
+    else:
+        wrong = f"about {rate.rate:.1%} of {len(rows):,} labels are wrong if errors follow no rules"
+        print(f"{wrong}; {rate.low:.1%} to {rate.high:.1%} if they may")
     counts = {"suspected labels": summary["suspected_rows"]}
     counts |= {title: summary["findings"][key] for key, title in FINDING_TITLES.items()}
     print(", ".join(f"{title}: {count:,}" for title, count in counts.items()))
