@@ -52,6 +52,26 @@ def test_what_the_page_of_dygen_says_of_fine_tuning():
     assert sum(dygen.values()) < sum(auto[setting] for setting in dygen)
 
 
+def test_the_first_page_tells_what_beats_auto_on_the_same_seeds(monkeypatch):
+    accuracy = {
+        # Seed 1 of early stopping has no partner.
+        "early_stopping": {"trec rules": {0: 0.5, 1: 0.9}, "sms rules": {0: 0.9}},
+        "class_mean": {"trec rules": {0: 0.7}, "sms rules": {0: 0.9}},
+        "auto": {"trec rules": {0: 0.6}, "sms rules": {0: 0.8}},
+    }
+    cells = {
+        (setting, seed, method): {"test_accuracy_last": value}
+        for method, settings in accuracy.items()
+        for setting, seeds in settings.items()
+        for seed, value in seeds.items()
+    }
+    monkeypatch.setattr(first_page, "cells_of", lambda suite: cells)
+    assert first_page.ahead() == "Above it: early stopping on sms; class means on trec, sms."
+    ours = {(*key[:2], "auto"): {"test_accuracy_last": 1.0} for key in cells}
+    monkeypatch.setattr(first_page, "cells_of", lambda suite: cells | ours)
+    assert first_page.ahead() == ""
+
+
 def test_what_the_page_says_of_fine_tuned_images():
     below = {name for name in METHODS if first_page.gains(name, tuned.IMAGES).get("cifar10 asymmetric 40 %", 0) < 0}
     assert "dal" in below
