@@ -211,8 +211,10 @@ def quieten() -> None:
 
     import torch
     import transformers
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    threadpool_limits(1)
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore")  # about rare classes in small samples, once per cell
 

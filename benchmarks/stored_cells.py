@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
@@ -47,6 +48,7 @@ def main(
     if arguments.data_dir is None:
         raise SystemExit("pass --data_dir, or set HF_NOISY_DATA_DIR")
     torch.set_num_threads(1)
+    threadpool_limits(1)
     run = prepare(Path(arguments.data_dir), Path(arguments.cache))
     for cell in cells(arguments.seeds):
         if any(all(row[name] == value for name, value in vars(cell).items()) for row in stored(results)):

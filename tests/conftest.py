@@ -30,16 +30,17 @@ settings.register_profile("random", derandomize=False, deadline=None, print_blob
 settings.load_profile("fixed")
 
 
-imported = 0
+frozen = {"file": None, "imports": 0}
 
 
-def leave_imports_out_of_collections():
+def leave_imports_out_of_collections(file: Path):
     """`Trainer` collects garbage whenever it begins, which takes longer the more has been imported."""
-    global imported
-    if len(sys.modules) > imported + 100:
+    # Between two files, when the fixtures of the one are gone.
+    if file != frozen["file"] and len(sys.modules) > frozen["imports"] + 100:
         gc.collect()
         gc.freeze()
-        imported = len(sys.modules)
+        frozen["imports"] = len(sys.modules)
+    frozen["file"] = file
 
 
 def pytest_unconfigure():
@@ -47,9 +48,9 @@ def pytest_unconfigure():
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup():
+def pytest_runtest_setup(item):
     """Start every test, and the fixtures made for it, from the same global random state."""
-    leave_imports_out_of_collections()
+    leave_imports_out_of_collections(item.path)
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, HfArgumentParser, TrainingArguments
 
 from hf_noisy.core.files import write_atomically
@@ -72,6 +73,7 @@ def run(
     """Entry point of a benchmark, on one thread; a child process prints the result of `part` as its last line."""
     (arguments,) = HfArgumentParser(arguments_class).parse_args_into_dataclasses()
     torch.set_num_threads(1)
+    threadpool_limits(1)
     if part is not None and arguments.part is not None:
         print("\n" + json.dumps(part(arguments)))
         return

@@ -203,8 +203,8 @@ def audit(job: Job, checked: Path | None, votes: Path | None, model: str | None,
     elif found.checked is not None:
         print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({': '.join(interval_fact(found))})")
     else:
-        wrong = f"about {rate.rate:.1%} of {len(rows):,} labels are wrong if errors follow no rules"
-        print(f"{wrong}; {rate.low:.1%} to {rate.high:.1%} if they may")
+        wrong = f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({rate.low:.1%} to {rate.high:.1%})"
+        print(f"{wrong}; errors that follow rules show in the upper end only")
     counts = {"suspected labels": summary["suspected_rows"]}
     counts |= {title: summary["findings"][key] for key, title in FINDING_TITLES.items()}
     print(", ".join(f"{title}: {count:,}" for title, count in counts.items()))

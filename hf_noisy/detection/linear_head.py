@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Shaped
 from scipy.special import expit, log_softmax
 
-_STEPS = 100  # of L-BFGS; more do not change predictions
+_STEPS = 100  # of L-BFGS; more change no label
 _GRADIENT = 3e-6  # the largest element at which it stops
 
 
@@ -43,7 +43,8 @@ Logits = Float32[np.ndarray, "rows classes"]
 
 def _cross_entropy(logits: Logits, targets: Logits) -> tuple[float, Logits]:
     logs = log_softmax(logits, axis=1)
-    return -(targets * logs).sum(dtype=np.float64), np.exp(logs) - targets
+    errors = np.exp(logs) * targets.sum(axis=1, keepdims=True) - targets
+    return -(targets * logs).sum(dtype=np.float64), errors
 
 
 def _binary_cross_entropies(logits: Logits, targets: Logits) -> tuple[float, Logits]:
@@ -73,5 +74,8 @@ def _fitted(
         return value / len(x) + penalty / 2 * (weight**2).sum(), gradient.ravel()
 
     options = {"maxiter": _STEPS, "gtol": _GRADIENT}
-    found = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options=options).x.reshape(shape)
-    return LinearHead(found[:, :-1].T.copy(), found[:, -1].copy())
+    found = minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options=options)
+    if not np.isfinite(found.fun):
+        raise ValueError("a linear head needs finite features and targets, got others or too large ones")
+    numbers = found.x.reshape(shape)
+    return LinearHead(numbers[:, :-1].T.copy(), numbers[:, -1].copy())

@@ -82,7 +82,7 @@ accumulated_cases = over(marked(CASES, MORE_THAN_A_LOSS + SHORT_CASES, brief=Tru
 STORED = ("cross_entropy", "co_teaching", "dal", "dygen", "elr", "nct", "nrd", "soft_correction")
 WITH_STATE = [case for case in SHORT_CASES if case[0] in STORED]
 cases_with_state = over(marked(CASES, WITH_STATE))
-# What the data loader, mixed precision and the time of a checkpoint do depends little on the method.
+# What the data loader, mixed precision and the time of a checkpoint do depends little on method and kind of model.
 FEW = [case for case in SHORT_CASES if case[0] in ON_EVERY_MODEL | {"dygen"}]
 few_of_all_cases = over(marked(CASES, FEW))
 few_of_short_cases = over(marked(SHORT_CASES, FEW))

@@ -50,7 +50,8 @@ def decide(path, rows, row: int, label: int, decision: str) -> None:
 def test_audit_tells_how_noisy_and_which_rows(parquet, tmp_path):
     out = tmp_path / "out"
     said = done("audit", parquet, "--output", out)
-    assert "labels are wrong" in said
+    stated = r"about ([\d.]+)% of [\d,]+ labels are wrong \(([\d.]+)% to ([\d.]+)%\); errors that follow rules show in"
+    printed = [float(value) / 100 for value in re.search(stated, said).groups()]
     written = sorted(path.name for path in out.iterdir())
     assert written == [".hf_noisy.json", "README.md", "data", "findings", "report.html", "summary.json"]
     summary = json.loads((out / "summary.json").read_text())
@@ -58,6 +59,7 @@ def test_audit_tells_how_noisy_and_which_rows(parquet, tmp_path):
     assert [name.replace(" ", "_") for name in summary["phases"]] == f"{phases} report writing".split()
     assert all(found["peak_memory_bytes"] > 1e8 for found in summary["phases"].values())
     rate = summary["noise_rate"]
+    assert printed == pytest.approx([rate["estimate"], rate["low"], rate["high"]], abs=5.1e-4)
     assert rate["low"] <= summary["true_noise_rate"] <= rate["high"]
     rows = load(out, tmp_path)
     wrong = np.array(rows["label"]) != np.array(rows["clean_label"])

@@ -50,6 +50,21 @@ def test_gradient_of_sigmoid_heads_is_zero_for_soft_targets():
     np.testing.assert_allclose(errors.mean(0), 0, atol=1e-4)
 
 
+def test_rows_of_targets_are_weights_where_they_do_not_sum_to_one():
+    features, targets = rows()
+    weighted = fit_linear_head(features, targets * 2, 0.02)
+    np.testing.assert_allclose(weighted.weight, fit_linear_head(features, targets, 0.01).weight, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_what_is_not_finite_is_refused(value):
+    features, targets = rows()
+    features = features.astype(np.float64)
+    features[3, 1] = value
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="needs finite features"):
+        fit_linear_head(features, targets, 0.01)
+
+
 def test_half_precision_is_fitted_in_single_precision():
     features, targets = rows()
     expected = fit_linear_head(features.astype(np.float16).astype(np.float32), targets, 0.01)
