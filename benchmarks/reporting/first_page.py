@@ -40,8 +40,13 @@ def seeds() -> str:
         fewest = min(len(of[number]) for of in accuracies(SHORT).values())
         methods.setdefault(fewest, []).append(_IN_WORDS.get(method, METHODS[method].title))
     (fewest, _), *more = sorted(methods.items())
-    words = [f"{count} seeds for {' and '.join(of)}" for count, of in more]
+    words = [f"{count} seeds for {_listed(*of)}" for count, of in more]
     return "; ".join([f"{fewest} seed{'s' * (fewest > 1)}", *words]) + "."
+
+
+def _listed(*names: str) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def gains(method: str, suite: str = TEXTS, clean: bool = False, over: str = "cross_entropy") -> dict[str, float]:
