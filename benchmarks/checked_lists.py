@@ -26,7 +26,7 @@ from hf_noisy.data.checked import RANDOM
 from hf_noisy.data.checked_lists import CheckedLists
 from hf_noisy.data.flat_labels import flat_tags, label_sets, list_names
 from hf_noisy.detection.directions import directions, mean_direction
-from hf_noisy.detection.linear_head import fit_linear_head, fit_sigmoid_heads
+from hf_noisy.detection.linear_head import fit_linear_head
 from hf_noisy.detection.list_audit import audit_lists
 from hf_noisy.detection.lists_to_check import lists_to_check
 from hf_noisy.detection.predictors import LENGTH
@@ -71,7 +71,7 @@ class Heads:
     def f1(self, targets: np.ndarray) -> float:
         """F1 of a head trained on probabilities of the labels."""
         if TOKENS not in self.rows.column_names:
-            head = fit_sigmoid_heads(self.train, targets, _PENALTY_SETS)
+            head = fit_linear_head(self.train, targets, _PENALTY_SETS, sigmoid=True)
             true = label_sets(self.rows, CLEAN_LABEL)[0]
             return multi_label_scores(true, expit(head.logits(self.test)))["micro_f1"]
         head, true = fit_linear_head(self.train, targets, _PENALTY_TAGS), flat_tags(self.rows, CLEAN_LABEL)

@@ -1,11 +1,10 @@
 """Linear classifiers with strong L2 on frozen features, for hard or soft labels and for sets of labels."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Shaped
-from scipy.special import expit, log_softmax
+from jaxtyping import Float, Float64, Shaped
+from scipy.special import expit
 
 _STEPS = 100  # of L-BFGS; more change no label
 _GRADIENT = 3e-6  # the largest element at which it stops
@@ -24,50 +23,37 @@ class LinearHead:
 
 
 def fit_linear_head(
-    features: Float[np.ndarray, "rows width"], targets: Float[np.ndarray, "rows classes"], penalty: float
-) -> LinearHead:
-    """Minimise the mean cross-entropy with the targets plus half the penalty times the squared weights."""
-    # scikit-learn takes hard labels only, and rows repeated for every class would cost as many times the memory.
-    return _fitted(features, targets, penalty, _cross_entropy)
-
-
-def fit_sigmoid_heads(
-    features: Float[np.ndarray, "rows width"], targets: Shaped[np.ndarray, "rows classes"], penalty: float
-) -> LinearHead:
-    """The same with a binary cross-entropy for each class, on sets or on probabilities of the classes."""
-    return _fitted(features, targets, penalty, _binary_cross_entropies)
-
-
-Logits = Float32[np.ndarray, "rows classes"]
-
-
-def _cross_entropy(logits: Logits, targets: Logits) -> tuple[float, Logits]:
-    logs = log_softmax(logits, axis=1)
-    errors = np.exp(logs) * targets.sum(axis=1, keepdims=True) - targets
-    return -(targets * logs).sum(dtype=np.float64), errors
-
-
-def _binary_cross_entropies(logits: Logits, targets: Logits) -> tuple[float, Logits]:
-    return (np.logaddexp(0, logits) - targets * logits).sum(dtype=np.float64), expit(logits) - targets
-
-
-def _fitted(
     features: Float[np.ndarray, "rows width"],
     targets: Shaped[np.ndarray, "rows classes"],
     penalty: float,
-    entropy: Callable[[Logits, Logits], tuple[float, Logits]],
+    sigmoid: bool = False,
 ) -> LinearHead:
-    """The head with the least penalised mean; `entropy` gives the sum over rows and its gradient for the logits."""
+    """Minimise the mean cross-entropy with the targets plus half the penalty times the squared weights.
+
+    With `sigmoid` it is a binary cross-entropy for each class, on sets or on probabilities of the classes.
+    """
+    # scikit-learn takes hard labels only, and rows repeated for every class would cost as many times the memory.
     from scipy.optimize import minimize
 
     x, y = np.asarray(features, np.float32), np.asarray(targets, np.float32)
     shape = (y.shape[1], x.shape[1] + 1)  # the last column is the bias
+    sums = y.sum(axis=1, keepdims=True)
 
     # Where there are few rows, autograd would take most of the time.
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         numbers = values.reshape(shape)
         weight, bias = numbers[:, :-1], numbers[:, -1]
-        value, errors = entropy(x @ weight.T.astype(np.float32) + bias.astype(np.float32), y)
+        logits = x @ weight.T.astype(np.float32) + bias.astype(np.float32)
+        if sigmoid:
+            value, errors = np.logaddexp(0, logits).sum(dtype=np.float64), expit(logits)
+        else:
+            logits -= logits.max(axis=1, keepdims=True)
+            errors = np.exp(logits)
+            all_classes = errors.sum(axis=1, keepdims=True)
+            value = (sums * np.log(all_classes)).sum(dtype=np.float64)
+            errors *= sums / all_classes
+        value -= (y * logits).sum(dtype=np.float64)
+        errors -= y
         gradient = np.empty(shape)
         gradient[:, :-1] = errors.T @ x / len(x) + penalty * weight
         gradient[:, -1] = errors.mean(axis=0)

@@ -7,7 +7,7 @@ from scipy.special import expit, softmax
 from hf_noisy.core.blocks import evenly_spaced
 from hf_noisy.core.types import Labels
 from hf_noisy.detection.directions import directions, mean_direction
-from hf_noisy.detection.linear_head import fit_linear_head, fit_sigmoid_heads
+from hf_noisy.detection.linear_head import fit_linear_head
 from hf_noisy.detection.predictors import LENGTH
 
 _PENALTY_TAGS = 0.0003
@@ -47,7 +47,7 @@ def out_of_fold_cells(
         held_out = np.zeros(sets.shape)
         for number in np.unique(fold):
             held = fold == number
-            head = fit_sigmoid_heads(vectors[~held], sets[~held], penalty)
+            head = fit_linear_head(vectors[~held], sets[~held], penalty, sigmoid=True)
             held_out[held] = expit(head.logits(vectors[held]))
         candidates.append(held_out)
     own = [np.log(np.maximum(np.where(sets, one, 1 - one), 1e-12)).mean() for one in candidates]

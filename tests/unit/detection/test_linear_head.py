@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from hf_noisy.detection.linear_head import fit_linear_head, fit_sigmoid_heads
+from hf_noisy.detection.linear_head import fit_linear_head
 
 
 def rows(count=80, width=6, classes=3, seed=0):
@@ -36,7 +36,7 @@ def test_each_class_of_a_set_has_the_regression_of_scikit_learn():
 
     features, targets = rows()
     sets, penalty = targets > 0.3, 0.01
-    probabilities = expit(fit_sigmoid_heads(features, sets, penalty).logits(features))
+    probabilities = expit(fit_linear_head(features, sets, penalty, sigmoid=True).logits(features))
     regression = LogisticRegression(C=1 / (penalty * len(sets)), tol=1e-8, max_iter=1000)
     for found, given in zip(probabilities.T, sets.T, strict=True):
         np.testing.assert_allclose(found, regression.fit(features, given).predict_proba(features)[:, 1], atol=1e-3)
@@ -44,7 +44,7 @@ def test_each_class_of_a_set_has_the_regression_of_scikit_learn():
 
 def test_gradient_of_sigmoid_heads_is_zero_for_soft_targets():
     features, targets = rows()
-    head = fit_sigmoid_heads(features, targets, 0.01)
+    head = fit_linear_head(features, targets, 0.01, sigmoid=True)
     errors = expit(head.logits(features)) - targets
     np.testing.assert_allclose(features.T @ errors / len(features) + 0.01 * head.weight, 0, atol=5e-5)
     np.testing.assert_allclose(errors.mean(0), 0, atol=1e-4)
@@ -74,7 +74,7 @@ def test_half_precision_is_fitted_in_single_precision():
 
 def test_logits_far_from_zero_stay_finite():
     features, targets = rows()
-    for fit in (fit_linear_head, fit_sigmoid_heads):
-        head = fit(1e4 * features, targets, 1e-8)
+    for sigmoid in (False, True):
+        head = fit_linear_head(1e4 * features, targets, 1e-8, sigmoid)
         assert np.isfinite(head.weight).all()
         assert np.isfinite(head.bias).all()
