@@ -83,10 +83,11 @@ STORED = ("cross_entropy", "co_teaching", "dal", "dygen", "elr", "nct", "nrd", "
 WITH_STATE = [case for case in SHORT_CASES if case[0] in STORED]
 cases_with_state = over(marked(CASES, WITH_STATE))
 # What the data loader, mixed precision and the time of a checkpoint do depends little on method and kind of model.
-FEW = [case for case in SHORT_CASES if case[0] in ON_EVERY_MODEL | {"dygen"}]
-few_of_all_cases = over(marked(CASES, FEW))
-few_of_short_cases = over(marked(SHORT_CASES, FEW))
-few_of_long_cases = over(marked(LONG_CASES, FEW))
+FEW = [case for case in SHORT_CASES if case[0] in ON_EVERY_MODEL]
+loader_cases = over(marked(CASES, FEW))
+loader_cases_of_texts = over(marked(SHORT_CASES, FEW))
+precision_cases = over(marked(CASES, [*FEW, ("dygen", "branches")]))
+timed_cases = over(marked(LONG_CASES, [*FEW, ("dygen", "branches")]))
 SLOW_TASKS = [pytest.param(*case, marks=pytest.mark.slow) for case in TASK_CASES]
 
 
@@ -180,7 +181,7 @@ def test_resumed_run_is_the_uninterrupted_run(method, model, name, tmp_path):
     assert logged_losses(resumed) == logged_losses(whole)
 
 
-@few_of_long_cases
+@timed_cases
 @pytest.mark.parametrize("strategy", [pytest.param("epoch", marks=pytest.mark.slow), "steps"])
 def test_checkpoints_of_either_strategy_hold_the_same_run(method, model, strategy, tmp_path):
     whole = recorded_run(tmp_path / "whole", method, model, save_strategy=strategy, save_steps=STEPS_AN_EPOCH)
@@ -207,7 +208,7 @@ def test_compiled_run_is_the_eager_run(method, model, tmp_path):
     )
 
 
-@few_of_all_cases
+@precision_cases
 def test_bfloat16_runs_and_stays_finite_and_near(method, model, tmp_path):
     full = run(tmp_path, method, model)
     half = run(tmp_path, method, model, bf16=True)
@@ -218,7 +219,7 @@ def test_bfloat16_runs_and_stays_finite_and_near(method, model, tmp_path):
     assert 0 < distance(full, half) < 0.05
 
 
-@few_of_all_cases
+@loader_cases
 def test_unused_columns_change_nothing(method, model, tmp_path):
     rows = make_rows(model)
     extra = rows.add_column("index", [99] * len(rows)).add_column("score", [0.5] * len(rows))
@@ -228,7 +229,7 @@ def test_unused_columns_change_nothing(method, model, tmp_path):
         assert distance(plain, other) == 0.0
 
 
-@few_of_short_cases
+@loader_cases_of_texts
 def test_rows_grouped_by_length(method, model, tmp_path):
     rows = make_rows(model)
     lengths = [3 + i % 4 for i in range(len(rows))]

@@ -168,6 +168,7 @@ def run(copy: Path, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *words], env=environment, cwd=copy, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_each_toy_is_found_by_its_name(copy, tmp_path):
     done = run(copy, "-c", USED, str(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]

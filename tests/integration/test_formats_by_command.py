@@ -185,6 +185,7 @@ def test_audit_and_apply(source, encoder, tmp_path):
     assert not source.test or names(splits["test"], "label") == LABELS[:TEST_ROWS]
 
 
+@pytest.mark.slow
 def test_purify(source, encoder, tmp_path):
     done("purify", *source.words, *model_of(source, encoder), "--output", tmp_path / "out", "--purifier", "knn")
     rows = read_back(tmp_path / "out", source, "label_given")

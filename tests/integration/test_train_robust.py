@@ -351,7 +351,9 @@ def test_dmlp_before_a_method_is_one_command(tmp_path, method):
     assert f"| purifier | dmlp, policy relabel: {changed} labels overruled |" in card
 
 
-@pytest.mark.parametrize("policy", ["relabel", "soft", "weight"])
+@pytest.mark.parametrize(
+    "policy", [pytest.param("relabel", marks=pytest.mark.slow), "soft", pytest.param("weight", marks=pytest.mark.slow)]
+)
 def test_text_labels_are_purified_first(tmp_path, encoder, policy):
     data, out = write_texts(tmp_path / "data"), tmp_path / "out"
     words = ["train", data, "--purifier", "evidence", "--policy", policy, "--method", "gce", "--output", out]

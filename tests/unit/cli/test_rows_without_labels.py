@@ -71,7 +71,9 @@ def test_purify_leaves_rows_without_labels_and_other_splits_as_they_are(source, 
     assert "| `test` | `default` | 30 | unchanged |" in card
 
 
-@pytest.mark.parametrize("policy", ["drop", "soft", "weight"])
+@pytest.mark.parametrize(
+    "policy", [pytest.param("drop", marks=pytest.mark.slow), "soft", pytest.param("weight", marks=pytest.mark.slow)]
+)
 def test_rows_without_labels_are_labelled_on_request(source, tmp_path, policy):
     done("purify", source, "--policy", policy, "--label-missing", "--output", tmp_path / "out")
     before, after = load_from_disk(str(source))["train"], load(tmp_path / "out", tmp_path)

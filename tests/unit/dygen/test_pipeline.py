@@ -303,7 +303,9 @@ def test_features_that_say_nothing_are_told_and_not_used(made, tmp_path, caplog)
 
 
 @PRESETS
-@pytest.mark.parametrize(("epochs", "branches"), [(1, 2), (3, 1), (1, 1)])
+@pytest.mark.parametrize(
+    ("epochs", "branches"), [*(pytest.param(*some, marks=pytest.mark.slow) for some in [(1, 2), (3, 1)]), (1, 1)]
+)
 def test_one_epoch_and_one_branch_are_enough(preset, epochs, branches, tmp_path):
     made = make(tmp_path, symmetric(0.3, 3), epochs=epochs, branches=branches)
     dygen = fit(made, preset=preset, vae_epochs=ENOUGH[preset])

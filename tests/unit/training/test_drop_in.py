@@ -369,7 +369,7 @@ def relabelled(labels: list[Any], name: str = "label") -> Dataset:
     return make_rows("plain", len(labels)).remove_columns("label").add_column(name, labels)
 
 
-@pytest.mark.parametrize("name", ["label", "labels"])
+@pytest.mark.parametrize("name", ["label", pytest.param("labels", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", ["cross_entropy", "soft_correction", "auto"])
 def test_nested_labels_are_labels(name, method, tmp_path):
     labels = [i % 3 for i in range(60)]

@@ -86,6 +86,7 @@ def test_a_new_version_of_a_package_is_not_served_old_rows(built, monkeypatch):
     assert '"networkx": "99"' in upgraded.info.description
 
 
+@pytest.mark.slow
 def test_a_changed_docstring_leaves_the_other_rows_as_they_are(monkeypatch):
     before = docs._rows()
     read = docstrings.sentences
