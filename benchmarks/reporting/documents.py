@@ -55,7 +55,7 @@ def demo(data: dict[str, Any]) -> str:
     lines = [f"{data['dataset']}: {data['num_train']} training rows, {data['num_test']} test rows"]
     lines += [f"{'':16}{'accuracy':>8}{'ece':>8}"]
     lines += [f"{name:16}{data[f'test_accuracy{k}']:8.3f}{data[f'test_ece{k}']:8.3f}" for name, k in STAGES.items()]
-    shown = ["noise_rate_true", "noise_rate_estimated", "train_label_accuracy_before", "train_label_accuracy_after"]
+    shown = ["noise_rate_estimated", "noise_rate_true", "train_label_accuracy_before", "train_label_accuracy_after"]
     lines += ["", *(f"{name:30}{data[name]:.3f}" for name in shown)]
     return "```\n" + "\n".join(lines) + "\n```"
 

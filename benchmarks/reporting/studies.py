@@ -219,7 +219,7 @@ def purified_by_evidence() -> str:
     same = ", ".join(name for name in real if name not in names)
     return table(["% of the rows", "given right", "purified right", "changed", "changed and right"], rows) + (
         f"\n\nUnchanged: {same}, and the right labels of {sum(name.endswith('clean') for name in shown)} sets. "
-        "`min_confidence=0.5`."
+        "Measured with `min_confidence=0.5`; the default, 0.65, changes fewer."
     )
 
 

@@ -66,7 +66,7 @@ def network() -> BertConfig:
 
 
 def names(folder: Path) -> dict[str, Any]:
-    """The names that a block may use without defining them, as README and quickstart introduce them."""
+    """The names that a block may use without defining them, as the quickstart introduces them."""
     encoder = BertModel(network(), add_pooling_layer=False)
     encoder.save_pretrained(folder / "encoder")
     tokenizer().save_pretrained(folder / "encoder")

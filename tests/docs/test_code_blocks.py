@@ -44,7 +44,9 @@ def before(page: str, number: int, names: dict) -> None:
     if (page, number) in {("docs/quickstart.md", 0), ("docs/serving.md", 0)}:  # they begin with a trained DyGEN
         exec(blocks("docs/dygen.md", "python")[0], names)
         names["trainer"].dygen.save_pretrained("output/reviews/dygen")
-        shutil.copytree("output/run/_dygen/_trajectories", "output/reviews/_trajectories")
+        shutil.copytree("output/run/_dygen", "output/reviews/_dygen")
+    if (page, number) == ("docs/purify.md", 1):
+        names["dataset"] = surroundings.pictures()
     if (page, number) == ("docs/data.md", 1):
         names["dataset"] = datasets.DatasetDict(train=surroundings.pictures(), test=surroundings.pictures())
     if (page, number) == ("docs/checked_rows.md", 1):  # a person has filled in the sample
@@ -106,7 +108,7 @@ def parse(line: str) -> None:
     words = shlex.split(line, comments=True)
     words = [word for word in words if not re.fullmatch(r"[A-Z_]+=\S*", word)]
     program, rest = Path(words[0]).name, words[1:]
-    if program == "export" or (program == "pip" and rest[0] == "install"):
+    if program in ("export", "source") or (program, rest[0]) == ("pip", "install") or rest[:2] == ["-m", "venv"]:
         return
     if program == "make":
         assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), rest[0]
