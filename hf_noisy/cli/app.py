@@ -5,9 +5,10 @@ import logging
 import pickle
 import re
 import sys
+import warnings
 import zipfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -59,6 +60,7 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
     names = [*options, *options["reading"]]
     reports = _Reports(names)
     logging.getLogger("hf_noisy.data").addHandler(reports)
+    shown, warnings.showwarning = warnings.showwarning, reports.warn
     try:
         if command != "train" and several_processes():
             typed = command.removesuffix("_rows")
@@ -85,18 +87,37 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
         raise typer.Exit(2) from None
     finally:
         logging.getLogger("hf_noisy.data").removeHandler(reports)
+        warnings.showwarning = shown
 
 
 class _Reports(logging.Handler):
-    """What the reader of the data reports, on stderr, with options as they are typed."""
+    """What the reader of the data reports, and warnings of ours, on stderr, with options as they are typed."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self.names = names
+        self.names, self.others = names, warnings.showwarning
         self.printed: set[str] = set()  # training reads the data twice
 
     def emit(self, record: logging.LogRecord) -> None:
-        sentence = printable(_as_typed(record.getMessage(), self.names))
+        self._say(record.getMessage())
+
+    def warn(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """A warning as a sentence, without the line of code that it comes from."""
+        if Path(filename).is_relative_to(Path(__file__).parents[1]):
+            self._say(str(message))
+        else:
+            self.others(message, category, filename, lineno, file, line)
+
+    def _say(self, message: str) -> None:
+        sentence = printable(_as_typed(message, self.names))
         if sentence not in self.printed:
             self.printed.add(sentence)
             print(f"hf-noisy: {sentence}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """The commands: read rows, call the library, and write a folder with data, card, figures and report."""
 
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,10 @@ from hf_noisy.core.columns import (
     CLEAN_LABEL,
     FEATURES,
     LABEL,
+    LABEL_CONFIDENCE,
     LABEL_DISAGREEMENT,
+    LABEL_GIVEN,
+    LABEL_POSTERIOR,
     LABEL_QUALITY,
     LABEL_SUGGESTED,
     LABEL_SUSPECTED,
@@ -63,6 +67,11 @@ from hf_noisy.purification.restore import DROPPED
 from hf_noisy.purification.unchanged_rows import numbered, put_back, same_columns
 from hf_noisy.reports.html import Report, write_report
 
+# In the report of `purify`.
+_DECIDED = (
+    "Apply decisions to the file that was purified, not to the output; rows without a decision keep their given label."
+)
+_OF_VOTES = {LABEL_CONFIDENCE: "votes_confidence", LABEL_POSTERIOR: "votes_posterior"}
 _PACKAGES = ("hf-noisy", "datasets", "scikit-learn", "torch", "transformers")
 
 
@@ -129,7 +138,11 @@ class Job:
                         findings(folder / FINDINGS)
                 write_output(folder, splits, card, {**summary, "versions": versions})
             if self.push_to_hub is not None:
-                push_dataset_to_hub(splits, self.push_to_hub, card, private=self.private or None)
+                try:
+                    push_dataset_to_hub(splits, self.push_to_hub, card, private=self.private or None)
+                except Exception:
+                    print(f"the output is complete in {self.output}, but was not pushed", file=sys.stderr)
+                    raise
 
 
 def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> None:
@@ -148,7 +161,7 @@ def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> Non
     splits = same_columns(splits, split)
     summary = {"command": "inject", "split": split, "rows": len(noisy), "noise": record}
     job.finish(splits, injected_card(splits, split, name=job.name), summary)
-    print(f"{record['rate_measured']:.1%} of {len(noisy):,} labels are wrong now; written to {job.output}")
+    print(f"{record['rate_measured']:.1%} of {list_commands.counted(noisy)} are wrong now; written to {job.output}")
 
 
 def audit(job: Job, checked: Path | None, votes: Path | None, model: str | None, dtype: str, seed: int) -> None:
@@ -205,6 +218,11 @@ def audit(job: Job, checked: Path | None, votes: Path | None, model: str | None,
     else:
         wrong = f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({rate.low:.1%} to {rate.high:.1%})"
         print(f"{wrong}; errors that follow rules show in the upper end only")
+    if answers is not None:
+        votes_of = summary["votes"]
+        print(
+            "{answers:,} answers of {annotators} annotators; {rows_without_vote:,} rows have none".format(**votes_of)
+        )
     counts = {"suspected labels": summary["suspected_rows"]}
     counts |= {title: summary["findings"][key] for key, title in FINDING_TITLES.items()}
     print(", ".join(f"{title}: {count:,}" for title, count in counts.items()))
@@ -275,7 +293,7 @@ def purify(
         facts["ridge regression alone would change"] = f"{baseline['ridge_baseline']['changed']:,}"
     lead = f"The given labels as corrected by '{purifier}', policy '{policy}'."
     page = make_report(
-        job.name, labelled, found, lead=lead, facts=facts, notes=[_how(made), *filter(None, [summary.note])]
+        job.name, labelled, found, lead=lead, facts=facts, notes=[_how(made), _DECIDED, *filter(None, [summary.note])]
     )
     result = same_columns(DatasetDict({**splits, **parts}), split)
     figures: dict[str, Any] = {"command": "purify", "split": split, "policy": policy, "min_confidence": min_confidence}
@@ -292,6 +310,7 @@ def apply(job: Job, decisions: Path) -> None:
     if list_commands.has_lists(splits[split]):
         return list_commands.apply(job, splits, decisions)
     _check_dropped(splits, any(one.decision == "drop" for one in decided))
+    splits[split] = _of_votes_renamed(splits[split])
     labelled = job.labelled(splits)
     parts = _parts(apply_decisions(labelled.rows, decided, labelled.index), split, labelled)
     summary = summarise(DatasetDict(parts))
@@ -301,6 +320,15 @@ def apply(job: Job, decisions: Path) -> None:
     job.finish(result, purified_card(result, split, summary, name=job.name), figures)
     print(f"{summary.changed} rows relabelled, {counts['drop']} dropped, {counts['keep']} kept")
     print(f"written to {job.output}")
+
+
+def _of_votes_renamed(rows: Dataset) -> Dataset:
+    """The output of `aggregate`, where columns of its own would be taken for those of a purification."""
+    names = {} if LABEL_GIVEN in rows.column_names else _OF_VOTES.keys() & set(rows.column_names)
+    for name in sorted(names):
+        print(f"column '{name}' is of the votes and is now '{_OF_VOTES[name]}'")
+        rows = rows.rename_column(name, _OF_VOTES[name])
+    return rows
 
 
 def _check_dropped(splits: DatasetDict, drops: bool) -> None:

@@ -38,6 +38,13 @@ _UNITS = {"token": "tags", "cell": "cells (row, class)"}
 PURIFIER_OF_LISTS = "label_model"
 
 
+def counted(rows: Dataset) -> str:
+    """How many labels rows of any kind have, in words."""
+    if not has_lists(rows):
+        return f"{len(rows):,} labels"
+    return f"{_given(rows).size:,} {_UNITS['token' if task_of_labels(rows) == 'tokens' else 'cell']}"
+
+
 def has_lists(rows: Dataset) -> bool:
     """Whether the labels are tags or sets, on which these commands work."""
     return task_of_labels(rows) != "one-label"

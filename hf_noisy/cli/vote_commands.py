@@ -23,6 +23,7 @@ from hf_noisy.core.columns import (
     VOTES,
 )
 from hf_noisy.data.checked import checked_rows
+from hf_noisy.data.row_digest import row_digests
 from hf_noisy.data.weak.vote_files import VoteFile, read_votes
 from hf_noisy.detection.aggregate import Aggregation, aggregate
 from hf_noisy.detection.annotator_table import AnnotatorRow
@@ -85,7 +86,7 @@ def aggregate_votes(
     }
     splits = DatasetDict({job.split: labelled})
     card = aggregated_card(splits, job.split, found, name=job.name, made_from=made_from)
-    job.finish(splits, card, summary, _report(job.name, file, found, made_from))
+    job.finish(splits, card, summary, _report(job.name, labelled, file, found, made_from))
     print(f"{len(file.votes):,} answers of {len(table)} annotators on {len(rows):,} rows; written to {job.output}")
     for row in sorted(table, key=lambda one: one.weight)[:5]:
         if row.note:
@@ -122,20 +123,24 @@ def _with_labels(rows: Dataset, found: Aggregation) -> Dataset:
     return Dataset.from_dict(values, features=Features(features))
 
 
-def _report(name: str, file: VoteFile, found: Aggregation, made_from: str) -> Report:
+def _report(name: str, labelled: Dataset, file: VoteFile, found: Aggregation, made_from: str) -> Report:
     counts = found.votes.counts()
     entropy = -(found.posterior * np.log(np.maximum(found.posterior, 1e-12))).sum(axis=1)
     disputed = np.argsort(-np.where(found.covered, entropy, -1), kind="stable")[:_MOST_SHOWN]
     disputed = disputed[found.labels[disputed] >= 0]
+    # Rows without a text cannot be found again, so decisions on them cannot be applied.
+    digests = [""] * len(disputed) if file.texts is None else row_digests(labelled.select(disputed))
+    others = np.where(np.arange(counts.shape[1]) == found.labels[disputed, None], -1, found.posterior[disputed])
     shown = [
         SuspiciousRow(
             row=int(row),
-            given=int(counts[row].argmax()),
-            suggested=int(found.labels[row]),
+            given=int(found.labels[row]),
+            suggested=int(other),
             scores={"confidence": float(found.posterior[row].max())},
             text=with_votes(None if file.texts is None else file.texts[row], counts[row], found.votes.classes),
+            digest=digest,
         )
-        for row in disputed
+        for row, other, digest in zip(disputed, others.argmax(axis=1), digests, strict=True)
     ]
     lines = [[_cell(value) for value in astuple(row)] for row in found.annotators]
     columns = list(AnnotatorRow.__dataclass_fields__)
@@ -156,7 +161,7 @@ def _report(name: str, file: VoteFile, found: Aggregation, made_from: str) -> Re
         num_rows=len(counts),
         pictures=[Picture("Annotators", "Accuracy with an interval, and agreement beyond the labels.", content)],
         tables=[Table("Annotators", caption, columns, lines)],
-        notes=[f"Method: {found.method}, from {made_from}. The given label of a row is its majority vote."],
+        notes=[f"Method: {found.method}, from {made_from}. The given label of a row is the aggregated one."],
     )
 
 

@@ -89,10 +89,13 @@ def read_checked_lists(path: str | PathLike[str], dataset: Dataset) -> Found:
     for row, digest in enumerate(row_digests(dataset)):
         places.setdefault(digest, []).append(row)
     found: Found = {}
+    unmarked = []
     for number, line in lines:
         cell = plain_text(line.get(CHECKED_LABEL) or "")
         mark = ((line.get(LOOKED_AT) if LOOKED_AT in columns else cell) or "").strip()
         if not mark:
+            if LOOKED_AT in columns and cell != plain_text(line.get("label_given") or cell):
+                unmarked.append(str(number))
             continue
         where = f"line {number} of '{path}'"
         rows = places.get((line["digest"] or "").strip())
@@ -109,6 +112,11 @@ def read_checked_lists(path: str | PathLike[str], dataset: Dataset) -> Found:
         if row in found and not np.array_equal(found[row][0], values):
             raise ValueError(f"{where} has other checked labels for row {row} than an earlier line; keep one of them")
         found[row] = values, strategy
+    if unmarked:
+        raise ValueError(
+            f"lines {', '.join(unmarked[:5])} of '{path}' have another '{CHECKED_LABEL}' than 'label_given', but "
+            f"nothing in '{LOOKED_AT}' ({len(unmarked)} in all); put x there, or take the given label"
+        )
     if not found:
         raise ValueError(f"no row of '{path}' is checked; correct '{CHECKED_LABEL}' and put x into '{LOOKED_AT}'")
     return found

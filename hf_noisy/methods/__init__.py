@@ -1,6 +1,7 @@
 """The methods by name, and how to make one."""
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
@@ -71,6 +72,12 @@ def list_methods() -> dict[str, str]:
     return {name: method.citation for name, method in METHODS.items()}  # type: ignore[attr-defined]
 
 
+def _similar(name: str) -> str:
+    """A question about what was probably meant."""
+    close = get_close_matches(name, [*_KNOWN, "auto"], 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
 def make_method(name: str, **arguments: Any) -> Method:
     """A method by its name, with the defaults of its paper where no argument is given.
 
@@ -91,15 +98,21 @@ def make_method(name: str, **arguments: Any) -> Method:
     """
     if name not in _KNOWN:
         raise ValueError(
-            f"method {name!r} is not known; choose one of {', '.join(sorted(_KNOWN))}; NoisyTrainer and the command "
-            "line also take auto"
+            f"method {name!r} is not known{_similar(name)}; choose one of {', '.join(sorted(_KNOWN))}; "
+            "NoisyTrainer and the command line also take auto"
         )
     accepted = signature(_KNOWN[name]).parameters
     if unknown := sorted(arguments.keys() - accepted.keys()):
         raise ValueError(
             f"method {name!r} has no argument {', '.join(unknown)}; it takes {', '.join(accepted) or 'none'}"
         )
-    return as_method(_KNOWN[name](**arguments))
+    try:
+        return as_method(_KNOWN[name](**arguments))
+    except TypeError as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        raise ValueError(
+            f"method {name!r} cannot be made with {given} ({error}); pass values of the right type"
+        ) from error
 
 
 def as_method(method: str | Method | Loss) -> Method:

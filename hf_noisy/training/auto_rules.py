@@ -100,7 +100,7 @@ def _by_checked_rows(labels: LabelChoice) -> Choice:
     compared = ", ".join(f"{name} on {share:.0%}" for name, share in ranked)
     why = (
         f"of {labels.checked:,} checked rows, each without its own checked label, these are right: {compared}; "
-        f"{labels.best} is chosen, and better than the next with a probability of {labels.sure:.0%}"
+        f"{labels.best} is chosen, and at least as good as the next with a probability of {labels.sure:.0%}"
     )
     return Choice(method, arguments, why)
 

@@ -1,6 +1,7 @@
 """`hf-noisy aggregate` and the reader of votes: every form of file, the output, and bad input by line."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ from datasets import load_dataset
 from typer.testing import CliRunner
 
 from hf_noisy.cli.app import app
+from hf_noisy.data.decision_lines import COLUMNS as DECISION_COLUMNS
 from hf_noisy.data.weak.vote_files import read_votes
 from hf_noisy.data.weak.vote_table import votes_from_matrix
 from hf_noisy.detection import aggregate
@@ -141,7 +143,18 @@ def test_the_command_writes_labels_votes_card_and_report(tmp_path):
     assert rows["label"][59] in (None, -1)
     assert rows["votes"][0] == [int(v[0]) for v in votes]
     assert "dan" in (tmp_path / "out" / "README.md").read_text()
-    assert "Annotators" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Annotators" in page
+    # What is ticked in the report is applied to the output.
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    shown, names = data["rows"][0], data["classes"]
+    fields = [shown["row"], shown["digest"], names[shown["given"]], names[shown["suggested"]], "relabel"]
+    path = write(tmp_path, "decisions.csv", ",".join(DECISION_COLUMNS) + "\n" + ",".join(map(str, fields)) + "\n")
+    words = ["apply", str(path), str(tmp_path / "out"), "--output", str(tmp_path / "decided")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    decided = load_dataset("parquet", data_dir=str(tmp_path / "decided" / "data"), split="train")
+    assert decided["label"][shown["row"]] == shown["suggested"] != shown["given"]
 
 
 def test_mistakes_are_named_by_the_option_as_typed(tmp_path):

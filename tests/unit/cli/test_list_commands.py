@@ -205,6 +205,11 @@ def test_checked_sentences_are_certain_and_give_the_missing_rate(conll, tmp_path
     assert result.exit_code == 0, result.output
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["checked_rows"] == 30
+    unmarked = done.with_name("unmarked.csv")
+    unmarked.write_text(done.read_text().replace(",x,", ",,"))
+    result = run("purify", conll, *options, "--checked", unmarked, "--output", tmp_path / "no")
+    assert result.exit_code == 2
+    assert "than 'label_given', but nothing in 'checked'" in result.output
     low, high = summary["missing_rate"]["low"], summary["missing_rate"]["high"]
     assert 0 <= low < 8 / 96 < high < 0.4
     assert set(summary["missing_rate_of"]) == {"PER", "LOC"}

@@ -40,7 +40,7 @@ def test_a_method_is_kept_and_a_loss_is_lifted():
 
 def test_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(
-        ValueError, match="method 'dyngen' is not known; choose one of annotator_layers, backward_correction"
+        ValueError, match=r"method 'dyngen' is not known \(did you mean 'dygen'\?\); choose one of annotator_layers"
     ):
         as_method("dyngen")
 
@@ -51,6 +51,8 @@ def test_arguments_of_a_named_method_are_checked():
         make_method("gce", p=0.7)
     with pytest.raises(ValueError, match="q must be"):
         make_method("gce", q=0.0)
+    with pytest.raises(ValueError, match="method 'gce' cannot be made with q='x'"):
+        make_method("gce", q="x")
 
 
 def test_every_method_but_the_baseline_is_cited():
