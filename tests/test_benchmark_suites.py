@@ -439,6 +439,7 @@ def test_every_study_runs_a_cell(suite, tmp_path, monkeypatch):
     json.dumps(made)
 
 
+@pytest.mark.slow
 def test_cells_of_other_texts_are_not_checked(tmp_path, monkeypatch, capsys):
     asked = arguments(tmp_path, suite="text-small", datasets=["docs"], noises=["rules"], seeds=[0], methods=["gce"])
     monkeypatch.setattr(run, "quieten", lambda: None)

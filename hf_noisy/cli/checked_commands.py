@@ -55,7 +55,12 @@ def next_rows(
     every_checked = checked_rows(labelled.whole, checked)
     found, rows = labelled.among(every_checked), labelled.rows
     summary = {"command": "next", "split": job.split, "seed": seed}
-    if strategy != RANDOM and found is not None:
+    if strategy != RANDOM and found is None:
+        raise ValueError(
+            f"--strategy {strategy} needs rows that are checked already, as --checked; draw the first ones, such as "
+            "50, with hf-noisy check"
+        )
+    if strategy != RANDOM:
         made = add_features(rows, model, job.trust_remote_code, dtype)
         rows = made.rows
         summary |= made.to_dict()

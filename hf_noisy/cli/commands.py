@@ -281,8 +281,8 @@ def purify(
     facts = {
         "labels changed": f"{summary.changed:,}",
         "labels kept": f"{summary.rows - summary.changed:,}",
-        "noise before, estimated": _percent(summary.estimated_noise_before),
-        "noise after, estimated": _percent(summary.estimated_noise_after),
+        "noise by the posterior, before": _percent(summary.estimated_noise_before),
+        "noise by the posterior, after": _percent(summary.estimated_noise_after),
     }
     if summary.true_noise_before is not None:
         true_noise = (summary.true_noise_before, summary.true_noise_after)

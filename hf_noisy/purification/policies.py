@@ -271,7 +271,9 @@ def check_max_wrong(
     if min_confidence is not None:
         raise ValueError("max_wrong chooses the confidence of the changes itself; leave out min_confidence")
     if checked is None:
-        raise ValueError("max_wrong needs rows that a person has checked; draw some with rows_to_check, and pass them")
+        raise ValueError(
+            "max_wrong needs rows that a person has checked; draw some with rows_to_check or hf-noisy check"
+        )
     if purifier.reads_checked and not purifier.held_out:
         raise ValueError(
             f"purifier '{name}' is fitted to the checked labels, so they cannot guarantee its changes; choose "

@@ -5,9 +5,7 @@ Nothing is loaded from elsewhere and nothing is sent: the answers stay in the br
 """
 
 import csv
-import hashlib
 import io
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -24,7 +22,7 @@ from hf_noisy.data.labels import stored_labels
 from hf_noisy.data.row_digest import row_digests
 from hf_noisy.data.texts import shown_texts
 from hf_noisy.detection.rows_to_check import RowSample
-from hf_noisy.reports.page_parts import render_template, script_safe, thumbnail
+from hf_noisy.reports.page_parts import render_template, script_safe, storage_key, thumbnail
 
 _IMAGE_SIDE = 512  # pixels
 
@@ -145,9 +143,7 @@ def _row(row: RowToCheck) -> dict[str, Any]:
 
 
 def _storage_key(page: CheckPage) -> str:
-    """A name in the local storage that no other data or sample has, as all local files may share one storage."""
-    sample = [list(page.class_names), [[row.row, row.digest] for row in page.rows]]
-    return f"hf-noisy-check-{hashlib.sha256(json.dumps(sample).encode()).hexdigest()[:32]}"
+    return storage_key("check", [list(page.class_names), [[row.row, row.digest] for row in page.rows]])
 
 
 def _check(page: CheckPage) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from hf_noisy.core.files import write_atomically
 from hf_noisy.reports.check_page import CheckPage, check_values
-from hf_noisy.reports.page_parts import data_url, render_template, script_safe
+from hf_noisy.reports.page_parts import data_url, render_template, script_safe, storage_key
 
 _MAX_CLASSES = 40  # in the matrix; it grows with their square
 _MAX_TEXT = 600  # characters shown of a row
@@ -92,7 +92,14 @@ def render_report(report: Report) -> str:
     matrix = None if report.transition_matrix is None else report.transition_matrix[np.ix_(shown, shown)].tolist()
     scores = list(report.rows[0].scores) if report.rows else []
     rows = [_row(row) for row in report.rows]
-    data = {"classes": list(report.class_names), "scores": scores, "rows": rows, "decisions": list(report.decisions)}
+    content = [list(report.class_names), [[row.row, row.digest, row.given, row.suggested] for row in report.rows]]
+    data = {
+        "key": storage_key("report", content),
+        "classes": list(report.class_names),
+        "scores": scores,
+        "rows": rows,
+        "decisions": list(report.decisions),
+    }
     check = {"check": None} if report.check is None else check_values(report.check)
     return render_template(
         "report.html.j2", report=report, matrix=matrix, shown=shown, data=script_safe(data), **check

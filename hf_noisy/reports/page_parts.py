@@ -1,6 +1,7 @@
 """What the self-contained HTML pages share: templates with escaping, JSON inside a script, and thumbnails."""
 
 import base64
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -48,3 +49,8 @@ def _encoded(image: "Image", file_format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format=file_format, **options)
     return buffer.getvalue()
+
+
+def storage_key(page: str, content: Any) -> str:
+    """A name in the browser's storage that no other data has, as all local files may share one storage."""
+    return f"hf-noisy-{page}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]}"

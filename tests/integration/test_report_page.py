@@ -26,6 +26,8 @@ def page(browser, tmp_path):
     rows[5] = SuspiciousRow(50, 2, 0, {"quality": 0.9}, HOSTILE, digest="d5")
     report = Report("demo", "Three classes.", {"rows": "1200"}, CLASSES, rows, num_rows=1200)
     browser.get(write_report(report, tmp_path / "report.html").as_uri())
+    browser.execute_script("localStorage.clear()")  # all local files share one
+    browser.refresh()
     return browser
 
 
@@ -66,6 +68,16 @@ def test_filter_and_pages(page):
     assert css(page, "#count")[0].text.startswith("40 rows")
     css(page, "#search")[0].send_keys("NUMBER 11")
     assert texts(page, "text") == ["text number 112", "text number 115", "text number 118"]
+
+
+def test_decisions_survive_a_reload(page):
+    css(page, 'tr[data-row="50"] input[data-decision="drop"]')[0].click()
+    page.refresh()
+    assert css(page, 'tr[data-row="50"] input[data-decision="drop"]')[0].is_selected()
+    assert css(page, "#count")[0].text == "120 rows, 1 decided"
+    css(page, 'tr[data-row="50"] input[data-decision="drop"]')[0].click()
+    page.refresh()
+    assert css(page, "#count")[0].text == "120 rows, 0 decided"
 
 
 def test_decisions_are_downloaded(page, downloaded, tmp_path):

@@ -83,6 +83,7 @@ def test_a_table_from_audit_to_apply(table, tmp_path):
     assert {*written(tmp_path / "noisy", tmp_path).column_names} == {"length", "width", "label", "clean_label"}
 
 
+@pytest.mark.slow
 def test_a_table_with_a_test_split_and_rows_without_a_label(tmp_path):
     (tmp_path / "data").mkdir()
     rng = np.random.default_rng(0)

@@ -242,10 +242,10 @@ def test_next_chooses_informative_rows(parquet, rows, checked_file, tmp_path):
     [
         (["--strategy", "best"], "--strategy must be one of random"),
         (["--format", "word"], "--format must be one of page"),
-        (["--budget", 500], "count must be at most the 240 rows that nobody has checked, got 500"),
-        (["--budget", 0], "count must be at least 1 row, got 0"),
+        (["--budget", 500, "--strategy", "random"], "count must be at most the 240 rows that nobody"),
+        (["--budget", 0, "--strategy", "random"], "count must be at least 1 row, got 0"),
         (["--checked", "none.csv"], "file of checked rows 'none.csv' is missing"),
-        ([], "strategy 'informative' needs rows that are checked already, got none; draw the first ones"),
+        ([], "--strategy informative needs rows that are checked already, as --checked; draw the first ones"),
     ],
 )
 def test_next_refuses_bad_options_in_one_sentence(parquet, tmp_path, options, message):

@@ -111,7 +111,15 @@ def test_asymmetric_noise_of_a_named_dataset_confuses_similar_classes(monkeypatc
     assert confused == set(CIFAR10_MAP.items())
 
 
-@pytest.mark.parametrize("purifier", ["evidence", "confident_learning", "knn", "dmlp"])
+@pytest.mark.parametrize(
+    "purifier",
+    [
+        "evidence",
+        pytest.param("confident_learning", marks=pytest.mark.slow),
+        "knn",
+        pytest.param("dmlp", marks=pytest.mark.slow),
+    ],
+)
 def test_purify_corrects_and_can_be_undone(parquet, tmp_path, purifier):
     out = tmp_path / "out"
     done("purify", parquet, "--purifier", purifier, "--output", out)

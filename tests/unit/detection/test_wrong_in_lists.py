@@ -249,6 +249,7 @@ def test_dense_sets_are_not_taken_for_spurious_ones(spurious):
     assert model.wrong.mean() < (given != true).mean() + 0.12
 
 
+@pytest.mark.slow
 def test_a_million_tokens_take_seconds():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 9, 1_000_000) * (rng.random(1_000_000) < 0.2)

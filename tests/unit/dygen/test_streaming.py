@@ -128,6 +128,7 @@ def test_one_chunk_from_the_disk_trains_the_same_vae_as_memory(made, monkeypatch
     assert not torch.equal(apart[0].bias, expected.bias)
 
 
+@pytest.mark.slow
 def test_posterior_from_the_disk_is_as_good_and_says_so(made, monkeypatch):
     whole = DyGen.fit(made.trajectories, made.given, 0.3, show_progress=False)
     monkeypatch.setattr(vae_module, "_CHUNK_BYTES", 2 * SHUFFLED_ROWS * stored(made).row_bytes)

@@ -182,6 +182,7 @@ def test_bad_input_is_refused(some, tmp_path):
 
 
 @needs_lightly
+@pytest.mark.slow
 def test_the_loss_of_moco_falls_and_a_seed_gives_one_result(some, tmp_path):
     losses, settings = [Losses(), Losses()], {"image_size": 16, "transform": DIGITS, "queue_size": 64, "decay": 0.9}
     models = [

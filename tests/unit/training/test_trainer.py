@@ -97,7 +97,7 @@ def with_labels(labels: list[Any], **columns: Any) -> Dataset:
 
 
 def test_unknown_method_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="method 'gce2' is not known; choose one of"):
+    with pytest.raises(ValueError, match=r"method 'gce2' is not known \(did you mean 'gce'\?\); choose one of"):
         NoisyTrainer(bert(), make_args(tmp_path), train_dataset=make_rows(), method="gce2")
 
 
