@@ -111,7 +111,7 @@ class _Reports(logging.Handler):
         line: str | None = None,
     ) -> None:
         """A warning as a sentence, without the line of code that it comes from."""
-        if Path(filename).is_relative_to(Path(__file__).parents[1]):
+        if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
             self._say(str(message))
         else:
             self.others(message, category, filename, lineno, file, line)

@@ -1,6 +1,5 @@
 """The commands: read rows, call the library, and write a folder with data, card, figures and report."""
 
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from hf_noisy.cli import list_commands
 from hf_noisy.cli.checked_figures import interval_fact, noise_figures
 from hf_noisy.cli.early_checks import NOISES
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
-from hf_noisy.cli.outputs import FINDINGS, REPORT, OutputFolder, write_output
+from hf_noisy.cli.outputs import FINDINGS, REPORT, OutputFolder, complete_if_not_pushed, write_output
 from hf_noisy.cli.page import make_report, random_rows_page
 from hf_noisy.cli.purifier_name import purifier_name
 from hf_noisy.cli.reading_options import ReadingOptions
@@ -138,11 +137,8 @@ class Job:
                         findings(folder / FINDINGS)
                 write_output(folder, splits, card, {**summary, "versions": versions})
             if self.push_to_hub is not None:
-                try:
+                with complete_if_not_pushed(self.output):
                     push_dataset_to_hub(splits, self.push_to_hub, card, private=self.private or None)
-                except Exception:
-                    print(f"the output is complete in {self.output}, but was not pushed", file=sys.stderr)
-                    raise
 
 
 def inject(job: Job, noise_type: str, noise_rate: float, noise_seed: int) -> None:
@@ -309,6 +305,8 @@ def apply(job: Job, decisions: Path) -> None:
     splits, split = job.load(), job.split
     if list_commands.has_lists(splits[split]):
         return list_commands.apply(job, splits, decisions)
+    if LABEL_GIVEN in splits[split].column_names:
+        raise ValueError(f"the data was purified already (column '{LABEL_GIVEN}'); pass the data before that")
     _check_dropped(splits, any(one.decision == "drop" for one in decided))
     splits[split] = _of_votes_renamed(splits[split])
     labelled = job.labelled(splits)
@@ -324,11 +322,11 @@ def apply(job: Job, decisions: Path) -> None:
 
 def _of_votes_renamed(rows: Dataset) -> Dataset:
     """The output of `aggregate`, where columns of its own would be taken for those of a purification."""
-    names = {} if LABEL_GIVEN in rows.column_names else _OF_VOTES.keys() & set(rows.column_names)
-    for name in sorted(names):
-        print(f"column '{name}' is of the votes and is now '{_OF_VOTES[name]}'")
-        rows = rows.rename_column(name, _OF_VOTES[name])
-    return rows
+    columns = set(rows.column_names)
+    if not columns >= _OF_VOTES.keys() or columns & set(_OF_VOTES.values()):
+        return rows
+    print("of the votes: " + ", ".join(f"column '{name}' is now '{new}'" for name, new in _OF_VOTES.items()))
+    return rows.rename_columns(_OF_VOTES)
 
 
 def _check_dropped(splits: DatasetDict, drops: bool) -> None:

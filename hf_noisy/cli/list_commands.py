@@ -42,7 +42,7 @@ def counted(rows: Dataset) -> str:
     """How many labels rows of any kind have, in words."""
     if not has_lists(rows):
         return f"{len(rows):,} labels"
-    return f"{_given(rows).size:,} {_UNITS['token' if task_of_labels(rows) == 'tokens' else 'cell']}"
+    return f"{int((_given(rows) >= 0).sum()):,} {_UNITS['token' if task_of_labels(rows) == 'tokens' else 'cell']}"
 
 
 def has_lists(rows: Dataset) -> bool:

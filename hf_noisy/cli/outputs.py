@@ -274,6 +274,16 @@ def write_output(folder: Path, splits: dict[str, "Dataset"], card: "DatasetCard"
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
 
 
+@contextmanager
+def complete_if_not_pushed(output: "OutputFolder") -> Iterator[None]:
+    """Say where the output is if it cannot be pushed."""
+    try:
+        yield
+    except Exception:
+        _say(f"the output is complete in {output}, but was not pushed")
+        raise
+
+
 def several_processes() -> bool:
     """Whether this process is one of several of `torchrun` or `accelerate launch`, which set these variables."""
     return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"

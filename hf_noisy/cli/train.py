@@ -72,7 +72,9 @@ def train(arguments: TextArguments | ImageArguments, training: TrainingArguments
 def run_training(arguments: TextArguments | ImageArguments, training: TrainingArguments) -> dict[str, Any]:
     """As [`train`], in a folder that nobody else writes."""
     if training.max_steps <= 0 and training.num_train_epochs <= 0:
-        raise ValueError(f"num_train_epochs must be above 0, got {training.num_train_epochs:g}; the default trains")
+        raise ValueError(
+            f"num_train_epochs must be above 0, got {training.num_train_epochs:g}; leave it out for the default"
+        )
     method, method_args = _method_of(arguments)
     inputs: Any = ImageInputs(arguments) if isinstance(arguments, ImageArguments) else TextInputs(arguments)
     train_rows, test_rows, checked = load_splits(arguments, training, inputs.prepare)

@@ -6,7 +6,7 @@ from pathlib import Path
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.commands import Job as Job  # the runner of commands builds it
 from hf_noisy.cli.inputs import refuse_tables
-from hf_noisy.cli.outputs import SUMMARY
+from hf_noisy.cli.outputs import SUMMARY, complete_if_not_pushed
 from hf_noisy.cli.recipes import as_words, parse
 from hf_noisy.cli.source import modality
 from hf_noisy.cli.train import checkpoint_word, run_training
@@ -60,7 +60,8 @@ def train(job: Job, method: str, checked: Path | None, model: str | None, words:
     if not keep:
         job.output.remove_checkpoints()
     if job.push_to_hub is not None:
-        push_model_to_hub(job.output.path, job.push_to_hub, card, private=job.private or None)
+        with complete_if_not_pushed(job.output):
+            push_model_to_hub(job.output.path, job.push_to_hub, card, private=job.private or None)
     if results["test_labels"] == "given":
         print(f"tested on {results['num_test']:,} rows against their given labels, wrong ones included")
     print(f"written to {job.output}")

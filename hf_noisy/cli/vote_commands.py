@@ -29,8 +29,9 @@ from hf_noisy.detection.aggregate import Aggregation, aggregate
 from hf_noisy.detection.annotator_table import AnnotatorRow
 from hf_noisy.hub.votes_card import aggregated_card
 from hf_noisy.reports.annotators import annotator_figure
-from hf_noisy.reports.html import Picture, Report, SuspiciousRow, Table
+from hf_noisy.reports.html import DECISIONS, Picture, Report, SuspiciousRow, Table
 
+_DOUBT = 0.05  # a class of a lower probability is not suggested
 _MOST_SHOWN = 200  # disputed rows in the report
 _VOTES_KEPT = 100  # annotators up to which the votes are a column of the output
 
@@ -128,9 +129,10 @@ def _report(name: str, labelled: Dataset, file: VoteFile, found: Aggregation, ma
     entropy = -(found.posterior * np.log(np.maximum(found.posterior, 1e-12))).sum(axis=1)
     disputed = np.argsort(-np.where(found.covered, entropy, -1), kind="stable")[:_MOST_SHOWN]
     disputed = disputed[found.labels[disputed] >= 0]
-    # Rows without a text cannot be found again, so decisions on them cannot be applied.
+    # Rows without a text cannot be found again, so there is nothing to tick.
     digests = [""] * len(disputed) if file.texts is None else row_digests(labelled.select(disputed))
     others = np.where(np.arange(counts.shape[1]) == found.labels[disputed, None], -1, found.posterior[disputed])
+    second = np.where(others.max(axis=1) < _DOUBT, found.labels[disputed], others.argmax(axis=1))
     shown = [
         SuspiciousRow(
             row=int(row),
@@ -140,7 +142,7 @@ def _report(name: str, labelled: Dataset, file: VoteFile, found: Aggregation, ma
             text=with_votes(None if file.texts is None else file.texts[row], counts[row], found.votes.classes),
             digest=digest,
         )
-        for row, other, digest in zip(disputed, others.argmax(axis=1), digests, strict=True)
+        for row, other, digest in zip(disputed, second, digests, strict=True)
     ]
     lines = [[_cell(value) for value in astuple(row)] for row in found.annotators]
     columns = list(AnnotatorRow.__dataclass_fields__)
@@ -159,6 +161,8 @@ def _report(name: str, labelled: Dataset, file: VoteFile, found: Aggregation, ma
         class_names=found.votes.classes,
         rows=shown,
         num_rows=len(counts),
+        decisions=() if file.texts is None else DECISIONS,
+        relabels_all=False,  # the suggestions are less probable than the labels
         pictures=[Picture("Annotators", "Accuracy with an interval, and agreement beyond the labels.", content)],
         tables=[Table("Annotators", caption, columns, lines)],
         notes=[f"Method: {found.method}, from {made_from}. The given label of a row is the aggregated one."],

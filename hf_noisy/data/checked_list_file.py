@@ -94,7 +94,8 @@ def read_checked_lists(path: str | PathLike[str], dataset: Dataset) -> Found:
         cell = plain_text(line.get(CHECKED_LABEL) or "")
         mark = ((line.get(LOOKED_AT) if LOOKED_AT in columns else cell) or "").strip()
         if not mark:
-            if LOOKED_AT in columns and cell != plain_text(line.get("label_given") or cell):
+            given = line.get("label_given")
+            if LOOKED_AT in columns and given is not None and cell != plain_text(given):
                 unmarked.append(str(number))
             continue
         where = f"line {number} of '{path}'"

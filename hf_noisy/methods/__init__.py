@@ -1,5 +1,6 @@
 """The methods by name, and how to make one."""
 
+import reprlib
 from collections.abc import Callable
 from difflib import get_close_matches
 from inspect import signature
@@ -107,12 +108,13 @@ def make_method(name: str, **arguments: Any) -> Method:
             f"method {name!r} has no argument {', '.join(unknown)}; it takes {', '.join(accepted) or 'none'}"
         )
     try:
-        return as_method(_KNOWN[name](**arguments))
+        made = _KNOWN[name](**arguments)
     except TypeError as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        given = ", ".join(f"{key}={reprlib.repr(value)}" for key, value in arguments.items()) or "its defaults"
         raise ValueError(
             f"method {name!r} cannot be made with {given} ({error}); pass values of the right type"
         ) from error
+    return as_method(made)
 
 
 def as_method(method: str | Method | Loss) -> Method:

@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from hf_noisy.core.columns import LABEL, LABEL_GIVEN, ROW_GIVEN
+from hf_noisy.core.columns import LABEL, ROW_GIVEN
 from hf_noisy.data.checked import UNCHECKED, class_names
 from hf_noisy.data.decision_lines import Decision
 from hf_noisy.data.records import class_labels
@@ -85,11 +85,9 @@ def _rows_and_classes(
         shown = faults[:_FAULTS_SHOWN]
         if more := faults[_FAULTS_SHOWN:]:
             shown.append(f"and {len(more)} more")
-        # A report of `purify` shows the labels before the purification.
-        wanted_data = "the file that was purified" if LABEL_GIVEN in dataset.column_names else "the data of the report"
         raise ValueError(
-            f"{len(faults)} of {len(decisions)} decisions cannot be applied: {'; '.join(shown)}. Pass {wanted_data}, "
-            "read with the same columns, or delete these lines"
+            f"{len(faults)} of {len(decisions)} decisions cannot be applied: {'; '.join(shown)}. Pass the data of "
+            "the report, read with the same columns, or delete these lines"
         )
     return rows, classes
 

@@ -17,6 +17,7 @@ from hf_noisy.core.files import write_atomically
 from hf_noisy.reports.check_page import CheckPage, check_values
 from hf_noisy.reports.page_parts import data_url, render_template, script_safe, storage_key
 
+DECISIONS = ("relabel", "drop", "keep")
 _MAX_CLASSES = 40  # in the matrix; it grows with their square
 _MAX_TEXT = 600  # characters shown of a row
 MARK_BEGIN, MARK_END = "\u27e6", "\u27e7"  # around what a text is about; the page highlights it
@@ -74,7 +75,8 @@ class Report:
     tables: Sequence[Table] = ()
     notes: Sequence[str] = field(default_factory=tuple)  # sentences at the end, about the computation
     check: CheckPage | None = None  # rows to check by hand, on a page of their own
-    decisions: Sequence[str] = ("relabel", "drop", "keep")
+    decisions: Sequence[str] = DECISIONS
+    relabels_all: bool = True  # whether all shown rows can be relabelled at once
     listed: str = "rows"  # what the lines are
 
 

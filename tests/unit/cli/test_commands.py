@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets, loa
 from PIL import Image
 from typer.testing import CliRunner
 
+from hf_noisy.cli import app as app_module
 from hf_noisy.cli import commands
 from hf_noisy.cli.app import app
 from hf_noisy.data.checked import checked_rows, write_checked
@@ -274,3 +276,22 @@ def test_unreadable_images_are_left_out_and_counted(tmp_path):
 def test_a_fault_of_ours_is_no_sentence(parquet, tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "run_audit", lambda *_, **__: 1 / 0)
     assert isinstance(run("audit", parquet, "--output", tmp_path / "out").exception, ZeroDivisionError)
+
+
+def test_a_warning_of_the_package_is_one_sentence(capsys):
+    before, reports = warnings.showwarning, app_module._Reports(["min_confidence"])
+    for _ in range(2):
+        reports.warn("pass min_confidence=0.5", UserWarning, app_module.__file__, 1)
+    assert capsys.readouterr().err == "hf-noisy: pass --min-confidence 0.5\n"
+    reports.others = lambda *place: print("others", *place[1:3])
+    reports.warn("divide", RuntimeWarning, app_module.__file__, 1)
+    assert capsys.readouterr().out.startswith("others <class 'RuntimeWarning'>")
+    assert run("apply", "none.csv", "none.csv", "--output", "none").exit_code == 2
+    assert warnings.showwarning is before
+
+
+def test_a_push_that_fails_says_where_the_output_is(parquet, tmp_path):
+    result = run("audit", parquet, "--output", tmp_path / "out", "--push-to-hub", "me/rows")
+    assert result.exit_code == 2
+    assert f"the output is complete in {tmp_path / 'out'}, but was not pushed" in result.stderr
+    assert (tmp_path / "out" / "README.md").is_file()

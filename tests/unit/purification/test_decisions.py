@@ -104,12 +104,6 @@ def test_all_faults_are_named_at_once():
     assert "row 2 names class 'fish', but the classes are cat, dog, a bird, big" in message
 
 
-def test_decisions_of_a_purification_are_for_the_rows_before_it():
-    purified = apply_decisions(rows(), [decide(rows(), 0, 2)])
-    with pytest.raises(ValueError, match=r"row 0 had the label .* Pass the file that was purified, read with"):
-        apply_decisions(purified, [decide(rows(), 0, 1)])
-
-
 TWINS = rows("aabca", [0, 0, 1, 2, 1])
 
 
