@@ -226,7 +226,7 @@ def test_dygen_records_images_without_augmentation(run, tmp_path):
     ("words", "message"),
     [
         (["--method", "nrd", "--method_args", "weight=1"], "method 'nrd' has no argument weight; it takes weights, "),
-        (["--method", "dividemix"], "method 'dividemix' is not known (did you mean 'divide_mix'?); choose one of"),
+        (["--method", "dividemix"], r"method 'dividemix' is not known \(did you mean 'divide_mix'\?\); choose one of"),
         (["--method", "auto", "--method_args", "r_max=0.5"], "method_args belong to a method that is named"),
         (["--method_args", "0.5"], "method_args must be key=value pairs, got '0.5'"),
     ],
