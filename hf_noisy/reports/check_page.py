@@ -123,7 +123,7 @@ def check_values(page: CheckPage) -> dict[str, Any]:
     """What the templates of the page are filled with."""
     _check(page)
     data = {
-        "key": _storage_key(page),
+        "key": storage_key("check", [list(page.class_names), [[row.row, row.digest] for row in page.rows]]),
         "classes": list(page.class_names),
         "earlier": [list(line) for line in page.earlier],
         "rows": [_row(row) for row in page.rows],
@@ -140,10 +140,6 @@ def _earlier(dataset: Dataset, checked: CheckedRows | None) -> list[list[str]]:
 
 def _row(row: RowToCheck) -> dict[str, Any]:
     return vars(row) | {"probability": None if math.isnan(row.probability) else row.probability}
-
-
-def _storage_key(page: CheckPage) -> str:
-    return storage_key("check", [list(page.class_names), [[row.row, row.digest] for row in page.rows]])
 
 
 def _check(page: CheckPage) -> None:

@@ -1,4 +1,4 @@
-"""What the self-contained HTML pages share: templates with escaping, JSON inside a script, and thumbnails."""
+"""What the self-contained HTML pages share: templates with escaping, JSON inside a script, names in the browser's storage, thumbnails."""
 
 import base64
 import hashlib
@@ -30,6 +30,11 @@ def script_safe(data: dict[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+def storage_key(page: str, content: Any) -> str:
+    """A name in the browser's storage that no other data has, as all local files may share one storage."""
+    return f"hf-noisy-{page}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]}"
+
+
 def thumbnail(image: "Image", side: int = 96) -> str:
     """The image of at most `side` pixels per side as a `data:` URL, without the metadata of the original."""
     small = to_rgb(image)
@@ -49,8 +54,3 @@ def _encoded(image: "Image", file_format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format=file_format, **options)
     return buffer.getvalue()
-
-
-def storage_key(page: str, content: Any) -> str:
-    """A name in the browser's storage that no other data has, as all local files may share one storage."""
-    return f"hf-noisy-{page}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]}"
