@@ -1,4 +1,4 @@
-"""What the self-contained HTML pages share: templates, JSON in a script, names in the browser's storage, thumbnails."""
+"""What the self-contained HTML pages share: templates, JSON in a script, names in the browser storage, thumbnails."""
 
 import base64
 import hashlib
