@@ -7,6 +7,8 @@ import re
 import sys
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -53,15 +55,8 @@ CheckFormat = Annotated[str, typer.Option("--format", help="page, label-studio o
 
 
 def _run(command: str, options: dict[str, Any], module: str = "commands") -> None:
-    """Call the function of that name in a module of commands, with the common options as a `Job`.
-
-    Errors that the user can fix become one sentence on stderr and exit code 2; any other error is a bug.
-    """
-    names = [*options, *options["reading"]]
-    reports = _Reports(names)
-    logging.getLogger("hf_noisy.data").addHandler(reports)
-    shown, warnings.showwarning = warnings.showwarning, reports.warn
-    try:
+    """Call the function of that name in a module of commands, with the common options as a `Job`."""
+    with _one_sentence_each([*options, *options["reading"]]):
         if command != "train" and several_processes():
             typed = command.removesuffix("_rows")
             raise ValueError(f"{typed} runs in one process; start it without torchrun and accelerate launch")
@@ -75,6 +70,16 @@ def _run(command: str, options: dict[str, Any], module: str = "commands") -> Non
                 commands = importlib.import_module(f"hf_noisy.cli.{module}")
             common = {field: options.pop(field) for field in commands.Job.__dataclass_fields__ if field in options}
             getattr(commands, command)(commands.Job(output=output, **common), **options)
+
+
+@contextmanager
+def _one_sentence_each(names: list[str]) -> Iterator[None]:
+    """Reports, warnings and errors that the user can fix on stderr, with exit code 2; any other error is a bug."""
+    reports = _Reports(names)
+    logging.getLogger("hf_noisy.data").addHandler(reports)
+    shown, warnings.showwarning = warnings.showwarning, reports.warn
+    try:
+        yield
     except Exception as error:
         if not isinstance(error, _fixable()):
             raise
@@ -338,6 +343,20 @@ def next_rows(
 ) -> None:
     """Draw the rows to check next, given those that are checked already."""
     _run("next_rows", locals(), "checked_commands")
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="output folder of inject, audit, purify, aggregate, apply or train")],
+    repo_id: Annotated[str, typer.Argument(help="Hub repository: owner/name, or a name for your own")],
+    private: Private = False,
+) -> None:
+    """Push a finished output folder to the Hub, with its card."""
+    with _one_sentence_each(["private"]), recorded_phases(show=True):
+        importlib.import_module("hf_noisy.hub.errors").refuse_push(repo_id)
+        with phase("importing"):
+            command = importlib.import_module("hf_noisy.cli.push_command")
+        command.push(folder, repo_id, private)
 
 
 def main() -> None:

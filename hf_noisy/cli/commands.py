@@ -137,7 +137,7 @@ class Job:
                         findings(folder / FINDINGS)
                 write_output(folder, splits, card, {**summary, "versions": versions})
             if self.push_to_hub is not None:
-                with complete_if_not_pushed(self.output):
+                with complete_if_not_pushed(self.output, self.push_to_hub, self.private):
                     push_dataset_to_hub(splits, self.push_to_hub, card, private=self.private or None)
 
 

@@ -1,4 +1,4 @@
-"""Options and paths that can be refused before anything slow is imported."""
+"""Options, paths and pushes that can be refused before anything else is imported."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ _OPTIONS = {"file_format": "--format", "vote_method": "--method"}  # of other na
 
 
 def check_early(options: dict[str, Any]) -> None:
-    """Refuse unknown values and missing files among the options of a command."""
+    """Refuse unknown values, missing files and pushes that cannot work among the options of a command."""
     for name, choices in CHOICES.items():
         value = options.get(name)
         if value is not None and value not in choices:
@@ -40,6 +40,10 @@ def check_early(options: dict[str, Any]) -> None:
             raise ValueError(f"{option} must be one of {shown}, got '{value}'")
     if options.get("decisions") is not None:
         refuse_missing_decisions(options["decisions"])
+    if options.get("push_to_hub") is not None:
+        from hf_noisy.hub.errors import refuse_push  # slow
+
+        refuse_push(options["push_to_hub"])
     refuse_missing_source(options["source"])
     if options.get("test_file") is not None:
         refuse_missing_source(options["test_file"])

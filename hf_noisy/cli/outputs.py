@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import uuid
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "summary.json"
 FINDINGS = "findings"
-_CARD, _DATA, REPORT = "README.md", "data", "report.html"
+CARD, DATA, REPORT = "README.md", "data", "report.html"
+PART = "-00000-of-00001.parquet"  # of a split, which is one file
 CHECK_PAGE, LABEL_STUDIO, ARGILLA = "check.html", ("tasks.json", "labelling.xml"), ("records.json", ".argilla")
 NEXT_ROWS, CHECKED_CSV = "next.csv", "checked.csv"
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
@@ -266,21 +268,22 @@ def write_output(folder: Path, splits: dict[str, "Dataset"], card: "DatasetCard"
     for name in splits:
         check_file_name(name, "name of a split")
     with phase("writing"):
-        (folder / _DATA).mkdir()
+        (folder / DATA).mkdir()
         for name, rows in splits.items():
-            rows.to_parquet(folder / _DATA / f"{name}-00000-of-00001.parquet")
-        card.save(folder / _CARD)
+            rows.to_parquet(folder / DATA / f"{name}{PART}")
+        card.save(folder / CARD)
     summary = {**summary, "phases": phases_so_far()}
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
 
 
 @contextmanager
-def complete_if_not_pushed(output: "OutputFolder") -> Iterator[None]:
-    """Say where the output is if it cannot be pushed."""
+def complete_if_not_pushed(output: "OutputFolder", repo_id: str, private: bool) -> Iterator[None]:
+    """Say how the output can be pushed later if that fails."""
     try:
         yield
     except Exception:
-        _say(f"the output is complete in {output}, but was not pushed")
+        again = shlex.join(["hf-noisy", "push", str(output), repo_id, *(["--private"] if private else [])])
+        _say(f"the output is complete in {output}, but was not pushed; this pushes it: {again}")
         raise
 
 

@@ -60,7 +60,7 @@ def train(job: Job, method: str, checked: Path | None, model: str | None, words:
     if not keep:
         job.output.remove_checkpoints()
     if job.push_to_hub is not None:
-        with complete_if_not_pushed(job.output):
+        with complete_if_not_pushed(job.output, job.push_to_hub, job.private):
             push_model_to_hub(job.output.path, job.push_to_hub, card, private=job.private or None)
     if results["test_labels"] == "given":
         print(f"tested on {results['num_test']:,} rows against their given labels, wrong ones included")

@@ -17,8 +17,9 @@ from hf_noisy.cli.app import app
 from hf_noisy.data.noise import inject_noise, symmetric
 from hf_noisy.detection.audit import audit
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
+from hf_noisy.hub.errors import clear_hub_errors
 from hf_noisy.hub.list_card import list_card
-from hf_noisy.hub.publish import clear_hub_errors, push_dataset_to_hub
+from hf_noisy.hub.publish import push_dataset_to_hub
 from hf_noisy.hub.text import BEGIN, END
 from hf_noisy.purification.list_labels import purify_lists
 from hf_noisy.purification.policies import purify
@@ -284,8 +285,10 @@ def a_command_keeps_its_folder_when_the_push_breaks(hub: LocalHub, tmp: Path) ->
         "summary.json",
     ]
     hub.faults.clear()
-    again = CliRunner().invoke(app, [*words, "--overwrite", "--push-to-hub", "commanded"])
+    assert f"this pushes it: hf-noisy push {tmp / 'out'} commanded\n" in broken.stderr
+    again = CliRunner().invoke(app, ["push", str(tmp / "out"), "commanded"])
     assert again.exit_code == 0, again.stderr
+    assert f"pushed to {hub.url}/datasets/tester/commanded/commit/" in again.stdout
     assert same(restore_labels(load_dataset("tester/commanded", split="train")), rows())
 
 

@@ -19,7 +19,10 @@ from transformers import (
     TrainingArguments,
     pipeline,
 )
+from typer.testing import CliRunner
 
+from hf_noisy.cli.app import app
+from hf_noisy.cli.outputs import open_output
 from hf_noisy.dygen.exact import DyGenForClassification, DyGenModelConfig
 from hf_noisy.dygen.snapshots import changing
 from hf_noisy.hub.model_card import model_card
@@ -281,6 +284,20 @@ def a_card_that_is_there_is_merged_into(hub: LocalHub, tmp: Path) -> None:
     text = json.dumps(hub.files("models", "tester/merged")["README.md"].decode())
     assert text.count("value: 0.75") == text.count("value: 0.7\\n") == 1
     assert "value: 0.6" not in text
+
+
+def a_command_pushes_the_folder_of_a_training(hub: LocalHub, tmp: Path) -> None:
+    with open_output(tmp / "out") as output, output.new() as folder:
+        model().save_pretrained(folder)
+        tokenizer().save_pretrained(folder)
+        card().save(folder / "README.md")
+    done = CliRunner().invoke(app, ["push", str(tmp / "out"), "trained", "--private"])
+    assert done.exit_code == 0, done.stderr
+    assert hub.repos["models", "tester/trained"].private
+    assert ModelCard.load("tester/trained").data.eval_results == card().data.eval_results
+    assert torch.allclose(
+        logits(AutoModelForSequenceClassification.from_pretrained("tester/trained")), logits(model())
+    )
 
 
 def a_folder_without_a_model_is_refused(hub: LocalHub, tmp: Path) -> None:

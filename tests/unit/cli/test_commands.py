@@ -290,8 +290,44 @@ def test_a_warning_of_the_package_is_one_sentence(capsys):
     assert warnings.showwarning is before
 
 
-def test_a_push_that_fails_says_where_the_output_is(parquet, tmp_path):
+def test_a_push_that_fails_says_how_to_push_later(parquet, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_noisy.hub.errors.refuse_push", lambda repo_id: None)
     result = run("audit", parquet, "--output", tmp_path / "out", "--push-to-hub", "me/rows")
     assert result.exit_code == 2
-    assert f"the output is complete in {tmp_path / 'out'}, but was not pushed" in result.stderr
-    assert (tmp_path / "out" / "README.md").is_file()
+    said = f"the output is complete in {tmp_path / 'out'}, but was not pushed; this pushes it: hf-noisy push "
+    assert f"{said}{tmp_path / 'out'} me/rows\n" in result.stderr
+    pushed = []
+    monkeypatch.setattr("hf_noisy.cli.push_command.push_dataset_to_hub", lambda *given, **_: pushed.append(given))
+    assert run("push", tmp_path / "out", "me/rows").exit_code == 0
+    ((splits, repo_id, card),) = pushed
+    assert repo_id == "me/rows"
+    assert card.content == (tmp_path / "out" / "README.md").read_text("utf-8")
+    stored = load_dataset(str(tmp_path / "out"))
+    assert {name: rows.features for name, rows in splits.items()} == {n: rows.features for n, rows in stored.items()}
+    assert {name: rows.to_dict() for name, rows in splits.items()} == {n: r.to_dict() for n, r in stored.items()}
+
+
+@pytest.mark.parametrize(
+    ("repo_id", "token", "offline", "message"),
+    [
+        ("me/my rows", "hf_x", False, "repo_id must be 'name' or 'owner/name', of letters"),
+        ("me/rows", "hf_x", True, "HF_HUB_OFFLINE is set, so nothing was pushed to 'me/rows'; unset it"),
+        ("me/rows", None, False, "the Hub knows no token for 'me/rows'; log in with `hf auth login`"),
+    ],
+)
+def test_a_push_that_cannot_work_is_refused_first(parquet, tmp_path, monkeypatch, repo_id, token, offline, message):
+    monkeypatch.setattr("hf_noisy.hub.errors.get_token", lambda: token)
+    monkeypatch.setattr("hf_noisy.hub.errors.is_offline_mode", lambda: offline)
+    audited = ["audit", parquet, "--output", tmp_path / "out", "--push-to-hub", repo_id]
+    for words in (audited, ["push", tmp_path, repo_id]):
+        result = run(*words)
+        assert result.exit_code == 2
+        assert message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_an_output_with_rows_or_a_model_is_pushed(parquet, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_noisy.hub.errors.refuse_push", lambda repo_id: None)
+    assert "is no output folder of hf-noisy" in run("push", tmp_path, "me/rows").stderr
+    assert run("check", parquet, "--rows", "3", "--output", tmp_path / "page").exit_code == 0
+    assert "holds neither rows nor a model" in run("push", tmp_path / "page", "me/rows").stderr

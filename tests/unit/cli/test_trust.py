@@ -191,6 +191,7 @@ def test_an_output_holds_its_images_and_no_local_path(pictures, monkeypatch):
     pushed = {}
     keep = lambda *given, **more: pushed.update(more, it=given)  # noqa: E731
     monkeypatch.setattr("hf_noisy.cli.commands.push_dataset_to_hub", keep)
+    monkeypatch.setattr("hf_noisy.hub.errors.refuse_push", lambda repo_id: None)
     words = ["inject", listed(pictures), "--output", str(pictures / "out"), "--noise-rate", "0.25"]
     found = CliRunner().invoke(app, [*words, "--push-to-hub", "me/them", "--private"])
     assert found.exit_code == 0, found.output
