@@ -15,11 +15,11 @@ from hf_noisy import embed, purify, restore_labels, rows_to_check
 from hf_noisy.cli.arguments import DataArguments, TextOptions
 from hf_noisy.cli.inputs import load_source, random_rows
 from hf_noisy.cli.outputs import OutputFolder, open_output
-from hf_noisy.cli.source import default_encoder
 from hf_noisy.core.files import write_atomically
 from hf_noisy.data import checked_rows
 from hf_noisy.hub.dataset_card import purified_card
 from hf_noisy.hub.publish import push_dataset_to_hub
+from hf_noisy.models.default_encoder import default_encoder
 from hf_noisy.purification import PURIFIERS, summarise
 
 

@@ -15,7 +15,7 @@ from transformers import TrainingArguments
 from hf_noisy.cli.arguments import DataArguments, ImageArguments
 from hf_noisy.cli.list_inputs import check_list_labels, set_rows, token_rows
 from hf_noisy.cli.reading_options import ReadingOptions
-from hf_noisy.cli.source import code_refused, default_encoder
+from hf_noisy.cli.source import code_refused
 from hf_noisy.cli.train_scores import OneLabelScores, SetScores, TokenScores
 from hf_noisy.core.cells import printable
 from hf_noisy.core.columns import CHECKED_LABELS, LABEL
@@ -32,6 +32,7 @@ from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.texts import cut, text_columns
 from hf_noisy.data.views import ShiftAndFlip
 from hf_noisy.methods.recorded_branches import RecordedBranches
+from hf_noisy.models.default_encoder import default_encoder
 from hf_noisy.models.preact_resnet import PreActResNetConfig
 from hf_noisy.models.pretrained import pretrained_classifier
 from hf_noisy.purification.restore import DROPPED, as_given, is_purified

@@ -45,7 +45,8 @@ def parse(kind: Any, words: Sequence[str] | None = None, **options: Any) -> tupl
         ```
     """
     kinds: Any = (kind, TrainingArguments)
-    parser = HfArgumentParser(kinds, **options)
+    usage = "%(prog)s [--option value ...]; --help lists all options"  # hundreds, before every error
+    parser = HfArgumentParser(kinds, usage=usage, **options)
     words = list(sys.argv[1:] if words is None else words)
     if words and not words[0].startswith("-"):
         recipe = _read(Path(words.pop(0)), kinds)

