@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hf_noisy.core.file_names import MANIFEST
 from hf_noisy.core.files import file_digest, read_sealed, write_sealed
 
-MANIFEST = ".hf_noisy.json"
 _FORMAT = 1
 _HASHED = 1 << 24  # bytes: of larger files, which nobody edits by hand, only the size is compared
 

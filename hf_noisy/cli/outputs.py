@@ -14,8 +14,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_noisy.cli.manifest import MANIFEST, foreign_file, read_manifest, remove_listed, write_manifest
+from hf_noisy.cli.manifest import foreign_file, read_manifest, remove_listed, write_manifest
 from hf_noisy.cli.run_lock import run_lock
+from hf_noisy.core.file_names import MANIFEST
 from hf_noisy.core.files import check_file_name, clear_os_errors, exchange, remove_temporaries, sync
 from hf_noisy.core.phases import phase, phases_so_far
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 STANDARD_INPUT = "-"
+MANIFEST = ".hf_noisy.json"  # in the output folder of a command
 CONLL_ENDINGS = (".conll", ".conll2003", ".bio", ".iob", ".iob2")
 ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx", *CONLL_ENDINGS)
 

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from hf_noisy.cli.manifest import MANIFEST, read_manifest, write_manifest
+from hf_noisy.cli.manifest import read_manifest, write_manifest
 from hf_noisy.cli.recipes import keyword_arguments
+from hf_noisy.core.file_names import MANIFEST
 from hf_noisy.data import load_noisy_dataset, read_checked
 from hf_noisy.data.annotation_tools import exported_labels
 from hf_noisy.data.decision_lines import read_decisions

@@ -12,7 +12,7 @@ from datasets import load_dataset, load_dataset_builder
 from datasets.data_files import SPLIT_KEYWORDS, DataFilesDict, EmptyDatasetError, get_data_patterns
 from datasets.exceptions import DatasetGenerationError
 
-from hf_noisy.core.file_names import ENDINGS, ending, is_readable
+from hf_noisy.core.file_names import ENDINGS, MANIFEST, ending, is_readable
 from hf_noisy.core.files import file_digest
 
 logger = logging.getLogger(__name__)
@@ -41,14 +41,14 @@ def files_by_split(folder: Path, data_dir: str | Path | None, options: dict[str,
         _report_left_out(folder, [path for path in _tables_in(folder) if path.stem.lower() != "metadata"])
         return None
     base = folder / (data_dir or "")
-    if files is None or not _has_configurations(folder):
+    if files is None or not _is_described(folder):
         files = _all_files(base)
     chosen = _of_one_kind({str(split): list(map(Path, paths)) for split, paths in files.items()})
     if not chosen:
         raise FileNotFoundError(f"folder '{folder}' holds no file that ends in {', '.join(ENDINGS)}, and no images")
     named = "; ".join(f"{split}: {_listed(paths, folder)}" for split, paths in chosen.items())
     logger.warning(f"read from '{folder}': {named}")
-    if not _has_configurations(folder):
+    if not _is_described(folder):
         read = {path for paths in chosen.values() for path in paths}
         _report_left_out(folder, [path for path in _tables_in(folder) if path not in read])
     # Under the name of the folder as it was given.
@@ -133,9 +133,11 @@ def _tables_in(folder: Path) -> list[Path]:
     return [path for path in found if not any(part.startswith((".", "__")) for part in path.relative_to(base).parts)]
 
 
-def _has_configurations(folder: Path) -> bool:
+def _is_described(folder: Path) -> bool:
+    """Whether a card names the files of the splits, or a command of ours has named them by their splits."""
     card = folder / "README.md"
-    return card.is_file() and "\nconfigs:" in card.read_text("utf-8", "replace")
+    described = card.is_file() and "\nconfigs:" in card.read_text("utf-8", "replace")
+    return described or (folder / MANIFEST).is_file()
 
 
 def _report_left_out(folder: Path, paths: list[Path]) -> None:

@@ -17,6 +17,7 @@ from hf_noisy.cli import app as app_module
 from hf_noisy.cli import commands
 from hf_noisy.cli.app import app
 from hf_noisy.data.checked import checked_rows, write_checked
+from hf_noisy.data.load import load_noisy_dataset
 from hf_noisy.data.noise.class_map import CIFAR10_MAP
 from hf_noisy.data.row_digest import row_digests
 from hf_noisy.purification import restore_labels
@@ -72,7 +73,7 @@ def test_audit_tells_how_noisy_and_which_rows(parquet, tmp_path):
     assert worst[0]["text"].startswith("<b>row</b>")
 
 
-def test_audit_lists_duplicates_and_outliers(parquet, tmp_path):
+def test_audit_lists_duplicates_and_outliers(parquet, tmp_path, caplog):
     rows = load(Path(parquet), tmp_path)
     twice = concatenate_datasets([rows, rows.select([0, 1])])
     labels = np.array(twice["label"])
@@ -98,6 +99,8 @@ def test_audit_lists_duplicates_and_outliers(parquet, tmp_path):
     assert f"<td>1, {last}</td>" in page
     assert "<b>row</b>" not in page.split('id="data">')[0]  # texts are escaped
     assert len(load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))) == len(twice)
+    assert len(load_noisy_dataset(str(out), cache_dir=str(tmp_path / "cache"))["train"]) == len(twice)
+    assert "left out" not in caplog.text  # the findings are no rows
     done("audit", tmp_path / "twice.parquet", "--output", out, "--overwrite")
 
 

@@ -14,8 +14,9 @@ import pytest
 from datasets import Dataset, load_dataset
 from huggingface_hub import DatasetCard
 
-from hf_noisy.cli.manifest import MANIFEST, read_manifest, write_manifest
+from hf_noisy.cli.manifest import read_manifest, write_manifest
 from hf_noisy.cli.outputs import SUMMARY, open_output, write_output
+from hf_noisy.core.file_names import MANIFEST
 from hf_noisy.core.files import exchange
 
 

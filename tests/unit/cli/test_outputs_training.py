@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from hf_noisy.cli.app import app
 from hf_noisy.cli.arguments import TextArguments
-from hf_noisy.cli.manifest import MANIFEST, read_manifest
+from hf_noisy.cli.manifest import read_manifest
 from hf_noisy.cli.outputs import open_output
 from hf_noisy.cli.train import train as run_example
+from hf_noisy.core.file_names import MANIFEST
 from tests.unit.cli.test_outputs import contents, in_child, names, put, raising, write
 
 

@@ -1,6 +1,5 @@
 import datasets
 import pytest
-from huggingface_hub import DatasetCard
 
 from hf_noisy.data import inject_noise, load_noisy_dataset, noise
 from hf_noisy.hub.dataset_card import dataset_card
@@ -76,8 +75,15 @@ def test_a_folder_of_parquet_files_with_its_card_is_loaded_again(name, splits, t
     for key, split in splits.items():
         assert again[key].features == split.features
         assert list(again[key]) == list(split)
-    card = DatasetCard.load(tmp_path / "folder" / "README.md")
-    assert card.data.configs[0]["data_files"][0] == {"split": "train", "path": "data/train-*"}
+
+
+def test_a_folder_that_was_replaced_is_read_anew(splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    card = dataset_card(datasets.DatasetDict(train=splits["train"]), name="rows")
+    for count in (3, 2):  # if a card names the files, `datasets` takes rows from its cache by the folder's name
+        splits["train"].select(range(count)).to_parquet(tmp_path / "folder" / "data" / "train-00000-of-00001.parquet")
+        card.save(tmp_path / "folder" / "README.md")
+        assert len(datasets.load_dataset(str(tmp_path / "folder"))["train"]) == count
 
 
 def test_no_splits_are_refused():
