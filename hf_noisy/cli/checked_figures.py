@@ -38,12 +38,19 @@ def noise_figures(audit: Audit) -> dict[str, Any]:
     return figures
 
 
+def rate_facts(audit: Audit) -> dict[str, str]:
+    """The noise rate and its interval; without checked rows, only what is wrong at random can be estimated."""
+    name, interval = interval_fact(audit)
+    shown = f"{audit.issues.noise_rate.rate:.1%}{' at random' if audit.estimates is None else ''}"
+    return {"estimated noise rate": shown if audit.rate_is_known else "unknown", name: interval}
+
+
 def interval_fact(audit: Audit) -> tuple[str, str]:
     """The interval of the noise rate with its name, which says whether it is valid."""
     rate = audit.issues.noise_rate
     interval = f"{rate.low:.1%} to {rate.high:.1%}"
     if audit.estimates is None:
-        return "interval of the estimate", interval
+        return "wrong in all", interval
     return "interval (95 %, valid)", f"{interval}, {_HOW[audit.estimates.noise_rate().method]}"
 
 

@@ -209,11 +209,13 @@ def audit(job: Job, checked: Path | None, votes: Path | None, model: str | None,
     job.finish(splits, audit_card(splits, split, found, name=job.name), summary, page, write)
     if not found.rate_is_known:
         print(f"how many of {len(rows):,} labels are wrong is unknown: {UNINFORMED}")
-    elif found.checked is not None:
+    elif found.estimates is not None:
         print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({': '.join(interval_fact(found))})")
     else:
-        wrong = f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({rate.low:.1%} to {rate.high:.1%})"
-        print(f"{wrong}; errors that follow rules show in the upper end only")
+        print(
+            f"about {rate.rate:.1%} of {len(rows):,} labels are wrong at random, and {rate.low:.1%} to "
+            f"{rate.high:.1%} in all, as errors that follow rules cannot be seen without checked rows (hf-noisy check)"
+        )
     if answers is not None:
         votes_of = summary["votes"]
         print(

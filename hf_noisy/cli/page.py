@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset
 from jaxtyping import Int64
 
-from hf_noisy.cli.checked_figures import checked_notes, checked_tables, interval_fact
+from hf_noisy.cli.checked_figures import checked_notes, checked_tables, rate_facts
 from hf_noisy.cli.findings import finding_tables
 from hf_noisy.cli.votes_of_rows import disagreement_tables, with_votes
 from hf_noisy.core.columns import CLEAN_LABEL, IMAGE, TEXT
@@ -44,11 +44,9 @@ def make_report(
 ) -> Report:
     """The report of an audit, with the lead, facts and notes of the command."""
     rows, numbers = labelled.rows, labelled.index
-    rate, (name, interval) = audit.issues.noise_rate, interval_fact(audit)
     found = {
         "rows": f"{len(rows):,}",
-        "estimated noise rate": f"{rate.rate:.1%}" if audit.rate_is_known else "unknown",
-        name: interval,
+        **rate_facts(audit),
         "rows under suspicion": f"{int(audit.issues.is_wrong.sum()):,}",
     }
     if len(labelled.missing):

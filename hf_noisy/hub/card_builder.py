@@ -63,13 +63,19 @@ def build_card(
         "task_categories": _categories(rows) or None,
         **(metadata or {}),
     }
+    # Only where they are needed: of a folder whose card names files, `datasets` caches rows by the folder's name, and
+    # does not see that they have changed.
+    configs = [
+        {"config_name": config, "data_files": [{"split": part, "path": f"data/{part}-*"} for part in parts]}
+        for config, parts in groups.items()
+    ]
     feature = rows.features.get(columns.LABEL_GIVEN, rows.features[columns.LABEL])
     classes = [escape(one) for one in getattr(feature, "names", None) or []]
     more = len(classes) - _CLASSES_SHOWN
     meanings = {**_MEANINGS, columns.LABEL: label_meaning}
     cells = sections.pop("splits_cells", {part: [_what(one, part)] for part, one in splits.items()})
     card: DatasetCard = DatasetCard.from_template(
-        DatasetCardData(**fields),
+        DatasetCardData(**fields, configs=configs if len(groups) > 1 else None),
         template_path=str(_TEMPLATE),
         title=escape(title),
         begin=BEGIN,

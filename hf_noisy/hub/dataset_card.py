@@ -37,7 +37,10 @@ _AUDIT_CITATIONS = (
 )
 
 
-_RANGE = "The range covers sampling error and what cannot be identified without true labels."
+_RANGE = (
+    "The range covers sampling error and errors that follow rules or habits, which only true labels show: have a "
+    "hundred rows checked."
+)
 _VALID_RANGE = (
     "Estimated from rows that were drawn at random and checked by a person. Each range holds the true share with a "
     "probability of 95 %."
@@ -178,9 +181,9 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         ValueError: If `split` is not among the splits.
     """
     rows, issues = _rows_of(splits, split), audit.issues
-    rate, suspected = issues.noise_rate, issues.is_wrong
+    suspected = issues.is_wrong
     numbers = [
-        ["wrong labels, estimated", f"{_share_of(audit).lower()} ({percent(rate.low)} to {percent(rate.high)})"],
+        ["wrong labels, estimated", _estimated(audit)],
         *_class_noise(audit),
         ["suspected rows", f"{int(suspected.sum()):,} of {len(audit.labels):,}"],
         *_duplicates(audit),
@@ -200,7 +203,7 @@ def audit_card(splits: DatasetDict, split: str, audit: Audit, *, name: str) -> D
         splits,
         name,
         rows,
-        lead=f"{_share_of(audit)} of the labels of the split {code(split)} are wrong. None was changed.",
+        lead=f"{_wrong_labels(audit, split)} None was changed.",
         numbers_head=["", ""],
         numbers=numbers,
         numbers_note=_RANGE if audit.estimates is None else _VALID_RANGE,
@@ -287,8 +290,24 @@ def injected_card(splits: DatasetDict, split: str, *, name: str) -> DatasetCard:
     )
 
 
-def _share_of(audit: Audit) -> str:
-    return f"About {percent(audit.issues.noise_rate.rate)}" if audit.rate_is_known else "An unknown share"
+def _wrong_labels(audit: Audit, split: str) -> str:
+    """How many labels are wrong; without checked rows, only those that are wrong at random can be counted."""
+    rate, labels = audit.issues.noise_rate, f"of the labels of the split {code(split)}"
+    if not audit.rate_is_known:
+        return f"An unknown share {labels} is wrong."
+    if audit.estimates is not None:
+        return f"About {percent(rate.rate)} {labels} are wrong."
+    return f"About {percent(rate.rate)} {labels} are wrong at random, and up to {percent(rate.high)} in all."
+
+
+def _estimated(audit: Audit) -> str:
+    rate = audit.issues.noise_rate
+    interval = f"{percent(rate.low)} to {percent(rate.high)}"
+    if not audit.rate_is_known:
+        return f"unknown ({interval})"
+    if audit.estimates is not None:
+        return f"about {percent(rate.rate)} ({interval})"
+    return f"about {percent(rate.rate)} at random, {interval} in all"
 
 
 def _class_noise(audit: Audit) -> list[list[str]]:
