@@ -214,7 +214,7 @@ def audit(job: Job, checked: Path | None, votes: Path | None, model: str | None,
     else:
         print(
             f"about {rate.rate:.1%} of {len(rows):,} labels are wrong at random, and {rate.low:.1%} to "
-            f"{rate.high:.1%} in all, as errors that follow rules cannot be seen without checked rows (hf-noisy check)"
+            f"{rate.high:.1%} in all: errors that follow rules show only in rows checked at random (hf-noisy check)"
         )
     if answers is not None:
         votes_of = summary["votes"]
