@@ -39,9 +39,9 @@ def noise_figures(audit: Audit) -> dict[str, Any]:
 
 
 def rate_facts(audit: Audit) -> dict[str, str]:
-    """The noise rate and its interval; without checked rows, only what is wrong at random can be estimated."""
+    """The noise rate and its interval; without checked rows, the rate is that of errors at random."""
     name, interval = interval_fact(audit)
-    shown = f"{audit.issues.noise_rate.rate:.1%}{' at random' if audit.estimates is None else ''}"
+    shown = f"{audit.issues.noise_rate.rate:.1%}{' if errors are random' if audit.estimates is None else ''}"
     return {"estimated noise rate": shown if audit.rate_is_known else "unknown", name: interval}
 
 
@@ -50,7 +50,7 @@ def interval_fact(audit: Audit) -> tuple[str, str]:
     rate = audit.issues.noise_rate
     interval = f"{rate.low:.1%} to {rate.high:.1%}"
     if audit.estimates is None:
-        return "wrong in all", interval
+        return "if errors may follow rules", interval
     return "interval (95 %, valid)", f"{interval}, {_HOW[audit.estimates.noise_rate().method]}"
 
 

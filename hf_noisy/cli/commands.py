@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from huggingface_hub import DatasetCard
 
 from hf_noisy.cli import list_commands
-from hf_noisy.cli.checked_figures import interval_fact, noise_figures
+from hf_noisy.cli.checked_figures import NOT_RANDOM, interval_fact, noise_figures
 from hf_noisy.cli.early_checks import NOISES
 from hf_noisy.cli.findings import FINDING_TITLES, finding_counts, write_findings
 from hf_noisy.cli.outputs import FINDINGS, REPORT, OutputFolder, complete_if_not_pushed, write_output
@@ -51,8 +51,8 @@ from hf_noisy.data.records import noise_record, rows_left_out
 from hf_noisy.data.replace_column import with_column
 from hf_noisy.data.tables import without_table_features
 from hf_noisy.data.texts import count_empty
+from hf_noisy.detection.audit import Audit, check_auditable
 from hf_noisy.detection.audit import audit as run_audit
-from hf_noisy.detection.audit import check_auditable
 from hf_noisy.detection.evidence import UNINFORMED
 from hf_noisy.hub.dataset_card import audit_card, injected_card, purified_card
 from hf_noisy.hub.publish import push_dataset_to_hub
@@ -176,7 +176,7 @@ def audit(job: Job, checked: Path | None, votes: Path | None, model: str | None,
     made = add_features(labelled.rows, model, job.trust_remote_code, dtype)
     rows = made.rows
     found = run_audit(rows, seed=seed, checked=labelled.among(looked_at), votes=answers)
-    rate, issues = found.issues.noise_rate, found.issues
+    issues = found.issues
     summary = {
         "command": "audit",
         "split": split,
@@ -207,15 +207,7 @@ def audit(job: Job, checked: Path | None, votes: Path | None, model: str | None,
     splits = same_columns(splits, split)
     write = partial(write_findings, found, labelled.index)
     job.finish(splits, audit_card(splits, split, found, name=job.name), summary, page, write)
-    if not found.rate_is_known:
-        print(f"how many of {len(rows):,} labels are wrong is unknown: {UNINFORMED}")
-    elif found.estimates is not None:
-        print(f"about {rate.rate:.1%} of {len(rows):,} labels are wrong ({': '.join(interval_fact(found))})")
-    else:
-        print(
-            f"about {rate.rate:.1%} of {len(rows):,} labels are wrong at random, and {rate.low:.1%} to "
-            f"{rate.high:.1%} in all: errors that follow rules show only in rows checked at random (hf-noisy check)"
-        )
+    print(_how_noisy(found))
     if answers is not None:
         votes_of = summary["votes"]
         print(
@@ -276,12 +268,10 @@ def purify(
     made_here = [name for name in rows.column_names if name not in splits[split].column_names]
     parts = {name: part.remove_columns(made_here) for name, part in parts.items()}
     summary = summarise(DatasetDict(parts))
-    facts = {
-        "labels changed": f"{summary.changed:,}",
-        "labels kept": f"{summary.rows - summary.changed:,}",
-        "noise by the posterior, before": _percent(summary.estimated_noise_before),
-        "noise by the posterior, after": _percent(summary.estimated_noise_after),
-    }
+    facts = {"labels changed": f"{summary.changed:,}", "labels kept": f"{summary.rows - summary.changed:,}"}
+    if summary.estimated_noise_before is not None:
+        facts["noise by the posterior, before"] = _percent(summary.estimated_noise_before)
+        facts["noise by the posterior, after"] = _percent(summary.estimated_noise_after)
     if summary.true_noise_before is not None:
         true_noise = (summary.true_noise_before, summary.true_noise_after)
         facts["true noise, before and after"] = ", ".join(map(_percent, true_noise))
@@ -298,7 +288,23 @@ def purify(
     figures |= {"max_wrong": max_wrong, **made.to_dict(), "seed": seed, "summary": summary.to_dict(), **baseline}
     figures["findings"] = finding_counts(found)
     job.finish(result, purified_card(result, split, summary, name=job.name), figures, page)
-    print(f"{summary}\nwritten to {job.output}")
+    print(f"{summary}\n\nbefore: {_how_noisy(found)}\nwritten to {job.output}")
+
+
+def _how_noisy(found: Audit) -> str:
+    """How many given labels are wrong, in one sentence."""
+    rate, rows = found.issues.noise_rate, len(found.labels)
+    if not found.rate_is_known:
+        return f"how many of {rows:,} labels are wrong is unknown: {UNINFORMED}"
+    about = f"about {rate.rate:.1%} of {rows:,} labels are wrong"
+    if found.estimates is not None:
+        return f"{about} ({': '.join(interval_fact(found))})"
+    if found.checked is not None:
+        return f"{about} if errors are random. {NOT_RANDOM}"
+    return (
+        f"{about} if errors are random, and {rate.low:.1%} to {rate.high:.1%} if they may follow rules, which only "
+        "rows checked at random show (hf-noisy check)"
+    )
 
 
 def apply(job: Job, decisions: Path) -> None:

@@ -38,6 +38,7 @@ from hf_noisy.models.pretrained import pretrained_classifier
 from hf_noisy.purification.restore import DROPPED, as_given, is_purified
 from hf_noisy.training.checked_labels import without_checked_column
 
+_CLASSES_SHOWN = 5  # in messages
 _CHANNEL_STATISTICS = {"digits": (digits.MEAN, digits.STD), "cifar10": (cifar10.MEAN, cifar10.STD)}
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -79,11 +80,14 @@ def load_splits(
         splits = load_source(arguments)
         if row_column:
             splits["train"] = with_column(splits["train"], row_column, np.arange(len(splits["train"])))
+        if arguments.test_file is not None and not len(labelled_rows(splits["test"]).index):
+            raise ValueError(f"no row of --test-file '{arguments.test_file}' has a label; pass a file with labels")
         splits = _with_test_rows(splits, training.seed)
         train, test = (_labelled(splits[name], name) for name in ("train", "test"))
         train = random_rows(train, arguments.max_train_samples, training.seed)
         test = random_rows(test, arguments.max_test_samples, training.seed)
         _check_trainable(train)  # before anything is tokenised
+        _check_classes(train, test)
         test, checked = without_checked_column(test), None
         if task_of_labels(train) == "one-label":  # lists stay a column, which is tokenised too
             checked, train = checked_rows(train), without_checked_column(train)
@@ -97,6 +101,18 @@ def _check_trainable(rows: Dataset) -> None:
     if len(np.unique(labels)) < 2:
         name = rows.features[LABEL].names[labels[0]]
         raise ValueError(f"training needs rows of at least 2 classes, got '{name}' alone in {len(rows):,} rows")
+
+
+def _check_classes(train: Dataset, test: Dataset) -> None:
+    """Refuse test rows of which every class is unknown to the training rows."""
+    if task_of_labels(train) != "one-label":
+        return
+    known, asked = (
+        {rows.features[LABEL].names[one] for one in np.unique(class_labels(rows, LABEL)[0])} for rows in (train, test)
+    )
+    if not known & asked:
+        of_test, of_training = (", ".join(sorted(names)[:_CLASSES_SHOWN]) for names in (asked, known))
+        raise ValueError(f"no class of the test rows ({of_test}) is one of the training rows ({of_training})")
 
 
 def _labelled(rows: Dataset, name: str) -> Dataset:

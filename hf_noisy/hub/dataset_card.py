@@ -291,13 +291,13 @@ def injected_card(splits: DatasetDict, split: str, *, name: str) -> DatasetCard:
 
 
 def _wrong_labels(audit: Audit, split: str) -> str:
-    """How many labels are wrong; without checked rows, only those that are wrong at random can be counted."""
+    """How many labels are wrong; without checked rows, as far as errors are random."""
     rate, labels = audit.issues.noise_rate, f"of the labels of the split {code(split)}"
     if not audit.rate_is_known:
         return f"An unknown share {labels} is wrong."
     if audit.estimates is not None:
         return f"About {percent(rate.rate)} {labels} are wrong."
-    return f"About {percent(rate.rate)} {labels} are wrong at random, and up to {percent(rate.high)} in all."
+    return f"About {percent(rate.rate)} {labels} are wrong if errors are random."
 
 
 def _estimated(audit: Audit) -> str:
@@ -307,7 +307,7 @@ def _estimated(audit: Audit) -> str:
         return f"unknown ({interval})"
     if audit.estimates is not None:
         return f"about {percent(rate.rate)} ({interval})"
-    return f"about {percent(rate.rate)} at random, {interval} in all"
+    return f"about {percent(rate.rate)} if errors are random, {interval} if they may follow rules"
 
 
 def _class_noise(audit: Audit) -> list[list[str]]:

@@ -35,7 +35,9 @@ FIGURES = {"precision of changes": "precision", "noise before": "noise_before", 
 class PurificationSummary:
     """The result of [`summarise`].
 
-    Estimates assume that the posterior is right, and are None for manual decisions. True figures are None without a
+    Estimates assume that the posterior is right, and are None for manual decisions. Shares of wrong labels are also
+    None with checked rows, from which an audit estimates them with a valid interval, and where the purifier `evidence`
+    believes no change, since it counts random errors alone. True figures are None without a
     column `clean_label`, and count the rows that have one. Rows without a given label are left out.
 
     Attributes:
@@ -174,7 +176,9 @@ def summarise(dataset: Dataset | DatasetDict) -> PurificationSummary:
         guarantee=(purification_record(kept) or {}).get("guarantee"),
     )
     if summary.purifier == DECISIONS:  # its posterior is certain for every row, checked or not
-        summary.estimated_precision = summary.estimated_noise_before = summary.estimated_noise_after = None
+        summary.estimated_precision = None
+    if summary.purifier == DECISIONS or summary.checked or (summary.purifier == "evidence" and not summary.changed):
+        summary.estimated_noise_before = summary.estimated_noise_after = None
     if CLEAN_LABEL in columns:
         clean = everything[CLEAN_LABEL]
         known, clean_kept = clean >= 0, columns[CLEAN_LABEL]

@@ -177,10 +177,12 @@ def test_an_audit_with_checked_rows_has_valid_intervals(parquet, rows, checked_f
 
 
 def test_purify_uses_checked_rows(parquet, rows, checked_file, tmp_path):
-    done("purify", parquet, "--checked", checked_file, "--output", tmp_path / "out")
+    said = done("purify", parquet, "--checked", checked_file, "--output", tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())["summary"]
     assert (summary["purifier"], summary["checked"]) == ("checked", 60)
     assert summary["true_noise_after"] < 0.25 * summary["true_noise_before"]
+    assert summary["estimated_noise_before"] is summary["estimated_noise_after"] is None
+    assert re.search(r"^before: about [\d.]+% of [\d,]+ labels are wrong \(interval \(95 %, valid\): ", said, re.M)
     assert "A person has checked 60 rows" in (tmp_path / "out" / "README.md").read_text("utf-8")
 
 

@@ -53,7 +53,7 @@ def decide(path, rows, row: int, label: int, decision: str) -> None:
 def test_audit_tells_how_noisy_and_which_rows(parquet, tmp_path):
     out = tmp_path / "out"
     said = done("audit", parquet, "--output", out)
-    stated = r"about ([\d.]+)% of [\d,]+ labels are wrong at random, and ([\d.]+)% to ([\d.]+)% in all: errors that"
+    stated = r"about ([\d.]+)% of [\d,]+ labels are wrong if errors are random, and ([\d.]+)% to ([\d.]+)% if"
     printed = [float(value) / 100 for value in re.search(stated, said).groups()]
     written = sorted(path.name for path in out.iterdir())
     assert written == [".hf_noisy.json", "README.md", "data", "findings", "report.html", "summary.json"]

@@ -237,6 +237,21 @@ def test_test_files_that_do_not_fit_are_refused(tmp_path, words, sentence):
 
 
 @pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (["c", "d", "c"], "no class of the test rows (c, d) is one of the training rows (a, b)"),
+        (["", "", ""], "no row of --test-file '{}' has a label; pass a file with labels"),
+    ],
+)
+def test_a_test_file_that_cannot_test_is_refused_before_the_training(tmp_path, labels, sentence):
+    train = write_csv(tmp_path / "train.csv", ["a", "b"] * 3)
+    test = write_csv(tmp_path / "other.csv", labels, start=10)
+    result = run("train", train, "--test-file", test, "--output", tmp_path / "out")
+    assert (result.exit_code, sentence.format(test) in result.stderr.splitlines()[-1]) == (2, True), result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("change", "words", "sentence"),
     [
         (None, ["--min-confidence", "2"], "--min-confidence must be in [0, 1], got 2"),

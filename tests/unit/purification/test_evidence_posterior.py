@@ -51,7 +51,7 @@ def test_right_labels_stay_however_weak_the_features_are(distance, caplog):
     summary = summarise(changed)
     assert summary.changed == 0
     assert list(changed["label"]) == clean.tolist()
-    assert summary.estimated_noise_before < 0.02
+    assert summary.estimated_noise_before is summary.estimated_noise_after is None
     assert "No label is overruled" in caplog.text
     assert "No label is overruled" in str(summary)
     assert ONLY_RANDOM in str(summary)
