@@ -115,7 +115,7 @@ def rows_to_check(
     unchecked = np.arange(len(dataset)) if found is None else np.flatnonzero(found.as_column() == UNCHECKED)
     if count > len(unchecked):
         raise ValueError(
-            f"count must be at most the {len(unchecked)} rows that nobody has checked, got {count}; ask for fewer"
+            f"{count} rows to check were asked for, but only {len(unchecked)} have not been checked; ask for fewer"
         )
     index, probability = STRATEGIES[strategy](Draw(dataset, unchecked, count, found, seed))
     digests = row_digests(dataset.select(index))

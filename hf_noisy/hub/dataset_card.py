@@ -138,7 +138,7 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
             method += f", of which {summary.predicted:,} were labelled by prediction (`purifier` is `prediction`)"
         method += "."
     limits.append("An overruled label is not necessarily wrong, and other labels are not necessarily right.")
-    if summary.true_noise_before is None:
+    if summary.true_noise_before is None and not summary.checked:
         limits.append("There are no true labels to verify the figures.")
     share = 100 * summary.changed / max(summary.rows, 1)
     return build_card(
@@ -158,7 +158,7 @@ def purified_card(splits: DatasetDict, split: str, summary: PurificationSummary,
         pairs=pairs_table(summary.pairs, summary.class_names),
         method=method,
         citations=[escape(record["citation"])] if record.get("citation") else [],
-        undo="Every row keeps its given label. This restores the dataset, dropped rows included:",
+        undo="The column `label_given` keeps the given label of every row. This restores it, dropped rows included:",
         undo_code="from datasets import load_dataset\nfrom hf_noisy import restore_labels\n\n"
         f"given = restore_labels(load_dataset({REPOSITORY}))",
         limits=limits,
@@ -331,7 +331,7 @@ def _duplicates(audit: Audit) -> list[list[str]]:
         for other in (True, False)
     )
     return [
-        [title, f"{len(groups):,} groups of {sum(len(group.rows) for group in groups):,} rows"]
+        [title, f"{len(groups):,} group{'s' * (len(groups) > 1)} of {sum(len(group.rows) for group in groups):,} rows"]
         for title, groups in (("equal rows with different labels", differ), ("equal rows with one label", same))
         if groups
     ]

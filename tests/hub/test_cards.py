@@ -204,8 +204,8 @@ def test_the_card_of_an_audit():
     assert f"| wrong labels, estimated | {estimated} |" in text
     assert "| wrong labels, true | 25.00 % |" in text
     assert "| suspected rows | 1 of 4 |" in text
-    assert "| equal rows with different labels | 1 groups of 2 rows |" in text
-    assert "| equal rows with one label | 1 groups of 2 rows |" in text
+    assert "| equal rows with different labels | 1 group of 2 rows |" in text
+    assert "| equal rows with one label | 1 group of 2 rows |" in text
     assert "| b | a | 1 |" in text
     assert "| a | 0.750 | 0.250 |" in text
 

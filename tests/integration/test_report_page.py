@@ -40,7 +40,7 @@ def texts(page, name):
 
 
 def test_text_stays_text_and_the_console_silent(page):
-    assert page.title == "demo: label audit"
+    assert page.title == "demo: labels"
     assert HOSTILE in texts(page, "text")
     assert not css(page, "#rows b, #rows i")
     assert CLASSES[2] in texts(page, "given")

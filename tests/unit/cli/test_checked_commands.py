@@ -124,7 +124,7 @@ def test_check_shows_images(tmp_path):
     ("words", "sentence"),
     [
         (["--format", "excel"], "--format must be one of page, label-studio, argilla, got 'excel'"),
-        (["--rows", 300], "at most the 240 rows that nobody has checked, got 300"),
+        (["--rows", 300], "300 rows to check were asked for, but only 240 have not been checked"),
         (["--rows", 0], "must be at least 1 row, got 0"),
         (["--checked", "nowhere.csv"], "'nowhere.csv' is missing"),
     ],
@@ -244,7 +244,7 @@ def test_next_chooses_informative_rows(parquet, rows, checked_file, tmp_path):
     [
         (["--strategy", "best"], "--strategy must be one of random"),
         (["--format", "word"], "--format must be one of page"),
-        (["--budget", 500, "--strategy", "random"], "count must be at most the 240 rows that nobody"),
+        (["--budget", 500, "--strategy", "random"], "500 rows to check were asked for, but only 240 have not"),
         (["--budget", 0, "--strategy", "random"], "count must be at least 1 row, got 0"),
         (["--checked", "none.csv"], "file of checked rows 'none.csv' is missing"),
         ([], "--strategy informative needs rows that are checked already, as --checked; draw the first ones"),
