@@ -65,7 +65,7 @@ def test_the_file_to_fill_in_is_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"count": 61}, "at most the 60 rows that nobody has checked, got 61"),
+        ({"count": 61}, "61 rows to check were asked for, but only 60 have not been checked"),
         ({"count": 0}, "at least 1 row, got 0"),
         ({"count": 5, "strategy": "best"}, "strategy must be one of random.*, got 'best'"),
         ({"count": 5, "checked": [7] * 60}, "checked has 7 in row 0"),
@@ -79,6 +79,6 @@ def test_wrong_arguments_are_refused(arguments, message):
 
 
 def test_there_may_be_too_few_unchecked_rows():
-    with pytest.raises(ValueError, match="at most the 5 rows"):
+    with pytest.raises(ValueError, match="but only 5 have not been checked"):
         rows_to_check(ROWS, 6, checked=checked_at(np.arange(55)))
     assert len(rows_to_check(ROWS, 5, checked=checked_rows(ROWS, checked_at(np.arange(55))))) == 5
