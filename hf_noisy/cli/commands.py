@@ -299,12 +299,10 @@ def _how_noisy(found: Audit) -> str:
     about = f"about {rate.rate:.1%} of {rows:,} labels are wrong"
     if found.estimates is not None:
         return f"{about} ({': '.join(interval_fact(found))})"
+    assumed = f"{about} if errors are random, and {rate.low:.1%} to {rate.high:.1%} if they may follow rules"
     if found.checked is not None:
-        return f"{about} if errors are random. {NOT_RANDOM}"
-    return (
-        f"{about} if errors are random, and {rate.low:.1%} to {rate.high:.1%} if they may follow rules, which only "
-        "rows checked at random show (hf-noisy check)"
-    )
+        return f"{assumed}. {NOT_RANDOM}"
+    return f"{assumed}, which only rows checked at random show (hf-noisy check)"
 
 
 def apply(job: Job, decisions: Path) -> None:
